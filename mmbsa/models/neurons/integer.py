@@ -1,0 +1,109 @@
+"""Integer neurons of E-SpikeFormer (Spike-driven Transformer V3): trained with integers, run with spikes."""
+import torch
+from torch import Tensor, nn
+
+from mmbsa.registry import MODELS
+
+
+class _IntegerSpike(torch.autograd.Function):
+    """round(clamp(x, low, high)) / norm with a rectangular straight-through gradient.
+
+    Saved for backward is one byte per element, and not the input.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, low: float, high: float, norm: float, half_up: bool, inclusive: bool) -> Tensor:
+        count = x.clamp(low, high)
+        if x.requires_grad:
+            blocked = count.ne(x) if inclusive else (x <= low).logical_or_(x >= high)
+            ctx.save_for_backward(blocked)
+        ctx.norm = norm
+        if half_up:
+            count.add_(0.5).floor_()
+        else:
+            count.round_()
+        return count if norm == 1 else count.div_(norm)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        blocked, = ctx.saved_tensors
+        grad = grad.masked_fill(blocked, 0)
+        return (grad if ctx.norm == 1 else grad.div_(ctx.norm)), None, None, None, None, None
+
+
+@MODELS.register_module()
+class IntegerNode(nn.Module):
+    r"""Integer leaky integrate-and-fire neuron, I-LIF (Luo et al., ECCV 2024; SDT-V3, TPAMI 2025).
+
+    .. math:: S[t] = round(clip(U[t], 0, D)) / norm, \quad U[t] = \beta\,(U[t-1] - C[t-1]) + X[t]
+
+    with the count C = S norm. An integer k over one training step stands for k unit spikes over D inference steps.
+    With one step (T = 1, the "1 x D" protocol) there is no memory and beta plays no role.
+
+    Args:
+        levels: D, the largest count.
+        norm: what counts are divided by; None means ``levels``.
+        decay: beta, the share of the residual membrane kept for the next step (0.25 in I-LIF).
+        rounding: ``'half_even'`` as ``torch.round`` does (SDT-V3 base, SDTrack) or ``'half_up'`` (SDT-V3 large).
+        window: the gradient is 1/norm where ``0 <= U <= D`` (``'inclusive'``) or ``0 < U < D`` (``'exclusive'``, SDT-V3
+            large), and 0 elsewhere.
+        detach_reset: whether the reset is cut out of the graph.
+
+    Raises:
+        ValueError: levels < 1, norm <= 0, decay outside [0, 1), or an unknown rounding or window.
+    """
+
+    signed = False
+
+    def __init__(self, levels: int = 4, norm: float | None = None, decay: float = 0.25, rounding: str = 'half_even',
+                 window: str = 'inclusive', detach_reset: bool = True):
+        super().__init__()
+        name = type(self).__name__
+        if int(levels) != levels or levels < 1:
+            raise ValueError(f'{name}: levels must be an integer >= 1, got {levels}')
+        if norm is not None and norm <= 0:
+            raise ValueError(f'{name}: norm must be positive, got {norm}')
+        if not 0 <= decay < 1:
+            raise ValueError(f'{name}: decay must lie in [0, 1), got {decay}')
+        if rounding not in ('half_even', 'half_up'):
+            raise ValueError(f"{name}: rounding must be 'half_even' or 'half_up', got {rounding!r}")
+        if window not in ('inclusive', 'exclusive'):
+            raise ValueError(f"{name}: window must be 'inclusive' or 'exclusive', got {window!r}")
+        self.levels = int(levels)
+        self.norm = float(levels if norm is None else norm)
+        self.decay = float(decay)
+        self.rounding = rounding
+        self.window = window
+        self.detach_reset = detach_reset
+
+    def fire(self, u: Tensor) -> Tensor:
+        """Membrane potential of any shape -> graded spikes of that shape."""
+        low = -float(self.levels) if self.signed else 0.0
+        return _IntegerSpike.apply(u, low, float(self.levels), self.norm, self.rounding == 'half_up',
+                                   self.window == 'inclusive')
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(T, *) input current -> (T, *) counts divided by ``norm``."""
+        if len(x) == 1 or self.decay == 0:
+            return self.fire(x)
+        spikes, residue = [], None
+        for x_t in x:
+            u = x_t if residue is None else torch.add(x_t, residue, alpha=self.decay)
+            spike = self.fire(u)
+            spikes.append(spike)
+            residue = torch.sub(u, spike.detach() if self.detach_reset else spike, alpha=self.norm)
+        return torch.stack(spikes)
+
+    def extra_repr(self) -> str:
+        return (f'levels={self.levels}, norm={self.norm:g}, decay={self.decay:g}, rounding={self.rounding}, '
+                f'window={self.window}')
+
+
+@MODELS.register_module()
+class SignedIntegerNode(IntegerNode):
+    """:class:`IntegerNode` with counts in {-D, ..., D}: an integer ternary neuron **[ours]**.
+
+    ``levels=1`` fires like a ternary neuron with threshold 1/2 and a straight-through gradient.
+    """
+
+    signed = True

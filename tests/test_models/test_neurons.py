@@ -1,0 +1,178 @@
+"""Neurons: SpikingJelly's numbers, no state between forwards, integer neurons as SDT-V3 defines them."""
+from copy import deepcopy
+
+import pytest
+import torch
+from mmengine.model import ExponentialMovingAverage
+from spikingjelly.activation_based import neuron as sj
+from spikingjelly.activation_based import surrogate as sj_surrogate
+
+from mmbsa.models.neurons import NODE_NAMES, build_neuron, ternary_neuron
+from mmbsa.registry import MODELS
+
+T, N = 4, 6
+TABLE = dict(theta=[1., .5, .25, .1], h=[1., .5, .25, .1], d=[1., .5, .25, .1])
+#: what SpikingJelly asks for beyond its defaults; everything else builds from the bare type.
+NEEDS = {
+    'FewSpikeNode': dict(table=TABLE),
+    'HGNode': dict(tables=[TABLE, TABLE], gate_thresholds=[0.]),
+    'OutlierAwareThresholdNode': dict(table=TABLE, outlier_table=TABLE, split_threshold=1.),
+    'ILCCUBALIFNode': dict(act_dim=2, dec_pop_dim=3), 'ILCIFNode': dict(act_dim=2, dec_pop_dim=3),
+    'ILCLIFNode': dict(act_dim=2, dec_pop_dim=3), 'NoisyILCCUBALIFNode': dict(act_dim=2, dec_pop_dim=3, T=T),
+    'NoisyCUBALIFNode': dict(num_node=6, T=T), 'NoisyNonSpikingIFNode': dict(num_node=6, T=T),
+    'LIAFNode': dict(act='relu', threshold_related=True),
+    'MPBNLIFNode': dict(out_features=6), 'MaskedPSN': dict(k=2), 'SlidingPSN': dict(k=2),
+    'STBIFNode': dict(q_threshold=1, level=4), 'SimpleLIFNode': dict(tau=2, decay_input=True),
+}
+#: nodes that draw noise or read membranes out, and are therefore no deterministic map from currents to spikes.
+NOISY = {name for name in NODE_NAMES if name.startswith('Noisy')}
+READOUTS = {name for name in NODE_NAMES if 'NonSpiking' in name}
+DETERMINISTIC = [name for name in NODE_NAMES if name not in NOISY | READOUTS]
+
+
+def build(name):
+    torch.manual_seed(0)
+    return build_neuron(dict(type=f'mmbsa.{name}', **NEEDS.get(name, {})), num_steps=T)
+
+
+def currents(name=''):
+    shape = (T, N, 1, 3, 2) if name == 'GatedLIFNode' else (T, N, 6)  # gated LIF has parameters per image channel
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1)) * 2
+
+
+@pytest.fixture
+def current():
+    return currents()
+
+
+def test_every_spikingjelly_node_is_registered():
+    public = {n for n in vars(sj) if (n.endswith('Node') or n.endswith('PSN')) and not n.endswith('BaseNode')
+              and not n.startswith('_')}
+    assert public == set(NODE_NAMES)
+
+
+@pytest.mark.parametrize('name', NODE_NAMES)
+def test_builds_and_fires(name):
+    current = currents(name)
+    out = build(name)(current)
+    if name in READOUTS:  # membranes, as SpikingJelly returns them
+        assert torch.isfinite(torch.stack(out) if isinstance(out, list) else out).all()
+    elif name.startswith(('ILC', 'NoisyILC')):
+        assert out.shape == (T, N, 6)
+    else:
+        assert out.shape == current.shape and torch.isfinite(out).all()
+
+
+@pytest.mark.parametrize('name', DETERMINISTIC + ['IntegerNode', 'SignedIntegerNode'])
+def test_no_state_survives_a_forward(name):
+    node, current = build(name).eval(), currents(name)
+    first, second = node(current), node(current)
+    assert torch.equal(first, second)
+    assert torch.equal(deepcopy(node)(current), first)
+    order = torch.randperm(N, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(node(current[:, order]), first[:, order])
+
+
+def test_training_leaves_a_copyable_module(current):
+    node = build('ParametricLIFNode')
+    node(current.requires_grad_()).sum().backward()
+    ema = ExponentialMovingAverage(node)
+    assert torch.equal(ema(current), node(current))
+
+
+@pytest.mark.parametrize('name, kwargs', [
+    ('LIFNode', dict(tau=2)), ('LIFNode', dict(tau=1.5, decay_input=False, detach_reset=True)),
+    ('IFNode', {}), ('ParametricLIFNode', {}), ('TernaryLIFNode', dict(tau=2, detach_reset=True)),
+    ('KLIFNode', {}), ('EIFNode', {})])
+def test_same_numbers_as_spikingjelly(name, kwargs, current):
+    ours = build_neuron(dict(type=f'mmbsa.{name}', surrogate_function=dict(type='ATan', alpha=3), **kwargs))
+    floats = {k: float(v) if type(v) is int else v for k, v in kwargs.items()}
+    theirs = getattr(sj, name)(step_mode='m', surrogate_function=sj_surrogate.ATan(alpha=3.), **floats)
+    x, y = current.clone().requires_grad_(), current.clone().requires_grad_()
+    weight = torch.randn(current.shape, generator=torch.Generator().manual_seed(3))
+    out, expected = ours(x), theirs(y)
+    (out * weight).sum().backward()
+    (expected * weight).sum().backward()
+    assert isinstance(ours, getattr(sj, name))
+    assert torch.equal(out, expected) and out.any()
+    assert torch.equal(x.grad, y.grad) and x.grad.any()
+
+
+def test_surrogates_are_not_shared():
+    a, b = build('LIFNode'), build('LIFNode')
+    assert a.surrogate_function is not b.surrogate_function
+    cfg = dict(type='mmbsa.LIFNode', surrogate_function=dict(type='Sigmoid', alpha=2.))
+    node = build_neuron(cfg)
+    assert node.surrogate_function.alpha == 2. and cfg['surrogate_function'] == dict(type='Sigmoid', alpha=2.)
+
+
+@pytest.mark.parametrize('cfg, error, words', [
+    (dict(type='mmbsa.LIFNode', taau=2.), TypeError, 'taau'),
+    (dict(type='mmbsa.LIFNode', step_mode='s'), TypeError, 'step_mode'),
+    (dict(type='mmbsa.NoNode'), KeyError, 'mmbsa.LIFNode'),
+    (dict(type='mmbsa.LIFNode', surrogate_function='Tan'), KeyError, 'ATan'),
+    ('LIF', TypeError, "dict"),
+    (dict(type='mmbsa.IntegerNode', levels=0), ValueError, 'levels'),
+    (dict(type='mmbsa.IntegerNode', rounding='up'), ValueError, 'half_even'),
+])
+def test_bad_configs_name_the_key(cfg, error, words):
+    with pytest.raises(error, match=words):
+        build_neuron(cfg)
+
+
+def test_integer_node_rounds_half_to_even_and_passes_gradients_inclusively():
+    x = torch.tensor([[-.1, 0., .5, 1.5, 2.5, 3.9, 4., 4.1]], requires_grad=True)
+    out = build_neuron(dict(type='mmbsa.IntegerNode'))(x)
+    assert torch.equal(out * 4, torch.tensor([[0., 0., 0., 2., 2., 4., 4., 4.]]))
+    out.sum().backward()
+    assert torch.equal(x.grad * 4, torch.tensor([[0., 1., 1., 1., 1., 1., 1., 0.]]))
+
+
+def test_integer_node_of_the_large_model_rounds_half_up_with_an_open_window():
+    x = torch.tensor([[0., .5, 1.5, 2.5, 8.]], requires_grad=True)
+    out = build_neuron(dict(type='mmbsa.IntegerNode', levels=8, norm=1, rounding='half_up', window='exclusive'))(x)
+    assert torch.equal(out, torch.tensor([[0., 1., 2., 3., 8.]]))
+    out.sum().backward()
+    assert torch.equal(x.grad, torch.tensor([[0., 1., 1., 1., 0.]]))
+
+
+def test_signed_integer_node_is_odd():
+    x = torch.tensor([[-9., -1.4, -.5, 0., .6, 9.]], requires_grad=True)
+    node = build_neuron(dict(type='mmbsa.SignedIntegerNode', levels=2, norm=1))
+    out = node(x)
+    assert torch.equal(out, torch.tensor([[-2., -1., 0., 0., 1., 2.]]))
+    assert torch.equal(node(-x), -out)
+    out.sum().backward()
+    assert torch.equal(x.grad, torch.tensor([[0., 1., 1., 1., 1., 0.]]))
+
+
+def test_integer_node_over_time_is_spikingjellys_ilif(current):
+    """With decay 1/4, no norm and the reset in the graph it is SpikingJelly's I-LIF with tau = 4/3."""
+    ours = build_neuron(dict(type='mmbsa.IntegerNode', norm=1, decay=.25, detach_reset=False))
+    theirs = sj.ILIFNode(step_mode='m')
+    x, y = current.clone().requires_grad_(), current.clone().requires_grad_()
+    out, expected = ours(x), theirs(y)
+    assert torch.equal(out, expected)
+    weight = torch.randn(current.shape, generator=torch.Generator().manual_seed(3))
+    (out * weight).sum().backward()
+    (expected * weight).sum().backward()
+    torch.testing.assert_close(x.grad, y.grad)
+
+
+def test_ternary_neuron_takes_over_the_host():
+    host = dict(type='mmbsa.LIFNode', tau=1.5, v_threshold=.5, detach_reset=True, surrogate_function='ATan')
+    node = MODELS.build(ternary_neuron(host))
+    assert (type(node).__name__, node.tau, node.v_threshold, node.detach_reset) == ('TernaryLIFNode', 1.5, .5, True)
+    assert isinstance(node.surrogate_function, sj_surrogate.ATan)
+    integer = MODELS.build(ternary_neuron(dict(type='mmbsa.IntegerNode', decay=.25)))
+    assert integer.tau == pytest.approx(4 / 3) and not integer.decay_input
+    assert MODELS.build(ternary_neuron(host, v_threshold=2.)).v_threshold == 2.
+    assert ternary_neuron(host, type='mmbsa.SignedIntegerNode', levels=1)['type'] == 'mmbsa.SignedIntegerNode'
+
+
+def test_ternary_neuron_equations():
+    """BSA eq. 9-11 with retention 1/2: charge, signed fire at both thresholds, hard reset to 0."""
+    node = build_neuron(dict(type='mmbsa.TernaryLIFNode', tau=2, decay_input=False))
+    x = torch.tensor([.6, .8, -.5, -1., 1.]).view(5, 1)
+    # U: .6 | .3+.8=1.1 -> +1, reset | -.5 | -.25-1=-1.25 -> -1, reset | 1 -> +1
+    assert node(x).flatten().tolist() == [0., 1., 0., -1., 1.]
