@@ -1,0 +1,54 @@
+"""A segmentation dataset that needs no download: every sample is drawn when it is asked for."""
+from collections.abc import Sequence
+
+from mmseg.datasets import BaseSegDataset
+
+from mmbsa.datasets.scene_painter import CLASSES, PALETTE
+from mmbsa.registry import DATASETS
+
+#: seeds of the splits: the same index in two splits is two unrelated scenes
+SPLIT_SEEDS = {'train': 0, 'val': 1, 'test': 2}
+
+
+@DATASETS.register_module()
+class DrawnScenes(BaseSegDataset):
+    """Street scenes in seven classes, drawn deterministically from (split, index).
+
+    Scene ``i`` of a split is the same on every machine, in every process and in every run. The pipeline starts with
+    ``mmbsa.DrawScene`` where others load files; everything after it is stock. Colours hardly help: they are drawn from
+    overlapping palettes under a random light, so a network has to see shape and texture.
+
+    Args:
+        length: Number of scenes.
+        size: (height, width) of a scene in pixels, each at least 32.
+        split: ``'train'``, ``'val'`` or ``'test'``; splits never share a scene.
+        kwargs: Passed to ``mmseg.datasets.BaseSegDataset`` (pipeline, metainfo, indices, ...).
+    """
+
+    METAINFO = dict(classes=CLASSES, palette=PALETTE)
+
+    def __init__(self, length: int = 1000, size: Sequence[int] = (160, 160), split: str = 'train', **kwargs) -> None:
+        if split not in SPLIT_SEEDS:
+            raise ValueError(f'mmbsa.DrawnScenes: split must be one of {sorted(SPLIT_SEEDS)}, got {split!r}')
+        if not isinstance(length, int) or length < 1:
+            raise ValueError(f'mmbsa.DrawnScenes: length must be a positive integer, got {length!r}')
+        size = tuple(size)
+        if len(size) != 2 or min(size) < 32:
+            raise ValueError(f'mmbsa.DrawnScenes: size must be (height, width) of at least 32 pixels, got {size!r}')
+        if kwargs.get('reduce_zero_label'):
+            raise ValueError('mmbsa.DrawnScenes: reduce_zero_label must stay False, label 0 is the sky')
+        self.length, self.size, self.split = length, size, split
+        super().__init__(**kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Describe every scene by its seed, index and size; ``img_path`` is only a name for logs and pictures."""
+        return [
+            dict(
+                img_path=f'drawn_{self.split}_{index:06d}.png',
+                scene_seed=SPLIT_SEEDS[self.split],
+                scene_index=index,
+                scene_size=self.size,
+                label_map=self.label_map,
+                reduce_zero_label=self.reduce_zero_label,
+                seg_fields=[]) for index in range(self.length)
+        ]

@@ -1,0 +1,111 @@
+"""Pictures of a segmentation: panels side by side with titles and a legend.
+
+Arrays only (uint8, RGB); nothing here knows a runner or a model.
+"""
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+PAPER, INK = 255, (30, 30, 30)
+
+
+def blend(image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]], opacity: float = 0.6) -> np.ndarray:
+    """Tint an image by its labels.
+
+    Args:
+        image: RGB, uint8 (H, W, 3).
+        labels: Integers (H, W); values outside the palette (void, 255) leave a dimmed grey image.
+        palette: RGB colour of every class.
+        opacity: Weight of the tint, 0 to 1.
+
+    Returns:
+        RGB, uint8 (H, W, 3).
+    """
+    if image.shape[:2] != labels.shape:
+        raise ValueError(f'image and labels must have one size, got {image.shape[:2]} and {labels.shape}')
+    known = labels < len(palette)
+    tint = np.asarray(palette, np.float32)[np.where(known, labels, 0)]
+    mixed = (1 - opacity) * image + opacity * tint
+    grey = 0.5 * image.mean(-1, keepdims=True)
+    return np.where(known[..., None], mixed, grey).clip(0, 255).astype(np.uint8)
+
+
+def legend(classes: Sequence[str], palette: Sequence[Sequence[int]], present: Sequence[int], width: int) -> np.ndarray:
+    """Draw colour boxes with the names of the ``present`` classes, wrapped into ``width``; RGB uint8 (h, width, 3)."""
+    box, line, scale = 14, 22, 0.45
+    places, x, y = [], 6, 4
+    for label in present:
+        (text, _), _ = cv2.getTextSize(classes[label], FONT, scale, 1)
+        if x > 6 and x + box + text + 14 > width:
+            x, y = 6, y + line
+        places.append((label, x, y))
+        x += box + text + 18
+    sheet = np.full((y + line, width, 3), PAPER, np.uint8)
+    for label, x, y in places:
+        cv2.rectangle(sheet, (x, y), (x + box, y + box), [int(c) for c in palette[label]], -1)
+        cv2.putText(sheet, classes[label], (x + box + 4, y + box - 2), FONT, scale, INK, 1, cv2.LINE_AA)
+    return sheet
+
+
+def titled(panel: np.ndarray, title: str) -> np.ndarray:
+    """Put a line with a title above a panel."""
+    head = np.full((22, panel.shape[1], 3), PAPER, np.uint8)
+    cv2.putText(head, title, (4, 16), FONT, 0.5, INK, 1, cv2.LINE_AA)
+    return np.vstack([head, panel])
+
+
+def side_by_side(image: np.ndarray,
+                 maps: Mapping[str, np.ndarray],
+                 classes: Sequence[str],
+                 palette: Sequence[Sequence[int]],
+                 opacity: float = 0.6,
+                 height: int = 256) -> np.ndarray:
+    """Draw image | one overlay per label map, with a legend of the classes that occur.
+
+    Args:
+        image: RGB, uint8 (H, W, 3).
+        maps: Title -> labels (H, W), drawn in order, e.g. ``{'ground truth': gt, 'prediction': pred}``.
+        classes: Names; ``palette``: RGB colours, one per class.
+        opacity: Weight of the tint.
+        height: Images lower than this are enlarged to it, so that titles stay readable.
+
+    Returns:
+        RGB, uint8.
+    """
+    panels = {'image': image, **{title: blend(image, labels, palette, opacity) for title, labels in maps.items()}}
+    if image.shape[0] < height:
+        size = (round(image.shape[1] * height / image.shape[0]), height)
+        panels = {title: cv2.resize(panel, size, interpolation=cv2.INTER_NEAREST) for title, panel in panels.items()}
+    columns = []
+    for title, panel in panels.items():
+        columns += [titled(panel, title), np.full((panel.shape[0] + 22, 6, 3), PAPER, np.uint8)]
+    row = np.hstack(columns[:-1])
+    seen = np.unique(np.concatenate([np.unique(labels) for labels in maps.values()])) if maps else []
+    return np.vstack([row, legend(classes, palette, [int(i) for i in seen if i < len(classes)], row.shape[1])])
+
+
+def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
+    """Write a uint8 image (RGB (H, W, 3) or grey (H, W)); the file appears whole or not at all.
+
+    The folder is made if needed. Raises ``ValueError`` for an ending OpenCV cannot write.
+    """
+    path = Path(path)
+    if not cv2.haveImageWriter(str(path)):
+        raise ValueError(f'{path}: no image format is known for the ending {path.suffix!r}')
+    _, data = cv2.imencode(path.suffix, image[..., ::-1] if image.ndim == 3 else image)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f'.{path.name}.', delete=False) as file:
+        file.write(data.tobytes())
+    os.chmod(file.name, 0o666 & ~_umask())  # temporary files are private by default
+    os.replace(file.name, path)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

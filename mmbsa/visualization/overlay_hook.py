@@ -1,0 +1,119 @@
+"""Save what the network saw, should say and said, during validation and testing."""
+import os.path as osp
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmbsa.registry import HOOKS
+from mmbsa.visualization.overlay import side_by_side, write_image
+
+
+@HOOKS.register_module()
+class SegOverlayHook(Hook):
+    """Save image | ground truth | prediction, with a legend, for some samples of every validation and test.
+
+    A drop-in for mmseg's ``SegVisualizationHook`` under ``default_hooks.visualization``: ``--show`` and ``--show-dir``
+    of mmseg's own ``tools/test.py`` work. The image comes from the batch, not from its file, so that datasets without
+    files can be drawn too. Pictures go to ``<out_dir>/val_iter_<iteration>/`` and ``<out_dir>/test/``.
+
+    Args:
+        draw: False switches the hook off (``--show`` and ``--show-dir`` switch it on).
+        interval: Draw every so many-th batch of an evaluation.
+        max_images: At most so many pictures per evaluation, over all processes; None for no limit. ``--show-dir``
+            asks for every picture, so it lifts the limit of a test.
+        out_dir: Folder; defaults to ``--show-dir`` where given, else to ``<work_dir>/overlays``.
+        opacity: Weight of the colours over the image, 0 to 1.
+        show: Also open a window for each picture.
+        wait_time: Seconds a window stays.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(self,
+                 draw: bool = True,
+                 interval: int = 1,
+                 max_images: int | None = 8,
+                 out_dir: str | None = None,
+                 opacity: float = 0.6,
+                 show: bool = False,
+                 wait_time: float = 0.) -> None:
+        if interval < 1 or (max_images is not None and max_images < 1):
+            raise ValueError('mmbsa.SegOverlayHook: interval and max_images must be at least 1, '
+                             f'got interval={interval}, max_images={max_images}')
+        if not 0 <= opacity <= 1:
+            raise ValueError(f'mmbsa.SegOverlayHook: opacity must be between 0 and 1, got {opacity}')
+        self.draw, self.interval, self.max_images = draw, interval, max_images
+        self.out_dir, self.opacity, self.show, self.wait_time = out_dir, opacity, show, wait_time
+        self.drawn = 0
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Start counting pictures anew."""
+        self.drawn = 0
+
+    before_test_epoch = before_val_epoch
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
+                       outputs: Sequence | None = None) -> None:
+        """Draw samples of a validation batch."""
+        self._draw_batch(runner, batch_idx, data_batch, outputs, f'val_iter_{runner.iter:06d}', self.max_images)
+
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
+                        outputs: Sequence | None = None) -> None:
+        """Draw samples of a test batch."""
+        limit = None if self._show_dir(runner) else self.max_images
+        self._draw_batch(runner, batch_idx, data_batch, outputs, 'test', limit)
+
+    @staticmethod
+    def _show_dir(runner: Runner) -> str | None:
+        """Return the folder that ``tools/test.py --show-dir`` writes into the config."""
+        return (runner.cfg.get('visualizer') or {}).get('save_dir')
+
+    def _draw_batch(self, runner, batch_idx, data_batch, outputs, folder, limit) -> None:
+        if not self.draw or batch_idx % self.interval:
+            return
+        root = self.out_dir or self._show_dir(runner) or osp.join(runner.work_dir, 'overlays')
+        own_limit = float('inf') if limit is None else -(-limit // get_world_size())
+        meta = runner.visualizer.dataset_meta
+        for index, sample in enumerate(outputs):
+            if self.drawn >= own_limit:
+                return
+            maps = {'prediction': label_map(sample.pred_sem_seg)}
+            if 'gt_sem_seg' in sample:
+                maps = {'ground truth': label_map(sample.gt_sem_seg), **maps}
+            image = input_image(data_batch, index, maps['prediction'].shape)
+            picture = side_by_side(image, maps, meta['classes'], meta['palette'], self.opacity)
+            name = osp.splitext(osp.basename(sample.img_path))[0]
+            write_image(osp.join(root, folder, f'{name}.png'), picture)
+            self.drawn += 1
+            if self.show:
+                runner.visualizer.show(picture, win_name=name, wait_time=self.wait_time)
+
+
+def label_map(data) -> np.ndarray:
+    """Turn the ``PixelData`` of a segmentation, (1, H, W) on any device, into integers (H, W)."""
+    return data.data.squeeze(0).cpu().numpy().astype(np.int64)
+
+
+def input_image(data_batch: dict, index: int, size: tuple[int, int]) -> np.ndarray:
+    """Recover a sample's image from its batch, RGB uint8 (H, W, 3), resized to ``size``.
+
+    Batches hold images as loaders give them: BGR, not yet normalised, (3, h, w). Under test-time augmentation they are
+    lists of augmented batches, from which the largest image that is not flipped is taken.
+    """
+    inputs, samples = data_batch['inputs'], data_batch['data_samples']
+    if isinstance(inputs[0], (list, tuple)):
+        upright = [aug[index] for aug, group in zip(inputs, samples) if not group[index].metainfo.get('flip')]
+        chosen = max(upright or [aug[index] for aug in inputs], key=lambda image: image.numel())
+    else:
+        chosen = inputs[index]
+    image = chosen.cpu().numpy().transpose(1, 2, 0)
+    if image.shape[-1] == 1:
+        image = image.repeat(3, -1)
+    image = np.ascontiguousarray(image[..., 2::-1].clip(0, 255).astype(np.uint8))
+    if image.shape[:2] != tuple(size):
+        image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+    return image
