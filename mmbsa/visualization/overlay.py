@@ -3,12 +3,13 @@
 Arrays only (uint8, RGB); nothing here knows a runner or a model.
 """
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from mmbsa.utils.files import atomic_open
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 PAPER, INK = 255, (30, 30, 30)
@@ -98,14 +99,5 @@ def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
     if not cv2.haveImageWriter(str(path)):
         raise ValueError(f'{path}: no image format is known for the ending {path.suffix!r}')
     _, data = cv2.imencode(path.suffix, image[..., ::-1] if image.ndim == 3 else image)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f'.{path.name}.', delete=False) as file:
+    with atomic_open(path) as file:
         file.write(data.tobytes())
-    os.chmod(file.name, 0o666 & ~_umask())  # temporary files are private by default
-    os.replace(file.name, path)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,0 +1,28 @@
+"""Files that appear whole or not at all."""
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def atomic_open(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """Open a file for writing bytes that takes the place of ``path`` only after it was written and synced.
+
+    The bytes go to a temporary file in the same folder (made if needed). If anything interrupts the writing, ``path``
+    keeps its old content and the temporary file is removed; after a SIGKILL it stays, under a name that starts with a
+    dot and ends in ``.tmp``.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        with open(draft, 'wb') as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise

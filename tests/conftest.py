@@ -1,0 +1,22 @@
+"""What all tests share."""
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope='session')
+def shared_path():
+    """Return a function that finds a file or folder of the founders' fixtures, or skips the test with the reason.
+
+    They lie beside the checkout (``../shared``) or where ``MMBSA_SHARED`` says; nothing of them is in the repo.
+    """
+    root = Path(os.environ.get('MMBSA_SHARED', Path(__file__).resolve().parents[2] / 'shared'))
+
+    def find(name: str) -> Path:
+        path = root / name
+        if not path.exists():
+            pytest.skip(f'{name} is not in {root} (set MMBSA_SHARED to the folder of the fixtures)')
+        return path
+
+    return find
