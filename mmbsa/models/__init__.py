@@ -1,1 +1,11 @@
 """Models: importing this package registers every class of ours."""
+from importlib.util import find_spec
+
+from mmbsa.models import attentions, backbones, classifiers, encoders, layers, necks, neurons
+
+__all__ = ['attentions', 'backbones', 'classifiers', 'encoders', 'layers', 'necks', 'neurons']
+
+if find_spec('mmseg'):
+    from mmbsa.models import decode_heads
+
+    __all__ += ['decode_heads']

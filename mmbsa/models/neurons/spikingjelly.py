@@ -123,7 +123,7 @@ def _register() -> Sequence[str]:
     names = sorted(name for name, cls in vars(neuron).items() if _is_node(name, cls))
     for name in names:
         parent = getattr(neuron, name)
-        doc = f'``spikingjelly.activation_based.neuron.{name}``, stateless between forwards; see :class:`StatelessNode`.'
+        doc = f'``spikingjelly.activation_based.neuron.{name}``, stateless; see :class:`StatelessNode`.'
         cls = type(name, (StatelessNode, parent), {'__doc__': doc, '__module__': __name__})
         globals()[name] = MODELS.register_module(module=cls)
     return names

@@ -5,8 +5,8 @@ from copy import deepcopy
 from spikingjelly.activation_based import surrogate as sj
 from torch import nn
 
-SURROGATES = {name: cls for name, cls in vars(sj).items()
-              if inspect.isclass(cls) and issubclass(cls, sj.SurrogateFunctionBase) and cls is not sj.SurrogateFunctionBase}
+SURROGATES = {name: cls for name, cls in vars(sj).items() if inspect.isclass(cls)
+              and issubclass(cls, sj.SurrogateFunctionBase) and cls is not sj.SurrogateFunctionBase}
 
 
 def build_surrogate(cfg: dict | str | nn.Module) -> nn.Module:

@@ -1,0 +1,113 @@
+"""Official checkpoints into our models: a recipe per source, one mechanism for all.
+
+A recipe is data: which config the tensors belong to, how keys are renamed, and which official tensors have no use.
+Renaming is a pure function; the result is loaded strictly.
+"""
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from mmbsa.registry import MODELS
+
+Rules = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one official implementation maps onto ours.
+
+    Args:
+        config: from (state dict, constructor arguments) to the config of our model; infers what tensor shapes tell.
+        rules: (regular expression, replacement) pairs applied in order to every official key.
+        unused: expressions of official tensors that the official forward never uses; they are dropped and reported.
+    """
+
+    config: Callable[[Mapping[str, Tensor], dict], dict]
+    rules: Rules
+    unused: Sequence[str] = ()
+
+
+@dataclass
+class Report:
+    """What a conversion did: our config, new key -> official key, and the official tensors left out."""
+
+    source: str
+    config: dict
+    keys: dict[str, str]
+    unused: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f'{self.source}: {len(self.keys)} tensors converted']
+        if self.unused:
+            lines.append(f'{len(self.unused)} official tensors are unused: {", ".join(self.unused)}')
+        return '\n'.join(lines)
+
+
+RECIPES: dict[str, Recipe] = {}
+
+
+def register(source: str, recipe: Recipe) -> None:
+    """Add a recipe under the name of its source."""
+    RECIPES[source] = recipe
+
+
+def get_recipe(source: str) -> Recipe:
+    """The recipe of a source, or a KeyError that lists the sources."""
+    if source not in RECIPES:
+        raise KeyError(f'unknown source {source!r}; there are {", ".join(sorted(RECIPES))}')
+    return RECIPES[source]
+
+
+def rename(state_dict: Mapping[str, Tensor], recipe: Recipe) -> tuple[dict[str, str], list[str]]:
+    """Official keys -> ({new key: official key}, [unused official keys])."""
+    keys, unused = {}, []
+    for official in state_dict:
+        if any(re.search(pattern, official) for pattern in recipe.unused):
+            unused.append(official)
+            continue
+        key = official
+        for pattern, replacement in recipe.rules:
+            key = re.sub(pattern, replacement, key)
+        if key in keys:
+            raise ValueError(f'{official!r} and {keys[key]!r} both become {key!r}')
+        keys[key] = official
+    return keys, unused
+
+
+def build_from_official(source: str, state_dict: Mapping[str, Tensor], **constructor_args) -> nn.Module:
+    """Build our model from an official state dict, with the official numbers in it.
+
+    Args:
+        source: name of the official implementation, for example ``'sdt_v3_cls'``.
+        state_dict: its tensors under their official names; not modified.
+        constructor_args: what the official constructor took. Sizes that the tensors tell may be left out; the number of
+            heads cannot be told and defaults to the published one.
+
+    Returns:
+        Our model in training mode, with a :class:`Report` as ``model.conversion_report``.
+
+    Raises:
+        KeyError: an unknown source, or tensors that are missing or left over; all of them are named.
+        ValueError: a tensor whose size does not fit.
+    """
+    recipe = get_recipe(source)
+    cfg = recipe.config(state_dict, constructor_args)
+    model = MODELS.build(cfg)
+    keys, unused = rename(state_dict, recipe)
+    ours = model.state_dict()
+    missing, left_over = sorted(set(ours) - set(keys)), sorted(keys[k] for k in set(keys) - set(ours))
+    if missing or left_over:
+        raise KeyError(f'{source}: the state dict does not fit. Missing for our keys: {missing}. '
+                       f'Official tensors without a place: {left_over}')
+    converted = {}
+    for key, official in keys.items():
+        tensor = state_dict[official]
+        if tensor.numel() != ours[key].numel():
+            raise ValueError(f'{source}: {official} has shape {tuple(tensor.shape)}, {key} needs '
+                             f'{tuple(ours[key].shape)}. Are the constructor arguments right?')
+        converted[key] = tensor.reshape(ours[key].shape)  # a linear layer, a 1x1 Conv1d and a 1x1 Conv2d are one
+    model.load_state_dict(converted)
+    model.conversion_report = Report(source, cfg, keys, unused)
+    return model

@@ -1,0 +1,91 @@
+"""Spike-driven Transformer V3, base model: classification, segmentation backbone, whole segmentor."""
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from mmbsa.converters.base import Recipe, register
+
+_STAGES = [
+    (r'downsample1_1\.', 'stem.'),
+    (r'ConvBlock1_1\.0\.', 'stages.0.0.'),
+    (r'downsample1_2\.', 'stages.1.0.'),
+    (r'ConvBlock1_2\.0\.', 'stages.1.1.'),
+    (r'downsample2\.', 'stages.2.0.'),
+    (r'ConvBlock2_1\.0\.', 'stages.2.1.'),
+    (r'ConvBlock2_2\.0\.', 'stages.2.2.'),
+    (r'downsample3\.', 'stages.3.0.'),
+    (r'downsample4\.', 'stages.4.0.'),
+    *((rf'block{s}\.{i}\.', f'stages.{s}.{i + 1}.') for s in (3, 4) for i in range(64)),
+]
+_UNITS = [
+    (r'encode_conv\.', 'conv.'),
+    (r'encode_bn\.', 'norm.'),
+    # separable convolutions: `Conv` in ConvBlocks, `conv` in transformer blocks
+    *((rf'\.[Cc]onv\.{name}\.{i}\.', f'.0.branch.{n}.{kind}.')
+      for n, name in enumerate(('pwconv1', 'dwconv', 'pwconv2')) for i, kind in enumerate(('conv', 'norm'))),
+    # the two 3x3 convolutions of a ConvBlock
+    *((rf'(stages\.[012]\.\d+)\.{name}{n + 1}\.', rf'\1.1.branch.{n}.{kind}.')
+      for n in (0, 1) for name, kind in (('conv', 'conv'), ('bn', 'norm'))),
+    *((rf'\.attn\.{name}_conv\.{i}\.', f'.1.branch.{name}.{kind}.')
+      for name in ('q', 'k', 'v', 'proj') for i, kind in enumerate(('conv', 'norm'))),
+    *((rf'\.mlp\.fc{n + 1}_{name}\.', f'.2.branch.{n}.{kind}.')
+      for n in (0, 1) for name, kind in (('conv', 'conv'), ('bn', 'norm'))),
+    *((rf'\.layer_scale{n + 1}$', f'.{n}.scale') for n in range(3)),
+]
+#: rules for keys under `backbone.`; the stage names begin there.
+_BACKBONE = [(rf'(?<=^backbone\.){pattern}', new) for pattern, new in _STAGES] + _UNITS
+
+
+def _backbone(state: Mapping[str, Tensor], args: dict, prefix: str = '', **cfg) -> dict:
+    """Sizes from shapes; the number of heads is the one thing they do not tell."""
+    def shape(key):
+        if prefix + key not in state:
+            raise KeyError(f'no tensor {prefix + key!r}: is this a state dict of the SDT-V3 base model?')
+        return state[prefix + key].shape
+
+    dims = tuple(shape(f'downsample{n}.encode_conv.weight')[0] for n in ('1_2', '2', '3', '4'))
+    given = args.get('embed_dim')
+    if given is not None and tuple(given) != dims:
+        raise ValueError(f'embed_dim={list(given)} does not fit the tensors, whose widths are {list(dims)}')
+    depths = tuple(len({k[len(prefix):].split('.')[1] for k in state if k.startswith(f'{prefix}block{s}.')}) for s in (3, 4))
+    arch = dict(embed_dims=dims, depths=depths, num_heads=args.get('num_heads', 8),
+                mlp_ratio=shape('block3.0.mlp.fc1_conv.weight')[0] // dims[2],
+                value_ratio=shape('block3.0.attn.v_conv.0.weight')[0] // dims[2])
+    scale = 1e-6 if f'{prefix}block3.0.layer_scale1' in state else None
+    return dict(type='mmbsa.ESpikeFormer', arch=arch, in_channels=shape('downsample1_1.encode_conv.weight')[1],
+                layer_scale=scale, **cfg)
+
+
+def _classifier(state: Mapping[str, Tensor], args: dict) -> dict:
+    return dict(type='mmbsa.SpikingClassifier', backbone=_backbone(state, args, out_indices=(4,)),
+                num_classes=len(state['head.weight']), neuron=dict(type='mmbsa.IntegerNode', levels=4, norm=1))
+
+
+def _features(state: Mapping[str, Tensor], args: dict) -> dict:
+    return dict(type='mmbsa.SpikingFeatures', backbone=_backbone(state, args))
+
+
+def _segmentor(state: Mapping[str, Tensor], args: dict) -> dict:
+    backbone = _backbone(state, args.get('backbone', {}), 'backbone.')
+    neck_channels, in_channels = zip(*(state[f'neck.lateral_convs.{i}.0.weight'].shape[:2] for i in range(4)))
+    head = args.get('decode_head', {})
+    return dict(
+        type='mmseg.EncoderDecoder', backbone=backbone,
+        neck=dict(type='mmbsa.SpikeFPN', in_channels=in_channels, out_channels=neck_channels[0]),
+        decode_head=dict(
+            type='mmbsa.SpikeFPNHead', in_channels=list(neck_channels), in_index=head.get('in_index', [0, 1, 2, 3]),
+            feature_strides=head.get('feature_strides', [4, 8, 16, 32]), channels=neck_channels[0],
+            num_classes=len(state['decode_head.conv_seg.bias']), align_corners=head.get('align_corners', False)))
+
+
+_NECK_AND_HEAD = [
+    *((rf'neck\.{name}_convs\.(\d+)\.{i}\.', rf'neck.{new}.\1.{kind}.')
+      for name, new in (('lateral', 'laterals'), ('fpn', 'outputs')) for i, kind in enumerate(('conv', 'norm'))),
+    # within a scale: unit 2 j is (neuron, conv, norm), unit 2 j + 1 is the upsampling
+    *((rf'(scale_heads\.\d+)\.{2 * j}\.{i}\.', rf'\1.{j}.{kind}.')
+      for j in range(4) for i, kind in ((1, 'conv'), (2, 'norm'))),
+]
+
+register('sdt_v3_cls', Recipe(_classifier, [(r'^(?!head\.)', 'backbone.'), *_BACKBONE]))
+register('sdt_v3_seg_backbone', Recipe(_features, [(r'^', 'backbone.'), *_BACKBONE]))
+register('sdt_v3_seg_full', Recipe(_segmentor, [*_BACKBONE, *_NECK_AND_HEAD]))

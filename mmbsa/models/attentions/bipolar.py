@@ -1,0 +1,51 @@
+"""Bipolar Self-attention (BSA, NeurIPS 2025): ternary products and Shiftmax."""
+from copy import deepcopy
+
+from mmbsa.models.attentions.base import DotProductAttention
+from mmbsa.models.neurons import ternary_neuron
+from mmbsa.registry import MODELS
+
+
+@MODELS.register_module()
+class BipolarSelfAttention(DotProductAttention):
+    """Bipolar Self-attention, eq. 16-19, and with other arguments the whole ablation grid of its paper.
+
+    .. math:: Attn = TSN(Shiftmax(TSN(Q)\\, TSN(K)^T) \\triangleright V)
+
+    Q, K and V are the family's conv + norm outputs; V stays a real-valued membrane potential, and there is no scale.
+
+    Args:
+        embed_dims, num_heads, value_dims, num_steps, impl: see :class:`DotProductAttention`.
+        neuron: the host's neuron config; ternary neurons take over its parameters **[ours]**.
+        product: ``'ternary'`` (TMP), ``'binary'`` (BMP: q and k fire with the host's neuron) or ``'real'`` (RMP).
+        normalizer: ``'shiftmax'``, ``'softmax'`` or ``'none'``.
+        ternary: overrides of the ternary neurons, for example ``dict(v_threshold=0.5)``, or with a ``type`` another signed
+            neuron, for example ``dict(type='mmbsa.SignedIntegerNode', levels=1)``.
+        out_neuron: ``'ternary'`` (eq. 18), ``'host'``, or a neuron config.
+        scale: factor on the scores; 1 in the paper.
+        host_scale: the scale of the attention that is replaced. Accepted from the family and not used: BSA has none.
+        grad: how the ceil in Shiftmax is differentiated, ``'ste'`` or ``'detach'`` **[ours]**.
+
+    Raises:
+        ValueError: indivisible heads or an unknown product, normalizer, grad or out_neuron.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int, neuron: dict, value_dims: int | None = None,
+                 product: str = 'ternary', normalizer: str = 'shiftmax', ternary: dict | None = None,
+                 out_neuron: str | dict = 'ternary', scale: float = 1.0, host_scale: float | None = None,
+                 grad: str = 'ste', impl: str = 'auto', num_steps: int = 1):
+        tsn = ternary_neuron(neuron, **deepcopy(ternary or {}))
+        operands = dict(ternary=tsn, binary=neuron, real=None)
+        if product not in operands:
+            raise ValueError(f'BipolarSelfAttention: product must be one of {sorted(operands)}, got {product!r}')
+        if normalizer not in ('shiftmax', 'softmax', 'none'):
+            raise ValueError("BipolarSelfAttention: normalizer must be 'shiftmax', 'softmax' or 'none', "
+                             f'got {normalizer!r}')
+        if isinstance(out_neuron, str):
+            if out_neuron not in ('ternary', 'host'):
+                raise ValueError("BipolarSelfAttention: out_neuron must be 'ternary', 'host' or a neuron config, "
+                                 f'got {out_neuron!r}')
+            out_neuron = tsn if out_neuron == 'ternary' else neuron
+        super().__init__(embed_dims, num_heads, value_dims, q_neuron=operands[product], k_neuron=operands[product],
+                         v_neuron=None, out_neuron=out_neuron, product=product, normalizer=normalizer, scale=scale,
+                         grad=grad, impl=impl, num_steps=num_steps)

@@ -1,0 +1,109 @@
+"""E-SpikeFormer, the base model of Spike-driven Transformer V3 (Yao et al., TPAMI 2025)."""
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import nn
+
+from mmbsa.models.attentions import ProjectedAttention
+from mmbsa.models.backbones.base import BaseSpikingBackbone
+from mmbsa.models.layers import Residual, SepSpikeConv, SpikeConv, SpikeMLP
+from mmbsa.registry import MODELS
+
+
+class ConvBlock(nn.Sequential):
+    """x + separable 7x7 convolution, then x + two 3x3 convolutions through 4 times the channels."""
+
+    def __init__(self, channels: int, mlp_ratio: float, layer: dict, unit: dict):
+        super().__init__(
+            Residual(SepSpikeConv(channels, 7, **unit), channels, **layer),
+            Residual(SpikeMLP(channels, mlp_ratio, kernel_size=3, bias=False, **unit), channels, **layer))
+
+
+class TransformerBlock(nn.Sequential):
+    """x + separable 3x3 convolution, x + attention, x + MLP."""
+
+    def __init__(self, channels: int, num_heads: int, value_ratio: int, mlp_ratio: float, attention: dict, layer: dict,
+                 unit: dict, with_conv: bool = True):
+        branches = [SepSpikeConv(channels, 3, **unit)] if with_conv else []
+        branches += [
+            ProjectedAttention(channels, num_heads, attention, unit['neuron'], value_dims=value_ratio * channels,
+                               project=partial(SpikeConv, norm_cfg=unit['norm_cfg']),
+                               host_scale=2 * (channels / num_heads) ** -0.5, num_steps=unit['num_steps']),
+            SpikeMLP(channels, mlp_ratio, **unit)]
+        super().__init__(*(Residual(branch, channels, **layer) for branch in branches))
+
+
+@MODELS.register_module()
+class ESpikeFormer(BaseSpikingBackbone):
+    """E-SpikeFormer: two convolutional and two transformer stages of integer spikes.
+
+    Data flow at H x W, embed_dims (C0, C1, C2, C3); ``down`` is neuron -> 3x3 conv -> norm::
+
+        stem: 7x7 conv, stride 2 (no neuron)      (T,B,C0/2,H/2,W/2)
+        stages[0]: ConvBlock                      (T,B,C0/2,H/2,W/2)    level 0
+        stages[1]: down 2, ConvBlock              (T,B,C0,H/4,W/4)      level 1
+        stages[2]: down 2, ConvBlock x 2          (T,B,C1,H/8,W/8)      level 2
+        stages[3]: down 2, TransformerBlock x 6   (T,B,C2,H/16,W/16)    level 3
+        stages[4]: down 1, TransformerBlock x 2   (T,B,C3,H/16,W/16)    level 4
+
+    Feature maps are the real-valued residual stream. The segmentation protocol reads levels 0, 1, 2, 4.
+
+    Args:
+        arch: ``'t'``, ``'s'`` (5.1M), ``'m'`` (10.0M), ``'l'`` (19.0M), or a dict with ``embed_dims`` (four) and optional
+            ``depths`` (two), ``num_heads``, ``mlp_ratio``, ``value_ratio``.
+        num_steps: T. The published protocol is T = 1 with D = 4 levels.
+        in_channels: of the input.
+        attention: kind of attention; None is the native one. ``dict(type='mmbsa.BipolarSelfAttention')`` is BSA.
+        neuron: config of every neuron that the attention kind does not choose itself.
+        layer_scale: initial factor of the transformer blocks' branches (1e-6 in the segmentation protocol), None without.
+        drop_path_rate: stochastic depth of the last block, growing linearly from 0. Official code never applies it.
+        norm_cfg: ``dict(type='BN')``, ``dict(type='SyncBN')``, ...
+        out_indices, frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseSpikingBackbone`.
+    """
+
+    arch_settings = {
+        't': dict(embed_dims=(24, 48, 96, 128)),
+        's': dict(embed_dims=(32, 64, 128, 192)),
+        'm': dict(embed_dims=(48, 96, 192, 240)),
+        'l': dict(embed_dims=(64, 128, 256, 360)),
+    }
+
+    def __init__(self, arch: str | dict = 'm', num_steps: int = 1, in_channels: int = 3, attention: dict | None = None,
+                 neuron: dict | None = None, layer_scale: float | None = None, drop_path_rate: float = 0.0,
+                 norm_cfg: dict | None = None, out_indices: Sequence[int] = (0, 1, 2, 4), frozen_stages: int = -1,
+                 norm_eval: bool = False, with_cp: bool = False, init_cfg: dict | None = None):
+        super().__init__(arch, num_steps, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+        spec = dict(depths=(6, 2), num_heads=8, mlp_ratio=4, value_ratio=4, with_conv=True)
+        unknown = set(self.arch) - set(spec) - {'embed_dims'}
+        if unknown or len(self.arch.get('embed_dims', ())) != 4:
+            raise ValueError(f'arch must hold embed_dims of four stages and may hold {", ".join(spec)}; '
+                             f'got {self.arch}')
+        spec.update(self.arch)
+        c0, c1, c2, c3 = spec['embed_dims']
+        unit = dict(neuron=neuron or dict(type='mmbsa.IntegerNode', levels=4), norm_cfg=norm_cfg or dict(type='BN'),
+                    num_steps=num_steps)
+        attention = attention or dict(type='mmbsa.EfficientSpikeDrivenSelfAttention')
+        rates = torch.linspace(0, drop_path_rate, sum(spec['depths'])).tolist()
+
+        def down(in_dims, out_dims, stride):
+            return SpikeConv(in_dims, out_dims, 3, stride=stride, bias=True, **unit)
+
+        def conv_blocks(dims, number):
+            return [ConvBlock(dims, spec['mlp_ratio'], {}, unit) for _ in range(number)]
+
+        def transformer_blocks(dims, number):
+            return [TransformerBlock(dims, spec['num_heads'], spec['value_ratio'], spec['mlp_ratio'], attention,
+                                     dict(layer_scale=layer_scale, drop_path_rate=rates.pop(0)), unit,
+                                     spec['with_conv']) for _ in range(number)]
+
+        self.stem = SpikeConv(in_channels, c0 // 2, 7, stride=2, bias=True, **{**unit, 'neuron': None})
+        self.stages.extend(nn.Sequential(*blocks) for blocks in (
+            conv_blocks(c0 // 2, 1),
+            [down(c0 // 2, c0, 2), *conv_blocks(c0, 1)],
+            [down(c0, c1, 2), *conv_blocks(c1, 2)],
+            [down(c1, c2, 2), *transformer_blocks(c2, spec['depths'][0])],
+            [down(c2, c3, 1), *transformer_blocks(c3, spec['depths'][1])]))
+        self.feature_info = [dict(num_chs=c, reduction=r)
+                             for c, r in zip((c0 // 2, c0, c1, c2, c3), (2, 4, 8, 16, 16))]
+        self.finish()

@@ -1,0 +1,52 @@
+"""Residual branches: layer scale, stochastic depth over samples, activation checkpointing that leaves batch norm alone."""
+from contextlib import contextmanager, nullcontext
+
+import torch
+from timm.layers import drop_path
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+
+class Residual(nn.Module):
+    """x + drop_path(scale * branch(x)) for time-major maps.
+
+    Args:
+        branch: module from (T, B, C, H, W) to the same shape.
+        channels: C, length of the layer scale.
+        layer_scale: initial value of a learnable factor per channel, or None for none.
+        drop_path_rate: probability of leaving the branch out for a sample (all its T steps together).
+    """
+
+    def __init__(self, branch: nn.Module, channels: int, layer_scale: float | None = None, drop_path_rate: float = 0.0):
+        super().__init__()
+        self.branch = branch
+        self.scale = None if layer_scale is None else nn.Parameter(torch.full((channels,), float(layer_scale)))
+        self.drop_path_rate = drop_path_rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(T, B, C, H, W) -> (T, B, C, H, W)."""
+        out = self.branch(x)
+        if self.scale is not None:
+            out = out * self.scale.view(-1, 1, 1)
+        if self.drop_path_rate and self.training:  # timm drops along the leading axis, which must be the samples
+            out = drop_path(out.transpose(0, 1), self.drop_path_rate, True).transpose(0, 1)
+        return x + out
+
+
+@contextmanager
+def _norms_keep_their_statistics(module: nn.Module):
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+def checkpointed(module: nn.Module, x: Tensor) -> Tensor:
+    """Run ``module(x)`` and recompute it in backward; running statistics of batch norms are updated once, not twice."""
+    return checkpoint(module, x, use_reentrant=False,
+                      context_fn=lambda: (nullcontext(), _norms_keep_their_statistics(module)))

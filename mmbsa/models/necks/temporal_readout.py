@@ -1,0 +1,46 @@
+"""The one place where time is read out for stock heads."""
+from collections.abc import Sequence
+from copy import deepcopy
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from mmbsa.registry import MODELS
+
+
+@MODELS.register_module()
+class TemporalReadout(BaseModule):
+    """Time-major maps -> maps that every stock neck and head understands.
+
+    Args:
+        mode: ``'mean'`` over the T steps, ``'sum'``, ``'max'``, or ``'last'`` step.
+        neck: config of a stock neck (FPN, ...) to run on the maps.
+        init_cfg: OpenMMLab's.
+
+    Raises:
+        ValueError: an unknown mode, or a map that is not (T, B, C, H, W).
+    """
+
+    modes = {
+        'mean': lambda x: x.mean(0) if len(x) > 1 else x[0],
+        'sum': lambda x: x.sum(0) if len(x) > 1 else x[0],
+        'max': lambda x: x.amax(0) if len(x) > 1 else x[0],
+        'last': lambda x: x[-1],
+    }
+
+    def __init__(self, mode: str = 'mean', neck: dict | None = None, init_cfg: dict | None = None):
+        super().__init__(init_cfg)
+        if mode not in self.modes:
+            raise ValueError(f'TemporalReadout: mode must be one of {", ".join(self.modes)}, got {mode!r}')
+        self.mode = mode
+        self.neck = None if neck is None else MODELS.build(deepcopy(neck))
+
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """(T, B, C_i, H_i, W_i) each -> (B, C_i, H_i, W_i) each, or what the wrapped neck makes of them."""
+        for index, x in enumerate(inputs):
+            if x.ndim != 5:
+                raise ValueError(f'TemporalReadout: map {index} has shape {tuple(x.shape)}, expected (T, B, C, H, W) from '
+                                 'a spiking backbone')
+        outs = tuple(self.modes[self.mode](x).contiguous(memory_format=torch.contiguous_format) for x in inputs)
+        return outs if self.neck is None else self.neck(outs)
