@@ -9,9 +9,12 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
+from mmbsa.utils.checkpoint import make_loading_safe
 from mmbsa.version import warn_untried_versions
 
 warn_untried_versions()
+# wherever a type of ours is used, checkpoints are read with weights_only=True on both OpenMMLab stacks
+make_loading_safe()
 
 # neurons, attentions, backbones, necks, heads
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmbsa', locations=['mmbsa.models'])

@@ -26,3 +26,17 @@ def atomic_open(path: str | os.PathLike) -> Iterator[BinaryIO]:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+    if os.name == 'posix':  # bring the rename itself to the disk
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def remove_drafts(folder: str | os.PathLike) -> list[Path]:
+    """Delete what killed writers left in ``folder`` and return the deleted paths; call it while nobody writes there."""
+    drafts = sorted(Path(folder).glob('.*.*.tmp'))
+    for draft in drafts:
+        draft.unlink(missing_ok=True)
+    return drafts

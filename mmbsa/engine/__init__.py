@@ -1,0 +1,6 @@
+"""Hooks that keep a run safe: whole checkpoints, exact resume, guarded data, finite losses."""
+from mmbsa.engine.checkpoint_hook import ResumableCheckpointHook
+from mmbsa.engine.data_guard_hook import DataGuardHook
+from mmbsa.engine.non_finite_loss_hook import NonFiniteLossHook
+
+__all__ = ['DataGuardHook', 'NonFiniteLossHook', 'ResumableCheckpointHook']

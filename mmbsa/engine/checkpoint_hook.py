@@ -1,0 +1,215 @@
+"""Checkpoints that survive a SIGKILL at any moment, and a resume that continues as if nothing had happened."""
+import logging
+import os.path as osp
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, is_main_process
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from mmbsa.engine.data_stream import DataStream
+from mmbsa.registry import HOOKS
+from mmbsa.utils.checkpoint import POINTER, checkpoints_newest_first, whole_checkpoints
+from mmbsa.utils.files import atomic_open, remove_drafts
+from mmbsa.utils.random_state import get_random_state, set_random_state
+
+BACKEND = 'mmbsa.atomic_local'
+STATE = 'resume_state'
+
+
+@register_backend(BACKEND)
+class AtomicLocalBackend(LocalBackend):
+    """The local file system, where a written file appears whole or not at all."""
+
+    def put(self, obj: bytes, filepath: str) -> None:
+        """Write bytes to a file through a synced temporary file beside it."""
+        with atomic_open(filepath) as file:
+            file.write(obj)
+
+
+@HOOKS.register_module()
+class ResumableCheckpointHook(CheckpointHook):
+    """mmengine's ``CheckpointHook`` for runs that may be killed at any moment.
+
+    * A checkpoint and the pointer ``last_checkpoint`` are replaced atomically, and an outdated checkpoint is deleted
+      after the new one is on the disk, never before.
+    * ``--resume`` takes the newest whole checkpoint; cut off or damaged ones are passed over with a warning.
+    * A checkpoint holds every process's random states and how many samples the run has seen. A resumed
+      iteration-based run repeats the uninterrupted one bit for bit (as far as the device's kernels do), and loads no
+      sample again; see ``DataStream``, which this hook puts under the training loop. Validation draws from the
+      generators without moving them on.
+
+    An epoch-based loop keeps its own data order (mmengine's samplers depend on seed and epoch); its random states are
+    restored too.
+
+    Args:
+        args: As for mmengine's hook, with the same defaults.
+        backend_args: Storage; None means local files, written atomically.
+        kwargs: As for mmengine's hook.
+    """
+
+    def __init__(self, *args, backend_args: dict | None = None, **kwargs) -> None:
+        super().__init__(*args, backend_args=backend_args or dict(backend=BACKEND), **kwargs)
+        self._resumed: dict | None = None  # state of a loaded checkpoint
+        self._state: dict | None = None  # state that goes into the next checkpoint
+        self._held: dict | None = None  # random state of the training while a validation runs
+        self._stream: DataStream | None = None
+        self._start = (0, 0)  # iteration and samples at which the stream began
+
+    def saved(self, runner: Runner) -> list[Path]:
+        """List the checkpoints of this run, newest first."""
+        folder = runner.work_dir
+        if self.out_dir is not None and self.out_dir != folder:
+            name = osp.basename(folder.rstrip(osp.sep))
+            folder = self.out_dir if osp.basename(self.out_dir) == name else osp.join(self.out_dir, name)
+        return checkpoints_newest_first(folder, self.filename_tmpl, osp.join(runner.work_dir, POINTER))
+
+    def before_run(self, runner: Runner) -> None:
+        """Choose the checkpoint to resume from: the newest whole one, the same in every process."""
+        if not runner._resume or runner._load_from is not None or self.backend_args.get('backend') != BACKEND:
+            return
+        found = [None, None]
+        if is_main_process():
+            saved = self.saved(runner)
+            found = [next(map(str, whole_checkpoints(saved)), None), [str(path) for path in saved]]
+        broadcast_object_list(found)
+        path, listed = found
+        if path is None and listed:
+            raise RuntimeError(f'cannot resume: none of the checkpoints is whole: {", ".join(listed)}. Restore one, or '
+                               'start over without --resume.')
+        if path is None:
+            runner.logger.info(f'{runner.work_dir} has no checkpoint to resume from, the run starts at its beginning')
+        runner._load_from = path
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the random states and the place in the data until the training starts."""
+        if not runner._resume:
+            return
+        self._resumed = checkpoint.get(STATE)
+        if self._resumed is None:
+            print_log('the checkpoint was not written by mmbsa.ResumableCheckpointHook: the data continues after '
+                      'its iteration, but random states are not restored', 'current', logging.WARNING)
+
+    def before_train(self, runner: Runner) -> None:
+        """Find the folder, clear what killed writers left there, and put a data stream under the loop."""
+        super().before_train(runner)
+        if is_main_process() and self.backend_args.get('backend') == BACKEND:
+            remove_drafts(self.out_dir)
+        loop = runner.train_loop
+        sampler_cfg = (runner.cfg.get('train_dataloader') or {}).get('sampler')
+        if not hasattr(loop, 'dataloader_iterator'):
+            return
+        if not isinstance(sampler_cfg, dict) or not DataStream.fits(loop.dataloader):
+            print_log('train_dataloader has a batch sampler or a sampler of its own: a resumed run will not see exactly '
+                      'the data of an uninterrupted one', 'current', logging.WARNING)
+            return
+        seed = None if runner._randomness_cfg.get('diff_rank_seed') else runner.seed
+        state = self._resumed or {}
+        # an eager iterator (mmengine 0.10.7) has no skip_iter, and its loop skips by calling next
+        skips = 0 if hasattr(loop.dataloader_iterator, 'skip_iter') else loop.iter
+        samples = state.get('samples')
+        if samples is None:
+            samples = loop.iter * loop.dataloader.batch_size * runner.world_size
+        loop.dataloader_iterator = None
+        loop.dataloader._iterator = None  # with the line above, ends workers that were started too early
+        self._stream = loop.dataloader_iterator = DataStream(
+            loop.dataloader, sampler_cfg, state.get('seed', seed), samples, skips)
+        self._start = (loop.iter, samples)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Restore the random states of a resumed run; nothing draws from them between here and the first batch."""
+        if self._resumed is None:
+            return
+        states, self._resumed = self._resumed['random'], None
+        if len(states) != runner.world_size:
+            print_log(f'the checkpoint has the random states of {len(states)} processes, this run has '
+                      f'{runner.world_size}: they are not restored', 'current', logging.WARNING)
+            return
+        set_random_state(states[get_rank()])
+
+    def before_val(self, runner: Runner) -> None:
+        """Hold the training's random state."""
+        self._held = get_random_state()
+
+    def after_val(self, runner: Runner) -> None:
+        """Put it back, so that the training does not depend on how often it is validated."""
+        set_random_state(self._held)
+        self._held = None
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add the random states and the place in the data."""
+        if self._state is not None:
+            checkpoint[STATE] = self._state
+
+    def _gather_state(self, runner: Runner, iteration: int) -> dict:
+        state = dict(random=all_gather_object(self._held or get_random_state()))
+        if self._stream is not None:
+            begin, samples = self._start
+            state['samples'] = samples + (iteration - begin) * self._stream.samples_per_iter
+            state['seed'] = self._stream.seed
+        return state
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        """Write checkpoint, then pointer, then delete the outdated one (mmengine deletes first)."""
+        outdated = None
+        if self.max_keep_ckpts > 0 and (not self.keep_ckpt_ids or self.keep_ckpt_ids[-1] != step):
+            if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
+                outdated = self.keep_ckpt_ids.popleft()
+            self.keep_ckpt_ids.append(step)
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        self._state = self._gather_state(runner, meta['iter'])
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args)
+        self._state = None
+        if not is_main_process():
+            return
+        with atomic_open(osp.join(runner.work_dir, POINTER)) as file:
+            file.write(self.last_ckpt.encode())
+        if outdated is not None:
+            path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(outdated))
+            if self.file_backend.isfile(path):
+                self.file_backend.remove(path)
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        """Save the best checkpoint; the previous best is deleted after it (mmengine deletes first)."""
+        with _removals_last(self):
+            super()._save_best_checkpoint(runner, metrics)
+
+
+class _Postponed:
+    """A file backend that notes which files to remove instead of removing them."""
+
+    def __init__(self, backend) -> None:
+        self.backend, self.paths = backend, []
+
+    def __getattr__(self, name: str):
+        return getattr(self.backend, name)
+
+    def remove(self, path: str) -> None:
+        self.paths.append(path)
+
+
+@contextmanager
+def _removals_last(hook: ResumableCheckpointHook):
+    hook.file_backend = postponed = _Postponed(hook.file_backend)
+    try:
+        yield
+    finally:
+        hook.file_backend = postponed.backend
+    kept = {getattr(hook, 'best_ckpt_path', None), *getattr(hook, 'best_ckpt_path_dict', {}).values()}
+    for path in postponed.paths:
+        if path not in kept:
+            postponed.backend.remove(path)

@@ -1,0 +1,127 @@
+"""Checkpoints: read with an explicit list of what they may hold, and found again after a crash.
+
+mmengine's loaders differ: 0.10.7 leaves the choice to torch (which refuses its own log buffers), 0.10.12 falls back to
+unpickling anything. ``make_loading_safe`` puts one strict loader in their place.
+"""
+import logging
+import os
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer, print_log
+from mmengine.runner.checkpoint import CheckpointLoader
+
+MapLocation = str | torch.device | Callable | None
+POINTER = 'last_checkpoint'
+
+
+def _history_buffer_method(owner: type, name: str) -> Callable:
+    """Stand in for ``getattr``, which mmengine's log buffers name in their pickles, for their own methods only."""
+    if owner is HistoryBuffer and name in ('min', 'max', 'mean', 'current'):
+        return getattr(owner, name)
+    raise UnpicklingError(f'getattr({owner!r}, {name!r}) is not allowed in a checkpoint')
+
+
+#: All that a checkpoint may name beside tensors and plain containers: mmengine's log buffers and the numpy arrays and
+#: scalars inside them and inside the dataset's meta information. numpy 1 called ``numpy._core`` ``numpy.core``.
+SAFE_GLOBALS = [
+    HistoryBuffer,
+    (_history_buffer_method, 'builtins.getattr'),
+    np.ndarray,
+    np.dtype,
+    *(type(np.dtype(name)) for name in ('float32', 'float64', 'int32', 'int64', 'uint8', 'bool')),
+    *((getattr(np._core.multiarray, name), f'numpy.{core}.multiarray.{name}')
+      for core in ('_core', 'core') for name in ('_reconstruct', 'scalar')),
+]
+
+
+def load_checkpoint_file(path: str | os.PathLike, map_location: MapLocation = None) -> Any:
+    """Load a checkpoint with ``weights_only=True`` and ``SAFE_GLOBALS``; the file runs no code of its own.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        RuntimeError: The file is cut off or damaged.
+        UnpicklingError: The file names a class or function outside the list.
+    """
+    path = os.path.expanduser(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'there is no checkpoint {path}')
+    # every time, because mmengine's own `safe_globals` contexts drop shared entries when they end
+    torch.serialization.add_safe_globals(SAFE_GLOBALS)
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except UnpicklingError as error:
+        raise UnpicklingError(
+            f'checkpoint {path} is damaged or holds more than tensors, plain containers and log buffers, and was not '
+            f'loaded: {str(error).splitlines()[0]}') from error
+    except (RuntimeError, EOFError) as error:
+        raise RuntimeError(f'checkpoint {path} is cut off or damaged: {str(error).splitlines()[0]}') from error
+
+
+def load_from_local(filename: str, map_location: MapLocation = None) -> Any:
+    """Answer mmengine for paths; it cuts the first ten letters off this name for its log."""
+    return load_checkpoint_file(filename, map_location)
+
+
+def load_from_http(filename: str, map_location: MapLocation = None, model_dir: str | None = None) -> Any:
+    """Answer mmengine for URLs."""
+    return torch.hub.load_state_dict_from_url(filename, model_dir, map_location, weights_only=True)
+
+
+def make_loading_safe() -> None:
+    """Let every checkpoint that mmengine reads from a path or a URL go through ``weights_only=True``."""
+    torch.serialization.add_safe_globals(SAFE_GLOBALS)
+    CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
+    CheckpointLoader.register_scheme(prefixes=('http://', 'https://'), loader=load_from_http, force=True)
+
+
+def is_whole(path: str | os.PathLike) -> bool:
+    """Return whether every byte of a checkpoint is as it was written (``torch.save`` keeps checksums in the file)."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile, EOFError):
+        return False
+
+
+def checkpoints_newest_first(folder: str | os.PathLike, template: str = 'iter_{}.pth',
+                             pointer: str | os.PathLike | None = None) -> list[Path]:
+    """List the checkpoints of a run, newest first.
+
+    Steps count, from the one in ``last_checkpoint`` down. A checkpoint beyond it counts if it was written later (the
+    process was killed between the two files), but not if it is a leftover of an older, longer run.
+
+    Args:
+        folder: Where the checkpoints are.
+        template: Their names, with ``{}`` for the step.
+        pointer: The file ``last_checkpoint``; in ``folder``, if None.
+    """
+    folder, number = Path(folder), re.compile(re.escape(template).replace(r'\{\}', r'(\d+)'))
+    steps = {path: int(match[1]) for path in folder.glob('*') if (match := number.fullmatch(path.name))}
+    pointer = Path(pointer or folder / POINTER)
+    last = folder / Path(pointer.read_text().strip()).name if pointer.is_file() else None
+    if last in steps:
+        written = last.stat().st_mtime_ns
+        steps = {p: s for p, s in steps.items() if s <= steps[last] or p.stat().st_mtime_ns >= written}
+    return sorted(steps, key=steps.get, reverse=True)
+
+
+def whole_checkpoints(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield the undamaged checkpoints, with a warning for each one that is passed over."""
+    for path in paths:
+        if is_whole(path):
+            yield path
+        else:
+            print_log(f'checkpoint {path} is cut off or damaged and is passed over', 'current', logging.WARNING)
+
+
+def is_finite(path: str | os.PathLike) -> bool:
+    """Return whether all weights and buffers in a checkpoint are finite."""
+    state = load_checkpoint_file(path, 'cpu')['state_dict']
+    return all(value.isfinite().all() for value in state.values() if value.is_floating_point())

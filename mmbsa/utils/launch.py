@@ -1,0 +1,90 @@
+"""What ``tools/train.py`` and ``tools/test.py`` share: their common arguments, and runs on any number of devices.
+
+mmengine starts process groups for GPUs only. Without a GPU the group is made here (gloo), and what needs a GPU in a
+config (SyncBN, mixed precision, device ids) is replaced, with a warning, by what a CPU can do.
+"""
+import argparse
+import logging
+import os
+import os.path as osp
+from datetime import timedelta
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.logging import print_log
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that training and testing share (mmseg's names and meanings)."""
+    parser.add_argument('--work-dir', help='folder of logs, checkpoints and results; default work_dirs/<config name>')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction,
+        help='override config entries, e.g. train_dataloader.batch_size=4 model.decode_head.channels=64 '
+        'or a list: key="[a,b]" (quoted, without spaces)')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    # torch.distributed.launch passes one spelling or the other, depending on its version
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read ``args.config``, apply the shared arguments, and make it fit this machine's devices.
+
+    Raises:
+        SystemExit: There are fewer GPUs than processes on this node, or a launcher needs GPUs and there is none.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
+    return cfg
+
+
+def fit_devices(cfg: Config) -> None:
+    """Check the launch against this node's GPUs; without any, start gloo and adapt the config in place."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpus:
+        processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+        if cfg.launcher == 'pytorch' and processes > gpus:
+            _refuse(f'{processes} processes were asked for, but this node has {gpus} GPU(s). Start at most {gpus}, or '
+                    'set CUDA_VISIBLE_DEVICES= (empty) to train on the CPU.')
+        return
+    amp = cfg.get('optim_wrapper', {})
+    if amp.get('type') == 'AmpOptimWrapper':
+        print_log('there is no GPU: mixed precision is off, the run computes in float32', 'current', logging.WARNING)
+        amp.type = 'OptimWrapper'
+        for key in ('loss_scale', 'dtype', 'use_fsdp'):
+            amp.pop(key, None)
+    if cfg.launcher == 'none':
+        return
+    if cfg.launcher != 'pytorch':
+        _refuse(f'--launcher {cfg.launcher} needs GPUs; without any, use tools/dist_train.sh or --launcher pytorch.')
+    if _without_sync_bn(cfg.model):
+        print_log('there is no GPU: SyncBN is replaced by BN', 'current', logging.WARNING)
+    cfg.setdefault('model_wrapper_cfg', dict(
+        type='MMDistributedDataParallel', broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False)))
+    cfg.model_wrapper_cfg.device_ids = None  # mmengine would name a GPU
+    seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
+    torch.distributed.init_process_group('gloo', **(dict(timeout=timedelta(seconds=seconds)) if seconds else {}))
+
+
+def _without_sync_bn(cfg) -> bool:
+    """Replace ``type='SyncBN'`` by ``'BN'`` anywhere in a model config; return whether there was one."""
+    found = False
+    if isinstance(cfg, dict):
+        if cfg.get('type') == 'SyncBN':
+            cfg['type'], found = 'BN', True
+        cfg = list(cfg.values())
+    if isinstance(cfg, list | tuple):
+        found |= any([_without_sync_bn(entry) for entry in cfg])
+    return found
+
+
+def _refuse(reason: str) -> None:
+    """End every process of a launch, with one of them saying why."""
+    raise SystemExit(f'error: {reason}' if os.environ.get('LOCAL_RANK', '0') == '0' else 2)

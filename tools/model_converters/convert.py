@@ -1,0 +1,60 @@
+"""Convert an official checkpoint file into one of ours.
+
+    python tools/model_converters/convert.py sdt_v3_cls V3_10.0M_1x4.pth espikeformer-m.pth
+
+The result is usable as ``init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')`` of a backbone, and as the
+checkpoint of the whole model.
+"""
+import argparse
+import ast
+import os
+from collections.abc import Mapping
+
+import torch
+
+from mmbsa.converters import RECIPES, build_from_official
+from mmbsa.utils.files import atomic_open
+
+CONTAINERS = ('model', 'state_dict', 'net')
+
+
+def read(path: str) -> dict[str, torch.Tensor]:
+    """Load tensors only (``weights_only=True``), out of the usual containers, without ``module.`` prefixes."""
+    with torch.serialization.safe_globals([argparse.Namespace]):  # official training scripts store their arguments
+        state = torch.load(path, map_location='cpu', weights_only=True)
+    state = next((state[k] for k in CONTAINERS if isinstance(state.get(k), Mapping)), state)
+    return {k.removeprefix('module.'): v for k, v in state.items() if torch.is_tensor(v)}
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('source', choices=sorted(RECIPES), help='official implementation the file comes from')
+    parser.add_argument('input', help='official checkpoint')
+    parser.add_argument('output', help='file to write')
+    parser.add_argument('--args', nargs='*', default=[], metavar='KEY=VALUE',
+                        help='what the official constructor took and shapes do not tell, e.g. num_heads=8 T=4')
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    given = {}
+    for item in args.args:
+        key, _, value = item.partition('=')
+        try:
+            given[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            given[key] = value
+    model = build_from_official(args.source, read(args.input), **given)
+    report = model.conversion_report
+    checkpoint = dict(state_dict=model.state_dict(), meta=dict(
+        converted_from=os.path.basename(args.input), source=args.source, model=repr(report.config)))
+    with atomic_open(args.output) as file:
+        torch.save(checkpoint, file)
+    print(report)
+    print(f'config: {report.config}')
+    print(f'wrote {args.output}')
+
+
+if __name__ == '__main__':
+    main()

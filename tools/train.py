@@ -1,0 +1,45 @@
+"""Train a segmentor: ``python tools/train.py CONFIG``, or on several processes with ``tools/dist_train.sh``."""
+import argparse
+
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from mmbsa.utils.launch import add_arguments, fit_devices, load_config
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Train a segmentor')
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
+        help='continue a run: from the newest whole checkpoint of the work dir, or from the one named')
+    parser.add_argument('--amp', action='store_true', help='train in automatic mixed precision (on GPUs)')
+    add_arguments(parser)
+    return parser.parse_args()
+
+
+def use_amp(cfg: Config) -> None:
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind == 'AmpOptimWrapper':
+        return
+    if kind != 'OptimWrapper':
+        raise SystemExit(f'error: --amp works with optim_wrapper.type OptimWrapper, the config has {kind}')
+    cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args)
+    if args.amp:
+        use_amp(cfg)
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    fit_devices(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.train()
+
+
+if __name__ == '__main__':
+    main()
