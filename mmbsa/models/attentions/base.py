@@ -66,6 +66,7 @@ class DotProductAttention(nn.Module):
         return x.flatten(3).unflatten(2, (self.num_heads, -1)).transpose(-1, -2)
 
     def extra_repr(self) -> str:
+        """Sizes and options of the product."""
         return (f'embed_dims={self.embed_dims}, num_heads={self.num_heads}, value_dims={self.value_dims}, '
                 + ', '.join(f'{k}={v}' for k, v in self.options.items()))
 

@@ -32,7 +32,7 @@ class BaseSpikingBackbone(BaseModule):
     Args:
         arch: a preset's name, or a dict with the preset's keys.
         num_steps: T.
-        out_indices: levels to return, in ascending order; negative ones count from the end.
+        out_indices: levels to return, in ascending order; negative ones count from the end; None returns all.
         frozen_stages: -1 none, 0 the stem, k the stem and the first k stages. Kept frozen, and in eval mode, by
             ``train()``.
         norm_eval: keep all norms in eval mode.
@@ -46,7 +46,7 @@ class BaseSpikingBackbone(BaseModule):
 
     arch_settings: dict[str, dict] = {}
 
-    def __init__(self, arch: str | dict, num_steps: int = 1, out_indices: Sequence[int] = (-1,),
+    def __init__(self, arch: str | dict, num_steps: int = 1, out_indices: Sequence[int] | None = (-1,),
                  frozen_stages: int = -1, norm_eval: bool = False, with_cp: bool = False,
                  init_cfg: dict | None = None):
         super().__init__(init_cfg=deepcopy(init_cfg))
@@ -59,7 +59,7 @@ class BaseSpikingBackbone(BaseModule):
         self.with_cp = with_cp
         self.norm_eval = norm_eval
         self.frozen_stages = frozen_stages
-        self._out_indices = tuple(out_indices)
+        self._out_indices = None if out_indices is None else tuple(out_indices)
         self.stem = nn.Identity()
         self.stages = nn.ModuleList()
         #: per level ``dict(num_chs=channels, reduction=stride)``, as timm names them.
@@ -68,7 +68,8 @@ class BaseSpikingBackbone(BaseModule):
     def finish(self) -> None:
         """Called by a family once stem and stages stand: checks out_indices and frozen_stages, and freezes."""
         levels, name = len(self.stages), type(self).__name__
-        indices = tuple(i + levels if i < 0 else i for i in self._out_indices)
+        given = range(levels) if self._out_indices is None else self._out_indices
+        indices = tuple(i + levels if i < 0 else i for i in given)
         if not indices or any(not 0 <= i < levels for i in indices) or list(indices) != sorted(set(indices)):
             raise ValueError(f'{name}: out_indices={self._out_indices} must ascend within the levels 0..{levels - 1}')
         if not -1 <= self.frozen_stages <= levels:

@@ -2,12 +2,11 @@
 from collections.abc import Sequence
 from functools import partial
 
-import torch
 from torch import nn
 
 from mmbsa.models.attentions import ProjectedAttention
 from mmbsa.models.backbones.base import BaseSpikingBackbone
-from mmbsa.models.layers import Residual, SepSpikeConv, SpikeConv, SpikeMLP
+from mmbsa.models.layers import Residual, SepSpikeConv, SpikeConv, SpikeMLP, drop_path_rates
 from mmbsa.registry import MODELS
 
 
@@ -84,7 +83,7 @@ class ESpikeFormer(BaseSpikingBackbone):
         unit = dict(neuron=neuron or dict(type='mmbsa.IntegerNode', levels=4), norm_cfg=norm_cfg or dict(type='BN'),
                     num_steps=num_steps)
         attention = attention or dict(type='mmbsa.EfficientSpikeDrivenSelfAttention')
-        rates = torch.linspace(0, drop_path_rate, sum(spec['depths'])).tolist()
+        rates = drop_path_rates(drop_path_rate, sum(spec['depths']))
 
         def down(in_dims, out_dims, stride):
             return SpikeConv(in_dims, out_dims, 3, stride=stride, bias=True, **unit)

@@ -1,6 +1,6 @@
 """Layers that several families share; all take and return time-major maps (T, B, C, H, W)."""
-from mmbsa.models.layers.residual import Residual, checkpointed
-from mmbsa.models.layers.spike_conv import SepSpikeConv, SpikeConv, SpikeMLP
+from mmbsa.models.layers.residual import Residual, checkpointed, drop_path_rates
+from mmbsa.models.layers.spike_conv import SepSpikeConv, SpikeConv, SpikeMLP, max_pool
 from mmbsa.models.layers.time import Timewise, merge_time, split_time
 
-__all__ = ['Residual', 'SepSpikeConv', 'SpikeConv', 'SpikeMLP', 'Timewise', 'checkpointed', 'merge_time', 'split_time']
+__all__ = ['Residual', 'SepSpikeConv', 'SpikeConv', 'SpikeMLP', 'Timewise', 'checkpointed', 'drop_path_rates', 'max_pool', 'merge_time', 'split_time']

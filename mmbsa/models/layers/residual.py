@@ -8,6 +8,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
+def drop_path_rates(last: float, depth: int) -> list[float]:
+    """Stochastic depth of ``depth`` blocks, growing linearly from 0 to ``last``."""
+    return [last * i / max(depth - 1, 1) for i in range(depth)]
+
+
 class Residual(nn.Module):
     """x + drop_path(scale * branch(x)) for time-major maps.
 
@@ -36,14 +41,18 @@ class Residual(nn.Module):
 
 @contextmanager
 def _norms_keep_their_statistics(module: nn.Module):
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    """Batch norms normalise by the batch as before, and neither move their averages nor count the batch again."""
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    momenta = [norm.momentum for norm in norms]
+    counts = [norm.num_batches_tracked.clone() for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, momentum, count in zip(norms, momenta, counts):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)
 
 
 def checkpointed(module: nn.Module, x: Tensor) -> Tensor:

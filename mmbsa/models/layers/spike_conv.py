@@ -6,6 +6,11 @@ from mmbsa.models.layers.time import merge_time, split_time
 from mmbsa.models.neurons import build_neuron
 
 
+def max_pool() -> nn.MaxPool2d:
+    """The pooling of every spiking tokenizer: 3 x 3, stride 2; a side of n pixels becomes ceil(n / 2)."""
+    return nn.MaxPool2d(3, stride=2, padding=1)
+
+
 class SpikeConv(nn.Module):
     """neuron -> conv -> norm (pre-activation, membrane shortcuts), or conv -> norm -> neuron.
 
@@ -14,23 +19,34 @@ class SpikeConv(nn.Module):
         neuron: neuron config, or None for none.
         norm_cfg: norm config in OpenMMLab's terms, or None for none.
         neuron_last: fire after the norm instead of before the convolution (spike shortcuts).
+        pool: halve the map by :func:`max_pool`: ``'before'`` the convolution (behind a neuron that comes first),
+            ``'after'`` the norm (in front of a neuron that comes last), or None.
         num_steps: T, for neurons whose parameters depend on it.
+
+    Raises:
+        ValueError: an unknown pool.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1, *, stride: int = 1, groups: int = 1,
                  bias: bool = False, neuron: dict | None = None, norm_cfg: dict | None = None,
-                 neuron_last: bool = False, num_steps: int = 1):
+                 neuron_last: bool = False, pool: str | None = None, num_steps: int = 1):
         super().__init__()
+        if pool not in (None, 'before', 'after'):
+            raise ValueError(f"SpikeConv: pool must be 'before', 'after' or None, got {pool!r}")
         self.neuron_last = neuron_last
         self.neuron = build_neuron(neuron, num_steps)
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=bias)
         self.norm = nn.Identity() if norm_cfg is None else build_norm_layer(norm_cfg, out_channels)[1]
+        self.pool = max_pool() if pool else nn.Identity()
+        self.pool_first = pool == 'before'
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, B, C, H, W) -> (T, B, C', H', W'): potentials, or spikes when the neuron comes last."""
         if not self.neuron_last:
             x = self.neuron(x)
-        x = split_time(self.norm(self.conv(merge_time(x))), len(x))
+        num_steps, x = len(x), merge_time(x)
+        x = self.norm(self.conv(self.pool(x))) if self.pool_first else self.pool(self.norm(self.conv(x)))
+        x = split_time(x, num_steps)
         return self.neuron(x) if self.neuron_last else x
 
 

@@ -15,8 +15,7 @@ class _IntegerSpike(torch.autograd.Function):
     def forward(ctx, x: Tensor, low: float, high: float, norm: float, half_up: bool, inclusive: bool) -> Tensor:
         count = x.clamp(low, high)
         if x.requires_grad:
-            blocked = count.ne(x) if inclusive else (x <= low).logical_or_(x >= high)
-            ctx.save_for_backward(blocked)
+            ctx.save_for_backward(count.eq(x) if inclusive else (x > low).logical_and_(x < high))
         ctx.norm = norm
         if half_up:
             count.add_(0.5).floor_()
@@ -26,8 +25,10 @@ class _IntegerSpike(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        blocked, = ctx.saved_tensors
-        grad = grad.masked_fill(blocked, 0)
+        passing, = ctx.saved_tensors
+        # a product, because masked_fill turns channels-last into contiguous, and batch norm's backward then meets two
+        # layouts, which makes it 18 times slower on a CPU
+        grad = grad * passing
         return (grad if ctx.norm == 1 else grad.div_(ctx.norm)), None, None, None, None, None
 
 
@@ -95,6 +96,7 @@ class IntegerNode(nn.Module):
         return torch.stack(spikes)
 
     def extra_repr(self) -> str:
+        """Levels and rules."""
         return (f'levels={self.levels}, norm={self.norm:g}, decay={self.decay:g}, rounding={self.rounding}, '
                 f'window={self.window}')
 
