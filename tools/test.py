@@ -2,10 +2,8 @@
 import argparse
 
 from mmengine.config import Config
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
 
-from mmbsa.utils.launch import add_arguments, fit_devices, load_config
+from mmbsa.utils.launch import add_arguments, load_config, run
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,9 +50,7 @@ def main() -> None:
         augment(cfg)
     if args.out is not None:
         cfg.test_evaluator.update(output_dir=args.out, keep_results=True)
-    fit_devices(cfg)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.test()
+    run(cfg, 'test')
 
 
 if __name__ == '__main__':

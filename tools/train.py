@@ -2,10 +2,8 @@
 import argparse
 
 from mmengine.config import Config
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
 
-from mmbsa.utils.launch import add_arguments, fit_devices, load_config
+from mmbsa.utils.launch import add_arguments, load_config, run
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,9 +34,7 @@ def main() -> None:
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
-    fit_devices(cfg)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.train()
+    run(cfg, 'train')
 
 
 if __name__ == '__main__':

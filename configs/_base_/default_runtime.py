@@ -20,8 +20,6 @@ default_hooks = dict(
     checkpoint=dict(
         type='mmbsa.ResumableCheckpointHook', by_epoch=False, interval=10000, max_keep_ckpts=2, save_best='mIoU'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    # BN statistics are per process; before a validation every process takes their mean, which is what is saved
-    sync_buffers=dict(type='SyncBuffersHook'),
     data_guard=dict(type='mmbsa.DataGuardHook'),
     finite_loss=dict(type='mmbsa.NonFiniteLossHook'),
     visualization=dict(type='SegVisualizationHook'))

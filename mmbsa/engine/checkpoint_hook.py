@@ -4,7 +4,7 @@ import os.path as osp
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, is_main_process
+from mmengine.dist import all_gather_object, all_reduce_params, broadcast_object_list, get_rank, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
@@ -37,6 +37,7 @@ class ResumableCheckpointHook(CheckpointHook):
     * A checkpoint and the pointer ``last_checkpoint`` are replaced atomically, and an outdated checkpoint is deleted
       after the new one is on the disk, never before.
     * ``--resume`` takes the newest whole checkpoint; cut off or damaged ones are passed over with a warning.
+    * Before it is saved, and before a validation, buffers are averaged over the processes (see ``average_buffers``).
     * A checkpoint holds every process's random states and how many samples the run has seen. A resumed
       iteration-based run repeats the uninterrupted one bit for bit (as far as the device's kernels do), and loads no
       sample again; see ``DataStream``, which this hook puts under the training loop. Validation draws from the
@@ -131,8 +132,9 @@ class ResumableCheckpointHook(CheckpointHook):
         set_random_state(states[get_rank()])
 
     def before_val(self, runner: Runner) -> None:
-        """Hold the training's random state."""
+        """Hold the training's random state, and let every process judge the same buffers."""
         self._held = get_random_state()
+        average_buffers(runner)
 
     def after_val(self, runner: Runner) -> None:
         """Put it back, so that the training does not depend on how often it is validated."""
@@ -163,6 +165,7 @@ class ResumableCheckpointHook(CheckpointHook):
         name = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        average_buffers(runner)
         self._state = self._gather_state(runner, meta['iter'])
         runner.save_checkpoint(
             self.out_dir,
@@ -187,6 +190,16 @@ class ResumableCheckpointHook(CheckpointHook):
         """Save the best checkpoint; the previous best is deleted after it (mmengine deletes first)."""
         with _removals_last(self):
             super()._save_best_checkpoint(runner, metrics)
+
+
+def average_buffers(runner: Runner) -> None:
+    """Give every process the mean of all processes' buffers (BN statistics), in the model and in its moving average.
+
+    Only the first process's buffers are saved: without this, a resumed run would continue with other statistics in the
+    other processes, and a test would not repeat the validation that chose a checkpoint.
+    """
+    for model in (runner.model, *(hook.ema_model for hook in runner.hooks if hasattr(hook, 'ema_model'))):
+        all_reduce_params(model.buffers(), op='mean')
 
 
 class _Postponed:

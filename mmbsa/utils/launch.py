@@ -1,4 +1,4 @@
-"""What ``tools/train.py`` and ``tools/test.py`` share: their common arguments, and runs on any number of devices.
+"""What ``tools/train.py`` and ``tools/test.py`` share: arguments, and a runner on any number of devices.
 
 mmengine starts process groups for GPUs only. Without a GPU the group is made here (gloo), and what needs a GPU in a
 config (SyncBN, mixed precision, device ids) is replaced, with a warning, by what a CPU can do.
@@ -12,6 +12,8 @@ from datetime import timedelta
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,11 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """Read ``args.config``, apply the shared arguments, and make it fit this machine's devices.
-
-    Raises:
-        SystemExit: There are fewer GPUs than processes on this node, or a launcher needs GPUs and there is none.
-    """
+    """Read ``args.config`` and apply the shared arguments."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
@@ -44,8 +42,23 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def run(cfg: Config, verb: str) -> None:
+    """Build the runner of a config for this machine's devices, and let it ``train`` or ``test``."""
+    fit_devices(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    getattr(runner, verb)()
+    if torch.distributed.is_initialized():
+        # a process that ends with its group's threads alive may abort, and torchrun then calls the run failed
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
 def fit_devices(cfg: Config) -> None:
-    """Check the launch against this node's GPUs; without any, start gloo and adapt the config in place."""
+    """Check the launch against this node's GPUs; without any, start gloo and adapt the config in place.
+
+    Raises:
+        SystemExit: There are fewer GPUs than processes on this node, or a launcher needs GPUs and there is none.
+    """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if gpus:
         processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
