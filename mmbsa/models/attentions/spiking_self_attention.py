@@ -27,6 +27,6 @@ class SpikingSelfAttention(DotProductAttention):
         if scale is None:
             scale = 0.125 if host_scale is None else host_scale
         super().__init__(embed_dims, num_heads, value_dims, q_neuron=neuron, k_neuron=neuron, v_neuron=neuron,
-                         out_neuron=neuron, product='binary', normalizer='none', scale=scale, impl=impl,
+                         out_neuron=None, product='real', normalizer='none', scale=scale, impl=impl,
                          num_steps=num_steps)
         self.out_neuron = build_neuron(neuron, num_steps, v_threshold=out_threshold)

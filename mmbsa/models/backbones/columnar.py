@@ -1,0 +1,122 @@
+"""What spiking transformers of one width share: a tokenizer of four steps, then a column of equal blocks."""
+from collections.abc import Sequence
+from functools import partial
+
+from torch import nn
+
+from mmbsa.models.attentions import ProjectedAttention
+from mmbsa.models.backbones.base import BaseSpikingBackbone
+from mmbsa.models.layers import Residual, SpikeConv, SpikeMLP, drop_path_rates
+
+
+def lif(tau: float = 2.0) -> dict:
+    """The neuron of all spiking transformers without integer spikes: LIF, hard reset, sigmoid surrogate, alpha 4."""
+    return dict(type='mmbsa.LIFNode', tau=tau, detach_reset=True, surrogate_function=dict(type='Sigmoid', alpha=4.0))
+
+
+class SpikingTransformerBlock(nn.Sequential):
+    """x + attention(x), then x + MLP(x).
+
+    Args:
+        channels: C.
+        num_heads: of the attention.
+        attention: config of the kind.
+        unit: ``neuron``, ``norm_cfg`` and ``num_steps`` of every unit.
+        shortcut: ``'membrane'``: units are neuron -> conv -> norm, and the stream is real-valued; ``'spike'``: units are
+            conv -> norm -> neuron, and the stream is a growing sum of spikes.
+        mlp_ratio: hidden channels of the MLP over C.
+        qkv_bias: whether the projections to q, k and v have a bias. The output projection has one.
+        host_scale: scale of the native attention.
+        drop_path_rate: see :class:`Residual`.
+
+    Raises:
+        ValueError: an unknown shortcut.
+    """
+
+    def __init__(self, channels: int, num_heads: int, attention: dict, unit: dict, shortcut: str = 'membrane',
+                 mlp_ratio: float = 4, qkv_bias: bool = False, host_scale: float | None = None,
+                 drop_path_rate: float = 0.0):
+        if shortcut not in ('membrane', 'spike'):
+            raise ValueError(f"shortcut must be 'membrane' or 'spike', got {shortcut!r}")
+        last = shortcut == 'spike'
+        project = partial(SpikeConv, norm_cfg=unit['norm_cfg'])
+        branches = [
+            ProjectedAttention(channels, num_heads, attention, unit['neuron'], project=partial(project, bias=qkv_bias),
+                               project_out=partial(project, bias=True), host_scale=host_scale, neuron_first=not last,
+                               neuron_last=last, num_steps=unit['num_steps']),
+            SpikeMLP(channels, mlp_ratio, neuron_last=last, **unit)]
+        super().__init__(*(Residual(branch, channels, drop_path_rate=drop_path_rate) for branch in branches))
+
+
+class ColumnarBackbone(BaseSpikingBackbone):
+    """Template of the families with one width: Spikformer, Spikingformer.
+
+    Data flow, widths D/8, D/4, D/2, D; strides for ``pooling='1111'``::
+
+        stem: 3x3 conv                      (T,B,D/8,H,W)
+        stages[0]: [pool], 3x3 conv         (T,B,D/4,H/2,W/2)      level 0
+        stages[1]: [pool], 3x3 conv         (T,B,D/2,H/4,W/4)      level 1
+        stages[2]: [pool], 3x3 conv         (T,B,D,H/8,W/8)        level 2
+        stages[3]: [pool], last step, block x depth   (T,B,D,H/16,W/16)   level 3
+
+    Args:
+        arch: a preset, or a dict with ``embed_dims`` (D), ``depth`` and ``num_heads``, and optionally ``mlp_ratio``,
+            ``pooling`` (four digits, 1 where a step of the tokenizer halves the map), ``in_channels``, ``tau`` (of the
+            default neuron), ``scale`` (of the native attention), ``qkv_bias`` and what the family adds.
+        num_steps: T. All published models use 4 for images and 10 or 16 for events.
+        in_channels: of the input; None is the preset's: 3 for images, 2 for events.
+        attention: kind of attention; None is the native one. ``dict(type='mmbsa.BipolarSelfAttention')`` is BSA.
+        neuron: config of every neuron that the attention kind does not choose itself; None is the family's LIF.
+        drop_path_rate: stochastic depth of the last block, growing linearly from 0. Official codes never apply it.
+        norm_cfg: ``dict(type='BN')``, ``dict(type='SyncBN')``, ...
+        out_indices, frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseSpikingBackbone`.
+
+    Raises:
+        KeyError: an unknown preset. ValueError: a bad arch or a bad argument of the base.
+    """
+
+    #: ``'membrane'`` or ``'spike'``, see :class:`SpikingTransformerBlock`.
+    shortcut = 'membrane'
+    native_attention = 'mmbsa.SpikingSelfAttention'
+    #: optional keys of ``arch`` and what they are when left out.
+    defaults = dict(mlp_ratio=4, pooling='1111', in_channels=3, tau=2.0, scale=0.125, qkv_bias=False)
+
+    def __init__(self, arch: str | dict = '8-512', num_steps: int = 4, in_channels: int | None = None,
+                 attention: dict | None = None, neuron: dict | None = None, drop_path_rate: float = 0.0,
+                 norm_cfg: dict | None = None, out_indices: Sequence[int] | None = None, frozen_stages: int = -1,
+                 norm_eval: bool = False, with_cp: bool = False, init_cfg: dict | None = None):
+        super().__init__(arch, num_steps, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+        self.spec = spec = self._spec()
+        dims, pooling = spec['embed_dims'], [bool(int(digit)) for digit in spec['pooling']]
+        unit = dict(neuron=neuron or lif(spec['tau']), norm_cfg=norm_cfg or dict(type='BN'), num_steps=num_steps)
+        self.stem, steps = self.build_tokenizer(in_channels or spec['in_channels'], dims, pooling, unit)
+        blocks = [SpikingTransformerBlock(
+            dims, spec['num_heads'], attention or dict(type=self.native_attention), unit, self.shortcut,
+            spec['mlp_ratio'], spec['qkv_bias'], spec['scale'], rate)
+            for rate in drop_path_rates(drop_path_rate, spec['depth'])]
+        self.stages.extend(nn.Sequential(step) for step in steps[:3])
+        self.stages.append(nn.Sequential(steps[3], *blocks))
+        strides = [2 ** sum(pooling[:i + 1]) for i in range(4)]
+        self.feature_info = [dict(num_chs=c, reduction=s) for c, s in zip((dims // 4, dims // 2, dims, dims), strides)]
+        self.finish()
+
+    def _spec(self) -> dict:
+        """``arch`` with its defaults, checked."""
+        name, required = type(self).__name__, ('embed_dims', 'depth', 'num_heads')
+        unknown = set(self.arch) - set(required) - set(self.defaults)
+        missing = set(required) - set(self.arch)
+        if unknown or missing:
+            raise ValueError(f'{name}: arch must hold {", ".join(required)} and may hold {", ".join(self.defaults)}; '
+                             f'got {self.arch}')
+        spec = {**self.defaults, **self.arch}
+        if spec['embed_dims'] % 8:
+            raise ValueError(f'{name}: arch.embed_dims={spec["embed_dims"]} must be a multiple of 8, as the tokenizer '
+                             'starts with an eighth of it')
+        if len(spec['pooling']) != 4 or set(spec['pooling']) - {'0', '1'}:
+            raise ValueError(f"{name}: arch.pooling must be four digits 0 or 1, such as '1111', got {spec['pooling']!r}")
+        return spec
+
+    def build_tokenizer(self, in_channels: int, dims: int, pooling: Sequence[bool],
+                        unit: dict) -> tuple[nn.Module, list[nn.Module]]:
+        """The stem and the tokenizer's four steps, each from a time-major map to a time-major map."""
+        raise NotImplementedError
