@@ -53,8 +53,8 @@ class DotProductAttention(nn.Module):
         self.options = dict(product=product, normalizer=normalizer, scale=scale, grad=grad, impl=impl)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q, k (T, B, C, H, W) and v (T, B, C_v, H, W) potentials -> (T, B, C_v, H, W) spikes."""
-        height, width = v.shape[-2:]
+        """q (T, B, C, H, W), k (T, B, C, h, w) and v (T, B, C_v, h, w) potentials -> (T, B, C_v, H, W) spikes."""
+        height, width = q.shape[-2:]
         q, k, v = (self.to_heads(neuron(x)) for neuron, x in
                    ((self.q_neuron, q), (self.k_neuron, k), (self.v_neuron, v)))
         out = bipolar_attention(q, k, v, **self.options)  # (T, B, heads, N, d_v)

@@ -1,15 +1,26 @@
 """The family's half of an attention block: projections around a kind of attention."""
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor, nn
 
 from mmbsa.models.attentions.base import build_attention
+from mmbsa.models.layers import RepConv
 from mmbsa.models.neurons import build_neuron
 from mmbsa.registry import MODELS
+
+Projection = Callable[[int, int], nn.Module]
 
 
 class ProjectedAttention(nn.Module):
     """neuron -> q, k, v projections -> attention kind -> output projection (-> neuron).
+
+    Beside the kind's own arguments, the attention config takes two that concern the projections, and with which the
+    ablations of the STEP benchmark work for every kind and family:
+
+    * ``frozen=('q', 'k')``: the convolutions of these projections (of q, k, v, proj) keep their random initial weights;
+      their norms train.
+    * ``projection='rep_conv'``: all projections are RepConv, as in Meta-SpikeFormer, in place of 1x1 convolutions.
 
     Args:
         channels: C of input and output.
@@ -19,29 +30,68 @@ class ProjectedAttention(nn.Module):
         project: from (in channels, out channels) to a module that turns time-major spikes into potentials; a fresh one
             for each of q, k and v.
         project_out: the same for the output; None means ``project``.
+        project_kv: the same for k and v, which may have a smaller map than q; None means ``project``.
         value_dims: channels of v; None means C.
         host_scale: scale of the family's native attention, for kinds that want it.
         neuron_first: fire before the projections (families with membrane shortcuts).
         neuron_last: fire after the output projection (families with spike shortcuts).
+        norm_cfg: norm of RepConv projections; None means that of ``project`` if it is a partial with one, else BN.
         num_steps: T.
+
+    Raises:
+        ValueError: an unknown ``projection`` or ``frozen`` in the attention config, or one that this family or kind
+            cannot have.
     """
 
-    def __init__(self, channels: int, num_heads: int, attention: dict, neuron: dict,
-                 project: Callable[[int, int], nn.Module], project_out: Callable[[int, int], nn.Module] | None = None,
+    def __init__(self, channels: int, num_heads: int, attention: dict, neuron: dict, project: Projection,
+                 project_out: Projection | None = None, project_kv: Projection | None = None,
                  value_dims: int | None = None, host_scale: float | None = None, neuron_first: bool = True,
-                 neuron_last: bool = False, num_steps: int = 1):
+                 neuron_last: bool = False, norm_cfg: dict | None = None, num_steps: int = 1):
         super().__init__()
         value_dims = value_dims or channels
+        kind, frozen, projection = _split(attention)
+        if projection == 'rep_conv':
+            if project_kv is not None:
+                raise ValueError("attention.projection='rep_conv' replaces 1x1 convolutions, but this family projects "
+                                 'k and v by strided ones')
+            norm_cfg = norm_cfg or getattr(project, 'keywords', {}).get('norm_cfg')
+            project = project_out = partial(RepConv, norm_cfg=norm_cfg)
         self.neuron = build_neuron(neuron if neuron_first else None, num_steps)
-        self.mixing = build_attention(attention, MODELS, embed_dims=channels, num_heads=num_heads,
-                                      value_dims=value_dims, neuron=neuron, host_scale=host_scale, num_steps=num_steps)
-        self.q, self.k = project(channels, channels), project(channels, channels)
-        self.v = project(channels, value_dims) if self.mixing.uses_value else None
-        self.proj = (project_out or project)(value_dims if self.mixing.uses_value else channels, channels)
+        self.mixing = mixing = build_attention(
+            kind, MODELS, embed_dims=channels, num_heads=num_heads, value_dims=value_dims, neuron=neuron,
+            host_scale=host_scale, num_steps=num_steps)
+        if project_kv is None or getattr(mixing, 'pointwise', False):
+            project_kv = project
+        self.q = project(channels, channels) if getattr(mixing, 'uses_query', True) else None
+        self.k = project_kv(channels, channels * getattr(mixing, 'key_ratio', 1))
+        self.v = project_kv(channels, value_dims) if mixing.uses_value else None
+        self.proj = (project_out or project)(value_dims if mixing.uses_value else channels, channels)
         self.last_neuron = build_neuron(neuron if neuron_last else None, num_steps)
+        for name in frozen:
+            if getattr(self, name) is None:
+                raise ValueError(f'attention.frozen={frozen}: {type(mixing).__name__} has no projection of {name}')
+            for module in getattr(self, name).modules():
+                if isinstance(module, nn.Conv2d):
+                    module.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, B, C, H, W) -> (T, B, C, H, W)."""
         x = self.neuron(x)
+        q = x if self.q is None else self.q(x)
         v = None if self.v is None else self.v(x)
-        return self.last_neuron(self.proj(self.mixing(self.q(x), self.k(x), v)))
+        return self.last_neuron(self.proj(self.mixing(q, self.k(x), v)))
+
+
+def _split(attention: dict) -> tuple[dict, tuple[str, ...], str | None]:
+    """The attention config without what concerns projections, and that."""
+    if not isinstance(attention, dict):
+        return attention, (), None
+    kind = dict(attention)
+    frozen, projection = kind.pop('frozen', ()), kind.pop('projection', None)
+    frozen = (frozen,) if isinstance(frozen, str) else tuple(frozen)
+    unknown = set(frozen) - {'q', 'k', 'v', 'proj'}
+    if unknown:
+        raise ValueError(f'attention.frozen={frozen} must name projections among q, k, v, proj')
+    if projection not in (None, 'rep_conv'):
+        raise ValueError(f"attention.projection must be 'rep_conv' or be left out, got {projection!r}")
+    return kind, frozen, projection

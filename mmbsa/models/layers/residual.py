@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from mmbsa.models.layers.firing_rate import FiringRate
+
 
 def drop_path_rates(last: float, depth: int) -> list[float]:
     """Stochastic depth of ``depth`` blocks, growing linearly from 0 to ``last``."""
@@ -40,22 +42,27 @@ class Residual(nn.Module):
 
 
 @contextmanager
-def _norms_keep_their_statistics(module: nn.Module):
-    """Batch norms normalise by the batch as before, and neither move their averages nor count the batch again."""
+def _averages_stand_still(module: nn.Module):
+    """Batch norms normalise by the batch as before, and neither move their averages nor count the batch again.
+
+    Running firing rates do not move either.
+    """
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
-    momenta = [norm.momentum for norm in norms]
+    averages = norms + [m for m in module.modules() if isinstance(m, FiringRate)]
+    momenta = [average.momentum for average in averages]
     counts = [norm.num_batches_tracked.clone() for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
+    for average in averages:
+        average.momentum = 0.0
     try:
         yield
     finally:
-        for norm, momentum, count in zip(norms, momenta, counts):
-            norm.momentum = momentum
+        for average, momentum in zip(averages, momenta):
+            average.momentum = momentum
+        for norm, count in zip(norms, counts):
             norm.num_batches_tracked.copy_(count)
 
 
 def checkpointed(module: nn.Module, x: Tensor) -> Tensor:
-    """Run ``module(x)`` and recompute it in backward; running statistics of batch norms are updated once, not twice."""
+    """Run ``module(x)`` and recompute it in backward; running averages are updated once, not twice."""
     return checkpoint(module, x, use_reentrant=False,
-                      context_fn=lambda: (nullcontext(), _norms_keep_their_statistics(module)))
+                      context_fn=lambda: (nullcontext(), _averages_stand_still(module)))

@@ -51,27 +51,51 @@ class SpikeConv(nn.Module):
 
 
 class SepSpikeConv(nn.Sequential):
-    """Separable spiking convolution of E-SpikeFormer: 1x1 expand, depth-wise k x k, 1x1 reduce, each neuron -> conv -> norm.
+    """Separable spiking convolution: 1x1 expand, depth-wise k x k, 1x1 reduce, each neuron -> conv -> norm.
 
     Args:
         channels: of input and output.
         kernel_size: of the depth-wise convolution.
         ratio: expansion of the channels in between.
+        fused: the depth-wise and the last convolution follow each other without norm and neuron, as in Meta-SpikeFormer
+            (SDT-V2); E-SpikeFormer (SDT-V3) has them.
+        unit: ``neuron``, ``norm_cfg`` and ``num_steps``.
     """
 
-    def __init__(self, channels: int, kernel_size: int = 7, ratio: int = 2, **unit):
+    def __init__(self, channels: int, kernel_size: int = 7, ratio: int = 2, fused: bool = False, **unit):
         hidden = channels * ratio
         super().__init__(
             SpikeConv(channels, hidden, 1, **unit),
-            SpikeConv(hidden, hidden, kernel_size, groups=hidden, **unit),
-            SpikeConv(hidden, channels, 1, **unit))
+            SpikeConv(hidden, hidden, kernel_size, groups=hidden, **{**unit, **(dict(norm_cfg=None) if fused else {})}),
+            SpikeConv(hidden, channels, 1, **{**unit, **(dict(neuron=None) if fused else {})}))
 
 
 class SpikeMLP(nn.Sequential):
-    """Two spiking units C -> ratio * C -> C; 1x1 convolutions with bias by default, as all families have them."""
+    """Two spiking units C -> ratio * C -> C; 1x1 convolutions with bias by default, as all families have them.
 
-    def __init__(self, channels: int, ratio: float = 4, kernel_size: int = 1, bias: bool = True, **unit):
+    Args:
+        channels: C.
+        ratio: of the hidden channels to C.
+        kernel_size, bias: of both convolutions.
+        inner_shortcut: each unit has a shortcut of its own; the outer one is the caller's. Needs ``ratio=1``.
+        unit: what :class:`SpikeConv` takes.
+
+    Raises:
+        ValueError: an inner shortcut between different widths.
+    """
+
+    def __init__(self, channels: int, ratio: float = 4, kernel_size: int = 1, bias: bool = True,
+                 inner_shortcut: bool = False, **unit):
         hidden = int(channels * ratio)
+        if inner_shortcut and hidden != channels:
+            raise ValueError(f'SpikeMLP: an inner shortcut needs ratio=1, got {ratio}')
         super().__init__(
             SpikeConv(channels, hidden, kernel_size, bias=bias, **unit),
             SpikeConv(hidden, channels, kernel_size, bias=bias, **unit))
+        self.inner_shortcut = inner_shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(T, B, C, H, W) -> (T, B, C, H, W)."""
+        first, second = self
+        out = first(x)
+        return out + second(x + out) if self.inner_shortcut else second(out)

@@ -1,0 +1,65 @@
+"""Dual spike self-attention of SpikingResformer."""
+from torch import Tensor, nn
+
+from mmbsa.models.layers import FiringRate
+from mmbsa.models.neurons import build_neuron
+from mmbsa.registry import MODELS
+
+
+@MODELS.register_module()
+class DualSpikeSelfAttention(nn.Module):
+    """Dual spike self-attention, DSSA, of SpikingResformer (Shi et al., CVPR 2024).
+
+    .. math:: A = SN(s_1\\, Y_1^T X), \\quad SN(s_2\\, Y_2 A), \\quad s_1 = 1 / \\sqrt{f_X d}, \\quad s_2 = 1 / \\sqrt{f_A M}
+
+    The input spikes X are the queries themselves; keys and values (Y_1, Y_2) are real-valued, of M patches of the map,
+    and come from one projection of twice the width. Both products have spikes on one side: X in the first, the map A
+    of M x N spikes in the second. The scales use running firing rates f per head, see :class:`FiringRate`.
+
+    Args:
+        embed_dims: C of the queries; keys and values together have 2 C.
+        num_heads: h, must divide ``embed_dims``.
+        neuron: the host's neuron, used for the map and the output.
+        value_dims: must be C or None.
+        host_scale: accepted from the family and not used.
+        length: M in s_2; None means the M at hand. The official code takes it from the nominal size of the input.
+        num_steps: T.
+
+    Raises:
+        ValueError: indivisible heads, or values of another width.
+    """
+
+    uses_value = False
+    #: the family builds no projection for q and hands over its spikes.
+    uses_query = False
+    #: channels of the key projection over C.
+    key_ratio = 2
+
+    def __init__(self, embed_dims: int, num_heads: int, neuron: dict, value_dims: int | None = None,
+                 host_scale: float | None = None, length: int | None = None, num_steps: int = 1):
+        super().__init__()
+        if num_heads < 1 or embed_dims % num_heads:
+            raise ValueError(f'DualSpikeSelfAttention: num_heads={num_heads} does not divide embed_dims={embed_dims}')
+        if value_dims not in (None, embed_dims):
+            raise ValueError('DualSpikeSelfAttention: values come with the keys from one projection, so they have '
+                             f'embed_dims={embed_dims} channels; got value_dims={value_dims}')
+        self.embed_dims, self.num_heads, self.length = embed_dims, num_heads, length
+        self.query_rate = FiringRate(num_heads)
+        self.score_rate = FiringRate(num_heads)
+        self.score_neuron = build_neuron(neuron, num_steps)
+        self.out_neuron = build_neuron(neuron, num_steps)
+
+    def forward(self, q: Tensor, k: Tensor, v: None = None) -> Tensor:
+        """q (T, B, C, H, W) spikes, k (T, B, 2 C, h, w) potentials, v must be None -> (T, B, C, H, W) spikes."""
+        height, width = q.shape[-2:]
+        q, k = (x.flatten(3).unflatten(2, (self.num_heads, -1)) for x in (q, k))  # (T, B, heads, d or 2 d, N or M)
+        k, v = k.chunk(2, dim=3)
+        dims, patches = k.shape[-2:]
+        scale = 1 / (self.query_rate(q.detach()) * dims).sqrt()
+        spikes = self.score_neuron((k * scale).transpose(-1, -2) @ q)  # (T, B, heads, M, N)
+        scale = 1 / (self.score_rate(spikes.detach()) * (self.length or patches)).sqrt()
+        return self.out_neuron(((v * scale) @ spikes).flatten(2, 3).unflatten(3, (height, width)))
+
+    def extra_repr(self) -> str:
+        """Sizes."""
+        return f'embed_dims={self.embed_dims}, num_heads={self.num_heads}, length={self.length}'
