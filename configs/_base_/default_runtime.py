@@ -22,4 +22,4 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     data_guard=dict(type='mmbsa.DataGuardHook'),
     finite_loss=dict(type='mmbsa.NonFiniteLossHook'),
-    visualization=dict(type='SegVisualizationHook'))
+    visualization=dict(type='mmbsa.SegOverlayHook'))
