@@ -74,7 +74,7 @@ class SpikeDrivenSelfAttention(nn.Module):
         self.q_neuron = build_neuron(neuron, num_steps)
         self.k_neuron = build_neuron(neuron, num_steps)
         self.v_neuron = build_neuron(neuron, num_steps)
-        self.mask_neuron = build_neuron(neuron, num_steps, v_threshold=out_threshold)
+        self.out_neuron = build_neuron(neuron, num_steps, v_threshold=out_threshold)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q (T, B, C, H, W), k and v (T, B, C, h, w) potentials -> (T, B, C, H, W) spikes."""
@@ -82,7 +82,7 @@ class SpikeDrivenSelfAttention(nn.Module):
         if self.erode:
             k, v = _dilate_map(k), _dilate_map(v)
         kv = self._dilate_product(k * v)
-        mask = self.mask_neuron(kv.sum((3, 4), keepdim=True))  # (T, B, C, 1, 1)
+        mask = self.out_neuron(kv.sum((3, 4), keepdim=True))  # (T, B, C, 1, 1)
         return self._dilate_product(q * mask)
 
     def _dilate_product(self, x: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ class SpikingTransformerBlock(nn.Sequential):
         mlp_ratio: hidden channels of the MLP over C.
         qkv_bias: whether the projections to q, k and v have a bias. The output projection has one.
         host_scale: scale of the native attention.
+        inner_shortcut: see :class:`SpikeMLP`.
         drop_path_rate: see :class:`Residual`.
 
     Raises:
@@ -35,7 +36,7 @@ class SpikingTransformerBlock(nn.Sequential):
 
     def __init__(self, channels: int, num_heads: int, attention: dict, unit: dict, shortcut: str = 'membrane',
                  mlp_ratio: float = 4, qkv_bias: bool = False, host_scale: float | None = None,
-                 drop_path_rate: float = 0.0):
+                 inner_shortcut: bool = False, drop_path_rate: float = 0.0):
         if shortcut not in ('membrane', 'spike'):
             raise ValueError(f"shortcut must be 'membrane' or 'spike', got {shortcut!r}")
         last = shortcut == 'spike'
@@ -44,12 +45,12 @@ class SpikingTransformerBlock(nn.Sequential):
             ProjectedAttention(channels, num_heads, attention, unit['neuron'], project=partial(project, bias=qkv_bias),
                                project_out=partial(project, bias=True), host_scale=host_scale, neuron_first=not last,
                                neuron_last=last, num_steps=unit['num_steps']),
-            SpikeMLP(channels, mlp_ratio, neuron_last=last, **unit)]
+            SpikeMLP(channels, mlp_ratio, neuron_last=last, inner_shortcut=inner_shortcut, **unit)]
         super().__init__(*(Residual(branch, channels, drop_path_rate=drop_path_rate) for branch in branches))
 
 
 class ColumnarBackbone(BaseSpikingBackbone):
-    """Template of the families with one width: Spikformer, Spikingformer.
+    """Template of the families with one width: Spikformer, Spikingformer, Spike-driven Transformer V1.
 
     Data flow, widths D/8, D/4, D/2, D; strides for ``pooling='1111'``::
 
@@ -69,6 +70,7 @@ class ColumnarBackbone(BaseSpikingBackbone):
         neuron: config of every neuron that the attention kind does not choose itself; None is the family's LIF.
         drop_path_rate: stochastic depth of the last block, growing linearly from 0. Official codes never apply it.
         norm_cfg: ``dict(type='BN')``, ``dict(type='SyncBN')``, ...
+        official_quirks: reproduce mistakes of the official code that its weights depend on, where the family has any.
         out_indices, frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseSpikingBackbone`.
 
     Raises:
@@ -78,21 +80,25 @@ class ColumnarBackbone(BaseSpikingBackbone):
     #: ``'membrane'`` or ``'spike'``, see :class:`SpikingTransformerBlock`.
     shortcut = 'membrane'
     native_attention = 'mmbsa.SpikingSelfAttention'
+    #: whether the units of an MLP of ratio 1 have shortcuts of their own.
+    inner_shortcut = False
     #: optional keys of ``arch`` and what they are when left out.
     defaults = dict(mlp_ratio=4, pooling='1111', in_channels=3, tau=2.0, scale=0.125, qkv_bias=False)
 
     def __init__(self, arch: str | dict = '8-512', num_steps: int = 4, in_channels: int | None = None,
                  attention: dict | None = None, neuron: dict | None = None, drop_path_rate: float = 0.0,
                  norm_cfg: dict | None = None, out_indices: Sequence[int] | None = None, frozen_stages: int = -1,
-                 norm_eval: bool = False, with_cp: bool = False, init_cfg: dict | None = None):
+                 norm_eval: bool = False, with_cp: bool = False, official_quirks: bool = False,
+                 init_cfg: dict | None = None):
         super().__init__(arch, num_steps, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
         self.spec = spec = self._spec()
+        self.official_quirks = official_quirks
         dims, pooling = spec['embed_dims'], [bool(int(digit)) for digit in spec['pooling']]
         unit = dict(neuron=neuron or lif(spec['tau']), norm_cfg=norm_cfg or dict(type='BN'), num_steps=num_steps)
         self.stem, steps = self.build_tokenizer(in_channels or spec['in_channels'], dims, pooling, unit)
         blocks = [SpikingTransformerBlock(
-            dims, spec['num_heads'], attention or dict(type=self.native_attention), unit, self.shortcut,
-            spec['mlp_ratio'], spec['qkv_bias'], spec['scale'], rate)
+            dims, spec['num_heads'], attention or self.native(), unit, self.shortcut, spec['mlp_ratio'],
+            spec['qkv_bias'], spec['scale'], self.inner_shortcut and spec['mlp_ratio'] == 1, rate)
             for rate in drop_path_rates(drop_path_rate, spec['depth'])]
         self.stages.extend(nn.Sequential(step) for step in steps[:3])
         self.stages.append(nn.Sequential(steps[3], *blocks))
@@ -115,6 +121,10 @@ class ColumnarBackbone(BaseSpikingBackbone):
         if len(spec['pooling']) != 4 or set(spec['pooling']) - {'0', '1'}:
             raise ValueError(f"{name}: arch.pooling must be four digits 0 or 1, such as '1111', got {spec['pooling']!r}")
         return spec
+
+    def native(self) -> dict:
+        """Config of the family's own attention."""
+        return dict(type=self.native_attention)
 
     def build_tokenizer(self, in_channels: int, dims: int, pooling: Sequence[bool],
                         unit: dict) -> tuple[nn.Module, list[nn.Module]]:

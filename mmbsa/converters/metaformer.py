@@ -1,0 +1,43 @@
+"""What the recipes of Spike-driven Transformer V2 and V3 large share: names of stages, sizes from shapes."""
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from mmbsa.converters.columnar import agree, depth_of, tensor
+
+#: official stages -> ours; blocks stand behind the downsampling in front of them.
+STAGE_RULES = [
+    (r'^downsample1_1\.', 'backbone.stem.'),
+    (r'^ConvBlock1_1\.0\.', 'backbone.stages.0.0.'),
+    (r'^downsample1_2\.', 'backbone.stages.1.0.'),
+    (r'^ConvBlock1_2\.0\.', 'backbone.stages.1.1.'),
+    (r'^downsample2\.', 'backbone.stages.2.0.'),
+    (r'^ConvBlock2_1\.0\.', 'backbone.stages.2.1.'),
+    (r'^ConvBlock2_2\.0\.', 'backbone.stages.2.2.'),
+    (r'^downsample3\.', 'backbone.stages.3.0.'),
+    (r'^downsample4\.', 'backbone.stages.4.0.'),
+    *((rf'^block{s}\.{i}\.', f'backbone.stages.{s}.{i + 1}.') for s in (3, 4) for i in range(64)),
+    (r'\.encode_conv\.', '.conv.'),
+    (r'\.encode_bn\.', '.norm.'),
+    (r'^head_kd\.', 'distill_head.'),
+]
+
+
+def metaformer_arch(state: Mapping[str, Tensor], args: Mapping, family: str) -> dict:
+    """Widths, depths and MLP ratio from shapes; ``num_heads`` is what tensors do not tell."""
+    stages = [stage for stage in (3, 4) if f'downsample{stage}.encode_conv.weight' in state]
+    names = ('1_2', '2', '3', *stages[1:])
+    dims = tuple(len(tensor(state, f'downsample{name}.encode_conv.weight', family)) for name in names)
+    agree(family, {key: tuple(value) for key, value in args.items() if key == 'embed_dim'}, embed_dim=dims)
+    hidden = len(tensor(state, 'block3.0.mlp.fc1_conv.weight', family))
+    return dict(embed_dims=dims, depths=tuple(depth_of(state, f'block{stage}') for stage in stages),
+                num_heads=args.get('num_heads', 8), mlp_ratio=hidden // dims[2])
+
+
+def metaformer_classifier(state: Mapping[str, Tensor], family: str, backbone: dict, **cfg) -> dict:
+    """Config of the classifier around a backbone, with a distillation head if there is one."""
+    in_channels = tensor(state, 'downsample1_1.encode_conv.weight', family).shape[1]
+    return dict(
+        type='mmbsa.SpikingClassifier', num_classes=len(tensor(state, 'head.weight', family)),
+        backbone=dict(type=f'mmbsa.{family}', in_channels=in_channels, out_indices=(-1,), **backbone),
+        distill='head_kd.weight' in state, **cfg)
