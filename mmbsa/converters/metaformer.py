@@ -1,4 +1,4 @@
-"""What the recipes of Spike-driven Transformer V2 and V3 large share: names of stages, sizes from shapes."""
+"""What the recipes of Spike-driven Transformer V2 and V3 share: names of stages, sizes from shapes."""
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -6,21 +6,23 @@ from torch import Tensor
 from mmbsa.converters.columnar import agree, depth_of, tensor
 
 #: official stages -> ours; blocks stand behind the downsampling in front of them.
-STAGE_RULES = [
-    (r'^downsample1_1\.', 'backbone.stem.'),
-    (r'^ConvBlock1_1\.0\.', 'backbone.stages.0.0.'),
-    (r'^downsample1_2\.', 'backbone.stages.1.0.'),
-    (r'^ConvBlock1_2\.0\.', 'backbone.stages.1.1.'),
-    (r'^downsample2\.', 'backbone.stages.2.0.'),
-    (r'^ConvBlock2_1\.0\.', 'backbone.stages.2.1.'),
-    (r'^ConvBlock2_2\.0\.', 'backbone.stages.2.2.'),
-    (r'^downsample3\.', 'backbone.stages.3.0.'),
-    (r'^downsample4\.', 'backbone.stages.4.0.'),
-    *((rf'^block{s}\.{i}\.', f'backbone.stages.{s}.{i + 1}.') for s in (3, 4) for i in range(64)),
-    (r'\.encode_conv\.', '.conv.'),
-    (r'\.encode_bn\.', '.norm.'),
-    (r'^head_kd\.', 'distill_head.'),
+STAGES = [
+    (r'downsample1_1\.', 'stem.'),
+    (r'ConvBlock1_1\.0\.', 'stages.0.0.'),
+    (r'downsample1_2\.', 'stages.1.0.'),
+    (r'ConvBlock1_2\.0\.', 'stages.1.1.'),
+    (r'downsample2\.', 'stages.2.0.'),
+    (r'ConvBlock2_1\.0\.', 'stages.2.1.'),
+    (r'ConvBlock2_2\.0\.', 'stages.2.2.'),
+    (r'downsample3\.', 'stages.3.0.'),
+    (r'downsample4\.', 'stages.4.0.'),
+    *((rf'block{s}\.{i}\.', f'stages.{s}.{i + 1}.') for s in (3, 4) for i in range(64)),
 ]
+#: the convolution and the norm of stem and downsamplings.
+DOWN_RULES = [(r'\.encode_conv\.', '.conv.'), (r'\.encode_bn\.', '.norm.')]
+#: rules of a classifier: its backbone has no prefix officially, and may have a second head.
+CLASSIFIER_RULES = [*((rf'^{old}', f'backbone.{new}') for old, new in STAGES), *DOWN_RULES,
+                    (r'^head_kd\.', 'distill_head.')]
 
 
 def metaformer_arch(state: Mapping[str, Tensor], args: Mapping, family: str) -> dict:

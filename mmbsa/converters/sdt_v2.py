@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from mmbsa.converters.base import Recipe, register
-from mmbsa.converters.metaformer import STAGE_RULES, metaformer_arch, metaformer_classifier
+from mmbsa.converters.metaformer import CLASSIFIER_RULES, metaformer_arch, metaformer_classifier
 
 _UNITS = [
     # separable convolutions: the norm behind the depth-wise one does not exist
@@ -29,4 +29,4 @@ def _config(state: Mapping[str, Tensor], args: Mapping) -> dict:
     return metaformer_classifier(state, 'MetaSpikeFormer', backbone, neuron=neuron)
 
 
-register('sdt_v2', Recipe(_config, [*STAGE_RULES, *_UNITS]))
+register('sdt_v2', Recipe(_config, [*CLASSIFIER_RULES, *_UNITS]))

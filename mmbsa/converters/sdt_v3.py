@@ -4,22 +4,10 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from mmbsa.converters.base import Recipe, register
+from mmbsa.converters.metaformer import DOWN_RULES, STAGES
 
-_STAGES = [
-    (r'downsample1_1\.', 'stem.'),
-    (r'ConvBlock1_1\.0\.', 'stages.0.0.'),
-    (r'downsample1_2\.', 'stages.1.0.'),
-    (r'ConvBlock1_2\.0\.', 'stages.1.1.'),
-    (r'downsample2\.', 'stages.2.0.'),
-    (r'ConvBlock2_1\.0\.', 'stages.2.1.'),
-    (r'ConvBlock2_2\.0\.', 'stages.2.2.'),
-    (r'downsample3\.', 'stages.3.0.'),
-    (r'downsample4\.', 'stages.4.0.'),
-    *((rf'block{s}\.{i}\.', f'stages.{s}.{i + 1}.') for s in (3, 4) for i in range(64)),
-]
 _UNITS = [
-    (r'encode_conv\.', 'conv.'),
-    (r'encode_bn\.', 'norm.'),
+    *DOWN_RULES,
     # separable convolutions: `Conv` in ConvBlocks, `conv` in transformer blocks
     *((rf'\.[Cc]onv\.{name}\.{i}\.', f'.0.branch.{n}.{kind}.')
       for n, name in enumerate(('pwconv1', 'dwconv', 'pwconv2')) for i, kind in enumerate(('conv', 'norm'))),
@@ -33,7 +21,7 @@ _UNITS = [
     *((rf'\.layer_scale{n + 1}$', f'.{n}.scale') for n in range(3)),
 ]
 #: rules for keys under `backbone.`; the stage names begin there.
-_BACKBONE = [(rf'(?<=^backbone\.){pattern}', new) for pattern, new in _STAGES] + _UNITS
+_BACKBONE = [(rf'(?<=^backbone\.){pattern}', new) for pattern, new in STAGES] + _UNITS
 
 
 def _backbone(state: Mapping[str, Tensor], args: dict, prefix: str = '', **cfg) -> dict:

@@ -5,17 +5,17 @@ from torch import Tensor
 
 from mmbsa.converters.base import Recipe, register
 from mmbsa.converters.columnar import tensor
-from mmbsa.converters.metaformer import STAGE_RULES, metaformer_arch, metaformer_classifier
+from mmbsa.converters.metaformer import CLASSIFIER_RULES, metaformer_arch, metaformer_classifier
 
 #: branches of a block: with the extra one of the 83M model, attention and MLP are the second and the third.
 _EXTRA = r'(stages\.3\.\d+)\.rep_conv\.'
 
 
 def _rules(first: int) -> list[tuple[str, str]]:
-    chain = [(rf'conv{n + 1}\.{i}', new) for n, names in enumerate((('expand', 'expand_norm'), ('reduce', 'reduce_norm')))
-             for i, new in enumerate(names)]
+    chain = [(rf'conv{n + 1}\.{i}', new) for n, name in enumerate(('expand', 'reduce'))
+             for i, new in enumerate((name, f'{name}_norm'))]
     return [
-        *STAGE_RULES,
+        *CLASSIFIER_RULES,
         *((rf'(stages\.[012]\.\d+)\.conv{n + 1}\.0\.{i}\.', rf'\1.0.branch.{n}.{kind}.')
           for n in (0, 1) for i, kind in enumerate(('conv', 'norm'))),
         *((rf'{_EXTRA}{old}\.', rf'\1.0.branch.{new}.') for old, new in chain),

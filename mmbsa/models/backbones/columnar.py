@@ -22,8 +22,8 @@ class SpikingTransformerBlock(nn.Sequential):
         num_heads: of the attention.
         attention: config of the kind.
         unit: ``neuron``, ``norm_cfg`` and ``num_steps`` of every unit.
-        shortcut: ``'membrane'``: units are neuron -> conv -> norm, and the stream is real-valued; ``'spike'``: units are
-            conv -> norm -> neuron, and the stream is a growing sum of spikes.
+        shortcut: ``'membrane'``: units are neuron -> conv -> norm, and the stream is real-valued; ``'spike'``: units
+            are conv -> norm -> neuron, and the stream is a growing sum of spikes.
         mlp_ratio: hidden channels of the MLP over C.
         qkv_bias: whether the projections to q, k and v have a bias. The output projection has one.
         host_scale: scale of the native attention.

@@ -5,8 +5,8 @@ from functools import partial
 from torch import nn
 
 from mmbsa.models.attentions import ProjectedAttention
-from mmbsa.models.backbones.base import BaseSpikingBackbone
-from mmbsa.models.layers import Residual, SepSpikeConv, SpikeConv, SpikeMLP, drop_path_rates
+from mmbsa.models.backbones.metaformer import MetaFormerBackbone
+from mmbsa.models.layers import Residual, SepSpikeConv, SpikeConv, SpikeMLP
 from mmbsa.registry import MODELS
 
 
@@ -34,7 +34,7 @@ class TransformerBlock(nn.Sequential):
 
 
 @MODELS.register_module()
-class ESpikeFormer(BaseSpikingBackbone):
+class ESpikeFormer(MetaFormerBackbone):
     """E-SpikeFormer: two convolutional and two transformer stages of integer spikes.
 
     Data flow at H x W, embed_dims (C0, C1, C2, C3); ``down`` is neuron -> 3x3 conv -> norm::
@@ -67,42 +67,23 @@ class ESpikeFormer(BaseSpikingBackbone):
         'm': dict(embed_dims=(48, 96, 192, 240)),
         'l': dict(embed_dims=(64, 128, 256, 360)),
     }
+    defaults = dict(MetaFormerBackbone.defaults, value_ratio=4, with_conv=True)
 
     def __init__(self, arch: str | dict = 'm', num_steps: int = 1, in_channels: int = 3, attention: dict | None = None,
                  neuron: dict | None = None, layer_scale: float | None = None, drop_path_rate: float = 0.0,
                  norm_cfg: dict | None = None, out_indices: Sequence[int] = (0, 1, 2, 4), frozen_stages: int = -1,
                  norm_eval: bool = False, with_cp: bool = False, init_cfg: dict | None = None):
         super().__init__(arch, num_steps, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
-        spec = dict(depths=(6, 2), num_heads=8, mlp_ratio=4, value_ratio=4, with_conv=True)
-        unknown = set(self.arch) - set(spec) - {'embed_dims'}
-        if unknown or len(self.arch.get('embed_dims', ())) != 4:
-            raise ValueError(f'arch must hold embed_dims of four stages and may hold {", ".join(spec)}; '
-                             f'got {self.arch}')
-        spec.update(self.arch)
-        c0, c1, c2, c3 = spec['embed_dims']
+        spec = self.read_arch()
         unit = dict(neuron=neuron or dict(type='mmbsa.IntegerNode', levels=4), norm_cfg=norm_cfg or dict(type='BN'),
                     num_steps=num_steps)
         attention = attention or dict(type='mmbsa.EfficientSpikeDrivenSelfAttention')
-        rates = drop_path_rates(drop_path_rate, sum(spec['depths']))
 
-        def down(in_dims, out_dims, stride):
-            return SpikeConv(in_dims, out_dims, 3, stride=stride, bias=True, **unit)
+        def conv_block(channels: int) -> nn.Module:
+            return ConvBlock(channels, spec['mlp_ratio'], {}, unit)
 
-        def conv_blocks(dims, number):
-            return [ConvBlock(dims, spec['mlp_ratio'], {}, unit) for _ in range(number)]
+        def transformer_block(channels: int, rate: float) -> nn.Module:
+            return TransformerBlock(channels, spec['num_heads'], spec['value_ratio'], spec['mlp_ratio'], attention,
+                                    dict(layer_scale=layer_scale, drop_path_rate=rate), unit, spec['with_conv'])
 
-        def transformer_blocks(dims, number):
-            return [TransformerBlock(dims, spec['num_heads'], spec['value_ratio'], spec['mlp_ratio'], attention,
-                                     dict(layer_scale=layer_scale, drop_path_rate=rates.pop(0)), unit,
-                                     spec['with_conv']) for _ in range(number)]
-
-        self.stem = SpikeConv(in_channels, c0 // 2, 7, stride=2, bias=True, **{**unit, 'neuron': None})
-        self.stages.extend(nn.Sequential(*blocks) for blocks in (
-            conv_blocks(c0 // 2, 1),
-            [down(c0 // 2, c0, 2), *conv_blocks(c0, 1)],
-            [down(c0, c1, 2), *conv_blocks(c1, 2)],
-            [down(c1, c2, 2), *transformer_blocks(c2, spec['depths'][0])],
-            [down(c2, c3, 1), *transformer_blocks(c3, spec['depths'][1])]))
-        self.feature_info = [dict(num_chs=c, reduction=r)
-                             for c, r in zip((c0 // 2, c0, c1, c2, c3), (2, 4, 8, 16, 16))]
-        self.finish()
+        self.build_stages(spec, in_channels, drop_path_rate, unit, conv_block, transformer_block)

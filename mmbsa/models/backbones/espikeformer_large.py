@@ -23,9 +23,9 @@ class ESpikeFormerLarge(MetaFormerBackbone):
     q, k, v and proj are two 1x1 convolutions through 1.5 C with norms and without a neuron in between. Every unit is
     neuron -> conv -> norm. The native attention is linear: K^T V first, scale 0.125.
 
-    Against the base model: counts are rounded half up, and the window of their gradient is open (0 < U < D). The official
-    83M code cannot run (names are missing in its block); its first branch is built as meant. Its published weights are
-    said to have 1.5 C hidden channels there too (``branch_ratio=1.5``).
+    Against the base model: counts are rounded half up, and the window of their gradient is open (0 < U < D). The
+    official 83M code cannot run (names are missing in its block); its first branch is built as meant. Its published
+    weights are said to have 1.5 C hidden channels there too (``branch_ratio=1.5``).
 
     Parameters are exactly those of the official fine-tuning code with a 1000-class head (82,502,952 and 170,971,714),
     when ``layer_scale`` is set; pre-training has none.
@@ -33,8 +33,8 @@ class ESpikeFormerLarge(MetaFormerBackbone):
     Args:
         arch: ``'12-512'`` (83M), ``'12-768'`` (171M, whose first width is 196), ``'12-768-pretrain'`` (its pre-trained
             twin, whose first width is 192), or a dict with ``embed_dims`` (three) and optional ``depths`` (one),
-            ``num_heads``, ``mlp_ratio``, ``value_ratio``, ``branch_ratio`` (hidden channels of the extra branch over C, or
-            None without).
+            ``num_heads``, ``mlp_ratio``, ``value_ratio``, ``branch_ratio`` (hidden channels of the extra branch over C,
+            or None without).
         num_steps: T. The published protocol is T = 1 with D = 4 or 8 levels.
         in_channels: of the input.
         attention: kind of attention; None is the native one.

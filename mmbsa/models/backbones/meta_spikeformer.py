@@ -20,12 +20,12 @@ class MetaSpikeFormer(MetaFormerBackbone):
         conv block:         x + reduce(depth-wise 7x7(expand(x))), x + conv 3x3(conv 3x3(x)), hidden 4 C
         transformer block:  x + RepConv(SSA(RepConv x 3 (x))), x + MLP(x)
 
-    Every unit is neuron -> conv -> norm (membrane shortcuts), but there is neither norm nor neuron between the depth-wise
-    and the last convolution of the separable ones. Parameters are exactly those of the official code.
+    Every unit is neuron -> conv -> norm (membrane shortcuts), but there is neither norm nor neuron between the
+    depth-wise and the last convolution of the separable ones. Parameters are exactly those of the official code.
 
     Args:
-        arch: ``'15m'``, ``'8-384'`` (31M), ``'8-512'`` (55M), ``'8-768'`` (124M), or a dict with ``embed_dims`` (four) and
-            optional ``depths`` (two), ``num_heads``, ``mlp_ratio``.
+        arch: ``'15m'``, ``'8-384'`` (31M), ``'8-512'`` (55M), ``'8-768'`` (124M), or a dict with ``embed_dims`` (four)
+            and optional ``depths`` (two), ``num_heads``, ``mlp_ratio``.
         num_steps: T. Published weights were trained with T = 1 and fine-tuned with T = 4.
         in_channels: of the input.
         attention: kind of attention; None is the native one (K^T V first, scale 0.125, threshold 0.5).

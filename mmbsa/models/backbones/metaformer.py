@@ -38,7 +38,7 @@ class MetaFormerBackbone(BaseSpikingBackbone):
             raise ValueError(f'{name}: arch must hold embed_dims (2 + len(depths) = {stages} of them) and may hold '
                              f'{", ".join(self.defaults)}; got {self.arch}')
         if spec['embed_dims'][0] % 2:
-            raise ValueError(f'{name}: arch.embed_dims[0]={spec["embed_dims"][0]} must be even, the first stage has half')
+            raise ValueError(f'{name}: arch.embed_dims[0]={spec["embed_dims"][0]} must be even: the stem takes half')
         return spec
 
     def build_stages(self, spec: dict, in_channels: int, drop_path_rate: float, unit: dict,

@@ -61,12 +61,12 @@ class SpikingResformer(BaseSpikingBackbone):
         stages[2]: 3x3 conv, stride 2; (...) x 3          (T,B,C2,H/16,W/16)    level 2
 
     Feature maps are the real-valued residual stream. The official classifier averages it over positions and has a
-    linear layer without bias; it returns the logits of every step. Kinds other than DSSA get a 1x1 projection for q, and
-    p x p projections of stride p for k and v. Parameters are exactly those of the official code.
+    linear layer without bias; it returns the logits of every step. Kinds other than DSSA get a 1x1 projection for q,
+    and p x p projections of stride p for k and v. Parameters are exactly those of the official code.
 
     Args:
-        arch: ``'ti'``, ``'s'``, ``'m'``, ``'l'`` (ImageNet), ``'cifar'`` (3x3 stem of stride 1), ``'dvsg'`` (the same, for
-            gestures, with parametric LIF neurons); or a dict with ``embed_dims``, ``depths``, ``num_heads`` and
+        arch: ``'ti'``, ``'s'``, ``'m'``, ``'l'`` (ImageNet), ``'cifar'`` (3x3 stem of stride 1), ``'dvsg'`` (the same,
+            for gestures, with parametric LIF neurons); or a dict with ``embed_dims``, ``depths``, ``num_heads`` and
             ``patch_sizes`` (one entry per stage) and optional ``group_size``, ``stem`` (``'imagenet'`` or ``'3x3'``),
             ``neuron`` (type of the default neuron).
         num_steps: T.
@@ -77,7 +77,7 @@ class SpikingResformer(BaseSpikingBackbone):
         drop_path_rate: stochastic depth of the last block, growing linearly from 0; officially there is none.
         norm_cfg: ``dict(type='BN')``, ``dict(type='SyncBN')``, ...
         img_size: nominal input size, used with ``official_quirks`` only.
-        official_quirks: DSSA scales by the number of patches at ``img_size`` whatever the input, as the official code does.
+        official_quirks: DSSA scales by the number of patches at ``img_size`` whatever the input, as officially.
         out_indices: None returns all levels.
         frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseSpikingBackbone`.
 
@@ -85,14 +85,16 @@ class SpikingResformer(BaseSpikingBackbone):
         KeyError: an unknown preset. ValueError: a bad arch, or quirks without ``img_size``.
     """
 
+    #: optional keys of ``arch`` and what they are when left out.
     defaults = dict(group_size=64, stem='imagenet', neuron='mmbsa.LIFNode')
     arch_settings = {
         **{name: dict(embed_dims=dims, depths=(1, 2, 3), num_heads=heads, patch_sizes=(4, 2, 1))
            for name, dims, heads in (('ti', (64, 192, 384), (1, 3, 6)), ('s', (64, 256, 512), (1, 4, 8)),
                                      ('m', (64, 384, 768), (1, 6, 12)), ('l', (128, 512, 1024), (2, 8, 16)))},
-        'cifar': dict(embed_dims=(64, 192, 384), depths=(1, 2, 3), num_heads=(1, 3, 6), patch_sizes=(4, 2, 1), stem='3x3'),
-        'dvsg': dict(embed_dims=(32, 96, 192), depths=(1, 2, 3), num_heads=(1, 3, 6), patch_sizes=(4, 2, 1), stem='3x3',
-                     group_size=32, neuron='mmbsa.ParametricLIFNode'),
+        'cifar': dict(embed_dims=(64, 192, 384), depths=(1, 2, 3), num_heads=(1, 3, 6), patch_sizes=(4, 2, 1),
+                      stem='3x3'),
+        'dvsg': dict(embed_dims=(32, 96, 192), depths=(1, 2, 3), num_heads=(1, 3, 6), patch_sizes=(4, 2, 1),
+                     stem='3x3', group_size=32, neuron='mmbsa.ParametricLIFNode'),
     }
 
     def __init__(self, arch: str | dict = 's', num_steps: int = 4, in_channels: int = 3, attention: dict | None = None,
@@ -151,8 +153,8 @@ class SpikingResformer(BaseSpikingBackbone):
         required = ('embed_dims', 'depths', 'num_heads', 'patch_sizes')
         unknown, missing = set(self.arch) - set(required) - set(self.defaults), set(required) - set(self.arch)
         if unknown or missing or len({len(self.arch[key]) for key in required}) != 1:
-            raise ValueError(f'SpikingResformer: arch must hold {", ".join(required)}, one entry per stage each, and may '
-                             f'hold {", ".join(self.defaults)}; got {self.arch}')
+            raise ValueError(f'SpikingResformer: arch must hold {", ".join(required)}, one entry per stage each, and '
+                             f'may hold {", ".join(self.defaults)}; got {self.arch}')
         spec = {**self.defaults, **self.arch}
         if spec['stem'] not in ('imagenet', '3x3'):
             raise ValueError(f"SpikingResformer: arch.stem must be 'imagenet' or '3x3', got {spec['stem']!r}")

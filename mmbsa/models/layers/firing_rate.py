@@ -8,7 +8,8 @@ class FiringRate(nn.Module):
 
     .. math:: f \leftarrow (1 - m) f + m \cdot \mathrm{mean}(|S|)
 
-    A rate that is zero in all heads was never measured; the first batch in training sets it. In eval mode nothing moves.
+    Rates that are zero in all heads were never measured; the first batch in training sets them. In eval mode nothing
+    moves.
 
     Args:
         num_heads: h.

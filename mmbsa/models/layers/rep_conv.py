@@ -56,7 +56,7 @@ class RepConv(nn.Module):
         return split_time(self.last_norm(self.reduce_norm(self.reduce(x))), num_steps)
 
     def _bordered_depthwise(self, x: Tensor) -> Tensor:
-        """Depth-wise convolution of x padded by b per channel: conv(pad_b(x)) = conv(pad_0(x - b)) + b * sum(weight)."""
+        """Depth-wise convolution of x padded by b per channel: conv(pad_b(x)) = conv(pad_0(x - b)) + b sum(weight)."""
         norm, weight = self.expand_norm, self.depthwise.weight
         border = -norm.running_mean / (norm.running_var + norm.eps).sqrt()
         if norm.affine:
