@@ -26,9 +26,9 @@ class _IntegerSpike(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor):
         passing, = ctx.saved_tensors
-        # a product, because masked_fill turns channels-last into contiguous, and batch norm's backward then meets two
-        # layouts, which makes it 18 times slower on a CPU
-        grad = grad * passing
+        # A product, because masked_fill turns channels-last into contiguous, and batch norm's backward then meets two
+        # layouts, which makes it 18 times slower on a CPU. Bytes multiply twice as fast as booleans.
+        grad = grad * passing.view(torch.uint8)
         return (grad if ctx.norm == 1 else grad.div_(ctx.norm)), None, None, None, None, None
 
 
