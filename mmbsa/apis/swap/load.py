@@ -1,0 +1,117 @@
+"""Configs read from a path, an mmengine Config, a dict, or a ``package::path`` name, on every OpenMMLab stack."""
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from mmengine.config import Config
+
+from mmbsa.apis.swap.level import SwapError
+
+_patching = Lock()
+
+
+def installed_configs(package: str) -> Path:
+    """Folder of the configs that an installed OpenMMLab package ships.
+
+    Found from the imported package, not from its distribution: the maintained fork's distributions have other names
+    (``onedl-mmsegmentation``), for which mmengine's own ``mmseg::`` look-up fails.
+
+    Raises:
+        SwapError: the package is not installed or ships no configs.
+    """
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise SwapError(f'{package}:: config asked for, but the package {package!r} is not installed')
+    root = Path(next(iter(spec.submodule_search_locations)))
+    for folder in (root / '.mim' / 'configs', root.parent / 'configs'):  # a wheel; an editable checkout
+        if folder.is_dir():
+            return folder
+    raise SwapError(f'{package}:: config asked for, but the installed {package!r} ships no configs')
+
+
+def resolve(name: str) -> Path:
+    """Path of a config given as a path or as ``package::family/name.py`` (the suffix may be left out).
+
+    Raises:
+        SwapError: no such file.
+    """
+    package, separator, relative = str(name).partition('::')
+    path = installed_configs(package) / relative if separator else Path(name)
+    candidates = [path] if path.suffix in ('.py', '.yml', '.yaml', '.json') else [path, path.with_name(path.name + '.py')]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise SwapError(f'config {name!r} does not exist (looked for {candidates[-1]})')
+
+
+@contextmanager
+def _own_package_look_up() -> Iterator[None]:
+    """Let mmengine resolve ``package::path`` bases through :func:`resolve` while a file is read.
+
+    mmengine calls the static method on the class by name, so that a subclass cannot replace it.
+    """
+    original = Config._get_cfg_path
+
+    def look_up(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        if '::' in cfg_path:
+            return str(resolve(cfg_path)), cfg_path.partition('::')[0]
+        return original(cfg_path, filename)
+
+    with _patching:
+        Config._get_cfg_path = staticmethod(look_up)
+        try:
+            yield
+        finally:
+            Config._get_cfg_path = staticmethod(original)
+
+
+def plain(value: Any) -> Any:
+    """Deep copy of a config value as plain dicts, lists and tuples; classes of new-style configs become type names."""
+    if type(value).__name__ in ('LazyObject', 'LazyAttr'):
+        value = value.build()
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(plain(item) for item in value)
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, type) or callable(value):
+        package = value.__module__.partition('.')[0]
+        return f'{package}.{value.__name__}' if package.startswith('mm') else f'{value.__module__}.{value.__qualname__}'
+    return value
+
+
+def _without_scope(value: Any, scope: str) -> Any:
+    """Drop the ``_scope_`` marks that say what the default scope says anyway."""
+    if isinstance(value, dict):
+        return {k: _without_scope(v, scope) for k, v in value.items() if not (k == '_scope_' and v == scope)}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_without_scope(item, scope) for item in value)
+    return value
+
+
+def load_config(cfg: Config | dict | str | Path) -> dict:
+    """Read a config into plain containers, bases merged; never imports what ``custom_imports`` names.
+
+    Args:
+        cfg: mmengine Config, dict, path, or ``package::path``. Never changed.
+
+    Raises:
+        SwapError: a missing file, or no model in it.
+    """
+    if isinstance(cfg, (str, Path)):
+        path = resolve(str(cfg))
+        with _own_package_look_up():
+            cfg, name = Config.fromfile(str(path), import_custom_modules=False), str(path)
+    else:
+        name = getattr(cfg, 'filename', None) or 'the given config'
+    items = cfg._cfg_dict if isinstance(cfg, Config) else cfg
+    if not isinstance(items, Mapping):
+        raise SwapError(f'cfg must be a Config, a dict, a path or a package::path name, got {type(cfg).__name__}')
+    result = plain({key: items[key] for key in items})
+    if not isinstance(result.get('model'), dict):
+        raise SwapError(f"{name} has no 'model': expected a complete mmseg config")
+    return _without_scope(result, result.get('default_scope') or 'mmseg')

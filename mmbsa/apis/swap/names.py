@@ -1,0 +1,76 @@
+"""Short names of spiking backbones: ``{family}-{arch}``, or ``{family}-{arch}-{attention}``."""
+from copy import deepcopy
+from difflib import get_close_matches
+from inspect import Parameter, signature
+
+from mmbsa.apis.swap.level import SwapError
+from mmbsa.models.backbones import BaseSpikingBackbone
+from mmbsa.registry import MODELS
+
+#: suffix of a short name -> attention kind; no suffix is the family's native attention.
+ATTENTIONS = {
+    'bsa': dict(type='mmbsa.BipolarSelfAttention'),
+}
+
+
+def arguments(cls: type) -> dict[str, Parameter]:
+    """Named arguments of a class, through the bases that its ``**kwargs`` go to."""
+    found: dict[str, Parameter] = {}
+    for base in cls.__mro__:
+        if '__init__' not in vars(base):
+            continue
+        parameters = signature(base.__init__).parameters
+        for name, parameter in parameters.items():
+            if parameter.kind not in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
+                found.setdefault(name, parameter)
+        if all(p.kind != Parameter.VAR_KEYWORD for p in parameters.values()):
+            break
+    return found
+
+
+def backbone_names() -> dict[str, dict]:
+    """Short name -> config, over all registered backbones and their presets; a family is its class's name in lower case."""
+    names = {}
+    for cls in MODELS.module_dict.values():
+        if not (isinstance(cls, type) and issubclass(cls, BaseSpikingBackbone)):
+            continue
+        for arch in cls.arch_settings:
+            short, cfg = f'{cls.__name__.lower()}-{arch}', dict(type=f'mmbsa.{cls.__name__}', arch=arch)
+            names[short] = cfg
+            if 'attention' in arguments(cls):
+                names.update({f'{short}-{key}': dict(cfg, attention=dict(kind)) for key, kind in ATTENTIONS.items()})
+    return names
+
+
+def list_names() -> list[str]:
+    """Short names, one line per family: ``espikeformer-{t,s,m,l}[-bsa]``."""
+    presets: dict[str, list[str]] = {}
+    for cfg in backbone_names().values():
+        archs = presets.setdefault(cfg['type'].rpartition('.')[2].lower(), [])
+        if cfg['arch'] not in archs:
+            archs.append(cfg['arch'])
+    return [f'{family}-{{{",".join(archs)}}}[-{"|".join(ATTENTIONS)}]' for family, archs in presets.items()]
+
+
+def backbone_config(backbone: str | dict) -> dict:
+    """Config of a backbone given by short name, registered type or config.
+
+    Args:
+        backbone: a name of :func:`backbone_names` (``'espikeformer-m-bsa'``), a type (``'mmbsa.ESpikeFormer'``), or a
+            config with ``type``.
+
+    Raises:
+        SwapError: an unknown short name, or a config without type.
+    """
+    if isinstance(backbone, str):
+        if '.' in backbone:
+            return dict(type=backbone)
+        names = backbone_names()
+        if backbone not in names:
+            close = get_close_matches(backbone, names, 3) or ['espikeformer-m-bsa']
+            raise SwapError(f"backbone={backbone!r} is unknown; there are {', '.join(close)}, ... (families: "
+                            f"{'; '.join(list_names())}), a registered type such as 'mmbsa.ESpikeFormer', or a config")
+        return deepcopy(names[backbone])
+    if not isinstance(backbone, dict) or not backbone.get('type'):
+        raise SwapError(f"backbone must be a name or a config with 'type', got {backbone!r}")
+    return deepcopy(dict(backbone))

@@ -1,0 +1,115 @@
+"""Which levels the new backbone returns, and which necks stand between them and the old heads."""
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mmbsa.apis.swap.heads import EXACT, ONE_WIDTH, head_list, implicit_positions, positions, readers, type_name
+from mmbsa.apis.swap.level import Level, SwapError
+from mmbsa.apis.swap.match import match, match_decoded
+from mmbsa.apis.swap.measure import Outputs, measure_neck
+
+#: bounds of the width of the top-down merge that replaces a backbone's own decoder.
+DECODER_WIDTHS = (64, 256)
+
+
+@dataclass
+class Plan:
+    """Result of planning.
+
+    Attributes:
+        levels: which of the new backbone's levels to return (indices into the list given), ascending.
+        neck: config of the neck behind the temporal readout, None for none.
+        maps: what the heads see; None where a neck hides the change from them.
+        places: old position -> position in ``maps``.
+    """
+
+    levels: list[int]
+    neck: dict | None = None
+    maps: list[Level] | None = None
+    places: dict[int, int] = field(default_factory=dict)
+
+
+def _adapter(maps: Sequence[Level], sources: Sequence[int], **options) -> dict:
+    return dict(type='mmbsa.LevelAdapter', in_channels=[m.channels for m in maps], in_strides=[m.stride for m in maps],
+                sources=list(sources), **{k: v for k, v in options.items() if v not in (None, False)})
+
+
+def _scoped(neck: dict, scope: str) -> dict:
+    """A stock neck's config with its scope written out, since a neck of ours builds it."""
+    if isinstance(neck.get('type'), str) and '.' not in neck['type']:
+        return dict(neck, type=f'{scope}.{neck["type"]}')
+    return dict(neck)
+
+
+def plan_with_neck(neck: dict, outputs: Outputs, new: Sequence[Level], scope: str) -> Plan:
+    """Keep the config's neck: give it levels in the order and number it expects, and fix its channels."""
+    old, name = outputs.levels, type_name(neck)
+    if outputs.tokens or outputs.eval_out is not None:
+        raise SwapError(f'neck {name} reads more than plain maps from its backbone')
+    channels = neck.get('in_channels')
+    one_width = name in ONE_WIDTH or isinstance(channels, int)
+    if isinstance(channels, (list, tuple)) and len(channels) != len(old):
+        raise SwapError(f'neck {name} has {len(channels)} in_channels, but its backbone returns {len(old)} maps')
+    matched = match(old, new, one_width)
+    used = sorted(set(matched))
+    neck = _scoped(neck, scope)
+    widths = [new[j].channels for j in matched]
+    if isinstance(channels, (list, tuple)):
+        neck['in_channels'] = type(channels)(widths)
+    elif one_width:
+        neck[ONE_WIDTH.get(name, 'in_channels')] = widths[-1]
+    plan = Plan(used, neck)
+    if matched != used:
+        plan.neck = _adapter([new[j] for j in used], [used.index(j) for j in matched], neck=neck)
+    try:
+        plan.maps = measure_neck(neck, [new[j] for j in matched], scope)
+    except Exception as error:  # whatever the neck's package raises: without its ops or at all
+        if 'out_channels' not in neck:
+            raise SwapError(f'neck {name} does not build here, so what it returns is unknown: {error}') from error
+        return plan
+    plan.places = {i: i for i in range(len(plan.maps))}
+    return plan
+
+
+def _norm(model: dict) -> dict | None:
+    """The decode head's norm, for the adapter's own convolutions."""
+    parts = [r for head in head_list(model, 'decode_head') for r in readers(head)]
+    return next((dict(r['norm_cfg']) for r in parts if r.get('norm_cfg')), None)
+
+
+def plan_without_neck(model: dict, outputs: Outputs, new: Sequence[Level]) -> Plan:
+    """Give the heads levels of the new backbone, decoded or adapted where they rely on more than channels.
+
+    A main head all of whose maps were decoded reads fine maps with coarse context in them. Raw levels of the new backbone
+    have none, so they are merged top-down first.
+    """
+    old = outputs.levels
+    main = [r for head in head_list(model, 'decode_head') for r in readers(head)]
+    others = [r for head in head_list(model, 'auxiliary_head') for r in readers(head)]
+    if outputs.eval_out is not None:  # the heads unpack by themselves what the backbone returns: give them exactly that
+        exact, read = 'maps', list(range(len(old)))
+        decoded = old[outputs.eval_out].decoded
+    else:
+        exact = next((EXACT[type_name(r)][0] for r in main if type_name(r) in EXACT), None)
+        read = sorted({i for r in main + others for i in (*positions(r, len(old)), *implicit_positions(r))})
+        decoded = any(all(old[i].decoded for i in positions(r, len(old))) for r in main)
+    if exact or outputs.tokens:
+        read = list(range(len(old)))
+    matched = match_decoded(old, new) if decoded else match(old, new, any(type_name(r) in ONE_WIDTH for r in main))
+    used = sorted({matched[i] for i in read})
+    if decoded:
+        used = list(range(used[0], len(new)))
+    plan = Plan(used, maps=[new[j] for j in used], places={i: used.index(matched[i]) for i in read})
+    if not (decoded or exact or outputs.tokens):
+        return plan
+
+    low, high = DECODER_WIDTHS
+    width = min(high, max(low, *(old[i].channels for i in read))) if decoded else None
+    sources = [plan.places[i] for i in read]
+    plan.neck = _adapter(
+        plan.maps, sources, top_down=width, strides=[old[i].stride for i in read] if exact else None,
+        channels=[old[i].channels for i in read] if exact == 'maps' else None, tokens=outputs.tokens,
+        eval_out=outputs.eval_out, norm_cfg=_norm(model) if decoded or exact == 'maps' else None)
+    plan.maps = [Level(old[i].channels if exact == 'maps' else width or plan.maps[source].channels,
+                       old[i].stride if exact else plan.maps[source].stride) for i, source in zip(read, sources)]
+    plan.places = {i: place for place, i in enumerate(read)}
+    return plan

@@ -1,0 +1,179 @@
+"""The swap tried on every config that the installed mmsegmentation ships."""
+import logging
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from mmengine.utils import track_iter_progress
+
+from mmbsa.apis.swap.level import SwapError
+from mmbsa.apis.swap.load import installed_configs, load_config
+from mmbsa.apis.swap.measure import build_skeleton
+from mmbsa.apis.swap.swap import swap_backbone
+from mmbsa.apis.swap.trial import build_model, run_skeleton, train_step
+
+#: crops tried in turn for the real step: small ones suffice except where a head pools fixed windows.
+CROPS = ((64, 64), (128, 128), (416, 416))
+
+
+@dataclass
+class Row:
+    """What happened to one config.
+
+    Attributes:
+        family: its folder.
+        config: its path below the zoo.
+        status: 'swapped', 'refused' or 'crashed'.
+        built: 'yes', 'no: ...' where the stock config does not build in this environment either, '' if not swapped.
+        reason: of a refusal or a crash.
+        params: millions of parameters of the swapped model.
+        step: losses of one real training step, why there was none, or ''.
+    """
+
+    family: str
+    config: str
+    status: str
+    built: str = ''
+    reason: str = ''
+    params: float = 0.0
+    step: str = ''
+
+
+def zoo(families: Sequence[str] = ()) -> list[Path]:
+    """Paths of all complete configs of the installed mmsegmentation, those of some families if given."""
+    root = installed_configs('mmseg')
+    paths = sorted(p for p in root.rglob('*.py') if '_base_' not in p.parts)
+    return [p for p in paths if not families or p.relative_to(root).parts[0] in families]
+
+
+def _short(error: Exception) -> str:
+    return f'{type(error).__name__}: {" ".join(str(error).split())}'[:300]
+
+
+def _unbuildable(path: Path) -> str:
+    """Why the stock config itself does not build here; '' if it does."""
+    original = load_config(path)
+    try:
+        build_skeleton(original['model'], original.get('default_scope') or 'mmseg')
+    except Exception as error:  # a missing package or op raises whatever its users raise
+        return _short(error)
+    return ''
+
+
+def _step(cfg: dict) -> str:
+    """One real training step; the smallest crop that the heads can pool is enough."""
+    model, errors = build_model(cfg), []
+    for size in CROPS:
+        try:
+            losses, silent = train_step(model, cfg, size)
+        except RuntimeError as error:  # a window larger than the map
+            errors.append(error)
+            continue
+        note = f'; no gradient: {", ".join(silent)}' if silent else ''
+        return f'loss {losses["loss"]:.2f} at {size[0]} x {size[1]}{note}'
+    raise errors[-1]
+
+
+def survey_config(path: Path, backbone: str | dict, step: bool = False) -> Row:
+    """Swap, build and run one config; never raises what the config causes."""
+    root = installed_configs('mmseg')
+    relative = path.relative_to(root)
+    row = Row(relative.parts[0], str(relative), 'swapped')
+    try:
+        cfg = swap_backbone(path, backbone)
+    except SwapError as error:
+        row.status, row.reason = 'refused', str(error)
+        return row
+    except Exception as error:  # the survey's purpose is to count these
+        row.status, row.reason = 'crashed', _short(error) + ' @ ' + traceback.format_exc(limit=-1).splitlines()[1].strip()
+        return row
+    try:
+        model = run_skeleton(cfg)
+        row.built, row.params = 'yes', sum(p.numel() for p in model.parameters()) / 1e6
+        row.step = _step(cfg) if step else ''
+    except Exception as error:  # ours only if the stock config builds
+        reason = _unbuildable(path)
+        if reason:
+            row.built = f'no: {reason}'
+        else:
+            row.status, row.reason = 'crashed', _short(error)
+    return row
+
+
+def _quiet() -> None:
+    """Start a worker process: one thread, no chatter."""
+    torch.set_num_threads(1)
+    warnings.simplefilter('ignore')
+    logging.disable(logging.WARNING)
+
+
+def _survey_family(paths: Sequence[Path], backbone: str | dict, step: bool) -> list[Row]:
+    """Configs of one family in one process, so that they share the measured backbones; one of them takes a real step."""
+    rows = []
+    for path in paths:
+        stepped = any(row.step for row in rows)
+        rows.append(survey_config(path, backbone, step and not stepped))
+    return rows
+
+
+def survey(backbone: str | dict, families: Sequence[str] = (), jobs: int = 1, step: bool = False) -> list[Row]:
+    """Try the swap on the whole zoo.
+
+    Args:
+        backbone: what to swap in.
+        families: folders of the zoo; all if empty.
+        jobs: processes.
+        step: one real forward and backward for one config of each family.
+
+    Returns:
+        One row per config, in the zoo's order.
+    """
+    root = installed_configs('mmseg')
+    groups: dict[str, list[Path]] = {}
+    for path in zoo(families):
+        groups.setdefault(path.relative_to(root).parts[0], []).append(path)
+    run = partial(_survey_family, backbone=backbone, step=step)
+    with ProcessPoolExecutor(jobs, mp_context=get_context('spawn'), initializer=_quiet) as pool:
+        largest_first = sorted(groups.values(), key=len, reverse=True)
+        futures = [pool.submit(run, paths) for paths in largest_first]
+        done = [f.result() for f in track_iter_progress((as_completed(futures), len(futures)))]
+    return sorted((row for rows in done for row in rows), key=lambda row: row.config)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Markdown: one line per family, totals, and all refusals and crashes."""
+    lines = ['| family | configs | swapped | built and run | refused | crashed | real training step, or why not |',
+             '|---|---|---|---|---|---|---|']
+    families = sorted({row.family for row in rows})
+    for family in families:
+        own = [row for row in rows if row.family == family]
+        count, built = Counter(row.status for row in own), sum(row.built == 'yes' for row in own)
+        notes = dict.fromkeys([r.step for r in own if r.step] or [r.reason for r in own if r.reason]
+                              or [f'own backbone does not build here either: {r.built[4:]}' for r in own
+                                  if r.built.startswith('no')])
+        lines.append(f'| {family} | {len(own)} | {count["swapped"]} | {built} | {count["refused"]} | {count["crashed"]} | '
+                     f'{"; ".join(notes) or "-"} |')
+    total = Counter(row.status for row in rows)
+    swapped = [f for f in families if any(r.status == 'swapped' for r in rows if r.family == f)]
+    built = [f for f in families if any(r.built == 'yes' for r in rows if r.family == f)]
+    lines += ['', f'{len(rows)} configs: {total["swapped"]} swapped, {total["refused"]} refused, {total["crashed"]} '
+              f'crashed. {sum(r.built == "yes" for r in rows)} built and ran at their own crop; '
+              f'{sum(r.built.startswith("no") for r in rows)} do not build here with their own backbone either.',
+              f'{len(families)} families: {len(swapped)} swapped ({100 * len(swapped) / max(1, len(families)):.1f} %), '
+              f'{len(built)} of them built and run here.']
+    for status in ('refused', 'crashed'):
+        reasons = Counter((row.family, row.reason) for row in rows if row.status == status)
+        lines += [f'* {status}: {family} ({number} configs): {reason}' for (family, reason), number in reasons.items()]
+    return '\n'.join(lines)
+
+
+def as_dicts(rows: Sequence[Row]) -> list[dict]:
+    """Rows as plain data, for JSON."""
+    return [asdict(row) for row in rows]
