@@ -1,0 +1,135 @@
+"""The public bipolar attention, its registration with ``torch.library``, and its validation."""
+import torch
+from torch import Tensor
+
+from mmbsa.ops import dispatch
+from mmbsa.ops.bipolar_attention import reference, sdpa
+from mmbsa.ops.bipolar_attention.common import GRADS, NORMALIZERS, PRODUCTS, as_heads
+from mmbsa.ops.registration import LIBRARY, refuse_double_backward, without_autocast, working_dtype
+
+NAME = 'bipolar_attention'
+
+dispatch.register(NAME, dispatch.Implementation('sdpa', sdpa.forward, sdpa.backward, refuses=sdpa.refuses))
+dispatch.register(NAME, dispatch.Implementation('reference', reference.forward, reference.backward))
+
+
+def bipolar_attention(q: Tensor, k: Tensor, v: Tensor, *, product: str = 'ternary', normalizer: str = 'shiftmax',
+                      scale: float = 1., grad: str = 'ste', impl: str = 'auto') -> Tensor:
+    """Score = normalizer(scale * q k^T), out = Score v (BSA paper, eqs. 16-18): BMP, TMP and RMP with every normaliser.
+
+    q and k are given fired. With ``normalizer='shiftmax'`` each weight is 2^(score - g), and g = ceil(log2 sum 2^score) is
+    what exact integer arithmetic gives, in every implementation, for integer scores below 2^24 (2^53 in float64).
+
+    Args:
+        q: (..., n_q, d), any real dtype (int8 too); cast to v's dtype.
+        k: (..., n_k, d), likewise.
+        v: (..., n_k, d_v) float16, bfloat16, float32 or float64; the leading dimensions of all three are equal. Under
+            autocast a float32 v takes autocast's dtype, as in ``scaled_dot_product_attention``.
+        product: What q and k hold: ``'ternary'`` {-1, 0, 1} (TMP, the paper's), ``'binary'`` {0, 1} (BMP), ``'real'`` anything
+            (RMP). An implementation may rely on it; nobody checks, and operands outside their product are the caller's
+            mistake (whole numbers still get an exact g as long as n_k * d * max|k|^2 * max|q| stays below 2^24).
+        normalizer: ``'shiftmax'``, ``'softmax'`` (base e), or ``'none'`` (spiking self-attention; no n_q x n_k map is needed).
+        scale: Factor of the scores. BSA has none; vanilla attention has d^-0.5.
+        grad: Shiftmax's gradient, ``'ste'`` or ``'detach'``, see :func:`mmbsa.ops.shiftmax`. The others ignore it.
+        impl: ``'auto'`` or one of ``implementations('bipolar_attention')``.
+
+    Returns:
+        (..., n_q, d_v) in v's dtype, contiguous.
+
+    Raises:
+        ValueError: a shape, dtype, device or option does not fit; the message names the argument.
+        RuntimeError: the implementation asked for cannot take this call; with the reason.
+    """
+    _check(q, k, v, product, normalizer, grad)
+    dtype = v.dtype
+    if dtype == torch.float32 and torch.is_autocast_enabled(v.device.type):
+        dtype = torch.get_autocast_dtype(v.device.type)
+        v = v.to(dtype)
+    q = q if q.dtype == dtype else q.to(dtype)
+    k = k if k.dtype == dtype else k.to(dtype)
+    impl = dispatch.resolve(NAME, impl, q, k, v, normalizer)
+    return torch.ops.mmbsa.bipolar_attention(q, k, v, product, normalizer, float(scale), grad, impl)[0]
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, grad: str) -> None:
+    for name, value, choices in (('product', product, PRODUCTS), ('normalizer', normalizer, NORMALIZERS),
+                                 ('grad', grad, GRADS)):
+        if value not in choices:
+            raise ValueError(f'{NAME}: {name} must be one of {choices}, got {value!r}')
+    if v.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        raise ValueError(f'{NAME}: v must be float16, bfloat16, float32 or float64, got {v.dtype}')
+    for name, x in (('q', q), ('k', k), ('v', v)):
+        if x.dim() < 2:
+            raise ValueError(f'{NAME}: {name} must be (..., n, d), got shape {tuple(x.shape)}')
+        if x.dtype.is_complex or x.dtype == torch.bool:
+            raise ValueError(f'{NAME}: {name} must hold real numbers, got {x.dtype}')
+        if x.device != v.device:
+            raise ValueError(f'{NAME}: {name} is on {x.device}, v on {v.device}')
+        if x.shape[:-2] != v.shape[:-2]:
+            raise ValueError(f'{NAME}: {name} must lead with {tuple(v.shape[:-2])} as v does, got {tuple(x.shape)}')
+    if q.shape[-1] != k.shape[-1] or q.shape[-1] == 0:
+        raise ValueError(f'{NAME}: q and k need one last dimension d > 0, got q {tuple(q.shape)} and k {tuple(k.shape)}')
+    if k.shape[-2] != v.shape[-2]:
+        raise ValueError(f'{NAME}: k and v must have as many tokens, got k {tuple(k.shape)} and v {tuple(v.shape)}')
+    if k.shape[-2] == 0:
+        raise ValueError(f'{NAME}: k must have at least one token, got shape {tuple(k.shape)}')
+
+
+LIBRARY.define('bipolar_attention(Tensor q, Tensor k, Tensor v, str product, str normalizer, float scale, str grad, '
+               'str impl) -> (Tensor out, Tensor g, Tensor mass)')
+LIBRARY.define('bipolar_attention_bwd(Tensor grad_out, Tensor q, Tensor k, Tensor v, Tensor out, Tensor g, Tensor mass, '
+               'str product, str normalizer, float scale, str grad, str impl) -> (Tensor, Tensor, Tensor)')
+
+
+@without_autocast
+def _forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, scale: float, grad: str, impl: str):
+    if q.numel() == 0 or v.numel() == 0:  # no query, no head or no value: nothing to compute
+        return tuple(x.zero_() for x in _fake_forward(q, k, v, product, normalizer, scale, grad, impl))
+    entry = dispatch.get(NAME, impl)
+    out, g, mass = entry.forward(as_heads(q), as_heads(k), as_heads(v), product, normalizer, scale)
+    rows = q.shape[:-1]
+    return (out.view(*rows, v.shape[-1]), *(x.view(rows) if x.dim() > 1 else x for x in (g, mass)))
+
+
+@without_autocast
+def _backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, mass: Tensor, product: str,
+              normalizer: str, scale: float, grad: str, impl: str):
+    if q.numel() == 0 or v.numel() == 0:
+        return tuple(torch.zeros(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
+    heads = [as_heads(x) for x in (grad_out, q, k, v, out)]
+    rows = [x.view(heads[1].shape[:-1]) if x.dim() and x.numel() else x for x in (g, mass)]
+    entry = dispatch.get(NAME, impl)
+    grads = entry.backward(*heads, *rows, product, normalizer, scale, grad)
+    return tuple(x.view(like.shape) for x, like in zip(grads, (q, k, v)))
+
+
+def _fake_forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, scale: float, grad: str, impl: str):
+    rows, stats = q.shape[:-1], working_dtype(v.dtype)
+    return (v.new_empty((*rows, v.shape[-1])),
+            v.new_empty((0,) if normalizer == 'none' else rows, dtype=stats),
+            v.new_empty(rows if normalizer == 'shiftmax' else (0,), dtype=stats))
+
+
+def _fake_backward(grad_out, q, k, v, *args):
+    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    q, k, v, *ctx.options = inputs
+    out, g, mass = output
+    ctx.mark_non_differentiable(g, mass)
+    ctx.save_for_backward(q, k, v, out, g, mass)
+
+
+def _autograd_backward(ctx, grad_out: Tensor, *unused):
+    q, k, v, out, g, mass = ctx.saved_tensors
+    grads = torch.ops.mmbsa.bipolar_attention_bwd(grad_out, q, k, v, out, g, mass, *ctx.options)
+    return *grads, None, None, None, None, None
+
+
+LIBRARY.impl('bipolar_attention', _forward, 'CompositeExplicitAutograd')
+LIBRARY.impl('bipolar_attention_bwd', _backward, 'CompositeExplicitAutograd')
+torch.library.register_fake('mmbsa::bipolar_attention', _fake_forward, lib=LIBRARY)
+torch.library.register_fake('mmbsa::bipolar_attention_bwd', _fake_backward, lib=LIBRARY)
+torch.library.register_autograd('mmbsa::bipolar_attention', _autograd_backward, setup_context=_setup_context, lib=LIBRARY)
+refuse_double_backward('bipolar_attention_bwd')

@@ -1,0 +1,53 @@
+"""Bipolar attention with the whole n_q x n_k map in memory; reads like eqs. 13-18 and judges the others."""
+import torch
+from torch import Tensor
+
+from mmbsa.ops.bipolar_attention.common import LN2
+from mmbsa.ops.exact import excess, gaps
+from mmbsa.ops.registration import working_dtype
+
+
+def _scores(q: Tensor, k: Tensor, scale: float) -> Tensor:
+    """q k^T * scale in float32 or float64; exact for integer operands while the partial sums stay below 2^24 (2^53)."""
+    dtype = working_dtype(q.dtype)
+    score = q.to(dtype) @ k.to(dtype).transpose(-1, -2)
+    return score if scale == 1. else score * scale
+
+
+def forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, scale: float):
+    """See ``common``; the score is computed in float32 at least, and so is the sum over the keys."""
+    score = _scores(q, k, scale)
+    values = v.to(score.dtype)
+    g = mass = score.new_empty(0)
+    if normalizer == 'shiftmax':
+        top, gap = gaps(score)
+        over = excess(gap)
+        weight = torch.exp2(-gap - over)
+        g, mass = (top + over).squeeze(-1), weight.sum(-1)
+    elif normalizer == 'softmax':
+        g = torch.logsumexp(score, -1)
+        weight = torch.exp(score - g[..., None])
+    else:
+        weight = score
+    return (weight @ values).to(v.dtype), g, mass
+
+
+def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, mass: Tensor, product: str,
+             normalizer: str, scale: float, grad: str):
+    """Gradients of :func:`forward`; ``grad`` says what Shiftmax's ceil does to them (see ``shiftmax``)."""
+    score = _scores(q, k, scale)
+    grad_out = grad_out.to(score.dtype)
+    grad_weight = grad_out @ v.to(score.dtype).transpose(-1, -2)
+    if normalizer == 'none':
+        weight, grad_score = score, grad_weight
+    else:
+        shiftmax = normalizer == 'shiftmax'
+        weight = torch.exp2(score - g[..., None]) if shiftmax else torch.exp(score - g[..., None])
+        if not shiftmax or grad == 'ste':
+            probability = weight / mass[..., None] if shiftmax else weight
+            grad_weight = grad_weight - (probability * grad_weight).sum(-1, keepdim=True)
+        grad_score = weight * grad_weight * (LN2 if shiftmax else 1.)
+    grad_q = grad_score @ k.to(score.dtype) * scale
+    grad_k = grad_score.transpose(-1, -2) @ q.to(score.dtype) * scale
+    grad_v = weight.transpose(-1, -2) @ grad_out
+    return grad_q.to(q.dtype), grad_k.to(k.dtype), grad_v.to(v.dtype)

@@ -1,0 +1,102 @@
+"""Which implementation of an op runs: a table per op, in order of preference, judged per machine and per call.
+
+``impl='auto'`` takes the first implementation that can do the job. A name given explicitly is never replaced
+silently: it runs, or an error says why it cannot. The environment variable ``MMBSA_OPS_IMPL`` names the
+implementation that ``auto`` takes in every op that has one of that name; it never overrides an explicit request.
+"""
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+ENV = 'MMBSA_OPS_IMPL'
+
+
+def _never(*args) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """One way to compute an op.
+
+    Args:
+        name: What ``impl=`` calls it.
+        forward: The op's forward; its signature is the op's own affair.
+        backward: The op's backward.
+        missing: () -> why this machine cannot run it, or None.
+        refuses: (the op's tensors and options) -> why it cannot take this call, or None.
+    """
+
+    name: str
+    forward: Callable
+    backward: Callable
+    missing: Callable[[], str | None] = _never
+    refuses: Callable[..., str | None] = _never
+
+
+_TABLE: dict[str, dict[str, Implementation]] = {}
+
+
+def register(op: str, implementation: Implementation) -> None:
+    """Append an implementation to an op's table; earlier ones are preferred by ``auto``."""
+    table = _TABLE.setdefault(op, {})
+    if implementation.name in table or implementation.name == 'auto':
+        raise ValueError(f'{op}: the implementation name {implementation.name!r} is taken')
+    table[implementation.name] = implementation
+
+
+def implementations(op: str) -> list[str]:
+    """Names of the implementations of ``op`` that this machine can run, the preferred one first.
+
+    Raises:
+        ValueError: no such op.
+    """
+    return [name for name, entry in _entries(op).items() if entry.missing() is None]
+
+
+def get(op: str, name: str) -> Implementation:
+    """The table entry that :func:`resolve` chose."""
+    return _TABLE[op][name]
+
+
+def resolve(op: str, impl: str, *call) -> str:
+    """Choose the implementation of ``op`` for one call.
+
+    Args:
+        op: Name of the op.
+        impl: ``'auto'`` or a name of the table.
+        call: Handed to the entries' ``refuses``.
+
+    Returns:
+        A name of the table.
+
+    Raises:
+        ValueError: the name is in no table.
+        RuntimeError: the named implementation cannot run here or cannot take this call; with the reason.
+    """
+    entries = _entries(op)
+    asked_by = 'impl'
+    if impl == 'auto':
+        wish = os.environ.get(ENV, '')
+        if wish in entries:
+            impl, asked_by = wish, ENV
+        elif wish and wish != 'auto' and not any(wish in table for table in _TABLE.values()):
+            raise ValueError(f'{ENV}={wish!r}: no op has an implementation of that name')
+    if impl == 'auto':
+        for name, entry in entries.items():
+            if entry.missing() is None and entry.refuses(*call) is None:
+                return name
+        reasons = {name: entry.missing() or entry.refuses(*call) for name, entry in entries.items()}
+        raise RuntimeError(f'{op}: no implementation can take this call: {reasons}')
+    if impl not in entries:
+        raise ValueError(f'{op}: impl must be one of {["auto", *entries]}, got {impl!r}')
+    reason = entries[impl].missing() or entries[impl].refuses(*call)
+    if reason is not None:
+        raise RuntimeError(f'{op}: {asked_by}={impl!r} cannot take this call: {reason}')
+    return impl
+
+
+def _entries(op: str) -> dict[str, Implementation]:
+    if op not in _TABLE:
+        raise ValueError(f'unknown op {op!r}; the ops are {sorted(_TABLE)}')
+    return _TABLE[op]

@@ -1,0 +1,37 @@
+"""Formulas for ``torch.utils.flop_counter.FlopCounterMode``, which skips ops it does not know; importing registers them.
+
+A file of its own because importing that counter costs 0.1 s and takes triton along.
+"""
+import math
+
+import torch
+from torch.utils.flop_counter import register_flop_formula
+
+import mmbsa.ops  # noqa: F401  the ops must exist before formulas are tied to them
+
+
+def attention_flops(q_shape, v_shape, normalizer: str, products: int) -> int:
+    """Multiply-adds, doubled, of ``products`` matrix products of n_q x n_k by d or d_v (half each).
+
+    Without a normaliser the linear order is counted where it is cheaper. The power-of-two weights are counted as
+    multiply-adds like any other: this is the work of the dense algorithm, not of neuromorphic hardware.
+    """
+    *lead, n_q, d = q_shape
+    n_k, d_v = v_shape[-2:]
+    work = n_q * n_k * (d + d_v)
+    if normalizer == 'none':
+        work = min(work, (n_q + n_k) * d * d_v)
+    return math.prod(lead) * work * products
+
+
+@register_flop_formula(torch.ops.mmbsa.bipolar_attention)
+def forward_flops(q_shape, k_shape, v_shape, product, normalizer, *args, out_shape=None, **kwargs) -> int:
+    """Two products: scores, and the sum of the values."""
+    return attention_flops(q_shape, v_shape, normalizer, 2)
+
+
+@register_flop_formula(torch.ops.mmbsa.bipolar_attention_bwd)
+def backward_flops(grad_shape, q_shape, k_shape, v_shape, out_shape_, g_shape, mass_shape, product, normalizer, *args,
+                   out_shape=None, **kwargs) -> int:
+    """Four products, or six thirds of a forward in the linear order; recomputed scores are not counted, as in torch."""
+    return attention_flops(q_shape, v_shape, normalizer, 4)

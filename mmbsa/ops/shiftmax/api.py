@@ -1,0 +1,91 @@
+"""The public Shiftmax, its registration with ``torch.library``, and its validation."""
+import torch
+from torch import Tensor
+
+from mmbsa.ops import dispatch
+from mmbsa.ops.registration import LIBRARY, refuse_double_backward, working_dtype
+from mmbsa.ops.shiftmax import reference
+
+GRADS = ('ste', 'detach')
+
+dispatch.register('shiftmax', dispatch.Implementation('reference', reference.forward, reference.backward))
+
+
+def shiftmax(x: Tensor, dim: int = -1, grad: str = 'ste', impl: str = 'auto') -> Tensor:
+    """Shiftmax(x)_j = 2^(x_j - g), g = ceil(log2 sum_i 2^x_i) (BSA paper, eqs. 13-15).
+
+    For integer scores of any size every weight is an exact power of two (as far as the result's dtype reaches) and g is
+    what exact integer arithmetic gives; rows sum to (1/2, 1]. Real scores are weighed by the same formula, their g
+    comes from float64. A score of -inf gets the weight 0; a row of nothing else gives NaN, as in softmax.
+
+    Args:
+        x: Scores, any shape, floating or integer; integers give the default float dtype.
+        dim: The dimension that is normalised.
+        grad: ``'ste'`` sends the gradient straight through the ceil: dx_j = ln2 S_j (dS_j - sum_i p_i dS_i), p the
+            base-2 softmax [ours]. ``'detach'`` takes g for a constant: dx_j = ln2 S_j dS_j [ours].
+        impl: ``'auto'`` or one of ``implementations('shiftmax')``.
+
+    Returns:
+        Weights of x's shape.
+
+    Raises:
+        ValueError: x is no real tensor or has no such dim, the dim is empty, or an option is unknown.
+    """
+    if x.is_complex() or x.dtype == torch.bool:
+        raise ValueError(f'shiftmax: x must be floating or integer, got {x.dtype}')
+    if not -x.dim() <= dim < x.dim():
+        raise ValueError(f'shiftmax: dim {dim} is out of range for x of shape {tuple(x.shape)}')
+    if x.size(dim) == 0:
+        raise ValueError(f'shiftmax: dimension {dim} of x is empty; x has shape {tuple(x.shape)}')
+    if grad not in GRADS:
+        raise ValueError(f'shiftmax: grad must be one of {GRADS}, got {grad!r}')
+    return torch.ops.mmbsa.shiftmax(x, dim, grad, dispatch.resolve('shiftmax', impl, x))
+
+
+LIBRARY.define('shiftmax(Tensor x, int dim, str grad, str impl) -> Tensor')
+LIBRARY.define('shiftmax_bwd(Tensor grad_out, Tensor weight, int dim, str grad, str impl) -> Tensor')
+
+
+def _result_dtype(x: Tensor) -> torch.dtype:
+    return x.dtype if x.is_floating_point() else torch.get_default_dtype()
+
+
+def _forward(x: Tensor, dim: int, grad: str, impl: str) -> Tensor:
+    dtype = _result_dtype(x)
+    if x.is_floating_point():
+        x = x.to(working_dtype(dtype))
+    weight = dispatch.get('shiftmax', impl).forward(x.movedim(dim, -1))
+    return weight.movedim(-1, dim).to(dtype, memory_format=torch.contiguous_format)
+
+
+def _backward(grad_out: Tensor, weight: Tensor, dim: int, grad: str, impl: str) -> Tensor:
+    dtype = working_dtype(weight.dtype)
+    rows = [t.to(dtype).movedim(dim, -1) for t in (grad_out, weight)]
+    result = dispatch.get('shiftmax', impl).backward(*rows, grad)
+    return result.movedim(-1, dim).to(weight.dtype, memory_format=torch.contiguous_format)
+
+
+def _fake_forward(x: Tensor, dim: int, grad: str, impl: str) -> Tensor:
+    return torch.empty(x.shape, dtype=_result_dtype(x), device=x.device)
+
+
+def _fake_backward(grad_out: Tensor, weight: Tensor, dim: int, grad: str, impl: str) -> Tensor:
+    return torch.empty(weight.shape, dtype=weight.dtype, device=weight.device)
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    _, ctx.dim, ctx.grad, ctx.impl = inputs
+    ctx.save_for_backward(output)
+
+
+def _autograd_backward(ctx, grad_out: Tensor):
+    (weight,) = ctx.saved_tensors
+    return torch.ops.mmbsa.shiftmax_bwd(grad_out, weight, ctx.dim, ctx.grad, ctx.impl), None, None, None
+
+
+LIBRARY.impl('shiftmax', _forward, 'CompositeExplicitAutograd')
+LIBRARY.impl('shiftmax_bwd', _backward, 'CompositeExplicitAutograd')
+torch.library.register_fake('mmbsa::shiftmax', _fake_forward, lib=LIBRARY)
+torch.library.register_fake('mmbsa::shiftmax_bwd', _fake_backward, lib=LIBRARY)
+torch.library.register_autograd('mmbsa::shiftmax', _autograd_backward, setup_context=_setup_context, lib=LIBRARY)
+refuse_double_backward('shiftmax_bwd')

@@ -1,0 +1,23 @@
+"""Shiftmax in plain torch; reads like eqs. 13-15."""
+import math
+
+import torch
+from torch import Tensor
+
+from mmbsa.ops.exact import excess, gaps
+
+LN2 = math.log(2.)
+
+
+def forward(x: Tensor) -> Tensor:
+    """S_j = 2^(x_j - g) over the last dimension; x (..., n) float32, float64 or integer, S in float32 or float64."""
+    _, gap = gaps(x)
+    return torch.exp2(-gap - excess(gap))
+
+
+def backward(grad_out: Tensor, weight: Tensor, grad: str) -> Tensor:
+    """dx_j = ln2 * S_j * (dS_j - sum_i p_i dS_i) with p = S / sum S under ``'ste'``; without the sum under ``'detach'``."""
+    if grad == 'ste':
+        mass = weight.sum(-1, keepdim=True)
+        grad_out = grad_out - (grad_out * weight).sum(-1, keepdim=True) / mass
+    return LN2 * weight * grad_out
