@@ -1,7 +1,13 @@
 """A segmentation run of seconds, for tests of the machinery around training: folder, config, and a diary of its loss."""
 import json
+import multiprocessing
 import os
 import random
+import runpy
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import cv2
@@ -12,7 +18,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-RUNTIME = Path(__file__).resolve().parents[1] / 'configs' / '_base_' / 'default_runtime.py'
+ROOT = Path(__file__).resolve().parents[1]
+RUNTIME = ROOT / 'configs' / '_base_' / 'default_runtime.py'
 CLASSES = ('left', 'right', 'stripe')
 
 TEMPLATE = '''
@@ -113,6 +120,49 @@ def train(config: Path, work_dir: Path, **options) -> None:
     Runner.from_cfg(load(config, work_dir, **options)).train()
 
 
+def start(target: Callable, *args, **kwargs) -> BaseProcess:
+    """Start a function in a process of its own, forked from a server that has everything imported."""
+    here = str(Path(__file__).parent)
+    if here not in os.environ.get('PYTHONPATH', '').split(os.pathsep):
+        os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [here, str(ROOT), os.environ.get('PYTHONPATH')]))
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['tiny_run', 'mmseg.apis', 'mmbsa.engine'])
+    process = context.Process(target=target, args=args, kwargs=kwargs)
+    process.start()
+    return process
+
+
+def finish(process: BaseProcess, seconds: float = 120) -> int:
+    """Wait for a process and return its exit code."""
+    process.join(seconds)
+    if process.is_alive():
+        process.kill()
+        raise TimeoutError(f'the process did not end within {seconds} s')
+    return process.exitcode
+
+
+def kill_when(process: BaseProcess, condition: Callable[[], bool], seconds: float = 120) -> None:
+    """SIGKILL a process as soon as a condition holds."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert process.is_alive(), f'the process ended with {process.exitcode} before it could be killed'
+        assert time.monotonic() < until, f'the process did not get there within {seconds} s'
+        time.sleep(0.002)
+    process.kill()
+    process.join()
+
+
+def run_script(script: str, log: str, *args: str) -> None:
+    """Run a Python script as ``python script args`` would, with its output in a file."""
+    with open(log, 'w') as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    torch.set_num_threads(1)
+    sys.argv = [script, *args]
+    sys.path.insert(0, str(Path(script).parent))
+    runpy.run_path(script, run_name='__main__')
+
+
 def read_diary(work_dir: Path) -> dict[int, list[dict]]:
     """Return, by process, what every iteration saw and gave; an iteration repeated after a resume counts once more."""
     diary = {}
@@ -125,7 +175,7 @@ def read_diary(work_dir: Path) -> dict[int, list[dict]]:
 class DiaryHook(Hook):
     """Note iteration, exact loss, files, and the next random numbers of every iteration, one file per process."""
 
-    priority = 'LOWEST'
+    priority = 'NORMAL'  # before the checkpoint, which may never be finished
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         states = random.getstate(), np.random.get_state(), torch.get_rng_state()
@@ -134,7 +184,7 @@ class DiaryHook(Hook):
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])
         line = dict(
-            iter=batch_idx + 1, loss=float(outputs['loss']).hex(), draws=[draw.hex() for draw in draws],
+            iter=batch_idx + 1, loss=outputs['loss'].item().hex(), draws=[draw.hex() for draw in draws],
             files=[os.path.basename(sample.img_path) for sample in data_batch['data_samples']],
             pixels=sum(int(image.sum()) for image in data_batch['inputs']))
         with open(os.path.join(runner.work_dir, f'diary_{runner.rank}.jsonl'), 'a') as file:

@@ -8,7 +8,7 @@ from mmengine.dist import all_gather_object, all_reduce_params, broadcast_object
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmbsa.engine.data_stream import DataStream
 from mmbsa.registry import HOOKS
@@ -36,7 +36,8 @@ class ResumableCheckpointHook(CheckpointHook):
 
     * A checkpoint and the pointer ``last_checkpoint`` are replaced atomically, and an outdated checkpoint is deleted
       after the new one is on the disk, never before.
-    * ``--resume`` takes the newest whole checkpoint; cut off or damaged ones are passed over with a warning.
+    * ``--resume`` takes the newest whole checkpoint; cut off or damaged ones are passed over with a warning. A
+      validation that was due at it, and not done, is done first.
     * Before it is saved, and before a validation, buffers are averaged over the processes (see ``average_buffers``).
     * A checkpoint holds every process's random states and how many samples the run has seen. A resumed
       iteration-based run repeats the uninterrupted one bit for bit (as far as the device's kernels do), and loads no
@@ -101,7 +102,7 @@ class ResumableCheckpointHook(CheckpointHook):
             remove_drafts(self.out_dir)
         loop = runner.train_loop
         sampler_cfg = (runner.cfg.get('train_dataloader') or {}).get('sampler')
-        if not hasattr(loop, 'dataloader_iterator'):
+        if not isinstance(loop, IterBasedTrainLoop):
             return
         if not isinstance(sampler_cfg, dict) or not DataStream.fits(loop.dataloader):
             print_log('train_dataloader has a batch sampler or a sampler of its own: a resumed run will not see exactly '
@@ -121,15 +122,20 @@ class ResumableCheckpointHook(CheckpointHook):
         self._start = (loop.iter, samples)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Restore the random states of a resumed run; nothing draws from them between here and the first batch."""
+        """Restore the random states of a resumed run, and make up for a validation that the kill prevented.
+
+        Nothing draws from the generators between here and the first batch.
+        """
         if self._resumed is None:
             return
-        states, self._resumed = self._resumed['random'], None
-        if len(states) != runner.world_size:
-            print_log(f'the checkpoint has the random states of {len(states)} processes, this run has '
+        state, self._resumed = self._resumed, None
+        if len(state['random']) == runner.world_size:
+            set_random_state(state['random'][get_rank()])
+        else:
+            print_log(f'the checkpoint has the random states of {len(state["random"])} processes, this run has '
                       f'{runner.world_size}: they are not restored', 'current', logging.WARNING)
-            return
-        set_random_state(states[get_rank()])
+        if not state['validated'] and validation_is_due(runner):
+            runner.val_loop.run()
 
     def before_val(self, runner: Runner) -> None:
         """Hold the training's random state, and let every process judge the same buffers."""
@@ -147,7 +153,7 @@ class ResumableCheckpointHook(CheckpointHook):
             checkpoint[STATE] = self._state
 
     def _gather_state(self, runner: Runner, iteration: int) -> dict:
-        state = dict(random=all_gather_object(self._held or get_random_state()))
+        state = dict(random=all_gather_object(self._held or get_random_state()), validated=self._held is not None)
         if self._stream is not None:
             begin, samples = self._start
             state['samples'] = samples + (iteration - begin) * self._stream.samples_per_iter
@@ -158,10 +164,11 @@ class ResumableCheckpointHook(CheckpointHook):
         """Write checkpoint, then pointer, then delete the outdated one (mmengine deletes first)."""
         outdated = None
         if self.max_keep_ckpts > 0 and (not self.keep_ckpt_ids or self.keep_ckpt_ids[-1] != step):
-            if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
-                outdated = self.keep_ckpt_ids.popleft()
-            self.keep_ckpt_ids.append(step)
-            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+            there = [*self.keep_ckpt_ids, step]
+            # until it is deleted the outdated one is listed, so that a resumed run deletes it in before_train
+            runner.message_hub.update_info('keep_ckpt_ids', there)
+            outdated = there[0] if len(there) > self.max_keep_ckpts else None
+            self.keep_ckpt_ids.append(step)  # a deque, which drops the outdated one
         name = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
@@ -190,6 +197,15 @@ class ResumableCheckpointHook(CheckpointHook):
         """Save the best checkpoint; the previous best is deleted after it (mmengine deletes first)."""
         with _removals_last(self):
             super()._save_best_checkpoint(runner, metrics)
+
+
+def validation_is_due(runner: Runner) -> bool:
+    """Return whether an iteration-based loop validates after the iteration it is at."""
+    loop = runner.train_loop
+    if runner.val_loop is None or not isinstance(loop, IterBasedTrainLoop) or loop.iter < max(loop.val_begin, 1):
+        return False
+    loop._decide_current_val_interval()
+    return loop.iter % loop.val_interval == 0 or loop.iter == loop.max_iters
 
 
 def average_buffers(runner: Runner) -> None:

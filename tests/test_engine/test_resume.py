@@ -1,0 +1,198 @@
+"""A run that is killed, at any moment, and resumed is the run that was not."""
+import builtins
+import os
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_run
+import torch
+from mmengine.logging import HistoryBuffer
+
+from mmbsa.utils import files
+from mmbsa.utils.checkpoint import load_checkpoint_file
+
+pytestmark = pytest.mark.seg
+ITERS = 12
+# paths, dates, measured times and the state of a git checkout
+OF_ONE_RUN = ('cfg', 'time', 'last_ckpt', 'best_ckpt', 'experiment_name', 'mmengine_version')
+RUN = dict(train_cfg__max_iters=ITERS, train_cfg__val_interval=4, default_hooks__checkpoint__interval=2)
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+    return tiny_run.write_config(tmp_path_factory.mktemp('tiny'))
+
+
+@pytest.fixture(scope='module')
+def whole_run(config):
+    """The work dir of a run that nobody disturbs."""
+    work_dir = config.parent / 'whole'
+    assert tiny_run.finish(tiny_run.start(tiny_run.train, config, work_dir, **RUN)) == 0
+    return work_dir
+
+
+def assert_equal(a, b, where: str) -> None:
+    """Compare two checkpoints' contents to the bit, but for ``OF_ONE_RUN``."""
+    assert type(a) is type(b), where
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            if key in OF_ONE_RUN or str(key).endswith(('time', '/eta')):
+                continue
+            assert_equal(a[key], b[key], f'{where}.{key}')
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), where
+        for index, (one, other) in enumerate(zip(a, b)):
+            assert_equal(one, other, f'{where}[{index}]')
+    elif isinstance(a, HistoryBuffer):
+        assert all(np.array_equal(one, other) for one, other in zip(a.data, b.data)), where
+    elif isinstance(a, torch.Tensor):
+        assert a.dtype == b.dtype and torch.equal(a, b), where
+    else:
+        assert a == b, where
+
+
+def assert_same_run(work_dir: Path, whole_run: Path) -> list[int]:
+    """Check every iteration and the last checkpoint against the undisturbed run; return the iterations as they came."""
+    expected = {line['iter']: line for line in tiny_run.read_diary(whole_run)[0]}
+    diary = tiny_run.read_diary(work_dir)[0]
+    for line in diary:
+        assert line == expected[line['iter']]
+    iters = [line['iter'] for line in diary]
+    assert iters[-1] == ITERS and set(iters) == set(range(1, ITERS + 1))
+    last, expected_last = (load_checkpoint_file(folder / f'iter_{ITERS}.pth') for folder in (work_dir, whole_run))
+    assert {'state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'message_hub', 'resume_state',
+            'meta'} <= last.keys()
+    assert_equal(last, expected_last, 'checkpoint')
+    return iters
+
+
+def lines(work_dir: Path) -> int:
+    diary = work_dir / 'diary_0.jsonl'
+    return len(diary.read_bytes().splitlines()) if diary.exists() else 0
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_killed_at_random_times(config, whole_run, tmp_path, workers):
+    options = dict(RUN, train_dataloader__num_workers=workers, train_dataloader__persistent_workers=workers > 0)
+    rng = np.random.default_rng(workers)
+    for seen, resume in ((3, False), (6, True)):
+        process = tiny_run.start(tiny_run.train, config, tmp_path, resume=resume, **options)
+        before, pause = lines(tmp_path), rng.uniform(0, 0.05)
+        tiny_run.kill_when(process, lambda: lines(tmp_path) >= max(seen, before + 1))
+        time.sleep(pause)
+    assert tiny_run.finish(tiny_run.start(tiny_run.train, config, tmp_path, resume=True, **options)) == 0
+    iters = assert_same_run(tmp_path, whole_run)
+    # each resume goes on from a checkpoint, not from the start
+    assert iters.count(1) == 1
+
+
+def write_half(path: Path, marker: Path):
+    """An ``open`` that gets stuck, for ever, in the middle of writing the draft of one file."""
+
+    class HalfWriter:
+
+        def __init__(self, file):
+            self.file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *args):
+            self.file.close()
+
+        def write(self, data: bytes):
+            self.file.write(data[:len(data) // 2])
+            self.file.flush()
+            os.fsync(self.file.fileno())
+            marker.touch()
+            time.sleep(600)
+
+    def open_(name, mode='r'):
+        file = builtins.open(name, mode)
+        return HalfWriter(file) if Path(name).name.startswith(f'.{path.name}.') else file
+
+    return open_
+
+
+def train_and_get_stuck(config: Path, work_dir: Path, name: str, skip: int, marker: Path) -> None:
+    """Train, and hang while ``name`` is written for the (skip + 1)-th time."""
+    stuck, atomic_open, calls = write_half(Path(name), marker), files.atomic_open, []
+
+    def open_(path, mode='r'):
+        if Path(path).name.startswith(f'.{name}.'):
+            calls.append(path)
+        return (stuck if len(calls) > skip else builtins.open)(path, mode)
+
+    assert atomic_open.__wrapped__.__globals__ is files.__dict__
+    files.open = open_
+    tiny_run.train(config, work_dir, **RUN)
+
+
+@pytest.mark.parametrize('name, skip, resumed_after', [
+    ('iter_2.pth', 0, 0),  # the very first one: nothing to resume from
+    ('iter_6.pth', 0, 4),
+    ('last_checkpoint', 3, 6),  # iter_6.pth is whole already, the pointer (iter_4.pth twice: with its score) is not
+    ('best_mIoU_iter_4.pth', 0, 4),
+])
+def test_killed_while_writing(config, whole_run, tmp_path, name, skip, resumed_after):
+    marker, work_dir = tmp_path / 'writing', tmp_path / 'run'
+    process = tiny_run.start(train_and_get_stuck, config, work_dir, name, skip, marker)
+    tiny_run.kill_when(process, marker.exists)
+    drafts = list(work_dir.glob(f'.{name}.*'))
+    assert len(drafts) == 1 and drafts[0].stat().st_size > 0
+    before = lines(work_dir)
+    assert tiny_run.finish(tiny_run.start(tiny_run.train, config, work_dir, resume=True, **RUN)) == 0
+    assert tiny_run.read_diary(work_dir)[0][before]['iter'] == resumed_after + 1
+    assert_same_run(work_dir, whole_run)
+    assert not list(work_dir.glob('.*')), 'drafts of killed writers are cleared away'
+    kept = sorted(path.name for path in work_dir.glob('*.pth'))
+    assert len(kept) == 3 and kept[1:] == ['iter_10.pth', 'iter_12.pth'] and kept[0].startswith('best_mIoU')
+
+
+def damage(path: Path, how: str) -> None:
+    data = path.read_bytes()
+    if how == 'cut off':
+        path.write_bytes(data[:len(data) // 2])
+    elif how == 'one byte':  # in the middle of a weight: the archive still opens
+        path.write_bytes(data[:len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1:])
+    else:
+        path.write_bytes(b'')
+
+
+@pytest.mark.parametrize('how', ['cut off', 'one byte', 'empty'])
+def test_damaged_checkpoint_is_passed_over(config, whole_run, tmp_path, how):
+    work_dir = tmp_path / 'run'
+    shutil.copytree(whole_run, work_dir)
+    (work_dir / 'last_checkpoint').write_text(str(work_dir / f'iter_{ITERS}.pth'))
+    damage(work_dir / f'iter_{ITERS}.pth', how)
+    assert tiny_run.finish(tiny_run.start(tiny_run.train, config, work_dir, resume=True, **RUN)) == 0
+    iters = assert_same_run(work_dir, whole_run)
+    assert iters[ITERS:] == [11, 12]
+    log = next(iter(sorted(work_dir.glob('*/*.log'), key=os.path.getmtime, reverse=True))).read_text()
+    assert f'iter_{ITERS}.pth is cut off or damaged and is passed over' in log
+
+
+def test_resume_says_when_no_checkpoint_is_whole(config, whole_run, tmp_path):
+    shutil.copytree(whole_run, tmp_path / 'run')
+    for path in (tmp_path / 'run').glob('iter_*.pth'):
+        damage(path, 'cut off')
+    with pytest.raises(RuntimeError, match='none of the checkpoints is whole: .*iter_12.pth.*iter_10.pth'):
+        tiny_run.train(config, tmp_path / 'run', resume=True, **RUN)
+
+
+def test_resume_of_a_stock_checkpoint_goes_on_in_the_data(config, whole_run, tmp_path):
+    """A checkpoint of mmengine's own hook has no random states; the data still is not started over."""
+    work_dir = tmp_path / 'run'
+    work_dir.mkdir()
+    checkpoint = load_checkpoint_file(whole_run / 'iter_10.pth')
+    del checkpoint['resume_state']
+    torch.save(checkpoint, work_dir / 'iter_10.pth')
+    tiny_run.train(config, work_dir, resume=True, **RUN)
+    expected = tiny_run.read_diary(whole_run)[0][10:]
+    seen = tiny_run.read_diary(work_dir)[0]
+    assert [line['files'] for line in seen] == [line['files'] for line in expected]
+    assert [line['pixels'] for line in seen] == [line['pixels'] for line in expected]
