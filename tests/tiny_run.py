@@ -141,13 +141,14 @@ def finish(process: BaseProcess, seconds: float = 120) -> int:
     return process.exitcode
 
 
-def kill_when(process: BaseProcess, condition: Callable[[], bool], seconds: float = 120) -> None:
-    """SIGKILL a process as soon as a condition holds."""
+def kill_when(process: BaseProcess, condition: Callable[[], bool], pause: float = 0, seconds: float = 120) -> None:
+    """SIGKILL a process ``pause`` seconds after a condition holds."""
     until = time.monotonic() + seconds
     while not condition():
         assert process.is_alive(), f'the process ended with {process.exitcode} before it could be killed'
         assert time.monotonic() < until, f'the process did not get there within {seconds} s'
         time.sleep(0.002)
+    time.sleep(pause)
     process.kill()
     process.join()
 

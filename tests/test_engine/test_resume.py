@@ -3,6 +3,7 @@ import builtins
 import os
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -75,15 +76,18 @@ def lines(work_dir: Path) -> int:
     return len(diary.read_bytes().splitlines()) if diary.exists() else 0
 
 
+def reached(work_dir: Path, count: int) -> bool:
+    return lines(work_dir) >= count
+
+
 @pytest.mark.parametrize('workers', [0, 2])
 def test_killed_at_random_times(config, whole_run, tmp_path, workers):
     options = dict(RUN, train_dataloader__num_workers=workers, train_dataloader__persistent_workers=workers > 0)
     rng = np.random.default_rng(workers)
     for seen, resume in ((3, False), (6, True)):
         process = tiny_run.start(tiny_run.train, config, tmp_path, resume=resume, **options)
-        before, pause = lines(tmp_path), rng.uniform(0, 0.05)
-        tiny_run.kill_when(process, lambda: lines(tmp_path) >= max(seen, before + 1))
-        time.sleep(pause)
+        enough = max(seen, lines(tmp_path) + 1)
+        tiny_run.kill_when(process, partial(reached, tmp_path, enough), pause=rng.uniform(0, 0.05))
     assert tiny_run.finish(tiny_run.start(tiny_run.train, config, tmp_path, resume=True, **options)) == 0
     iters = assert_same_run(tmp_path, whole_run)
     # each resume goes on from a checkpoint, not from the start

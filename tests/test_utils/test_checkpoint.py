@@ -1,0 +1,136 @@
+"""Checkpoints are read with an explicit list of what they may hold, and found again when some are damaged."""
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner.checkpoint import CheckpointLoader
+
+import mmbsa.registry  # noqa: F401  makes mmengine's loading strict
+from mmbsa.utils.checkpoint import checkpoints_newest_first, is_finite, is_whole, load_checkpoint_file, whole_checkpoints
+
+pytestmark = pytest.mark.seg
+
+
+class Evil:
+    """Unpickled without restraint, it leaves a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path), )
+
+
+def test_log_buffers_arrays_and_scalars_come_back(tmp_path):
+    buffer = HistoryBuffer()
+    for value in (1.5, 2, 7.25):
+        buffer.update(value)
+    saved = dict(buffer=buffer, best=np.float64(0.5), palette=np.arange(6, dtype=np.uint8).reshape(2, 3),
+                 mask=np.array([True, False]), ids=np.arange(3), small=np.float32(2), step=np.int64(3))
+    torch.save(saved, tmp_path / 'a.pth')
+    loaded = load_checkpoint_file(tmp_path / 'a.pth')
+    assert all(np.array_equal(one, other) for one, other in zip(loaded['buffer'].data, buffer.data))
+    assert loaded['buffer'].statistics('mean') == buffer.mean()
+    for key in ('best', 'palette', 'mask', 'ids', 'small', 'step'):
+        assert np.array_equal(loaded[key], saved[key]) and loaded[key].dtype == saved[key].dtype
+
+
+@pytest.mark.parametrize('load', [load_checkpoint_file, CheckpointLoader.load_checkpoint])
+def test_nothing_else_is_unpickled(tmp_path, load):
+    torch.save(dict(state_dict={}, evil=Evil(tmp_path / 'pwned')), tmp_path / 'evil.pth')
+    with pytest.raises(pickle.UnpicklingError, match=r'evil\.pth.*was not loaded'):
+        load(str(tmp_path / 'evil.pth'))
+    assert not (tmp_path / 'pwned').exists()
+
+
+class Getter:
+
+    def __init__(self, owner, name):
+        self.what = owner, name
+
+    def __reduce__(self):
+        return getattr, self.what
+
+
+@pytest.mark.parametrize('owner, name', [(HistoryBuffer, '__init__'), (torch.Tensor, 'share_memory_'), (np.ndarray, 'dump')])
+def test_getattr_reaches_the_log_buffers_methods_only(tmp_path, owner, name):
+    torch.save(Getter(owner, name), tmp_path / 'a.pth')
+    with pytest.raises(pickle.UnpicklingError, match=r'a\.pth'):
+        load_checkpoint_file(tmp_path / 'a.pth')
+
+
+def test_errors_name_the_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match='none.pth'):
+        CheckpointLoader.load_checkpoint(str(tmp_path / 'none.pth'))
+    torch.save(dict(state_dict=dict(a=torch.ones(1000))), tmp_path / 'a.pth')
+    (tmp_path / 'cut.pth').write_bytes((tmp_path / 'a.pth').read_bytes()[:2000])
+    with pytest.raises(RuntimeError, match=r'cut\.pth is cut off or damaged'):
+        CheckpointLoader.load_checkpoint(str(tmp_path / 'cut.pth'))
+
+
+def test_every_damaged_byte_is_noticed(tmp_path):
+    path = tmp_path / 'a.pth'
+    torch.save(dict(state_dict=dict(a=torch.arange(500.))), path)
+    whole = path.read_bytes()
+    assert is_whole(path) and not is_whole(tmp_path / 'none.pth')
+    for place in range(300, 2300, 50):  # the middle of the tensor
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1:])
+        if load_tensor(path) != load_tensor_bytes(whole, tmp_path):
+            assert not is_whole(path), place
+    for length in (0, 1, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        assert not is_whole(path)
+
+
+def load_tensor(path):
+    try:
+        return load_checkpoint_file(path)['state_dict']['a'].tolist()
+    except (RuntimeError, pickle.UnpicklingError, KeyError):
+        return None
+
+
+def load_tensor_bytes(data, folder):
+    (folder / 'whole.pth').write_bytes(data)
+    return load_tensor(folder / 'whole.pth')
+
+
+def touch(folder, times: dict) -> None:
+    for name, when in times.items():
+        torch.save({}, folder / name)
+        os.utime(folder / name, (when, when))
+
+
+def names(paths):
+    return [path.name for path in paths]
+
+
+def test_newest_first_by_step_and_pointer(tmp_path):
+    touch(tmp_path, {'iter_9.pth': 1, 'iter_10.pth': 2, 'iter_100.pth': 3, 'best_mIoU_iter_100.pth': 3, 'epoch_1.pth': 3})
+    assert names(checkpoints_newest_first(tmp_path)) == ['iter_100.pth', 'iter_10.pth', 'iter_9.pth']
+    assert names(checkpoints_newest_first(tmp_path, 'epoch_{}.pth')) == ['epoch_1.pth']
+    # killed between the checkpoint and the pointer: the checkpoint was written later and counts
+    (tmp_path / 'last_checkpoint').write_text('somewhere/else/iter_10.pth')
+    assert names(checkpoints_newest_first(tmp_path)) == ['iter_100.pth', 'iter_10.pth', 'iter_9.pth']
+    # left by an older, longer run: it does not
+    os.utime(tmp_path / 'iter_100.pth', (1, 1))
+    assert names(checkpoints_newest_first(tmp_path)) == ['iter_10.pth', 'iter_9.pth']
+    # a pointer to a file that is gone, or an empty one, is no reason to start over
+    for content in ('iter_55.pth', ''):
+        (tmp_path / 'last_checkpoint').write_text(content)
+        assert names(checkpoints_newest_first(tmp_path)) == ['iter_100.pth', 'iter_10.pth', 'iter_9.pth']
+    assert checkpoints_newest_first(tmp_path / 'none') == []
+
+
+def test_damaged_checkpoints_are_passed_over(tmp_path):
+    touch(tmp_path, {'iter_1.pth': 1, 'iter_2.pth': 2, 'iter_3.pth': 3})
+    (tmp_path / 'iter_3.pth').write_bytes(b'PK')
+    assert names(whole_checkpoints(checkpoints_newest_first(tmp_path))) == ['iter_2.pth', 'iter_1.pth']
+
+
+def test_is_finite(tmp_path):
+    for value in (1., float('nan'), float('inf')):
+        torch.save(dict(state_dict=dict(a=torch.tensor([0., value]), b=torch.tensor(3))), tmp_path / 'a.pth')
+        assert is_finite(tmp_path / 'a.pth') == (value == 1.)
