@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmbsa.models.attentions import BipolarSelfAttention
+from mmbsa.models.attentions import BipolarSelfAttention, ProjectedAttention
 from mmbsa.registry import MODELS
 
 BSA = dict(type='mmbsa.BipolarSelfAttention')
@@ -62,8 +62,8 @@ def check_shapes_and_gradients(model, size):
     sum(out.square().mean() for out in outs).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
-    attention = last_block(model)[0].branch
-    assert attention.q.conv.weight.grad.any() and attention.k.conv.weight.grad.any()
+    for attention in (m for m in model.modules() if isinstance(m, ProjectedAttention)):
+        assert all(next(part.parameters()).grad.any() for part in (attention.q, attention.k) if part is not None)
 
 
 def check_event_frames(model):
@@ -73,7 +73,7 @@ def check_event_frames(model):
         model(frames[:, 1:])
 
 
-def check_bsa_swaps_the_attention_and_nothing_else(native, bsa, number):
+def check_bsa_swaps_the_attention_and_nothing_else(native, bsa, number, neuron='LIFNode'):
     assert [(k, v.shape) for k, v in native.named_parameters()] == [(k, v.shape) for k, v in bsa.named_parameters()]
     kinds = [m for m in bsa.modules() if isinstance(m, BipolarSelfAttention)]
     assert len(kinds) == number
@@ -81,14 +81,14 @@ def check_bsa_swaps_the_attention_and_nothing_else(native, bsa, number):
         assert {type(n).__name__ for n in (kind.q_neuron, kind.k_neuron, kind.out_neuron)} == {'TernaryLIFNode'}
         assert kind.options['normalizer'] == 'shiftmax' and kind.options['scale'] == 1.0
     inside = {id(m) for kind in kinds for m in kind.modules()}
-    assert {type(m).__name__ for m in neurons(bsa) if id(m) not in inside} == {'LIFNode'}
+    assert {type(m).__name__ for m in neurons(bsa) if id(m) not in inside} == {neuron}
     bsa.load_state_dict(awake(native).state_dict())
     outs = [model.eval()(image(channels=channels_of(native)))[-1] for model in (native, bsa)]
     assert outs[0].any() and not torch.equal(*outs)
 
 
-def check_neuron_everywhere(family, arch, **kwargs):
-    """Type, threshold and surrogate of the config are those of every neuron; attentions fire their output at 0.5."""
+def check_neuron_everywhere(family, arch, out_threshold=0.5, **kwargs):
+    """Type, threshold and surrogate of the config are those of every neuron; attentions have an output threshold."""
     neuron = dict(type='mmbsa.ParametricLIFNode', init_tau=3.0, v_threshold=0.7,
                   surrogate_function=dict(type='ATan', alpha=5.0))
     model = build(family, arch, neuron=neuron, **kwargs)
@@ -98,7 +98,7 @@ def check_neuron_everywhere(family, arch, **kwargs):
     for node in nodes:
         assert type(node).__name__ == 'ParametricLIFNode' and node.surrogate_function.alpha == 5.0
         assert type(node.surrogate_function).__name__ == 'ATan'
-        assert node.v_threshold == (0.5 if id(node) in outputs else 0.7)
+        assert node.v_threshold == (out_threshold if id(node) in outputs else 0.7)
     model = build(family, arch, neuron=dict(type='mmbsa.IntegerNode', levels=2), **kwargs)
     assert len(neurons(model)) == len(nodes) and {type(n).__name__ for n in neurons(model)} == {'IntegerNode'}
     model(image(channels=channels_of(model)))[-1].mean().backward()

@@ -27,6 +27,8 @@ class QueryKeyAttention(nn.Module):
     """
 
     uses_value = False
+    #: k is masked and handed on, so the family must give it the map of q.
+    pointwise = True
     #: dimensions of (T, B, heads, d, H, W) over which q is counted.
     counted: tuple[int, ...] = ()
 
