@@ -2,8 +2,8 @@
 
 The painter works back to front: sky, distant houses and trees, ground, then objects sorted by where they stand. Every
 object is a *sprite* (a small picture and its mask), so that occlusion and cropping at the border come for free.
-Colours say little about a class on purpose: all surfaces draw from overlapping palettes and the whole scene is lit by
-one random light; what tells a car from a house is shape, texture, size and place.
+Colours say little about a class on purpose: surfaces draw from wide, overlapping palettes (snow, sand, dusk, autumn,
+cars and clothes of any colour) under one random light; what tells a car from a house is shape, texture, size and place.
 """
 from collections.abc import Callable
 
@@ -18,14 +18,18 @@ Sprite = tuple[np.ndarray, np.ndarray]  # BGR float32 (h, w, 3), mask uint8 (h, 
 
 #: hue (of OpenCV's 0..180), saturation and value ranges (0..255) that a surface of a class may have
 HUES = {
-    'sky': ((95, 125, 20, 140, 150, 250), (0, 180, 0, 20, 120, 240), (0, 20, 40, 150, 150, 240),
-            (105, 140, 60, 180, 30, 90)),
-    'ground': ((35, 75, 40, 160, 70, 170), (0, 180, 0, 25, 60, 150), (12, 28, 40, 130, 110, 220),
-               (0, 180, 0, 15, 190, 240), (0, 20, 60, 150, 70, 150)),
-    'building': ((0, 15, 60, 180, 80, 190), (0, 180, 0, 30, 90, 230), (15, 30, 30, 130, 140, 235),
-                 (90, 125, 30, 150, 80, 210), (40, 80, 30, 100, 80, 190), (130, 175, 30, 100, 100, 200)),
-    'tree': ((35, 80, 60, 200, 40, 150), (5, 28, 90, 220, 90, 200), (0, 10, 100, 200, 70, 160),
-             (150, 178, 20, 110, 150, 235)),
+    'sky': ((95, 120, 40, 150, 150, 250), (95, 120, 20, 120, 170, 250), (0, 180, 0, 25, 120, 240),
+            (0, 20, 40, 150, 160, 240), (105, 130, 60, 170, 40, 100)),
+    'ground': ((35, 60, 60, 170, 60, 170), (0, 180, 0, 25, 50, 130), (95, 125, 0, 40, 60, 140),
+               (12, 26, 50, 130, 110, 210), (0, 180, 0, 15, 190, 240)),
+    'building': ((0, 15, 70, 180, 80, 190), (0, 180, 0, 30, 90, 220), (15, 28, 30, 120, 140, 235),
+                 (5, 25, 40, 110, 90, 180), (95, 120, 30, 120, 80, 200)),
+    'roof': ((0, 12, 100, 200, 60, 150), (0, 180, 0, 30, 40, 110), (10, 20, 60, 140, 50, 110)),
+    'glass': ((95, 120, 20, 120, 50, 200), (0, 180, 0, 25, 20, 90), (18, 28, 60, 150, 180, 250)),
+    'tree': ((35, 70, 80, 200, 40, 150), (40, 80, 60, 180, 40, 120), (5, 28, 120, 220, 90, 200),
+             (150, 176, 30, 110, 160, 235)),
+    'wood': ((8, 20, 50, 140, 30, 100), (0, 180, 0, 30, 40, 110)),
+    'warning': ((0, 6, 190, 255, 140, 230), (105, 118, 170, 255, 110, 220), (20, 28, 170, 255, 180, 250)),
     'any': ((0, 180, 80, 230, 60, 230), (0, 180, 0, 30, 30, 235)),
 }
 
@@ -59,8 +63,8 @@ def building(rng: np.random.Generator, height: int, width: int) -> Sprite:
         gable = np.array([[0, roof], [int(width * rng.uniform(0.3, 0.7)), 0], [width - 1, roof]], np.int32)
         mask[:roof] = 0
         cv2.fillPoly(mask, [gable], 1)
-        img[:roof] = pick_colour(rng, 'any') + grain(rng, roof, width, 2, 10)
-    cols, pane = max(2, int(width / max(5, height * rng.uniform(0.09, 0.16)))), pick_colour(rng, 'any')
+        img[:roof] = pick_colour(rng, 'roof') + grain(rng, roof, width, 2, 10)
+    cols, pane = max(2, int(width / max(5, height * rng.uniform(0.09, 0.16)))), pick_colour(rng, 'glass')
     step = width / cols
     tall = step * rng.uniform(0.8, 1.6)
     for y in np.arange(roof + 0.35 * tall, height - 0.4 * tall, tall):
@@ -90,7 +94,7 @@ def tree(rng: np.random.Generator, height: int, width: int) -> Sprite:
     wood = np.zeros_like(mask)
     wood[height // 2:, half - trunk:half + trunk] = 1
     bark = (wood > 0) & (mask == 0)
-    img[bark] = (pick_colour(rng, 'any') * 0.5 + grain(rng, height, width, 2, 8))[bark]
+    img[bark] = (pick_colour(rng, 'wood') + grain(rng, height, width, 2, 8))[bark]
     return img, mask | wood
 
 
@@ -153,8 +157,9 @@ def sign(rng: np.random.Generator, height: int, width: int) -> Sprite:
     mid, radius = width // 2, width // 2 - 1
     pole = max(1, width // 11)
     mask[radius:, mid - pole:mid + pole + 1] = 1
-    rim, face = pick_colour(rng, 'any'), pick_colour(rng, 'any')
-    face = 255 - face if np.abs(rim - face).sum() < 120 else face
+    rim, face = pick_colour(rng, 'warning'), np.full(3, rng.uniform(190, 250), np.float32)
+    if rng.random() < 0.5:
+        rim, face = face, rim
     kind = rng.integers(3)
     for scale, colour in ((1.0, rim), (0.62, face)):
         reach = max(1, int(radius * scale))
@@ -174,8 +179,8 @@ OBJECTS: dict[int, tuple[Callable[..., Sprite], tuple[float, float], tuple[float
     BUILDING: (building, (0.6, 1.0), (0.5, 1.3)),
     TREE: (tree, (0.5, 0.85), (0.55, 0.85)),
     CAR: (car, (0.24, 0.32), (1.9, 2.5)),
-    PERSON: (person, (0.38, 0.5), (0.36, 0.46)),
-    SIGN: (sign, (0.4, 0.55), (0.42, 0.55)),
+    PERSON: (person, (0.5, 0.7), (0.38, 0.48)),
+    SIGN: (sign, (0.5, 0.7), (0.45, 0.6)),
 }
 
 
@@ -218,7 +223,7 @@ def backdrop(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndar
 def light(rng: np.random.Generator, img: np.ndarray) -> np.ndarray:
     """One light over the scene: colour cast, exposure, a side shade, sensor noise; returns uint8."""
     height, width = img.shape[:2]
-    img = img * rng.uniform(0.75, 1.25, 3).astype(np.float32) * np.float32(rng.uniform(0.7, 1.2))
+    img = img * rng.uniform(0.85, 1.15, 3).astype(np.float32) * np.float32(rng.uniform(0.65, 1.25))
     img *= np.linspace(*rng.uniform(0.75, 1.15, 2), width, dtype=np.float32)[None, :, None]
     img = cv2.GaussianBlur(img, (3, 3), 0.6)
     img += rng.standard_normal((height, width, 1), dtype=np.float32) * np.float32(rng.uniform(1, 6))
@@ -239,8 +244,8 @@ def draw_scene(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndar
     img, labels, horizon = backdrop(rng, height, width)
     far = [(BUILDING, rng.uniform(0.0, 0.15)) for _ in range(rng.integers(2, 5))]
     far += [(TREE, rng.uniform(0.0, 0.35)) for _ in range(rng.integers(1, 4))]
-    near = [(int(rng.choice((TREE, CAR, CAR, PERSON, PERSON, SIGN))), rng.uniform(0.15, 0.85))
-            for _ in range(rng.integers(4, 9))]
+    near = [(int(rng.choice((TREE, CAR, CAR, PERSON, PERSON, PERSON, SIGN, SIGN))), rng.uniform(0.15, 0.85))
+            for _ in range(rng.integers(4, 10))]
     for label, depth in sorted(far + near, key=lambda item: item[1]):
         sprite, (low, high), (slim, wide) = OBJECTS[label]
         nearness = 0.5 + 0.5 * depth  # an object at the horizon is half as large as one at the front

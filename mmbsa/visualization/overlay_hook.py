@@ -59,25 +59,26 @@ class SegOverlayHook(Hook):
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
                        outputs: Sequence | None = None) -> None:
         """Draw samples of a validation batch."""
-        self._draw_batch(runner, batch_idx, data_batch, outputs, f'val_iter_{runner.iter:06d}', self.max_images)
+        self._draw_batch(runner, runner.val_loop, batch_idx, data_batch, outputs, f'val_iter_{runner.iter:06d}',
+                         self.max_images)
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
                         outputs: Sequence | None = None) -> None:
         """Draw samples of a test batch."""
         limit = None if self._show_dir(runner) else self.max_images
-        self._draw_batch(runner, batch_idx, data_batch, outputs, 'test', limit)
+        self._draw_batch(runner, runner.test_loop, batch_idx, data_batch, outputs, 'test', limit)
 
     @staticmethod
     def _show_dir(runner: Runner) -> str | None:
         """Return the folder that ``tools/test.py --show-dir`` writes into the config."""
         return (runner.cfg.get('visualizer') or {}).get('save_dir')
 
-    def _draw_batch(self, runner, batch_idx, data_batch, outputs, folder, limit) -> None:
+    def _draw_batch(self, runner, loop, batch_idx, data_batch, outputs, folder, limit) -> None:
         if not self.draw or batch_idx % self.interval:
             return
         root = self.out_dir or self._show_dir(runner) or osp.join(runner.work_dir, 'overlays')
         own_limit = float('inf') if limit is None else -(-limit // get_world_size())
-        meta = runner.visualizer.dataset_meta
+        meta = loop.dataloader.dataset.metainfo  # mmseg's visualizer keeps it in the main process only
         for index, sample in enumerate(outputs):
             if self.drawn >= own_limit:
                 return

@@ -21,7 +21,9 @@ def sample(name, size=(40, 30), truth=True, flip=False):
 
 
 def runner(work_dir, **cfg):
-    return SimpleNamespace(iter=7, work_dir=str(work_dir), cfg=cfg, visualizer=SimpleNamespace(dataset_meta=META))
+    loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=SimpleNamespace(metainfo=META)))
+    return SimpleNamespace(iter=7, work_dir=str(work_dir), cfg=cfg, visualizer=SimpleNamespace(), val_loop=loop,
+                           test_loop=loop)
 
 
 def batch(number, size=(40, 30)):
