@@ -55,7 +55,7 @@ def test_frozen_stages(frozen):
 
 
 def test_checkpointing():
-    """The border of RepConv comes from running statistics, which the recomputation must find as the forward left them."""
+    """The border of RepConv comes from running statistics; recomputing must find them as the forward left them."""
     checks.check_checkpointing(*(build(num_steps=2, with_cp=with_cp) for with_cp in (False, True)))
 
 

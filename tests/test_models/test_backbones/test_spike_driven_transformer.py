@@ -27,7 +27,7 @@ def test_published_sizes_without_what_is_never_used(arch, classes, official, dep
 @pytest.mark.parametrize('arch', [TINY, EVENTS], ids=['images', 'events'])
 @pytest.mark.parametrize('size, num_steps, attention', [((32, 32), 4, None), ((33, 47), 1, BSA), ((64, 16), 2, None)])
 def test_shapes_and_gradients(arch, size, num_steps, attention):
-    """A silent mask of channels passes no gradient to q (a fresh model of images), a saturated one none to k (eroded)."""
+    """A silent mask passes no gradient to q (a fresh model of images), a saturated one none to k (eroded products)."""
     model = build(arch, num_steps=num_steps, attention=attention, in_channels=5)
     checks.check_shapes_and_gradients(model if arch is EVENTS else checks.awake(model).train(), size)
 
