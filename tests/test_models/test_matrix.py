@@ -1,0 +1,113 @@
+"""Every family with every kind of attention, and the config's neuron, surrogate and T in every neuron of every family."""
+import inspect
+
+import pytest
+import torch
+from spikingjelly.activation_based import neuron as sj
+
+from mmbsa.models import attentions, backbones
+from mmbsa.models.backbones import BaseSpikingBackbone
+from mmbsa.models.neurons import IntegerNode, StatelessNode
+from mmbsa.registry import MODELS
+
+#: one small arch per family; a new family without an entry fails test_no_family_is_forgotten.
+SMALL = {
+    'Spikformer': dict(embed_dims=32, depth=1, num_heads=2),
+    'Spikingformer': dict(embed_dims=32, depth=1, num_heads=2),
+    'QKFormer': dict(embed_dims=(16, 32), depths=(1, 1), num_heads=2, tokenizer=None),
+    'SpikeDrivenTransformer': dict(embed_dims=32, depth=1, num_heads=2),
+    'MetaSpikeFormer': dict(embed_dims=(8, 16, 16, 24), depths=(1, 1), num_heads=2),
+    'ESpikeFormer': dict(embed_dims=(8, 16, 16, 24), depths=(1, 1), num_heads=2),
+    'ESpikeFormerLarge': dict(embed_dims=(8, 16, 16), depths=(1,), num_heads=2),
+    'SpikingResformer': dict(embed_dims=(16, 32), depths=(1, 1), num_heads=(1, 2), patch_sizes=(2, 1), group_size=16),
+}
+QK_TOKENIZER = dict(backbones.QKFormer.arch_settings['cifar-4-384'])['tokenizer']
+SMALL['QKFormer']['tokenizer'] = QK_TOKENIZER
+
+KINDS = sorted(name for name in attentions.__all__ if inspect.isclass(getattr(attentions, name))
+               and MODELS.get(f'mmbsa.{name}') is not None)
+#: pairs that make no sense, and words of the reason that the error gives.
+SENSELESS = {
+    ('ESpikeFormer', 'SpikeDrivenSelfAttention'): 'one width',  # its values are four times as wide
+    ('ESpikeFormer', 'DualSpikeSelfAttention'): 'one projection',
+}
+
+
+def build(family, num_steps=2, **kwargs):
+    torch.manual_seed(0)
+    return MODELS.build(dict(type=f'mmbsa.{family}', arch=SMALL[family], num_steps=num_steps, **kwargs))
+
+
+def image(size=32):
+    return 3 * torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def neurons(model):
+    return [m for m in model.modules() if isinstance(m, (StatelessNode, IntegerNode))]
+
+
+def test_no_family_is_forgotten():
+    families = {name for name, cls in vars(backbones).items() if inspect.isclass(cls)
+                and issubclass(cls, BaseSpikingBackbone) and cls.__module__ != BaseSpikingBackbone.__module__
+                and MODELS.get(f'mmbsa.{name}') is not None}
+    assert families == set(SMALL)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('family', sorted(SMALL))
+def test_family_with_kind(family, kind):
+    cfg = dict(attention=dict(type=f'mmbsa.{kind}'))
+    if (family, kind) in SENSELESS:
+        with pytest.raises(ValueError, match=SENSELESS[family, kind]):
+            build(family, **cfg)
+        return
+    model = build(family, **cfg).train()
+    assert any(type(m).__name__ == kind for m in model.modules()), 'the kind of the config is in the model'
+    out = model(image())[-1]
+    assert out.ndim == 5 and out.shape[:2] == (2, 2) and torch.isfinite(out).all()
+    out.square().mean().backward()
+    grads = [p.grad for p in model.parameters() if p.requires_grad]
+    assert all(g is not None and torch.isfinite(g).all() for g in grads) and any(g.any() for g in grads)
+
+
+NEURONS = {
+    'LIFNode': dict(tau=3., v_threshold=.7), 'ParametricLIFNode': dict(init_tau=3., v_threshold=.7),
+    'IFNode': dict(v_threshold=.7), 'KLIFNode': dict(tau=3., v_threshold=.7),
+}
+
+
+@pytest.mark.parametrize('attention', [None, 'mmbsa.BipolarSelfAttention'], ids=['native', 'bsa'])
+@pytest.mark.parametrize('name', sorted(NEURONS))
+@pytest.mark.parametrize('family', sorted(SMALL))
+def test_the_configs_neuron_is_everywhere(family, name, attention):
+    """STEP ignores surrogate and T silently (its defects D1, D2, D6); here every neuron of the model is asked."""
+    cfg = dict(type=f'mmbsa.{name}', surrogate_function=dict(type='ATan', alpha=5.), detach_reset=True, **NEURONS[name])
+    model = build(family, num_steps=3, neuron=cfg, attention=attention and dict(type=attention))
+    nodes = neurons(model)
+    ternary = [n for n in nodes if isinstance(n, (sj.TernaryLIFNode, sj.TernaryIFNode))]
+    hosts = [n for n in nodes if n not in ternary]
+    assert hosts and bool(ternary) == (attention is not None)
+    assert {type(n) for n in hosts} == {type(MODELS.build(cfg))}
+    for node in nodes:
+        assert type(node.surrogate_function).__name__ == 'ATan' and node.surrogate_function.alpha == 5.
+        assert node.detach_reset and node.v_threshold in (.7, .5), 'attention neurons of some families have 0.5'
+        if 'tau' in NEURONS[name]:
+            assert node.tau == 3.
+    surrogates = [id(n.surrogate_function) for n in nodes]
+    assert len(set(surrogates)) == len(surrogates)
+
+    steps = []
+    for node in nodes:
+        node.register_forward_hook(lambda m, inputs, out: steps.append((len(inputs[0]), len(out))))
+    outs = model.eval()(image())
+    assert {len(o) for o in outs} == {3}
+    assert set(steps) == {(3, 3)} and len(steps) >= len(nodes), 'every neuron runs, over T steps'
+
+
+@pytest.mark.parametrize('num_steps', [1, 5])
+@pytest.mark.parametrize('family', sorted(SMALL))
+def test_steps_are_the_configs(family, num_steps):
+    """Neurons that depend on T are built for it."""
+    model = build(family, num_steps=num_steps, neuron=dict(type='mmbsa.PSN'))
+    assert {n.T for n in neurons(model)} == {num_steps}
+    assert len(model(image())[-1]) == num_steps
