@@ -1,0 +1,144 @@
+"""Every config is loaded and built, and its metafile entry tells the truth."""
+import os
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.seg
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / 'configs').rglob('*.py') if '_base_' not in p.parts)
+BASES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / 'configs' / '_base_').rglob('*.py'))
+
+
+def load(path):
+    from mmengine import Config
+    from mmengine.registry import init_default_scope
+    cfg = Config.fromfile(ROOT / path)
+    init_default_scope(cfg.get('default_scope', 'mmseg'))
+    return cfg
+
+
+def metafiles():
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    return {path: yaml.safe_load((ROOT / path).read_text()) for path in index['Import']}
+
+
+def entries():
+    return [entry for content in metafiles().values() for entry in content['Models']]
+
+
+def transforms(pipeline):
+    for step in pipeline:
+        yield step
+        for branch in step.get('transforms', []):
+            yield from transforms(branch if isinstance(branch, list) else [branch])
+
+
+@pytest.mark.parametrize('path', CONFIGS)
+def test_config_builds_what_the_metafile_says(path):
+    from mmseg.registry import MODELS
+    entry = [entry for entry in entries() if entry['Config'] == path]
+    assert len(entry) == 1, f'{path} needs exactly one entry in a metafile'
+    cfg = load(path)
+    model = MODELS.build(cfg.model)  # builds only: weights of init_cfg are not looked for
+    assert sum(p.numel() for p in model.parameters()) == entry[0]['Metadata']['Parameters']
+    assert cfg.train_dataloader.dataset.type.split('.')[-1].removesuffix('Dataset') == entry[0]['Metadata'][
+        'Training Data']
+    for pipeline in (cfg.train_dataloader.dataset.pipeline, cfg.val_dataloader.dataset.pipeline,
+                     cfg.test_dataloader.dataset.pipeline, cfg.test_pipeline, cfg.tta_pipeline):
+        from mmseg.registry import TRANSFORMS
+        assert all(TRANSFORMS.build(step) for step in pipeline)
+        assert [step['type'] for step in transforms(pipeline)][-1] == 'PackSegInputs'
+
+
+@pytest.mark.parametrize('path', CONFIGS)
+def test_config_holds_a_whole_run(path):
+    from mmseg.registry import DATASETS, HOOKS, MODELS
+    cfg = load(path)
+    for key in ('optim_wrapper', 'param_scheduler', 'train_cfg', 'val_cfg', 'test_cfg', 'val_evaluator',
+                'test_evaluator', 'visualizer', 'tta_model', 'env_cfg'):
+        assert cfg.get(key), f'{path} has no {key}'
+    for hook in [*cfg.default_hooks.values(), *cfg.get('custom_hooks', [])]:
+        assert HOOKS.get(hook['type']), hook
+    classes = DATASETS.get(cfg.train_dataloader.dataset.type).METAINFO['classes']
+    assert cfg.model.decode_head.num_classes == len(classes)
+    assert MODELS.get(cfg.tta_model.type)
+    ends = [scheduler['end'] for scheduler in cfg.param_scheduler]
+    assert max(ends) == cfg.train_cfg.max_iters and cfg.train_cfg.max_iters % cfg.train_cfg.val_interval == 0
+    crop = cfg.get('crop_size')
+    assert tuple(cfg.model.data_preprocessor.size) == tuple(crop)
+    assert [t['crop_size'] for t in cfg.train_dataloader.dataset.pipeline if t['type'] == 'RandomCrop'] == [crop]
+
+
+@pytest.mark.parametrize('path', [p for p in CONFIGS if p.startswith('configs/bsa_')])
+def test_bipolar_config_differs_from_its_host_in_one_line(path):
+    host = path.replace('bsa_', 'espikeformer_').replace('ade20k.py', 'ade20k_10m.py')
+    if host not in CONFIGS:
+        pytest.skip(f'there is no {host} to compare with')
+    bipolar, native = load(path).to_dict(), load(host).to_dict()
+    assert bipolar['model']['backbone'].pop('attention') == dict(type='mmbsa.BipolarSelfAttention')
+    assert bipolar == native
+
+
+def test_ade20k_is_the_published_protocol():
+    cfg = load('configs/bsa_ade20k.py')
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-3, 0.005)
+    assert (cfg.train_cfg.max_iters, cfg.train_dataloader.batch_size, cfg.crop_size) == (160000, 16, (512, 512))
+    assert cfg.model.backbone.layer_scale == 1e-6 and cfg.model.neck.out_channels == cfg.model.decode_head.channels == 128
+    assert cfg.train_dataloader.dataset.data_root == 'data/ade/ADEChallengeData2016'
+    resize = cfg.train_pipeline[2]
+    assert (resize.scale, resize.ratio_range) == ((2048, 512), (0.5, 2.0))
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize('split, number', [('train', 5), ('val', 3)])
+def test_ade20k_pipelines_on_real_photos(shared_path, split, number):
+    from mmseg.registry import DATASETS
+    cfg = load('configs/bsa_ade20k.py')
+    data = DATASETS.build({**cfg[f'{split}_dataloader'].dataset, 'data_root': str(shared_path('data/ade20k_samples'))})
+    assert len(data) == number
+    for index in range(number):
+        sample = data[index]
+        labels = sample['data_samples'].gt_sem_seg.data.unique()
+        assert set(labels.tolist()) <= {*range(150), 255} and len(labels) > 3
+        shape = tuple(sample['inputs'].shape[1:])
+        assert max(shape) <= 512 if split == 'train' else min(shape) == 512 or max(shape) == 2048
+        if split == 'val':
+            assert sample['data_samples'].gt_sem_seg.shape == sample['data_samples'].ori_shape
+
+
+def test_camvid_folder_comes_from_the_environment(monkeypatch):
+    monkeypatch.setenv('CAMVID_ROOT', 'some/where')
+    cfg = load('configs/bsa_camvid.py')
+    assert {cfg[f'{split}_dataloader'].dataset.data_root for split in ('train', 'val', 'test')} == {'some/where'}
+    monkeypatch.delenv('CAMVID_ROOT')
+    assert load('configs/bsa_camvid.py').train_dataloader.dataset.data_root == '../shared/data/camvid'
+
+
+@pytest.mark.parametrize('path', BASES)
+def test_no_base_is_left_over(path):
+    name = os.path.relpath(path, 'configs')
+    assert any(re.search(rf'\./{re.escape(name)}', (ROOT / user).read_text()) for user in CONFIGS), f'{path} is not used'
+
+
+def test_metafiles():
+    collections = {c['Name'] for content in metafiles().values() for c in content['Collections']}
+    names = [entry['Name'] for entry in entries()]
+    assert len(set(names)) == len(names)
+    for entry in entries():
+        assert (ROOT / entry['Config']).is_file() and Path(entry['Config']).stem == entry['Name']
+        assert entry['In Collection'] in collections
+        for result in entry.get('Results', []):
+            assert result['source'] in ('ours', 'converted', 'paper'), 'a number needs its source'
+            assert 0 < result['Metrics']['mIoU'] < 100
+    assert {entry['Config'] for entry in entries()} == set(CONFIGS)
+
+
+def test_metafiles_as_mim_reads_them():
+    load_index = pytest.importorskip('modelindex.load_model_index', reason='model-index is not installed')
+    index = load_index.load(str(ROOT / 'model-index.yml'))
+    index.build_models_with_collections()
+    assert {model.name for model in index.models} == {entry['Name'] for entry in entries()}
