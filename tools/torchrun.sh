@@ -22,7 +22,7 @@ fi
 export MKL_NUM_THREADS=${MKL_NUM_THREADS:-$OMP_NUM_THREADS}
 export PYTHONPATH="$HERE/..${PYTHONPATH:+:$PYTHONPATH}"
 
-if [ "${NNODES:-1}" = 1 ] && [ -z "${PORT:-}" ]; then
+if [ "${NNODES:-1}" = 1 ] && [ "${PORT:-0}" = 0 ]; then
     where=(--nnodes=1 --rdzv-backend=c10d --rdzv-endpoint=127.0.0.1:0 --local-addr=127.0.0.1) # port 0: any free one
 else
     where=(--nnodes="${NNODES:-1}" --node-rank="${NODE_RANK:-0}" --master-addr="${MASTER_ADDR:-127.0.0.1}"
