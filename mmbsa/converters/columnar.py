@@ -66,7 +66,5 @@ def columnar_config(state: Mapping[str, Tensor], args: Mapping, family: type[Col
         arch.update(embed_dims=dims, depth=depth, num_heads=(same_width or [None])[0])
     arch['num_heads'] = args.get('num_heads', arch['num_heads'])
     arch['mlp_ratio'] = tensor(state, hidden, name).shape[0] // dims
-    return dict(
-        type='mmbsa.SpikingClassifier', num_classes=len(state['head.weight']),
-        backbone=dict(type=f'mmbsa.{name}', arch=arch, num_steps=args.get('T', 4), out_indices=(3,),
-                      in_channels=tensor(state, first_conv, name).shape[1]))
+    return family.classifier_cfg(arch, len(state['head.weight']), num_steps=args.get('T', 4),
+                                 in_channels=tensor(state, first_conv, name).shape[1])

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from mmbsa.converters.columnar import agree, depth_of, tensor
+from mmbsa.models.backbones import MetaFormerBackbone
 
 #: official stages -> ours; blocks stand behind the downsampling in front of them.
 STAGES = [
@@ -36,10 +37,8 @@ def metaformer_arch(state: Mapping[str, Tensor], args: Mapping, family: str) -> 
                 num_heads=args.get('num_heads', 8), mlp_ratio=hidden // dims[2])
 
 
-def metaformer_classifier(state: Mapping[str, Tensor], family: str, backbone: dict, **cfg) -> dict:
+def metaformer_classifier(state: Mapping[str, Tensor], family: type[MetaFormerBackbone], arch: dict, **backbone) -> dict:
     """Config of the classifier around a backbone, with a distillation head if there is one."""
-    in_channels = tensor(state, 'downsample1_1.encode_conv.weight', family).shape[1]
-    return dict(
-        type='mmbsa.SpikingClassifier', num_classes=len(tensor(state, 'head.weight', family)),
-        backbone=dict(type=f'mmbsa.{family}', in_channels=in_channels, out_indices=(-1,), **backbone),
-        distill='head_kd.weight' in state, **cfg)
+    in_channels = tensor(state, 'downsample1_1.encode_conv.weight', family.__name__).shape[1]
+    return family.classifier_cfg(arch, len(tensor(state, 'head.weight', family.__name__)),
+                                 distill='head_kd.weight' in state, in_channels=in_channels, **backbone)

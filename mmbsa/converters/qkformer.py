@@ -48,10 +48,9 @@ def _config(state: Mapping[str, Tensor], args: Mapping, data: str, official_quir
     mlp = next(name for name in ('fc1_conv', 'mlp1_conv') if f'stage1.0.mlp.{name}.weight' in state)
     arch.update(embed_dims=widths, depths=depths, num_heads=heads[0],
                 mlp_ratio=len(state[f'stage1.0.mlp.{mlp}.weight']) // widths[0])
-    return dict(
-        type='mmbsa.SpikingClassifier', num_classes=len(tensor(state, 'head.weight', 'QKFormer')),
-        backbone=dict(type='mmbsa.QKFormer', arch=arch, num_steps=args.get('T', 4), out_indices=(last - 1,),
-                      in_channels=state['patch_embed1.proj_conv.weight'].shape[1], official_quirks=official_quirks))
+    return QKFormer.classifier_cfg(
+        arch, len(tensor(state, 'head.weight', 'QKFormer')), num_steps=args.get('T', 4),
+        in_channels=state['patch_embed1.proj_conv.weight'].shape[1], official_quirks=official_quirks)
 
 
 for _data in _FIRST:

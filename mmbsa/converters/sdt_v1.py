@@ -47,7 +47,7 @@ def _config(state: Mapping[str, Tensor], args: Mapping, events: bool) -> dict:
         neuron = dict(type='mmbsa.ParametricLIFNode', init_tau=2.0)
     neuron.update(detach_reset=True, surrogate_function=dict(type='Sigmoid', alpha=4.0))
     backbone.update(neuron=neuron, official_quirks=True)
-    return dict(cfg, neuron=neuron, per_step=args.get('TET', False))
+    return dict(cfg, per_step=args.get('TET', False))
 
 
 def _images(state: Mapping[str, Tensor], args: Mapping) -> dict:

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from mmbsa.converters.base import Recipe, register
 from mmbsa.converters.metaformer import CLASSIFIER_RULES, metaformer_arch, metaformer_classifier
+from mmbsa.models.backbones import MetaSpikeFormer
 
 _UNITS = [
     # separable convolutions: the norm behind the depth-wise one does not exist
@@ -25,8 +26,8 @@ def _config(state: Mapping[str, Tensor], args: Mapping) -> dict:
     """T is set from outside by the official scripts: 1 for pre-training, 4 for fine-tuning (the default here)."""
     neuron = dict(type='mmbsa.LIFNode', tau=2.0, detach_reset=True,
                   surrogate_function=dict(type='Sigmoid', alpha=4.0))
-    backbone = dict(arch=metaformer_arch(state, args, 'MetaSpikeFormer'), num_steps=args.get('T', 4), neuron=neuron)
-    return metaformer_classifier(state, 'MetaSpikeFormer', backbone, neuron=neuron)
+    return metaformer_classifier(state, MetaSpikeFormer, metaformer_arch(state, args, 'MetaSpikeFormer'),
+                                 num_steps=args.get('T', 4), neuron=neuron)
 
 
 register('sdt_v2', Recipe(_config, [*CLASSIFIER_RULES, *_UNITS]))

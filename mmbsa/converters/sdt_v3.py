@@ -5,6 +5,7 @@ from torch import Tensor
 
 from mmbsa.converters.base import Recipe, register
 from mmbsa.converters.metaformer import DOWN_RULES, STAGES
+from mmbsa.models.backbones import ESpikeFormer
 
 _UNITS = [
     *DOWN_RULES,
@@ -24,8 +25,8 @@ _UNITS = [
 _BACKBONE = [(rf'(?<=^backbone\.){pattern}', new) for pattern, new in STAGES] + _UNITS
 
 
-def _backbone(state: Mapping[str, Tensor], args: dict, prefix: str = '', **cfg) -> dict:
-    """Sizes from shapes; the number of heads is the one thing they do not tell."""
+def _backbone(state: Mapping[str, Tensor], args: dict, prefix: str = '') -> dict:
+    """Arguments of the backbone. Sizes from shapes; the number of heads is the one thing they do not tell."""
     def shape(key):
         if prefix + key not in state:
             raise KeyError(f'no tensor {prefix + key!r}: is this a state dict of the SDT-V3 base model?')
@@ -40,21 +41,20 @@ def _backbone(state: Mapping[str, Tensor], args: dict, prefix: str = '', **cfg) 
                 mlp_ratio=shape('block3.0.mlp.fc1_conv.weight')[0] // dims[2],
                 value_ratio=shape('block3.0.attn.v_conv.0.weight')[0] // dims[2])
     scale = 1e-6 if f'{prefix}block3.0.layer_scale1' in state else None
-    return dict(type='mmbsa.ESpikeFormer', arch=arch, in_channels=shape('downsample1_1.encode_conv.weight')[1],
-                layer_scale=scale, **cfg)
+    return dict(arch=arch, in_channels=shape('downsample1_1.encode_conv.weight')[1], layer_scale=scale)
 
 
 def _classifier(state: Mapping[str, Tensor], args: dict) -> dict:
-    return dict(type='mmbsa.SpikingClassifier', backbone=_backbone(state, args, out_indices=(4,)),
-                num_classes=len(state['head.weight']), neuron=dict(type='mmbsa.IntegerNode', levels=4, norm=1))
+    backbone = _backbone(state, args)
+    return ESpikeFormer.classifier_cfg(num_classes=len(state['head.weight']), **backbone)
 
 
 def _features(state: Mapping[str, Tensor], args: dict) -> dict:
-    return dict(type='mmbsa.SpikingFeatures', backbone=_backbone(state, args))
+    return dict(type='mmbsa.SpikingFeatures', backbone=dict(type='mmbsa.ESpikeFormer', **_backbone(state, args)))
 
 
 def _segmentor(state: Mapping[str, Tensor], args: dict) -> dict:
-    backbone = _backbone(state, args.get('backbone', {}), 'backbone.')
+    backbone = dict(type='mmbsa.ESpikeFormer', **_backbone(state, args.get('backbone', {}), 'backbone.'))
     neck_channels, in_channels = zip(*(state[f'neck.lateral_convs.{i}.0.weight'].shape[:2] for i in range(4)))
     head = args.get('decode_head', {})
     return dict(

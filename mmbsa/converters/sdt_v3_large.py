@@ -6,6 +6,7 @@ from torch import Tensor
 from mmbsa.converters.base import Recipe, register
 from mmbsa.converters.columnar import tensor
 from mmbsa.converters.metaformer import CLASSIFIER_RULES, metaformer_arch, metaformer_classifier
+from mmbsa.models.backbones import ESpikeFormerLarge
 
 #: branches of a block: with the extra one of the 83M model, attention and MLP are the second and the third.
 _EXTRA = r'(stages\.3\.\d+)\.rep_conv\.'
@@ -38,10 +39,8 @@ def _config(state: Mapping[str, Tensor], args: Mapping, extra: bool) -> dict:
     arch['value_ratio'] = len(tensor(state, 'block3.0.attn.v_conv.1.weight', name)) // width
     if extra:
         arch['branch_ratio'] = len(tensor(state, 'block3.0.rep_conv.conv1.0.weight', name)) / width
-    backbone = dict(arch=arch, num_steps=args.get('T', 1), neuron=neuron,
-                    layer_scale=1e-6 if 'block3.0.layer_scale1' in state else None)
-    cfg = metaformer_classifier(state, name, backbone, real_head=True)
-    return dict(cfg, neuron=dict(neuron, norm=1) if cfg['distill'] else None)
+    return metaformer_classifier(state, ESpikeFormerLarge, arch, num_steps=args.get('T', 1), neuron=neuron,
+                                 layer_scale=1e-6 if 'block3.0.layer_scale1' in state else None)
 
 
 def _with_branch(state: Mapping[str, Tensor], args: Mapping) -> dict:

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from mmbsa.converters.base import Recipe, register
 from mmbsa.converters.columnar import agree, tensor
+from mmbsa.models.backbones import SpikingResformer
 
 _NAME = 'SpikingResformer'
 #: parts of DSSA, GWFFN and a downsampling under their official names -> ours; `.w` belongs to parametric neurons.
@@ -51,12 +52,10 @@ def _config(state: Mapping[str, Tensor], args: Mapping) -> dict:
     neuron.update(detach_reset=True, surrogate_function=dict(type='ATan', alpha=2.0))
     arch = dict(embed_dims=widths, depths=tuple(map(len, modules)), num_heads=heads, patch_sizes=patches,
                 group_size=group_size, stem='imagenet' if large_stem else '3x3')
-    return dict(
-        type='mmbsa.SpikingClassifier', num_classes=len(tensor(state, 'classifier.weight', _NAME)), head_bias=False,
-        per_step=True,
-        backbone=dict(type=f'mmbsa.{_NAME}', arch=arch, num_steps=args.get('T', 4), in_channels=first.shape[1],
-                      neuron=neuron, out_indices=(-1,), official_quirks=True,
-                      img_size=args.get('img_size', 224 if large_stem else 32)))
+    return SpikingResformer.classifier_cfg(
+        arch, len(tensor(state, 'classifier.weight', _NAME)), per_step=True, num_steps=args.get('T', 4),
+        in_channels=first.shape[1], neuron=neuron, official_quirks=True,
+        img_size=args.get('img_size', 224 if large_stem else 32))
 
 
 register('spikingresformer', Recipe(_config, _RULES))

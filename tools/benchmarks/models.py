@@ -64,10 +64,7 @@ def config(name: str) -> tuple[dict, int]:
     if base not in families:
         raise SystemExit(f'unknown model {name!r}; there are {", ".join(sorted(families))}, each also with -bsa, and '
                          'espikeformer-*-seg, espikeformer-*-segmentor')
-    classifier = dict(type='mmbsa.SpikingClassifier', num_classes=1000, backbone=dict(families[base], **attention))
-    if base.startswith('espikeformer'):
-        classifier['neuron'] = dict(type='mmbsa.IntegerNode', norm=1)
-    return classifier, 224
+    return dict(type='mmbsa.SpikingClassifier', num_classes=1000, backbone=dict(families[base], **attention)), 224
 
 
 def build(name: str) -> torch.nn.Module:

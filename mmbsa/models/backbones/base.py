@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmbsa.models.encoders import DirectEncoder
 from mmbsa.models.layers import checkpointed
+from mmbsa.models.neurons import readout_neuron
 from mmbsa.registry import MODELS
 
 #: names under which checkpoints keep their state dict.
@@ -27,7 +28,8 @@ class BaseSpikingBackbone(BaseModule):
                                                                   level 0 (T,B,C_0,H_0,W_0)  level n-1
 
     A family sets ``arch_settings`` (its presets, data), and fills ``self.stem`` and ``self.stages`` with modules from
-    time-major map to time-major map. Every stage ends a feature level.
+    time-major map to time-major map. Every stage ends a feature level. It also says how its published classifiers read
+    the last map out (``head_fires``, ``head_bias``, ``real_head``), and keeps its neurons' config as ``self.neuron_cfg``.
 
     Args:
         arch: a preset's name, or a dict with the preset's keys.
@@ -45,6 +47,13 @@ class BaseSpikingBackbone(BaseModule):
     """
 
     arch_settings: dict[str, dict] = {}
+    #: whether published classifiers fire between pooling and linear layer, and whether that layer has a bias.
+    head_fires = False
+    head_bias = True
+    #: whether only the head for distillation reads those spikes, see :class:`SpikingClassifier`.
+    real_head = False
+    #: arguments that published classifiers set apart from the defaults of ``__init__``.
+    classifier_args: dict = {}
 
     def __init__(self, arch: str | dict, num_steps: int = 1, out_indices: Sequence[int] | None = (-1,),
                  frozen_stages: int = -1, norm_eval: bool = False, with_cp: bool = False,
@@ -60,6 +69,8 @@ class BaseSpikingBackbone(BaseModule):
         self.norm_eval = norm_eval
         self.frozen_stages = frozen_stages
         self._out_indices = None if out_indices is None else tuple(out_indices)
+        #: config of every neuron that the attention kind does not choose itself; set by the family.
+        self.neuron_cfg: dict | None = None
         self.stem = nn.Identity()
         self.stages = nn.ModuleList()
         #: per level ``dict(num_chs=channels, reduction=stride)``, as timm names them.
@@ -82,14 +93,39 @@ class BaseSpikingBackbone(BaseModule):
         """Channels of the maps that ``forward`` returns."""
         return tuple(self.feature_info[i]['num_chs'] for i in self.out_indices)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(B, C, H, W) or (B, T, C, H, W) -> one (T, B, C_i, H_i, W_i) per out index."""
+    def readout(self) -> dict:
+        """How the family's published classifiers read the last map out: arguments of :class:`SpikingClassifier`."""
+        return dict(neuron=readout_neuron(self.neuron_cfg) if self.head_fires else None, head_bias=self.head_bias,
+                    real_head=self.real_head)
+
+    @classmethod
+    def classifier_cfg(cls, arch: str | dict, num_classes: int = 1000, *, distill: bool = False, per_step: bool = False,
+                       **backbone) -> dict:
+        """Config of the family's published classifier, whose readout :meth:`readout` knows.
+
+        Args:
+            arch: a preset's name, or a dict with the preset's keys.
+            num_classes, distill, per_step: of :class:`SpikingClassifier`.
+            backbone: further arguments of the backbone.
+        """
+        backbone = {'type': f'mmbsa.{cls.__name__}', 'arch': arch, 'out_indices': (-1,), **cls.classifier_args, **backbone}
+        return deepcopy(dict(type='mmbsa.SpikingClassifier', num_classes=num_classes, distill=distill, per_step=per_step,
+                             backbone=backbone))
+
+    def forward(self, x: Tensor, out_indices: Sequence[int] | None = None) -> tuple[Tensor, ...]:
+        """(B, C, H, W) or (B, T, C, H, W) -> one (T, B, C_i, H_i, W_i) per out index.
+
+        Args:
+            x: image, or frames of T steps.
+            out_indices: levels to return instead of ``self.out_indices``, ascending and not negative.
+        """
+        out_indices = self.out_indices if out_indices is None else out_indices
         x = self.stem(self.encoder(x))
         outs = []
-        for index, stage in enumerate(self.stages[:self.out_indices[-1] + 1]):
+        for index, stage in enumerate(self.stages[:out_indices[-1] + 1]):
             for block in stage:
                 x = checkpointed(block, x) if self.with_cp and torch.is_grad_enabled() else block(x)
-            if index in self.out_indices:
+            if index in out_indices:
                 outs.append(x)
         return tuple(outs)
 

@@ -94,7 +94,8 @@ class ColumnarBackbone(BaseSpikingBackbone):
         self.spec = spec = self._spec()
         self.official_quirks = official_quirks
         dims, pooling = spec['embed_dims'], [bool(int(digit)) for digit in spec['pooling']]
-        unit = dict(neuron=neuron or lif(spec['tau']), norm_cfg=norm_cfg or dict(type='BN'), num_steps=num_steps)
+        self.neuron_cfg = neuron or lif(spec['tau'])
+        unit = dict(neuron=self.neuron_cfg, norm_cfg=norm_cfg or dict(type='BN'), num_steps=num_steps)
         self.stem, steps = self.build_tokenizer(in_channels or spec['in_channels'], dims, pooling, unit)
         blocks = [SpikingTransformerBlock(
             dims, spec['num_heads'], attention or self.native(), unit, self.shortcut, spec['mlp_ratio'],

@@ -49,6 +49,8 @@ class ESpikeFormerLarge(MetaFormerBackbone):
         frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseSpikingBackbone`.
     """
 
+    real_head = True
+    classifier_args = dict(layer_scale=1e-6)
     arch_settings = {
         '12-512': dict(embed_dims=(128, 256, 512), branch_ratio=1.0),
         '12-768': dict(embed_dims=(196, 384, 768)),

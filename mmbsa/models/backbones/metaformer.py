@@ -22,6 +22,7 @@ class MetaFormerBackbone(BaseSpikingBackbone):
     Feature maps are the real-valued residual stream.
     """
 
+    head_fires = True
     #: optional keys of ``arch`` and what they are when left out; ``depths`` has an entry per transformer stage.
     defaults: dict = dict(depths=(6, 2), num_heads=8, mlp_ratio=4)
 
@@ -54,6 +55,7 @@ class MetaFormerBackbone(BaseSpikingBackbone):
             conv_block: from channels to a block.
             transformer_block: from channels and a stochastic depth to a block.
         """
+        self.neuron_cfg = unit['neuron']
         dims, rates = spec['embed_dims'], iter(drop_path_rates(drop_path_rate, sum(spec['depths'])))
 
         def down(in_dims: int, out_dims: int, stride: int) -> nn.Module:

@@ -116,7 +116,8 @@ class QKFormer(BaseSpikingBackbone):
         super().__init__(arch, num_steps, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
         spec = self._spec()
         dims, depths = spec['embed_dims'], spec['depths']
-        unit = dict(neuron=neuron or lif(), norm_cfg=norm_cfg or dict(type='BN'), num_steps=num_steps)
+        self.neuron_cfg = neuron or lif()
+        unit = dict(neuron=self.neuron_cfg, norm_cfg=norm_cfg or dict(type='BN'), num_steps=num_steps)
         kinds = [qk_attention or dict(type='mmbsa.QKTokenAttention')] * (len(dims) - 1)
         kinds.append(attention or dict(type='mmbsa.SpikingSelfAttention'))
         rates = drop_path_rates(drop_path_rate, sum(depths))

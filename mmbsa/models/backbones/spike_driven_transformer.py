@@ -37,6 +37,7 @@ class SpikeDrivenTransformer(ColumnarBackbone):
         out_indices, frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseSpikingBackbone`.
     """
 
+    head_fires = True
     native_attention = 'mmbsa.SpikeDrivenSelfAttention'
     inner_shortcut = True
     defaults = dict(ColumnarBackbone.defaults, erode=False)

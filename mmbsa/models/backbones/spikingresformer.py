@@ -85,6 +85,7 @@ class SpikingResformer(BaseSpikingBackbone):
         KeyError: an unknown preset. ValueError: a bad arch, or quirks without ``img_size``.
     """
 
+    head_bias = False
     #: optional keys of ``arch`` and what they are when left out.
     defaults = dict(group_size=64, stem='imagenet', neuron='mmbsa.LIFNode')
     arch_settings = {
@@ -105,8 +106,8 @@ class SpikingResformer(BaseSpikingBackbone):
         spec = self._spec()
         if official_quirks and img_size is None:
             raise ValueError('SpikingResformer: official_quirks=True needs img_size, the nominal size of the input')
-        unit = dict(neuron=neuron or self._default_neuron(spec['neuron']), norm_cfg=norm_cfg or dict(type='BN'),
-                    num_steps=num_steps)
+        self.neuron_cfg = neuron or self._default_neuron(spec['neuron'])
+        unit = dict(neuron=self.neuron_cfg, norm_cfg=norm_cfg or dict(type='BN'), num_steps=num_steps)
         dims, imagenet = spec['embed_dims'], spec['stem'] == 'imagenet'
         rates = iter(drop_path_rates(drop_path_rate, sum(spec['depths'])))
         self.stem = SpikeConv(in_channels, dims[0], 7 if imagenet else 3, stride=2 if imagenet else 1,

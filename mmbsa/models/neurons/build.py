@@ -41,6 +41,16 @@ def build_neuron(cfg: dict | None, num_steps: int = 1, **overrides) -> nn.Module
     return MODELS.build(cfg)
 
 
+def _is_integer(cfg: dict) -> bool:
+    cls = cfg['type'] if inspect.isclass(cfg['type']) else MODELS.get(cfg['type'])
+    return cls is not None and issubclass(cls, IntegerNode)
+
+
+def readout_neuron(host: dict) -> dict:
+    """Config of the neuron between pooling and linear layer: the host's; integer counts are not divided by D there."""
+    return dict(host, norm=1) if _is_integer(host) else host
+
+
 def ternary_neuron(host: dict, **overrides) -> dict:
     """Config of the ternary neuron TSN (BSA, eq. 9-11) with the parameters of a host's neuron **[ours]**.
 
@@ -54,8 +64,7 @@ def ternary_neuron(host: dict, **overrides) -> dict:
     """
     if 'type' in overrides:
         return overrides
-    cls = host['type'] if inspect.isclass(host['type']) else MODELS.get(host['type'])
-    if cls is not None and issubclass(cls, IntegerNode):
+    if _is_integer(host):
         node = MODELS.build(deepcopy(dict(host)))
         cfg = dict(type='mmbsa.TernaryLIFNode', tau=1 / (1 - node.decay), decay_input=False, v_threshold=1.0,
                    v_reset=0.0, detach_reset=node.detach_reset)
