@@ -1,5 +1,4 @@
 """Direct encoding: the first layer sees the real-valued input at every step."""
-import torch
 from torch import Tensor, nn
 
 from mmbsa.registry import MODELS
@@ -23,14 +22,18 @@ class DirectEncoder(nn.Module):
         self.num_steps = num_steps
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) or (B, T, C, H, W) -> (T, B, C, H, W); images are repeated without a copy."""
+        """(B, C, H, W) or (B, T, C, H, W) -> (T, B, C, H, W), channels last in memory where convolutions gain by it."""
         if x.ndim == 4:
-            if x.device.type == 'cpu' or x.is_cuda:  # depth-wise and 1x1 convolutions are faster in this layout
-                x = x.contiguous(memory_format=torch.channels_last)
-            return x.unsqueeze(0).expand(self.num_steps, *x.shape)
-        if x.ndim == 5:
+            x = x.unsqueeze(0).expand(self.num_steps, *x.shape)
+        elif x.ndim == 5:
             if x.shape[1] != self.num_steps:
                 raise ValueError(f'num_steps is {self.num_steps}, but the event frames have T = {x.shape[1]}: '
                                  f'{tuple(x.shape)} is read as (B, T, C, H, W)')
-            return x.transpose(0, 1)
-        raise ValueError(f'expected images (B, C, H, W) or event frames (B, T, C, H, W), got {tuple(x.shape)}')
+            x = x.transpose(0, 1)
+        else:
+            raise ValueError(f'expected images (B, C, H, W) or event frames (B, T, C, H, W), got {tuple(x.shape)}')
+        if x.device.type == 'cpu' or x.is_cuda:
+            # merging T into the batch copies repeated or transposed steps anyway: copy once, into this layout, which
+            # then lasts through the whole backbone
+            x = x.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+        return x
