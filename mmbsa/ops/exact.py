@@ -6,6 +6,8 @@ A float logarithm cannot decide g at the edge: a row that sums to 2^10 exactly n
 Notation, for a row x_1..x_n: top = floor(max x), gap_j = top - x_j, excess = ceil(log2 sum_j 2^-gap_j), g = top + excess.
 Working with gap and excess keeps every quantity small and exact, however large the scores are.
 """
+import math
+
 import torch
 from torch import Tensor
 
@@ -98,8 +100,8 @@ def ceil_log2_sum(gap: Tensor) -> Tensor:
 
 def _windows(gap: Tensor, width: int, far: int) -> tuple[Tensor, Tensor]:
     """Sum of the top window with all carries, and whether any bit lies below it; both (..., 1)."""
+    sticky = ((gap >= far) & (gap < math.inf)).any(-1, keepdim=True)  # 2^-inf is 0: no bit at all
     gap = gap.clamp(max=far).long()
-    sticky = (gap == far).any(-1, keepdim=True)
     window = torch.div(gap, width, rounding_mode='floor')
     occupied = torch.unique(window[gap < far]).tolist()
     total = gap.new_zeros((*gap.shape[:-1], 1), dtype=torch.float64)

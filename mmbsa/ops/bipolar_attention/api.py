@@ -25,10 +25,10 @@ def bipolar_attention(q: Tensor, k: Tensor, v: Tensor, *, product: str = 'ternar
         k: (..., n_k, d), likewise.
         v: (..., n_k, d_v) float16, bfloat16, float32 or float64; the leading dimensions of all three are equal. Under
             autocast a float32 v takes autocast's dtype, as in ``scaled_dot_product_attention``.
-        product: What q and k hold: ``'ternary'`` {-1, 0, 1} (TMP, the paper's), ``'binary'`` {0, 1} (BMP), ``'real'`` anything
-            (RMP). An implementation may rely on it; nobody checks, and operands outside their product are the caller's
-            mistake (whole numbers still get an exact g as long as n_k * d * max|k|^2 * max|q| stays below 2^24).
-        normalizer: ``'shiftmax'``, ``'softmax'`` (base e), or ``'none'`` (spiking self-attention; no n_q x n_k map is needed).
+        product: What q and k hold: ``'ternary'`` {-1, 0, 1} (TMP, the paper's), ``'binary'`` {0, 1} (BMP), ``'real'``
+            anything (RMP). An implementation may rely on it; nobody checks, and operands outside their product are the
+            caller's mistake (whole numbers still get an exact g while n_k * d * max|k|^2 * max|q| is below 2^24).
+        normalizer: ``'shiftmax'``, ``'softmax'`` (base e), or ``'none'`` (spiking self-attention, in linear time).
         scale: Factor of the scores. BSA has none; vanilla attention has d^-0.5.
         grad: Shiftmax's gradient, ``'ste'`` or ``'detach'``, see :func:`mmbsa.ops.shiftmax`. The others ignore it.
         impl: ``'auto'`` or one of ``implementations('bipolar_attention')``.
@@ -47,6 +47,8 @@ def bipolar_attention(q: Tensor, k: Tensor, v: Tensor, *, product: str = 'ternar
         v = v.to(dtype)
     q = q if q.dtype == dtype else q.to(dtype)
     k = k if k.dtype == dtype else k.to(dtype)
+    if normalizer != 'none':  # kernels read dense rows; what is copied here need not be copied again in the backward
+        q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))
     impl = dispatch.resolve(NAME, impl, q, k, v, normalizer)
     return torch.ops.mmbsa.bipolar_attention(q, k, v, product, normalizer, float(scale), grad, impl)[0]
 

@@ -1,8 +1,8 @@
 """What the implementations of bipolar attention share: the contract of their results, and the layout of heads.
 
-Forward of an implementation: ``(q, k, v, product, normalizer, scale) -> (out, g, mass)`` on tensors of shape
-(B, H, n, d) that share one floating dtype, contiguous results. ``out`` (B, H, n_q, d_v) has that dtype; ``g`` and ``mass`` are
-float32 (float64 for float64 inputs) and say what the weights of a query were divided by, and what they sum to:
+Forward of an implementation: ``(q, k, v, product, normalizer, scale) -> (out, g, mass)`` on tensors of shape (B, H, n, d)
+that share one floating dtype, contiguous results. ``out`` (B, H, n_q, d_v) has that dtype; ``g`` and ``mass`` are float32
+(float64 for float64 inputs) and say what the weights of a query were divided by, and what they sum to:
 
 | normalizer | g (B, H, n_q) | mass (B, H, n_q) |
 |---|---|---|

@@ -18,12 +18,12 @@ def forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, scal
     """See ``common``; the score is computed in float32 at least, and so is the sum over the keys."""
     score = _scores(q, k, scale)
     values = v.to(score.dtype)
-    g = mass = score.new_empty(0)
+    g, mass = score.new_empty(0), score.new_empty(0)
     if normalizer == 'shiftmax':
         top, gap = gaps(score)
         over = excess(gap)
         weight = torch.exp2(-gap - over)
-        g, mass = (top + over).squeeze(-1), weight.sum(-1)
+        g, mass = (top + over).squeeze(-1), weight.sum(-1).clamp_(0.5, 1.)  # eq. 14 holds, rounded sums may slip
     elif normalizer == 'softmax':
         g = torch.logsumexp(score, -1)
         weight = torch.exp(score - g[..., None])
