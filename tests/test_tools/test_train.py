@@ -134,6 +134,19 @@ def test_mmsegs_own_tools_run_our_configs_and_checkpoints(config, tmp_path):
     assert metric(tested, 'test') == metric(trained, 'val')
 
 
+def test_mmsegs_own_tools_run_the_quickstart(tmp_path):
+    config, work_dir = tiny_run.ROOT / 'configs' / 'bsa_quickstart.py', tmp_path / 'run'
+    options = ['--cfg-options', 'train_dataloader.batch_size=2', 'val_dataloader.dataset.length=4',
+               'test_dataloader.dataset.length=4', 'test_dataloader.dataset.split=val']
+    options += [f'{phase}_dataloader.{key}' for phase in ('train', 'val', 'test')
+                for key in ('num_workers=0', 'persistent_workers=False')]
+    trained = python(MMSEG_TOOLS / 'train.py', tmp_path, config, '--work-dir', work_dir, *options,
+                     'train_cfg.max_iters=2', 'train_cfg.val_interval=2')
+    tested = python(MMSEG_TOOLS / 'test.py', tmp_path, config, work_dir / 'iter_2.pth', '--work-dir', tmp_path / 'test',
+                    *options)
+    assert metric(tested, 'test') == metric(trained, 'val')
+
+
 def fitted(monkeypatch, gpus: int, launcher: str, processes: int = 1, **entries) -> Config:
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: gpus)
