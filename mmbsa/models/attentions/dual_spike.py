@@ -42,7 +42,8 @@ class DualSpikeSelfAttention(nn.Module):
             raise ValueError(f'DualSpikeSelfAttention: num_heads={num_heads} does not divide embed_dims={embed_dims}')
         if value_dims not in (None, embed_dims):
             raise ValueError('DualSpikeSelfAttention: values come with the keys from one projection, so they have '
-                             f'embed_dims={embed_dims} channels; got value_dims={value_dims}')
+                             f'embed_dims={embed_dims} channels; got value_dims={value_dims} (set value_ratio=1 in '
+                             'arch)')
         self.embed_dims, self.num_heads, self.length = embed_dims, num_heads, length
         self.query_rate = FiringRate(num_heads)
         self.score_rate = FiringRate(num_heads)

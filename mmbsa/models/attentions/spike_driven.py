@@ -67,7 +67,7 @@ class SpikeDrivenSelfAttention(nn.Module):
             raise ValueError(f'SpikeDrivenSelfAttention: num_heads={num_heads} does not divide embed_dims={embed_dims}')
         if value_dims not in (None, embed_dims):
             raise ValueError('SpikeDrivenSelfAttention multiplies k and v channel by channel, so they need one width; '
-                             f'got embed_dims={embed_dims} and value_dims={value_dims}')
+                             f'got embed_dims={embed_dims} and value_dims={value_dims} (set value_ratio=1 in arch)')
         if erode not in (None, 'map', 'official'):
             raise ValueError(f"SpikeDrivenSelfAttention: erode must be None, 'map' or 'official', got {erode!r}")
         self.embed_dims, self.num_heads, self.erode = embed_dims, num_heads, erode
