@@ -11,6 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
 from mmengine.utils import track_iter_progress
 
 from mmbsa.apis.swap.level import SwapError
@@ -57,11 +58,12 @@ def _short(error: Exception) -> str:
     return f'{type(error).__name__}: {" ".join(str(error).split())}'[:300]
 
 
-def _unbuildable(path: Path) -> str:
+def unbuildable(path: Path) -> str:
     """Why the stock config itself does not build here; '' if it does."""
-    original = load_config(path)
+    original = Config(load_config(path))
+    original.model.pop('pretrained', None)
     try:
-        build_skeleton(original['model'], original.get('default_scope') or 'mmseg')
+        build_skeleton(original.model, original.get('default_scope') or 'mmseg')
     except Exception as error:  # a missing package or op raises whatever its users raise
         return _short(error)
     return ''
@@ -99,7 +101,7 @@ def survey_config(path: Path, backbone: str | dict, step: bool = False) -> Row:
         row.built, row.params = 'yes', sum(p.numel() for p in model.parameters()) / 1e6
         row.step = _step(cfg) if step else ''
     except Exception as error:  # ours only if the stock config builds
-        reason = _unbuildable(path)
+        reason = unbuildable(path)
         if reason:
             row.built = f'no: {reason}'
         else:
@@ -140,6 +142,9 @@ def survey(backbone: str | dict, families: Sequence[str] = (), jobs: int = 1, st
     for path in zoo(families):
         groups.setdefault(path.relative_to(root).parts[0], []).append(path)
     run = partial(_survey_family, backbone=backbone, step=step)
+    if jobs == 1:
+        done = [run(paths) for paths in track_iter_progress(list(groups.values()))]
+        return sorted((row for rows in done for row in rows), key=lambda row: row.config)
     with ProcessPoolExecutor(jobs, mp_context=get_context('spawn'), initializer=_quiet) as pool:
         largest_first = sorted(groups.values(), key=len, reverse=True)
         futures = [pool.submit(run, paths) for paths in largest_first]

@@ -22,6 +22,8 @@ def _check(model: dict) -> None:
                 raise SwapError(f'{key} {type_name(head)} cannot read a spiking backbone: {REFUSED[type_name(head)]}')
     if not isinstance(model.get('backbone'), dict):
         raise SwapError(f"model {type_name(model)} has no 'backbone' to swap")
+    if str(model['backbone'].get('type')).startswith('mmbsa.'):
+        raise SwapError(f'backbone {model["backbone"]["type"]} is spiking already: swap the stock config that it came from')
     if not head_list(model, 'decode_head'):
         raise SwapError(f"model {type_name(model)} has no 'decode_head': expected a segmentor")
 

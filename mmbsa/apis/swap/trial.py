@@ -92,6 +92,6 @@ def train_step(model: nn.Module, cfg: Config | dict, size: tuple[int, int]) -> t
     model.zero_grad()
     total.backward()
     if not torch.isfinite(total):
-        raise ValueError(f'the loss is not finite: { {k: float(v) for k, v in logged.items()} }')
+        raise ValueError(f'the loss is not finite: {logged}')
     silent = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
-    return {name: float(value) for name, value in logged.items()}, silent
+    return {name: float(value.detach()) for name, value in logged.items()}, silent
