@@ -22,6 +22,9 @@ class BipolarSelfAttention(DotProductAttention):
         ternary: overrides of the ternary neurons, for example ``dict(v_threshold=0.5)``, or with a ``type`` another signed
             neuron, for example ``dict(type='mmbsa.SignedIntegerNode', levels=1)``.
         out_neuron: ``'ternary'`` (eq. 18), ``'host'``, or a neuron config.
+        out_threshold: threshold of a ternary output neuron; None is an eighth of the host's **[ours]**. The paper does not
+            name it. Shiftmax averages V, so what arrives there is small: with V of unit variance and 196 tokens its standard
+            deviation is about 0.13 at the beginning of a training, and a threshold of 1 would leave the attention silent.
         scale: factor on the scores; 1 in the paper.
         host_scale: the scale of the attention that is replaced. Accepted from the family and not used: BSA has none.
         grad: how the ceil in Shiftmax is differentiated, ``'ste'`` or ``'detach'`` **[ours]**.
@@ -32,7 +35,7 @@ class BipolarSelfAttention(DotProductAttention):
 
     def __init__(self, embed_dims: int, num_heads: int, neuron: dict, value_dims: int | None = None,
                  product: str = 'ternary', normalizer: str = 'shiftmax', ternary: dict | None = None,
-                 out_neuron: str | dict = 'ternary', scale: float = 1.0, host_scale: float | None = None,
+                 out_neuron: str | dict = 'ternary', out_threshold: float | None = None, scale: float = 1.0, host_scale: float | None = None,
                  grad: str = 'ste', impl: str = 'auto', num_steps: int = 1):
         tsn = ternary_neuron(neuron, **deepcopy(ternary or {}))
         operands = dict(ternary=tsn, binary=neuron, real=None)
@@ -45,7 +48,14 @@ class BipolarSelfAttention(DotProductAttention):
             if out_neuron not in ('ternary', 'host'):
                 raise ValueError("BipolarSelfAttention: out_neuron must be 'ternary', 'host' or a neuron config, "
                                  f'got {out_neuron!r}')
-            out_neuron = tsn if out_neuron == 'ternary' else neuron
+            out_neuron = neuron if out_neuron == 'host' else _at_threshold(tsn, out_threshold)
         super().__init__(embed_dims, num_heads, value_dims, q_neuron=operands[product], k_neuron=operands[product],
                          v_neuron=None, out_neuron=out_neuron, product=product, normalizer=normalizer, scale=scale,
                          grad=grad, impl=impl, num_steps=num_steps)
+
+
+def _at_threshold(tsn: dict, threshold: float | None) -> dict:
+    """The output's ternary neuron; signed neurons of another type keep their own rule of firing."""
+    if not str(tsn['type']).removeprefix('mmbsa.').startswith('Ternary'):
+        return tsn
+    return dict(tsn, v_threshold=tsn.get('v_threshold', 1.0) / 8 if threshold is None else threshold)

@@ -71,11 +71,33 @@ def test_bsa_swaps_the_attention_and_nothing_else():
     assert len(kinds) == 2
     for kind in kinds:
         assert type(kind.q_neuron).__name__ == type(kind.k_neuron).__name__ == 'TernaryLIFNode'
+        assert (kind.q_neuron.v_threshold, kind.out_neuron.v_threshold) == (1., .125)
         assert isinstance(kind.v_neuron, nn.Identity)
         assert kind.value_dims == 4 * kind.embed_dims
     inside = {id(m) for kind in kinds for m in kind.modules()}
     others = [m for m in bsa.modules() if 'Node' in type(m).__name__ and id(m) not in inside]
     assert others and all(type(m) is IntegerNode for m in others)
+
+
+@pytest.mark.parametrize('options, name, threshold', [
+    (dict(out_threshold=.5), 'TernaryLIFNode', .5), (dict(out_neuron='host'), 'IntegerNode', None),
+    (dict(out_neuron=dict(type='mmbsa.LIFNode', v_threshold=.3)), 'LIFNode', .3),
+    (dict(ternary=dict(type='mmbsa.SignedIntegerNode', levels=1)), 'SignedIntegerNode', None)])
+def test_the_output_neuron_is_an_option(options, name, threshold):
+    node = build(attention=dict(**BSA, **options)).stages[4][1][1].branch.mixing.out_neuron
+    assert type(node).__name__ == name and getattr(node, 'v_threshold', None) == threshold
+
+
+def test_bipolar_attention_speaks_at_the_beginning_of_a_training():
+    """With norms as initialised and 196 tokens, the output neuron fires; at the host's threshold it hardly would."""
+    rates = {}
+    for threshold in (None, 1.):
+        model = build('t', attention=dict(**BSA, out_threshold=threshold))
+        out = []
+        model.stages[3][1][1].branch.mixing.out_neuron.register_forward_hook(lambda m, i, o: out.append(o))
+        model(image((224, 224)))
+        rates[threshold] = float(out[0].abs().mean())
+    assert rates[None] > .05 > rates[1.] * 10
 
 
 @pytest.mark.parametrize('product', ['binary', 'ternary', 'real'])
@@ -92,7 +114,8 @@ def test_the_neuron_of_the_config_is_the_neuron_everywhere(num_steps):
     neuron = dict(type='mmbsa.LIFNode', tau=3., v_threshold=.7, surrogate_function=dict(type='ATan', alpha=5.))
     nodes = [m for m in build(neuron=neuron, num_steps=num_steps, attention=BSA).modules() if 'Node' in type(m).__name__]
     assert {type(m).__name__ for m in nodes} == {'LIFNode', 'TernaryLIFNode'}
-    assert all((m.tau, m.v_threshold, m.surrogate_function.alpha) == (3., .7, 5.) for m in nodes)
+    assert all((m.tau, m.surrogate_function.alpha) == (3., 5.) for m in nodes)
+    assert {m.v_threshold for m in nodes} == {.7, .7 / 8}
 
 
 @pytest.mark.parametrize('frozen', [-1, 0, 1, 3, 5])
