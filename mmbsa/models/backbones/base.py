@@ -52,6 +52,8 @@ class BaseSpikingBackbone(BaseModule):
     head_bias = True
     #: whether only the head for distillation reads those spikes, see :class:`SpikingClassifier`.
     real_head = False
+    #: name of the first convolution.
+    first_conv = 'stem.conv'
     #: arguments that published classifiers set apart from the defaults of ``__init__``.
     classifier_args: dict = {}
 

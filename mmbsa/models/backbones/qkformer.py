@@ -100,6 +100,7 @@ class QKFormer(BaseSpikingBackbone):
         KeyError: an unknown preset. ValueError: a bad arch or a bad argument of the base.
     """
 
+    first_conv = 'stem.head.0.conv'
     arch_settings = {
         **{f'10-{dims}': dict(embed_dims=(dims // 4, dims // 2, dims), depths=(1, 2, 7), num_heads=dims // 64,
                               tokenizer=_IMAGENET) for dims in (384, 512, 768)},
