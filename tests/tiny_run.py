@@ -7,6 +7,7 @@ import runpy
 import sys
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -111,7 +112,7 @@ def load(config: Path, work_dir: Path, **options) -> Config:
     """Read a config for this process: ``options`` are dotted keys with ``__`` for the dots."""
     cfg = Config.fromfile(config)
     cfg.work_dir = str(work_dir)
-    cfg.merge_from_dict({key.replace('__', '.'): value for key, value in options.items()})
+    cfg.merge_from_dict({key.replace('__', '.'): deepcopy(value) for key, value in options.items()})
     return cfg
 
 
@@ -187,7 +188,7 @@ class DiaryHook(Hook):
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])
         line = dict(
-            iter=batch_idx + 1, loss=outputs['loss'].item().hex(), draws=[draw.hex() for draw in draws],
+            iter=runner.iter + 1, loss=outputs['loss'].item().hex(), draws=[draw.hex() for draw in draws],
             files=[os.path.basename(sample.img_path) for sample in data_batch['data_samples']],
             pixels=sum(int(image.sum()) for image in data_batch['inputs']))
         with open(os.path.join(runner.work_dir, f'diary_{runner.rank}.jsonl'), 'a') as file:

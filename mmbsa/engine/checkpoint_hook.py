@@ -200,12 +200,14 @@ class ResumableCheckpointHook(CheckpointHook):
 
 
 def validation_is_due(runner: Runner) -> bool:
-    """Return whether an iteration-based loop validates after the iteration it is at."""
+    """Return whether the training loop validates after the iteration (or epoch) it is at."""
     loop = runner.train_loop
-    if runner.val_loop is None or not isinstance(loop, IterBasedTrainLoop) or loop.iter < max(loop.val_begin, 1):
+    by_iter = isinstance(loop, IterBasedTrainLoop)
+    done, last = (loop.iter, loop.max_iters) if by_iter else (loop.epoch, loop.max_epochs)
+    if runner.val_loop is None or done < max(loop.val_begin, 1):
         return False
     loop._decide_current_val_interval()
-    return loop.iter % loop.val_interval == 0 or loop.iter == loop.max_iters
+    return done % loop.val_interval == 0 or done == last
 
 
 def average_buffers(runner: Runner) -> None:

@@ -183,7 +183,7 @@ def missing_files(dataset: Dataset) -> list[str]:
         for key in keys:
             if isinstance(info.get(key), str) and '://' not in info[key]:
                 folder, name = os.path.split(info[key])
-                wanted[folder].add(name)
+                wanted[folder or '.'].add(name)
     missing = []
     for folder, names in wanted.items():
         there = set(os.listdir(folder)) if os.path.isdir(folder) else set()

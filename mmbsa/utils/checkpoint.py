@@ -8,12 +8,14 @@ import os
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dist import barrier, is_main_process
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 
@@ -70,8 +72,12 @@ def load_from_local(filename: str, map_location: MapLocation = None) -> Any:
 
 
 def load_from_http(filename: str, map_location: MapLocation = None, model_dir: str | None = None) -> Any:
-    """Answer mmengine for URLs."""
-    return torch.hub.load_state_dict_from_url(filename, model_dir, map_location, weights_only=True)
+    """Answer mmengine for URLs; the first process downloads, the others wait and find the file."""
+    torch.serialization.add_safe_globals(SAFE_GLOBALS)
+    load = partial(torch.hub.load_state_dict_from_url, filename, model_dir, map_location, weights_only=True)
+    checkpoint = load() if is_main_process() else None
+    barrier()
+    return checkpoint if is_main_process() else load()
 
 
 def make_loading_safe() -> None:

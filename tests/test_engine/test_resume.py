@@ -200,3 +200,23 @@ def test_resume_of_a_stock_checkpoint_goes_on_in_the_data(config, whole_run, tmp
     seen = tiny_run.read_diary(work_dir)[0]
     assert [line['files'] for line in seen] == [line['files'] for line in expected]
     assert [line['pixels'] for line in seen] == [line['pixels'] for line in expected]
+
+
+def test_epochs_are_resumed_too(config, tmp_path):
+    """An epoch-based run of stock parts, stopped after its first epoch of three, and that without its validation."""
+    options = dict(
+        train_cfg=dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=3, val_interval=1),
+        train_dataloader__sampler__type='DefaultSampler', log_processor__by_epoch=True,
+        default_hooks__checkpoint__by_epoch=True, default_hooks__checkpoint__interval=1)
+    tiny_run.train(config, tmp_path / 'whole', **options)
+    options['default_hooks__checkpoint__max_keep_ckpts'] = 1
+    process = tiny_run.start(tiny_run.train, config, tmp_path / 'run', **options)
+    tiny_run.kill_when(process, (tmp_path / 'run/epoch_1.pth').exists)
+    tiny_run.train(config, tmp_path / 'run', resume=True, **options)
+    expected = {line['iter']: line for line in tiny_run.read_diary(tmp_path / 'whole')[0]}
+    seen = {line['iter']: line for line in tiny_run.read_diary(tmp_path / 'run')[0]}
+    assert len(expected) == 18 and seen == expected
+    last, expected_last = (load_checkpoint_file(tmp_path / name / 'epoch_3.pth') for name in ('run', 'whole'))
+    assert_equal(last['state_dict'], expected_last['state_dict'], 'state_dict')
+    scores = [checkpoint['message_hub']['log_scalars']['val/mIoU'].data[0].tolist() for checkpoint in (last, expected_last)]
+    assert scores[0] == scores[1]

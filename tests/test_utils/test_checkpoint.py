@@ -1,6 +1,9 @@
 """Checkpoints are read with an explicit list of what they may hold, and found again when some are damaged."""
 import os
 import pickle
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -43,6 +46,21 @@ def test_nothing_else_is_unpickled(tmp_path, load):
     torch.save(dict(state_dict={}, evil=Evil(tmp_path / 'pwned')), tmp_path / 'evil.pth')
     with pytest.raises(pickle.UnpicklingError, match=r'evil\.pth.*was not loaded'):
         load(str(tmp_path / 'evil.pth'))
+    assert not (tmp_path / 'pwned').exists()
+
+
+def test_neither_is_it_from_a_url(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    torch.save(dict(state_dict={}, evil=Evil(tmp_path / 'pwned')), tmp_path / 'evil.pth')
+    torch.save(dict(state_dict=dict(a=torch.ones(2))), tmp_path / 'good.pth')
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f'http://127.0.0.1:{server.server_port}'
+        assert CheckpointLoader.load_checkpoint(f'{url}/good.pth')['state_dict']['a'].tolist() == [1, 1]
+        with pytest.raises(pickle.UnpicklingError):
+            CheckpointLoader.load_checkpoint(f'{url}/evil.pth')
+        server.shutdown()
     assert not (tmp_path / 'pwned').exists()
 
 
