@@ -5,4 +5,4 @@ _base_ = [
     './_base_/default_runtime.py'
 ]
 model = dict(data_preprocessor=dict(size=(160, 160)), decode_head=dict(num_classes=11))
-default_hooks = dict(checkpoint=dict(interval=400))
+default_hooks = dict(checkpoint=dict(interval=200))

@@ -2,8 +2,8 @@
 
 The painter works back to front: sky, distant houses and trees, ground, then objects sorted by where they stand. Every
 object is a *sprite* (a small picture and its mask), so that occlusion and cropping at the border come for free.
-Colours say little about a class on purpose: surfaces draw from wide, overlapping palettes (snow, sand, dusk, autumn,
-cars and clothes of any colour) under one random light; what tells a car from a house is shape, texture, size and place.
+Colours say little about a class on purpose: surfaces draw from wide, overlapping palettes (paint of any colour, autumn,
+brick, meadow and asphalt) under one random light; what tells a car from a house is shape, texture, size and place.
 """
 from collections.abc import Callable
 
@@ -18,19 +18,16 @@ Sprite = tuple[np.ndarray, np.ndarray]  # BGR float32 (h, w, 3), mask uint8 (h, 
 
 #: hue (of OpenCV's 0..180), saturation and value ranges (0..255) that a surface of a class may have
 HUES = {
-    'sky': ((95, 120, 40, 150, 150, 250), (95, 120, 20, 120, 170, 250), (0, 180, 0, 25, 120, 240),
-            (0, 20, 40, 150, 160, 240), (105, 130, 60, 170, 40, 100)),
-    'ground': ((35, 60, 60, 170, 60, 170), (0, 180, 0, 25, 50, 130), (95, 125, 0, 40, 60, 140),
-               (12, 26, 50, 130, 110, 210), (0, 180, 0, 15, 190, 240)),
-    'building': ((0, 15, 70, 180, 80, 190), (0, 180, 0, 30, 90, 220), (15, 28, 30, 120, 140, 235),
-                 (5, 25, 40, 110, 90, 180), (95, 120, 30, 120, 80, 200)),
-    'roof': ((0, 12, 100, 200, 60, 150), (0, 180, 0, 30, 40, 110), (10, 20, 60, 140, 50, 110)),
+    'sky': ((95, 120, 40, 150, 150, 250), (95, 120, 20, 120, 170, 250), (0, 20, 40, 120, 190, 245)),
+    'ground': ((35, 60, 40, 130, 60, 140), (0, 180, 0, 25, 50, 130), (0, 180, 0, 25, 60, 140), (12, 26, 50, 120, 100, 190)),
+    'building': ((0, 15, 80, 180, 90, 190), (15, 28, 40, 130, 140, 235), (5, 25, 50, 110, 90, 180)),
+    'roof': ((0, 12, 100, 200, 60, 150), (0, 180, 0, 30, 40, 110)),
     'glass': ((95, 120, 20, 120, 50, 200), (0, 180, 0, 25, 20, 90), (18, 28, 60, 150, 180, 250)),
-    'tree': ((35, 70, 80, 200, 40, 150), (40, 80, 60, 180, 40, 120), (5, 28, 120, 220, 90, 200),
-             (150, 176, 30, 110, 160, 235)),
+    'tree': ((35, 70, 90, 200, 40, 140), (40, 80, 80, 180, 40, 120), (10, 30, 130, 220, 90, 190)),
     'wood': ((8, 20, 50, 140, 30, 100), (0, 180, 0, 30, 40, 110)),
-    'warning': ((0, 6, 190, 255, 140, 230), (105, 118, 170, 255, 110, 220), (20, 28, 170, 255, 180, 250)),
-    'any': ((0, 180, 80, 230, 60, 230), (0, 180, 0, 30, 30, 235)),
+    'warning': ((0, 6, 190, 255, 150, 240), (105, 118, 180, 255, 130, 230), (20, 28, 180, 255, 180, 250)),
+    'paint': ((0, 180, 120, 230, 90, 230), (0, 180, 0, 30, 170, 240)),
+    'cloth': ((130, 178, 90, 230, 60, 220), (90, 130, 110, 230, 50, 180), (0, 180, 0, 30, 20, 70)),
 }
 
 
@@ -100,7 +97,7 @@ def tree(rng: np.random.Generator, height: int, width: int) -> Sprite:
 
 def car(rng: np.random.Generator, height: int, width: int) -> Sprite:
     """Car from the side: body, cabin with panes, two wheels, a lamp; facing left or right."""
-    mask, img = np.zeros((height, width), np.uint8), plain(pick_colour(rng, 'any'), height, width)
+    mask, img = np.zeros((height, width), np.uint8), plain(pick_colour(rng, 'paint'), height, width)
     img *= np.linspace(1.2, 0.75, height, dtype=np.float32)[:, None, None]
     belt, floor = int(height * rng.uniform(0.38, 0.48)), int(height * 0.84)
     wheel = max(2, int(height * 0.2))
@@ -131,7 +128,7 @@ def person(rng: np.random.Generator, height: int, width: int) -> Sprite:
     """Walking figure: head, torso, two legs and swinging arms in clothes of any colour."""
     img, mask = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.uint8)
     skin = np.float32((110, 145, 200)) * rng.uniform(0.35, 1.2)
-    shirt, trousers = pick_colour(rng, 'any'), pick_colour(rng, 'any')
+    shirt, trousers = pick_colour(rng, 'cloth'), pick_colour(rng, 'cloth')
     mid, limb = width // 2, max(2, int(width * 0.2))
     stride, swing = width * rng.uniform(0.05, 0.3), width * rng.uniform(0.15, 0.42)
     neck, hip, foot = int(height * 0.24), int(height * 0.58), height - 1
@@ -155,7 +152,7 @@ def sign(rng: np.random.Generator, height: int, width: int) -> Sprite:
     img = plain(np.full(3, 120 * rng.uniform(0.4, 1.5), np.float32), height, width)
     mask = np.zeros((height, width), np.uint8)
     mid, radius = width // 2, width // 2 - 1
-    pole = max(1, width // 11)
+    pole = max(1, width // 8)
     mask[radius:, mid - pole:mid + pole + 1] = 1
     rim, face = pick_colour(rng, 'warning'), np.full(3, rng.uniform(190, 250), np.float32)
     if rng.random() < 0.5:
@@ -178,9 +175,9 @@ def sign(rng: np.random.Generator, height: int, width: int) -> Sprite:
 OBJECTS: dict[int, tuple[Callable[..., Sprite], tuple[float, float], tuple[float, float]]] = {
     BUILDING: (building, (0.6, 1.0), (0.5, 1.3)),
     TREE: (tree, (0.5, 0.85), (0.55, 0.85)),
-    CAR: (car, (0.24, 0.32), (1.9, 2.5)),
-    PERSON: (person, (0.5, 0.7), (0.38, 0.48)),
-    SIGN: (sign, (0.5, 0.7), (0.45, 0.6)),
+    CAR: (car, (0.28, 0.38), (1.9, 2.4)),
+    PERSON: (person, (0.6, 0.8), (0.4, 0.5)),
+    SIGN: (sign, (0.6, 0.8), (0.5, 0.65)),
 }
 
 
@@ -248,7 +245,7 @@ def draw_scene(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndar
             for _ in range(rng.integers(4, 10))]
     for label, depth in sorted(far + near, key=lambda item: item[1]):
         sprite, (low, high), (slim, wide) = OBJECTS[label]
-        nearness = 0.5 + 0.5 * depth  # an object at the horizon is half as large as one at the front
+        nearness = 0.6 + 0.4 * depth  # an object at the horizon is smaller than one at the front
         tall = max(8, int(height * rng.uniform(low, high) * nearness))
         broad = max(6, int(tall * rng.uniform(slim, wide)))
         bottom = int(horizon + 2 + (height - horizon) * depth)

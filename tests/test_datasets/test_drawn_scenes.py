@@ -62,7 +62,7 @@ def test_sprites_fill_and_hide(label):
 @pytest.mark.parametrize('bins', [8, 16])
 @pytest.mark.parametrize('balanced', [False, True])
 def test_colour_alone_does_not_solve_it(bins, balanced):
-    """The best classifier that sees one pixel's colour (a joint RGB histogram fitted on 150 scenes) stays below 35."""
+    """The best classifier that sees one pixel's colour (a joint RGB histogram fitted on 150 scenes) stays below 35 on others."""
     k = len(CLASSES)
 
     def code(image):
@@ -73,10 +73,9 @@ def test_colour_alone_does_not_solve_it(bins, balanced):
     prior = np.bincount(labels.ravel(), minlength=k) / labels.size
     counts = np.bincount(code(images).ravel() * k + labels.ravel(), minlength=bins**3 * k).reshape(-1, k) + 0.01 * prior
     table = (counts / prior if balanced else counts).argmax(1)
-    train_score = mean_iou(table[code(images)], labels)
     images, labels = scenes(1, 40)
     score = mean_iou(table[code(images)], labels)
-    assert 5 < score < 35 and train_score < 35, (score, train_score)
+    assert 5 < score < 35, score
 
 
 @pytest.mark.seg

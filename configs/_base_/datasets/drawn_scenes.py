@@ -1,7 +1,7 @@
-# Street scenes drawn on the fly: no download. After the first step the pipeline is that of ADE20K, at a quarter of its size.
+# Street scenes drawn on the fly: no download. After the first step the pipeline is that of ADE20K, at a fifth of its size.
 dataset_type = 'mmbsa.DrawnScenes'
-scene_size = (144, 192)  # height, width
-crop_size = (128, 128)
+scene_size = (96, 128)  # height, width
+crop_size = (96, 96)
 train_pipeline = [
     dict(type='mmbsa.DrawScene'),
     dict(type='RandomResize', scale=scene_size[::-1], ratio_range=(0.75, 1.5), keep_ratio=True),
