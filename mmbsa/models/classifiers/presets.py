@@ -3,7 +3,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mmbsa.models import backbones
+import mmbsa.models.backbones as backbones
 from mmbsa.models.backbones import BaseSpikingBackbone
 
 _IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
