@@ -62,7 +62,7 @@ def test_sprites_fill_and_hide(label):
 @pytest.mark.parametrize('bins', [8, 16])
 @pytest.mark.parametrize('balanced', [False, True])
 def test_colour_alone_does_not_solve_it(bins, balanced):
-    """The best classifier that sees one pixel's colour (a joint RGB histogram fitted on 150 scenes) stays below 35 on others."""
+    """The best classifier of one pixel's colour (a joint RGB histogram fitted on 150 scenes) stays below 35 on others."""
     k = len(CLASSES)
 
     def code(image):

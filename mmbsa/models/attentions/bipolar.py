@@ -35,8 +35,8 @@ class BipolarSelfAttention(DotProductAttention):
 
     def __init__(self, embed_dims: int, num_heads: int, neuron: dict, value_dims: int | None = None,
                  product: str = 'ternary', normalizer: str = 'shiftmax', ternary: dict | None = None,
-                 out_neuron: str | dict = 'ternary', out_threshold: float | None = None, scale: float = 1.0, host_scale: float | None = None,
-                 grad: str = 'ste', impl: str = 'auto', num_steps: int = 1):
+                 out_neuron: str | dict = 'ternary', out_threshold: float | None = None, scale: float = 1.0,
+                 host_scale: float | None = None, grad: str = 'ste', impl: str = 'auto', num_steps: int = 1):
         tsn = ternary_neuron(neuron, **deepcopy(ternary or {}))
         operands = dict(ternary=tsn, binary=neuron, real=None)
         if product not in operands:

@@ -94,7 +94,7 @@ def test_bipolar_attention_speaks_at_the_beginning_of_a_training():
     for threshold in (None, 1.):
         model = build('t', attention=dict(**BSA, out_threshold=threshold))
         out = []
-        model.stages[3][1][1].branch.mixing.out_neuron.register_forward_hook(lambda m, i, o: out.append(o))
+        model.stages[3][1][1].branch.mixing.out_neuron.register_forward_hook(lambda m, i, o, out=out: out.append(o))
         model(image((224, 224)))
         rates[threshold] = float(out[0].abs().mean())
     assert rates[None] > .05 > rates[1.] * 10
@@ -173,7 +173,9 @@ def test_layer_depths_grow_with_depth():
     assert model.get_layer_depth('decode_head.conv.weight', 'backbone.') == (total - 1, total)
 
 
-def test_pretrained_reports_every_missing_and_unexpected_key(tmp_path):
+def test_pretrained_reports_every_missing_and_unexpected_key(tmp_path, monkeypatch):
+    messages = []
+    monkeypatch.setattr('mmbsa.models.backbones.base.print_log', lambda message, **kwargs: messages.append(message))
     source = build()
     state = {f'backbone.{k}': v for k, v in source.state_dict().items() if k != 'stem.conv.bias'}
     state['backbone.extra.weight'] = torch.zeros(1)
@@ -181,15 +183,8 @@ def test_pretrained_reports_every_missing_and_unexpected_key(tmp_path):
     for prefix in (dict(prefix='backbone.'), {}):
         model = MODELS.build(dict(type='mmbsa.ESpikeFormer', arch=TINY, layer_scale=1e-6, init_cfg=dict(
             type='Pretrained', checkpoint=str(tmp_path / 'model.pth'), **prefix)))
-        messages = []
-        from mmengine.logging import MMLogger
-        logger = MMLogger.get_current_instance()
-        logger_warning = logger.log
-        logger.log = lambda level, message, *a, **k: messages.append(str(message))
-        try:
-            model.init_weights()
-        finally:
-            logger.log = logger_warning
+        messages.clear()
+        model.init_weights()
         text = '\n'.join(messages)
         assert 'stem.conv.bias' in text and 'extra.weight' in text and 'stages.3.1.0.scale' in text
         assert torch.equal(model.stages[4][1][1].branch.proj.conv.weight, source.stages[4][1][1].branch.proj.conv.weight)
