@@ -176,3 +176,21 @@ def test_ternary_neuron_equations():
     x = torch.tensor([.6, .8, -.5, -1., 1.]).view(5, 1)
     # U: .6 | .3+.8=1.1 -> +1, reset | -.5 | -.25-1=-1.25 -> -1, reset | 1 -> +1
     assert node(x).flatten().tolist() == [0., 1., 0., -1., 1.]
+
+
+@pytest.mark.parametrize('name', ['LIFNode', 'ParametricLIFNode', 'TernaryLIFNode', 'IntegerNode'])
+def test_channels_last_maps_stay_channels_last(name):
+    """Values as for contiguous maps; the layout survives forward and backward, or batch norm pays for it."""
+    contiguous = torch.randn(T, 2, 6, 5, 3, generator=torch.Generator().manual_seed(0)) * 2
+    last = contiguous.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+    weight = torch.randn_like(last)
+    node, grads = build(name), []
+    for x in (contiguous, last):
+        x.requires_grad_()
+        out = node(x)
+        (out * weight).sum().backward()
+        grads.append(x.grad)
+    assert torch.equal(node(contiguous), node(last))
+    torch.testing.assert_close(*grads)
+    assert out.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+    assert grads[1].flatten(0, 1).is_contiguous(memory_format=torch.channels_last)

@@ -16,6 +16,11 @@ from mmbsa.models.neurons.surrogates import build_surrogate
 from mmbsa.registry import MODELS
 
 
+#: nodes to which the order of the axes behind T means nothing: no parameter belongs to a channel.
+_POINTWISE = (neuron.IFNode, neuron.LIFNode, neuron.ParametricLIFNode, neuron.TernaryIFNode, neuron.TernaryLIFNode,
+              neuron.KLIFNode, neuron.EIFNode, neuron.QIFNode, neuron.IzhikevichNode, neuron.ComplementaryLIFNode)
+
+
 class StatelessNode:
     """Mixin before a SpikingJelly node: multi-step, and at rest at the beginning of every forward.
 
@@ -56,6 +61,13 @@ class StatelessNode:
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, *) input current -> (T, *) spikes, from rest. Non-spiking readout nodes return what SpikingJelly's do."""
+        if isinstance(self, _POINTWISE) and x.ndim == 5 and not x.is_contiguous():
+            # SpikingJelly's loop over T writes contiguous tensors. Shown with its channels at the end, a channels-last map
+            # is one, and keeps its layout forward and backward; with two layouts batch norm is many times slower.
+            return self._fire(x.permute(0, 1, 3, 4, 2)).permute(0, 1, 4, 2, 3)
+        return self._fire(x)
+
+    def _fire(self, x: Tensor) -> Tensor:
         if not isinstance(self, base.MemoryModule):
             return self._forward_and_forget(x)
         if isinstance(self, neuron.SimpleBaseNode):  # keeps its state in attributes: start and leave at rest
