@@ -13,7 +13,7 @@ from mmengine.config import Config, DictAction
 
 from mmbsa.apis.swap import SwapError, list_names, load_config, swap_backbone
 from mmbsa.apis.swap.survey import as_dicts, survey, table
-from mmbsa.apis.swap.trial import crop_size, run_skeleton
+from mmbsa.apis.swap.trial import run_skeleton
 
 
 def parse_args():
@@ -60,11 +60,10 @@ def swap(args) -> None:
     print(f'{args.out}: backbone = {cfg.model.backbone.to_dict()}')
     print(f'neck = {cfg.model.neck.to_dict()}')
     try:
-        model = run_skeleton(cfg)
+        model, (height, width) = run_skeleton(cfg)
     except Exception as error:  # the file is right; what is missing here (an op, mmdet) may be there where it is trained
         print(f'not checked, since the model does not build or run here: {type(error).__name__}: {error}')
         return
-    height, width = crop_size(cfg)
     print(f'checked: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, shapes fit at {height} x {width}')
 
 

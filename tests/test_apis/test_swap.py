@@ -138,11 +138,11 @@ def test_the_crop_of_the_config_itself_fits():
     for family in ('mobilenet_v3', 'vpd', 'icnet', 'point_rend'):
         cfg = swap_backbone(FAMILIES[family][0], TINY)
         try:
-            model = run_skeleton(cfg)
+            model, size = run_skeleton(cfg)
         except Exception:
             assert unbuildable(FAMILIES[family][0])
             continue
-        assert sum(p.numel() for p in model.parameters()) > 1e5
+        assert sum(p.numel() for p in model.parameters()) > 1e5 and min(size) >= 480
 
 
 @pytest.mark.parametrize('backbone', [
@@ -152,10 +152,10 @@ def test_the_crop_of_the_config_itself_fits():
     dict(TINY, num_steps=2, out_indices=(4,)),                                  # one level only
 ], ids=lambda b: b['type'])
 def test_any_backbone_of_ours_serves_any_consumer(backbone):
-    for family in ('deeplabv3plus', 'vit', 'mae', 'unet', 'sem_fpn', 'pidnet', 'dpt', 'mobilenet_v2'):
+    for family in ('deeplabv3plus', 'vit', 'unet', 'pidnet'):
         cfg = swap_backbone(FAMILIES[family][0], backbone)
         cfg.model.data_preprocessor.size = (64, 64)
-        assert run_skeleton(cfg).backbone.out_indices[-1] == cfg.model.backbone.out_indices[-1]
+        assert run_skeleton(cfg)[0].backbone.out_indices[-1] == cfg.model.backbone.out_indices[-1]
 
 
 def test_steps_and_readout_are_arguments():

@@ -97,7 +97,7 @@ def survey_config(path: Path, backbone: str | dict, step: bool = False) -> Row:
         row.status, row.reason = 'crashed', _short(error) + ' @ ' + traceback.format_exc(limit=-1).splitlines()[1].strip()
         return row
     try:
-        model = run_skeleton(cfg)
+        model, _ = run_skeleton(cfg)
         row.built, row.params = 'yes', sum(p.numel() for p in model.parameters()) / 1e6
         row.step = _step(cfg) if step else ''
     except Exception as error:  # ours only if the stock config builds

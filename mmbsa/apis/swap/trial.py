@@ -12,6 +12,9 @@ from torch._subclasses import FakeTensorMode
 from mmbsa.apis.swap.heads import head_list
 from mmbsa.apis.swap.measure import build_skeleton, default_scope
 
+#: crop of runs that compute something.
+TINY_CROP = (64, 64)
+
 
 def crop_size(cfg: Config | dict) -> tuple[int, int]:
     """(H, W) of the training crop that a config names; 512 x 512 where it names none."""
@@ -24,41 +27,50 @@ def _metas(size: tuple[int, int], batch: int) -> list[dict]:
             for _ in range(batch)]
 
 
-def run_skeleton(cfg: Config | dict) -> nn.Module:
-    """Build a config's model without memory and run it at the config's own crop, in train and eval mode.
+def build_model(cfg: Config | dict) -> nn.Module:
+    """Build a config's model for real, with synchronised norms turned into plain ones."""
+    with default_scope(cfg.get('default_scope') or 'mmseg'):
+        return revert_sync_batchnorm(ROOT_MODELS.build(deepcopy(dict(cfg['model']))))
 
-    Shapes are all that is checked: every head reads its maps, and predictions have the size of the image.
 
-    Returns:
-        The model, without values.
-
-    Raises:
-        Exception: whatever building or running it raises. ValueError: predictions of another size than the image.
-    """
-    scope = cfg.get('default_scope') or 'mmseg'
-    size = crop_size(cfg)
-    skeleton = build_skeleton(dict(cfg['model']), scope)
-    # fake tensors rather than meta ones: they name the device that a layer asks for, and ops of ours know them
-    with default_scope(scope), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
-        model = skeleton.to_empty(device='cpu')
-        image = torch.empty(2, 3, *size)
-        maps = model.train().extract_feat(image)
-        heads = model.decode_head if isinstance(model.decode_head, nn.ModuleList) else [model.decode_head]
-        heads[0](maps)  # later heads of a cascade are run by encode_decode
-        if model.with_auxiliary_head:
-            aux = model.auxiliary_head
-            for head in aux if isinstance(aux, nn.ModuleList) else [aux]:
+def _run(model: nn.Module, size: tuple[int, int]) -> nn.Module:
+    """Run every head of a model on empty images, in train and eval mode."""
+    from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+    image = torch.zeros(2, 3, *size)
+    maps = model.train().extract_feat(image)
+    for key in ('decode_head', 'auxiliary_head'):
+        heads = getattr(model, key, None)
+        heads = list(heads) if isinstance(heads, nn.ModuleList) else [heads]
+        # later heads of a cascade, and heads that want labels too, are run by encode_decode alone
+        for head in heads[:1] if key == 'decode_head' else heads:
+            if isinstance(head, BaseDecodeHead):
                 head(maps)
-        logits = model.eval().encode_decode(image, _metas(size, 2))
+    logits = model.eval().encode_decode(image, _metas(size, 2))
     if tuple(logits.shape[-2:]) != size:
         raise ValueError(f'predictions are {tuple(logits.shape[-2:])} for images of {size}')
     return model
 
 
-def build_model(cfg: Config | dict) -> nn.Module:
-    """Build a config's model for real, with synchronised norms turned into plain ones."""
-    with default_scope(cfg.get('default_scope') or 'mmseg'):
-        return revert_sync_batchnorm(ROOT_MODELS.build(deepcopy(dict(cfg['model']))))
+def run_skeleton(cfg: Config | dict) -> tuple[nn.Module, tuple[int, int]]:
+    """Build a config's model without memory and run it at the config's own crop, in train and eval mode.
+
+    Shapes are all that is checked: every head reads its maps, and predictions have the size of the image. Models with
+    mmcv's compiled layers are built for real and run on a tiny crop: those kernels take no tensors without memory.
+
+    Returns:
+        The model, of which only shapes mean anything, and the crop it ran on.
+
+    Raises:
+        Exception: whatever building or running it raises. ValueError: predictions of another size than the image.
+    """
+    scope = cfg.get('default_scope') or 'mmseg'
+    skeleton = build_skeleton(dict(cfg['model']), scope)
+    with default_scope(scope), torch.no_grad():
+        if any(type(module).__module__.startswith('mmcv.ops') for module in skeleton.modules()):
+            return _run(build_model(cfg), TINY_CROP), TINY_CROP
+        # fake tensors rather than meta ones: they name the device that a layer asks for, and ops of ours know them
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            return _run(skeleton.to_empty(device='cpu'), crop_size(cfg)), crop_size(cfg)
 
 
 def synthetic_batch(cfg: Config | dict, size: tuple[int, int], batch: int = 2, seed: int = 0) -> tuple[Tensor, list]:
