@@ -11,7 +11,7 @@ from dataclasses import dataclass
 ENV = 'MMBSA_OPS_IMPL'
 
 
-def _never(*args) -> None:
+def _no(*args) -> None:
     return None
 
 
@@ -25,13 +25,15 @@ class Implementation:
         backward: The op's backward.
         missing: () -> why this machine cannot run it, or None.
         refuses: (the op's tensors and options) -> why it cannot take this call, or None.
+        slower: (the same) -> whether another implementation is known to be faster; ``auto`` then looks for that one.
     """
 
     name: str
     forward: Callable
     backward: Callable
-    missing: Callable[[], str | None] = _never
-    refuses: Callable[..., str | None] = _never
+    missing: Callable[[], str | None] = _no
+    refuses: Callable[..., str | None] = _no
+    slower: Callable[..., bool | None] = _no
 
 
 _TABLE: dict[str, dict[str, Implementation]] = {}
@@ -83,9 +85,12 @@ def resolve(op: str, impl: str, *call) -> str:
         elif wish and wish != 'auto' and not any(wish in table for table in _TABLE.values()):
             raise ValueError(f'{ENV}={wish!r}: no op has an implementation of that name')
     if impl == 'auto':
-        for name, entry in entries.items():
-            if entry.missing() is None and entry.refuses(*call) is None:
-                return name
+        able = [e for e in entries.values() if e.missing() is None and e.refuses(*call) is None]
+        for entry in able:
+            if not entry.slower(*call):
+                return entry.name
+        if able:
+            return able[0].name
         reasons = {name: entry.missing() or entry.refuses(*call) for name, entry in entries.items()}
         raise RuntimeError(f'{op}: no implementation can take this call: {reasons}')
     if impl not in entries:

@@ -3,8 +3,8 @@
 A float logarithm cannot decide g at the edge: a row that sums to 2^10 exactly needs g = 10, a row that exceeds 2^10 by
 2^-30 needs g = 11. Sums of powers of two are bit patterns, so this file adds them as such.
 
-Notation, for a row x_1..x_n: top = floor(max x), gap_j = top - x_j, excess = ceil(log2 sum_j 2^-gap_j), g = top + excess.
-Working with gap and excess keeps every quantity small and exact, however large the scores are.
+Notation, for a row x_1..x_n: top = floor(max x), gap_j = top - x_j, excess = ceil(log2 sum_j 2^-gap_j), g = top +
+excess. Working with gap and excess keeps every quantity small and exact, however large the scores are.
 """
 import math
 
@@ -70,11 +70,11 @@ def ceil_log2_sum(gap: Tensor) -> Tensor:
     """Exact e = ceil(log2 sum_j 2^-gap_j) of integer gaps >= 0 of which each row holds a 0.
 
     The row's binary expansion is cut into windows of W bits below the top. In a window, float64 adds the powers without
-    rounding: they are multiples of 2^-(W-1) and their sum stays below 2n + 1, so W = 52 - bit_length(n) fits the 53 bits
-    of the mantissa. From the least significant occupied window up, whatever exceeds a window's lowest bit is carried
-    into the next one, and what is left behind is remembered as "a bit was set down there" (sticky). Gaps of Y0 = n +
-    bit_length(n) or more are sticky at once: together they are below 2^-(Y0 - bit_length(n)), and could only carry
-    through a run of Y0 - bit_length(n) ones, more than n powers can set.
+    rounding: they are multiples of 2^-(W-1) and their sum stays below 2n + 1, so W = 52 - bit_length(n) fits the 53
+    bits of the mantissa. From the least significant occupied window up, whatever exceeds a window's lowest bit is
+    carried into the next one, and what is left behind is remembered as "a bit was set down there" (sticky). Gaps of Y0
+    = n + bit_length(n) or more are sticky at once: together they are below 2^-(Y0 - bit_length(n)), and could only
+    carry through a run of Y0 - bit_length(n) ones, more than n powers can set.
 
     Args:
         gap: (..., n) integer-valued, n <= 2^24.

@@ -1,6 +1,7 @@
-"""Formulas for ``torch.utils.flop_counter.FlopCounterMode``, which skips ops it does not know; importing registers them.
+"""Formulas for ``torch.utils.flop_counter.FlopCounterMode``, which skips ops it does not know.
 
-A file of its own because importing that counter costs 0.1 s and takes triton along.
+Importing the file registers them. It is a file of its own because importing that counter costs 0.1 s and takes triton
+along.
 """
 import math
 

@@ -1,4 +1,4 @@
-"""Rows of integer scores that sit on Shiftmax's edge, the operands that produce them, and g by Python's big integers."""
+"""Rows of integer scores on Shiftmax's edge, the operands that produce them, and g by Python's big integers."""
 import numpy as np
 import torch
 from hypothesis import strategies as st

@@ -39,9 +39,9 @@ def run(operands, upstream, **kwargs):
 def budgets(q, k, v, upstream, dtype, normalizer, scale):
     """Largest error that rounding explains, for out and the three gradients, in float64.
 
-    The same sums over absolute values, times the relative error of a weight (the band of ``sdpa._near_integer``, and the
-    rounding of a score of d products), times what sums over n and d_v add; 16-bit kernels also round weights, and add
-    gradients up over blocks of 32 queries or more in 16 bits.
+    The same sums over absolute values, times the relative error of a weight (the band of ``sdpa._error``, and
+    the rounding of a score of d products), times what sums over n and d_v add; 16-bit kernels also round weights, and
+    add gradients up over blocks of 32 queries or more in 16 bits.
     """
     q, k, v, upstream = (x.detach().double() for x in (q, k, v, upstream))
     n, base = max(q.shape[-2], k.shape[-2]), LN2 if normalizer == 'shiftmax' else 1.
@@ -122,7 +122,7 @@ def test_reference_by_hand():
 @pytest.mark.parametrize('grad', GRADS)
 @pytest.mark.parametrize('impl', IMPLS)
 def test_gradient_is_that_of_the_straight_through_surrogate(impl, grad):
-    """Central differences of softmax_2(q k^T) c v with c held ('ste'), and of 2^(q k^T - g) v with g held ('detach')."""
+    """Central differences of softmax_2(q k^T) c v, c held ('ste'), and of 2^(q k^T - g) v, g held ('detach')."""
     q, k, v = make(((2,), 4, 5, 3, 2), 'real', torch.float64)
     with torch.no_grad():
         weight = bipolar_attention(q, k, torch.eye(5, dtype=torch.float64).expand(2, 5, 5), product='real', impl=impl)
@@ -147,7 +147,8 @@ def test_gradient_is_that_of_the_straight_through_surrogate(impl, grad):
 @pytest.mark.parametrize('impl', IMPLS)
 def test_gradcheck_without_a_ceil(impl, normalizer):
     operands = make(((2,), 4, 5, 3, 2), 'real', torch.float64)
-    assert gradcheck(lambda *x: bipolar_attention(*x, product='real', normalizer=normalizer, scale=0.7, impl=impl), operands)
+    options = dict(product='real', normalizer=normalizer, scale=0.7, impl=impl)
+    assert gradcheck(lambda *x: bipolar_attention(*x, **options), operands)
 
 
 LAYOUTS = {
@@ -207,7 +208,7 @@ def test_bytes_for_spikes(impl):
 @pytest.mark.parametrize('normalizer', NORMALIZERS)
 @pytest.mark.parametrize('impl', IMPLS)
 def test_autocast(impl, normalizer):
-    """v goes to autocast's dtype; inside the op nothing is cast: scores of 16-bit spikes stay exact, forward and backward."""
+    """v goes to autocast's dtype; inside the op nothing is cast: scores of 16-bit spikes stay exact."""
     operands = make(((2,), 70, 300, 40, 40), 'ternary', torch.float32)
     upstream = torch.randn(2, 70, 40)
     plain = [x.detach().bfloat16().requires_grad_() for x in operands]

@@ -1,7 +1,7 @@
 """The paper's statements about products of spikes, measured on the op: moments, covariances, correlations.
 
-q_i, k_i ~ N(0, s^2), spikes above a threshold th, p = P(q > th), phi the standard normal density at th / s. Every bound is five
-standard errors, estimated from the sample itself; the seed is fixed.
+q_i, k_i ~ N(0, s^2), spikes above a threshold th, p = P(q > th), phi the standard normal density at th / s. Every bound
+is five standard errors, estimated from the sample itself; the seed is fixed.
 """
 import math
 
@@ -19,7 +19,8 @@ def products(s, th):
     q, k = (torch.randn(SAMPLES, 1, D, generator=generator, dtype=torch.float64) * s for _ in range(2))
     fire = {'real': lambda x: x, 'binary': lambda x: (x > th).double(), 'ternary': lambda x: x.sign() * (x.abs() > th)}
     one = torch.ones(SAMPLES, 1, 1, dtype=torch.float64)
-    return {name: bipolar_attention(f(q), f(k), one, product=name, normalizer='none').flatten() for name, f in fire.items()}
+    return {name: bipolar_attention(f(q), f(k), one, product=name, normalizer='none').flatten()
+            for name, f in fire.items()}
 
 
 def mean_and_error(x):

@@ -3,13 +3,15 @@ import torch
 from torch import Tensor
 
 from mmbsa.ops import dispatch
-from mmbsa.ops.bipolar_attention import reference, sdpa
+from mmbsa.ops.bipolar_attention import reference, sdpa, tiled
 from mmbsa.ops.bipolar_attention.common import GRADS, NORMALIZERS, PRODUCTS, as_heads
 from mmbsa.ops.registration import LIBRARY, refuse_double_backward, without_autocast, working_dtype
 
 NAME = 'bipolar_attention'
 
-dispatch.register(NAME, dispatch.Implementation('sdpa', sdpa.forward, sdpa.backward, refuses=sdpa.refuses))
+dispatch.register(NAME, dispatch.Implementation('sdpa', sdpa.forward, sdpa.backward, refuses=sdpa.refuses,
+                                                slower=sdpa.slower))
+dispatch.register(NAME, dispatch.Implementation('tiled', tiled.forward, tiled.backward, refuses=tiled.refuses))
 dispatch.register(NAME, dispatch.Implementation('reference', reference.forward, reference.backward))
 
 
@@ -17,8 +19,8 @@ def bipolar_attention(q: Tensor, k: Tensor, v: Tensor, *, product: str = 'ternar
                       scale: float = 1., grad: str = 'ste', impl: str = 'auto') -> Tensor:
     """Score = normalizer(scale * q k^T), out = Score v (BSA paper, eqs. 16-18): BMP, TMP and RMP with every normaliser.
 
-    q and k are given fired. With ``normalizer='shiftmax'`` each weight is 2^(score - g), and g = ceil(log2 sum 2^score) is
-    what exact integer arithmetic gives, in every implementation, for integer scores below 2^24 (2^53 in float64).
+    q and k are given fired. With ``normalizer='shiftmax'`` each weight is 2^(score - g), and g = ceil(log2 sum 2^score)
+    is what exact integer arithmetic gives, in every implementation, for integer scores below 2^24 (2^53 in float64).
 
     Args:
         q: (..., n_q, d), any real dtype (int8 too); cast to v's dtype.
@@ -70,17 +72,17 @@ def _check(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, grad:
         if x.shape[:-2] != v.shape[:-2]:
             raise ValueError(f'{NAME}: {name} must lead with {tuple(v.shape[:-2])} as v does, got {tuple(x.shape)}')
     if q.shape[-1] != k.shape[-1] or q.shape[-1] == 0:
-        raise ValueError(f'{NAME}: q and k need one last dimension d > 0, got q {tuple(q.shape)} and k {tuple(k.shape)}')
+        raise ValueError(f'{NAME}: q and k need one last dimension d > 0, got {tuple(q.shape)} and {tuple(k.shape)}')
     if k.shape[-2] != v.shape[-2]:
-        raise ValueError(f'{NAME}: k and v must have as many tokens, got k {tuple(k.shape)} and v {tuple(v.shape)}')
+        raise ValueError(f'{NAME}: k and v must have as many tokens, got {tuple(k.shape)} and {tuple(v.shape)}')
     if k.shape[-2] == 0:
         raise ValueError(f'{NAME}: k must have at least one token, got shape {tuple(k.shape)}')
 
 
 LIBRARY.define('bipolar_attention(Tensor q, Tensor k, Tensor v, str product, str normalizer, float scale, str grad, '
                'str impl) -> (Tensor out, Tensor g, Tensor mass)')
-LIBRARY.define('bipolar_attention_bwd(Tensor grad_out, Tensor q, Tensor k, Tensor v, Tensor out, Tensor g, Tensor mass, '
-               'str product, str normalizer, float scale, str grad, str impl) -> (Tensor, Tensor, Tensor)')
+LIBRARY.define('bipolar_attention_bwd(Tensor grad_out, Tensor q, Tensor k, Tensor v, Tensor out, Tensor g, '
+               'Tensor mass, str product, str normalizer, float scale, str grad, str impl) -> (Tensor, Tensor, Tensor)')
 
 
 @without_autocast
@@ -133,5 +135,6 @@ LIBRARY.impl('bipolar_attention', _forward, 'CompositeExplicitAutograd')
 LIBRARY.impl('bipolar_attention_bwd', _backward, 'CompositeExplicitAutograd')
 torch.library.register_fake('mmbsa::bipolar_attention', _fake_forward, lib=LIBRARY)
 torch.library.register_fake('mmbsa::bipolar_attention_bwd', _fake_backward, lib=LIBRARY)
-torch.library.register_autograd('mmbsa::bipolar_attention', _autograd_backward, setup_context=_setup_context, lib=LIBRARY)
+torch.library.register_autograd('mmbsa::bipolar_attention', _autograd_backward, setup_context=_setup_context,
+                                lib=LIBRARY)
 refuse_double_backward('bipolar_attention_bwd')

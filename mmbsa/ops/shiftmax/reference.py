@@ -16,7 +16,7 @@ def forward(x: Tensor) -> Tensor:
 
 
 def backward(grad_out: Tensor, weight: Tensor, grad: str) -> Tensor:
-    """dx_j = ln2 * S_j * (dS_j - sum_i p_i dS_i) with p = S / sum S under ``'ste'``; without the sum under ``'detach'``."""
+    """dx_j = ln2 * S_j * (dS_j - sum_i p_i dS_i), p = S / sum S (``'ste'``); without the sum (``'detach'``)."""
     if grad == 'ste':
         mass = weight.sum(-1, keepdim=True)
         grad_out = grad_out - (grad_out * weight).sum(-1, keepdim=True) / mass

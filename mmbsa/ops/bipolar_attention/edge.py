@@ -1,0 +1,77 @@
+"""Rows whose sum of powers lies too close to a power of two for floats: their g, settled in exact arithmetic."""
+import torch
+from torch import Tensor
+
+from mmbsa.ops.bipolar_attention.common import TILE
+from mmbsa.ops.exact import excess, gaps
+
+
+def normaliser(log2_sum: Tensor, slope: float, constant: float, q: Tensor, k: Tensor, product: str,
+               scale: float) -> Tensor:
+    """g = ceil(L), exact, from a floating L that errs by at most ``slope * |L| + constant``.
+
+    Args:
+        log2_sum: L (B, H, n_q), float32 or float64.
+        slope, constant: the bound; from 1/2 on every row is settled.
+        q, k: (B, H, n, d), read where L is within the bound of an integer.
+
+    Returns:
+        g of L's shape and dtype.
+    """
+    g = log2_sum.ceil()
+    centred = (log2_sum - g).add_(0.5).abs_()  # 1/2 minus the distance to the nearest integer
+    near = centred.add_(log2_sum.abs(), alpha=slope) >= 0.5 - constant
+    if bool(near.any()):
+        settle(q, k, scale, product, g, near)
+    return g
+
+
+def settle(q: Tensor, k: Tensor, scale: float, product: str, g: Tensor, near: Tensor) -> None:
+    """Write the exact g of the rows ``near`` (B, H, n_q) into ``g``; about ``TILE`` scores are held at a time.
+
+    Rows of zeros need no scores: sum_j 2^0 = n. They come from silent queries, and where many rows are on the edge also
+    from silent keys: k_j . q = 0 for all j exactly when (k^T k) q = 0, which costs O(n d^2) for all rows together.
+    """
+    n, d = k.shape[-2:]
+    index = near.nonzero(as_tuple=True)
+    alive = q[index].abs_().amax(-1) != 0
+    if len(alive) * 8 > near.numel() and n & (n - 1) == 0:
+        whole = product != 'real' and n * d <= 1 << 24  # then float32 holds (k^T k) q without rounding
+        wide = g.dtype if whole else torch.float64
+        keys = k.to(wide)
+        alive &= (q.to(wide) @ (keys.transpose(-1, -2) @ keys)).abs_().amax(-1)[index] != 0
+    g.masked_fill_(near, (n - 1).bit_length())
+    if bool(alive.any()):
+        batch, head, row = (x[alive] for x in index)
+        g[batch, head, row] = _exact_g(q[batch, head, row].to(g.dtype), batch * k.size(1) + head, k, scale)
+
+
+def _exact_g(rows: Tensor, head: Tensor, k: Tensor, scale: float) -> Tensor:
+    """g of some queries, each against the keys of its own head.
+
+    Args:
+        rows: (R, d), sorted by head.
+        head: (R,) index of the head among all B * H.
+        k: (B, H, n, d).
+
+    Returns:
+        (R,) in the dtype of ``rows``.
+    """
+    n, d = k.shape[-2:]
+    if len(rows) * n * d <= TILE:  # a few rows: give each its own copy of the keys
+        keys = k[head // k.size(1), head % k.size(1)].to(rows.dtype)
+        return _exact_rows((keys @ rows[..., None]).squeeze(-1), scale)
+    result = torch.empty_like(rows[:, 0])
+    first = 0
+    for index, count in zip(*(x.tolist() for x in head.unique_consecutive(return_counts=True))):
+        keys = k[index // k.size(1), index % k.size(1)].to(rows.dtype).transpose(-1, -2)
+        for start in range(first, first + count, max(1, TILE // n)):
+            stop = min(start + max(1, TILE // n), first + count)
+            result[start:stop] = _exact_rows(rows[start:stop] @ keys, scale)
+        first += count
+    return result
+
+
+def _exact_rows(score: Tensor, scale: float) -> Tensor:
+    top, gap = gaps(score if scale == 1. else score * scale)
+    return (top + excess(gap)).squeeze(-1)
