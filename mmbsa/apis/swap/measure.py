@@ -22,7 +22,7 @@ _FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torc
 _IMAGE = (256, 512)
 #: coarser maps than this are pooled context, not feature levels.
 _MAX_STRIDE = 64
-#: strides of backbones whose dependencies can hardly be installed, for the case that they are not.
+#: strides of backbones that must not be built to be measured: VPD loads gigabytes of Stable Diffusion.
 KNOWN_STRIDES = {'VPD': (8, 16, 32, 64)}
 
 

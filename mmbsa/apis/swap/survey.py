@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -65,7 +66,8 @@ def unbuildable(path: Path) -> str:
     try:
         build_skeleton(original.model, original.get('default_scope') or 'mmseg')
     except Exception as error:  # a missing package or op raises whatever its users raise
-        return _short(error)
+        missing = [p for p in ('mmdet', 'mmpretrain') if f"'{p}." in repr(original) and find_spec(p) is None]
+        return f'{", ".join(missing)} not installed: {_short(error)}' if missing else _short(error)
     return ''
 
 

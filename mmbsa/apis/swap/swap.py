@@ -36,16 +36,11 @@ def _image_sizes(cfg: dict) -> tuple[tuple[int, int], ...]:
     return tuple(dict.fromkeys(sizes))
 
 
-def _assumed(cfg: dict, reason: Exception) -> Outputs:
-    """Levels of a backbone that does not build here: known strides, or a pyramid of strides 4, 8, 16, 32."""
-    model, name = cfg['model'], type_name(cfg['model']['backbone'])
+def _assumed(model: dict, strides: tuple[int, ...]) -> Outputs | None:
+    """Levels of a backbone that cannot be run, of given strides; None unless a consumer names as many channels."""
     parts = [model.get('neck') or {}, *(r for h in head_list(model, 'decode_head') for r in readers(h))]
     channels = next((list(p['in_channels']) for p in parts if isinstance(p.get('in_channels'), (list, tuple))), [])
-    strides = KNOWN_STRIDES.get(name, (4, 8, 16, 32))
-    if len(channels) != len(strides):
-        raise SwapError(f'backbone {name} does not build here ({reason}), and its levels cannot be told from the '
-                        'config; install what it needs') from reason
-    return Outputs(tuple(Level(c, s) for c, s in zip(channels, strides)))
+    return Outputs(tuple(map(Level, channels, strides))) if len(channels) == len(strides) else None
 
 
 def _by_index(model: dict) -> bool:
@@ -55,12 +50,20 @@ def _by_index(model: dict) -> bool:
 
 
 def _old_outputs(cfg: dict, scope: str) -> Outputs:
+    """What the replaced backbone returns: measured; where it does not build here, a pyramid of strides 4, 8, 16, 32."""
+    name = type_name(cfg['model']['backbone'])
+    if name in KNOWN_STRIDES and (known := _assumed(cfg['model'], KNOWN_STRIDES[name])):
+        return known
     try:
         return measure_backbone(cfg['model']['backbone'], scope, _image_sizes(cfg), not _by_index(cfg['model']))
     except SwapError:
         raise
     except Exception as error:  # a missing package, an unknown type, an unusual input: all end in the assumption
-        return _assumed(cfg, error)
+        pyramid = _assumed(cfg['model'], (4, 8, 16, 32))
+        if pyramid is None:
+            raise SwapError(f'backbone {name} does not build here ({error}), and its levels cannot be told from the '
+                            'config; install what it needs') from error
+        return pyramid
 
 
 def _synchronised(value: Any) -> bool:
