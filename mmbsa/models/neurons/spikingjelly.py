@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from mmbsa.models.neurons.surrogates import build_surrogate
 from mmbsa.registry import MODELS
 
-
 #: nodes to which the order of the axes behind T means nothing: no parameter belongs to a channel.
 _POINTWISE = (neuron.IFNode, neuron.LIFNode, neuron.ParametricLIFNode, neuron.TernaryIFNode, neuron.TernaryLIFNode,
               neuron.KLIFNode, neuron.EIFNode, neuron.QIFNode, neuron.IzhikevichNode, neuron.ComplementaryLIFNode)
