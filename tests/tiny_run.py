@@ -1,4 +1,5 @@
 """A segmentation run of seconds, for tests of the machinery around training: folder, config, and a diary of its loss."""
+import faulthandler
 import json
 import multiprocessing
 import os
@@ -84,6 +85,10 @@ custom_hooks = [dict(type='EMAHook', momentum=0.1)]
 '''
 
 
+# mmengine formats the config for every checkpoint, which takes longer than all iterations of a tiny run
+Config.pretty_text = property(lambda self: ''.join(f'{key} = {value!r}\n' for key, value in self.to_dict().items()))
+
+
 def write_dataset(root: Path, images: int = 11, size: int = 40) -> None:
     """Write ``images`` training and 3 validation pairs (JPEG, PNG) with labels 0, 1, 2 and some void (255)."""
     rng = np.random.default_rng(0)
@@ -134,13 +139,17 @@ def start(target: Callable, *args, **kwargs) -> BaseProcess:
     return process
 
 
-def finish(process: BaseProcess, seconds: float = 120) -> int:
-    """Wait for a process and return its exit code."""
-    process.join(seconds)
-    if process.is_alive():
+def finish(*processes: BaseProcess, seconds: float = 240) -> list[int]:
+    """Wait for processes and return their exit codes."""
+    until = time.monotonic() + seconds
+    for process in processes:
+        process.join(until - time.monotonic())
+    late = [process for process in processes if process.is_alive()]
+    for process in late:
         process.kill()
-        raise TimeoutError(f'the process did not end within {seconds} s')
-    return process.exitcode
+    if late:
+        raise TimeoutError(f'{len(late)} of {len(processes)} processes did not end within {seconds} s')
+    return [process.exitcode for process in processes]
 
 
 def kill_when(process: BaseProcess, condition: Callable[[], bool], pause: float = 0, seconds: float = 120) -> None:
@@ -161,6 +170,7 @@ def run_script(script: str, log: str, *args: str, **env: str) -> None:
     with open(log, 'w') as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    faulthandler.dump_traceback_later(200)  # where it hangs, should it hang
     torch.set_num_threads(1)
     sys.argv = [script, *args]
     sys.path.insert(0, str(Path(script).parent))

@@ -31,7 +31,7 @@ def config(tmp_path_factory):
 def whole_run(config):
     """The work dir of a run that nobody disturbs."""
     work_dir = config.parent / 'whole'
-    assert tiny_run.finish(tiny_run.start(tiny_run.train, config, work_dir, **RUN)) == 0
+    assert tiny_run.finish(tiny_run.start(tiny_run.train, config, work_dir, **RUN)) == [0]
     return work_dir
 
 
@@ -88,7 +88,7 @@ def test_killed_at_random_times(config, whole_run, tmp_path, workers):
         process = tiny_run.start(tiny_run.train, config, tmp_path, resume=resume, **options)
         enough = max(seen, lines(tmp_path) + 1)
         tiny_run.kill_when(process, partial(reached, tmp_path, enough), pause=rng.uniform(0, 0.05))
-    assert tiny_run.finish(tiny_run.start(tiny_run.train, config, tmp_path, resume=True, **options)) == 0
+    assert tiny_run.finish(tiny_run.start(tiny_run.train, config, tmp_path, resume=True, **options)) == [0]
     iters = assert_same_run(tmp_path, whole_run)
     # each resume goes on from a checkpoint, not from the start
     assert iters.count(1) == 1
@@ -149,7 +149,7 @@ def test_killed_while_writing(config, whole_run, tmp_path, name, skip, resumed_a
     drafts = list(work_dir.glob(f'.{name}.*'))
     assert len(drafts) == 1 and drafts[0].stat().st_size > 0
     before = lines(work_dir)
-    assert tiny_run.finish(tiny_run.start(tiny_run.train, config, work_dir, resume=True, **RUN)) == 0
+    assert tiny_run.finish(tiny_run.start(tiny_run.train, config, work_dir, resume=True, **RUN)) == [0]
     assert tiny_run.read_diary(work_dir)[0][before]['iter'] == resumed_after + 1
     assert_same_run(work_dir, whole_run)
     assert not list(work_dir.glob('.*')), 'drafts of killed writers are cleared away'
@@ -173,7 +173,7 @@ def test_damaged_checkpoint_is_passed_over(config, whole_run, tmp_path, how):
     shutil.copytree(whole_run, work_dir)
     (work_dir / 'last_checkpoint').write_text(str(work_dir / f'iter_{ITERS}.pth'))
     damage(work_dir / f'iter_{ITERS}.pth', how)
-    assert tiny_run.finish(tiny_run.start(tiny_run.train, config, work_dir, resume=True, **RUN)) == 0
+    assert tiny_run.finish(tiny_run.start(tiny_run.train, config, work_dir, resume=True, **RUN)) == [0]
     iters = assert_same_run(work_dir, whole_run)
     assert iters[ITERS:] == [11, 12]
     log = next(iter(sorted(work_dir.glob('*/*.log'), key=os.path.getmtime, reverse=True))).read_text()

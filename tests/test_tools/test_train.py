@@ -51,7 +51,7 @@ def python(script: Path, folder: Path, *args, processes: int = 1, expect: int = 
         launcher = ['--launcher', 'pytorch'] if processes > 1 else []
         started.append(tiny_run.start(tiny_run.run_script, str(script), str(folder / f'output_{rank}.txt'),
                                        *map(str, args), *launcher, **env))
-    codes = [tiny_run.finish(process) for process in started]
+    codes = tiny_run.finish(*started)
     output = '\n'.join((folder / f'output_{rank}.txt').read_text() for rank in range(processes))
     assert codes == [expect] * processes, output[-6000:]
     return output
