@@ -1,4 +1,4 @@
-"""What users call: ``swap_backbone`` makes a stock mmseg config spiking."""
+"""What users call from Python beyond configs."""
 from mmbsa.apis.swap import SwapError, swap_backbone
 
 __all__ = ['SwapError', 'swap_backbone']

@@ -19,7 +19,7 @@ from mmbsa.apis.swap.level import SwapError
 from mmbsa.apis.swap.load import installed_configs, load_config
 from mmbsa.apis.swap.measure import build_skeleton
 from mmbsa.apis.swap.swap import swap_backbone
-from mmbsa.apis.swap.trial import build_model, run_skeleton, train_step
+from mmbsa.apis.swap.trial import build_model, crop_size, run_skeleton, train_step
 
 #: crops tried in turn for the real step: small ones suffice except where a head pools fixed windows.
 CROPS = ((64, 64), (128, 128), (416, 416))
@@ -85,8 +85,27 @@ def _step(cfg: dict) -> str:
     raise errors[-1]
 
 
-def survey_config(path: Path, backbone: str | dict, step: bool = False) -> Row:
-    """Swap, build and run one config; never raises what the config causes."""
+def _params(cfg: dict, ran: dict[str, float]) -> float:
+    """Parameters of a model that builds and runs; one equal to a model that ran before is not run again.
+
+    Without their backbones, configs of one family that differed in depth or schedule often become the same model.
+    """
+    key = repr((cfg['model'], crop_size(cfg)))
+    if key not in ran:
+        model, _ = run_skeleton(cfg)
+        ran[key] = sum(p.numel() for p in model.parameters())
+    return ran[key]
+
+
+def survey_config(path: Path, backbone: str | dict, step: bool = False, ran: dict[str, float] | None = None) -> Row:
+    """Swap, build and run one config; never raises what the config causes.
+
+    Args:
+        path: of a config in the zoo.
+        backbone: what to swap in.
+        step: take one real training step too.
+        ran: models that ran before, by their text; filled.
+    """
     root = installed_configs('mmseg')
     relative = path.relative_to(root)
     row = Row(relative.parts[0], str(relative), 'swapped')
@@ -99,8 +118,7 @@ def survey_config(path: Path, backbone: str | dict, step: bool = False) -> Row:
         row.status, row.reason = 'crashed', _short(error) + ' @ ' + traceback.format_exc(limit=-1).splitlines()[1].strip()
         return row
     try:
-        model, _ = run_skeleton(cfg)
-        row.built, row.params = 'yes', sum(p.numel() for p in model.parameters()) / 1e6
+        row.params, row.built = _params(cfg, {} if ran is None else ran) / 1e6, 'yes'
         row.step = _step(cfg) if step else ''
     except Exception as error:  # ours only if the stock config builds
         reason = unbuildable(path)
@@ -120,10 +138,11 @@ def _quiet() -> None:
 
 def _survey_family(paths: Sequence[Path], backbone: str | dict, step: bool) -> list[Row]:
     """Configs of one family in one process, so that they share the measured backbones; one of them takes a real step."""
-    rows = []
+    rows: list[Row] = []
+    ran: dict[str, float] = {}
     for path in paths:
         stepped = any(row.step for row in rows)
-        rows.append(survey_config(path, backbone, step and not stepped))
+        rows.append(survey_config(path, backbone, step and not stepped, ran))
     return rows
 
 
