@@ -105,8 +105,8 @@ class TestDataset:
 
     def test_splits_share_no_scene(self):
         pipeline = [dict(type='mmbsa.DrawScene')]
-        images = [self.build(split=split, pipeline=pipeline)[i]['img'].tobytes()
-                  for split in ('train', 'val', 'test') for i in range(12)]
+        splits = [self.build(split=split, pipeline=pipeline) for split in ('train', 'val', 'test')]
+        images = [data[i]['img'].tobytes() for data in splits for i in range(12)]
         assert len(set(images)) == 36
 
     def test_dataset_equals_the_painter(self):
