@@ -7,6 +7,7 @@ import random
 import runpy
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from copy import deepcopy
 from multiprocessing.process import BaseProcess
@@ -117,6 +118,7 @@ def load(config: Path, work_dir: Path, **options) -> Config:
     """Read a config for this process: ``options`` are dotted keys with ``__`` for the dots."""
     cfg = Config.fromfile(config)
     cfg.work_dir = str(work_dir)
+    cfg.experiment_name = uuid.uuid4().hex  # mmengine's has seconds, which a tiny run may share with the one before
     cfg.merge_from_dict({key.replace('__', '.'): deepcopy(value) for key, value in options.items()})
     return cfg
 
