@@ -30,6 +30,10 @@ def test_opcheck(impl, normalizer):
     upstream = torch.randn_like(results[0])
     args = upstream, *(x.detach() for x in tensors), *results, 'ternary', normalizer, 1., 'ste', impl
     torch.library.opcheck(torch.ops.mmbsa.bipolar_attention_bwd.default, args)
+    with FakeTensorMode() as mode:
+        fakes = torch.ops.mmbsa.bipolar_attention_bwd(*(mode.from_tensor(x) for x in args[:7]), *args[7:])
+    found = torch.ops.mmbsa.bipolar_attention_bwd(*args)
+    assert [x.stride() for x in fakes] == [x.stride() for x in found]  # inductor relies on it
 
 
 @pytest.mark.parametrize('impl', ['auto', *IMPLS])

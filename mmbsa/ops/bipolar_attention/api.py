@@ -99,12 +99,28 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, sca
 def _backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, mass: Tensor, product: str,
               normalizer: str, scale: float, grad: str, impl: str):
     if q.numel() == 0 or v.numel() == 0:
-        return tuple(torch.zeros(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
+        return tuple(_empty_grad(x, normalizer, impl).zero_() for x in (q, k, v))
     heads = [as_heads(x) for x in (grad_out, q, k, v, out)]
     rows = [x.view(heads[1].shape[:-1]) if x.dim() and x.numel() else x for x in (g, mass)]
     entry = dispatch.get(NAME, impl)
     grads = entry.backward(*heads, *rows, product, normalizer, scale, grad)
-    return tuple(x.view(like.shape) for x, like in zip(grads, (q, k, v)))
+    if _tokens_first(q, normalizer, impl):
+        grads = (x.transpose(1, 2).contiguous() for x in grads)
+        return tuple(x.view(*like.shape[:-3], *x.shape[1:]).transpose(-2, -3) for x, like in zip(grads, (q, k, v)))
+    return tuple(x.contiguous().view(like.shape) for x, like in zip(grads, (q, k, v)))
+
+
+def _tokens_first(x: Tensor, normalizer: str, impl: str) -> bool:
+    """Whether gradients lie (..., n, H, d) in memory: PyTorch's kernels write them so, and a copy would cost a pass."""
+    return impl == 'sdpa' and normalizer != 'none' and x.dim() > 2
+
+
+def _empty_grad(x: Tensor, normalizer: str, impl: str) -> Tensor:
+    """Room for the gradient of x, in the layout that the implementation's backward hands out."""
+    if not _tokens_first(x, normalizer, impl):
+        return x.new_empty(x.shape)
+    *lead, heads, n, d = x.shape
+    return x.new_empty(*lead, n, heads, d).transpose(-2, -3)
 
 
 def _fake_forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, scale: float, grad: str, impl: str):
@@ -114,8 +130,8 @@ def _fake_forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str
             v.new_empty(rows if normalizer == 'shiftmax' else (0,), dtype=stats))
 
 
-def _fake_backward(grad_out, q, k, v, *args):
-    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+def _fake_backward(grad_out, q, k, v, out, g, mass, product, normalizer, scale, grad, impl):
+    return tuple(_empty_grad(x, normalizer, impl) for x in (q, k, v))
 
 
 def _setup_context(ctx, inputs, output) -> None:

@@ -10,8 +10,8 @@ float32 (float64 for float64 inputs) and say what the weights of a query were di
 | softmax | log-sum-exp: weights are e^(score - g) | empty: the sum is 1 |
 | none | empty | empty |
 
-Backward: ``(grad_out, q, k, v, out, g, mass, product, normalizer, scale, grad) -> (grad_q, grad_k, grad_v)``,
-contiguous.
+Backward: ``(grad_out, q, k, v, out, g, mass, product, normalizer, scale, grad) -> (grad_q, grad_k, grad_v)``, in any
+layout; the op states which one it hands out, and copies if it must.
 """
 import math
 

@@ -33,16 +33,20 @@ def settle(q: Tensor, k: Tensor, scale: float, product: str, g: Tensor, near: Te
     from silent keys: k_j . q = 0 for all j exactly when (k^T k) q = 0, which costs O(n d^2) for all rows together.
     """
     n, d = k.shape[-2:]
-    index = near.nonzero(as_tuple=True)
-    alive = q[index].abs_().amax(-1) != 0
-    if len(alive) * 8 > near.numel() and n & (n - 1) == 0:
+    batch, head, row = near.nonzero().unbind(1)
+    if len(row) * n * d <= TILE:  # a few rows, the usual case: each gets a copy of its keys
+        keys, rows = k[batch, head].to(g.dtype), q[batch, head, row].to(g.dtype)
+        g[batch, head, row] = _exact_rows(torch.bmm(keys, rows[..., None])[..., 0], scale)
+        return
+    alive = q[batch, head, row].abs_().amax(-1) != 0
+    if len(row) * 8 > near.numel() and n & (n - 1) == 0:
         whole = product != 'real' and n * d <= 1 << 24  # then float32 holds (k^T k) q without rounding
         wide = g.dtype if whole else torch.float64
         keys = k.to(wide)
-        alive &= (q.to(wide) @ (keys.transpose(-1, -2) @ keys)).abs_().amax(-1)[index] != 0
+        alive &= (q.to(wide) @ (keys.transpose(-1, -2) @ keys)).abs_().amax(-1)[batch, head, row] != 0
     g.masked_fill_(near, (n - 1).bit_length())
     if bool(alive.any()):
-        batch, head, row = (x[alive] for x in index)
+        batch, head, row = (x[alive] for x in (batch, head, row))
         g[batch, head, row] = _exact_g(q[batch, head, row].to(g.dtype), batch * k.size(1) + head, k, scale)
 
 
@@ -57,10 +61,7 @@ def _exact_g(rows: Tensor, head: Tensor, k: Tensor, scale: float) -> Tensor:
     Returns:
         (R,) in the dtype of ``rows``.
     """
-    n, d = k.shape[-2:]
-    if len(rows) * n * d <= TILE:  # a few rows: give each its own copy of the keys
-        keys = k[head // k.size(1), head % k.size(1)].to(rows.dtype)
-        return _exact_rows((keys @ rows[..., None]).squeeze(-1), scale)
+    n = k.size(-2)
     result = torch.empty_like(rows[:, 0])
     first = 0
     for index, count in zip(*(x.tolist() for x in head.unique_consecutive(return_counts=True))):

@@ -69,7 +69,7 @@ def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: 
     else:
         pivot = (out / mass[..., None]).to(out.dtype) if grad == 'ste' else torch.zeros_like(out)
         grads = _attend_backward(grad_out, q, k, v, pivot, g * LN2, scale * LN2)
-    return tuple(x.contiguous() for x in grads)
+    return grads
 
 
 def _error(n: int, dtype: torch.dtype) -> tuple[float, float]:
@@ -78,19 +78,20 @@ def _error(n: int, dtype: torch.dtype) -> tuple[float, float]:
     Let u be the unit roundoff of the accumulator (2^-24; 2^-53 for float64), s_j = ln2 * scale * x_j, p = softmax(s).
     The log-sum-exp is a max plus the log of sum_j e^(s_j - max), and errs, relatively to that sum, by
 
-    * scaling: s_j is off by at most 4u |s_j| (rounded ln2 * scale, at most three rounded products). A term's error
-      counts by its share p_j, and sum_j p_j |s_j| <= |lse| + 2 ln n, since max - sum_j p_j s_j = max - lse + entropy(p)
-      <= ln n and |max| <= |lse| + ln n. Together with the max itself: 4u (2 |lse| + 3 ln n);
-    * e^t of the rounded difference t: u sum_j p_j |t_j| <= u ln n, and 40u for exp (20 ulp, the weakest PyTorch uses in
-      float32; its 16-bit kernels use a cubic with an error of 1.6e-4 in log2, for which 2^-12 is added);
+    * scaling: s_j is off by at most 3u |s_j| (rounded ln2 * scale, at most two rounded products). To first order a
+      term's error counts by its share p_j, and sum_j p_j |s_j| <= |lse| + entropy(p) <= |lse| + ln n, as
+      s_j = lse + ln p_j. The max is one of these s_j and cancels: 3u (|lse| + ln n);
+    * e^t of the rounded difference t: u sum_j p_j |t_j| <= u ln n, since max <= lse; and 40u for exp (20 ulp, the
+      weakest PyTorch uses in float32; its 16-bit kernels use a cubic with an error of 1.6e-4 in log2, for which 2^-12
+      is added);
     * adding n positive terms in any order and rescaling blocks of 32 or more: 1.25 n u;
     * log, adding max, dividing by ln2: 2u ln n + 3u |lse|.
 
-    Divided by ln2 that is u (11 |L| + 22 log2 n + 58 + 1.81 n), to first order. Twice as much is allowed, which covers
+    Divided by ln2 that is u (6 |L| + 6 log2 n + 58 + 1.81 n), to first order. Twice as much is allowed, which covers
     the higher orders: where the first order exceeds 1/4 (millions of keys), every row is taken.
     """
     unit = torch.finfo(working_dtype(dtype)).eps  # twice the roundoff
-    return 11 * unit, unit * (22 * math.log2(n) + 58 + 1.81 * n) + (2. ** -11 if dtype in HALF else 0.)
+    return 6 * unit, unit * (6 * math.log2(n) + 58 + 1.81 * n) + (2. ** -11 if dtype in HALF else 0.)
 
 
 def _ready(x: Tensor, width: int) -> Tensor:
