@@ -3,10 +3,11 @@
     python tools/benchmarks/bipolar_attention.py --json out.json --plot out.png
 
 The op's parity and exactness tests run first; nothing is measured unless they pass. All candidates then run in one
-process, interleaved repeat by repeat, so that another program on the machine slows all of them alike. ``materialised``
-is Shiftmax attention in five float operations, without the exact g of the reference; ``softmax sdpa`` is PyTorch's
-``scaled_dot_product_attention``. Memory is the peak of what torch allocates during a call, in- and outputs aside.
-Queries and keys are ternary spikes of a given rate, and a share of the queries is silent, which is where g needs care.
+process, interleaved repeat by repeat; a ratio is the median over the repeats, so that another program on the machine,
+which slows all of them alike, moves it little. ``materialised`` is Shiftmax attention in five float operations, without
+the exact g of the reference; ``softmax sdpa`` is PyTorch's ``scaled_dot_product_attention``. Memory is the peak of what
+torch allocates during a call, its results included. Queries and keys are ternary spikes of a given rate, and a share of
+the queries is silent, which is where g needs care.
 """
 import argparse
 import json
@@ -148,15 +149,16 @@ def measure(args) -> list[dict]:
                 functions = calls(args, n, d, backward)
                 usable = {name: f for name, f in functions.items() if not isinstance(f, str)}
                 times = time_interleaved(usable, args.repeats, args.device)
-                median = {name: statistics.median(t) for name, t in times.items()}
                 for name, function in functions.items():
                     row = dict(n=n, d=d, d_v=d * args.value_ratio, batch=args.batch or (4 if n < 2048 else 1),
                                heads=args.heads, backward=backward, name=name)
                     if name in usable:
                         low, _, high = statistics.quantiles(times[name], n=4)
-                        row |= dict(ms=median[name], low=low, high=high, peak=peak_memory(function, args.device),
+                        row |= dict(ms=statistics.median(times[name]), low=low, high=high, peak=peak_memory(function,
+                        args.device),
                                     times=times[name],
-                                    speedup={other: median[other] / median[name] for other in median})
+                                    speedup={other: statistics.median(a / b for a, b in zip(times[other], times[name]))
+                                             for other in times})
                     else:
                         row['note'] = function
                     rows.append(row)
