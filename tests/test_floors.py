@@ -12,7 +12,7 @@ FLOORS = {
     'version': 1, 'registry': 1, 'utils': 1, 'structures': 1,
     'models.neurons': 2, 'models.encoders': 2, 'models.layers': 2,
     'models.attentions': 3,
-    'models.backbones': 4, 'models.classifiers': 4, 'models.necks': 4, 'models.decode_heads': 4,
+    'models.backbones': 4, 'models.classifiers': 4, 'models.cls_heads': 4, 'models.necks': 4, 'models.decode_heads': 4,
     'models.data_preprocessors': 4, 'models.losses': 4, 'models.detection': 4, 'models.track_heads': 4,
     'converters': 5, 'models.trackers': 5,
     'models': 5,
@@ -26,7 +26,7 @@ ONLY_IN = {
     'mmseg': ('models/decode_heads/', 'datasets/', 'apis/', 'engine/', 'visualization/'),
     'mmdet': ('models/detection/',),
     'triton': ('/triton.py',),
-    'mmpretrain': ('datasets/', 'apis/', 'models/losses/'),
+    'mmpretrain': ('datasets/', 'apis/', 'models/losses/', 'models/cls_heads/'),
 }
 
 

@@ -9,3 +9,8 @@ if find_spec('mmseg'):
     from mmbsa.models import decode_heads
 
     __all__ += ['decode_heads']
+
+if find_spec('mmpretrain'):
+    from mmbsa.models import cls_heads
+
+    __all__ += ['cls_heads']

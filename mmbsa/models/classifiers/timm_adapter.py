@@ -135,7 +135,7 @@ class TimmSpikingClassifier(SpikingClassifier):
         pruned = last < len(self.backbone.stages) - 1
         self.backbone.stages = self.backbone.stages[:last + 1]
         self.backbone.out_indices = (last,)
-        self.num_features = self.head_hidden_size = self.feature_info[last]['num_chs']
+        self.num_features = self.head_hidden_size = self.in_channels = self.feature_info[last]['num_chs']
         if prune_head or pruned:  # a classifier is as wide as the map that is gone
             self.neuron = nn.Identity()
             self.reset_classifier(0, '')

@@ -1,6 +1,14 @@
 """The time axis: spiking tensors are (T, B, ...); convolutions and norms see (T * B, ...)."""
 from torch import Tensor, nn
 
+#: ways of reading time out: (T, *) -> (*).
+TIME_MODES = {
+    'mean': lambda x: x.mean(0) if len(x) > 1 else x[0],
+    'sum': lambda x: x.sum(0) if len(x) > 1 else x[0],
+    'max': lambda x: x.amax(0) if len(x) > 1 else x[0],
+    'last': lambda x: x[-1],
+}
+
 
 def merge_time(x: Tensor) -> Tensor:
     """(T, B, *) -> (T * B, *), a view of contiguous and of channels-last maps."""

@@ -6,6 +6,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from mmbsa.models.layers import TIME_MODES
 from mmbsa.registry import MODELS
 
 
@@ -22,12 +23,7 @@ class TemporalReadout(BaseModule):
         ValueError: an unknown mode, or a map that is not (T, B, C, H, W).
     """
 
-    modes = {
-        'mean': lambda x: x.mean(0) if len(x) > 1 else x[0],
-        'sum': lambda x: x.sum(0) if len(x) > 1 else x[0],
-        'max': lambda x: x.amax(0) if len(x) > 1 else x[0],
-        'last': lambda x: x[-1],
-    }
+    modes = TIME_MODES
 
     def __init__(self, mode: str = 'mean', neck: dict | None = None, init_cfg: dict | None = None):
         super().__init__(init_cfg)

@@ -1,0 +1,62 @@
+"""mmpretrain's image classifier, whose head asks the backbone how its family reads time and space out."""
+from copy import deepcopy
+
+from mmpretrain.models import ImageClassifier
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+from mmbsa.models.backbones import BaseSpikingBackbone
+from mmbsa.models.classifiers import read_as
+from mmbsa.models.cls_heads.spiking_cls_head import SpikingClsHead
+from mmbsa.registry import MODELS
+
+
+@MODELS.register_module()
+class SpikingImageClassifier(ImageClassifier):
+    """mmpretrain's ``ImageClassifier`` for a backbone and a head of ours, and optionally a teacher.
+
+    Everything around it (data preprocessor, batch augmentations, hooks, inferencers, layer-wise learning rates) is
+    mmpretrain's. What is added: ``head`` need not repeat what ``backbone`` says (width, T, and the family's neuron, bias
+    and kind of readout, so that a neuron set in ``model.backbone.neuron`` is also the readout's), and a teacher sees the
+    images of the batch.
+
+    Data flow::
+
+        (B,C,H,W) or (B,T,C,H,W) -> backbone -> (T,B,C',H',W') -> head -> logits (T,B,K) -> (B,K)
+              +---> teacher (training only) ----------------------------------> (B,K) -+--> loss
+
+    Args:
+        backbone: config of a backbone of ours.
+        head: config of :class:`SpikingClsHead`, or of any head that takes its time-major maps.
+        teacher: config of :class:`TimmTeacher`; None trains without.
+        kwargs: of ``ImageClassifier``: ``train_cfg`` (batch augmentations), ``data_preprocessor``, ``init_cfg``, ...
+    """
+
+    def __init__(self, backbone: dict, head: dict | None = None, teacher: dict | None = None, **kwargs):
+        backbone = MODELS.build(deepcopy(backbone))
+        if isinstance(head, dict):
+            head = self._told(backbone, deepcopy(dict(head)))
+            head = MODELS.build(head)
+        super().__init__(backbone=backbone, head=head, **deepcopy(kwargs))
+        self.teacher = None if teacher is None else MODELS.build(deepcopy(teacher))
+
+    @staticmethod
+    def _told(backbone: BaseSpikingBackbone, head: dict) -> dict:
+        """The head's config with what the backbone knows; what it says itself stays."""
+        cls = head['type'] if isinstance(head['type'], type) else MODELS.get(head['type'])
+        if cls is None or not issubclass(cls, SpikingClsHead):
+            return head
+        said = {key: head.pop(key) for key in ('neuron', 'head_bias', 'real_head') if key in head}
+        return {**read_as(backbone, **said), **head}
+
+    def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
+        """(B, C, H, W) and samples -> dict of losses; with a teacher ``loss_label`` and ``loss_distill``, weighted."""
+        feats = self.extract_feat(inputs)
+        if self.teacher is None:
+            return self.head.loss(feats, data_samples)
+        steps, logits, distilled = self.head.logits(feats)
+        losses = self.head.losses(steps, logits, data_samples)
+        losses['loss_label'] = (1 - self.teacher.alpha) * losses.pop('loss')
+        taught = self.teacher.logits(inputs, self.data_preprocessor)
+        losses['loss_distill'] = self.teacher.alpha * self.teacher.loss(distilled, taught)
+        return losses

@@ -1,0 +1,100 @@
+"""From the last map of a backbone to logits: pool, fire, classify every step, read time out."""
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmbsa.models.layers.time import TIME_MODES
+from mmbsa.models.neurons import build_neuron
+
+
+class TimeReadout(nn.Module):
+    r"""What is left of a time-major tensor once time is read out.
+
+    Args:
+        mode: ``'mean'`` over the T steps, ``'sum'``, ``'max'``, the ``'last'`` step, or ``'membrane'``: the potential
+            that a leaky integrator without spikes has after the last step, from rest:
+            :math:`V[t] = V[t-1] + (x[t] - V[t-1]) / \tau`; late steps count most.
+        tau: of the integrator, > 1.
+
+    Raises:
+        ValueError: an unknown mode, or tau <= 1.
+    """
+
+    def __init__(self, mode: str = 'mean', tau: float = 2.0):
+        super().__init__()
+        if mode not in (*TIME_MODES, 'membrane'):
+            raise ValueError(f"readout must be one of {', '.join(TIME_MODES)}, membrane; got {mode!r}")
+        if tau <= 1:
+            raise ValueError(f'readout: tau must be larger than 1, got {tau}')
+        self.mode, self.tau = mode, float(tau)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(T, *) -> (*)."""
+        if self.mode != 'membrane':
+            return TIME_MODES[self.mode](x)
+        kept = torch.arange(len(x) - 1, -1, -1, device=x.device, dtype=x.dtype)
+        weights = (1 - 1 / self.tau) ** kept / self.tau  # the recursion, written as a sum
+        return torch.tensordot(weights, x, 1)
+
+    def extra_repr(self) -> str:
+        """How."""
+        return f'mode={self.mode}' + (f', tau={self.tau:g}' if self.mode == 'membrane' else '')
+
+
+class SpikingReadout(BaseModule):
+    """Last map -> mean over positions -> neuron -> linear, in every step -> time read out.
+
+    Args:
+        in_channels: C of the map.
+        num_classes: K; 0 leaves out the linear layer.
+        neuron: config of the neuron between pooling and linear layer, or None for a real-valued readout.
+        head_bias: whether the linear layer has a bias.
+        distill: add a second linear layer for distillation by a teacher (Meta-SpikeFormer, E-SpikeFormer large). In
+            training its logits are returned beside the others; in evaluation both are averaged.
+        real_head: the classification head reads the potentials, and only the one for distillation reads the neuron's
+            spikes (E-SpikeFormer large).
+        time: how time is read out, see :class:`TimeReadout`.
+        drop_rate: dropout of features in front of the linear layer, the same features in all steps.
+        num_steps: T.
+        init_cfg: OpenMMLab's.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, neuron: dict | None = None, head_bias: bool = True,
+                 distill: bool = False, real_head: bool = False, time: str | dict = 'mean', drop_rate: float = 0.0,
+                 num_steps: int = 1, init_cfg: dict | None = None):
+        super().__init__(init_cfg)
+        self.in_channels, self.num_classes = in_channels, num_classes
+        self.head_bias, self.real_head, self.drop_rate = head_bias, real_head, drop_rate
+        # a real-valued head without one for distillation beside it leaves nothing to fire for
+        self.neuron = build_neuron(None if real_head and not distill else neuron, num_steps)
+        self.head = self.build_head(num_classes)
+        self.distill_head = self.build_head(num_classes) if distill else None
+        self.time = TimeReadout(**(dict(mode=time) if isinstance(time, str) else time))
+
+    def build_head(self, num_classes: int) -> nn.Module:
+        """A fresh linear layer, or an identity for no classes."""
+        if num_classes == 0:
+            return nn.Identity()
+        linear = nn.Linear(self.in_channels, num_classes, bias=self.head_bias)
+        nn.init.trunc_normal_(linear.weight, std=0.02)
+        if self.head_bias:
+            nn.init.zeros_(linear.bias)
+        return linear
+
+    def read_steps(self, maps: Tensor, drop: bool = True) -> tuple[Tensor, Tensor]:
+        """Last map (T, B, C, H, W) -> what the head reads, and the neuron's spikes, (T, B, C) each."""
+        features = maps.flatten(3).mean(3)
+        spikes = self.neuron(features)
+        read = features if self.real_head else spikes
+        return (self._drop(read), self._drop(spikes)) if drop else (read, spikes)
+
+    def step_logits(self, maps: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Last map (T, B, C, H, W) -> logits of every step (T, B, K), and those of the distillation head or None."""
+        read, spikes = self.read_steps(maps)
+        return self.head(read), None if self.distill_head is None else self.distill_head(spikes)
+
+    def _drop(self, features: Tensor) -> Tensor:
+        if not self.drop_rate or not self.training:
+            return features
+        return features * F.dropout(torch.ones_like(features[0]), self.drop_rate)
