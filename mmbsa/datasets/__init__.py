@@ -1,5 +1,13 @@
 """Datasets and pipeline steps."""
-from mmbsa.datasets.camvid import CamVidDataset
-from mmbsa.datasets.drawn_scenes import DrawnScenes
+from importlib.util import find_spec
 
-__all__ = ['CamVidDataset', 'DrawnScenes']
+from mmbsa.datasets.cifar import CIFAR10, CIFAR100
+from mmbsa.datasets.tiny_imagenet import TinyImageNet
+
+__all__ = ['CIFAR10', 'CIFAR100', 'TinyImageNet']
+
+if find_spec('mmseg'):
+    from mmbsa.datasets.camvid import CamVidDataset
+    from mmbsa.datasets.drawn_scenes import DrawnScenes
+
+    __all__ += ['CamVidDataset', 'DrawnScenes']

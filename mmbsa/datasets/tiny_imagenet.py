@@ -1,0 +1,70 @@
+"""Tiny-ImageNet in its original layout."""
+from pathlib import Path
+
+from mmbsa.datasets.classification import ClassificationDataset, class_folders
+from mmbsa.registry import DATASETS
+
+IMAGES = ('.jpeg', '.jpg', '.png')
+
+
+@DATASETS.register_module()
+class TinyImageNet(ClassificationDataset):
+    """Tiny-ImageNet-200 (Stanford CS231n): 500 + 50 photos of 64 x 64 pixels in each of 200 classes.
+
+    Layout under ``data_root``, as in ``tiny-imagenet-200.zip``::
+
+        wnids.txt                                optional: the classes, in the order of the labels after sorting
+        train/<wnid>/images/*.JPEG
+        val/images/*.JPEG  val/val_annotations.txt   (or, rearranged, val/<wnid>/...)
+
+    Labels are the positions of the sorted wnids.
+
+    Args:
+        data_root: Folder with ``train`` and ``val``.
+        split: ``'train'`` or ``'val'``; the test split has no labels.
+        kwargs: See ``ClassificationDataset``.
+
+    Raises:
+        FileNotFoundError: A folder or ``val_annotations.txt`` is missing, or there is no photo.
+        ValueError: A line of the annotations names no class or no photo.
+    """
+
+    SPLITS = ('train', 'val')
+
+    def load_data_list(self) -> list[dict]:
+        """List the photos of the split with their labels."""
+        root = Path(self.data_root)
+        source = f'mmbsa.TinyImageNet (split={self.split!r})'
+        listed = root / 'wnids.txt'
+        expected = listed.read_text().split() if listed.is_file() else None
+        wnids = class_folders(root / 'train', source, expected)
+        self._metainfo.setdefault('classes', tuple(wnids))
+        labels = {wnid: label for label, wnid in enumerate(wnids)}
+        annotations = root / 'val' / 'val_annotations.txt'
+        if self.split == 'train' or not (annotations.is_file() or (root / 'val' / 'images').is_dir()):
+            class_folders(root / self.split, source, wnids)
+            pairs = [(path, labels[wnid]) for wnid in wnids for path in sorted((root / self.split / wnid).rglob('*'))
+                     if path.suffix.lower() in IMAGES]
+        else:
+            pairs = self._annotated(annotations, labels)
+        if not pairs:
+            raise FileNotFoundError(f'{source}: no photos ({", ".join(IMAGES)}) under {root / self.split}')
+        return [dict(img_path=str(path), gt_label=label) for path, label in pairs]
+
+    @staticmethod
+    def _annotated(annotations: Path, labels: dict[str, int]) -> list[tuple[Path, int]]:
+        if not annotations.is_file():
+            raise FileNotFoundError(f'{annotations} is missing; it tells the class of every photo in val/images')
+        images = annotations.parent / 'images'
+        there = {path.name for path in images.iterdir()} if images.is_dir() else set()
+        pairs = []
+        for number, line in enumerate(annotations.read_text().splitlines(), 1):
+            name, wnid = (line.split() + ['', ''])[:2]
+            if not name:
+                continue
+            if wnid not in labels:
+                raise ValueError(f'{annotations}:{number}: {wnid!r} is none of the {len(labels)} classes in train')
+            if name not in there:
+                raise ValueError(f'{annotations}:{number}: {name!r} is not in {images}')
+            pairs.append((images / name, labels[wnid]))
+        return pairs
