@@ -35,11 +35,18 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
+    fill_in(cfg)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
     return cfg
+
+
+def fill_in(cfg: Config) -> None:
+    """Hand a ``data_preprocessor`` that stands beside the model to the model, as mmpretrain's tools do."""
+    if cfg.get('data_preprocessor') and isinstance(cfg.get('model'), dict):
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
 
 
 def run(cfg: Config, verb: str) -> None:
