@@ -1,0 +1,96 @@
+"""Events as frames of counts (T, P, H, W), P = 2: off, on; and augmentations of frames."""
+import numpy as np
+
+from mmbsa.events.array import check_fields, check_inside
+from mmbsa.events.geometry import middle
+from mmbsa.events.slicing import frame_index
+
+
+def integrate(events: np.ndarray, size: tuple[int, int], by: str = 'number', num_frames: int | None = None,
+              duration: int | None = None) -> np.ndarray:
+    """Count events per frame, polarity and pixel.
+
+    Args:
+        events: (N,) with the fields x, y, t, p.
+        size: (height, width) of the sensor in pixels.
+        by, num_frames, duration: How events are dealt to frames, see ``frame_index``.
+
+    Returns:
+        Counts (T, 2, H, W), int64; polarity 0 is off and 1 is on.
+
+    Raises:
+        ValueError: Events outside the sensor, or a rule that is not one.
+    """
+    check_fields(events)
+    check_inside(events, size)
+    index, frames = frame_index(events, by, num_frames, duration)
+    height, width = size
+    place = ((index * 2 + (events['p'] > 0)) * height + events['y']) * width + events['x']
+    return np.bincount(place, minlength=frames * 2 * height * width).reshape(frames, 2, height, width)
+
+
+def _check_frames(frames: np.ndarray) -> None:
+    if frames.ndim != 4:
+        raise ValueError(f'frames must be (T, P, H, W), got the shape {frames.shape}')
+
+
+def flip_frames(frames: np.ndarray, direction: str = 'horizontal') -> np.ndarray:
+    """Mirror frames (T, P, H, W); ``'time'`` also exchanges the polarities, see ``mmbsa.events.flip``."""
+    _check_frames(frames)
+    views = dict(horizontal=frames[..., ::-1], vertical=frames[..., ::-1, :], time=frames[::-1, ::-1])
+    if direction not in views:
+        raise ValueError(f'direction must be one of {tuple(views)}, got {direction!r}')
+    return np.ascontiguousarray(views[direction])
+
+
+def roll_frames(frames: np.ndarray, x: int = 0, y: int = 0) -> np.ndarray:
+    """Shift frames (T, P, H, W) by whole pixels; what leaves on one side comes back on the other."""
+    _check_frames(frames)
+    return np.roll(frames, (y, x), (-2, -1))
+
+
+def warp_frames(frames: np.ndarray, matrix: np.ndarray, shift: tuple[float, float] = (0., 0.),
+                interpolation: str = 'nearest') -> np.ndarray:
+    """Map frames by ``matrix`` about their middle, then shift them; pixels from outside are 0.
+
+    Args:
+        frames: (T, P, H, W).
+        matrix: 2 x 2, invertible, acts on (x, y), see ``mmbsa.events.rotation`` and ``shearing``.
+        shift: (x, y) in pixels.
+        interpolation: ``'nearest'`` keeps the dtype, ``'bilinear'`` gives floats.
+
+    Returns:
+        (T, P, H, W).
+    """
+    _check_frames(frames)
+    height, width = frames.shape[-2:]
+    centre = middle((height, width))
+    rows, columns = np.mgrid[:height, :width]
+    points = np.stack([columns, rows]).reshape(2, -1) - centre[:, None] - np.reshape(shift, (2, 1))
+    x, y = np.linalg.inv(matrix) @ points + centre[:, None]
+    if interpolation == 'nearest':
+        return _gather(frames, np.floor(x + 0.5), np.floor(y + 0.5)).reshape(frames.shape)
+    if interpolation != 'bilinear':
+        raise ValueError(f"interpolation must be 'nearest' or 'bilinear', got {interpolation!r}")
+    left, top = np.floor(x), np.floor(y)
+    right_share, low_share = (x - left).astype(np.float32), (y - top).astype(np.float32)
+    out = (_gather(frames, left, top) * ((1 - right_share) * (1 - low_share))
+           + _gather(frames, left + 1, top) * (right_share * (1 - low_share))
+           + _gather(frames, left, top + 1) * ((1 - right_share) * low_share)
+           + _gather(frames, left + 1, top + 1) * (right_share * low_share))
+    return out.reshape(frames.shape)
+
+
+def _gather(frames: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    height, width = frames.shape[-2:]
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    place = np.where(inside, y * width + x, 0).astype(np.int64)
+    return frames.reshape(*frames.shape[:2], -1)[..., place] * inside.astype(frames.dtype)
+
+
+def cutout_frames(frames: np.ndarray, x: int, y: int, width: int, height: int) -> np.ndarray:
+    """Return frames (T, P, H, W) that are 0 in the box with its upper left pixel at (x, y), in all frames."""
+    _check_frames(frames)
+    out = frames.copy()
+    out[..., max(y, 0):max(y + height, 0), max(x, 0):max(x + width, 0)] = 0
+    return out

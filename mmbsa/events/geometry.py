@@ -1,0 +1,19 @@
+"""Linear maps of the image plane; x runs right, y runs down, and the middle of the sensor stays where it is."""
+import numpy as np
+
+
+def rotation(degrees: float) -> np.ndarray:
+    """Return the 2 x 2 matrix that turns (x, y) by ``degrees``, clockwise as seen on a screen."""
+    angle = np.deg2rad(degrees)
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+def shearing(x: float = 0., y: float = 0.) -> np.ndarray:
+    """Return the 2 x 2 matrix of (x, y) -> (x + x_shear * y, y + y_shear * x)."""
+    return np.array([[1., x], [y, 1.]])
+
+
+def middle(size: tuple[int, int]) -> np.ndarray:
+    """Return the middle (x, y) of a sensor of ``size`` (height, width), in pixels between the outermost pixel centres."""
+    height, width = size
+    return np.array([(width - 1) / 2, (height - 1) / 2])

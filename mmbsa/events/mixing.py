@@ -1,0 +1,79 @@
+"""Masks over (T, H, W) that say which of two samples fills which part of a mixed one."""
+import numpy as np
+
+Shape = tuple[int, int, int]
+
+
+def _check(shape: Shape, share: float) -> None:
+    if len(shape) != 3 or min(shape) < 1:
+        raise ValueError(f'shape must be (T, H, W) without zeros, got {shape!r}')
+    if not 0 <= share <= 1:
+        raise ValueError(f'share must be in [0, 1], got {share!r}')
+
+
+def gaussian_mask(shape: Shape, share: float, rng: np.random.Generator | np.random.RandomState,
+                  num_gaussians: int = 3) -> np.ndarray:
+    """Return a mask of soft blobs in space and time, after EventMix (Shen et al., 2022, arXiv 2205.12054).
+
+    A mixture of Gaussians with random centres and widths is drawn over (T, H, W); the mask is its densest part. Unlike
+    a box, it neither cuts moving objects along straight lines nor covers the same pixels at all times.
+
+    Args:
+        shape: (T, H, W).
+        share: Part of the volume that the mask covers (rounded to whole cells).
+        rng: Source of the random numbers.
+        num_gaussians: Components of the mixture.
+
+    Returns:
+        Boolean (T, H, W).
+    """
+    _check(shape, share)
+    axes = [(np.arange(length) + 0.5) / length for length in shape]
+    density = np.zeros(shape)
+    for _ in range(num_gaussians):
+        centres, widths = rng.uniform(0, 1, 3), rng.uniform(0.1, 0.5, 3)
+        t, y, x = (np.exp(-((axis - centre) / width)**2 / 2) for axis, centre, width in zip(axes, centres, widths))
+        density += t[:, None, None] * y[:, None] * x
+    covered = round(share * density.size)
+    mask = np.zeros(density.size, bool)
+    mask[np.argsort(-density, axis=None, kind='stable')[:covered]] = True
+    return mask.reshape(shape)
+
+
+def box_mask(shape: Shape, share: float, rng: np.random.Generator | np.random.RandomState) -> np.ndarray:
+    """Return the mask of CutMix (Yun et al., 2019): one box of about ``share`` of the pixels, the same in all frames.
+
+    Args:
+        shape: (T, H, W).
+        share: Part of the area; the box is cut off at the edges, so it may cover less.
+        rng: Source of the random numbers.
+
+    Returns:
+        Boolean (T, H, W).
+    """
+    _check(shape, share)
+    _, height, width = shape
+    middle_y, middle_x = rng.uniform(0, height), rng.uniform(0, width)
+    half_y, half_x = height * share**0.5 / 2, width * share**0.5 / 2
+    rows = (np.arange(height) + 0.5 >= middle_y - half_y) & (np.arange(height) + 0.5 < middle_y + half_y)
+    columns = (np.arange(width) + 0.5 >= middle_x - half_x) & (np.arange(width) + 0.5 < middle_x + half_x)
+    return np.broadcast_to(rows[:, None] & columns, shape).copy()
+
+
+def mix_frames(frames: np.ndarray, others: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, float]:
+    """Fill the masked part of ``frames`` from ``others``.
+
+    Args:
+        frames, others: (T, P, H, W).
+        mask: Boolean (T, H, W).
+
+    Returns:
+        The mixed frames, and the part of its events that comes from ``others`` (the weight of its label); where there is
+        no event at all, the part of the volume.
+    """
+    if frames.shape != others.shape or mask.shape != (frames.shape[0], *frames.shape[2:]):
+        raise ValueError(f'frames {frames.shape}, others {others.shape} and the mask {mask.shape} do not fit each other: '
+                         'expected (T, P, H, W) twice and (T, H, W)')
+    mixed = np.where(mask[:, None], others, frames)
+    total = float(mixed.sum())
+    return mixed, float((mixed * mask[:, None]).sum()) / total if total else float(mask.mean())
