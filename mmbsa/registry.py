@@ -6,6 +6,7 @@ are imported when a registry is first asked for one of our types.
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
@@ -24,3 +25,5 @@ DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='mmbsa', location
 TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope='mmbsa', locations=['mmbsa.datasets.transforms'])
 # observers and guards of a run
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmbsa', locations=['mmbsa.engine', 'mmbsa.visualization'])
+# optimizers that neither torch nor OpenMMLab has
+OPTIMIZERS = Registry('optimizer', parent=MMENGINE_OPTIMIZERS, scope='mmbsa', locations=['mmbsa.engine.lamb'])

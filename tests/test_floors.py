@@ -22,11 +22,12 @@ FLOORS = {
 }
 WINGS = {'datasets', 'evaluation', 'energy', 'engine', 'visualization'}
 ONLY_IN = {
-    'spikingjelly': ('models/neurons/',),
+    'spikingjelly': ('models/neurons/', 'models/encoders/', 'datasets/'),
     'mmseg': ('models/decode_heads/', 'datasets/', 'apis/', 'engine/', 'visualization/'),
     'mmdet': ('models/detection/',),
     'triton': ('/triton.py',),
-    'mmpretrain': ('datasets/', 'apis/', 'models/losses/', 'models/cls_heads/'),
+    'mmpretrain': ('datasets/', 'apis/', 'models/losses/', 'models/cls_heads/',
+                   'models/data_preprocessors/'),
 }
 
 

@@ -58,9 +58,12 @@ class GuardedPipeline(Compose):
     def _check_labels(self, data: dict, files: dict[str, str]) -> None:
         samples = data.get('data_samples')
         for sample in samples if isinstance(samples, list) else [samples]:
-            if 'gt_sem_seg' not in (sample or ()):
+            if 'gt_sem_seg' in (sample or ()):
+                labels = sample.gt_sem_seg.data
+            elif 'gt_label' in (sample or ()):
+                labels = sample.gt_label
+            else:
                 continue
-            labels = sample.gt_sem_seg.data
             low, high = labels.aminmax()
             if low >= 0 and high < self.num_classes:
                 continue  # the cheap way out for samples without ignored pixels
@@ -157,11 +160,11 @@ def parts(dataset: Dataset) -> Iterator[Dataset]:
 
 
 def heads_with_classes(model: nn.Module) -> dict[str, Any]:
-    """Return the heads of a segmentor that have ``num_classes``, by their config path under ``model``."""
+    """Return the heads of a segmentor or classifier that have ``num_classes``, by their config path under ``model``."""
     if is_model_wrapper(model):
         model = model.module
     found = {}
-    for name in ('decode_head', 'auxiliary_head'):
+    for name in ('decode_head', 'auxiliary_head', 'head'):
         head = getattr(model, name, None)
         many = isinstance(head, nn.ModuleList | list | tuple)
         for index, one in enumerate(head if many else [head]):

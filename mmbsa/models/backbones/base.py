@@ -9,7 +9,7 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmbsa.models.encoders import DirectEncoder
+from mmbsa.models.encoders import Encoder
 from mmbsa.models.layers import checkpointed
 from mmbsa.models.neurons import readout_neuron
 from mmbsa.registry import MODELS
@@ -41,9 +41,10 @@ class BaseSpikingBackbone(BaseModule):
         with_cp: recompute blocks in backward to save memory; results and running statistics stay the same.
         init_cfg: OpenMMLab's; ``dict(type='Pretrained', checkpoint=..., prefix='backbone.')`` reports every missing and
             every unexpected key.
+        encoder: config of the encoder of images; None is ``dict(type='mmbsa.DirectEncoder')``. T is ``num_steps``.
 
     Raises:
-        KeyError: an unknown preset. ValueError: bad out_indices, frozen_stages or num_steps.
+        KeyError: an unknown preset. ValueError: bad out_indices, frozen_stages, num_steps or encoder.
     """
 
     arch_settings: dict[str, dict] = {}
@@ -59,13 +60,13 @@ class BaseSpikingBackbone(BaseModule):
 
     def __init__(self, arch: str | dict, num_steps: int = 1, out_indices: Sequence[int] | None = (-1,),
                  frozen_stages: int = -1, norm_eval: bool = False, with_cp: bool = False,
-                 init_cfg: dict | None = None):
+                 init_cfg: dict | None = None, encoder: dict | None = None):
         super().__init__(init_cfg=deepcopy(init_cfg))
         if isinstance(arch, str) and arch not in self.arch_settings:
             raise KeyError(f'{type(self).__name__}: arch={arch!r} is unknown; there are {", ".join(self.arch_settings)}, '
                            'or give a dict')
         self.arch = deepcopy(self.arch_settings[arch] if isinstance(arch, str) else dict(arch))
-        self.encoder = DirectEncoder(num_steps)
+        self.encoder = self._build_encoder(encoder, num_steps)
         self.num_steps = num_steps
         self.with_cp = with_cp
         self.norm_eval = norm_eval
@@ -77,6 +78,18 @@ class BaseSpikingBackbone(BaseModule):
         self.stages = nn.ModuleList()
         #: per level ``dict(num_chs=channels, reduction=stride)``, as timm names them.
         self.feature_info: list[dict[str, int]] = []
+
+    def _build_encoder(self, cfg: dict | None, num_steps: int) -> Encoder:
+        """The encoder of a config, with this backbone's T."""
+        cfg = deepcopy(dict(cfg or dict(type='mmbsa.DirectEncoder')))
+        given = cfg.setdefault('num_steps', num_steps)
+        if given != num_steps:
+            raise ValueError(f'{type(self).__name__}: encoder.num_steps={given} differs from num_steps={num_steps}; '
+                             'leave it out')
+        encoder = MODELS.build(cfg)
+        if not isinstance(encoder, Encoder):
+            raise ValueError(f'{type(self).__name__}: encoder.type={cfg["type"]!r} is no encoder')
+        return encoder
 
     def finish(self) -> None:
         """Called by a family once stem and stages stand: checks out_indices and frozen_stages, and freezes."""
@@ -118,7 +131,7 @@ class BaseSpikingBackbone(BaseModule):
         """(B, C, H, W) or (B, T, C, H, W) -> one (T, B, C_i, H_i, W_i) per out index.
 
         Args:
-            x: image, or frames of T steps.
+            x: image, sequence (B, C, L), or frames of T steps.
             out_indices: levels to return instead of ``self.out_indices``, ascending and not negative.
         """
         out_indices = self.out_indices if out_indices is None else out_indices

@@ -71,7 +71,7 @@ class ColumnarBackbone(BaseSpikingBackbone):
         drop_path_rate: stochastic depth of the last block, growing linearly from 0. Official codes never apply it.
         norm_cfg: ``dict(type='BN')``, ``dict(type='SyncBN')``, ...
         official_quirks: reproduce mistakes of the official code that its weights depend on, where the family has any.
-        out_indices, frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseSpikingBackbone`.
+        out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder: see :class:`BaseSpikingBackbone`.
 
     Raises:
         KeyError: an unknown preset. ValueError: a bad arch or a bad argument of the base.
@@ -89,8 +89,8 @@ class ColumnarBackbone(BaseSpikingBackbone):
                  attention: dict | None = None, neuron: dict | None = None, drop_path_rate: float = 0.0,
                  norm_cfg: dict | None = None, out_indices: Sequence[int] | None = None, frozen_stages: int = -1,
                  norm_eval: bool = False, with_cp: bool = False, official_quirks: bool = False,
-                 init_cfg: dict | None = None):
-        super().__init__(arch, num_steps, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+                 init_cfg: dict | None = None, encoder: dict | None = None):
+        super().__init__(arch, num_steps, out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder)
         self.spec = spec = self._spec()
         self.official_quirks = official_quirks
         dims, pooling = spec['embed_dims'], [bool(int(digit)) for digit in spec['pooling']]

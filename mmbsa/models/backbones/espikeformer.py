@@ -58,7 +58,7 @@ class ESpikeFormer(MetaFormerBackbone):
         layer_scale: initial factor of the transformer blocks' branches (1e-6 in the segmentation protocol), None without.
         drop_path_rate: stochastic depth of the last block, growing linearly from 0. Official code never applies it.
         norm_cfg: ``dict(type='BN')``, ``dict(type='SyncBN')``, ...
-        out_indices, frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseSpikingBackbone`.
+        out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder: see :class:`BaseSpikingBackbone`.
     """
 
     arch_settings = {
@@ -72,8 +72,8 @@ class ESpikeFormer(MetaFormerBackbone):
     def __init__(self, arch: str | dict = 'm', num_steps: int = 1, in_channels: int = 3, attention: dict | None = None,
                  neuron: dict | None = None, layer_scale: float | None = None, drop_path_rate: float = 0.0,
                  norm_cfg: dict | None = None, out_indices: Sequence[int] = (0, 1, 2, 4), frozen_stages: int = -1,
-                 norm_eval: bool = False, with_cp: bool = False, init_cfg: dict | None = None):
-        super().__init__(arch, num_steps, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+                 norm_eval: bool = False, with_cp: bool = False, init_cfg: dict | None = None, encoder: dict | None = None):
+        super().__init__(arch, num_steps, out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder)
         spec = self.read_arch()
         unit = dict(neuron=neuron or dict(type='mmbsa.IntegerNode', levels=4), norm_cfg=norm_cfg or dict(type='BN'),
                     num_steps=num_steps)

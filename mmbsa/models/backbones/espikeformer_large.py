@@ -46,7 +46,7 @@ class ESpikeFormerLarge(MetaFormerBackbone):
         norm_cfg: ``dict(type='BN')``, ``dict(type='SyncBN')``, ...
         out_indices: None returns all four levels.
         official_quirks: accepted as in every family; here rounding and window are the neuron's arguments.
-        frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseSpikingBackbone`.
+        frozen_stages, norm_eval, with_cp, init_cfg, encoder: see :class:`BaseSpikingBackbone`.
     """
 
     real_head = True
@@ -62,8 +62,8 @@ class ESpikeFormerLarge(MetaFormerBackbone):
                  attention: dict | None = None, neuron: dict | None = None, layer_scale: float | None = None,
                  drop_path_rate: float = 0.0, norm_cfg: dict | None = None, out_indices: Sequence[int] | None = None,
                  frozen_stages: int = -1, norm_eval: bool = False, with_cp: bool = False,
-                 official_quirks: bool = False, init_cfg: dict | None = None):
-        super().__init__(arch, num_steps, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+                 official_quirks: bool = False, init_cfg: dict | None = None, encoder: dict | None = None):
+        super().__init__(arch, num_steps, out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder)
         spec = self.read_arch()
         neuron = neuron or dict(type='mmbsa.IntegerNode', levels=4, rounding='half_up', window='exclusive')
         unit = dict(neuron=neuron, norm_cfg=norm_cfg or dict(type='BN'), num_steps=num_steps)

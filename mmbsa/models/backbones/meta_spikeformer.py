@@ -34,7 +34,7 @@ class MetaSpikeFormer(MetaFormerBackbone):
         norm_cfg: ``dict(type='BN')`` or ``dict(type='SyncBN')``; RepConv needs running statistics.
         out_indices: None returns all five levels.
         official_quirks: accepted as in every family; published weights depend on no mistake of the official code.
-        frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseSpikingBackbone`.
+        frozen_stages, norm_eval, with_cp, init_cfg, encoder: see :class:`BaseSpikingBackbone`.
     """
 
     arch_settings = {
@@ -48,8 +48,8 @@ class MetaSpikeFormer(MetaFormerBackbone):
                  attention: dict | None = None, neuron: dict | None = None, drop_path_rate: float = 0.0,
                  norm_cfg: dict | None = None, out_indices: Sequence[int] | None = None, frozen_stages: int = -1,
                  norm_eval: bool = False, with_cp: bool = False, official_quirks: bool = False,
-                 init_cfg: dict | None = None):
-        super().__init__(arch, num_steps, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+                 init_cfg: dict | None = None, encoder: dict | None = None):
+        super().__init__(arch, num_steps, out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder)
         spec = self.read_arch()
         unit = dict(neuron=neuron or lif(), norm_cfg=norm_cfg or dict(type='BN'), num_steps=num_steps)
         attention = attention or dict(type='mmbsa.SpikingSelfAttention')

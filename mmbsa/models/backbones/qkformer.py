@@ -94,7 +94,7 @@ class QKFormer(BaseSpikingBackbone):
         drop_path_rate: stochastic depth of the last block, growing linearly from 0. Official code has none.
         official_quirks: run the last stage's attention output neuron over T * B, as published weights need it.
         norm_cfg: ``dict(type='BN')``, ``dict(type='SyncBN')``, ...
-        out_indices, frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseSpikingBackbone`.
+        out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder: see :class:`BaseSpikingBackbone`.
 
     Raises:
         KeyError: an unknown preset. ValueError: a bad arch or a bad argument of the base.
@@ -113,8 +113,8 @@ class QKFormer(BaseSpikingBackbone):
                  attention: dict | None = None, qk_attention: dict | None = None, neuron: dict | None = None,
                  drop_path_rate: float = 0.0, official_quirks: bool = False, norm_cfg: dict | None = None,
                  out_indices: Sequence[int] | None = None, frozen_stages: int = -1, norm_eval: bool = False,
-                 with_cp: bool = False, init_cfg: dict | None = None):
-        super().__init__(arch, num_steps, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+                 with_cp: bool = False, init_cfg: dict | None = None, encoder: dict | None = None):
+        super().__init__(arch, num_steps, out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder)
         spec = self._spec()
         dims, depths = spec['embed_dims'], spec['depths']
         self.neuron_cfg = neuron or lif()

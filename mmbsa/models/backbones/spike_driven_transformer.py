@@ -34,7 +34,7 @@ class SpikeDrivenTransformer(ColumnarBackbone):
         num_steps, in_channels, attention, neuron, drop_path_rate, norm_cfg: see :class:`ColumnarBackbone`.
         official_quirks: erode the products over (tokens, channels of a head) instead of (height, width); the published
             CIFAR10-DVS weights depend on it.
-        out_indices, frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseSpikingBackbone`.
+        out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder: see :class:`BaseSpikingBackbone`.
     """
 
     head_fires = True

@@ -30,7 +30,7 @@ class Spikformer(ColumnarBackbone):
             see :class:`ColumnarBackbone`, with ``linear_init`` (1x1 convolutions start as the linear layers of the CIFAR
             code do: truncated normal, std 0.02, bias 0).
         num_steps, in_channels, attention, neuron, drop_path_rate, norm_cfg: see :class:`ColumnarBackbone`.
-        out_indices, frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseSpikingBackbone`.
+        out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder: see :class:`BaseSpikingBackbone`.
     """
 
     shortcut = 'spike'

@@ -79,7 +79,7 @@ class SpikingResformer(BaseSpikingBackbone):
         img_size: nominal input size, used with ``official_quirks`` only.
         official_quirks: DSSA scales by the number of patches at ``img_size`` whatever the input, as officially.
         out_indices: None returns all levels.
-        frozen_stages, norm_eval, with_cp, init_cfg: see :class:`BaseSpikingBackbone`.
+        frozen_stages, norm_eval, with_cp, init_cfg, encoder: see :class:`BaseSpikingBackbone`.
 
     Raises:
         KeyError: an unknown preset. ValueError: a bad arch, or quirks without ``img_size``.
@@ -101,8 +101,9 @@ class SpikingResformer(BaseSpikingBackbone):
     def __init__(self, arch: str | dict = 's', num_steps: int = 4, in_channels: int = 3, attention: dict | None = None,
                  neuron: dict | None = None, drop_path_rate: float = 0.0, norm_cfg: dict | None = None,
                  img_size: int | None = None, official_quirks: bool = False, out_indices: Sequence[int] | None = None,
-                 frozen_stages: int = -1, norm_eval: bool = False, with_cp: bool = False, init_cfg: dict | None = None):
-        super().__init__(arch, num_steps, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+                 frozen_stages: int = -1, norm_eval: bool = False, with_cp: bool = False, init_cfg: dict | None = None,
+                 encoder: dict | None = None):
+        super().__init__(arch, num_steps, out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder)
         spec = self._spec()
         if official_quirks and img_size is None:
             raise ValueError('SpikingResformer: official_quirks=True needs img_size, the nominal size of the input')

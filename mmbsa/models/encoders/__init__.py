@@ -1,4 +1,6 @@
-"""Encoders: images or event frames -> (T, B, C, H, W)."""
+"""Encoders: images, sequences or event frames -> (T, B, C, H, W)."""
+from mmbsa.models.encoders.base import Encoder, PixelEncoder
 from mmbsa.models.encoders.direct import DirectEncoder
+from mmbsa.models.encoders.pixels import PhaseEncoder, RateEncoder, TTFSEncoder
 
-__all__ = ['DirectEncoder']
+__all__ = ['DirectEncoder', 'Encoder', 'PhaseEncoder', 'PixelEncoder', 'RateEncoder', 'TTFSEncoder']
