@@ -31,8 +31,8 @@ def build_neuron(cfg: dict | None, num_steps: int = 1, **overrides) -> nn.Module
     cls = cfg['type'] if inspect.isclass(cfg['type']) else MODELS.get(cfg['type'])
     if cls is None:
         raise KeyError(f"neuron type {cfg['type']!r} is not registered; SpikingJelly's are "
-                       f"{', '.join('mmbsa.' + n for n in spikingjelly.NODE_NAMES)}; ours are mmbsa.IntegerNode, "
-                       'mmbsa.SignedIntegerNode')
+                       f"{', '.join('mmbsa.' + n for n in spikingjelly.NODE_NAMES)}; ours are "
+                       'mmbsa.IntegerNode, mmbsa.SignedIntegerNode, mmbsa.HDLIFNode, mmbsa.HodgkinHuxleyNode')
     stateless = issubclass(cls, spikingjelly.StatelessNode)
     known = spikingjelly._parameters(cls) if stateless else inspect.signature(cls.__init__).parameters
     cfg.update({key: value for key, value in overrides.items() if key in known})

@@ -1,27 +1,38 @@
-"""Surrogate gradients by name: every one comes from SpikingJelly."""
+"""Surrogate gradients by name: all but one come from SpikingJelly."""
 import inspect
 from copy import deepcopy
 
 from spikingjelly.activation_based import surrogate as sj
 from torch import nn
 
+from mmbsa.models.neurons.gate import Gate
+
 SURROGATES = {name: cls for name, cls in vars(sj).items() if inspect.isclass(cls)
               and issubclass(cls, sj.SurrogateFunctionBase) and cls is not sj.SurrogateFunctionBase}
+SURROGATES['Gate'] = Gate
+#: the names of the STEP benchmark.
+ALIASES = dict(sigmoid='Sigmoid', atan='ATan', qgate='PiecewiseQuadratic', gate='Gate', rectangle='Rect', rect='Rect')
+#: surrogates that :func:`mmbsa.ops.lif` knows, by class.
+FUSED = {sj.Sigmoid: 'sigmoid', sj.ATan: 'atan', sj.PiecewiseQuadratic: 'piecewise_quadratic', sj.Rect: 'rect'}
 
 
 def build_surrogate(cfg: dict | str | nn.Module) -> nn.Module:
     """Build a surrogate that no other neuron shares.
 
     Args:
-        cfg: ``'ATan'``, ``dict(type='Sigmoid', alpha=4.0)``, or a SpikingJelly surrogate module (copied).
+        cfg: ``'ATan'``, ``dict(type='Sigmoid', alpha=4.0)``, one of ``ALIASES`` (``'qgate'``, ...) in place of a class's
+            name, or a SpikingJelly surrogate module (copied).
 
     Raises:
-        KeyError: the type is no surrogate of SpikingJelly; the message lists those it has.
+        KeyError: an unknown type; the message lists those there are.
+        TypeError: an argument that the surrogate does not have.
     """
     if isinstance(cfg, nn.Module):
         return deepcopy(cfg)
     cfg = dict(type=cfg) if isinstance(cfg, str) else dict(cfg)
     name = cfg.pop('type', None)
+    name = ALIASES.get(name, name)
     if name not in SURROGATES:
-        raise KeyError(f"surrogate_function.type={name!r} is unknown; SpikingJelly has {', '.join(sorted(SURROGATES))}")
+        raise KeyError(f"surrogate_function.type={name!r} is unknown; there are {', '.join(sorted(SURROGATES))}, and "
+                       f"{', '.join(ALIASES)}")
     return SURROGATES[name](**cfg)
