@@ -1,0 +1,300 @@
+"""An ablation as data: axes, seeds and a base config, read from YAML, and the cells that they expand to."""
+import hashlib
+import json
+from copy import deepcopy
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+
+import yaml
+from mmengine.config import Config
+
+from mmbsa.apis.ablation.overrides import GridError, apply_overrides
+
+#: what a grid file may hold, at its top and under ``budgets.<name>``.
+KEYS = ('title', 'base', 'metric', 'seeds', 'overrides', 'axes', 'exclude', 'published', 'about')
+#: the key of an axis value that names another base config instead of overriding this one.
+BASE = 'base'
+#: entries of a config that say where and how a run takes place, and not what it computes.
+PLACE = ('work_dir', 'launcher', 'resume', 'experiment_name')
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of a grid.
+
+    Attributes:
+        values: axis -> name of its value.
+        seed: of ``randomness.seed``.
+        config: resolved config.
+        key: hash of that config; two cells with one key are the same training.
+    """
+
+    values: dict[str, str]
+    seed: int
+    config: Config = field(repr=False)
+    key: str
+
+    @property
+    def label(self) -> str:
+        """The values without the seed, as tables and legends have it."""
+        return ' '.join(self.values.values())
+
+    @property
+    def name(self) -> str:
+        """Readable and unique name of the cell's folder."""
+        text = '_'.join([*self.values.values(), f'seed{self.seed}', self.key])
+        return ''.join(letter if letter.isalnum() or letter in '-_.' else '-' for letter in text)
+
+    @property
+    def last_step(self) -> int:
+        """Iteration, or epoch, at which the training ends."""
+        train = self.config.train_cfg
+        return train.get('max_iters') or train.get('max_epochs')
+
+
+@dataclass
+class Grid:
+    """A base config, axes of named overrides, and seeds.
+
+    Attributes:
+        name: of the folder of its runs.
+        title, about: for people.
+        base: path of the base config.
+        metric: as the evaluator calls it, the higher the better; None takes the ``save_best`` of the config's
+            checkpoint hook.
+        seeds: one training each.
+        overrides: dotted key -> value, for all cells; see :func:`apply_overrides`.
+        axes: axis -> name of a value -> overrides.
+        exclude: combinations to leave out: axis -> name, or names.
+        published: ``source`` and ``values``, a list of figures that others published: the axes, and ``value``.
+        file: where it was read, for messages.
+    """
+
+    name: str
+    base: Path
+    axes: dict[str, dict[str, dict]]
+    seeds: list[int]
+    metric: str | None = None
+    title: str = ''
+    about: str = ''
+    overrides: list[dict] = field(default_factory=list)
+    exclude: list[dict] = field(default_factory=list)
+    published: dict = field(default_factory=dict)
+    file: str = 'grid'
+
+    def combinations(self) -> list[dict[str, str]]:
+        """Every axis -> value that is not excluded, the last axis fastest."""
+        names = list(self.axes)
+        found = [dict(zip(names, values)) for values in product(*self.axes.values())]
+        return [values for values in found if not any(_matches(values, rule) for rule in self.exclude)]
+
+    def published_value(self, values: dict[str, str]) -> float | None:
+        """The figure that was published for a combination, if any."""
+        for entry in self.published.get('values', ()):
+            if {axis: str(name) for axis, name in entry.items() if axis != 'value'} == values:
+                return entry['value']
+        return None
+
+
+def read_grid(path: str | Path, budget: str = 'full') -> Grid:
+    """Read a grid file.
+
+    Its top level is the budget ``full``; an entry under ``budgets`` replaces what it names, except ``overrides``, which
+    come after the top level's unless the budget has a ``base`` of its own. ``base`` is relative to the file.
+
+    Raises:
+        GridError: the file is missing, has keys that grids do not have or lacks those they need, or has no such budget.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise GridError(f'{path}: there is no such grid')
+    with open(path, encoding='utf-8') as file:
+        try:
+            data = yaml.load(file, _UniqueKeys)
+        except yaml.YAMLError as error:
+            raise GridError(f'{path} is not valid YAML: {error}') from error
+    if not isinstance(data, dict):
+        raise GridError(f'{path}: a grid is a mapping with the keys {", ".join(KEYS)}, budgets')
+    budgets = data.pop('budgets', None) or {}
+    layers = [('', data)]
+    if budget != 'full':
+        if budget not in budgets:
+            raise GridError(f"{path}: there is no budget {budget!r}; there are {', '.join(['full', *budgets])}")
+        layers.append((f'budgets.{budget}.', budgets[budget] or {}))
+    merged: dict = dict(overrides=[])
+    for prefix, layer in layers:
+        unknown = set(layer) - set(KEYS)
+        if unknown:
+            raise GridError(f'{path}: {prefix}{sorted(map(str, unknown))[0]} is no key of a grid; those are '
+                            f'{", ".join(KEYS)}, budgets')
+        if BASE in layer:
+            merged['overrides'] = []
+        merged['overrides'] = merged['overrides'] + [layer.get('overrides') or {}]
+        merged.update({key: value for key, value in layer.items() if key != 'overrides'})
+    missing = [key for key in ('base', 'axes') if not merged.get(key)]
+    if missing:
+        raise GridError(f'{path}: {missing[0]} is missing')
+    grid = Grid(name=f'{path.stem}-{budget}', file=str(path), **{**merged, 'base': path.parent / merged['base'],
+                                                                 'seeds': merged.get('seeds', [0])})
+    _check(grid)
+    return grid
+
+
+def grid_of_configs(paths: list[str | Path], seeds: list[int], metric: str | None = None) -> Grid:
+    """Return a grid whose only axis is the config file, named as the files are.
+
+    Raises:
+        GridError: a missing file, or two files of one name.
+    """
+    paths = [Path(path) for path in paths]
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(names):
+        raise GridError(f'the configs must have different file names, got {", ".join(map(str, paths))}')
+    axes = dict(config={name: {BASE: str(path.resolve())} for name, path in zip(names, paths)})
+    grid = Grid(name='-'.join(names), base=paths[0], axes=axes, seeds=seeds, metric=metric, file='configs',
+                title=' and '.join(names))
+    _check(grid)
+    return grid
+
+
+def expand(grid: Grid, options: dict | None = None) -> list[Cell]:
+    """Resolve every cell's config, seed by seed, so that a first seed of everything is there early.
+
+    Args:
+        grid: what to expand.
+        options: overrides for every cell from the command line, where unknown keys are refused like any other.
+
+    Raises:
+        GridError: an override that would miss (see :func:`apply_overrides`), or two cells that are the same training,
+            which means that an axis has no effect.
+    """
+    bases: dict[Path, Config] = {}
+    prepared = []
+    for values in grid.combinations():
+        picked = {axis: grid.axes[axis][name] for axis, name in values.items()}
+        own = [Path(grid.file).parent / over[BASE] for over in picked.values() if BASE in over]
+        path = own[0] if own else grid.base
+        if path not in bases:
+            bases[path] = _base(path, grid, options or {})
+        cfg = bases[path]
+        for axis, over in picked.items():
+            over = {key: value for key, value in over.items() if key != BASE}
+            cfg = apply_overrides(cfg, over, f'{grid.file}: axes.{axis}.{values[axis]}')
+        prepared.append((values, cfg))
+    cells, seen = [], {}
+    for seed in grid.seeds:
+        for values, cfg in prepared:
+            cfg = deepcopy(cfg)
+            cfg.merge_from_dict({'randomness.seed': seed})
+            key = config_key(cfg)
+            if key in seen:
+                raise GridError(f'{grid.file}: {values} and {seen[key]} resolve to the same config: between them an axis '
+                                'has no effect')
+            seen[key] = values
+            cells.append(Cell(values, seed, cfg, key))
+    return cells
+
+
+def config_key(cfg: Config) -> str:
+    """Hash what a config computes: 12 hexadecimal digits, independent of the order of keys and of the run's folder."""
+    content = {key: value for key, value in cfg.to_dict().items() if key not in PLACE}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=repr).encode()).hexdigest()[:12]
+
+
+def select(cells: list[Cell], only: list[str], axes: dict[str, dict]) -> list[Cell]:
+    """Keep the cells that fit every ``axis=value[,value]``; the seed is an axis too.
+
+    Raises:
+        GridError: an axis or a value that the grid does not have.
+    """
+    for rule in only:
+        axis, mark, names = rule.partition('=')
+        known = {*map(str, sorted({cell.seed for cell in cells}))} if axis == 'seed' else set(axes.get(axis, ()))
+        if not mark or (axis != 'seed' and axis not in axes):
+            raise GridError(f'--only {rule}: write axis=value; the axes are {", ".join([*axes, "seed"])}')
+        wanted = set(names.split(','))
+        if wanted - known:
+            raise GridError(f'--only {rule}: {axis} has no {", ".join(sorted(wanted - known))}; it has '
+                            f'{", ".join(sorted(known))}')
+        cells = [cell for cell in cells if (str(cell.seed) if axis == 'seed' else cell.values[axis]) in wanted]
+    return cells
+
+
+def metric_of(grid: Grid, cells: list[Cell]) -> str:
+    """The grid's metric, or what the configs keep their best checkpoint by.
+
+    Raises:
+        GridError: neither says it.
+    """
+    if grid.metric:
+        return grid.metric
+    found = cells[0].config.get('default_hooks', {}).get('checkpoint', {}).get('save_best')
+    if not isinstance(found, str) or found == 'auto':
+        raise GridError(f'{grid.file}: say which metric to compare (metric: ..., or --metric), as the evaluator calls it')
+    return found
+
+
+def _base(path: Path, grid: Grid, options: dict) -> Config:
+    if not path.is_file():
+        raise GridError(f'{grid.file}: the config {path} does not exist')
+    cfg = Config.fromfile(path)
+    for over in grid.overrides:
+        cfg = apply_overrides(cfg, over, f'{grid.file}: overrides')
+    cfg = apply_overrides(cfg, options, '--cfg-options')
+    if not (cfg.get('train_cfg') or {}).get('max_iters') and not (cfg.get('train_cfg') or {}).get('max_epochs'):
+        raise GridError(f'{path}: train_cfg has neither max_iters nor max_epochs')
+    return cfg
+
+
+def _check(grid: Grid) -> None:
+    """Check types, and bring names of values to text, as YAML reads 4 and 0.5 as numbers."""
+    def complain(what: str, expected: str):
+        raise GridError(f'{grid.file}: {what}: expected {expected}')
+
+    if not isinstance(grid.axes, dict):
+        complain(f'axes is {grid.axes!r}', 'axis -> name of a value -> overrides')
+    for axis, values in grid.axes.items():
+        if not isinstance(axis, str) or axis in ('seed', 'value') or not isinstance(values, dict) or not values:
+            complain(f'axes.{axis} is {values!r}', "a name other than 'seed' and 'value', with named values")
+        for name, over in values.items():
+            if not isinstance(name, str | int | float) or isinstance(name, bool):
+                complain(f'axes.{axis} has a value named {name!r}', 'a text or a number; YAML reads no, off, null and the '
+                         "like as something else, so put it in quotes")
+            if over is not None and not isinstance(over, dict):
+                complain(f'axes.{axis}.{name} is {over!r}', 'overrides: dotted key -> value')
+        grid.axes[axis] = {str(name): over or {} for name, over in values.items()}
+    if sum(any(BASE in over for over in values.values()) for values in grid.axes.values()) > 1:
+        complain('two axes have a base', 'one at most')
+    if (not isinstance(grid.seeds, list) or not grid.seeds or len(set(map(str, grid.seeds))) < len(grid.seeds)
+            or not all(type(seed) is int and seed >= 0 for seed in grid.seeds)):
+        complain(f'seeds is {grid.seeds!r}', 'a list of different integers >= 0')
+    if not all(isinstance(over, dict) for over in grid.overrides):
+        complain(f'overrides is {grid.overrides!r}', 'dotted key -> value')
+    entries = [('exclude', entry) for entry in grid.exclude]
+    entries += [('published.values', entry) for entry in grid.published.get('values', ())]
+    for where, entry in entries:
+        for axis, names in entry.items():
+            if axis == 'value' and where != 'exclude':
+                continue
+            for name in names if isinstance(names, list) else [names]:
+                if str(name) not in grid.axes.get(axis, ()):
+                    complain(f'{where} has {axis}: {name}', f'axes and values of the grid ({", ".join(grid.axes)})')
+
+
+def _matches(values: dict[str, str], rule: dict) -> bool:
+    return all(values[axis] in map(str, names if isinstance(names, list) else [names]) for axis, names in rule.items())
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML's safe loader drops the first of two equal keys without a word; an axis could vanish so."""
+
+    def construct_mapping(self, node, deep=False):
+        """Refuse a key that is there twice."""
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f'the key {key!r} is there twice', key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,160 @@
+"""What is known of a cell: all of it is on the disk, so that a runner may be killed at any moment."""
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmbsa.apis.ablation.grid import Cell, GridError
+from mmbsa.utils.files import atomic_open
+
+STATE, LOCK, LOG, CONFIG, RATES = 'state.json', 'lock', 'train.log', 'config.py', 'firing_rates.json'
+#: default hook that measures firing rates, in every cell unless its config has one.
+RATE_HOOK = dict(type='mmbsa.FiringRateHook')
+
+
+class CellFolder:
+    """Folder of a cell: its config, logs, checkpoints, state and lock.
+
+    Args:
+        root: folder of the grid.
+        cell: the cell.
+        metric: the metric that is compared.
+    """
+
+    def __init__(self, root: Path, cell: Cell, metric: str):
+        self.cell, self.metric, self.path = cell, metric, Path(root) / cell.name
+
+    def read(self) -> dict:
+        """Return the noted state; empty where there is none."""
+        try:
+            return json.loads((self.path / STATE).read_text())
+        except FileNotFoundError:
+            return {}
+
+    def note(self, **news) -> None:
+        """Add to the state, atomically."""
+        with atomic_open(self.path / STATE) as file:
+            file.write(json.dumps({**self.read(), **news}, indent=1).encode())
+
+    @contextmanager
+    def lock(self) -> Iterator[int | None]:
+        """Yield the descriptor of the cell's lock, or None where another process holds it.
+
+        A training inherits the descriptor and holds the lock for as long as it lives, also when its runner was killed.
+        The system frees it with the last process that has it, however that ends.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield None
+                return
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def is_locked(self) -> bool:
+        """Whether a process trains the cell now."""
+        if not (self.path / LOCK).exists():
+            return False
+        with self.lock() as descriptor:
+            return descriptor is None
+
+    def write_config(self) -> Path:
+        """Write the resolved config as a file of its own and return its path.
+
+        Raises:
+            GridError: the config has values that a file cannot hold.
+        """
+        cfg = self.cell.config
+        if 'firing_rate' not in (cfg.get('default_hooks') or {}):
+            cfg.merge_from_dict({'default_hooks.firing_rate': dict(RATE_HOOK)})
+        content = {key: value for key, value in cfg.to_dict().items() if key != 'work_dir'}
+        path = self.path / CONFIG
+        with atomic_open(path) as file:
+            file.write(''.join(f'{key} = {value!r}\n' for key, value in content.items()).encode())
+        try:
+            same = Config.fromfile(path).to_dict() == content
+        except (SyntaxError, ValueError) as error:
+            raise GridError(f'{path}: the resolved config holds a value that is no Python literal: {error}') from error
+        if not same:
+            raise GridError(f'{path}: the resolved config does not survive being written to a file')
+        return path
+
+    def curve(self) -> dict[int, float]:
+        """Step -> metric of every validation in the logs of the run; resumed runs have several logs."""
+        curve = {}
+        for log in sorted(self.path.glob('*/vis_data/scalars.json')):
+            for record in _records(log):
+                if self.metric in record and 'step' in record:
+                    curve[record['step']] = record[self.metric]
+        return dict(sorted(curve.items()))
+
+    def progress(self) -> int:
+        """The last step that the logs know of."""
+        by_epoch = 'max_epochs' in self.cell.config.train_cfg
+        logs = sorted(self.path.glob('*/vis_data/scalars.json'))
+        steps = [record['epoch' if by_epoch and 'epoch' in record else 'step'] for log in logs[-1:]
+                 for record in _records(log) if 'step' in record]
+        return max(steps, default=0)
+
+    def figures(self) -> dict:
+        """Firing rate and number of parameters that :class:`mmbsa.engine.FiringRateHook` noted last; empty if none."""
+        try:
+            noted = json.loads((self.path / RATES).read_text())
+        except FileNotFoundError:
+            return {}
+        return {key: noted[key] for key in ('firing_rate', 'parameters') if noted[key] is not None}
+
+    def is_done(self) -> bool:
+        """Whether the run reached its last validation, whoever ran it; notes the figures when it sees that first."""
+        state = self.read()
+        if state.get('status') == 'done' and state.get('metric') == self.metric:
+            return True
+        curve = self.curve()
+        if self.cell.last_step not in curve:
+            return False
+        self.note(status='done', key=self.cell.key, values=self.cell.values, seed=self.cell.seed, metric=self.metric,
+                  curve=curve, final=curve[self.cell.last_step], **self.figures())
+        return True
+
+    def result(self) -> dict | None:
+        """Return the noted state of a run that is done, with its curve's steps as numbers."""
+        if not self.is_done():
+            return None
+        state = self.read()
+        return {**state, 'curve': {int(step): value for step, value in state['curve'].items()}}
+
+    def status(self) -> str:
+        """``done``, ``running``, ``failed``, ``submitted``, ``interrupted`` or ``waiting``."""
+        if self.is_done():
+            return 'done'
+        if self.is_locked():
+            return 'running'
+        noted = self.read().get('status', 'waiting')
+        return 'interrupted' if noted == 'running' else noted
+
+    def logged(self) -> str:
+        """Names of what the validations logged, for a user who named another metric."""
+        names = {key for log in self.path.glob('*/vis_data/scalars.json') for record in _records(log)
+                 if 'loss' not in record for key in record}
+        return ', '.join(sorted(names - {'step', 'time', 'data_time'})) or 'no figure'
+
+    def tail(self, lines: int = 8) -> str:
+        """The end of the training's output."""
+        log = self.path / LOG
+        return '\n'.join(log.read_text(errors='replace').splitlines()[-lines:]) if log.exists() else ''
+
+
+def _records(log: Path) -> Iterator[dict]:
+    for line in log.read_text(errors='replace').splitlines():
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:  # a killed process leaves half a line
+            continue

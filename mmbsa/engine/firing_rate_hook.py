@@ -1,0 +1,118 @@
+"""How much a model fires, measured during its validations."""
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from mmengine.dist import all_reduce, is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from mmbsa.registry import HOOKS
+from mmbsa.utils.files import atomic_open
+
+#: modules whose classes come from here are neurons.
+NEURONS = 'mmbsa.models.neurons.'
+
+
+def spiking_neurons(model: nn.Module) -> dict[str, nn.Module]:
+    """Name -> module of every neuron layer; neurons within neurons belong to the outer one.
+
+    Neurons are found by where their class, or a base of it, was defined. Those that put out membrane potentials
+    (SpikingJelly's ``NonSpiking...``) are none.
+    """
+    found: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        lineage = type(module).__mro__
+        inner = any(name.startswith(outer + '.') for outer in found)
+        if (not inner and any(cls.__module__.startswith(NEURONS) for cls in lineage)
+                and not any(cls.__name__.startswith('NonSpiking') for cls in lineage)):
+            found[name] = module
+    return found
+
+
+def count_spikes(neuron: nn.Module, out: Tensor) -> Tensor:
+    """Sum of unit spikes in a neuron's output (T, *), in units of the most that it can fire per step: a scalar.
+
+    A binary or ternary neuron that fires counts 1, whatever the sign and the height of its spikes. An integer neuron
+    (with ``levels`` D and ``norm``) that puts out k / norm counts \\|k\\| / D: over the D inference steps that one training
+    step stands for it fires \\|k\\| times.
+    """
+    levels, norm = getattr(neuron, 'levels', None), getattr(neuron, 'norm', None)
+    if levels is not None and norm is not None:
+        return (out.detach().abs().sum(dtype=torch.float64) * (norm / levels))
+    return torch.count_nonzero(out.detach()).double()
+
+
+@HOOKS.register_module()
+class FiringRateHook(Hook):
+    """Mean firing rate over all neurons, samples and steps of a validation.
+
+    The rate is logged as ``firing_rate`` beside the validation's metrics. ``firing_rates.json`` in the work dir has it by
+    layer, with the number of parameters of the model.
+
+    Args:
+        max_batches: batches per validation and process that are measured; None measures all.
+
+    Raises:
+        ValueError: max_batches < 1.
+    """
+
+    # before RuntimeInfoHook and LoggerHook, so that the rate is there when they log
+    priority = 'VERY_HIGH'
+
+    def __init__(self, max_batches: int | None = None) -> None:
+        if max_batches is not None and max_batches < 1:
+            raise ValueError(f'FiringRateHook: max_batches must be at least 1 or None, got {max_batches}')
+        self.max_batches = max_batches
+        self._handles: list = []
+        self._spikes: dict[str, Tensor] = {}
+        self._places: dict[str, int] = {}
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Look at every neuron from now on."""
+        self._look_away()
+        neurons = spiking_neurons(_bare(runner.model))
+        self._spikes, self._places = {name: torch.zeros((), dtype=torch.float64) for name in neurons}, defaultdict(int)
+        self._handles = [module.register_forward_hook(self._watch(name)) for name, module in neurons.items()]
+
+    def _watch(self, name: str):
+        def look(module: nn.Module, inputs: tuple, out: Tensor) -> None:
+            self._spikes[name] = self._spikes[name].to(out.device) + count_spikes(module, out)
+            self._places[name] += out.numel()
+        return look
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Look away once enough was seen."""
+        if self.max_batches is not None and batch_idx + 1 >= self.max_batches:
+            self._look_away()
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Sum over the processes, log, and write the file."""
+        self._look_away()
+        model = _bare(runner.model)
+        totals = torch.tensor([[self._spikes[name].item(), self._places[name]] for name in self._spikes],
+                              dtype=torch.float64, device=next(model.parameters()).device).view(-1, 2)
+        if len(totals):
+            all_reduce(totals)
+        spikes, places = totals.cpu().unbind(1)
+        rate = (spikes.sum() / places.sum()).item() if places.sum() else None  # a model without neurons has no rate
+        if rate is not None:
+            runner.message_hub.update_scalar('val/firing_rate', rate)
+        if is_main_process():
+            layers = {name: (s / p).item() for name, s, p in zip(self._spikes, spikes, places) if p}
+            content = dict(firing_rate=rate, parameters=sum(p.numel() for p in model.parameters()), iter=runner.iter,
+                           layers=layers)
+            with atomic_open(Path(runner.work_dir) / 'firing_rates.json') as file:
+                file.write(json.dumps(content, indent=1).encode())
+
+    def _look_away(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    return model.module if is_model_wrapper(model) else model
