@@ -71,3 +71,42 @@ def gzip_all(root):
     for path in list(root.glob('*-ubyte')):
         path.with_name(path.name + '.gz').write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
+
+
+def random_events(count, size, seed=0):
+    """Return columns x, y, t, p of events on a sensor of (height, width)."""
+    rng = np.random.default_rng(seed)
+    return dict(x=rng.integers(0, size[1], count), y=rng.integers(0, size[0], count),
+                t=np.sort(rng.integers(0, 90_000, count)), p=rng.integers(0, 2, count))
+
+
+def write_npz(path, size, count=60, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **random_events(count, size, seed))
+
+
+def write_atis_bin(path, columns):
+    """Write 40-bit events: x, y, then the polarity and 23 bits of time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    c = {name: np.asarray(column, np.int64) for name, column in columns.items()}
+    rows = np.stack([c['x'], c['y'], c['p'] << 7 | c['t'] >> 16, c['t'] >> 8 & 255, c['t'] & 255], 1)
+    path.write_bytes(rows.astype(np.uint8).tobytes())
+
+
+def write_cifar10_dvs(path, columns):
+    """Write AEDAT 2 as CIFAR10-DVS has it: rows and columns exchanged and counted from the far end, off is 1."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    c = {name: np.asarray(column, np.uint32) for name, column in columns.items()}
+    address = (127 - c['y']) << 1 | (127 - c['x']) << 8 | (1 - c['p'])
+    words = np.stack([address, c['t']], 1).astype('>u4')
+    path.write_bytes(b'#!AER-DAT2.0\r\n# made for a test\r\n' + words.tobytes())
+
+
+def write_event_folders(root, classes, splits, size, per_class=2, write=write_npz):
+    """Write [split/]class/*.npz with unlike numbers of events."""
+    seed = 0
+    for split in splits:
+        for name in classes:
+            for index in range(per_class):
+                write(root / split / name / f'{name}_{index}.npz', size, 40 + seed % 7, seed)
+                seed += 1

@@ -2,9 +2,10 @@
 from importlib.util import find_spec
 
 from mmbsa.datasets.cifar import CIFAR10, CIFAR100
+from mmbsa.datasets.event_dataset import EventDataset
 from mmbsa.datasets.tiny_imagenet import TinyImageNet
 
-__all__ = ['CIFAR10', 'CIFAR100', 'TinyImageNet']
+__all__ = ['CIFAR10', 'CIFAR100', 'EventDataset', 'TinyImageNet']
 
 if find_spec('mmseg'):
     from mmbsa.datasets.camvid import CamVidDataset

@@ -1,5 +1,5 @@
 """What all classification datasets of ours share."""
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,13 +45,15 @@ class ClassificationDataset(BaseDataset):
         return [int(self.get_data_info(idx)['gt_label'])]
 
 
-def class_folders(folder: Path, source: str, expected: Sequence[str] | None = None) -> list[str]:
+def class_folders(folder: Path, source: str, expected: Collection[str] | None = None,
+                  ignored: Collection[str] = ()) -> list[str]:
     """Return the sorted names of the class folders in ``folder``.
 
     Args:
         folder: Where a folder per class is expected.
         source: Who asks, for messages.
         expected: The class folders that have to be there; None takes those found.
+        ignored: Folders that are not classes; those whose names begin with a dot never are.
 
     Raises:
         FileNotFoundError: No such folder, or no folder in it.
@@ -59,7 +61,8 @@ def class_folders(folder: Path, source: str, expected: Sequence[str] | None = No
     """
     if not folder.is_dir():
         raise FileNotFoundError(f'{source}: {folder} is not a folder; expected one folder per class in it')
-    found = sorted(child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith('.'))
+    found = sorted(child.name for child in folder.iterdir()
+                   if child.is_dir() and child.name[0] != '.' and child.name not in ignored)
     if not found:
         raise FileNotFoundError(f'{source}: {folder} holds no folders; expected one per class')
     if expected is not None and set(found) != set(expected):

@@ -1,7 +1,7 @@
 """Augmentations of events themselves, before they become frames. Events that leave the sensor are dropped."""
 import numpy as np
 
-from mmbsa.events.array import check_fields
+from mmbsa.events.array import check_fields, check_inside
 from mmbsa.events.geometry import middle
 
 Size = tuple[int, int]
@@ -77,6 +77,7 @@ def cutout(events: np.ndarray, x: int, y: int, width: int, height: int) -> np.nd
 def resize(events: np.ndarray, size: Size, new_size: Size) -> np.ndarray:
     """Return as many events on a sensor of ``new_size`` (height, width); a coarse pixel sees all events that it covers."""
     check_fields(events)
+    check_inside(events, size)
     out = events.copy()
     out['x'] = events['x'].astype(np.int64) * new_size[1] // size[1]
     out['y'] = events['y'].astype(np.int64) * new_size[0] // size[0]

@@ -11,6 +11,6 @@ if find_spec('mmseg'):
     __all__ += ['decode_heads']
 
 if find_spec('mmpretrain'):
-    from mmbsa.models import cls_heads
+    from mmbsa.models import cls_heads, data_preprocessors
 
-    __all__ += ['cls_heads']
+    __all__ += ['cls_heads', 'data_preprocessors']

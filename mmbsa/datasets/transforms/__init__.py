@@ -1,4 +1,18 @@
 """Pipeline steps."""
+from mmbsa.datasets.transforms.augment_events import (
+    EventCutout,
+    EventDropFrames,
+    EventFlip,
+    EventRoll,
+    EventRotate,
+    EventShear,
+    EventTranslate,
+)
 from mmbsa.datasets.transforms.draw_scene import DrawScene
+from mmbsa.datasets.transforms.load_events import EventPictureToChannels, EventsToFrames, LoadEventFrames, LoadEvents
+from mmbsa.datasets.transforms.to_sequence import ToSequence
 
-__all__ = ['DrawScene']
+__all__ = [
+    'DrawScene', 'EventCutout', 'EventDropFrames', 'EventFlip', 'EventPictureToChannels', 'EventRoll', 'EventRotate',
+    'EventShear', 'EventTranslate', 'EventsToFrames', 'LoadEventFrames', 'LoadEvents', 'ToSequence'
+]

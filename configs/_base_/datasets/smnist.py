@@ -1,0 +1,24 @@
+# Sequential MNIST: a digit as 784 steps of one pixel, (B, 1, 1, 784).
+# Another folder: MNIST_ROOT=/path bash tools/dist_train.sh ...
+# The four files train-images-idx3-ubyte, ... lie in the folder, unpacked.
+dataset_type = 'MNIST'
+data_root = '{{$MNIST_ROOT:data/mnist}}'
+data_preprocessor = dict(num_classes=10, mean=[33.3285], std=[78.5655])
+train_pipeline = [dict(type='mmbsa.ToSequence', order='pixels'), dict(type='PackInputs')]
+test_pipeline = train_pipeline
+train_dataloader = dict(
+    batch_size=128,
+    num_workers=2,
+    persistent_workers=True,
+    drop_last=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(type=dataset_type, data_root=data_root, split='train', download=False, pipeline=train_pipeline))
+val_dataloader = dict(
+    batch_size=256,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type=dataset_type, data_root=data_root, split='test', download=False, pipeline=test_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = dict(type='Accuracy', topk=(1, ))
+test_evaluator = val_evaluator

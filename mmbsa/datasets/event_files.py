@@ -1,0 +1,74 @@
+"""Recordings as events, whatever their format."""
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from mmbsa.events import check_fields, make_events, read_dat
+
+
+def _read_atis_bin(path: Path) -> np.ndarray:
+    from spikingjelly.datasets import load_ATIS_bin
+    if path.stat().st_size % 5:
+        raise ValueError(f'{path.stat().st_size} bytes are no whole number of events of 5 bytes; the file is cut off')
+    columns = load_ATIS_bin(path)
+    return make_events(*(columns[name] for name in 'xytp'))
+
+
+def _read_cifar10_dvs(path: Path) -> np.ndarray:
+    from spikingjelly.datasets import cifar10_dvs
+    columns = cifar10_dvs._load_origin_data(path)  # the reader of SpikingJelly's own conversion, which has no public name
+    return make_events(*(columns[name] for name in 'xytp'))
+
+
+def _read_numpy(path: Path) -> np.ndarray:
+    loaded = np.load(path)
+    if isinstance(loaded, np.ndarray):  # DVS-Lip: a structured array
+        check_fields(loaded)
+        return make_events(*(loaded[name] for name in 'xytp'))
+    with loaded:
+        if {'pos', 'neg'} <= set(loaded.files):  # ES-ImageNet: rows (y, x, t) of either polarity
+            rows = np.concatenate([loaded['neg'], loaded['pos']])
+            polarity = np.arange(len(rows)) >= len(loaded['neg'])
+            order = np.argsort(rows[:, 2], kind='stable')
+            return make_events(rows[order, 1], rows[order, 0], rows[order, 2], polarity[order])
+        missing = set('xytp') - set(loaded.files)
+        if missing:
+            raise ValueError(f'expected the arrays x, y, t, p; missing {sorted(missing)}, found {sorted(loaded.files)}')
+        return make_events(*(loaded[name] for name in 'xytp'))
+
+
+#: ending -> reader; SpikingJelly's readers where it has them
+FORMATS: dict[str, Callable[[Path], np.ndarray]] = {
+    '.npz': _read_numpy,
+    '.npy': _read_numpy,
+    '.bin': _read_atis_bin,
+    '.dat': read_dat,
+    '.aedat': _read_cifar10_dvs,
+}
+
+
+def read_events(path: str | os.PathLike) -> np.ndarray:
+    """Read a recording by its ending.
+
+    ``.npz`` and ``.npy`` (arrays or fields x, y, t, p; ES-ImageNet's ``pos`` and ``neg``), ``.bin`` (N-MNIST,
+    N-Caltech101: 40-bit events), ``.dat`` (N-CARS), ``.aedat`` (CIFAR10-DVS: AEDAT 2).
+
+    Returns:
+        Events (N,) of ``mmbsa.events.EVENT_DTYPE``.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: An unknown ending, or content that cannot be read; the message names the file.
+    """
+    path = Path(path)
+    if path.suffix not in FORMATS:
+        raise ValueError(f'{path}: expected a recording in one of the formats {tuple(FORMATS)}')
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such recording')
+    try:
+        return FORMATS[path.suffix](path)
+    except Exception as error:  # zip, pickle, numpy and the readers of SpikingJelly each have their own
+        message = str(error).removeprefix(f'{path}: ')
+        raise ValueError(f'{path}: not a readable recording ({type(error).__name__}: {message})') from error

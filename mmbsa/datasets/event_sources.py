@@ -1,0 +1,134 @@
+"""The event data sets that are known by name: their sensors, classes, splits and folders."""
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmbsa.datasets.event_files import FORMATS
+
+CIFAR10 = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
+GESTURES = ('hand clapping', 'right hand wave', 'left hand wave', 'right arm clockwise', 'right arm counter-clockwise',
+            'left arm clockwise', 'left arm counter-clockwise', 'arm roll', 'air drums', 'air guitar', 'other')
+BULLYING = ('handshake', 'slapping', 'punching', 'walking', 'finger guess', 'strangling', 'greeting', 'pushing',
+            'hair grabs', 'kicking')
+#: folders beside the classes that are not classes
+SERVICE = ('download', 'extract', 'events_np', 'frames')
+
+
+@dataclass(frozen=True)
+class EventSource:
+    """A data set of recordings in class folders.
+
+    Args:
+        size: (height, width) of the sensor in pixels.
+        num_classes: Number of class folders.
+        classes: Class folder -> name, where the folders are known.
+        splits: split -> the names its folder goes by; empty where the data set has no split folders.
+        train_share: Part of each class, in the order of the file names, that is the train split; where there are no folders.
+        inner: Where the class (or split) folders of the distributed archive lie, under the root or under ``extract``.
+        optional: Files of the distribution that reading does not need.
+        convert: What the archives hold cannot be read as it is, only after SpikingJelly's conversion.
+    """
+
+    size: tuple[int, int]
+    num_classes: int
+    classes: dict[str, str] = field(default_factory=dict)
+    splits: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    train_share: float | None = None
+    inner: str = ''
+    optional: tuple[str, ...] = ()
+    convert: bool = False
+
+
+_TWO = dict(train=('train', 'Train'), test=('test', 'Test'))
+#: name of SpikingJelly's class -> facts. N-CARS is the one that SpikingJelly has no class for.
+SOURCES = dict(
+    ASLDVS=EventSource((180, 240), 24, train_share=0.8),
+    Bullying10kClassification=EventSource((260, 346), 10, {str(i): name for i, name in enumerate(BULLYING)}, _TWO),
+    CIFAR10DVS=EventSource((128, 128), 10, {name: name for name in CIFAR10}, train_share=0.9),
+    DVS128Gesture=EventSource((128, 128), 11, {str(i): name for i, name in enumerate(GESTURES)}, _TWO),
+    DVSLip=EventSource((128, 128), 100, splits=_TWO, inner='DVS-Lip'),
+    ESImageNet=EventSource((256, 256), 1000, splits=_TWO),
+    HARDVS=EventSource((260, 346), 300, splits=dict(train=('train',), val=('val',), test=('test',))),
+    NAVGestureSit=EventSource((240, 304), 6, train_share=0.8, convert=True),
+    NAVGestureWalk=EventSource((240, 304), 6, train_share=0.8, convert=True),
+    NCARS=EventSource((100, 120), 2, dict(background='background', cars='cars'),
+                      dict(train=('n-cars_train', 'train'), test=('n-cars_test', 'test'))),
+    NCaltech101=EventSource((180, 240), 101, train_share=0.9, inner='Caltech101', optional=('Caltech101_annotations.zip',)),
+    NMNIST=EventSource((34, 34), 10, {str(i): str(i) for i in range(10)}, _TWO),
+)
+
+
+def find_folder(source: EventSource, root: Path, split: str) -> Path | None:
+    """Return the folder that holds the class folders of a split, or None.
+
+    Looked for in ``events_np`` (where SpikingJelly converts to), in ``root`` and in ``extract``, as distributed.
+    """
+    extract = root / 'extract'
+    distributed = () if source.convert else (root / source.inner, root, extract / source.inner, extract)
+    for base in (root / 'events_np', *distributed):
+        for name in source.splits.get(split, ('',)):
+            folder = base / name
+            if folder.is_dir() and any(_holds_recordings(child) for child in folder.iterdir()):
+                return folder
+    return None
+
+
+def _holds_recordings(folder: Path) -> bool:
+    return folder.is_dir() and folder.name not in SERVICE and any(
+        child.suffix in FORMATS for child in folder.iterdir() if not child.is_dir())
+
+
+def prepare(name: str, root: Path, split: str) -> None:
+    """Unpack the archives in ``root/download`` and, if need be, convert what they hold, by SpikingJelly's class ``name``.
+
+    Both steps fill a folder of another name, which takes its own only when it is whole. Processes wait for each other.
+
+    Raises:
+        FileNotFoundError: An archive is not there; the message says where to get it. Nothing is downloaded.
+        ValueError: An archive has another MD5 sum than it should.
+    """
+    import spikingjelly.datasets  # takes seconds
+    from torchvision.datasets.utils import check_integrity
+    reader, source = getattr(spikingjelly.datasets, name), SOURCES[name]
+    root = root.resolve()  # SpikingJelly makes links, which relative paths would break
+    download, extract, raw = root / 'download', root / 'extract', root / 'events_np'
+    with _lock(root / '.prepare.lock'):
+        if find_folder(source, root, split) or raw.exists():
+            return
+        if not extract.exists():
+            for file, url, md5 in reader.resource_url_md5():
+                if file in source.optional or Path(file).suffix in ('.txt', '.csv') and not (download / file).exists():
+                    continue
+                if not (download / file).is_file():
+                    raise FileNotFoundError(f'{download / file} is missing; get it from {url}')
+                if not check_integrity(download / file, md5):
+                    raise ValueError(f'{download / file}: expected the MD5 sum {md5}; damaged, or another version')
+            _fill(extract, lambda folder: reader.extract_downloaded_files(download, folder))
+        if find_folder(source, root, split) is None:
+            _fill(raw, lambda folder: reader.create_raw_from_extracted(extract, folder))
+
+
+def _fill(folder: Path, work) -> None:
+    for left_over in folder.parent.glob(f'.{folder.name}.*.tmp'):
+        shutil.rmtree(left_over)
+    draft = folder.with_name(f'.{folder.name}.{os.getpid()}.tmp')
+    draft.mkdir(parents=True)
+    work(draft)
+    draft.rename(folder)
+
+
+class _lock:
+    """Hold an exclusive lock on a file; a killed process lets go of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        import fcntl
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.file = open(self.path, 'w')
+        fcntl.flock(self.file, fcntl.LOCK_EX)
+
+    def __exit__(self, *error) -> None:
+        self.file.close()

@@ -1,0 +1,222 @@
+"""Event recordings: formats, folders, splits, labels, preparation, and errors that name the file."""
+import dataclasses
+import hashlib
+import math
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+import tiny_data
+
+from mmbsa.datasets import EventDataset
+from mmbsa.datasets.event_files import read_events
+from mmbsa.datasets.event_sources import CIFAR10, SOURCES
+
+spikingjelly = pytest.importorskip('spikingjelly.datasets')
+
+
+def columns_of(events):
+    return {name: events[name].tolist() for name in 'xytp'}
+
+
+def test_formats_give_the_same_events(tmp_path):
+    columns = tiny_data.random_events(50, (128, 128))
+    expected = {name: column.tolist() for name, column in columns.items()}
+    np.savez(tmp_path / 'a.npz', **columns)
+    tiny_data.write_atis_bin(tmp_path / 'a.bin', columns)
+    tiny_data.write_cifar10_dvs(tmp_path / 'a.aedat', columns)
+    rows = np.empty(50, [('t', '<u4'), ('x', '<i2'), ('y', '<i2'), ('p', 'i1')])
+    for name in 'xytp':
+        rows[name] = columns[name]
+    np.save(tmp_path / 'a.npy', rows)
+    for ending in ('npz', 'bin', 'aedat', 'npy'):
+        assert columns_of(read_events(tmp_path / f'a.{ending}')) == expected, ending
+
+
+def test_es_imagenet_files(tmp_path):
+    np.savez(tmp_path / 'a.npz', pos=np.array([[3, 4, 1], [5, 6, 3]]), neg=np.array([[7, 8, 2]]))
+    assert read_events(tmp_path / 'a.npz').tolist() == [(4, 3, 1, 1), (8, 7, 2, 0), (6, 5, 3, 1)]
+    ours = read_events(tmp_path / 'a.npz')
+    theirs = spikingjelly.es_imagenet._load_events(tmp_path / 'a.npz')
+    assert all(np.array_equal(ours[name], theirs[name]) for name in 'xytp')
+
+
+def test_broken_recordings_are_named(tmp_path):
+    for name, content in (('a.bin', b'123456'), ('a.npz', b'PK no zip'), ('a.aedat', b'#!AER\r\n12345678abc')):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=f'{tmp_path / name}: not a readable recording'):
+            read_events(tmp_path / name)
+    np.savez(tmp_path / 'b.npz', x=[1], y=[1], t=[1])
+    with pytest.raises(ValueError, match=r"b.npz: .*missing \['p'\]"):
+        read_events(tmp_path / 'b.npz')
+    with pytest.raises(FileNotFoundError, match='none.npz: no such recording'):
+        read_events(tmp_path / 'none.npz')
+    with pytest.raises(ValueError, match='a.txt: expected a recording in one of'):
+        read_events(tmp_path / 'a.txt')
+
+
+def test_cifar10_dvs_first_ninety_percent_of_each_class(tmp_path):
+    """The split is SpikingJelly's ``split_to_train_test_set``, file by file."""
+    tiny_data.write_event_folders(tmp_path / 'events_np', CIFAR10, [''], (128, 128), per_class=12)
+    train, test = (EventDataset(str(tmp_path), split, 'CIFAR10DVS') for split in ('train', 'test'))
+    theirs = spikingjelly.CIFAR10DVS(str(tmp_path), data_type='event')
+    picked = spikingjelly.split_to_train_test_set(0.9, [(path, label) for path, label in theirs.samples], 10)
+    for ours, subset in zip((train, test), picked):
+        expected = [theirs.samples[index] for index in subset.indices]
+        assert [(i['img_path'], i['gt_label']) for i in map(ours.get_data_info, range(len(ours)))] == expected
+    assert len(train) == 10 * math.ceil(12 * 0.9) and train.metainfo['classes'] == CIFAR10
+    half = EventDataset(str(tmp_path), 'train', 'CIFAR10DVS', train_share=0.5)
+    assert len(half) == 60
+
+
+def test_gesture_labels_are_those_of_spikingjelly(tmp_path):
+    names = [str(label) for label in range(11)]
+    tiny_data.write_event_folders(tmp_path / 'events_np', names, ['train', 'test'], (128, 128))
+    ours = EventDataset(str(tmp_path), 'test', 'DVS128Gesture')
+    theirs = spikingjelly.DVS128Gesture(str(tmp_path), train=False, data_type='event')
+    assert [(i['img_path'], i['gt_label']) for i in map(ours.get_data_info, range(len(ours)))] == theirs.samples
+    classes = ours.metainfo['classes']
+    assert classes[theirs.class_to_idx['10']] == 'other' and classes[theirs.class_to_idx['2']] == 'left hand wave'
+    assert ours.get_data_info(0)['sensor_size'] == (128, 128) and ours.get_cat_ids(-1) == [10]
+
+
+def test_folders_as_distributed(tmp_path):
+    for split in ('Train', 'Test'):
+        for digit in range(10):
+            tiny_data.write_atis_bin(tmp_path / 'a' / split / str(digit) / '1.bin', tiny_data.random_events(9, (34, 34)))
+    assert len(EventDataset(str(tmp_path / 'a'), 'test', 'NMNIST')) == 10
+    for split in ('n-cars_train', 'n-cars_test'):
+        for name in ('cars', 'background'):
+            (tmp_path / 'b' / split / name).mkdir(parents=True)
+            (tmp_path / 'b' / split / name / 'obj_1_td.dat').write_bytes(b'\x00\x08')
+    cars = EventDataset(str(tmp_path / 'b'), 'train', 'NCARS')
+    assert cars.metainfo['classes'] == ('background', 'cars') and cars.get_data_info(1)['sensor_size'] == (100, 120)
+    for index in range(101):
+        for number in range(10):
+            tiny_data.write_atis_bin(tmp_path / 'c' / 'extract' / 'Caltech101' / f'c{index:03d}' / f'image_{number}.bin', {
+                name: [0] for name in 'xytp'})
+    sizes = [len(EventDataset(str(tmp_path / 'c'), split, 'NCaltech101')) for split in ('train', 'test')]
+    assert sizes == [909, 101]
+
+
+def test_any_tree(tmp_path):
+    tiny_data.write_event_folders(tmp_path, ['one', 'two'], ['left', 'val'], (20, 30))
+    data = EventDataset(str(tmp_path), 'val', sensor_size=(20, 30))
+    assert data.metainfo['classes'] == ('one', 'two') and len(data) == 4
+    with pytest.raises(ValueError, match='needs sensor_size'):
+        EventDataset(str(tmp_path), 'val')
+    with pytest.raises(ValueError, match="split must be one of .*'left'"):
+        EventDataset(str(tmp_path), 'left', sensor_size=(20, 30))
+
+
+def test_every_source_agrees_with_spikingjelly():
+    for name, source in SOURCES.items():
+        if name != 'NCARS':
+            assert tuple(getattr(spikingjelly, name).get_H_W()) == source.size, name
+        assert not source.classes or len(source.classes) == source.num_classes
+        assert bool(source.splits) != (source.train_share is not None), name
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (dict(reader='DVS'), "reader must be 'folders' or one of .*CIFAR10DVS.*'DVS'"),
+    (dict(reader='CIFAR10DVS', split='val'), r"split must be one of \('train', 'test'\) for CIFAR10DVS, got 'val'"),
+    (dict(reader='NMNIST', sensor_size=(34, 34)), 'sensor_size of NMNIST'),
+    (dict(reader='NMNIST', train_share=0.9), 'train_share .* for NMNIST'),
+    (dict(reader='CIFAR10DVS', train_share=1.5), 'train_share must be in')])
+def test_bad_arguments(tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        EventDataset(str(tmp_path), **arguments)
+
+
+def test_what_is_missing_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=rf'NMNIST.*no recordings in data_root={tmp_path}; expected class folders'):
+        EventDataset(str(tmp_path), 'train', 'NMNIST')
+    tiny_data.write_event_folders(tmp_path / 'events_np', [str(i) for i in range(9)], ['train'], (34, 34))
+    with pytest.raises(ValueError, match=r"10 class folders; missing \['9'\]"):
+        EventDataset(str(tmp_path), 'train', 'NMNIST')
+    (tmp_path / 'events_np' / 'train' / '9').mkdir()
+    with pytest.raises(FileNotFoundError, match='train/9 holds no recordings'):
+        EventDataset(str(tmp_path), 'train', 'NMNIST')
+
+
+def nmnist_archives(folder, md5s):
+    folder.mkdir(parents=True)
+    for split in ('Train', 'Test'):
+        for digit in range(10):
+            columns = tiny_data.random_events(20, (34, 34), digit)
+            tiny_data.write_atis_bin(folder / 'raw' / split / str(digit) / '1.bin', columns)
+        with zipfile.ZipFile(folder / f'{split}.zip', 'w') as archive:
+            for file in sorted((folder / 'raw' / split).rglob('*.bin')):
+                archive.write(file, file.relative_to(folder / 'raw'))
+        md5s.append((f'{split}.zip', 'https://example.org', md5(folder / f'{split}.zip')))
+    shutil.rmtree(folder / 'raw')
+
+
+def md5(path):
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize('convert', [False, True], ids=['unpack', 'convert'])
+def test_archives_are_prepared_once_and_a_killed_preparation_leaves_nothing(tmp_path, monkeypatch, convert):
+    md5s = []
+    nmnist_archives(tmp_path / 'download', md5s)
+    reader = spikingjelly.NMNIST
+    monkeypatch.setattr(reader, 'resource_url_md5', lambda: md5s)
+    monkeypatch.setitem(SOURCES, 'NMNIST', dataclasses.replace(SOURCES['NMNIST'], convert=convert))
+    step = 'create_raw_from_extracted' if convert else 'extract_downloaded_files'
+    folder = tmp_path / ('events_np' if convert else 'extract')
+    draft = tmp_path / f'.{folder.name}.123.tmp'
+    (draft / 'junk').mkdir(parents=True)  # of a process that was killed
+    whole = getattr(reader, step)
+
+    def dies(source, target):
+        (target / 'train' / '0').mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reader, step, dies)
+    with pytest.raises(KeyboardInterrupt):
+        EventDataset(str(tmp_path), 'train', 'NMNIST')
+    assert not folder.exists() and not draft.exists()
+    monkeypatch.setattr(reader, step, whole)
+    data = EventDataset(str(tmp_path), 'train', 'NMNIST')
+    path = data.get_data_info(3)['img_path']
+    assert len(data) == 10 and str(folder) in path and (tmp_path / 'events_np').exists() == convert
+    expected = {name: column.tolist() for name, column in tiny_data.random_events(20, (34, 34), 3).items()}
+    assert columns_of(read_events(path)) == expected
+    monkeypatch.setattr(reader, step, dies)
+    assert len(EventDataset(str(tmp_path), 'test', 'NMNIST')) == 10  # nothing is done twice
+
+
+def test_archives_that_are_missing_or_damaged(tmp_path, monkeypatch):
+    md5s = []
+    nmnist_archives(tmp_path / 'download', md5s)
+    monkeypatch.setattr(spikingjelly.NMNIST, 'resource_url_md5', lambda: md5s)
+    archive = tmp_path / 'download' / 'Train.zip'
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[:-1])
+    with pytest.raises(ValueError, match='Train.zip: expected the MD5 sum'):
+        EventDataset(str(tmp_path), 'train', 'NMNIST')
+    archive.unlink()
+    with pytest.raises(FileNotFoundError, match='Train.zip is missing; get it from https://example.org'):
+        EventDataset(str(tmp_path), 'train', 'NMNIST')
+    assert not (tmp_path / 'extract').exists() and not (tmp_path / 'events_np').exists()
+
+
+@pytest.mark.shared
+def test_real_nmnist(shared_path):
+    root = shared_path('data/nmnist_small')
+    train, test = (EventDataset(str(root), split, 'NMNIST') for split in ('train', 'test'))
+    assert (len(train), len(test)) == (400, 100) and np.bincount(train.get_gt_labels()).tolist() == [40] * 10
+    for index in range(0, 400, 57):
+        events = read_events(train.get_data_info(index)['img_path'])
+        assert 1000 < len(events) < 12000 and events['x'].max() < 34 and events['y'].max() < 34
+        assert (np.diff(events['t']) >= 0).all() and 250_000 < events['t'][-1] < 350_000
+
+
+@pytest.mark.shared
+def test_real_files(shared_path):
+    events = read_events(shared_path('data/event_file_samples/nmnist_sample.bin'))
+    assert len(events) > 1000 and set(events['p']) == {0, 1}
+    walking = read_events(shared_path('data/event_file_samples/dvs128_walking.aedat'))
+    assert len(walking) > 1000 and walking['x'].max() < 128 and walking['y'].max() < 128
