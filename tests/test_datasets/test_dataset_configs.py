@@ -10,7 +10,7 @@ pytest.importorskip('mmpretrain')
 import tiny_data  # noqa: E402
 from mmengine import Config  # noqa: E402
 from mmengine.dataset import pseudo_collate  # noqa: E402
-from mmengine.registry import DATASETS, DefaultScope  # noqa: E402
+from mmengine.registry import DATASETS, MODELS, DefaultScope  # noqa: E402
 
 from mmbsa.datasets import CIFAR10, CIFAR100  # noqa: E402
 
@@ -36,7 +36,6 @@ def build(cfg, **changes):
 
 
 def preprocess(cfg, samples, training=True):
-    from mmpretrain.registry import MODELS
     settings = {'type': 'ClsDataPreprocessor', **cfg.data_preprocessor}
     return MODELS.build(settings)(pseudo_collate(samples), training)
 
@@ -108,3 +107,101 @@ def test_a_missing_class_folder_is_an_error(tmp_path, monkeypatch):
     cfg = load('imagenette128', monkeypatch, 'IMAGENETTE_ROOT', tmp_path)
     with pytest.raises(AssertionError, match=r'number of subfolders \(9\)'):
         build(cfg)
+
+
+def test_cifar10_dvs(tmp_path, monkeypatch):
+    tiny_data.write_event_folders(tmp_path / 'events_np', CIFAR10.METAINFO['classes'], [''], (128, 128), 12)
+    monkeypatch.setenv('EVENT_CACHE', str(tmp_path / 'cache'))
+    cfg = load('cifar10_dvs', monkeypatch, 'CIFAR10_DVS_ROOT', tmp_path)
+    train, val = check(cfg, (16, 2, 128, 128), 10)
+    assert (len(train), len(val)) == (110, 10)
+    assert len(list((tmp_path / 'cache').rglob('*.npz'))) == 8
+
+
+def test_dvs_gesture(tmp_path, monkeypatch):
+    tiny_data.write_event_folders(tmp_path / 'events_np', [str(i) for i in range(11)], ['train', 'test'], (128, 128))
+    monkeypatch.setenv('EVENT_CACHE', str(tmp_path / 'cache'))
+    cfg = load('dvs_gesture', monkeypatch, 'DVS_GESTURE_ROOT', tmp_path)
+    check(cfg, (16, 2, 128, 128), 11)
+    assert 'EventFlip' not in cfg.pretty_text  # left and right hands are classes
+
+
+def test_n_caltech101(tmp_path, monkeypatch):
+    tiny_data.write_event_folders(tmp_path / 'Caltech101', [f'c{i:03d}' for i in range(101)], [''], (180, 240), 10,
+                                  lambda path, size, count, seed: tiny_data.write_atis_bin(
+                                      path.with_suffix('.bin'), tiny_data.random_events(count, size, seed)))
+    monkeypatch.setenv('EVENT_CACHE', str(tmp_path / 'cache'))
+    cfg = load('n_caltech101', monkeypatch, 'N_CALTECH101_ROOT', tmp_path)
+    check(cfg, (16, 2, 128, 128), 101)
+
+
+@pytest.mark.shared
+def test_nmnist(shared_path, monkeypatch):
+    cfg = load('nmnist', monkeypatch, 'NMNIST_ROOT', shared_path('data/nmnist_small'))
+    train, val = check(cfg, (8, 2, 34, 34), 10)
+    frames = val[0]['inputs']
+    assert frames.sum() > 1000 and (frames.sum((1, 2, 3)) - frames.sum() / 8).abs().max() < 8  # as many events in each
+
+
+@pytest.mark.shared
+def test_dvs128_object_frames(shared_path, monkeypatch):
+    cfg = load('dvs128_object_frames', monkeypatch, 'DVS128_OBJECTS_ROOT', shared_path('data/dvs128_object_frames'))
+    train, val = check(cfg, (2, 128, 128), 8)
+    assert (len(train), len(val)) == (2400, 2560)
+
+
+@pytest.mark.parametrize('name', ['smnist', 'psmnist'])
+def test_sequential_mnist(tmp_path, monkeypatch, name):
+    content = tiny_data.write_mnist(tmp_path)
+    cfg = load(name, monkeypatch, 'MNIST_ROOT', tmp_path)
+    train, val = check(cfg, (1, 1, 784), 10)
+    images, labels = content['test']
+    steps = val[2]['inputs'].flatten()
+    assert val.get_gt_labels().tolist() == labels.tolist()
+    plain = torch.from_numpy(images[2].ravel().copy())
+    assert torch.equal(steps, plain) == (name == 'smnist') and torch.equal(steps.sort()[0], plain.sort()[0])
+
+
+def test_nothing_is_downloaded(tmp_path, monkeypatch):
+    cfg = load('smnist', monkeypatch, 'MNIST_ROOT', tmp_path)
+    with pytest.raises(RuntimeError, match='Cannot find MNIST dataset'):
+        build(cfg)
+
+
+def test_sequential_cifar(tmp_path, monkeypatch):
+    monkeypatch.setattr(CIFAR10, 'IMAGES_PER_FILE', dict(train=4, test=4))
+    tiny_data.write_cifar(tmp_path, 10, 'bin')
+    check(load('scifar', monkeypatch, 'CIFAR10_ROOT', tmp_path), (3, 1, 1024), 10)
+
+
+SEGMENTATION = {'ade20k', 'camvid', 'drawn_scenes'}
+
+
+def test_every_base_is_tested():
+    tested = {'cifar10', 'cifar100', 'imagenet', 'tiny_imagenet', 'imagenette128', 'tinyimagenet32_20c', 'cifar10_dvs',
+              'dvs_gesture', 'n_caltech101', 'nmnist', 'dvs128_object_frames', 'smnist', 'psmnist', 'scifar'}
+    assert {path.stem for path in BASES.glob('*.py')} == tested | SEGMENTATION
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_frames_do_not_depend_on_workers(tmp_path, monkeypatch, workers):
+    """Sample number p of a run is the same whoever makes it, with a cache or without, from the start or resumed."""
+    from mmbsa.engine.data_stream import DataStream
+    tiny_data.write_event_folders(tmp_path / 'events_np', CIFAR10.METAINFO['classes'], [''], (128, 128), 3)
+    monkeypatch.setenv('EVENT_CACHE', str(tmp_path / 'cache'))
+    cfg = load('cifar10_dvs', monkeypatch, 'CIFAR10_DVS_ROOT', tmp_path)
+
+    def stream(count, workers, samples=0, cache=True):
+        pipeline = [dict(step) for step in cfg.train_pipeline]
+        pipeline[0]['num_frames'] = 2
+        if not cache:
+            pipeline[0]['cache_dir'] = None
+        data = DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': pipeline})
+        loader = torch.utils.data.DataLoader(data, 4, num_workers=workers, collate_fn=pseudo_collate)
+        batches = DataStream(loader, dict(type='DefaultSampler', shuffle=True), seed=3, samples=samples)
+        return [torch.stack(next(batches)['inputs']) for _ in range(count)]
+
+    reference = stream(7, 0, cache=False)
+    assert all(torch.equal(a, b) for a, b in zip(stream(7, workers), reference))
+    assert all(torch.equal(a, b) for a, b in zip(stream(4, workers, samples=12), reference[3:]))
+    assert not torch.equal(reference[0], reference[5])

@@ -18,7 +18,9 @@ val_dataloader = dict(
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type=dataset_type, data_root=data_root, split='test', download=False, pipeline=test_pipeline))
+    # mmpretrain's MNIST picks its files by test_mode, not by split
+    dataset=dict(
+        type=dataset_type, data_root=data_root, split='test', test_mode=True, download=False, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(type='Accuracy', topk=(1, ))
 test_evaluator = val_evaluator
