@@ -21,13 +21,18 @@ class BipolarSelfAttention(DotProductAttention):
         normalizer: ``'shiftmax'``, ``'softmax'`` or ``'none'``.
         ternary: overrides of the ternary neurons, for example ``dict(v_threshold=0.5)``, or with a ``type`` another signed
             neuron, for example ``dict(type='mmbsa.SignedIntegerNode', levels=1)``.
+        v_neuron: None leaves V real-valued, as the paper has it; ``'host'``, or a neuron config, lets it fire.
         out_neuron: ``'ternary'`` (eq. 18), ``'host'``, or a neuron config.
-        out_threshold: threshold of a ternary output neuron; None is an eighth of the host's **[ours]**. The paper does not
+        out_threshold: threshold of the output neuron, unless that is a config of its own. None is the host's for a host's
+            neuron, and an eighth of the host's for a ternary one **[ours]**. The paper does not
             name it. Shiftmax averages V, so what arrives there is small: with V of unit variance and 196 tokens its standard
             deviation is about 0.13 at the beginning of a training, and a threshold of 1 would leave the attention silent.
         scale: factor on the scores; 1 in the paper.
         host_scale: the scale of the attention that is replaced. Accepted from the family and not used: BSA has none.
         grad: how the ceil in Shiftmax is differentiated, ``'ste'`` or ``'detach'`` **[ours]**.
+
+    Without a normalizer, and with ``v_neuron='host', scale=0.125, out_neuron='host', out_threshold=0.5``, the binary product
+    is the family's spiking self-attention.
 
     Raises:
         ValueError: indivisible heads or an unknown product, normalizer, grad or out_neuron.
@@ -35,7 +40,8 @@ class BipolarSelfAttention(DotProductAttention):
 
     def __init__(self, embed_dims: int, num_heads: int, neuron: dict, value_dims: int | None = None,
                  product: str = 'ternary', normalizer: str = 'shiftmax', ternary: dict | None = None,
-                 out_neuron: str | dict = 'ternary', out_threshold: float | None = None, scale: float = 1.0,
+                 v_neuron: str | dict | None = None, out_neuron: str | dict = 'ternary',
+                 out_threshold: float | None = None, scale: float = 1.0,
                  host_scale: float | None = None, grad: str = 'ste', impl: str = 'auto', num_steps: int = 1):
         tsn = ternary_neuron(neuron, **deepcopy(ternary or {}))
         operands = dict(ternary=tsn, binary=neuron, real=None)
@@ -48,9 +54,16 @@ class BipolarSelfAttention(DotProductAttention):
             if out_neuron not in ('ternary', 'host'):
                 raise ValueError("BipolarSelfAttention: out_neuron must be 'ternary', 'host' or a neuron config, "
                                  f'got {out_neuron!r}')
-            out_neuron = neuron if out_neuron == 'host' else _at_threshold(tsn, out_threshold)
+            if out_neuron == 'ternary':
+                out_neuron = _at_threshold(tsn, out_threshold)
+            else:
+                out_neuron = neuron if out_threshold is None else dict(neuron, v_threshold=out_threshold)
+        if isinstance(v_neuron, str):
+            if v_neuron != 'host':
+                raise ValueError(f"BipolarSelfAttention: v_neuron must be None, 'host' or a neuron config, got {v_neuron!r}")
+            v_neuron = neuron
         super().__init__(embed_dims, num_heads, value_dims, q_neuron=operands[product], k_neuron=operands[product],
-                         v_neuron=None, out_neuron=out_neuron, product=product, normalizer=normalizer, scale=scale,
+                         v_neuron=v_neuron, out_neuron=out_neuron, product=product, normalizer=normalizer, scale=scale,
                          grad=grad, impl=impl, num_steps=num_steps)
 
 
