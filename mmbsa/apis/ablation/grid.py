@@ -100,8 +100,9 @@ class Grid:
 def read_grid(path: str | Path, budget: str = 'full') -> Grid:
     """Read a grid file.
 
-    Its top level is the budget ``full``; an entry under ``budgets`` replaces what it names, except ``overrides``, which
-    come after the top level's unless the budget has a ``base`` of its own. ``base`` is relative to the file.
+    Its top level holds for all budgets; an entry under ``budgets`` replaces what it names, with two exceptions: under
+    ``axes`` it replaces the axes that it names, and drops those that are null; ``overrides`` come after the top level's.
+    The budget ``full`` needs no entry. ``base`` is relative to the file.
 
     Raises:
         GridError: the file is missing, has keys that grids do not have or lacks those they need, or has no such budget.
@@ -117,21 +118,20 @@ def read_grid(path: str | Path, budget: str = 'full') -> Grid:
     if not isinstance(data, dict):
         raise GridError(f'{path}: a grid is a mapping with the keys {", ".join(KEYS)}, budgets')
     budgets = data.pop('budgets', None) or {}
-    layers = [('', data)]
-    if budget != 'full':
-        if budget not in budgets:
-            raise GridError(f"{path}: there is no budget {budget!r}; there are {', '.join(['full', *budgets])}")
-        layers.append((f'budgets.{budget}.', budgets[budget] or {}))
-    merged: dict = dict(overrides=[])
-    for prefix, layer in layers:
+    if budget not in ('full', *budgets):
+        raise GridError(f"{path}: there is no budget {budget!r}; there are {', '.join(dict.fromkeys(['full', *budgets]))}")
+    merged: dict = dict(overrides=[], axes={})
+    for prefix, layer in (('', data), (f'budgets.{budget}.', budgets.get(budget) or {})):
         unknown = set(layer) - set(KEYS)
         if unknown:
             raise GridError(f'{path}: {prefix}{sorted(map(str, unknown))[0]} is no key of a grid; those are '
                             f'{", ".join(KEYS)}, budgets')
-        if BASE in layer:
-            merged['overrides'] = []
-        merged['overrides'] = merged['overrides'] + [layer.get('overrides') or {}]
-        merged.update({key: value for key, value in layer.items() if key != 'overrides'})
+        axes = layer.get('axes') or {}
+        if not isinstance(axes, dict):
+            raise GridError(f'{path}: {prefix}axes is {axes!r}: expected axis -> name of a value -> overrides')
+        axes = {axis: values for axis, values in {**merged['axes'], **axes}.items() if values is not None}
+        overrides = [*merged['overrides'], layer.get('overrides') or {}]
+        merged.update(layer, axes=axes, overrides=overrides)
     missing = [key for key in ('base', 'axes') if not merged.get(key)]
     if missing:
         raise GridError(f'{path}: {missing[0]} is missing')
@@ -252,8 +252,6 @@ def _check(grid: Grid) -> None:
     def complain(what: str, expected: str):
         raise GridError(f'{grid.file}: {what}: expected {expected}')
 
-    if not isinstance(grid.axes, dict):
-        complain(f'axes is {grid.axes!r}', 'axis -> name of a value -> overrides')
     for axis, values in grid.axes.items():
         if not isinstance(axis, str) or axis in ('seed', 'value') or not isinstance(values, dict) or not values:
             complain(f'axes.{axis} is {values!r}', "a name other than 'seed' and 'value', with named values")

@@ -17,7 +17,7 @@ GRID = dict(
     exclude=[dict(width=8, kind=['new'])],
     published=dict(source='a paper', values=[dict(width=8, kind='other', value=12.5)]),
     budgets=dict(small=dict(seeds=[5], overrides={'train_cfg.max_iters': 4}),
-                 other=dict(base='other.py', axes=dict(width={'2': {'model.width': 2}}), exclude=[], published={})))
+                 other=dict(base='other.py', axes=dict(width={'2': {'model.width': 2}}, kind=None), exclude=[], published={})))
 
 
 @pytest.fixture
@@ -58,9 +58,12 @@ def test_expansion(write):
 def test_budgets(write):
     small = read_grid(write(), 'small')
     assert small.seeds == [5] and {c.last_step for c in expand(small)} == {4} and small.name == 'grid-small'
-    other = read_grid(write(), 'other')  # with its own base the overrides of the full budget are not meant
+    other = read_grid(write(), 'other')
     cell, _ = expand(other)
-    assert cell.config.max_keep == 3 and cell.last_step == 12 and cell.config.model.width == 2
+    assert list(other.axes) == ['width'], 'an axis that is null is dropped'
+    assert cell.config.max_keep == 3 and cell.last_step == 8 and cell.config.model.width == 2
+    full = dict(GRID['budgets'], full=dict(seeds=[9]))
+    assert read_grid(write(budgets=full)).seeds == [9] and read_grid(write(budgets=full), 'small').seeds == [5]
     with pytest.raises(GridError, match="no budget 'big'.*full, small, other"):
         read_grid(write(), 'big')
 
@@ -114,7 +117,7 @@ def test_an_axis_without_effect_is_refused(write):
     (dict(seeds=[1, 1]), 'seeds'), (dict(seeds=[]), 'seeds'), (dict(seeds=['a']), 'seeds'),
     (dict(axes={}), 'axes is missing'), (dict(base=None), 'base is missing'),
     (dict(axes=dict(width={False: {}}), exclude=[], published={}), 'quotes'),
-    (dict(axes=dict(width=[4, 8]), exclude=[], published={}), r'axes.width is \[4, 8\]'),
+    (dict(axes=[4]), 'axes'), (dict(axes=dict(width=[4, 8]), exclude=[], published={}), r'axes.width is \[4, 8\]'),
     (dict(axes=dict(width={4: 8}), exclude=[], published={}), r'axes.width.4 is 8'),
     (dict(exclude=[dict(width=16)]), 'exclude has width: 16'),
     (dict(published=dict(source='', values=[dict(wide=8, value=1)])), 'published.values has wide: 8'),
