@@ -131,7 +131,7 @@ class BaseSpikingBackbone(BaseModule):
         """(B, C, H, W) or (B, T, C, H, W) -> one (T, B, C_i, H_i, W_i) per out index.
 
         Args:
-            x: image, sequence (B, C, L), or frames of T steps.
+            x: image, sequence (B, C, 1, L), or frames of T steps.
             out_indices: levels to return instead of ``self.out_indices``, ascending and not negative.
         """
         out_indices = self.out_indices if out_indices is None else out_indices

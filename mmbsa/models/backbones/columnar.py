@@ -6,6 +6,7 @@ from torch import nn
 
 from mmbsa.models.attentions import ProjectedAttention
 from mmbsa.models.backbones.base import BaseSpikingBackbone
+from mmbsa.models.backbones.tokenizers import STEMS, patch_stem, sequence_stem, two_conv_stem
 from mmbsa.models.layers import Residual, SpikeConv, SpikeMLP, drop_path_rates
 
 
@@ -63,7 +64,8 @@ class ColumnarBackbone(BaseSpikingBackbone):
     Args:
         arch: a preset, or a dict with ``embed_dims`` (D), ``depth`` and ``num_heads``, and optionally ``mlp_ratio``,
             ``pooling`` (four digits, 1 where a step of the tokenizer halves the map), ``in_channels``, ``tau`` (of the
-            default neuron), ``scale`` (of the native attention), ``qkv_bias`` and what the family adds.
+            default neuron), ``scale`` (of the native attention), ``qkv_bias``, ``img_size`` (of ``stem=1``), ``tokens``
+            (of ``stem='sequence'``) and what the family adds.
         num_steps: T. All published models use 4 for images and 10 or 16 for events.
         in_channels: of the input; None is the preset's: 3 for images, 2 for events.
         attention: kind of attention; None is the native one. ``dict(type='mmbsa.BipolarSelfAttention')`` is BSA.
@@ -71,6 +73,9 @@ class ColumnarBackbone(BaseSpikingBackbone):
         drop_path_rate: stochastic depth of the last block, growing linearly from 0. Official codes never apply it.
         norm_cfg: ``dict(type='BN')``, ``dict(type='SyncBN')``, ...
         official_quirks: reproduce mistakes of the official code that its weights depend on, where the family has any.
+        stem: tokenizers of the STEP benchmark's ablations, all of the same total stride: 4 is the family's own; 2 has two
+            3 x 3 convolutions; 1 a single convolution of patches and a learned position; ``'sequence'`` four of kernel 5
+            along sequences (B, C, 1, L), the digits of ``pooling`` telling which halve it, pooled to ``tokens``. With 2 and 1 the backbone has one level, with ``'sequence'`` three.
         out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder: see :class:`BaseSpikingBackbone`.
 
     Raises:
@@ -83,29 +88,49 @@ class ColumnarBackbone(BaseSpikingBackbone):
     #: whether the units of an MLP of ratio 1 have shortcuts of their own.
     inner_shortcut = False
     #: optional keys of ``arch`` and what they are when left out.
-    defaults = dict(mlp_ratio=4, pooling='1111', in_channels=3, tau=2.0, scale=0.125, qkv_bias=False)
+    defaults = dict(mlp_ratio=4, pooling='1111', in_channels=3, tau=2.0, scale=0.125, qkv_bias=False, img_size=32,
+                    tokens=64)
 
     def __init__(self, arch: str | dict = '8-512', num_steps: int = 4, in_channels: int | None = None,
                  attention: dict | None = None, neuron: dict | None = None, drop_path_rate: float = 0.0,
                  norm_cfg: dict | None = None, out_indices: Sequence[int] | None = None, frozen_stages: int = -1,
                  norm_eval: bool = False, with_cp: bool = False, official_quirks: bool = False,
-                 init_cfg: dict | None = None, encoder: dict | None = None):
+                 init_cfg: dict | None = None, encoder: dict | None = None, stem: int | str = 4):
         super().__init__(arch, num_steps, out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder)
         self.spec = spec = self._spec()
         self.official_quirks = official_quirks
         dims, pooling = spec['embed_dims'], [bool(int(digit)) for digit in spec['pooling']]
         self.neuron_cfg = neuron or lif(spec['tau'])
         unit = dict(neuron=self.neuron_cfg, norm_cfg=norm_cfg or dict(type='BN'), num_steps=num_steps)
-        self.stem, steps = self.build_tokenizer(in_channels or spec['in_channels'], dims, pooling, unit)
+        self.stem, steps, widths, strides = self._tokenizer(stem, in_channels or spec['in_channels'], dims, pooling, unit)
         blocks = [SpikingTransformerBlock(
             dims, spec['num_heads'], attention or self.native(), unit, self.shortcut, spec['mlp_ratio'],
             spec['qkv_bias'], spec['scale'], self.inner_shortcut and spec['mlp_ratio'] == 1, rate)
             for rate in drop_path_rates(drop_path_rate, spec['depth'])]
-        self.stages.extend(nn.Sequential(step) for step in steps[:3])
-        self.stages.append(nn.Sequential(steps[3], *blocks))
-        strides = [2 ** sum(pooling[:i + 1]) for i in range(4)]
-        self.feature_info = [dict(num_chs=c, reduction=s) for c, s in zip((dims // 4, dims // 2, dims, dims), strides)]
+        self.stages.extend(nn.Sequential(step) for step in steps[:-1])
+        self.stages.append(nn.Sequential(steps[-1], *blocks))
+        self.feature_info = [dict(num_chs=c, reduction=s) for c, s in zip(widths, strides)]
         self.finish()
+
+    def _tokenizer(self, stem: int | str, in_channels: int, dims: int, pooling: Sequence[bool],
+                   unit: dict) -> tuple[nn.Module, list[nn.Module], Sequence[int], Sequence[int]]:
+        """First module, the steps that end a level, and the levels' widths and strides."""
+        if stem not in STEMS:
+            raise ValueError(f"{type(self).__name__}: stem must be one of {', '.join(map(repr, STEMS))}; got {stem!r}")
+        spikes, strides = self.shortcut == 'spike', [2 ** sum(pooling[:i + 1]) for i in range(4)]
+        if stem == 4:
+            first, steps = self.build_tokenizer(in_channels, dims, pooling, unit)
+            return first, steps, (dims // 4, dims // 2, dims, dims), strides
+        if stem == 'sequence':
+            first, steps = sequence_stem(in_channels, dims, pooling, self.spec['tokens'], spikes,
+                                         self.build_position(dims, unit), unit)
+            return first, steps, (dims // 4, dims // 2, dims), strides[1:]
+        if stem == 2:
+            first, steps = two_conv_stem(in_channels, dims, sum(pooling), spikes, self.build_position(dims, unit), unit)
+        else:
+            first = patch_stem(in_channels, dims, strides[-1], self.spec['img_size'], spikes, unit)
+            steps = [nn.Identity()]
+        return first, steps, (dims,), strides[-1:]
 
     def _spec(self) -> dict:
         """``arch`` with its defaults, checked."""
@@ -131,3 +156,7 @@ class ColumnarBackbone(BaseSpikingBackbone):
                         unit: dict) -> tuple[nn.Module, list[nn.Module]]:
         """The stem and the tokenizer's four steps, each from a time-major map to a time-major map."""
         raise NotImplementedError
+
+    def build_position(self, dims: int, unit: dict) -> nn.Module:
+        """The step that adds a position, for maps of D channels; families without one hand the map on."""
+        return nn.Identity()

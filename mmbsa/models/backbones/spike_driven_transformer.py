@@ -31,7 +31,7 @@ class SpikeDrivenTransformer(ColumnarBackbone):
         arch: ``'depth-D'`` for ImageNet, ``'cifar-depth-D'`` (two pools), ``'cifar10dvs-2-256'`` (64 x 64 events, two
             pools, eroded attention), ``'dvs128-2-256'`` (gestures, three pools); or a dict, see
             :class:`ColumnarBackbone`, with ``erode`` (3 x 3 maxima around the products of the native attention).
-        num_steps, in_channels, attention, neuron, drop_path_rate, norm_cfg: see :class:`ColumnarBackbone`.
+        num_steps, in_channels, attention, neuron, drop_path_rate, norm_cfg, stem: see :class:`ColumnarBackbone`.
         official_quirks: erode the products over (tokens, channels of a head) instead of (height, width); the published
             CIFAR10-DVS weights depend on it.
         out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder: see :class:`BaseSpikingBackbone`.
@@ -69,5 +69,9 @@ class SpikeDrivenTransformer(ColumnarBackbone):
         stem = SpikeConv(in_channels, widths[0], 3, **{**unit, 'neuron': None})
         steps = [SpikeConv(c_in, c_out, 3, pool='before' if pool else None, **unit)
                  for c_in, c_out, pool in zip(widths, widths[1:], pooling)]
-        position = Residual(SpikeConv(dims, dims, 3, **unit), dims)
-        return stem, [*steps, nn.Sequential(Timewise(max_pool()) if pooling[3] else nn.Identity(), position)]
+        last = Timewise(max_pool()) if pooling[3] else nn.Identity()
+        return stem, [*steps, nn.Sequential(last, self.build_position(dims, unit))]
+
+    def build_position(self, dims: int, unit: dict) -> nn.Module:
+        """A convolution whose output is added."""
+        return Residual(SpikeConv(dims, dims, 3, **unit), dims)

@@ -29,7 +29,7 @@ class Spikformer(ColumnarBackbone):
         arch: ``'depth-D'`` for ImageNet, ``'cifar-depth-D'`` (two pools, biased q, k and v), ``'dvs-2-256'``; or a dict,
             see :class:`ColumnarBackbone`, with ``linear_init`` (1x1 convolutions start as the linear layers of the CIFAR
             code do: truncated normal, std 0.02, bias 0).
-        num_steps, in_channels, attention, neuron, drop_path_rate, norm_cfg: see :class:`ColumnarBackbone`.
+        num_steps, in_channels, attention, neuron, drop_path_rate, norm_cfg, stem: see :class:`ColumnarBackbone`.
         out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder: see :class:`BaseSpikingBackbone`.
     """
 
@@ -61,5 +61,9 @@ class Spikformer(ColumnarBackbone):
         stem = SpikeConv(in_channels, widths[0], 3, neuron_last=True, **unit)
         steps = [SpikeConv(c_in, c_out, 3, neuron_last=True, pool='before' if pool else None, **unit)
                  for c_in, c_out, pool in zip(widths, widths[1:], pooling)]
-        position = Residual(SpikeConv(dims, dims, 3, neuron_last=True, **unit), dims)
-        return stem, [*steps, nn.Sequential(Timewise(max_pool()) if pooling[3] else nn.Identity(), position)]
+        last = Timewise(max_pool()) if pooling[3] else nn.Identity()
+        return stem, [*steps, nn.Sequential(last, self.build_position(dims, unit))]
+
+    def build_position(self, dims: int, unit: dict) -> nn.Module:
+        """A convolution whose output is added."""
+        return Residual(SpikeConv(dims, dims, 3, neuron_last=True, **unit), dims)

@@ -28,7 +28,7 @@ class Spikingformer(ColumnarBackbone):
     Args:
         arch: ``'depth-D'`` for ImageNet, ``'cifar-depth-D'`` (two pools; the ablation's is ``'cifar-4-384'``, 8 heads),
             ``'dvs-2-256'`` (tau 1.5); or a dict, see :class:`ColumnarBackbone`.
-        num_steps, in_channels, attention, neuron, drop_path_rate, norm_cfg: see :class:`ColumnarBackbone`.
+        num_steps, in_channels, attention, neuron, drop_path_rate, norm_cfg, stem: see :class:`ColumnarBackbone`.
         out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder: see :class:`BaseSpikingBackbone`.
     """
 

@@ -15,8 +15,7 @@ class PatchConv(SpikeConv):
     """p x p convolution of stride p and norm: one value per patch; a map smaller than a patch is padded to one."""
 
     def __init__(self, in_channels: int, out_channels: int, patch_size: int, norm_cfg: dict):
-        super().__init__(in_channels, out_channels, patch_size, stride=patch_size, norm_cfg=norm_cfg)
-        self.conv.padding = (0, 0)
+        super().__init__(in_channels, out_channels, patch_size, stride=patch_size, padding=0, norm_cfg=norm_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, B, C, H, W) -> (T, B, C', max(H // p, 1), max(W // p, 1))."""

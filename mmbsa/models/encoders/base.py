@@ -19,18 +19,16 @@ class Encoder(nn.Module):
         self.num_steps = num_steps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W), sequences (B, C, L), or event frames (B, T, C, H, W) -> (T, B, C, H, W).
+        """Images (B, C, H, W), sequences (B, C, 1, L), or event frames (B, T, C, H, W) -> (T, B, C, H, W).
 
-        Sequences become maps of height 1. On CPUs and GPUs channels come last in memory, where convolutions gain by it.
+        On CPUs and GPUs channels come last in memory, where convolutions gain by it.
         """
-        if x.ndim == 3:
-            x = x.unsqueeze(2)
         if x.ndim == 4:
             x = self.encode(x)
         elif x.ndim == 5:
             x = self.frames(x)
         else:
-            raise ValueError('expected images (B, C, H, W), sequences (B, C, L) or event frames (B, T, C, H, W), got '
+            raise ValueError('expected images (B, C, H, W), sequences (B, C, 1, L) or event frames (B, T, C, H, W), got '
                              f'{tuple(x.shape)}')
         if x.device.type == 'cpu' or x.is_cuda:
             # merging T into the batch copies repeated or transposed steps anyway: copy once, into this layout, which

@@ -15,7 +15,8 @@ class SpikeConv(nn.Module):
     """neuron -> conv -> norm (pre-activation, membrane shortcuts), or conv -> norm -> neuron.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, groups, bias: of the convolution; padding keeps the size.
+        in_channels, out_channels, kernel_size, stride, groups, bias: of the convolution; sides may differ.
+        padding: None keeps the size at stride 1.
         neuron: neuron config, or None for none.
         norm_cfg: norm config in OpenMMLab's terms, or None for none.
         neuron_last: fire after the norm instead of before the convolution (spike shortcuts).
@@ -27,15 +28,18 @@ class SpikeConv(nn.Module):
         ValueError: an unknown pool.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1, *, stride: int = 1, groups: int = 1,
-                 bias: bool = False, neuron: dict | None = None, norm_cfg: dict | None = None,
-                 neuron_last: bool = False, pool: str | None = None, num_steps: int = 1):
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int] = 1, *,
+                 stride: int | tuple[int, int] = 1, padding: int | None = None, groups: int = 1, bias: bool = False,
+                 neuron: dict | None = None, norm_cfg: dict | None = None, neuron_last: bool = False,
+                 pool: str | None = None, num_steps: int = 1):
         super().__init__()
         if pool not in (None, 'before', 'after'):
             raise ValueError(f"SpikeConv: pool must be 'before', 'after' or None, got {pool!r}")
         self.neuron_last = neuron_last
         self.neuron = build_neuron(neuron, num_steps)
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=bias)
+        if padding is None:
+            padding = kernel_size // 2 if isinstance(kernel_size, int) else tuple(side // 2 for side in kernel_size)
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=bias)
         self.norm = nn.Identity() if norm_cfg is None else build_norm_layer(norm_cfg, out_channels)[1]
         self.pool = max_pool() if pool else nn.Identity()
         self.pool_first = pool == 'before'

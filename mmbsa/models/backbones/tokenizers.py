@@ -1,0 +1,88 @@
+"""Tokenizers that replace a family's own: fewer convolutions, and one-dimensional ones for sequences."""
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmbsa.models.layers import SpikeConv, Timewise, max_pool
+from mmbsa.models.neurons import build_neuron
+
+#: what ``stem`` of a columnar backbone may be.
+STEMS = (4, 2, 1, 'sequence')
+
+
+class PositionEmbedding(nn.Module):
+    """Add a learned potential per channel and position; maps of other sizes get it resized.
+
+    Args:
+        channels: C.
+        size: height and width of the map.
+    """
+
+    def __init__(self, channels: int, size: tuple[int, int]):
+        super().__init__()
+        self.embedding = nn.Parameter(torch.zeros(channels, *size))
+        nn.init.trunc_normal_(self.embedding, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(T, B, C, H, W) -> (T, B, C, H, W)."""
+        embedding = self.embedding
+        if embedding.shape[1:] != x.shape[3:]:
+            embedding = F.interpolate(embedding[None], x.shape[3:], mode='bilinear')[0]
+        return x + embedding
+
+
+def patch_stem(in_channels: int, dims: int, stride: int, img_size: int, spikes: bool, unit: dict) -> nn.Module:
+    """One convolution of non-overlapping patches, and a learned position: the embedding of a vision transformer.
+
+    Args:
+        in_channels: of the input.
+        dims: D.
+        stride: side of a patch.
+        img_size: side of the input that the position embedding is made for.
+        spikes: whether a neuron comes last (spike shortcuts).
+        unit: ``neuron``, ``norm_cfg`` and ``num_steps``.
+    """
+    size = math.ceil(img_size / stride)
+    conv = SpikeConv(in_channels, dims, stride, stride=stride, padding=0, **{**unit, 'neuron': None})
+    return nn.Sequential(conv, PositionEmbedding(dims, (size, size)),
+                         build_neuron(unit['neuron'] if spikes else None, unit['num_steps']))
+
+
+def two_conv_stem(in_channels: int, dims: int, pools: int, spikes: bool, position: nn.Module,
+                  unit: dict) -> tuple[nn.Module, list[nn.Module]]:
+    """Two 3 x 3 convolutions through D / 2, half of the pools in front of the second one and the rest behind it."""
+    def halve(times: int) -> list[nn.Module]:
+        return [Timewise(max_pool()) for _ in range(times)]
+
+    first = SpikeConv(in_channels, dims // 2, 3, neuron_last=spikes, **unit if spikes else {**unit, 'neuron': None})
+    second = SpikeConv(dims // 2, dims, 3, neuron_last=spikes, **unit)
+    if not spikes:  # the neuron in front of the second convolution comes before its pool, so that spikes are pooled
+        second.neuron, neuron = nn.Identity(), second.neuron
+        return first, [nn.Sequential(neuron, *halve(pools - pools // 2), second, *halve(pools // 2), position)]
+    return first, [nn.Sequential(*halve(pools - pools // 2), second, *halve(pools // 2), position)]
+
+
+def sequence_stem(in_channels: int, dims: int, strides: Sequence[bool], tokens: int | None, spikes: bool,
+                  position: nn.Module, unit: dict) -> tuple[nn.Module, list[nn.Module]]:
+    """Four one-dimensional convolutions of kernel 5 over sequences (T, B, C, 1, L), through D/8, D/4, D/2, D.
+
+    Args:
+        in_channels: of the sequence.
+        dims: D.
+        strides: which of the four convolutions halve the sequence.
+        tokens: length that the sequence is pooled to in the end (largest values), None leaves it as it is.
+        spikes: whether neurons come last (spike shortcuts).
+        position: the family's position step.
+        unit: ``neuron``, ``norm_cfg`` and ``num_steps``.
+    """
+    widths = (in_channels, dims // 8, dims // 4, dims // 2, dims)
+    conv = partial(SpikeConv, kernel_size=(1, 5), neuron_last=spikes)
+    first, *others = [
+        conv(c_in, c_out, stride=(1, 1 + stride), **unit if spikes or index else {**unit, 'neuron': None})
+        for index, (c_in, c_out, stride) in enumerate(zip(widths, widths[1:], strides))]
+    pool = nn.Identity() if tokens is None else Timewise(nn.AdaptiveMaxPool2d((1, tokens)))
+    return first, [*others[:2], nn.Sequential(others[2], pool, position)]
