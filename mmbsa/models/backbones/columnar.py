@@ -75,7 +75,8 @@ class ColumnarBackbone(BaseSpikingBackbone):
         official_quirks: reproduce mistakes of the official code that its weights depend on, where the family has any.
         stem: tokenizers of the STEP benchmark's ablations, all of the same total stride: 4 is the family's own; 2 has two
             3 x 3 convolutions; 1 a single convolution of patches and a learned position; ``'sequence'`` four of kernel 5
-            along sequences (B, C, 1, L), the digits of ``pooling`` telling which halve it, pooled to ``tokens``. With 2 and 1 the backbone has one level, with ``'sequence'`` three.
+            along sequences (B, C, 1, L), the digits of ``pooling`` telling which halve it, pooled to ``tokens``.
+            With 2 and 1 the backbone has one level, with ``'sequence'`` three.
         out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder: see :class:`BaseSpikingBackbone`.
 
     Raises:
