@@ -25,7 +25,7 @@ ONLY_IN = {
     'spikingjelly': ('models/neurons/', 'models/encoders/', 'datasets/'),
     'mmseg': ('models/decode_heads/', 'datasets/', 'apis/', 'engine/', 'visualization/'),
     'mmdet': ('models/detection/',),
-    'triton': ('/triton.py',),
+    'triton': ('/triton.py', '/triton_backward.py'),
     'mmpretrain': ('datasets/', 'apis/', 'models/losses/', 'models/cls_heads/',
                    'models/data_preprocessors/'),
 }

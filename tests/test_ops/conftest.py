@@ -2,6 +2,11 @@
 import pytest
 import torch
 
+from mmbsa.ops import kernels
+
+#: Triton kernels run on a GPU, or in the process that ``test_interpreter.py`` starts.
+collect_ignore_glob = ['test_*_triton.py'] if kernels.missing() else []
+
 
 @pytest.fixture(autouse=True)
 def poisoned_empty():

@@ -66,7 +66,7 @@ def test_names_are_unique_and_known(toy):
 
 def test_ops_of_the_package(monkeypatch):
     monkeypatch.delenv(dispatch.ENV, raising=False)
-    assert implementations('bipolar_attention') == ['sdpa', 'tiled', 'reference']
+    assert [x for x in implementations('bipolar_attention') if x != 'triton'] == ['sdpa', 'tiled', 'reference']
     assert implementations('shiftmax') == ['reference']
     q, k, v = spikes((2, 9, 4)), spikes((2, 9, 4), seed=1), torch.randn(2, 9, 4)
     assert torch.equal(bipolar_attention(q, k, v), bipolar_attention(q, k, v, impl='sdpa'))

@@ -2,13 +2,15 @@
 import torch
 from torch import Tensor
 
-from mmbsa.ops import dispatch
-from mmbsa.ops.bipolar_attention import reference, sdpa, tiled
+from mmbsa.ops import dispatch, kernels
+from mmbsa.ops.bipolar_attention import fused, reference, sdpa, tiled
 from mmbsa.ops.bipolar_attention.common import GRADS, NORMALIZERS, PRODUCTS, as_heads
 from mmbsa.ops.registration import LIBRARY, refuse_double_backward, without_autocast, working_dtype
 
 NAME = 'bipolar_attention'
 
+dispatch.register(NAME, dispatch.Implementation('triton', fused.forward, fused.backward, missing=kernels.missing,
+                                                refuses=fused.refuses, slower=fused.slower))
 dispatch.register(NAME, dispatch.Implementation('sdpa', sdpa.forward, sdpa.backward, refuses=sdpa.refuses,
                                                 slower=sdpa.slower))
 dispatch.register(NAME, dispatch.Implementation('tiled', tiled.forward, tiled.backward, refuses=tiled.refuses))
@@ -47,11 +49,12 @@ def bipolar_attention(q: Tensor, k: Tensor, v: Tensor, *, product: str = 'ternar
     if dtype == torch.float32 and torch.is_autocast_enabled(v.device.type):
         dtype = torch.get_autocast_dtype(v.device.type)
         v = v.to(dtype)
-    q = q if q.dtype == dtype else q.to(dtype)
-    k = k if k.dtype == dtype else k.to(dtype)
-    if normalizer != 'none':  # kernels read dense rows; what is copied here need not be copied again in the backward
-        q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))
     impl = dispatch.resolve(NAME, impl, q, k, v, normalizer)
+    strided = impl == 'triton' and normalizer != 'none'
+    if not (strided and product != 'real' and q.dtype == k.dtype == torch.int8):  # bytes are what its products take
+        q, k = (x if x.dtype == dtype else x.to(dtype) for x in (q, k))
+    if normalizer != 'none' and not strided:  # what is copied here need not be copied again in the backward
+        q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))
     return torch.ops.mmbsa.bipolar_attention(q, k, v, product, normalizer, float(scale), grad, impl)[0]
 
 
@@ -99,11 +102,14 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, sca
 def _backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, mass: Tensor, product: str,
               normalizer: str, scale: float, grad: str, impl: str):
     if q.numel() == 0 or v.numel() == 0:
-        return tuple(_empty_grad(x, normalizer, impl).zero_() for x in (q, k, v))
+        return tuple(_empty_grad(x, normalizer, impl, v.dtype).zero_() for x in (q, k, v))
     heads = [as_heads(x) for x in (grad_out, q, k, v, out)]
     rows = [x.view(heads[1].shape[:-1]) if x.dim() and x.numel() else x for x in (g, mass)]
     entry = dispatch.get(NAME, impl)
     grads = entry.backward(*heads, *rows, product, normalizer, scale, grad)
+    if _as_operands(normalizer, impl):
+        return tuple(_laid_out(x.view(like.shape), _empty_grad(like, normalizer, impl, v.dtype, 'meta'))
+                     for x, like in zip(grads, (q, k, v)))
     if _tokens_first(q, normalizer, impl):
         grads = (x.transpose(1, 2).contiguous() for x in grads)
         return tuple(x.view(*like.shape[:-3], *x.shape[1:]).transpose(-2, -3) for x, like in zip(grads, (q, k, v)))
@@ -115,12 +121,24 @@ def _tokens_first(x: Tensor, normalizer: str, impl: str) -> bool:
     return impl == 'sdpa' and normalizer != 'none' and x.dim() > 2
 
 
-def _empty_grad(x: Tensor, normalizer: str, impl: str) -> Tensor:
+def _as_operands(normalizer: str, impl: str) -> bool:
+    """Whether gradients lie in memory as their operands do: our kernels write any layout, so the caller's is kept."""
+    return impl == 'triton' and normalizer != 'none'
+
+
+def _laid_out(x: Tensor, like: Tensor) -> Tensor:
+    """x in the layout of ``like``, copied only where heads could not be folded without a copy."""
+    return x if x.stride() == like.stride() else torch.empty_like(like, device=x.device).copy_(x)
+
+
+def _empty_grad(x: Tensor, normalizer: str, impl: str, dtype: torch.dtype, device=None) -> Tensor:
     """Room for the gradient of x, in the layout that the implementation's backward hands out."""
+    if _as_operands(normalizer, impl):
+        return torch.empty_like(x, dtype=dtype, device=device)
     if not _tokens_first(x, normalizer, impl):
-        return x.new_empty(x.shape)
+        return x.new_empty(x.shape, dtype=dtype, device=device)
     *lead, heads, n, d = x.shape
-    return x.new_empty(*lead, n, heads, d).transpose(-2, -3)
+    return x.new_empty(*lead, n, heads, d, dtype=dtype, device=device).transpose(-2, -3)
 
 
 def _fake_forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, scale: float, grad: str, impl: str):
@@ -131,7 +149,7 @@ def _fake_forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str
 
 
 def _fake_backward(grad_out, q, k, v, out, g, mass, product, normalizer, scale, grad, impl):
-    return tuple(_empty_grad(x, normalizer, impl) for x in (q, k, v))
+    return tuple(_empty_grad(x, normalizer, impl, v.dtype) for x in (q, k, v))
 
 
 def _setup_context(ctx, inputs, output) -> None:

@@ -1,0 +1,111 @@
+"""The door to the Triton kernels: says when they can be asked, launches them, imports triton only then."""
+import contextlib
+
+import torch
+from torch import Tensor
+
+from mmbsa.ops import kernels
+from mmbsa.ops.bipolar_attention.common import LN2, unnormalised, unnormalised_backward
+from mmbsa.ops.exact import MAX_ROW
+
+#: The widest head whose operands and accumulators still fit a program.
+MAX_WIDTH = 256
+
+
+def refuses(q: Tensor, k: Tensor, v: Tensor, normalizer: str) -> str | None:
+    """Why the kernels cannot take a call, or None."""
+    if normalizer == 'none':  # no kernel: the linear product of ``common``
+        return None
+    if v.dtype == torch.float64:
+        return 'the kernels take float16, bfloat16 and float32, not float64'
+    width = max(q.size(-1), v.size(-1))
+    if width > MAX_WIDTH:
+        return f'the kernels take heads of at most {MAX_WIDTH} channels, got {width}'
+    if k.size(-2) > MAX_ROW:
+        return f'g is exact for at most {MAX_ROW} keys, got {k.size(-2)}'
+    return kernels.wrong_device(v)
+
+
+def slower(q: Tensor, k: Tensor, v: Tensor, normalizer: str) -> bool:
+    """The interpreter is for checking, not for use."""
+    return v.device.type == 'cpu'
+
+
+def forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, scale: float):
+    """See ``common``."""
+    empty = v.new_empty(0, dtype=torch.float32)
+    if normalizer == 'none':
+        return unnormalised(q, k, v, scale), empty, empty.clone()
+    from mmbsa.ops.bipolar_attention import triton as kernel
+    heads, rows = q.shape[:2], q.shape[:-1]
+    out = v.new_empty(*rows, v.size(-1))
+    g = v.new_empty(rows, dtype=torch.float32)
+    mass = torch.empty_like(g) if normalizer == 'shiftmax' else empty
+    modes, bits = _modes(q, k, v, product, normalizer, scale), 62 - k.size(-2).bit_length()
+    reach = 1 << k.size(-2).bit_length()  # no row is open farther below its top, see ``_settle``
+    if modes['WHOLE']:
+        reach = min(reach, 2 * q.size(-1))
+    with _on(v):
+        kernel.bipolar_attention_fwd_kernel[_grid(heads, q.size(-2), 'BM')](
+            q, k, v, out, g, mass, scale if normalizer == 'shiftmax' else scale / LN2, *q.stride(), *k.stride(),
+            *v.stride(), **_sizes(q, k, v), **modes, DIRECT=_direct(q, v, modes), BITS=bits,
+            WINDOWS=-(-(reach + 63 - bits) // bits), FIXED_K=_fixed(k))
+    return out, g, mass
+
+
+def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, mass: Tensor, product: str,
+             normalizer: str, scale: float, grad: str):
+    """See ``common``; gradients lie in memory as their operands do."""
+    if normalizer == 'none':
+        return unnormalised_backward(grad_out, q, k, v, scale)
+    from mmbsa.ops.bipolar_attention import triton_backward as kernel
+    shiftmax = normalizer == 'shiftmax'
+    modes = _modes(q, k, v, product, normalizer, scale)
+    modes['CLAMP'] = 2 * q.size(-1) + 25 > 126  # x - g >= -2 d - bit_length(n): above that every exponent is a float's
+    factor, slope, exponent = (scale, scale * LN2, g) if shiftmax else (scale / LN2, scale, g / LN2)
+    grads = [torch.empty_like(x, dtype=v.dtype) for x in (q, k, v)]
+    delta = torch.empty_like(g)
+    sizes = _sizes(q, k, v)
+    with _on(v):
+        kernel.bipolar_attention_bwd_q_kernel[_grid(q.shape[:2], q.size(-2), 'BM')](
+            grad_out, q, k, v, out, exponent, mass, delta, grads[0], factor, slope, *grad_out.stride(), *q.stride(),
+            *k.stride(), *v.stride(), *out.stride(), *grads[0].stride(), **sizes, **modes,
+            STE=not shiftmax or grad == 'ste', FIXED_K=_fixed(k))
+        kernel.bipolar_attention_bwd_kv_kernel[_grid(q.shape[:2], k.size(-2), 'BN')](
+            grad_out, q, k, v, exponent, delta, grads[1], grads[2], factor, slope, *grad_out.stride(), *q.stride(),
+            *k.stride(), *v.stride(), *grads[1].stride(), *grads[2].stride(), **sizes, **modes, FIXED_Q=_fixed(q))
+    return tuple(grads)
+
+
+def _modes(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, scale: float) -> dict:
+    """The kernels' modes, see the head of ``triton``."""
+    shiftmax, spikes = normalizer == 'shiftmax', product != 'real'
+    return dict(SHIFTMAX=shiftmax, SPIKES=spikes, WHOLE=shiftmax and spikes and scale == 1.)
+
+
+def _direct(q: Tensor, v: Tensor, modes: dict) -> bool:
+    """2^-64 to 2^64 times n values of any sane size neither overflow nor vanish in float32 and bfloat16."""
+    return modes['WHOLE'] and q.size(-1) <= 64 and v.dtype != torch.float16
+
+
+def _sizes(q: Tensor, k: Tensor, v: Tensor) -> dict:
+    """Sizes; those of a head are compiled in and padded to what matrix units take, token counts keyed by magnitude."""
+    least = 32 if q.dtype == torch.int8 else 16
+    (d, d_v), (n_q, n_k) = (q.size(-1), v.size(-1)), (q.size(-2), k.size(-2))
+    return dict(heads=q.size(1), n_q=n_q, n_k=n_k, bucket_q=n_q.bit_length(), bucket_k=n_k.bit_length(), D=d, D_V=d_v,
+                BD=max(least, 1 << (d - 1).bit_length()), BDV=max(16, 1 << (d_v - 1).bit_length()))
+
+
+def _grid(heads: tuple[int, int], n: int, block: str):
+    """One program per block of a head; neighbours share a head, and with it the operands in the cache."""
+    return lambda config: (-(-n // config[block]) * heads[0] * heads[1],)
+
+
+def _fixed(x: Tensor) -> int:
+    """The number of tokens where it must be compiled in: the interpreter loops up to constants only. -1 elsewhere."""
+    return x.size(-2) if kernels.INTERPRETED else -1
+
+
+def _on(x: Tensor):
+    """Launches go to the current device, which may be another one than x's."""
+    return torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()

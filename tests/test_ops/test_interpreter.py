@@ -1,0 +1,26 @@
+"""Triton kernels without a GPU: the tests that need one, ``test_*_triton.py``, run in Triton's interpreter.
+
+Whether a kernel is interpreted is decided when it is defined, so these tests get a process of their own. Where there
+is a CUDA device they are collected like any other test, and run on it.
+"""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmbsa.ops import kernels
+
+HERE = Path(__file__).parent
+
+
+@pytest.mark.skipif(not kernels.INSTALLED, reason='triton is not installed')
+@pytest.mark.skipif(torch.cuda.is_available() or kernels.INTERPRETED, reason='the files are collected themselves')
+@pytest.mark.parametrize('file', sorted(HERE.glob('test_*_triton.py')), ids=lambda f: f.stem)
+def test_kernels(file):
+    run = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-x', str(file)], cwd=HERE.parents[1],
+                         env={**os.environ, 'TRITON_INTERPRET': '1'}, capture_output=True, text=True, timeout=900)
+    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
+    assert ' passed' in run.stdout
