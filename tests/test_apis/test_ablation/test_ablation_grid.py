@@ -17,7 +17,8 @@ GRID = dict(
     exclude=[dict(width=8, kind=['new'])],
     published=dict(source='a paper', values=[dict(width=8, kind='other', value=12.5)]),
     budgets=dict(small=dict(seeds=[5], overrides={'train_cfg.max_iters': 4}),
-                 other=dict(base='other.py', axes=dict(width={'2': {'model.width': 2}}, kind=None), exclude=[], published={})))
+                 other=dict(base='other.py', axes=dict(width={'2': {'model.width': 2}}, kind=None), exclude=[],
+                            published={})))
 
 
 @pytest.fixture
