@@ -13,7 +13,7 @@ model = dict(
         out_indices=(-1, )),
     head=dict(type='mmbsa.SpikingClsHead', num_classes=20, loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1)))
 
-max_iters = 480
+max_iters = 440
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
@@ -32,8 +32,8 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=3e-3, weight_decay=0.05),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=48),
-    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=False, begin=48, end=max_iters),
+    dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=44),
+    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=False, begin=44, end=max_iters),
 ]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters // 4)
 val_cfg = dict(type='ValLoop')
@@ -41,5 +41,5 @@ test_cfg = dict(type='TestLoop')
 log_processor = dict(by_epoch=False)
 default_hooks = dict(
     logger=dict(interval=20, log_metric_by_epoch=False),
-    checkpoint=dict(by_epoch=False, interval=120, max_keep_ckpts=1, save_best=None))
+    checkpoint=dict(by_epoch=False, interval=110, max_keep_ckpts=1, save_best=None))
 randomness = dict(seed=0)
