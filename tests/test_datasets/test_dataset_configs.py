@@ -1,6 +1,7 @@
 """Every dataset of ``configs/_base_/datasets`` for classification: it loads, builds, and feeds batches to a preprocessor."""
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -174,12 +175,21 @@ def test_sequential_cifar(tmp_path, monkeypatch):
     check(load('scifar', monkeypatch, 'CIFAR10_ROOT', tmp_path), (3, 1, 1024), 10)
 
 
+@pytest.mark.shared
+def test_sequential_photos(shared_path, monkeypatch):
+    cfg = load('sequential_tinyimagenet32_20c', monkeypatch, 'TINYIMAGENET32_ROOT', shared_path('data/tinyimagenet32_20c'))
+    _, val = check(cfg, (3, 1, 1024), 20)
+    photo = cv2.imread(val.get_data_info(7)['img_path'])
+    assert val[7]['inputs'][:, 0, 33].tolist() == photo[1, 1].tolist()
+
+
 SEGMENTATION = {'ade20k', 'camvid', 'drawn_scenes'}
 
 
 def test_every_base_is_tested():
     tested = {'cifar10', 'cifar100', 'imagenet', 'tiny_imagenet', 'imagenette128', 'tinyimagenet32_20c', 'cifar10_dvs',
-              'dvs_gesture', 'n_caltech101', 'nmnist', 'dvs128_object_frames', 'smnist', 'psmnist', 'scifar'}
+              'dvs_gesture', 'n_caltech101', 'nmnist', 'dvs128_object_frames', 'smnist', 'psmnist', 'scifar',
+              'sequential_tinyimagenet32_20c'}
     assert {path.stem for path in BASES.glob('*.py')} == tested | SEGMENTATION
 
 

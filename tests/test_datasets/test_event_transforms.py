@@ -65,6 +65,14 @@ def test_events_outside_the_sensor(sample):
             LoadEventFrames(4, size=size)(dict(sample, sensor_size=(20, 10)))
 
 
+def test_a_broken_recording_is_named_by_the_guard(sample):
+    from mmbsa.engine.data_guard_hook import DataError, GuardedPipeline
+    with open(sample['img_path'], 'wb') as file:
+        file.write(b'PK no zip')
+    with pytest.raises(DataError, match=rf"{sample['img_path']}: LoadEventFrames failed .* not a readable recording"):
+        GuardedPipeline([LoadEventFrames(4)], None, (), '')(dict(sample))
+
+
 @pytest.mark.parametrize('cfg', AUGMENTATIONS, ids=lambda cfg: cfg['type'] + cfg.get('direction', ''))
 @pytest.mark.parametrize('kind', ['events', 'frames'])
 def test_augmentations(sample, cfg, kind):
