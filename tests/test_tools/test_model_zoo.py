@@ -23,7 +23,7 @@ def load_tool():
 
 
 zoo = load_tool()
-FAMILIES = {path: content for path, content in zoo.metafiles().items() if path != 'configs/metafile.yml'}
+FAMILIES = {path: content for path, content in zoo.metafiles().items() if path.count('/') == 2}
 MODELS = {model['Name']: model for content in FAMILIES.values() for model in content['Models']}
 
 

@@ -3,8 +3,9 @@
     python tools/dev/model_zoo.py           # write
     python tools/dev/model_zoo.py --check   # exit with 1 if the file is out of date
 
-``configs/<family>/metafile.yml`` describes the presets of a family, and ``configs/metafile.yml`` the configs of the repo.
-Only the latter is in ``model-index.yml``, because mim downloads configs, and presets have none.
+``configs/<family>/metafile.yml`` describes the presets of a family; ``configs/metafile.yml`` and
+``configs/metafile_classification.yml`` the configs of the repo. Only the latter two are in ``model-index.yml``, because mim
+downloads configs, and presets have none.
 """
 import argparse
 from pathlib import Path
@@ -46,7 +47,8 @@ Bipolar Self-attention; rows are listed for those of which its paper gives figur
 
 def metafiles() -> dict[str, dict]:
     """Contents by path relative to the repo: families in alphabetical order, the configs of the repo last."""
-    paths = sorted((ROOT / 'configs').glob('*/metafile.yml')) + [ROOT / 'configs' / 'metafile.yml']
+    paths = sorted((ROOT / 'configs').glob('*/metafile.yml'))
+    paths += [ROOT / 'configs' / name for name in ('metafile_classification.yml', 'metafile.yml')]
     return {str(path.relative_to(ROOT)): yaml.safe_load(path.read_text()) for path in paths}
 
 
@@ -88,7 +90,7 @@ def table(models: list[dict], metric: str, column: str) -> list[str]:
 def render() -> str:
     """The whole file."""
     lines = [HEAD + '\n'.join(f'| {name} | {meaning} |' for name, meaning in STATED.items())]
-    *families, (_, configs) = metafiles().items()
+    *families, (_, classifiers), (_, configs) = metafiles().items()
     for _, content in families:
         collection, = content['Collections']
         family = content['Models'][0]['Metadata']['Family']
@@ -96,6 +98,10 @@ def render() -> str:
                   f"`mmbsa.{family}`: {', '.join(collection['Metadata']['Architecture'])}.", '',
                   *table(content['Models'], 'Top 1 Accuracy', 'top 1')]
         lines += ['', *collection['Remarks']] if 'Remarks' in collection else []
+    lines += ['', '## Classification configs', '',
+              'Each name is that of a file in `configs/` or in the folder of its family; recipes are the official ones, and '
+              'with BSA those of its paper where it has one. Figures are those published for the model.', '',
+              *table(classifiers['Models'], 'Top 1 Accuracy', 'top 1')]
     lines += ['', '## Segmentation', '', 'Each name is that of a file in `configs/`.', '',
               *table(configs['Models'], 'mIoU', 'mIoU')]
     return '\n'.join(lines) + '\n'
