@@ -95,7 +95,8 @@ def test_same_numbers_as_spikingjelly(name, kwargs, current):
     (expected * weight).sum().backward()
     assert isinstance(ours, getattr(sj, name))
     assert torch.equal(out, expected) and out.any()
-    assert torch.equal(x.grad, y.grad) and x.grad.any()
+    torch.testing.assert_close(x.grad, y.grad)  # fused nodes add the same terms in another order
+    assert x.grad.any()
 
 
 def test_surrogates_are_not_shared():

@@ -12,12 +12,15 @@ from spikingjelly.activation_based.neuron.few_spike import FewSpikeTable
 from spikingjelly.activation_based.neuron.online_learning import _OnlineLIFNode
 from torch import Tensor, nn
 
-from mmbsa.models.neurons.surrogates import build_surrogate
+from mmbsa.models.neurons.surrogates import FUSED, build_surrogate
+from mmbsa.ops import lif
 from mmbsa.registry import MODELS
 
 #: nodes to which the order of the axes behind T means nothing: no parameter belongs to a channel.
 _POINTWISE = (neuron.IFNode, neuron.LIFNode, neuron.ParametricLIFNode, neuron.TernaryIFNode, neuron.TernaryLIFNode,
               neuron.KLIFNode, neuron.EIFNode, neuron.QIFNode, neuron.IzhikevichNode, neuron.ComplementaryLIFNode)
+#: nodes that :func:`mmbsa.ops.lif` computes with the same numbers: node -> ternary spikes.
+_LIF = {neuron.IFNode: False, neuron.LIFNode: False, neuron.TernaryIFNode: True, neuron.TernaryLIFNode: True}
 
 
 class StatelessNode:
@@ -60,11 +63,29 @@ class StatelessNode:
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, *) input current -> (T, *) spikes, from rest. Non-spiking readout nodes return what SpikingJelly's do."""
+        dynamics = self._dynamics(x)
+        if dynamics is not None:
+            return lif(x, **dynamics)
         if isinstance(self, _POINTWISE) and x.ndim == 5 and not x.is_contiguous():
             # SpikingJelly's loop over T writes contiguous tensors. Shown with its channels at the end, a channels-last map
             # is one, and keeps its layout forward and backward; with two layouts batch norm is many times slower.
             return self._fire(x.permute(0, 1, 3, 4, 2)).permute(0, 1, 4, 2, 3)
         return self._fire(x)
+
+    def _dynamics(self, x: Tensor) -> dict | None:
+        """Arguments of :func:`mmbsa.ops.lif`, or None where SpikingJelly's own kernels run: everything that is no plain
+        (ternary) LIF or IF, and binary spikes on a GPU, for which SpikingJelly has fused kernels."""
+        step = getattr(type(self), 'single_step_functional_forward', None)  # that of a subclass may differ
+        kind = next((kind for kind in _LIF if kind.single_step_functional_forward is step), None)
+        surrogate = getattr(self, 'surrogate_function', None)
+        name = FUSED.get(type(surrogate))
+        if kind is None or name is None or not surrogate.spiking or isinstance(surrogate.alpha, Tensor):
+            return None
+        if not _LIF[kind] and x.device.type != 'cpu':
+            return None
+        leak = dict(tau=self.tau, decay_input=self.decay_input) if hasattr(self, 'tau') else dict(tau=None)
+        return dict(leak, v_threshold=self.v_threshold, v_reset=self.v_reset, detach_reset=self.detach_reset,
+                    surrogate=name, alpha=float(surrogate.alpha), signed=_LIF[kind])
 
     def _fire(self, x: Tensor) -> Tensor:
         if not isinstance(self, base.MemoryModule):

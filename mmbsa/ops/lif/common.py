@@ -1,0 +1,89 @@
+"""What the implementations of ``lif`` share: the parameters, the surrogates, and how steps lie in memory.
+
+An implementation is two functions on (T, N) tensors, contiguous, N neurons that know nothing of each other:
+
+* ``forward(x, p) -> spikes`` with ``spikes`` of x's dtype,
+* ``backward(grad, x, p) -> grad_x``, which charges the membranes again from x: nothing else is kept for it.
+"""
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+#: surrogates by name: their derivative is ``factor(alpha) * shape(alpha, z)``, z the distance to the threshold. All are
+#: even in z, which lets one formula serve both thresholds of a ternary neuron.
+SURROGATES = ('sigmoid', 'atan', 'piecewise_quadratic', 'rect')
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Dynamics of one layer of neurons; see :func:`mmbsa.ops.lif` for their meaning."""
+
+    tau: float | None
+    decay_input: bool
+    v_threshold: float
+    v_reset: float | None
+    detach_reset: bool
+    surrogate: str
+    alpha: float
+    signed: bool
+
+    @property
+    def rest(self) -> float:
+        """Membrane potential before the first step."""
+        return 0. if self.v_reset is None else self.v_reset
+
+    @property
+    def factor(self) -> float:
+        """The constant in front of the surrogate's derivative."""
+        return self.alpha / 2 if self.surrogate == 'atan' else self.alpha
+
+    @property
+    def halves(self) -> bool:
+        """Whether dividing by tau is exact, so that a product with 1 / tau gives the same bits."""
+        return self.tau is not None and math.frexp(self.tau)[0] == 0.5
+
+
+def threshold_in(value: float, dtype: torch.dtype) -> float:
+    """The threshold as a comparison in ``dtype`` sees it."""
+    return value if dtype == torch.float64 else float(np.float32(value))
+
+
+def just_below(value: float, dtype: torch.dtype) -> float:
+    """The largest number of ``dtype`` below ``value``."""
+    kind = np.float64 if dtype == torch.float64 else np.float32
+    return float(np.nextafter(kind(value), kind(-math.inf)))
+
+
+def shape(p: Parameters, z: Tensor) -> Tensor:
+    """The surrogate's derivative over its ``factor``, at a distance z to the threshold."""
+    if p.surrogate == 'sigmoid':
+        y = torch.sigmoid(p.alpha * z)
+        return (1 - y) * y
+    if p.surrogate == 'atan':
+        return 1 / (1 + (math.pi / 2 * p.alpha * z) ** 2)
+    if p.surrogate == 'piecewise_quadratic':
+        return (1 - p.alpha * z.abs()).clamp_min(0)
+    return (z.abs() < 0.5 / p.alpha).to(z)
+
+
+def memory_order(x: Tensor) -> list[int]:
+    """Dimensions of x from the slowest to the fastest, T first whatever its stride."""
+    return [0, *sorted(range(1, x.dim()), key=lambda i: -x.stride(i))]
+
+
+def as_rows(x: Tensor, order: list[int]) -> Tensor:
+    """View x as (T, N) in the given order of dimensions; raises where no view exists."""
+    return x.permute(order).view(x.size(0), -1)
+
+
+def from_rows(rows: Tensor, x: Tensor, order: list[int]) -> Tensor:
+    """View (T, N) as a tensor of x's shape, dense in the given order of dimensions."""
+    return rows.view([x.size(i) for i in order]).permute(sorted(range(x.dim()), key=order.__getitem__))
+
+
+def like_rows(x: Tensor, order: list[int]) -> Tensor:
+    """An uninitialised tensor of x's shape, dense in the given order of dimensions."""
+    return from_rows(x.new_empty([x.size(i) for i in order]), x, order)

@@ -1,0 +1,122 @@
+"""Triton kernels of LIF: one read of x and one write of spikes forward; two reads and one write backward.
+
+A program owns ``BLOCK`` neurons for all T steps, so membranes live in registers. Backward charges them again and leaves
+them in ``charged``, float32, where the same program reads them on its way back through time: what is written there and
+read again comes from the cache. Modes mirror ``Parameters``: ``LEAK``, ``DECAY_INPUT``, ``HALVES`` (1 / tau is exact),
+``HARD`` (reset), ``DETACH``, ``SURROGATE`` and ``SIGNED``. Names: ``i_`` program indices, ``o_`` offsets, ``m_`` masks.
+"""
+import triton
+import triton.language as tl
+
+from mmbsa.ops import kernels
+
+HALF_PI = tl.constexpr(1.5707963267948966)
+_SIZES = ((1024, 4), (2048, 8), (512, 4), (4096, 8))
+CONFIGS = [triton.Config({'BLOCK': size}, num_warps=warps)
+           for size, warps in (_SIZES[:1] if kernels.INTERPRETED else _SIZES)]
+KEY = ['bucket', 'T']
+
+
+@triton.jit
+def _charge(x, v, tau, rest, LEAK: tl.constexpr, DECAY_INPUT: tl.constexpr, HALVES: tl.constexpr):
+    """H from X and V, rounded as SpikingJelly's float32 operations are."""
+    if not LEAK:
+        return v + x
+    elif not DECAY_INPUT:
+        return v - tl.div_rn(v - rest, tau) + x
+    elif HALVES:
+        return v + (x - (v - rest)) * (1. / tau)
+    else:
+        return v + tl.div_rn(x - (v - rest), tau)
+
+
+@triton.jit
+def _spikes(h, threshold, SIGNED: tl.constexpr):
+    """S in float32."""
+    s = tl.where(h >= threshold, 1., 0.)
+    if SIGNED:
+        s -= tl.where(-h >= threshold, 1., 0.)
+    return s
+
+
+@triton.jit
+def _reset(h, s, threshold, rest, HARD: tl.constexpr):
+    """V from H and S."""
+    if HARD:
+        return tl.where(s != 0., rest, h)
+    else:
+        return h - threshold * s
+
+
+@triton.jit
+def _slope(z, alpha, SURROGATE: tl.constexpr):
+    """The surrogate's derivative at a distance z to the threshold."""
+    if SURROGATE == 'sigmoid':
+        y = tl.sigmoid(alpha * z)
+        return alpha * (1. - y) * y
+    elif SURROGATE == 'atan':
+        y = HALF_PI * alpha * z
+        return alpha / 2. / (1. + y * y)
+    elif SURROGATE == 'piecewise_quadratic':
+        return alpha * tl.maximum(1. - alpha * tl.abs(z), 0.)
+    else:
+        return tl.where(tl.abs(z) < 0.5 / alpha, alpha, 0.)
+
+
+@triton.autotune(CONFIGS, key=KEY)
+@triton.jit
+def lif_fwd_kernel(x, spikes, n, bucket, tau, threshold, rest, T: tl.constexpr, LEAK: tl.constexpr,
+                   DECAY_INPUT: tl.constexpr, HALVES: tl.constexpr, HARD: tl.constexpr, SIGNED: tl.constexpr,
+                   BLOCK: tl.constexpr):
+    """x (T, n) -> spikes (T, n)."""
+    o_n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    m_n = o_n < n
+    v = tl.zeros([BLOCK], tl.float32) + rest
+    for t in range(T):
+        o = o_n + t * n.to(tl.int64)
+        h = _charge(tl.load(x + o, mask=m_n, other=0.).to(tl.float32), v, tau, rest, LEAK, DECAY_INPUT, HALVES)
+        s = _spikes(h, threshold, SIGNED)
+        tl.store(spikes + o, s.to(spikes.dtype.element_ty), mask=m_n)
+        v = _reset(h, s, threshold, rest, HARD)
+
+
+@triton.autotune(CONFIGS, key=KEY)
+@triton.jit
+def lif_bwd_kernel(grad, x, charged, grad_x, n, bucket, tau, threshold, rest, alpha, T: tl.constexpr,
+                   LEAK: tl.constexpr, DECAY_INPUT: tl.constexpr, HALVES: tl.constexpr, HARD: tl.constexpr,
+                   SIGNED: tl.constexpr, DETACH: tl.constexpr, SURROGATE: tl.constexpr, BLOCK: tl.constexpr):
+    """grad (T, n) of the spikes -> grad_x (T, n); ``charged`` (T, n) float32 is scratch and may be grad_x."""
+    o_n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    m_n = o_n < n
+    v = tl.zeros([BLOCK], tl.float32) + rest
+    for t in range(T):
+        o = o_n + t * n.to(tl.int64)
+        h = _charge(tl.load(x + o, mask=m_n, other=0.).to(tl.float32), v, tau, rest, LEAK, DECAY_INPUT, HALVES)
+        tl.store(charged + o, h, mask=m_n)
+        v = _reset(h, _spikes(h, threshold, SIGNED), threshold, rest, HARD)
+    tl.debug_barrier()  # a membrane may be read by another thread of the program than the one that wrote it
+    carry = tl.zeros([BLOCK], tl.float32)  # dL/dV
+    for i in range(T):
+        o = o_n + (T - 1 - i) * n.to(tl.int64)
+        h = tl.load(charged + o, mask=m_n, other=0.)
+        s = _spikes(h, threshold, SIGNED)
+        upper = _slope(h - threshold, alpha, SURROGATE)
+        both, across = upper, upper
+        if SIGNED:
+            lower = _slope(h + threshold, alpha, SURROGATE)
+            both, across = upper + lower, upper - lower
+        through = tl.full([BLOCK], 1., tl.float32)  # dV/dH
+        if HARD:
+            through = tl.where(s != 0., 0., 1.)
+            if not DETACH:
+                through += (rest - h) * across
+        elif not DETACH:
+            through -= threshold * both
+        grad_h = tl.load(grad + o, mask=m_n, other=0.).to(tl.float32) * both + carry * through
+        out, carry = grad_h, grad_h
+        if LEAK:
+            leak = tl.div_rn(grad_h, tau + tl.zeros([BLOCK], tl.float32))
+            carry = grad_h - leak
+            if DECAY_INPUT:
+                out = leak
+        tl.store(grad_x + o, out.to(grad_x.dtype.element_ty), mask=m_n)

@@ -1,0 +1,166 @@
+"""LIF: SpikingJelly's numbers, the reference against finite differences of a smooth twin, and every implementation."""
+import itertools
+from functools import partial
+
+import pytest
+import torch
+from spikingjelly.activation_based import neuron as sj
+from spikingjelly.activation_based import surrogate as sj_surrogate
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from mmbsa.ops import implementations, lif, ternary_lif
+from mmbsa.ops.lif import blocked
+
+IMPLS = [name for name in implementations('lif') if name != 'triton']  # test_lif_triton.py
+SURROGATES = dict(sigmoid=(sj_surrogate.Sigmoid, 4.), atan=(sj_surrogate.ATan, 2.),
+                  piecewise_quadratic=(sj_surrogate.PiecewiseQuadratic, 1.5), rect=(sj_surrogate.Rect, 1.))
+LEAKS = [dict(tau=2.), dict(tau=4 / 3), dict(tau=3., decay_input=False), dict(tau=2., decay_input=False), dict(tau=None)]
+RESETS = [dict(v_reset=0.), dict(v_reset=None), dict(v_reset=-.2), dict(v_reset=0., detach_reset=True),
+          dict(v_reset=None, detach_reset=True)]
+GRID = [dict(signed=signed, **leak, **reset) for signed, leak, reset in itertools.product((False, True), LEAKS, RESETS)]
+
+
+def twin(surrogate='sigmoid', signed=False, tau=2., **kwargs):
+    """SpikingJelly's node with the same parameters."""
+    cls, alpha = SURROGATES[surrogate]
+    kwargs = dict(kwargs, surrogate_function=cls(alpha=alpha), step_mode='m')
+    name = ('Ternary' if signed else '') + ('IFNode' if tau is None else 'LIFNode')
+    return getattr(sj, name)(**kwargs, **({} if tau is None else dict(tau=tau)))
+
+
+def spikes_and_gradient(function, x, upstream):
+    x = x.detach().requires_grad_()
+    out = function(x)
+    return out.detach(), torch.autograd.grad(out, x, upstream)[0]
+
+
+def assert_gradient(found, expected):
+    """Terms of all steps add up and may cancel, so errors are counted in units of the largest gradient."""
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=16 * 2 ** -24 * expected.abs().max().item())
+
+
+def currents(*shape, dtype=torch.float32, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(torch.randn(*shape, generator=generator).mul_(1.5).to(dtype) for _ in range(2))
+
+
+@pytest.mark.parametrize('impl', IMPLS)
+@pytest.mark.parametrize('case', GRID, ids=str)
+def test_numbers_of_spikingjelly(impl, case):
+    for surrogate, threshold in zip(SURROGATES, (1., .3, .7, 1.)):
+        x, upstream = currents(5, 3, 11)
+        options = dict(case, v_threshold=threshold, surrogate=surrogate)
+        expected = spikes_and_gradient(twin(**options), x, upstream)
+        ours = partial(lif, alpha=SURROGATES[surrogate][1], impl=impl, **options)
+        found = spikes_and_gradient(ours, x, upstream)
+        assert torch.equal(found[0], expected[0])
+        assert 0 < expected[0].abs().mean() < 1
+        assert_gradient(found[1], expected[1])
+
+
+@pytest.mark.parametrize('impl', IMPLS)
+def test_threshold_is_reached_and_not_just_missed(impl):
+    one, below = torch.tensor(1.), torch.nextafter(torch.tensor(1.), torch.tensor(0.))
+    x = torch.stack([one, below, -one, -below])[None]
+    assert lif(x, tau=None, impl=impl).tolist() == [[1., 0., 0., 0.]]
+    assert lif(x, tau=None, signed=True, impl=impl).tolist() == [[1., 0., -1., 0.]]
+    third = torch.tensor(1 / 3)
+    assert lif(third.view(1, 1), tau=None, v_threshold=1 / 3, impl=impl).item() == 1.
+
+
+def test_backward_is_the_derivative_of_a_smooth_neuron():
+    """With spikes replaced by the surrogate's primitive, autograd of the equations must give the op's rule.
+
+    Where no membrane is near a threshold, a steep sigmoid's primitive is the step itself, so both agree on the forward.
+    """
+    x = torch.tensor([[1.9, 0.3, -2.2], [0.2, 2.4, -1.0], [1.8, -0.9, 2.7]], dtype=torch.float64).mul_(2)
+    alpha, tau = 40., 2.
+    for hard, signed in itertools.product((False, True), repeat=2):
+        def smooth(x, hard=hard, signed=signed):
+            v, total = torch.zeros_like(x[0]), 0.
+            for t, x_t in enumerate(x):
+                h = v + (x_t - v) / tau
+                upper = torch.sigmoid(alpha * (h - 1))
+                lower = torch.sigmoid(alpha * (-h - 1)) if signed else torch.zeros_like(h)
+                v = (1 - upper - lower) * h if hard else h - (upper - lower)
+                total = total + (t + 1) * (upper - lower).sum()
+            return total
+        y = x.clone().requires_grad_()
+        expected, = torch.autograd.grad(smooth(y), y)
+        upstream = torch.arange(1., 4., dtype=x.dtype)[:, None].expand(3, 3)
+        for impl in IMPLS:
+            _, found = spikes_and_gradient(lambda x: lif(x, tau=tau, v_reset=0. if hard else None, alpha=alpha,  # noqa: B023
+                                                         signed=signed, impl=impl), x, upstream)  # noqa: B023
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-9)
+
+
+@pytest.mark.parametrize('impl', IMPLS)
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
+def test_dtypes(impl, dtype):
+    x, upstream = currents(4, 37, dtype=dtype)
+    for case in GRID[::3]:
+        expected = spikes_and_gradient(lambda x: lif(x, impl='reference', **case), x.to(torch.float64),  # noqa: B023
+                                       upstream.to(torch.float64))
+        spikes, grad = spikes_and_gradient(lambda x: lif(x, impl=impl, **case), x, upstream)  # noqa: B023
+        assert spikes.dtype == grad.dtype == dtype and torch.equal(spikes.double(), expected[0])
+        torch.testing.assert_close(grad.double(), expected[1], rtol=4 * torch.finfo(dtype).eps, atol=1e-3
+                                   if dtype != torch.float64 else 1e-12)
+
+
+@pytest.mark.parametrize('impl', IMPLS)
+def test_layouts_survive_and_blocks_meet(impl, monkeypatch):
+    monkeypatch.setattr(blocked, 'BLOCK', 64)
+    x, upstream = currents(3, 2, 5, 7, 9)
+    expected = spikes_and_gradient(lambda x: lif(x, impl='reference'), x, upstream)
+    last = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (3, 2))
+    strided = torch.stack([x, x], -1)[..., 0]
+    for layout, grads in itertools.product((x, last, strided), (upstream, upstream.transpose(2, 3).contiguous()
+                                                                .transpose(2, 3))):
+        spikes, grad = spikes_and_gradient(lambda x: lif(x, impl=impl), layout, grads)
+        torch.testing.assert_close((spikes, grad), expected)
+        if layout is not strided:
+            assert spikes.stride() == grad.stride() == layout.stride()
+    _, grad = spikes_and_gradient(lambda x: lif(x, impl=impl), x, torch.ones(()).expand_as(x))
+    torch.testing.assert_close(grad, spikes_and_gradient(lambda x: lif(x, impl='reference'), x, torch.ones_like(x))[1])
+
+
+@pytest.mark.parametrize('impl', IMPLS)
+@pytest.mark.parametrize('shape', [(1,), (1, 1), (4, 0, 3), (7, 1), (1, 130)])
+def test_odd_shapes(impl, shape):
+    x, upstream = currents(*shape)
+    spikes, grad = spikes_and_gradient(lambda x: ternary_lif(x, impl=impl), x, upstream)
+    assert spikes.shape == grad.shape == x.shape
+    assert torch.equal(spikes, lif(x, signed=True, impl='reference'))
+
+
+@pytest.mark.parametrize('impl', IMPLS)
+def test_opcheck_and_compile(impl):
+    x = currents(3, 2, 5)[0].requires_grad_()
+    rest = 2., True, 1., 0., False, 'sigmoid', 4., True, impl
+    torch.library.opcheck(torch.ops.mmbsa.lif.default, (x, *rest))
+    torch.library.opcheck(torch.ops.mmbsa.lif_bwd.default, (x.detach(), x.detach(), *rest))
+    last = torch.zeros(3, 2, 4, 5, 6).permute(0, 1, 4, 2, 3)
+    with FakeTensorMode() as mode:
+        assert torch.ops.mmbsa.lif(mode.from_tensor(last), *rest).stride() == last.stride()
+    compiled = torch.compile(lambda x: lif(x * 2, impl=impl) * x, backend='aot_eager', fullgraph=True)
+    torch.testing.assert_close(compiled(x), lif(x * 2, impl='reference') * x)
+
+
+def test_saves_nothing_but_its_input():
+    x = currents(4, 100)[0].requires_grad_()
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        lif(x)
+    assert [t.data_ptr() for t in saved] == [x.data_ptr()]
+
+
+@pytest.mark.parametrize('change, message', [
+    (dict(tau=.5), 'tau must be at least 1'), (dict(v_threshold=0.), 'v_threshold must be positive'),
+    (dict(alpha=-1.), 'alpha must be positive'), (dict(v_reset=1.), 'v_reset must lie below v_threshold=1.0'),
+    (dict(v_reset=-1.5, signed=True), 'above its negative'), (dict(surrogate='tanh'), "surrogate must be one of"),
+    (dict(impl='fast'), 'impl must be one of')])
+def test_errors(change, message):
+    with pytest.raises(ValueError, match=message):
+        lif(torch.zeros(2, 3), **change)
+    with pytest.raises(ValueError, match='x must be floating and'):
+        lif(torch.zeros(2, 3, dtype=torch.int64))

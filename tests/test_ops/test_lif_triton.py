@@ -1,0 +1,38 @@
+"""The Triton kernels of LIF against the reference; see ``test_interpreter.py`` for how they run without a GPU."""
+import itertools
+
+import pytest
+import torch
+from test_lif import GRID, SURROGATES, assert_gradient, currents, spikes_and_gradient
+
+from mmbsa.ops import kernels, lif
+
+DEVICE = 'cpu' if kernels.INTERPRETED else 'cuda'
+
+
+@pytest.mark.parametrize('case', GRID, ids=str)
+def test_reference(case):
+    for (surrogate, (_, alpha)), shape in zip(SURROGATES.items(), ((1, 5), (4, 1, 63), (3, 1030), (7, 2, 500))):
+        x, upstream = (x.to(DEVICE) for x in currents(*shape))
+        options = dict(case, v_threshold=.7, surrogate=surrogate, alpha=alpha)
+        expected = spikes_and_gradient(lambda x: lif(x, impl='reference', **options), x, upstream)  # noqa: B023
+        found = spikes_and_gradient(lambda x: lif(x, impl='triton', **options), x, upstream)  # noqa: B023
+        assert torch.equal(found[0], expected[0])
+        assert_gradient(found[1], expected[1])
+
+
+@pytest.mark.parametrize('dtype, signed', list(itertools.product((torch.float16, torch.bfloat16), (False, True))))
+def test_half(dtype, signed):
+    """The gradient is rounded once: its error is at most that of rounding the exact one, plus float32's."""
+    x, upstream = (x.to(DEVICE) for x in currents(4, 3, 100, dtype=dtype))
+    exact = spikes_and_gradient(lambda x: lif(x, signed=signed, impl='reference'), x.double(), upstream.double())
+    spikes, grad = spikes_and_gradient(lambda x: lif(x, signed=signed, impl='triton'), x, upstream)
+    assert spikes.dtype == grad.dtype == dtype and torch.equal(spikes.double(), exact[0])
+    torch.testing.assert_close(grad.double(), exact[1], rtol=torch.finfo(dtype).eps, atol=1e-5)
+
+
+def test_layout_and_refusals():
+    x = torch.randn(3, 2, 4, 5, 6, device=DEVICE).permute(0, 1, 4, 2, 3)
+    assert lif(x, impl='triton').stride() == x.stride()
+    with pytest.raises(RuntimeError, match='not float64'):
+        lif(x.double(), impl='triton')
