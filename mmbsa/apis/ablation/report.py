@@ -3,6 +3,7 @@ import base64
 import html
 import io
 import json
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -62,7 +63,8 @@ def curves(grid: Grid, rows: list[Row], metric: str, folders: list[CellFolder]) 
     """Draw the mean over seeds of every row against the step, in a band of one standard deviation; a PNG."""
     fig, axis = plt.subplots(figsize=(8, 4.6), layout='constrained')
     shown = [row for row in rows if row.runs]
-    for row, colour, line in zip(shown, *_styles(len(shown))):
+    for row in shown:
+        colour, line = _style(grid, row)
         points = row.curve()
         if not points:
             continue
@@ -72,7 +74,7 @@ def curves(grid: Grid, rows: list[Row], metric: str, folders: list[CellFolder]) 
                           alpha=0.13, linewidth=0)
     axis.set_xlabel('epoch' if folders[0].cell.config.train_cfg.get('max_epochs') else 'iteration')
     axis.set_ylabel(f'validation {metric}')
-    axis.set_title(grid.title or grid.name, fontsize=11)
+    fig.suptitle('\n'.join(textwrap.wrap(grid.title or grid.name, 90)), fontsize=11)
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8, loc='center left', bbox_to_anchor=(1.01, 0.5), frameon=False)
     return _png(fig)
@@ -92,7 +94,7 @@ def bars(grid: Grid, rows: list[Row], metric: str) -> bytes:
     if told:
         _panel(axes[0, 1], rows, [row.published for row in rows], None, None, grid.published.get('metric', metric),
                f'published: {grid.published["source"]}')
-    fig.suptitle(grid.title or grid.name, fontsize=11)
+    fig.suptitle('\n'.join(textwrap.wrap(grid.title or grid.name, 100)), fontsize=11)
     return _png(fig)
 
 
@@ -109,8 +111,6 @@ def _panel(axis, rows: list[Row], heights: list, stds: list | None, dots: list |
     for p, row, height, index in seen:
         colour = palette[groups.index(next(iter(row.values.values()))) % len(palette) if several else 0]
         axis.bar(p, height, 0.8, color=colour, alpha=0.8, yerr=stds[index] if stds and stds[index] else None, capsize=4)
-        axis.text(p, height, f'{height:.1f}', ha='center', va='bottom' if height >= 0 else 'top', fontsize=8,
-                  bbox=dict(facecolor='white', alpha=0.6, linewidth=0, pad=0.5))
         if dots:
             axis.scatter([p] * len(dots[index]), dots[index], s=9, color='black', zorder=3)
     values = [h + s for _, _, h, i in seen for s in ((stds[i], -stds[i]) if stds else (0, 0))]
@@ -118,11 +118,13 @@ def _panel(axis, rows: list[Row], heights: list, stds: list | None, dots: list |
         low, high = min(values), max(values)
         room = (high - low) or abs(high) or 1
         axis.set_ylim(low - 0.6 * room, high + 0.25 * room)
+        for p, _, height, _ in seen:  # at the foot of a bar, where no error bar and no run is
+            axis.text(p, low - 0.55 * room, f'{height:.1f}', ha='center', va='bottom', fontsize=8)
     axis.set_xticks(places, ['\n'.join(row.values.values()) for row in rows], fontsize=8,
                     rotation=0 if max((len(row.label) for row in rows), default=0) < 24 else 30)
     axis.set_xlim(-0.7, place + 0.7)
     axis.set_ylabel(label)
-    axis.set_title(title, fontsize=9)
+    axis.set_title('\n'.join(textwrap.wrap(title, 75)), fontsize=9)
     axis.grid(axis='y', alpha=0.3)
 
 
@@ -158,12 +160,19 @@ def page(grid: Grid, rows: list[Row], metric: str, pictures: dict[str, bytes], f
             f'<style>{STYLE}</style><body>' + '\n'.join(filter(None, parts)) + '</body></html>\n')
 
 
-def _styles(number: int) -> tuple[list, list]:
-    """Colours, and line styles where colours come round again."""
-    colours = plt.get_cmap('tab10').colors
-    lines = ['-', '--', ':', '-.']
-    return ([colours[i % len(colours)] for i in range(number)],
-            [lines[(i // len(colours)) % len(lines)] for i in range(number)])
+def _style(grid: Grid, row: Row) -> tuple:
+    """Colour and line style of a row: with two axes one for each, otherwise every row has its own colour."""
+    colours, lines = plt.get_cmap('tab10').colors, ['-', '--', ':', '-.']
+    sizes = [len(values) for values in grid.axes.values()]
+    places = [list(values).index(row.values[axis]) for axis, values in grid.axes.items()]
+    if len(sizes) == 2 and sizes[0] <= len(colours) and sizes[1] <= len(lines):
+        return colours[places[0]], lines[places[1]]
+    if len(sizes) == 2 and sizes[0] <= len(lines) and sizes[1] <= len(colours):
+        return colours[places[1]], lines[places[0]]
+    place = 0
+    for size, index in zip(sizes, places):
+        place = place * size + index
+    return colours[place % len(colours)], lines[place // len(colours) % len(lines)]
 
 
 def _png(fig) -> bytes:

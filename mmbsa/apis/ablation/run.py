@@ -26,6 +26,16 @@ class Training:
     process: subprocess.Popen
     slot: int
     started: float
+    core_seconds: float = 0.0
+
+    def ended(self) -> bool:
+        """Whether the process is over; then notes the time that it and its children computed."""
+        if self.process.returncode is None:
+            pid, status, usage = os.wait4(self.process.pid, os.WNOHANG)
+            if pid:
+                self.process.returncode = os.waitstatus_to_exitcode(status)
+                self.core_seconds = usage.ru_utime + usage.ru_stime
+        return self.process.returncode is not None
 
 
 @dataclass
@@ -59,7 +69,7 @@ class LocalRunner:
             try:
                 while waiting or self.running:
                     progressed = self._start(waiting, len(folders))
-                    for training in [t for t in self.running if t.process.poll() is not None]:
+                    for training in [t for t in self.running if t.ended()]:
                         self.running.remove(training)
                         progressed = True
                         again = self._finish(training, kills)
@@ -123,20 +133,22 @@ class LocalRunner:
     def _finish(self, training: Training, kills: dict[str, int]) -> bool | None:
         """Note how a training ended; returns whether it shall go on (True), or failed (None)."""
         folder, code = training.folder, training.process.returncode
-        seconds = folder.read().get('seconds', 0) + time.time() - training.started
-        name = folder.cell.name
+        before, name = folder.read(), folder.cell.name
+        spent = dict(seconds=before.get('seconds', 0) + time.time() - training.started,
+                     core_seconds=before.get('core_seconds', 0) + training.core_seconds)
         if code == 0 and folder.is_done():
-            folder.note(seconds=seconds)
-            self.say(f'{name}: {folder.metric} {folder.read()["final"]:.2f} after {seconds:.0f} s')
+            folder.note(**spent)
+            self.say(f'{name}: {folder.metric} {folder.read()["final"]:.2f} after {spent["seconds"]:.0f} s, '
+                     f'{spent["core_seconds"]:.0f} s of one core')
             return False
         if code < 0 and kills.get(name, 0) < self.retries:
             kills[name] = kills.get(name, 0) + 1
-            folder.note(seconds=seconds)
+            folder.note(**spent)
             self.say(f'{name}: ended by {signal.Signals(-code).name}; it goes on from its last checkpoint')
             return True
         reason = (f'ended with {code}' if code else f'ended without a {folder.metric} at its last step '
                   f'{folder.cell.last_step}: its validations have {folder.logged()}')
-        folder.note(status='failed', reason=reason, returncode=code, tail=folder.tail(), seconds=seconds)
+        folder.note(status='failed', reason=reason, returncode=code, tail=folder.tail(), **spent)
         self.say(f'{name}: {reason}; the end of {folder.path / LOG}:\n{folder.tail()}')
         return None
 

@@ -84,6 +84,7 @@ def test_grid_with_a_failing_cell(grid, tmp_path):
     mean, std = statistics.fmean(finals), statistics.stdev(finals)
     assert f'| one | {mean:.2f} ± {std:.2f} | 2 |' in table and '| 50 |' in table and 'Published: a paper.' in table
     assert '| two | ' in table and '| 1 of 2 |' in table and '| broken | - | 0 of 2 |' in table
+    assert all(0 < state['core_seconds'] < 60 and state['seconds'] > 0 for state in one) and '| core seconds |' in table
     assert '0.000 M' in table, 'the parameters of a model without neurons'
     page = (work / 'report.html').read_text()
     assert 'told to break' in page and page.count('src="data:image/png;base64,') == 2
