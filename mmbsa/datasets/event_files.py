@@ -39,6 +39,13 @@ def _read_numpy(path: Path) -> np.ndarray:
         return make_events(*(loaded[name] for name in 'xytp'))
 
 
+def _read_audio(path: Path, part: int) -> np.ndarray:
+    import h5py
+    with h5py.File(path, 'r') as file:
+        units, seconds = file['spikes/units'][part], file['spikes/times'][part]
+    return make_events(units, np.zeros_like(units), np.round(np.asarray(seconds, np.float64) * 1e6), np.ones_like(units))
+
+
 #: ending -> reader; SpikingJelly's readers where it has them
 FORMATS: dict[str, Callable[[Path], np.ndarray]] = {
     '.npz': _read_numpy,
@@ -49,11 +56,16 @@ FORMATS: dict[str, Callable[[Path], np.ndarray]] = {
 }
 
 
-def read_events(path: str | os.PathLike) -> np.ndarray:
-    """Read a recording by its ending.
+def read_events(path: str | os.PathLike, part: int | None = None) -> np.ndarray:
+    """Read a recording by its ending, or one of the many recordings of an ``.h5`` file.
 
     ``.npz`` and ``.npy`` (arrays or fields x, y, t, p; ES-ImageNet's ``pos`` and ``neg``), ``.bin`` (N-MNIST,
-    N-Caltech101: 40-bit events), ``.dat`` (N-CARS), ``.aedat`` (CIFAR10-DVS: AEDAT 2).
+    N-Caltech101: 40-bit events), ``.dat`` (N-CARS), ``.aedat`` (CIFAR10-DVS: AEDAT 2), ``.h5`` (SHD, SSC: x is the
+    frequency channel, y is 0, p is 1, t is in microseconds).
+
+    Args:
+        path: The file.
+        part: Which recording of an ``.h5`` file; None for files of one recording.
 
     Returns:
         Events (N,) of ``mmbsa.events.EVENT_DTYPE``.
@@ -63,12 +75,12 @@ def read_events(path: str | os.PathLike) -> np.ndarray:
         ValueError: An unknown ending, or content that cannot be read; the message names the file.
     """
     path = Path(path)
-    if path.suffix not in FORMATS:
+    if path.suffix not in (FORMATS if part is None else ('.h5', )):
         raise ValueError(f'{path}: expected a recording in one of the formats {tuple(FORMATS)}')
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such recording')
     try:
-        return FORMATS[path.suffix](path)
+        return FORMATS[path.suffix](path) if part is None else _read_audio(path, part)
     except Exception as error:  # zip, pickle, numpy and the readers of SpikingJelly each have their own
         message = str(error).removeprefix(f'{path}: ')
         raise ValueError(f'{path}: not a readable recording ({type(error).__name__}: {message})') from error

@@ -32,17 +32,17 @@ class FrameCache:
         text = json.dumps(self.parameters, sort_keys=True)
         self.folder = Path(root).expanduser() / hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def path(self, recording: str | os.PathLike) -> Path:
-        """Return where the frames of a recording lie."""
-        absolute = os.path.abspath(recording)
+    def path(self, recording: str | os.PathLike, part: int | None = None) -> Path:
+        """Return where the frames of a recording lie; ``part`` is its number in a file of many."""
+        absolute = os.path.abspath(recording) + ('' if part is None else f'#{part}')
         digest = hashlib.sha256(absolute.encode()).hexdigest()
         return self.folder / digest[:2] / f'{Path(recording).stem}-{digest[:16]}.npz'
 
-    def get(self, recording: str | os.PathLike, make: Callable[[], np.ndarray]) -> np.ndarray:
+    def get(self, recording: str | os.PathLike, make: Callable[[], np.ndarray], part: int | None = None) -> np.ndarray:
         """Return the frames of a recording, from the disk or from ``make``, which returns counts >= 0 of any shape."""
         status = os.stat(recording)
         stamp = np.array([status.st_size, status.st_mtime_ns])
-        path = self.path(recording)
+        path = self.path(recording, part)
         frames = self._read(path, stamp)
         if frames is None:
             frames = make()

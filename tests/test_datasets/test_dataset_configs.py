@@ -16,6 +16,11 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope  # noqa: E402
 from mmbsa.datasets import CIFAR10, CIFAR100  # noqa: E402
 
 BASES = Path(__file__).resolve().parents[2] / 'configs' / '_base_' / 'datasets'
+NAMES = {path.stem for path in BASES.glob('*.py')}
+#: data set -> its bases: itself, and recipes of single families that change the augmentation or the size
+VARIANTS = {root: sorted(name for name in NAMES if name == root or name.startswith(root + '_'))
+            for root in ('cifar10_dvs', 'cifar100', 'imagenet', 'dvs_gesture')}
+VARIANTS['cifar10'] = sorted(name for name in NAMES if name == 'cifar10' or name.startswith('cifar10_m'))
 
 
 @pytest.fixture(autouse=True)
@@ -56,12 +61,13 @@ def check(cfg, shape, classes, **changes):
     return train, val
 
 
-@pytest.mark.parametrize('number', [10, 100])
-def test_cifar(tmp_path, monkeypatch, number):
+@pytest.mark.parametrize('name', VARIANTS['cifar10'] + VARIANTS['cifar100'])
+def test_cifar(tmp_path, monkeypatch, name):
+    number = int(name.split('_')[0][5:])
     for dataset in (CIFAR10, CIFAR100):
         monkeypatch.setattr(dataset, 'IMAGES_PER_FILE', dict(train=4, test=4))
     tiny_data.write_cifar(tmp_path, number, 'py')
-    cfg = load(f'cifar{number}', monkeypatch, f'CIFAR{number}_ROOT', tmp_path)
+    cfg = load(name, monkeypatch, f'CIFAR{number}_ROOT', tmp_path)
     train, val = check(cfg, (3, 32, 32), number)
     # what is read as RGB must not be turned around again
     batch = preprocess(cfg, [val[0]], False)['inputs'][0]
@@ -70,11 +76,12 @@ def test_cifar(tmp_path, monkeypatch, number):
     assert np.allclose(batch[0], expected, atol=1e-5)
 
 
-def test_imagenet(tmp_path, monkeypatch):
+@pytest.mark.parametrize('name', VARIANTS['imagenet'])
+def test_imagenet(tmp_path, monkeypatch, name):
     from mmpretrain.datasets import CustomDataset
     for split in ('train', 'val'):
         tiny_data.write_class_folders(tmp_path, ['n1', 'n2'], split, size=80, suffix='.JPEG')
-    cfg = load('imagenet', monkeypatch, 'IMAGENET_ROOT', tmp_path)
+    cfg = load(name, monkeypatch, 'IMAGENET_ROOT', tmp_path)
     with pytest.raises(AssertionError, match='number of subfolders'):  # a thousand classes are asked for
         build(cfg)
     for part in ('train', 'val'):  # the same pipelines on two classes
@@ -110,20 +117,27 @@ def test_a_missing_class_folder_is_an_error(tmp_path, monkeypatch):
         build(cfg)
 
 
-def test_cifar10_dvs(tmp_path, monkeypatch):
+def frame_shape(cfg):
+    load_step = cfg.train_pipeline[0]
+    return (load_step.num_frames, 2 + cfg.data_preprocessor.get('add_sum', False), *load_step.get('size', (128, 128)))
+
+
+@pytest.mark.parametrize('name', VARIANTS['cifar10_dvs'])
+def test_cifar10_dvs(tmp_path, monkeypatch, name):
     tiny_data.write_event_folders(tmp_path / 'events_np', CIFAR10.METAINFO['classes'], [''], (128, 128), 12)
     monkeypatch.setenv('EVENT_CACHE', str(tmp_path / 'cache'))
-    cfg = load('cifar10_dvs', monkeypatch, 'CIFAR10_DVS_ROOT', tmp_path)
-    train, val = check(cfg, (16, 2, 128, 128), 10)
+    cfg = load(name, monkeypatch, 'CIFAR10_DVS_ROOT', tmp_path)
+    train, val = check(cfg, frame_shape(cfg), 10)
     assert (len(train), len(val)) == (110, 10)
     assert len(list((tmp_path / 'cache').rglob('*.npz'))) == 8
 
 
-def test_dvs_gesture(tmp_path, monkeypatch):
+@pytest.mark.parametrize('name', VARIANTS['dvs_gesture'])
+def test_dvs_gesture(tmp_path, monkeypatch, name):
     tiny_data.write_event_folders(tmp_path / 'events_np', [str(i) for i in range(11)], ['train', 'test'], (128, 128))
     monkeypatch.setenv('EVENT_CACHE', str(tmp_path / 'cache'))
-    cfg = load('dvs_gesture', monkeypatch, 'DVS_GESTURE_ROOT', tmp_path)
-    check(cfg, (16, 2, 128, 128), 11)
+    cfg = load(name, monkeypatch, 'DVS_GESTURE_ROOT', tmp_path)
+    check(cfg, frame_shape(cfg), 11)
     assert 'EventFlip' not in cfg.pretty_text  # left and right hands are classes
 
 
@@ -187,10 +201,9 @@ SEGMENTATION = {'ade20k', 'camvid', 'drawn_scenes'}
 
 
 def test_every_base_is_tested():
-    tested = {'cifar10', 'cifar100', 'imagenet', 'tiny_imagenet', 'imagenette128', 'tinyimagenet32_20c', 'cifar10_dvs',
-              'dvs_gesture', 'n_caltech101', 'nmnist', 'dvs128_object_frames', 'smnist', 'psmnist', 'scifar',
-              'sequential_tinyimagenet32_20c'}
-    assert {path.stem for path in BASES.glob('*.py')} == tested | SEGMENTATION
+    alone = {'tiny_imagenet', 'imagenette128', 'tinyimagenet32_20c', 'n_caltech101', 'nmnist', 'dvs128_object_frames',
+             'smnist', 'psmnist', 'scifar', 'sequential_tinyimagenet32_20c'}
+    assert NAMES == alone.union(SEGMENTATION, *VARIANTS.values())
 
 
 @pytest.mark.parametrize('workers', [0, 2])

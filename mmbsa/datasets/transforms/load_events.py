@@ -12,15 +12,15 @@ from mmbsa.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class LoadEvents(BaseTransform):
-    """Read the events of a sample of ``mmbsa.EventDataset``.
+    """Read the events of a sample of ``mmbsa.EventDataset`` or ``mmbsa.SpikingAudioDataset``.
 
-    Required keys: ``img_path``, ``sensor_size``. Added keys: ``events`` (N,) with the fields x, y, t, p; ``ori_shape``
-    (height, width).
+    Required keys: ``img_path``, ``sensor_size``; optional: ``part``. Added keys: ``events`` (N,) with the
+    fields x, y, t, p; ``ori_shape`` (height, width).
     """
 
     def transform(self, results: dict) -> dict:
         """Add the events to ``results``."""
-        results['events'] = read_events(results['img_path'])
+        results['events'] = read_events(results['img_path'], results.get('part'))
         results['ori_shape'] = tuple(results['sensor_size'])
         return results
 
@@ -86,7 +86,8 @@ class EventsToFrames(BaseTransform):
 class LoadEventFrames(EventsToFrames):
     """``LoadEvents`` and ``EventsToFrames`` in one step that can remember its results.
 
-    Required keys: ``img_path``, ``sensor_size``. Added keys: ``img`` (T, 2, H, W) float32, ``img_shape``, ``ori_shape``.
+    Required keys: ``img_path``, ``sensor_size``; optional: ``part``. Added keys: ``img`` (T, 2, H, W) float32,
+    ``img_shape``, ``ori_shape``.
 
     Args:
         cache_dir: Folder for the frames of all parameters, see ``mmbsa.datasets.frame_cache``; None reads and integrates
@@ -100,13 +101,13 @@ class LoadEventFrames(EventsToFrames):
 
     def transform(self, results: dict) -> dict:
         """Add the frames to ``results``."""
-        path, size = results['img_path'], tuple(results['sensor_size'])
+        path, part, size = results['img_path'], results.get('part'), tuple(results['sensor_size'])
         if self.cache_dir is None:
-            frames = self.integrate(read_events(path), size)
+            frames = self.integrate(read_events(path, part), size)
         else:
             cache = FrameCache(self.cache_dir, dict(by=self.by, num_frames=self.num_frames, duration=self.duration,
                                                     size=self.size, sensor_size=size))
-            frames = cache.get(path, lambda: self.integrate(read_events(path), size))
+            frames = cache.get(path, lambda: self.integrate(read_events(path, part), size), part)
         results['img'] = frames.astype(np.float32)
         results['ori_shape'], results['img_shape'] = size, frames.shape[-2:]
         return results
