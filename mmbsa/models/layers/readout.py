@@ -85,7 +85,8 @@ class SpikingReadout(BaseModule):
     def read_steps(self, maps: Tensor, drop: bool = True) -> tuple[Tensor, Tensor]:
         """Last map (T, B, C, H, W) -> what the head reads, and the neuron's spikes, (T, B, C) each."""
         features = maps.flatten(3).mean(3)
-        spikes = self.neuron(features)
+        # as maps of one position: some of SpikingJelly's neurons, gated LIF for one, read shapes as (T, B, C, H, W)
+        spikes = self.neuron(features[..., None, None])[..., 0, 0]
         read = features if self.real_head else spikes
         return (self._drop(read), self._drop(spikes)) if drop else (read, spikes)
 
