@@ -41,15 +41,12 @@ def forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, scal
     out = v.new_empty(*rows, v.size(-1))
     g = v.new_empty(rows, dtype=torch.float32)
     mass = torch.empty_like(g) if normalizer == 'shiftmax' else empty
-    modes, bits = _modes(q, k, v, product, normalizer, scale), 62 - k.size(-2).bit_length()
-    reach = 1 << k.size(-2).bit_length()  # no row is open farther below its top, see ``_settle``
-    if modes['WHOLE']:
-        reach = min(reach, 2 * q.size(-1))
+    modes = _modes(q, k, v, product, normalizer, scale)
     with _on(v):
         kernel.bipolar_attention_fwd_kernel[_grid(heads, q.size(-2), 'BM')](
             q, k, v, out, g, mass, scale if normalizer == 'shiftmax' else scale / LN2, *q.stride(), *k.stride(),
-            *v.stride(), **_sizes(q, k, v), **modes, DIRECT=_direct(q, v, modes), BITS=bits,
-            WINDOWS=-(-(reach + 63 - bits) // bits), FIXED_K=_fixed(k))
+            *v.stride(), **_sizes(q, k, v), **modes, DIRECT=_direct(q, v, modes),
+            **exactness(q, k, modes), FIXED_K=_fixed(k))
     return out, g, mass
 
 
@@ -61,7 +58,7 @@ def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: 
     from mmbsa.ops.bipolar_attention import triton_backward as kernel
     shiftmax = normalizer == 'shiftmax'
     modes = _modes(q, k, v, product, normalizer, scale)
-    modes['CLAMP'] = 2 * q.size(-1) + 25 > 126  # x - g >= -2 d - bit_length(n): above that every exponent is a float's
+    modes['CLAMP'] = clamped(q.size(-1))
     factor, slope, exponent = (scale, scale * LN2, g) if shiftmax else (scale / LN2, scale, g / LN2)
     grads = [torch.empty_like(x, dtype=v.dtype) for x in (q, k, v)]
     delta = torch.empty_like(g)
@@ -81,6 +78,21 @@ def _modes(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, scale
     """The kernels' modes, see the head of ``triton``."""
     shiftmax, spikes = normalizer == 'shiftmax', product != 'real'
     return dict(SHIFTMAX=shiftmax, SPIKES=spikes, WHOLE=shiftmax and spikes and scale == 1.)
+
+
+def exactness(q: Tensor, k: Tensor, modes: dict) -> dict:
+    """Width and number of the windows in which ``_settle`` adds bits up."""
+    length = k.size(-2).bit_length()
+    reach = 1 << length  # no row is open farther below its top
+    if modes['WHOLE']:
+        reach = min(reach, 2 * q.size(-1))
+    bits = 62 - length
+    return dict(BITS=bits, WINDOWS=-(-(reach + length + 1) // bits))
+
+
+def clamped(d: int) -> bool:
+    """Whether x - g >= -2 d - bit_length(n_k) may lie below the exponents of a float32."""
+    return 2 * d + 25 > 126
 
 
 def _direct(q: Tensor, v: Tensor, modes: dict) -> bool:

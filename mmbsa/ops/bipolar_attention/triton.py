@@ -26,10 +26,11 @@ BIAS = tl.constexpr(12583039.)
 
 
 def _configs(*sizes):
-    """(BM, BN, warps, stages) -> configs to choose from; the interpreter takes one."""
+    """(BM, BN, warps, stages and at most so many registers) -> configs to choose from; the interpreter takes one."""
     if kernels.INTERPRETED:
         sizes = ((64, 64, 4, 1),)
-    return [triton.Config({'BM': m, 'BN': n}, num_warps=warps, num_stages=stages) for m, n, warps, stages in sizes]
+    return [triton.Config({'BM': m, 'BN': n}, num_warps=warps, num_stages=stages, maxnreg=limit[0] if limit else None)
+            for m, n, warps, stages, *limit in sizes]
 
 
 def _fitting(configs, named_args, **kwargs):
@@ -42,7 +43,8 @@ def _fitting(configs, named_args, **kwargs):
     return small or configs[-1:]
 
 
-FORWARD = _configs((128, 64, 8, 3), (128, 64, 4, 3), (128, 128, 8, 2), (64, 64, 4, 3), (64, 32, 4, 3), (32, 32, 4, 2))
+FORWARD = _configs((128, 64, 8, 3, 128), (128, 64, 8, 3), (128, 64, 4, 3), (128, 128, 8, 2), (64, 64, 4, 3), (64, 32, 4, 3),
+                   (32, 32, 4, 2))
 BACKWARD = _configs((64, 64, 4, 2), (128, 64, 8, 2), (64, 128, 8, 2), (64, 32, 4, 2), (32, 64, 4, 2), (32, 32, 4, 2))
 KEY = ['bucket_q', 'bucket_k', 'BD', 'BDV', 'SHIFTMAX', 'WHOLE']
 
@@ -116,7 +118,9 @@ def _pow2(x, shift, CLAMP: tl.constexpr):
         if CLAMP:
             biased = tl.maximum(x - shift, -127.) + BIAS
         else:
-            biased = x + (BIAS - shift)
+            # Not x + (BIAS - shift): Triton would start the tensor core's sum at that term, where nobody promises all
+            # 24 bits; and ptxas 12.8 then takes the low bits for constants and drops the product (seen in its SASS).
+            biased = x - (shift - BIAS)
         field = biased.to(tl.int32, bitcast=True)  # what stands above the exponent is shifted out
     return (field << 23).to(tl.float32, bitcast=True)
 
@@ -256,7 +260,7 @@ def bipolar_attention_fwd_kernel(
         if tl.max(m_open.to(tl.int32)) > 0:
             b_target = exponent + tl.where(fraction > 0x400000, 1., 0.)
             m_above, m_whole = _settle(b_q, b_target, m_open, k, k_n, k_d, n_k, factor, D, BD, SPIKES, WHOLE, BITS,
-                                       WINDOWS, FIXED_K, 32)
+                                       WINDOWS, FIXED_K, 16)
             b_g = tl.where(m_open & m_whole, b_target + tl.where(m_above, 1., 0.), b_g)
         b_scale = _pow2(b_top, b_g, True)
         b_g = tl.where(b_sum == b_sum, b_g, b_sum)  # NaN stays visible
