@@ -1,11 +1,17 @@
-"""Speed and memory of whole models, beside the official code and SpikingJelly's own models.
+"""Speed and memory of whole models, beside the official code, SpikingJelly's own models and a dense twin.
 
-    python tools/benchmarks/models.py --models espikeformer-m espikeformer-m-seg --json models.json
+    python tools/benchmarks/models.py --models espikeformer-m espikeformer-m-seg --json models.json --plot models.png
+    python tools/benchmarks/models.py --compare before.json models.json
 
 Milliseconds of a shared machine say little, so every time is also given in units of a fixed piece of work, measured in
 the same process just before: a 3x3 convolution of (8, 64, 112, 112), a leaky update and a threshold. The official
 figures are in these units too. SpikingJelly's models run in the same process, interleaved with ours. Memory is the peak
 resident size of a process of its own, minus its size before the model ran, forward + backward at the given batch.
+
+``limit`` is the time that the model's multiplications would take at the rate of a matrix product measured in the same
+process, over the time taken: what remains is memory traffic (norms, neurons, layouts) and convolutions below that rate.
+``--twin`` runs the dense twin along: the same network with ReLU, one step and softmax attention (SpikingResformer: its
+own, which has no softmax twin of the same width).
 """
 import argparse
 import json
@@ -16,10 +22,12 @@ import sys
 import time
 from pathlib import Path
 
+import harness
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
+TESTS = 'tests/test_converters', 'tests/test_models'
 BSA = dict(type='mmbsa.BipolarSelfAttention')
+DENSE = dict(num_steps=1, neuron=dict(type='ReLU'), attention=dict(type='mmbsa.SoftmaxAttention'))
 #: official code on two CPU threads, fp32, torch 2.11: (forward units, forward + backward units, MiB) per image.
 OFFICIAL = {
     'spikingformer-8-512': (11.9, 36.7, 3774), 'qkformer-10-384': (10.3, 32.9, 3494), 'espikeformer-m': (1.3, 6.3, 535),
@@ -47,10 +55,14 @@ def _families() -> dict[str, dict]:
 
 
 def config(name: str) -> tuple[dict, int]:
-    """Model config and image size of a benchmark name; ``-bsa`` at the end swaps the attention."""
-    base, bsa = name.removesuffix('-bsa'), name.endswith('-bsa')
+    """Model config and image size of a benchmark name; ``-bsa`` at the end swaps the attention, ``-ann`` is the twin."""
+    base, _, variant = name.rpartition('-')
+    if variant not in ('bsa', 'ann'):
+        base, variant = name, ''
     families = _families()
-    attention = dict(attention=BSA) if bsa else {}
+    attention = dict(bsa=dict(attention=BSA), ann=dict(DENSE)).get(variant, {})
+    if variant == 'ann' and base.startswith('spikingresformer'):
+        del attention['attention']
     if base.endswith(('-seg', '-segmentor')):
         stem, _, kind = base.rpartition('-')
         backbone = dict(families[stem], out_indices=(0, 1, 2, 4), layer_scale=1e-6, **attention)
@@ -62,8 +74,8 @@ def config(name: str) -> tuple[dict, int]:
                     decode_head=dict(type='mmbsa.SpikeFPNHead', in_channels=[128] * 4, in_index=[0, 1, 2, 3], channels=128,
                                      feature_strides=(4, 8, 16, 32), num_classes=150)), 512
     if base not in families:
-        raise SystemExit(f'unknown model {name!r}; there are {", ".join(sorted(families))}, each also with -bsa, and '
-                         'espikeformer-*-seg, espikeformer-*-segmentor')
+        raise SystemExit(f'unknown model {name!r}; there are {", ".join(sorted(families))}, each also with -bsa and '
+                         '-ann, and espikeformer-*-seg, espikeformer-*-segmentor')
     return dict(type='mmbsa.SpikingClassifier', num_classes=1000, backbone=dict(families[base], **attention)), 224
 
 
@@ -115,6 +127,8 @@ def measure(name: str, args) -> dict:
     batch = args.batch or (1 if size == 512 else 2)
     x = torch.randn(batch, 3, size, size)
     models = {'ours': (build(name), x, None)}
+    if args.twin and not name.endswith('-ann'):
+        models['ann'] = build(f"{name.removesuffix('-bsa')}-ann"), x, None
     if name.removesuffix('-bsa') in SPIKINGJELLY and not args.no_spikingjelly:
         model, reset = build_spikingjelly(name)
         models['spikingjelly'] = (model, x, reset)
@@ -131,12 +145,26 @@ def measure(name: str, args) -> dict:
                     units.append(unit)
                     times[key][mode].append(elapsed / batch)
     unit = statistics.median(units)
-    result = dict(name=name, size=size, batch=batch, unit_ms=unit,
-                  parameters=sum(p.numel() for p in models['ours'][0].parameters()))
+    ours = models['ours'][0]
+    result = dict(name=name, size=size, batch=batch, unit_ms=unit, parameters=sum(p.numel() for p in ours.parameters()))
+    rate = harness.matmul_rate('cpu', torch.float32)
     for key, modes in times.items():
-        result[key] = {mode: dict(ms=statistics.median(t), units=statistics.median(t) / unit,
-                                  best_units=min(t) / min(units)) for mode, t in modes.items()}
+        result[key] = {mode: dict(**harness.spread(t), units=statistics.median(t) / unit, best_units=min(t) / min(units))
+                       for mode, t in modes.items()}
+    for mode in ('forward', 'both'):
+        limit = operations(ours, x, mode == 'both') / rate * 1e3 / batch
+        result['ours'][mode] |= dict(limit_ms=limit, limit=limit / min(times['ours'][mode]))
     return result
+
+
+def operations(model, x, backward: bool) -> int:
+    """Multiplications and additions of convolutions and matrix products in one forward, or forward + backward."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    import mmbsa.ops.flops  # noqa: F401  counts ours
+    with FlopCounterMode(display=False) as counter:
+        step(model, x, backward)
+    return counter.get_total_flops()
 
 
 def memory(name: str, args) -> dict:
@@ -153,6 +181,8 @@ def memory(name: str, args) -> dict:
 def run_worker(kind: str, name: str, args) -> dict:
     command = [sys.executable, __file__, '--worker', kind, '--models', name, '--threads', str(args.threads),
                '--repeats', str(args.repeats)]
+    if args.twin:
+        command.append('--twin')
     for key in ('size', 'batch'):
         if getattr(args, key):
             command += [f'--{key}', str(getattr(args, key))]
@@ -162,33 +192,56 @@ def run_worker(kind: str, name: str, args) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def parity_is_green() -> None:
-    """Numbers are printed only for models that are right."""
-    command = [sys.executable, '-m', 'pytest', '-q', '-x', str(ROOT / 'tests' / 'test_converters'),
-               str(ROOT / 'tests' / 'test_models')]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    print('tests first:', done.stdout.strip().splitlines()[-1])
-    if done.returncode:
-        raise SystemExit(f'{done.stdout[-4000:]}\nno figures from models that fail their tests')
-
-
 def table(results: list[dict]) -> str:
-    """Markdown; ratios are official or SpikingJelly's time over ours, so more than 1 means ours is faster."""
-    lines = ['| model | params | input | forward units (x official, x SpikingJelly) | forward + backward units | MiB '
+    """Markdown; ratios are official, SpikingJelly's or the dense twin's time over ours: more than 1 means ours is faster."""
+    head = 'x official, x SpikingJelly, x dense twin; limit'
+    lines = [f'| model | params | input | forward units ({head}) | forward + backward units ({head}) | MiB '
              '(official, SpikingJelly) |', '|---|---|---|---|---|---|']
     for r in results:
         official = OFFICIAL.get(r['name'].removesuffix('-bsa'))
         cells = []
         for i, mode in enumerate(('forward', 'both')):
-            ours = r['ours'][mode]['units']
-            ratios = [f'{official[i] / ours:.2f}' if official else '-',
-                      f"{r['spikingjelly'][mode]['units'] / ours:.2f}" if 'spikingjelly' in r else '-']
-            cells.append(f'{ours:.2f} ({", ".join(ratios)})')
+            ours = r['ours'][mode]
+            ratios = [f"{official[i] / ours['units']:.2f}" if official else '-',
+                      *(f"{r[other][mode]['ms'] / ours['ms']:.2f}" if other in r else '-'
+                        for other in ('spikingjelly', 'ann'))]
+            cells.append(f"{ours['units']:.2f} ({', '.join(ratios)}; {ours['limit']:.0%})")
         others = [f'{official[2]}' if official else '-',
                   f"{r['spikingjelly']['mib']:.0f}" if 'spikingjelly' in r else '-']
         lines.append(f"| {r['name']} | {r['parameters']:,} | {r['batch']}x3x{r['size']} | {' | '.join(cells)} | "
                      f"{r['ours']['mib']:.0f} ({', '.join(others)}) |")
     return '\n'.join(lines)
+
+
+def rows(results: list[dict]) -> list[dict]:
+    """One row per model, code and pass, for ``--compare``."""
+    return [dict(name=r['name'], code=code, mode=mode, **r[code][mode]) for r in results
+            for code in ('ours', 'spikingjelly', 'ann') if code in r for mode in ('forward', 'both')]
+
+
+def plot(results: list[dict], path: Path) -> None:
+    """Bars of forward + backward in units, and of memory."""
+    import matplotlib
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+    figure, axes = pyplot.subplots(1, 2, figsize=(12, 0.6 * len(results) + 2), sharey=True)
+    for offset, code in enumerate(('ours', 'official', 'spikingjelly', 'ann')):
+        for axis, value in zip(axes, (lambda r: r[code]['both']['units'], lambda r: r[code].get('mib'))):  # noqa: B023
+            bars = []
+            for r in results:
+                official = OFFICIAL.get(r['name'].removesuffix('-bsa'))
+                if code == 'official':
+                    bars.append((official or (None,) * 3)[1 if axis is axes[0] else 2])
+                else:
+                    bars.append(value(r) if code in r else None)
+            axis.barh([i + 0.2 * offset for i in range(len(bars))], [bar or 0 for bar in bars], height=0.2, label=code)
+    axes[0].set_yticks([i + 0.3 for i in range(len(results))], [r['name'] for r in results])
+    axes[0].set_xlabel('forward + backward per image, units of a fixed piece of work')
+    axes[1].set_xlabel('peak memory, MiB')
+    axes[0].legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    print(f'drawn: {path}')
 
 
 def main():
@@ -199,17 +252,24 @@ def main():
     parser.add_argument('--batch', type=int, help='2, or 1 at 512')
     parser.add_argument('--repeats', type=int, default=5)
     parser.add_argument('--threads', type=int, default=2)
-    parser.add_argument('--json', help='file for the results')
+    parser.add_argument('--twin', action='store_true', help='run the dense twin along')
+    parser.add_argument('--json', type=Path, metavar='OUT', help='write every figure')
+    parser.add_argument('--plot', type=Path, metavar='OUT.png', help='draw time and memory')
+    parser.add_argument('--compare', type=Path, nargs=2, metavar=('A.json', 'B.json'), help='print B / A in units and stop')
     parser.add_argument('--no-spikingjelly', action='store_true')
     parser.add_argument('--no-tests', action='store_true', help='another command of this run has just passed them')
     parser.add_argument('--worker', choices=['speed', 'memory', 'memory-spikingjelly'], help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.compare:
+        print(harness.compare(args.compare, lambda row: (row['name'], row['code'], row['mode']), unit='units'))
+        return
     torch.set_num_threads(args.threads)
     if args.worker:
         print(json.dumps((measure if args.worker == 'speed' else memory)(args.models[0], args)))
         return
     if not args.no_tests:
-        parity_is_green()
+        harness.gate(*TESTS)
+    machine = harness.machine('cpu', torch.float32)
     results = []
     for name in args.models:
         result = run_worker('speed', name, args)
@@ -218,10 +278,11 @@ def main():
             result['spikingjelly']['mib'] = run_worker('memory-spikingjelly', name, args)['mib']
         results.append(result)
         print(table([result]).splitlines()[-1], flush=True)
-    print(f'\ntorch {torch.__version__}, {args.threads} threads, fp32, unit '
-          f'{statistics.median(r["unit_ms"] for r in results):.0f} ms\n\n{table(results)}')
+    print(f'\nfp32, unit {statistics.median(r["unit_ms"] for r in results):.0f} ms\n\n{table(results)}')
     if args.json:
-        Path(args.json).write_text(json.dumps(results, indent=1))
+        harness.write(args.json, dict(machine=machine, results=results, rows=rows(results)))
+    if args.plot:
+        plot(results, args.plot)
 
 
 if __name__ == '__main__':

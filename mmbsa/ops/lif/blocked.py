@@ -8,10 +8,10 @@ what is above -v_th and replaces the rest; so for it w = -v is stored, and ``sig
 spikes are the sign of the ``hardshrink`` of its membrane, and its reset is what the hardshrink took away.
 """
 import math
+import threading
 
 import torch
 from torch import Tensor
-from torch.nn.functional import hardshrink
 
 from mmbsa.ops.lif.common import Parameters, just_below, threshold_in
 from mmbsa.ops.registration import working_dtype
@@ -19,18 +19,31 @@ from mmbsa.ops.registration import working_dtype
 aten = torch.ops.aten
 #: neurons of a block per thread: half a MiB of float32 per buffer (measured; a quarter and the double are within 15 %).
 BLOCK = 1 << 17
+_kept = threading.local()
+
+
+def _buffers(count: int, size: int, like: Tensor, dtype: torch.dtype) -> Tensor:
+    """(count, size) scratch. On a CPU it is kept for the next call of the thread: the first touch of fresh memory costs
+    more than the passes over it."""
+    if like.device.type != 'cpu':
+        return like.new_empty(count, size, dtype=dtype)
+    kept = getattr(_kept, 'memory', None)
+    if kept is None or kept.numel() < count * size * dtype.itemsize:
+        with torch.inference_mode(False):
+            kept = _kept.memory = torch.empty(count * size * dtype.itemsize, dtype=torch.uint8)
+    return kept[:count * size * dtype.itemsize].view(dtype).view(count, size)
 
 
 class _Block:
-    """Buffers and passes of one block; ``size`` neurons at most."""
+    """Buffers and passes of one block; ``size`` neurons at most, ``steps`` membranes kept for a backward."""
 
-    def __init__(self, p: Parameters, size: int, x: Tensor):
-        self.p, self.size = p, size
+    def __init__(self, p: Parameters, size: int, x: Tensor, steps: int = 0):
+        self.p = p
         self.dtype = working_dtype(x.dtype)
         self.threshold = threshold_in(p.v_threshold, self.dtype)
         self.sign = -1. if not p.signed and p.v_reset is not None else 1.
-        self.new = lambda: torch.empty(size, dtype=self.dtype, device=x.device)
-        self.scratch, self.membrane = self.new(), self.new()
+        self.scratch, self.membrane, self.gone, self.carry, *charged = _buffers(4 + steps, size, x, self.dtype)
+        self.charged = charged
         self.one = torch.ones((), dtype=self.dtype, device=x.device)
 
     def charge(self, x: Tensor, w: Tensor | None, out: Tensor) -> Tensor:
@@ -55,10 +68,14 @@ class _Block:
             return torch.add(w, drive, alpha=self.sign / p.tau, out=out)
         return torch.add(w, drive.div_(p.tau), alpha=self.sign, out=out)
 
+    def beyond(self, w: Tensor) -> Tensor:
+        """H where it reaches a threshold of a ternary neuron, 0 elsewhere."""
+        return aten.hardshrink.out(w, just_below(self.threshold, self.dtype), out=self.gone[:len(w)])
+
     def fire(self, w: Tensor, spikes: Tensor) -> None:
         """Write S of sign * H."""
         if self.p.signed:  # a comparison with both thresholds, and a result of the right dtype, in two passes
-            gone = hardshrink(w, just_below(self.threshold, self.dtype))
+            gone = self.beyond(w)
             torch.sign(gone, out=spikes) if spikes.dtype == self.dtype else spikes.copy_(gone.sign_())
         elif self.sign > 0:
             torch.ge(w, self.threshold, out=spikes)
@@ -74,7 +91,7 @@ class _Block:
             spikes = self.scratch[:n]
             self.fire(w, spikes)
             return torch.sub(w, spikes, alpha=self.threshold, out=out[:n])
-        gone = hardshrink(w, just_below(self.threshold, self.dtype))
+        gone = self.beyond(w)
         kept = torch.sub(w, gone, out=out[:n])
         return kept.add_(gone.sign_().abs_(), alpha=p.v_reset) if p.v_reset else kept
 
@@ -101,10 +118,10 @@ class _Block:
             return z.mul_(-p.alpha).add_(1).clamp_min_(0).mul_(grad)
         return torch.lt(z, 0.5 / p.alpha, out=z).mul_(grad)
 
-    def backward(self, grad: Tensor, x: Tensor, out: Tensor, charged: Tensor) -> None:
-        """(T, n) gradients of the spikes -> (T, n) gradients of x; ``charged`` (T, size) is room for the membranes."""
-        n, last = x.size(1), len(x) - 1
-        charged = charged[:, :n]
+    def backward(self, grad: Tensor, x: Tensor, out: Tensor) -> None:
+        """(T, n) gradients of the spikes -> (T, n) gradients of x."""
+        last = len(x) - 1
+        charged = [h[:x.size(1)] for h in self.charged]
         w = None
         for t, x_t in enumerate(x):
             self.charge(x_t, w, charged[t])
@@ -127,8 +144,9 @@ class _Block:
                 reset = torch.mul(w, -self.sign).add_(p.v_reset).mul_(carry)  # (v_reset - H) dL/dV
                 upper, lower = grad + reset, grad - reset
         if carry is not None and p.v_reset is not None:
-            carry = (aten.hardtanh_backward(carry, w, -self.threshold, self.threshold) if p.signed
-                     else aten.threshold_backward(carry, w, -self.threshold))
+            room = self.carry[:n]
+            carry = (aten.hardtanh_backward.grad_input(carry, w, -self.threshold, self.threshold, grad_input=room)
+                     if p.signed else aten.threshold_backward.grad_input(carry, w, -self.threshold, grad_input=room))
         grad_h = self.weigh(upper, torch.sub(w, self.sign * self.threshold, out=z))
         if p.signed:
             grad_h = grad_h.add_(self.weigh(lower, w.add_(self.threshold)))
@@ -165,9 +183,8 @@ def backward(grad: Tensor, x: Tensor, p: Parameters) -> Tensor:
     """See ``common``."""
     out = torch.empty_like(x)
     step = min(_blocks(x).step, x.size(1))
-    block = _Block(p, step, x)
-    charged = x.new_empty(len(x), step, dtype=block.dtype)
+    block = _Block(p, step, x, steps=len(x))
     for start in _blocks(x):
         part = slice(start, start + step)
-        block.backward(grad[:, part], x[:, part], out[:, part], charged)
+        block.backward(grad[:, part], x[:, part], out[:, part])
     return out

@@ -1,0 +1,62 @@
+"""The benchmarks run, refuse to speak when a test is red, and compare their own files."""
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).resolve().parents[2] / 'tools' / 'benchmarks'
+
+
+def run(tool, *args):
+    return subprocess.run([sys.executable, str(TOOLS / tool), *map(str, args)], capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def harness(monkeypatch):
+    monkeypatch.syspath_prepend(str(TOOLS))
+    import harness
+    return harness
+
+
+def test_ops(tmp_path):
+    report, picture = tmp_path / 'ops.json', tmp_path / 'ops.png'
+    done = run('ops.py', '--no-tests', '--n', 9, 17, '--d', 4, '--heads', 2, '--batch', 1, '--neurons', 64, 300,
+               '--steps', 2, '--repeats', 2, '--threads', 1, '--json', report, '--plot', picture)
+    assert done.returncode == 0, done.stderr
+    assert picture.stat().st_size > 1000
+    rows = json.loads(report.read_text())['rows']
+    assert {row['op'] for row in rows} == {'bipolar_attention', 'lif', 'ternary_lif'}
+    assert {'softmax sdpa', 'SpikingJelly', 'blocked', 'sdpa', 'reference'} <= {row['name'] for row in rows}
+    for row in rows:
+        assert row['low'] <= row['ms'] <= row['high'] and row['peak'] > 0 and 0 < row['limit']
+        assert row['speedup'][row['name']] == 1
+    compared = run('ops.py', '--compare', report, report)
+    assert compared.stdout.count('| 1.00 |') == len(rows)
+
+
+def test_models(tmp_path):
+    report, picture = tmp_path / 'models.json', tmp_path / 'models.png'
+    done = run('models.py', '--no-tests', '--models', 'espikeformer-t-bsa', '--size', 32, '--batch', 1, '--repeats', 2,
+               '--threads', 1, '--twin', '--json', report, '--plot', picture)
+    assert done.returncode == 0, done.stderr
+    assert picture.stat().st_size > 1000
+    result, = json.loads(report.read_text())['results']
+    assert result['ours']['mib'] > 0 and result['ours']['both']['ms'] > result['ours']['forward']['ms']
+    assert result['ours']['both']['limit_ms'] > 2 * result['ours']['forward']['limit_ms']
+    assert '| espikeformer-t-bsa ann both |' in run('models.py', '--compare', report, report).stdout
+    assert 'unknown model' in run('models.py', '--no-tests', '--models', 'vit').stderr
+
+
+def test_red_tests_silence_a_benchmark(harness, tmp_path):
+    red = tmp_path / 'test_red.py'
+    red.write_text('def test_red():\n    assert 1 == 2\n')
+    with pytest.raises(SystemExit, match='no speed is reported'):
+        harness.gate(str(red))
+
+
+def test_files_that_cannot_be_compared(harness, tmp_path):
+    (tmp_path / 'a.json').write_text('{}')
+    with pytest.raises(SystemExit, match=r'a\.json is no report of a benchmark'):
+        harness.compare([tmp_path / 'a.json'] * 2, lambda row: (row['name'],))

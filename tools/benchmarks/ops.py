@@ -1,0 +1,292 @@
+"""Time and memory of the ops: their implementations, the reference, and what one would use instead.
+
+    python tools/benchmarks/ops.py --op bipolar_attention --json out.json --plot out.png
+    python tools/benchmarks/ops.py --op lif ternary_lif
+    python tools/benchmarks/ops.py --compare before.json after.json
+
+The tests that judge an op run first; nothing is measured unless they pass. All candidates then run in one process,
+interleaved repeat by repeat. Memory is the peak of what torch allocates during a call, its results included. ``limit``
+is the share of the best this machine does: of its matrix product rate for attention, whose work is counted as the two
+(backward: four more) dense products; of its copy bandwidth for neurons, whose traffic is counted as one read of x and
+one write of spikes (backward: reads of the gradient and of x, and one write).
+
+Baselines of attention: ``materialised`` is Shiftmax attention in five float operations, without the exact g of the
+reference; ``softmax sdpa`` is PyTorch's ``scaled_dot_product_attention``, and on CUDA each of its backends. Queries and
+keys are ternary spikes of a given rate, a share of the queries is silent, which is where g needs care. Baselines of
+neurons: SpikingJelly's node, whose loop over time is unfused on a CPU, and its kernels on CUDA.
+"""
+import argparse
+import contextlib
+import math
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+import harness
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
+
+from mmbsa.ops import bipolar_attention, implementations, lif
+
+REFERENCE_LIMIT = 4 << 30
+#: maps of n_q x n_k floats that the materialised candidates hold at their peak: forward, forward + backward (measured).
+MAPS = {'reference': (5, 6), 'materialised': (3, 4)}
+
+
+def parse_args(argv=None):
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--op', nargs='+', default=sorted(OPS), choices=sorted(OPS))
+    parser.add_argument('--n', type=int, nargs='+', default=[196, 1024, 4096], help='attention: numbers of tokens')
+    parser.add_argument('--d', type=int, nargs='+', default=[32, 64], help='attention: widths of q and k of a head')
+    parser.add_argument('--value-ratio', type=int, default=1, help='d_v / d; Spike-driven Transformer V3 has 4')
+    parser.add_argument('--heads', type=int, default=8)
+    parser.add_argument('--batch', type=int, help='attention: default 4, and 1 from 2048 tokens on')
+    parser.add_argument('--rate', type=float, default=0.2, help='share of spikes in q and k')
+    parser.add_argument('--silent', type=float, default=0.1, help='share of queries without a spike')
+    parser.add_argument('--steps', type=int, nargs='+', default=[1, 4], help='neurons: T')
+    parser.add_argument('--neurons', type=int, nargs='+', default=[1 << 17, 1 << 21], help='neurons: N of (T, N)')
+    parser.add_argument('--impl', nargs='+', help='default: all that run here')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--dtype', default='float32', choices=['float32', 'bfloat16', 'float16', 'float64'])
+    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--repeats', type=int, default=15)
+    parser.add_argument('--no-tests', action='store_true', help='another command of this run has just passed them')
+    parser.add_argument('--json', type=Path, metavar='OUT', help='write every figure')
+    parser.add_argument('--plot', type=Path, metavar='OUT.png', help='draw time and memory over the size')
+    parser.add_argument('--compare', type=Path, nargs=2, metavar=('A.json', 'B.json'), help='print B / A and stop')
+    return parser.parse_args(argv)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """How one op is measured: its tests, points of measurement, candidates, and the work of a call."""
+
+    tests: tuple[str, ...]
+    baselines: tuple[str, ...]
+
+    def points(self, args) -> list[dict]:
+        """Sizes to measure at; the first key is the axis of the plot."""
+        raise NotImplementedError
+
+    def candidates(self, args, point: dict, backward: bool) -> dict:
+        """Name -> function without arguments, or why it is left out."""
+        raise NotImplementedError
+
+    def limit_ms(self, args, point: dict, backward: bool, machine: dict) -> float:
+        """Milliseconds that the counted work would take at the machine's best rate."""
+        raise NotImplementedError
+
+
+def with_backward(functions: dict, inputs, upstream) -> dict:
+    """The same candidates, each followed by its backward."""
+    return {name: f if isinstance(f, str) else (lambda f=f: torch.autograd.grad(f(), inputs, upstream))
+            for name, f in functions.items()}
+
+
+def materialised(q, k, v):
+    """Shiftmax attention as one would write it first: right except where floats cannot decide g."""
+    score = q @ k.mT
+    log2_sum = torch.logsumexp(score * math.log(2.), -1, keepdim=True) / math.log(2.)
+    return torch.exp2(score - log2_sum.ceil().detach()) @ v
+
+
+class Attention(Benchmark):
+    """``bipolar_attention``."""
+
+    def points(self, args) -> list[dict]:
+        """n, d, and what follows from them."""
+        return [dict(n=n, d=d, d_v=d * args.value_ratio, batch=args.batch or (4 if n < 2048 else 1), heads=args.heads)
+                for d in args.d for n in args.n]
+
+    def operands(self, args, point: dict):
+        """q, k, v and the upstream gradient (B, heads, n, d or d_v)."""
+        generator = torch.Generator().manual_seed(point['n'] + point['d'])
+        shape = point['batch'], point['heads'], point['n']
+
+        def spikes():
+            sign = torch.randint(0, 2, (*shape, point['d']), generator=generator) * 2 - 1
+            return sign * (torch.rand(*shape, point['d'], generator=generator) < args.rate)
+        q, k = spikes(), spikes()
+        q *= torch.rand(*shape, 1, generator=generator) >= args.silent
+        v, upstream = (torch.randn(*shape, point['d_v'], generator=generator) for _ in range(2))
+        return [x.to(args.device, getattr(torch, args.dtype)) for x in (q, k, v, upstream)]
+
+    def candidates(self, args, point: dict, backward: bool) -> dict:
+        """Implementations, the materialised ones while they fit, softmax attention by backend."""
+        q, k, v, upstream = self.operands(args, point)
+        if backward:
+            q, k, v = (x.requires_grad_() for x in (q, k, v))
+        functions = {name: (lambda name=name: bipolar_attention(q, k, v, impl=name))
+                     for name in args.impl or implementations('bipolar_attention')}
+        functions['materialised'] = lambda: materialised(q, k, v)
+        functions['softmax sdpa'] = lambda: scaled_dot_product_attention(q, k, v)
+        if args.device.startswith('cuda'):
+            for backend in (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION):
+                functions[f'softmax {backend.name.split("_")[0].lower()}'] = self.by_backend(backend, q, k, v)
+        maps = q.shape[0] * q.shape[1] * point['n'] ** 2 * max(4, q.element_size())
+        for name in functions.keys() & MAPS.keys():
+            if (needed := MAPS[name][backward] * maps) > REFERENCE_LIMIT:
+                functions[name] = f'left out: would need {needed / 2 ** 30:.1f} GiB'
+        return with_backward(functions, (q, k, v), upstream) if backward else functions
+
+    def by_backend(self, backend, q, k, v):
+        """Softmax attention by one backend, or why that refuses."""
+        def attend():
+            with sdpa_kernel(backend):
+                return scaled_dot_product_attention(q, k, v)
+        try:
+            attend()
+        except RuntimeError as error:
+            return f'left out: {str(error).splitlines()[0]}'
+        return attend
+
+    def limit_ms(self, args, point: dict, backward: bool, machine: dict) -> float:
+        """Two dense products forward, four more backward."""
+        product = 2 * point['batch'] * point['heads'] * point['n'] ** 2 * (point['d'] + point['d_v']) / 2
+        return (6 if backward else 2) * product / machine['matmul_flop_per_s'] * 1e3
+
+
+@dataclass(frozen=True)
+class Neurons(Benchmark):
+    """``lif`` with tau 2, hard and detached reset, sigmoid surrogate; ``signed`` makes it ``ternary_lif``."""
+
+    signed: bool = False
+
+    def points(self, args) -> list[dict]:
+        """N and T."""
+        return [dict(n=n, T=steps) for steps in args.steps for n in args.neurons]
+
+    def candidates(self, args, point: dict, backward: bool) -> dict:
+        """Implementations and SpikingJelly's node."""
+        from spikingjelly.activation_based import neuron
+        generator = torch.Generator().manual_seed(point['n'] + point['T'])
+        x, upstream = (torch.randn(point['T'], point['n'], generator=generator)
+                       .to(args.device, getattr(torch, args.dtype)) for _ in range(2))
+        x.requires_grad_(backward)
+        node = (neuron.TernaryLIFNode if self.signed else neuron.LIFNode)(tau=2., detach_reset=True, step_mode='m')
+
+        def spikingjelly():
+            node.reset()
+            return node(x)
+        functions = {name: (lambda name=name: lif(x, detach_reset=True, signed=self.signed, impl=name))
+                     for name in args.impl or implementations('lif')}
+        functions['SpikingJelly'] = spikingjelly
+        return with_backward(functions, (x,), upstream) if backward else functions
+
+    def limit_ms(self, args, point: dict, backward: bool, machine: dict) -> float:
+        """One pass over x and the spikes, and backward three more passes."""
+        size = point['n'] * point['T'] * getattr(torch, args.dtype).itemsize
+        return (5 if backward else 2) * size / machine['copy_bytes_per_s'] * 1e3
+
+
+LIF_TESTS = 'tests/test_ops/test_lif.py',
+OPS = {'bipolar_attention': Attention(('tests/test_ops/test_bipolar_attention.py',
+                                       'tests/test_ops/test_bipolar_exactness.py'), ('reference', 'softmax sdpa')),
+       'lif': Neurons(LIF_TESTS, ('reference', 'SpikingJelly')),
+       'ternary_lif': Neurons(LIF_TESTS, ('reference', 'SpikingJelly'), signed=True)}
+
+
+def measure(op: str, args, machine: dict) -> list[dict]:
+    """One row per point, pass and candidate."""
+    benchmark, rows = OPS[op], []
+    for point in benchmark.points(args):
+        for backward in (False, True):
+            functions = benchmark.candidates(args, point, backward)
+            usable = {name: f for name, f in functions.items() if not isinstance(f, str)}
+            times = harness.time_interleaved(usable, args.repeats, args.device)
+            limit = benchmark.limit_ms(args, point, backward, machine)
+            block = []
+            for name, function in functions.items():
+                row = dict(op=op, point=point, backward=backward, name=name)
+                if name in usable:
+                    row |= harness.spread(times[name])
+                    row |= dict(peak=harness.peak_memory(function, args.device), limit=limit / row['ms'],
+                                speedup={other: statistics.median(a / b for a, b in zip(times[other], times[name]))
+                                         for other in times})
+                else:
+                    row['note'] = function
+                block.append(row)
+            print_rows(block, benchmark.baselines)
+            rows += block
+    return rows
+
+
+def print_rows(rows: list[dict], baselines: tuple[str, ...]) -> None:
+    """One block of the table."""
+    first = rows[0]
+    print(f"\n{first['op']}  {'  '.join(f'{k}={v}' for k, v in first['point'].items())}  "
+          f"{'forward + backward' if first['backward'] else 'forward'}")
+    print(f"{'':18}{'median ms':>10}{'quartiles':>20}" + ''.join(f'{"x " + name:>16}' for name in baselines)
+          + f"{'limit':>8}{'peak MiB':>10}")
+    for row in rows:
+        if 'note' in row:
+            print(f"{row['name']:18}{row['note']}")
+            continue
+        ratios = ''.join(f"{row['speedup'][o]:16.2f}" if o in row['speedup'] else f"{'-':>16}" for o in baselines)
+        print(f"{row['name']:18}{row['ms']:10.2f}{row['low']:10.2f} -{row['high']:8.2f}{ratios}{row['limit']:8.0%}"
+              f"{row['peak'] / 2 ** 20:10.1f}", flush=True)
+
+
+def plot(rows: list[dict], path: Path) -> None:
+    """Time (upper row) and memory (lower row) over the size, one column per op, other sizes and pass."""
+    import matplotlib
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+    measured = [row for row in rows if 'ms' in row]
+
+    def panel(row):
+        others = {k: v for k, v in row['point'].items() if k not in ('n', 'batch', 'heads', 'd_v')}
+        return row['op'], *others.items(), row['backward']
+    panels = list(dict.fromkeys(map(panel, measured)))
+    size = 3.6 * len(panels), 7
+    figure, axes = pyplot.subplots(2, len(panels), figsize=size, sharex=False, sharey=False, squeeze=False)
+    for column, wanted in zip(axes.T, panels):
+        inside = [row for row in measured if panel(row) == wanted]
+        for name in dict.fromkeys(row['name'] for row in inside):
+            line = sorted((row['point']['n'], math.prod(row['point'].get(k, 1) for k in ('batch', 'heads')), row['ms'],
+                           row['peak']) for row in inside if row['name'] == name)
+            n = [x[0] for x in line]
+            column[0].plot(n, [x[2] / x[1] for x in line], marker='o', label=name)
+            column[1].plot(n, [x[3] / x[1] / 2 ** 20 for x in line], marker='o', label=name)
+        op, *others, backward = wanted
+        column[0].set_title(f"{op}, {', '.join(f'{k} = {v}' for k, v in others)}\n"
+                            f"{'forward + backward' if backward else 'forward'}", fontsize=9)
+        column[1].set_xlabel('tokens n' if op == 'bipolar_attention' else 'neurons n')
+    axes[0, 0].set_ylabel('ms (of attention: per head)')
+    axes[1, 0].set_ylabel('peak MiB (of attention: per head)')
+    for axis in axes.flat:
+        axis.set_xscale('log', base=2)
+        axis.set_yscale('log')
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=6)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    print(f'drawn: {path}')
+
+
+def main(argv=None) -> None:
+    """Gate, measure, report."""
+    args = parse_args(argv)
+    if args.compare:
+        print(harness.compare(args.compare, lambda row: (row['op'], row['name'], 'f+b' if row['backward'] else 'f',
+                                                         *(f'{k}={v}' for k, v in row['point'].items()))))
+        return
+    torch.set_num_threads(args.threads)
+    if not args.no_tests:
+        harness.gate(*dict.fromkeys(test for op in args.op for test in OPS[op].tests))
+    machine = harness.machine(args.device, getattr(torch, args.dtype))
+    rows = []
+    with torch.cuda.device(args.device) if args.device.startswith('cuda') else contextlib.nullcontext():
+        for op in args.op:
+            rows += measure(op, args, machine)
+    if args.json:
+        setting = {key: value for key, value in vars(args).items() if key not in ('json', 'plot', 'compare')}
+        harness.write(args.json, dict(machine=machine, setting=setting, rows=rows))
+    if args.plot:
+        plot(rows, args.plot)
+
+
+if __name__ == '__main__':
+    main()
