@@ -1,7 +1,7 @@
 """Every value of every axis of comparison trains a step in every CIFAR family, and is found in the model (STEP's D1-D11)."""
+import family_checks as checks
 import pytest
 import torch
-from spikingjelly.activation_based import neuron as sj
 
 from mmbsa.models.backbones.tokenizers import PositionEmbedding
 from mmbsa.models.neurons import HDLIFNode, HodgkinHuxleyNode, IntegerNode, StatelessNode
@@ -79,13 +79,15 @@ def train_a_step(model, data=None):
     return losses
 
 
+def awake(model):
+    """In evaluation, with every layer firing and a head of some size."""
+    checks.awake(model.backbone)
+    torch.nn.init.normal_(model.head.head.weight)
+    return model.eval()
+
+
 def spiking(model):
     return [m for m in model.modules() if isinstance(m, (StatelessNode, IntegerNode, HDLIFNode, HodgkinHuxleyNode))]
-
-
-def hosts(model):
-    """Neurons that the config chooses; ternary ones inside BSA are its own."""
-    return [m for m in spiking(model) if not isinstance(m, (sj.TernaryLIFNode, sj.TernaryIFNode))]
 
 
 families = pytest.mark.parametrize('family', FAMILIES)
@@ -183,10 +185,11 @@ def test_loss(family, name, mixed):
     model = build(family, head=dict(loss=LOSSES[name]), train_cfg=mix if mixed else None)
     losses = train_a_step(model)
     assert set(losses) == {'loss'} and type(model.head.loss_module).__name__ == LOSSES[name]['type'].split('.')[1]
-    model = build(family, head=dict(loss=LOSSES[name])).eval()
+    model = awake(build(family, head=dict(loss=LOSSES[name])))
     data = model.data_preprocessor(batch(), False)
     steps, logits, _ = model.head.logits(model.extract_feat(data['inputs']))
     assert steps.shape == (STEPS, 4, CLASSES), 'per-step logits in every family'
+    assert steps.any() and not torch.equal(steps[0], steps[-1])
     if name == 'tet':
         target = torch.tensor([sample.gt_label.item() for sample in data['data_samples']])
         cross = torch.stack([torch.nn.functional.cross_entropy(step, target) for step in steps]).mean()
@@ -200,8 +203,9 @@ def test_readout(family, mode):
     """What the loss judges is what is predicted, in training and in evaluation."""
     model = build(family, head=dict(readout=mode))
     train_a_step(model)
-    data = model.eval().data_preprocessor(batch(), False)
+    data = awake(model).data_preprocessor(batch(), False)
     steps, logits, _ = model.head.logits(model.extract_feat(data['inputs']))
+    assert steps.any() and not torch.equal(steps[0], steps[-1])
     expected = dict(mean=steps.mean(0), sum=steps.sum(0), last=steps[-1], max=steps.amax(0),
                     membrane=sum(step * 0.5 ** (STEPS - t) for t, step in enumerate(steps)))[mode]
     torch.testing.assert_close(logits, expected)

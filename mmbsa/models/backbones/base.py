@@ -82,14 +82,15 @@ class BaseSpikingBackbone(BaseModule):
     def _build_encoder(self, cfg: dict | None, num_steps: int) -> Encoder:
         """The encoder of a config, with this backbone's T."""
         cfg = deepcopy(dict(cfg or dict(type='mmbsa.DirectEncoder')))
+        cls = cfg['type'] if isinstance(cfg['type'], type) else MODELS.get(cfg['type'])
+        if cls is None or not issubclass(cls, Encoder):
+            raise ValueError(f'{type(self).__name__}: encoder.type={cfg["type"]!r} is no encoder; there are '
+                             'mmbsa.DirectEncoder, mmbsa.RateEncoder, mmbsa.TTFSEncoder and mmbsa.PhaseEncoder')
         given = cfg.setdefault('num_steps', num_steps)
         if given != num_steps:
             raise ValueError(f'{type(self).__name__}: encoder.num_steps={given} differs from num_steps={num_steps}; '
                              'leave it out')
-        encoder = MODELS.build(cfg)
-        if not isinstance(encoder, Encoder):
-            raise ValueError(f'{type(self).__name__}: encoder.type={cfg["type"]!r} is no encoder')
-        return encoder
+        return MODELS.build(cfg)
 
     def finish(self) -> None:
         """Called by a family once stem and stages stand: checks out_indices and frozen_stages, and freezes."""

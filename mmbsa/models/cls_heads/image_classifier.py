@@ -17,8 +17,8 @@ class SpikingImageClassifier(ImageClassifier):
 
     Everything around it (data preprocessor, batch augmentations, hooks, inferencers, layer-wise learning rates) is
     mmpretrain's. What is added: ``head`` need not repeat what ``backbone`` says (width, T, and the family's neuron, bias
-    and kind of readout, so that a neuron set in ``model.backbone.neuron`` is also the readout's), and a teacher sees the
-    images of the batch.
+    and kind of readout, so that a neuron set in ``model.backbone.neuron`` is also the readout's), a teacher sees the images
+    of the batch, and checkpoints of :class:`SpikingClassifier`, which converters of official weights write, load.
 
     Data flow::
 
@@ -39,6 +39,17 @@ class SpikingImageClassifier(ImageClassifier):
             head = MODELS.build(head)
         super().__init__(backbone=backbone, head=head, **deepcopy(kwargs))
         self.teacher = None if teacher is None else MODELS.build(deepcopy(teacher))
+        self._register_load_state_dict_pre_hook(self._adopt)
+
+    @staticmethod
+    def _adopt(state: dict, prefix: str, *args) -> None:
+        """Rename the readout of :class:`SpikingClassifier`, which stands beside its backbone and not in a head."""
+        if f'{prefix}head.weight' not in state:
+            return
+        for key in [key for key in state if key.startswith(prefix)]:
+            name = key.removeprefix(prefix)
+            if name in ('head.weight', 'head.bias') or name.startswith(('neuron.', 'distill_head.')):
+                state[f'{prefix}head.{name}'] = state.pop(key)
 
     @staticmethod
     def _told(backbone: BaseSpikingBackbone, head: dict) -> dict:

@@ -54,19 +54,6 @@ class SpikingClsHead(SpikingReadout):
         self.loss_module = MODELS.build(deepcopy(loss or dict(type='mmpretrain.CrossEntropyLoss')))
         self.topk = (topk,) if isinstance(topk, int) else tuple(topk)
         self.cal_acc = cal_acc
-        self._register_load_state_dict_pre_hook(self._adopt)
-
-    @staticmethod
-    def _adopt(state: dict, prefix: str, *args) -> None:
-        """Let checkpoints of :class:`SpikingClassifier`, which converters write, load: their readout has no prefix."""
-        if not prefix or f'{prefix}head.weight' in state or f'{prefix}weight' not in state:
-            return
-        outer = prefix.removesuffix('head.')
-        for key in list(state):
-            if key in (f'{prefix}weight', f'{prefix}bias'):
-                state[f'{prefix}head.{key.removeprefix(prefix)}'] = state.pop(key)
-            elif key.startswith((f'{outer}neuron.', f'{outer}distill_head.')):
-                state[f'{prefix}{key.removeprefix(outer)}'] = state.pop(key)
 
     def pre_logits(self, feats: Sequence[Tensor]) -> Tensor:
         """Maps (T, B, C_i, H_i, W_i) -> what the linear layer reads, without time (B, C)."""

@@ -137,7 +137,8 @@ class HodgkinHuxleyNode(OwnNode):
             """u / (1 - exp(-u / width)), which is ``width`` at 0."""
             z = u / width
             near = z.abs() < 1e-4
-            return width * torch.where(near, 1 + z / 2, z / -torch.expm1(-torch.where(near, torch.ones_like(z), z)))
+            far = torch.where(near, torch.ones_like(z), z)
+            return width * torch.where(near, 1 + z / 2 + z ** 2 / 12, far / -torch.expm1(-far))
         return ((0.1 * linoid(v + 40, 10.0), 4 * (-(v + 65) / 18).exp()),
                 (0.07 * (-(v + 65) / 20).exp(), torch.sigmoid((v + 35) / 10)),
                 (0.01 * linoid(v + 55, 10.0), 0.125 * (-(v + 65) / 80).exp()))
