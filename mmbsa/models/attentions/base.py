@@ -23,7 +23,8 @@ class DotProductAttention(nn.Module):
         num_heads: must divide ``embed_dims`` and ``value_dims``.
         value_dims: C_v; None means C.
         q_neuron, k_neuron, v_neuron, out_neuron: neuron configs; None leaves that path real-valued.
-        product: ``'ternary'``, ``'binary'`` or ``'real'``, the domain of q and k.
+        product: ``'ternary'``, ``'binary'`` or ``'real'``, the domain of q and k. The op is told ``'real'`` where a
+            neuron of q or k counts (:class:`IntegerNode` of several levels): its kernels rely on unit spikes.
         normalizer: ``'shiftmax'``, ``'softmax'`` or ``'none'``.
         scale: factor on the scores (``'none'``: on the output).
         grad: gradient rule of Shiftmax, ``'ste'`` or ``'detach'``.
@@ -50,6 +51,8 @@ class DotProductAttention(nn.Module):
         self.k_neuron = build_neuron(k_neuron, num_steps)
         self.v_neuron = build_neuron(v_neuron, num_steps)
         self.out_neuron = build_neuron(out_neuron, num_steps)
+        if normalizer != 'none' and any(map(_counts, (self.q_neuron, self.k_neuron))):
+            product = 'real'
         self.options = dict(product=product, normalizer=normalizer, scale=scale, grad=grad, impl=impl)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -69,6 +72,12 @@ class DotProductAttention(nn.Module):
         """Sizes and options of the product."""
         return (f'embed_dims={self.embed_dims}, num_heads={self.num_heads}, value_dims={self.value_dims}, '
                 + ', '.join(f'{k}={v}' for k, v in self.options.items()))
+
+
+def _counts(neuron: nn.Module | None) -> bool:
+    """Whether a neuron emits anything but -1, 0 and 1."""
+    return neuron is not None and any(getattr(m, 'levels', 1) != 1 or getattr(m, 'norm', 1) != 1
+                                      for m in neuron.modules())
 
 
 def build_attention(cfg: dict, registry, **defaults) -> nn.Module:

@@ -34,3 +34,16 @@ def test_value_and_output_neurons():
     for name in ('v_neuron', 'out_neuron'):
         with pytest.raises(ValueError, match=name):
             build(**{name: 'ternry'})
+
+
+COUNTS = dict(type='mmbsa.IntegerNode', levels=4)
+
+
+@pytest.mark.parametrize('cfg, told', [
+    (dict(product='ternary'), 'ternary'), (dict(product='binary'), 'binary'), (dict(product='real'), 'real'),
+    (dict(product='binary', neuron=COUNTS), 'real'), (dict(product='binary', neuron=dict(COUNTS, levels=1)), 'binary'),
+    (dict(ternary=dict(type='mmbsa.SignedIntegerNode', levels=4)), 'real')])
+def test_kernels_are_told_of_counts(cfg, told):
+    """A kernel writes 2^score as bits: it must know where scores are no integers."""
+    kind = MODELS.build({**SIZES, 'type': 'mmbsa.BipolarSelfAttention', **cfg})
+    assert kind.options['product'] == told
