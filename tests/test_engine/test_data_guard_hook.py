@@ -9,7 +9,7 @@ import tiny_run
 import torch
 from mmengine.runner import Runner
 
-from mmbsa.engine.data_guard_hook import DataError, GuardedPipeline, missing_files, parts
+from mmbsa.engine.data_guard_hook import DataError, GuardedPipeline, heads_with_classes, missing_files, parts
 
 pytestmark = pytest.mark.seg
 SHORT = dict(train_cfg__max_iters=6, train_cfg__val_interval=6)
@@ -119,3 +119,24 @@ def test_errors_of_other_transforms_name_both_files():
     pipeline = GuardedPipeline([lambda data: dict(data, img=1, gt_seg_map=2), lambda data: 1 // 0], None, (), '')
     with pytest.raises(DataError, match='^a.jpg, b.png: function failed with ZeroDivisionError'):
         pipeline(dict(img_path='a.jpg', seg_map_path='b.png'))
+
+
+def test_labels_of_classifiers_are_checked():
+    """A folder too many in a dataset of classes names the picture and the key, and not a device-side assert."""
+    structures = pytest.importorskip('mmpretrain.structures')
+
+    def pack(data):
+        return dict(img=0, data_samples=structures.DataSample().set_gt_label(data['gt_label']))
+
+    guarded = GuardedPipeline([pack], 3, [], 'model.head.num_classes')
+    assert guarded(dict(img_path='a.png', gt_label=2))['data_samples'].gt_label == 2
+    with pytest.raises(DataError, match=r'b.png: labels \[3\] are neither in 0..2 \(model.head.num_classes=3\)'):
+        guarded(dict(img_path='b.png', gt_label=3))
+
+
+def test_heads_of_classifiers_are_known():
+    pytest.importorskip('mmpretrain')
+    model = torch.nn.Module()
+    model.head = torch.nn.Module()
+    model.head.num_classes = 7
+    assert heads_with_classes(model) == dict(head=model.head)
