@@ -125,6 +125,23 @@ def test_layouts_survive_and_blocks_meet(impl, monkeypatch):
 
 
 @pytest.mark.parametrize('impl', IMPLS)
+def test_equal_steps_are_read_from_one_memory(impl):
+    x = currents(2, 5, 7, 9)[0].contiguous(memory_format=torch.channels_last).requires_grad_()
+    upstream = currents(4, 2, 5, 7, 9)[1]
+    found = lif(x.expand(4, *x.shape), impl=impl)
+    expected = lif(x.repeat(4, 1, 1, 1, 1), impl='reference')
+    assert torch.equal(found, expected) and found[0].stride() == x.stride()
+    torch.testing.assert_close(*(torch.autograd.grad(out, x, upstream)[0] for out in (found, expected)))
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: assert_one_step(t, x), lambda t: t):
+        lif(x.expand(4, *x.shape), impl=impl)
+
+
+def assert_one_step(saved, x):
+    assert saved.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
+    return saved
+
+
+@pytest.mark.parametrize('impl', IMPLS)
 @pytest.mark.parametrize('shape', [(1,), (1, 1), (4, 0, 3), (7, 1), (1, 130)])
 def test_odd_shapes(impl, shape):
     x, upstream = currents(*shape)

@@ -36,3 +36,11 @@ def test_layout_and_refusals():
     assert lif(x, impl='triton').stride() == x.stride()
     with pytest.raises(RuntimeError, match='not float64'):
         lif(x.double(), impl='triton')
+
+
+def test_equal_steps_are_read_from_one_memory():
+    x, upstream = (x.to(DEVICE) for x in currents(3, 70))
+    x = x[0]
+    expected = spikes_and_gradient(lambda x: lif(x.repeat(3, 1), impl='reference'), x, upstream)
+    found = spikes_and_gradient(lambda x: lif(x.expand(3, -1), impl='triton'), x, upstream)
+    torch.testing.assert_close(found, expected)

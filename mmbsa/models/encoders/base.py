@@ -31,9 +31,10 @@ class Encoder(nn.Module):
             raise ValueError('expected images (B, C, H, W), sequences (B, C, 1, L) or event frames (B, T, C, H, W), got '
                              f'{tuple(x.shape)}')
         if x.device.type == 'cpu' or x.is_cuda:
-            # merging T into the batch copies repeated or transposed steps anyway: copy once, into this layout, which
-            # then lasts through the whole backbone
-            x = x.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+            # copy once, into this layout, which then lasts through the whole backbone; equal steps stay one memory
+            same = len(x) > 1 and x.stride(0) == 0
+            maps = (x[:1] if same else x).permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+            x = maps.expand_as(x) if same else maps
         return x
 
     def encode(self, x: Tensor) -> Tensor:

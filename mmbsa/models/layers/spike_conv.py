@@ -2,7 +2,7 @@
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
-from mmbsa.models.layers.time import merge_time, split_time
+from mmbsa.models.layers.time import map_steps, norm_of_copies
 from mmbsa.models.neurons import build_neuron
 
 
@@ -48,10 +48,14 @@ class SpikeConv(nn.Module):
         """(T, B, C, H, W) -> (T, B, C', H', W'): potentials, or spikes when the neuron comes last."""
         if not self.neuron_last:
             x = self.neuron(x)
-        num_steps, x = len(x), merge_time(x)
-        x = self.norm(self.conv(self.pool(x))) if self.pool_first else self.pool(self.norm(self.conv(x)))
-        x = split_time(x, num_steps)
+        x = map_steps(self.project, x)
         return self.neuron(x) if self.neuron_last else x
+
+    def project(self, x: Tensor, copies: int = 1) -> Tensor:
+        """(T * B, C, H, W) -> (T * B, C', H', W'), or (B, ...) -> (B, ...) where that stands for ``copies`` equal steps."""
+        x = self.conv(self.pool(x) if self.pool_first else x)
+        x = norm_of_copies(self.norm, x, copies)
+        return x if self.pool_first else self.pool(x)
 
 
 class SepSpikeConv(nn.Sequential):

@@ -1,5 +1,9 @@
 """The time axis: spiking tensors are (T, B, ...); convolutions and norms see (T * B, ...)."""
+from collections.abc import Callable
+
+import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 #: ways of reading time out: (T, *) -> (*).
 TIME_MODES = {
@@ -20,6 +24,46 @@ def split_time(x: Tensor, num_steps: int) -> Tensor:
     return x.unflatten(0, (num_steps, -1))
 
 
+def map_steps(function: Callable[[Tensor, int], Tensor], x: Tensor) -> Tensor:
+    """Apply a function of (N, C, H, W) maps to all steps of (T, B, C, H, W) at once.
+
+    Direct encoding shows the first layers one image T times: an expanded tensor, whose steps are one memory. Such steps are
+    computed once and expanded again, which changes no result and saves T - 1 of T parts of the largest maps of a network.
+
+    Args:
+        function: from a map and the number of steps that it stands for, 1 or T; it must treat images alike and apart, but
+            for batch statistics, see :func:`norm_of_copies`.
+        x: time-major map.
+    """
+    num_steps = len(x)
+    if num_steps > 1 and x.stride(0) == 0:
+        out = function(x[0], num_steps)
+        return out.expand(num_steps, *out.shape)
+    return split_time(function(merge_time(x), 1), num_steps)
+
+
+def norm_of_copies(norm: nn.Module, x: Tensor, copies: int) -> Tensor:
+    """The norm of a batch that holds every image of x ``copies`` times, computed from x.
+
+    Mean and variance are those of x. The running variance is an unbiased estimate, n / (n - 1) times the variance for n
+    values per channel, and is put right for ``copies * n`` values.
+    """
+    if copies == 1 or not (isinstance(norm, _BatchNorm) and norm.training and norm.track_running_stats):
+        return norm(x)
+    count = x.numel() // x.size(1)
+    if isinstance(norm, nn.SyncBatchNorm) and torch.distributed.is_initialized():
+        count *= torch.distributed.get_world_size(norm.process_group)
+    if count == 1:  # no variance to estimate from x alone
+        return norm(x.repeat(copies, *[1] * (x.dim() - 1)))[:len(x)]
+    before = norm.running_var.clone()
+    out = norm(x)
+    momentum = 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+    kept = before.mul_(1 - momentum)
+    # .data: autograd saved this buffer, though batch norm's backward does not use it in training
+    norm.running_var.data.sub_(kept).mul_(copies * (count - 1) / (copies * count - 1)).add_(kept)
+    return out
+
+
 class Timewise(nn.Module):
     """Apply a module of (B, C, H, W) maps, such as a pooling, to every step of a time-major map."""
 
@@ -29,4 +73,4 @@ class Timewise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, B, C, H, W) -> (T, B, C', H', W')."""
-        return split_time(self.module(merge_time(x)), len(x))
+        return map_steps(lambda maps, _: self.module(maps), x)

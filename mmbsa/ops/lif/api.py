@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mmbsa.ops import dispatch, kernels
 from mmbsa.ops.lif import blocked, fused, reference
-from mmbsa.ops.lif.common import SURROGATES, Parameters, as_rows, from_rows, like_rows, memory_order
+from mmbsa.ops.lif.common import SURROGATES, Parameters, as_rows, from_rows, is_dense, like_rows, memory_order
 from mmbsa.ops.registration import LIBRARY, refuse_double_backward
 
 NAME = 'lif'
@@ -60,7 +60,7 @@ def lif(x: Tensor, *, tau: float | None = 2., decay_input: bool = True, v_thresh
                          f'got {v_reset}')
     if surrogate not in SURROGATES:
         raise ValueError(f'{NAME}: surrogate must be one of {SURROGATES}, got {surrogate!r}')
-    if not x.permute(memory_order(x)).is_contiguous():
+    if not is_dense(x):
         x = x.contiguous()
     return torch.ops.mmbsa.lif(x, tau, decay_input, v_threshold, v_reset, detach_reset, surrogate, alpha, signed,
                                dispatch.resolve(NAME, impl, x))

@@ -171,7 +171,7 @@ def _blocks(x: Tensor) -> range:
 
 def forward(x: Tensor, p: Parameters) -> Tensor:
     """See ``common``."""
-    spikes = torch.empty_like(x)
+    spikes = x.new_empty(x.shape)
     step = min(_blocks(x).step, x.size(1))
     block = _Block(p, step, x)
     for start in _blocks(x):
@@ -181,7 +181,7 @@ def forward(x: Tensor, p: Parameters) -> Tensor:
 
 def backward(grad: Tensor, x: Tensor, p: Parameters) -> Tensor:
     """See ``common``."""
-    out = torch.empty_like(x)
+    out = x.new_empty(x.shape)
     step = min(_blocks(x).step, x.size(1))
     block = _Block(p, step, x, steps=len(x))
     for start in _blocks(x):

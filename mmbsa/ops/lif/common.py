@@ -1,9 +1,11 @@
 """What the implementations of ``lif`` share: the parameters, the surrogates, and how steps lie in memory.
 
-An implementation is two functions on (T, N) tensors, contiguous, N neurons that know nothing of each other:
+An implementation is two functions on (T, N) tensors, N neurons that know nothing of each other. Rows are contiguous; T
+equal steps of x may be one row (stride 0):
 
-* ``forward(x, p) -> spikes`` with ``spikes`` of x's dtype,
-* ``backward(grad, x, p) -> grad_x``, which charges the membranes again from x: nothing else is kept for it.
+* ``forward(x, p) -> spikes`` of x's dtype, contiguous,
+* ``backward(grad, x, p) -> grad_x`` (T, N), contiguous, which charges the membranes again from x: nothing else
+  is kept for it.
 """
 import math
 from dataclasses import dataclass
@@ -72,6 +74,12 @@ def shape(p: Parameters, z: Tensor) -> Tensor:
 def memory_order(x: Tensor) -> list[int]:
     """Dimensions of x from the slowest to the fastest, T first whatever its stride."""
     return [0, *sorted(range(1, x.dim()), key=lambda i: -x.stride(i))]
+
+
+def is_dense(x: Tensor) -> bool:
+    """Whether every step lies in memory without gaps, in one order; all steps may be one memory (stride 0)."""
+    order = [i - 1 for i in memory_order(x)[1:]]
+    return x[0].permute(order).is_contiguous() and (len(x) == 1 or x.stride(0) in (0, x[0].numel()))
 
 
 def as_rows(x: Tensor, order: list[int]) -> Tensor:

@@ -23,7 +23,7 @@ def slower(x: Tensor) -> bool:
 def forward(x: Tensor, p: Parameters) -> Tensor:
     """See ``common``."""
     from mmbsa.ops.lif import triton as kernel
-    spikes = torch.empty_like(x)
+    spikes = x.new_empty(x.shape)
     with _on(x):
         kernel.lif_fwd_kernel[_grid(x)](x, spikes, **_scalars(x, p), **_modes(x, p))
     return spikes
@@ -32,8 +32,8 @@ def forward(x: Tensor, p: Parameters) -> Tensor:
 def backward(grad: Tensor, x: Tensor, p: Parameters) -> Tensor:
     """See ``common``."""
     from mmbsa.ops.lif import triton as kernel
-    out = torch.empty_like(x)
-    charged = out if x.dtype == torch.float32 else torch.empty_like(x, dtype=torch.float32)
+    out = x.new_empty(x.shape)
+    charged = out if x.dtype == torch.float32 else x.new_empty(x.shape, dtype=torch.float32)
     with _on(x):
         kernel.lif_bwd_kernel[_grid(x)](grad, x, charged, out, **_scalars(x, p), **_modes(x, p), alpha=p.alpha,
                                         DETACH=p.detach_reset, SURROGATE=p.surrogate)
@@ -41,7 +41,8 @@ def backward(grad: Tensor, x: Tensor, p: Parameters) -> Tensor:
 
 
 def _scalars(x: Tensor, p: Parameters) -> dict:
-    return dict(n=x.size(1), bucket=x.size(1).bit_length(), tau=p.tau or 1., threshold=p.v_threshold, rest=p.rest)
+    return dict(n=x.size(1), stride=x.stride(0) if len(x) > 1 else 0, bucket=x.size(1).bit_length(),
+                tau=p.tau or 1., threshold=p.v_threshold, rest=p.rest)
 
 
 def _modes(x: Tensor, p: Parameters) -> dict:

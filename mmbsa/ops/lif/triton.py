@@ -65,16 +65,17 @@ def _slope(z, alpha, SURROGATE: tl.constexpr):
 
 @triton.autotune(CONFIGS, key=KEY)
 @triton.jit
-def lif_fwd_kernel(x, spikes, n, bucket, tau, threshold, rest, T: tl.constexpr, LEAK: tl.constexpr,
+def lif_fwd_kernel(x, spikes, n, stride, bucket, tau, threshold, rest, T: tl.constexpr, LEAK: tl.constexpr,
                    DECAY_INPUT: tl.constexpr, HALVES: tl.constexpr, HARD: tl.constexpr, SIGNED: tl.constexpr,
                    BLOCK: tl.constexpr):
-    """x (T, n) -> spikes (T, n)."""
+    """x (T, n), steps ``stride`` apart -> spikes (T, n)."""
     o_n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     m_n = o_n < n
     v = tl.zeros([BLOCK], tl.float32) + rest
     for t in range(T):
-        o = o_n + t * n.to(tl.int64)
-        h = _charge(tl.load(x + o, mask=m_n, other=0.).to(tl.float32), v, tau, rest, LEAK, DECAY_INPUT, HALVES)
+        o = o_n + t * tl.full([], n, tl.int64)
+        b_x = tl.load(x + o_n + t * tl.full([], stride, tl.int64), mask=m_n, other=0.).to(tl.float32)
+        h = _charge(b_x, v, tau, rest, LEAK, DECAY_INPUT, HALVES)
         s = _spikes(h, threshold, SIGNED)
         tl.store(spikes + o, s.to(spikes.dtype.element_ty), mask=m_n)
         v = _reset(h, s, threshold, rest, HARD)
@@ -82,7 +83,7 @@ def lif_fwd_kernel(x, spikes, n, bucket, tau, threshold, rest, T: tl.constexpr, 
 
 @triton.autotune(CONFIGS, key=KEY)
 @triton.jit
-def lif_bwd_kernel(grad, x, charged, grad_x, n, bucket, tau, threshold, rest, alpha, T: tl.constexpr,
+def lif_bwd_kernel(grad, x, charged, grad_x, n, stride, bucket, tau, threshold, rest, alpha, T: tl.constexpr,
                    LEAK: tl.constexpr, DECAY_INPUT: tl.constexpr, HALVES: tl.constexpr, HARD: tl.constexpr,
                    SIGNED: tl.constexpr, DETACH: tl.constexpr, SURROGATE: tl.constexpr, BLOCK: tl.constexpr):
     """grad (T, n) of the spikes -> grad_x (T, n); ``charged`` (T, n) float32 is scratch and may be grad_x."""
@@ -90,14 +91,15 @@ def lif_bwd_kernel(grad, x, charged, grad_x, n, bucket, tau, threshold, rest, al
     m_n = o_n < n
     v = tl.zeros([BLOCK], tl.float32) + rest
     for t in range(T):
-        o = o_n + t * n.to(tl.int64)
-        h = _charge(tl.load(x + o, mask=m_n, other=0.).to(tl.float32), v, tau, rest, LEAK, DECAY_INPUT, HALVES)
+        o = o_n + t * tl.full([], n, tl.int64)
+        b_x = tl.load(x + o_n + t * tl.full([], stride, tl.int64), mask=m_n, other=0.).to(tl.float32)
+        h = _charge(b_x, v, tau, rest, LEAK, DECAY_INPUT, HALVES)
         tl.store(charged + o, h, mask=m_n)
         v = _reset(h, _spikes(h, threshold, SIGNED), threshold, rest, HARD)
     tl.debug_barrier()  # a membrane may be read by another thread of the program than the one that wrote it
     carry = tl.zeros([BLOCK], tl.float32)  # dL/dV
     for i in range(T):
-        o = o_n + (T - 1 - i) * n.to(tl.int64)
+        o = o_n + (T - 1 - i) * tl.full([], n, tl.int64)
         h = tl.load(charged + o, mask=m_n, other=0.)
         s = _spikes(h, threshold, SIGNED)
         upper = _slope(h - threshold, alpha, SURROGATE)
