@@ -2,6 +2,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmbsa.models.attentions import BipolarSelfAttention, ProjectedAttention
 from mmbsa.registry import MODELS
@@ -151,3 +152,14 @@ def check_drop_path(model):
     kept = (block.train()(x) != x).flatten(2).any(2)
     assert 0 < kept[0].sum() < 32 and all(torch.equal(kept[0], step) for step in kept)
     assert (block.eval()(x) != x).flatten(2).any(2).all()
+
+
+def settled(model):
+    """The model in float64 and eval mode, with norms that do something."""
+    generator = torch.Generator().manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            for tensor, low, high in ((module.running_mean, -.2, .2), (module.running_var, .5, 2.),
+                                      (module.weight.data, 1., 2.), (module.bias.data, 0., 1.5)):
+                tensor.copy_(torch.rand(tensor.shape, generator=generator) * (high - low) + low)
+    return model.double().eval()

@@ -14,6 +14,7 @@ from mmengine import Config, DictAction
 from mmengine.utils import ProgressBar
 from mmseg.apis import inference_model, init_model
 
+from mmbsa.models.layers import fuse
 from mmbsa.utils.checkpoint import make_loading_safe
 from mmbsa.visualization import side_by_side, write_image
 
@@ -29,6 +30,7 @@ def parse_args(argv=None):
     parser.add_argument('--labels', action='store_true', help='also save the label maps, as <name>.labels.png')
     parser.add_argument('--device', default='cuda:0' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--opacity', type=float, default=0.6, help='of the colours over the picture, 0 to 1')
+    parser.add_argument('--fuse', action='store_true', help='fold norms into convolutions first: faster, rounds differently')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override the config, key=value')
     args = parser.parse_args(argv)
     for path in (args.input, args.config, args.checkpoint):
@@ -67,6 +69,8 @@ def main(argv=None) -> int:
         return 1
     make_loading_safe()
     model = init_model(Config.fromfile(args.config), str(args.checkpoint), args.device, args.cfg_options)
+    if args.fuse:
+        model = fuse(model)
     meta, failed = model.dataset_meta, []
     bar = ProgressBar(len(pictures))
     for path, target in pictures.items():

@@ -3,10 +3,13 @@ import inspect
 
 import pytest
 import torch
+from family_checks import settled
 from spikingjelly.activation_based import neuron as sj
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmbsa.models import attentions, backbones
 from mmbsa.models.backbones import BaseSpikingBackbone
+from mmbsa.models.layers import fuse
 from mmbsa.models.neurons import IntegerNode, StatelessNode
 from mmbsa.registry import MODELS
 
@@ -112,3 +115,18 @@ def test_steps_are_the_configs(family, num_steps):
     model = build(family, num_steps=num_steps, neuron=dict(type='mmbsa.PSN'))
     assert {n.T for n in neurons(model)} == {num_steps}
     assert len(model(image())[-1]) == num_steps
+
+
+@pytest.mark.parametrize('merge', [False, True])
+@pytest.mark.parametrize('kind', [None, 'BipolarSelfAttention'])
+@pytest.mark.parametrize('family', sorted(SMALL))
+def test_fused_family(family, kind, merge):
+    model = settled(build(family, attention=kind and dict(type=f'mmbsa.{kind}')))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    fused = fuse(model.train(), merge)
+    for found, expected in zip(fused(image().double()), model.eval()(image().double())):
+        torch.testing.assert_close(found, expected)
+    assert expected.any()
+    norms = [[m for m in net.modules() if isinstance(m, _BatchNorm)] for net in (model, fused)]
+    assert norms[0] and not norms[1] and not fused.training
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())

@@ -69,6 +69,15 @@ def test_one_picture_equals_mmseg(tool, model_files, tmp_path):
     assert overlay.shape[1] > 2 * 70 and overlay.std() > 5
 
 
+def test_fused_model_predicts_alike(tool, model_files, tmp_path):
+    source, labels = picture(tmp_path / 'in' / 'a.png'), []
+    for flag in ([], ['--fuse']):
+        out = tmp_path / f'out{len(flag)}'
+        assert tool.main([str(source), *model_files, '--out', str(out), '--device', 'cpu', '--labels', *flag]) == 0
+        labels.append(cv2.imread(str(out / 'a.labels.png'), cv2.IMREAD_UNCHANGED))
+    assert (labels[0] == labels[1]).mean() > .99  # a membrane within rounding of its threshold may fire in one of them
+
+
 def test_folder_goes_on_after_bad_pictures(tool, model_files, tmp_path):
     source = tmp_path / 'in'
     for name in ('a.jpg', 'a.png', 'deep/b.JPG'):

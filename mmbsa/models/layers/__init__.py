@@ -1,5 +1,6 @@
 """Layers that several families share; all take and return time-major maps (T, B, C, H, W)."""
 from mmbsa.models.layers.firing_rate import FiringRate
+from mmbsa.models.layers.fuse import fuse
 from mmbsa.models.layers.readout import SpikingReadout, TimeReadout
 from mmbsa.models.layers.rep_conv import RepConv
 from mmbsa.models.layers.residual import Residual, checkpointed, drop_path_rates
@@ -7,4 +8,4 @@ from mmbsa.models.layers.spike_conv import SepSpikeConv, SpikeConv, SpikeMLP, ma
 from mmbsa.models.layers.time import TIME_MODES, Timewise, merge_time, split_time
 
 __all__ = ['FiringRate', 'RepConv', 'Residual', 'SepSpikeConv', 'SpikeConv', 'SpikeMLP', 'SpikingReadout', 'TIME_MODES',
-           'TimeReadout', 'Timewise', 'checkpointed', 'drop_path_rates', 'max_pool', 'merge_time', 'split_time']
+           'TimeReadout', 'Timewise', 'checkpointed', 'drop_path_rates', 'fuse', 'max_pool', 'merge_time', 'split_time']

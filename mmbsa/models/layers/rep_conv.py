@@ -1,8 +1,10 @@
 """RepConv of Spike-driven Transformer V2 and V3: a chain of linear layers that could be merged into one convolution."""
+import torch
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mmbsa.models.layers.time import merge_time, split_time
 from mmbsa.models.neurons import build_neuron
@@ -55,12 +57,38 @@ class RepConv(nn.Module):
             x = self._bordered_depthwise(x)
         return split_time(self.last_norm(self.reduce_norm(self.reduce(x))), num_steps)
 
-    def _bordered_depthwise(self, x: Tensor) -> Tensor:
-        """Depth-wise convolution of x padded by b per channel: conv(pad_b(x)) = conv(pad_0(x - b)) + b sum(weight)."""
-        norm, weight = self.expand_norm, self.depthwise.weight
+    def _border(self) -> Tensor:
+        """What the depth-wise convolution sees around the map, per channel: the first norm of a zero."""
+        norm = self.expand_norm
+        if isinstance(norm, nn.Identity):  # folded, here or by mmcv.cnn.fuse_conv_bn
+            return self.expand.bias
         border = -norm.running_mean / (norm.running_var + norm.eps).sqrt()
         if norm.affine:
             border = border * norm.weight.detach() + norm.bias.detach()
-        border = border.to(x.dtype)
+        return border
+
+    def _bordered_depthwise(self, x: Tensor) -> Tensor:
+        """Depth-wise convolution of x padded by b per channel: conv(pad_b(x)) = conv(pad_0(x - b)) + b sum(weight)."""
+        weight, border = self.depthwise.weight, self._border().to(x.dtype)
         return F.conv2d(x - border.view(-1, 1, 1), weight, border * weight.sum((1, 2, 3)).to(x.dtype),
                         padding=self.depthwise.padding, groups=self.depthwise.groups)
+
+    @torch.no_grad()
+    def fuse(self, merge: bool = False) -> None:
+        """Fold the batch norms, in eval mode, and merge the chain if asked, see :func:`mmbsa.models.layers.fuse`."""
+        for conv, norm in (('expand', 'expand_norm'), ('reduce', 'reduce_norm'), ('reduce', 'last_norm')):
+            if isinstance(getattr(self, norm), _BatchNorm):
+                setattr(self, conv, fuse_conv_bn_eval(getattr(self, conv), getattr(self, norm)))
+                setattr(self, norm, nn.Identity())
+        if not merge:
+            return
+        expand, reduce = self.expand, self.reduce
+        out_channels, hidden = reduce.weight.shape[:2]
+        taps = self.depthwise.weight if self.depthwise is not None else expand.weight.new_ones(hidden, 1, 1, 1)
+        size = taps.size(-1)
+        self.reduce = nn.Conv2d(expand.in_channels, out_channels, size, padding=size // 2,
+                                device=taps.device, dtype=taps.dtype)
+        self.reduce.weight.copy_(torch.einsum('oh,hyx,hi->oiyx', reduce.weight.flatten(1), taps.squeeze(1),
+                                              expand.weight.flatten(1)))
+        self.reduce.bias.copy_(reduce.bias + reduce.weight.flatten(1) @ (expand.bias * taps.sum((1, 2, 3))))
+        self.expand, self.depthwise = nn.Identity(), None

@@ -1,6 +1,8 @@
 """The unit that spiking transformers are made of: neuron, convolution, norm."""
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mmbsa.models.layers.time import map_steps, norm_of_copies
 from mmbsa.models.neurons import build_neuron
@@ -56,6 +58,11 @@ class SpikeConv(nn.Module):
         x = self.conv(self.pool(x) if self.pool_first else x)
         x = norm_of_copies(self.norm, x, copies)
         return x if self.pool_first else self.pool(x)
+
+    def fuse(self) -> None:
+        """Fold a batch norm in eval mode into the convolution, see :func:`mmbsa.models.layers.fuse`."""
+        if isinstance(self.norm, _BatchNorm) and self.norm.track_running_stats:
+            self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()
 
 
 class SepSpikeConv(nn.Sequential):
