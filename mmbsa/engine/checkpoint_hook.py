@@ -8,9 +8,9 @@ from mmengine.dist import all_gather_object, all_reduce_params, broadcast_object
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
-from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
-from mmbsa.engine.data_stream import DataStream
+from mmbsa.engine.data_stream import DataStream, seed_epochs
 from mmbsa.registry import HOOKS
 from mmbsa.utils.checkpoint import POINTER, checkpoints_newest_first, whole_checkpoints
 from mmbsa.utils.files import atomic_open, remove_drafts
@@ -44,8 +44,8 @@ class ResumableCheckpointHook(CheckpointHook):
       sample again; see ``DataStream``, which this hook puts under the training loop. Validation draws from the
       generators without moving them on.
 
-    An epoch-based loop keeps its own data order (mmengine's samplers depend on seed and epoch); its random states are
-    restored too.
+    An epoch-based loop keeps its own data order (mmengine's samplers depend on seed and epoch), and augmentations that
+    depend on seed, epoch and place in it: a run resumed after an epoch repeats the uninterrupted one bit for bit too.
 
     Args:
         args: As for mmengine's hook, with the same defaults.
@@ -102,11 +102,16 @@ class ResumableCheckpointHook(CheckpointHook):
             remove_drafts(self.out_dir)
         loop = runner.train_loop
         sampler_cfg = (runner.cfg.get('train_dataloader') or {}).get('sampler')
-        if not isinstance(loop, IterBasedTrainLoop):
+        by_epoch = isinstance(loop, EpochBasedTrainLoop)
+        if not by_epoch and not isinstance(loop, IterBasedTrainLoop):
             return
-        if not isinstance(sampler_cfg, dict) or not DataStream.fits(loop.dataloader):
+        if not (by_epoch or isinstance(sampler_cfg, dict)) or not DataStream.fits(loop.dataloader):
             print_log('train_dataloader has a batch sampler or a sampler of its own: a resumed run will not see exactly '
                       'the data of an uninterrupted one', 'current', logging.WARNING)
+            return
+        if by_epoch:
+            seed = getattr(loop.dataloader.sampler, 'seed', runner.seed)  # the same in every process
+            loop.dataloader = seed_epochs(loop.dataloader, seed, lambda: loop.epoch)
             return
         seed = None if runner._randomness_cfg.get('diff_rank_seed') else runner.seed
         state = self._resumed or {}

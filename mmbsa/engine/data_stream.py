@@ -1,10 +1,11 @@
-"""The training samples as one endless, numbered stream that can start anywhere.
+"""The training samples as one numbered stream that can start anywhere.
 
 mmengine 0.10.7 resumes by loading and dropping every batch that was seen; the random augmentations of a worker depend on
 all it did before. Here sample number ``p`` of a run is a pure function of (dataset, sampler, seed, p): a run that
 starts at ``p`` sees what an uninterrupted one would, whatever the number of workers, and decodes nothing before it.
+``DataStream`` is the endless stream of an iteration-based loop, ``seed_epochs`` does the same for a loop of epochs.
 """
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -33,6 +34,11 @@ class SeededDataset(Dataset):
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    @property
+    def metainfo(self) -> dict:
+        """What the dataset says about itself; checkpoints keep it."""
+        return self.dataset.metainfo
 
 
 class PositionedBatches(Sampler):
@@ -64,6 +70,60 @@ class PositionedBatches(Sampler):
             yield list(islice(numbered, self.batch_size))
 
 
+class EpochBatches(Sampler):
+    """The batches of a loader, epoch by epoch, as (position, index); positions count over all processes.
+
+    Args:
+        batches: The batch sampler of the loader.
+        epoch: Returns the epoch that starts.
+    """
+
+    def __init__(self, batches: BatchSampler, epoch: Callable[[], int]) -> None:
+        self.batches, self.epoch = batches, epoch
+
+    @property
+    def sampler(self) -> Sampler:
+        """The sampler of indices, which mmengine's hook tells the epoch."""
+        return self.batches.sampler
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        """Yield the batches of an epoch."""
+        rank, world_size = get_dist_info()
+        position = (self.epoch() << 40) + rank  # no epoch has as many samples
+        for batch in self.batches:
+            yield [(position + place * world_size, index) for place, index in enumerate(batch)]
+            position += len(batch) * world_size
+
+
+def seed_epochs(loader: DataLoader, seed: int, epoch: Callable[[], int]) -> DataLoader:
+    """Return a loader of the same batches whose augmentations depend on seed, epoch and place in it alone.
+
+    Args:
+        loader: A loader that ``DataStream.fits``; its sampler keeps dealing the indices.
+        seed: Seed of the augmentations.
+        epoch: Returns the epoch that starts, whenever the loader is iterated.
+    """
+    return _like(loader, seed, EpochBatches(loader.batch_sampler, epoch))
+
+
+def _like(loader: DataLoader, seed: int, batches: Sampler) -> DataLoader:
+    return DataLoader(
+        SeededDataset(loader.dataset, seed),
+        batch_sampler=batches,
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        timeout=loader.timeout,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+        prefetch_factor=loader.prefetch_factor,
+        persistent_workers=loader.persistent_workers,
+        generator=torch.Generator())  # an iterator draws a number, which must not come from the training's
+
+
 class DataStream:
     """What an iteration-based training loop draws its batches from, in place of mmengine's own iterator.
 
@@ -83,18 +143,8 @@ class DataStream:
         self.seed = getattr(sampler, 'seed', seed)
         self.batch_size, self.skips = loader.batch_size, skips
         _, self.world_size = get_dist_info()
-        self._loader = DataLoader(
-            SeededDataset(loader.dataset, self.seed),
-            batch_sampler=PositionedBatches(sampler, loader.batch_size, start=samples // self.world_size),
-            num_workers=loader.num_workers,
-            collate_fn=loader.collate_fn,
-            pin_memory=loader.pin_memory,
-            timeout=loader.timeout,
-            worker_init_fn=loader.worker_init_fn,
-            multiprocessing_context=loader.multiprocessing_context,
-            prefetch_factor=loader.prefetch_factor,
-            persistent_workers=loader.persistent_workers,
-            generator=torch.Generator())  # an iterator draws a number, which must not come from the training's
+        batches = PositionedBatches(sampler, loader.batch_size, start=samples // self.world_size)
+        self._loader = _like(loader, self.seed, batches)
         self._iterator = None
 
     @staticmethod

@@ -4,11 +4,11 @@ import random
 import numpy as np
 import pytest
 import torch
-from mmengine.dataset import InfiniteSampler
+from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
 
 from mmbsa.engine import data_stream
-from mmbsa.engine.data_stream import DataStream
+from mmbsa.engine.data_stream import DataStream, SeededDataset, seed_epochs
 
 
 class Noisy(Dataset):
@@ -92,6 +92,49 @@ def test_old_loop_skips_without_loading(tmp_path):
     data = stream(tmp_path, samples=3 * 4, skips=4)
     assert take(data, 4) == [None] * 4 and not (tmp_path / 'loads').exists()
     assert take(data, 1) == take(stream(tmp_path), 5)[4:]
+
+
+def epochs(tmp_path, workers=0, length=7, batch_size=3, seed=5, first=0, count=3, drop_last=False):
+    """The batches of some epochs of one loader, whose sampler is told the epoch as mmengine's hook does it."""
+    dataset = Noisy(length, tmp_path / 'loads')
+    loader = DataLoader(dataset, batch_size=batch_size, sampler=DefaultSampler(dataset, seed=seed), num_workers=workers,
+                        persistent_workers=workers > 0, collate_fn=list, drop_last=drop_last)
+    now = [first]
+    seeded_loader = seed_epochs(loader, seed, lambda: now[0])
+    out = []
+    for now[0] in range(first, first + count):
+        seeded_loader.batch_sampler.sampler.set_epoch(now[0])
+        out.append(list(seeded_loader))
+        assert len(out[-1]) == len(seeded_loader) == len(loader)
+    return out
+
+
+def test_epochs_are_the_same_for_any_number_of_workers_and_any_start(tmp_path):
+    whole = epochs(tmp_path)
+    numbers = [number for epoch in whole for batch in epoch for _, *drawn in batch for number in drawn]
+    assert len(set(numbers)) == len(numbers) == 3 * 7 * 3, 'no random number comes twice'
+    assert all(sorted(index for batch in epoch for index, *_ in batch) == list(range(7)) for epoch in whole)
+    assert epochs(tmp_path, workers=2) == whole
+    assert epochs(tmp_path, workers=1, first=1, count=2) == whole[1:]
+    assert epochs(tmp_path, drop_last=True) == [epoch[:2] for epoch in whole]
+
+
+def test_epochs_are_shared_by_processes(tmp_path, monkeypatch):
+    alone = [[sample for batch in epoch for sample in batch] for epoch in epochs(tmp_path, batch_size=4, length=8)]
+    together = []
+    for rank in range(2):
+        monkeypatch.setattr(data_stream, 'get_dist_info', lambda rank=rank: (rank, 2))
+        monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda rank=rank: (rank, 2))
+        together.append([[sample for batch in epoch for sample in batch]
+                         for epoch in epochs(tmp_path, batch_size=2, length=8)])
+    assert [[sample for pair in zip(*parts) for sample in pair] for parts in zip(*together)] == alone
+
+
+def test_a_seeded_dataset_says_what_its_dataset_says(tmp_path):
+    dataset = Noisy(4, tmp_path / 'loads')
+    assert not hasattr(SeededDataset(dataset, 0), 'metainfo')
+    dataset.metainfo = dict(classes=('a', ))
+    assert SeededDataset(dataset, 0).metainfo == dict(classes=('a', ))
 
 
 def test_what_it_takes_and_refuses(tmp_path):

@@ -212,7 +212,9 @@ def test_epochs_are_resumed_too(config, tmp_path):
     options['default_hooks__checkpoint__max_keep_ckpts'] = 1
     process = tiny_run.start(tiny_run.train, config, tmp_path / 'run', **options)
     tiny_run.kill_when(process, (tmp_path / 'run/epoch_1.pth').exists)
-    tiny_run.train(config, tmp_path / 'run', resume=True, **options)
+    # other workers make the rest, and the same of it
+    tiny_run.train(config, tmp_path / 'run', resume=True, train_dataloader__num_workers=2,
+                   train_dataloader__persistent_workers=True, **options)
     expected = {line['iter']: line for line in tiny_run.read_diary(tmp_path / 'whole')[0]}
     seen = {line['iter']: line for line in tiny_run.read_diary(tmp_path / 'run')[0]}
     assert len(expected) == 18 and seen == expected
