@@ -96,6 +96,34 @@ def test_two_processes_and_mmpretrains_own_tools(config, tmp_path):
     assert top1(tested, 'test') == top1(output, 'val')
 
 
+PLAIN = """
+_base_ = [{base!r}]
+pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+train_dataloader = dict(dataset=dict(pipeline=pipeline))
+model = dict(backbone=dict(norm_eval=True), train_cfg=None)
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.5))
+train_cfg = dict(max_epochs=2)
+custom_hooks = []
+"""
+
+
+def test_two_processes_compute_what_one_does_with_the_whole_batch(config, tmp_path):
+    """The same pictures a step, so the same loss and the same weights; batch norms are fixed, whose statistics are local."""
+    plain = tmp_path / 'plain.py'
+    plain.write_text(PLAIN.format(base=str(config)))
+    python(TOOLS / 'train.py', tmp_path, plain, '--work-dir', tmp_path / 'one')
+    shell('dist_train.sh', plain, 2, '--work-dir', tmp_path / 'two', '--cfg-options', 'train_dataloader.batch_size=2')
+    one, two = (tiny_run.read_diary(tmp_path / name) for name in ('one', 'two'))
+    losses = [float.fromhex(line['loss']) for line in one[0]]
+    assert len(losses) == 6 and losses[-1] != losses[0]
+    for loss, line, *halves in zip(losses, one[0], two[0], two[1]):
+        assert sorted(line['files']) == sorted(halves[0]['files'] + halves[1]['files'])
+        assert loss == pytest.approx(sum(float.fromhex(half['loss']) for half in halves) / 2, rel=1e-5)
+    states = [load_checkpoint_file(tmp_path / name / 'epoch_2.pth')['state_dict'] for name in ('one', 'two')]
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, rtol=1e-4, atol=1e-6, msg=name)
+
+
 def test_pretrained_weights_find_their_place_in_segmentation(config, tmp_path):
     """All of the backbone is loaded; only layer scales, which pre-training has not, are left as they are."""
     pytest.importorskip('mmseg')
