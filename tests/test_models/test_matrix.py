@@ -130,3 +130,33 @@ def test_fused_family(family, kind, merge):
     norms = [[m for m in net.modules() if isinstance(m, _BatchNorm)] for net in (model, fused)]
     assert norms[0] and not norms[1] and not fused.training
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize('kind', [None, 'BipolarSelfAttention'])
+@pytest.mark.parametrize('family', sorted(SMALL))
+def test_autocast_keeps_membranes(family, kind):
+    """Under bfloat16 every neuron still counts in whole spikes, and gets what it would get in float32, rounded."""
+    model = build(family, attention=kind and dict(type=f'mmbsa.{kind}'))
+    seen = []
+    for node in neurons(model):
+        node.register_forward_hook(lambda node, args, out: seen.append((args[0].detach(), node, out.detach())))
+    with torch.autocast('cpu', torch.bfloat16):
+        loss = sum(out.float().square().mean() for out in model(image()))
+    loss.backward()
+    assert any(x.dtype == torch.bfloat16 for x, _, _ in seen)
+    for x, node, out in [*seen]:
+        torch.testing.assert_close(out.float(), node(x.float()).detach(), rtol=2 ** -8, atol=0)
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize('family, kind', [*((family, None) for family in sorted(SMALL)),
+                                          ('Spikingformer', 'BipolarSelfAttention')])
+def test_compiles_in_one_graph(family, kind):
+    model = build(family, attention=kind and dict(type=f'mmbsa.{kind}')).eval()
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend='aot_eager', fullgraph=True)
+    x = image().requires_grad_()
+    for found, expected in zip(compiled(x), model(x)):
+        assert torch.equal(found, expected)
+        torch.testing.assert_close(*(torch.autograd.grad(out.square().sum(), x, retain_graph=True)[0]
+                                     for out in (found, expected)))

@@ -2,26 +2,33 @@
 import torch
 from torch import Tensor, nn
 
+from mmbsa.ops.registration import working_dtype
 from mmbsa.registry import MODELS
 
 
+def _count(x: Tensor, low: float, high: float, norm: float, half_up: bool) -> Tensor:
+    """round(clamp(x, low, high)) / norm."""
+    count = x.clamp(low, high)
+    if torch.compiler.is_compiling():  # fuses passes anyway, and loses the gradient of a function that works in place
+        return ((count + 0.5).floor() if half_up else count.round()) / norm
+    if half_up:
+        count.add_(0.5).floor_()
+    else:
+        count.round_()
+    return count if norm == 1 else count.div_(norm)
+
+
 class _IntegerSpike(torch.autograd.Function):
-    """round(clamp(x, low, high)) / norm with a rectangular straight-through gradient.
+    """:func:`_count` with a rectangular straight-through gradient.
 
     Saved for backward is one byte per element, and not the input.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, low: float, high: float, norm: float, half_up: bool, inclusive: bool) -> Tensor:
-        count = x.clamp(low, high)
-        if x.requires_grad:
-            ctx.save_for_backward(count.eq(x) if inclusive else (x > low).logical_and_(x < high))
+        ctx.save_for_backward((x >= low).logical_and_(x <= high) if inclusive else (x > low).logical_and_(x < high))
         ctx.norm = norm
-        if half_up:
-            count.add_(0.5).floor_()
-        else:
-            count.round_()
-        return count if norm == 1 else count.div_(norm)
+        return _count(x, low, high, norm, half_up)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
@@ -80,18 +87,20 @@ class IntegerNode(nn.Module):
     def fire(self, u: Tensor) -> Tensor:
         """Membrane potential of any shape -> graded spikes of that shape."""
         low = -float(self.levels) if self.signed else 0.0
-        return _IntegerSpike.apply(u, low, float(self.levels), self.norm, self.rounding == 'half_up',
-                                   self.window == 'inclusive')
+        rule = low, float(self.levels), self.norm, self.rounding == 'half_up'
+        if u.requires_grad and torch.is_grad_enabled():  # asked here: a compiler does not see it inside of the function
+            return _IntegerSpike.apply(u, *rule, self.window == 'inclusive')
+        return _count(u, *rule)
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, *) input current -> (T, *) counts divided by ``norm``."""
         if len(x) == 1 or self.decay == 0:
             return self.fire(x)
         spikes, residue = [], None
-        for x_t in x:
+        for x_t in x.to(working_dtype(x.dtype)):  # what is left of a membrane must not be rounded to 16 bits every step
             u = x_t if residue is None else torch.add(x_t, residue, alpha=self.decay)
             spike = self.fire(u)
-            spikes.append(spike)
+            spikes.append(spike.to(x.dtype))
             residue = torch.sub(u, spike.detach() if self.detach_reset else spike, alpha=self.norm)
         return torch.stack(spikes)
 
