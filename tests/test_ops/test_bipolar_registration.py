@@ -162,3 +162,13 @@ def test_no_map_of_scores_is_ever_held(normalizer, rate):
         sdpa.backward(torch.randn_like(out), q, k, v, out, g, mass, 'ternary', normalizer, 1., 'ste')
     allowed = TILE if normalizer == 'shiftmax' and rate else 0
     assert watch.numel <= max(n_k * d_v, allowed) < n_q * n_k / 4
+
+
+@pytest.mark.parametrize('product, dtype', [('ternary', torch.int8), ('binary', torch.int8), ('real', torch.float32)])
+def test_spikes_wait_for_the_backward_as_bytes(product, dtype):
+    tensors = operands(2)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+        bipolar_attention(*tensors, product=product)
+    for x in tensors[:2]:
+        assert [y.dtype for y in kept if torch.equal(y.float(), x.detach())] == [dtype]

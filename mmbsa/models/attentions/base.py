@@ -24,7 +24,7 @@ class DotProductAttention(nn.Module):
         value_dims: C_v; None means C.
         q_neuron, k_neuron, v_neuron, out_neuron: neuron configs; None leaves that path real-valued.
         product: ``'ternary'``, ``'binary'`` or ``'real'``, the domain of q and k. The op is told ``'real'`` where a
-            neuron of q or k counts (:class:`IntegerNode` of several levels): its kernels rely on unit spikes.
+            neuron of q or k counts (:class:`IntegerNode` of several levels): it relies on unit spikes.
         normalizer: ``'shiftmax'``, ``'softmax'`` or ``'none'``.
         scale: factor on the scores (``'none'``: on the output).
         grad: gradient rule of Shiftmax, ``'ste'`` or ``'detach'``.
@@ -51,7 +51,7 @@ class DotProductAttention(nn.Module):
         self.k_neuron = build_neuron(k_neuron, num_steps)
         self.v_neuron = build_neuron(v_neuron, num_steps)
         self.out_neuron = build_neuron(out_neuron, num_steps)
-        if normalizer != 'none' and any(map(_counts, (self.q_neuron, self.k_neuron))):
+        if any(map(_counts, (self.q_neuron, self.k_neuron))):
             product = 'real'
         self.options = dict(product=product, normalizer=normalizer, scale=scale, grad=grad, impl=impl)
 

@@ -31,7 +31,8 @@ def bipolar_attention(q: Tensor, k: Tensor, v: Tensor, *, product: str = 'ternar
             autocast a float32 v takes autocast's dtype, as in ``scaled_dot_product_attention``.
         product: What q and k hold: ``'ternary'`` {-1, 0, 1} (TMP, the paper's), ``'binary'`` {0, 1} (BMP), ``'real'``
             anything (RMP). An implementation may rely on it; nobody checks, and operands outside their product are the
-            caller's mistake (whole numbers still get an exact g while n_k * d * max|k|^2 * max|q| is below 2^24).
+            caller's mistake: the backward keeps spikes as bytes, and kernels write 2^score as bits. Neurons that count
+            are ``'real'`` (whole scores get an exact g all the same).
         normalizer: ``'shiftmax'``, ``'softmax'`` (base e), or ``'none'`` (spiking self-attention, in linear time).
         scale: Factor of the scores. BSA has none; vanilla attention has d^-0.5.
         grad: Shiftmax's gradient, ``'ste'`` or ``'detach'``, see :func:`mmbsa.ops.shiftmax`. The others ignore it.
@@ -52,7 +53,7 @@ def bipolar_attention(q: Tensor, k: Tensor, v: Tensor, *, product: str = 'ternar
     impl = dispatch.resolve(NAME, impl, q, k, v, normalizer)
     strided = impl == 'triton' and normalizer != 'none'
     if not (strided and product != 'real' and q.dtype == k.dtype == torch.int8):  # bytes are what its products take
-        q, k = (x if x.dtype == dtype else x.to(dtype) for x in (q, k))
+        q, k = _cast(q, dtype), _cast(k, dtype)
     if normalizer != 'none' and not strided:  # what is copied here need not be copied again in the backward
         q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))
     return torch.ops.mmbsa.bipolar_attention(q, k, v, product, normalizer, float(scale), grad, impl)[0]
@@ -103,7 +104,7 @@ def _backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g:
               normalizer: str, scale: float, grad: str, impl: str):
     if q.numel() == 0 or v.numel() == 0:
         return tuple(_empty_grad(x, normalizer, impl, v.dtype).zero_() for x in (q, k, v))
-    heads = [as_heads(x) for x in (grad_out, q, k, v, out)]
+    heads = [as_heads(x) for x in (grad_out, _cast(q, v.dtype), _cast(k, v.dtype), v, out)]
     rows = [x.view(heads[1].shape[:-1]) if x.dim() and x.numel() else x for x in (g, mass)]
     entry = dispatch.get(NAME, impl)
     grads = entry.backward(*heads, *rows, product, normalizer, scale, grad)
@@ -114,6 +115,10 @@ def _backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g:
         grads = (x.transpose(1, 2).contiguous() for x in grads)
         return tuple(x.view(*like.shape[:-3], *x.shape[1:]).transpose(-2, -3) for x, like in zip(grads, (q, k, v)))
     return tuple(x.contiguous().view(like.shape) for x, like in zip(grads, (q, k, v)))
+
+
+def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return x if x.dtype == dtype else x.to(dtype)
 
 
 def _tokens_first(x: Tensor, normalizer: str, impl: str) -> bool:
@@ -154,8 +159,11 @@ def _fake_backward(grad_out, q, k, v, out, g, mass, product, normalizer, scale, 
 
 def _setup_context(ctx, inputs, output) -> None:
     q, k, v, *ctx.options = inputs
+    product = ctx.options[0]
     out, g, mass = output
     ctx.mark_non_differentiable(g, mass)
+    if product != 'real':  # a spike fits a byte: a quarter of what it would hold until the backward, or half in 16 bits
+        q, k = _cast(q, torch.int8), _cast(k, torch.int8)
     ctx.save_for_backward(q, k, v, out, g, mass)
 
 
