@@ -28,7 +28,7 @@ def test_ops(tmp_path):
     assert picture.stat().st_size > 1000
     rows = json.loads(report.read_text())['rows']
     assert {row['op'] for row in rows} == {'bipolar_attention', 'lif', 'ternary_lif'}
-    assert {'softmax sdpa', 'SpikingJelly', 'blocked', 'sdpa', 'reference'} <= {row['name'] for row in rows}
+    assert {'softmax sdpa', 'SpikingJelly', 'FlexSN', 'blocked', 'sdpa', 'reference'} <= {row['name'] for row in rows}
     for row in rows:
         assert row['low'] <= row['ms'] <= row['high'] and row['peak'] > 0 and 0 < row['limit']
         assert row['speedup'][row['name']] == 1

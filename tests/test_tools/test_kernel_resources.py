@@ -53,3 +53,16 @@ def test_other_modes_compile_and_fit(tool, name, dtype, width, product):
     found = compiled(tool, name, dtype, width, product)
     assert found['shared'] <= 227 * 1024
     assert found['registers'] <= 255
+
+
+@pytest.mark.parametrize('name', ['lif_fwd', 'lif_bwd'])
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_neurons_move_sixteen_bytes_at_once_and_spill_nothing(tool, name, dtype):
+    kernel = tool.lif_kernels()[name]
+    for signed in (False, True):
+        found = tool.compile_kernel(kernel, tool.lif_constants(name, 4, signed), tool.lif_pointers(dtype),
+                                    kernel.configs[0], 90)
+        assert found['spilled'] == 0 and found['registers'] <= 64
+        wide = {access for access in found['memory'] if access.endswith('.128')}
+        assert {access[:3] for access in wide} == {'LDG', 'STG'}
+        assert sum(found['memory'].values()) == sum(found['memory'][access] for access in wide)

@@ -13,7 +13,8 @@ one write of spikes (backward: reads of the gradient and of x, and one write).
 Baselines of attention: ``materialised`` is Shiftmax attention in five float operations, without the exact g of the
 reference; ``softmax sdpa`` is PyTorch's ``scaled_dot_product_attention``, and on CUDA each of its backends. Queries and
 keys are ternary spikes of a given rate, a share of the queries is silent, which is where g needs care. Baselines of
-neurons: SpikingJelly's node, whose loop over time is unfused on a CPU, and its kernels on CUDA.
+neurons: SpikingJelly's node, whose loop over time is unfused on a CPU, and its kernels on CUDA; and the same equations
+given to its FlexSN, which generates a kernel on CUDA.
 """
 import argparse
 import contextlib
@@ -159,8 +160,8 @@ class Neurons(Benchmark):
         return [dict(n=n, T=steps) for steps in args.steps for n in args.neurons]
 
     def candidates(self, args, point: dict, backward: bool) -> dict:
-        """Implementations and SpikingJelly's node."""
-        from spikingjelly.activation_based import neuron
+        """Implementations, SpikingJelly's node, and what its FlexSN makes of the equations."""
+        from spikingjelly.activation_based import neuron, surrogate
         generator = torch.Generator().manual_seed(point['n'] + point['T'])
         x, upstream = (torch.randn(point['T'], point['n'], generator=generator)
                        .to(args.device, getattr(torch, args.dtype)) for _ in range(2))
@@ -170,9 +171,24 @@ class Neurons(Benchmark):
         def spikingjelly():
             node.reset()
             return node(x)
+
+        def binary(x, v):
+            h = v + (x - v) / 2.
+            spike = surrogate.sigmoid.apply(h - 1., 4.)
+            return spike, (1. - spike.detach()) * h
+
+        def ternary(x, v):
+            h = v + (x - v) / 2.
+            upper, lower = surrogate.sigmoid.apply(h - 1., 4.), surrogate.sigmoid.apply(-h - 1., 4.)
+            return upper - lower, (1. - (upper + lower).detach()) * h
+        generated = neuron.FlexSN(ternary if self.signed else binary, num_states=1)
+
+        def flexsn():
+            generated.reset()
+            return generated(x)
         functions = {name: (lambda name=name: lif(x, detach_reset=True, signed=self.signed, impl=name))
                      for name in args.impl or implementations('lif')}
-        functions['SpikingJelly'] = spikingjelly
+        functions |= {'SpikingJelly': spikingjelly, 'FlexSN': flexsn}
         return with_backward(functions, (x,), upstream) if backward else functions
 
     def limit_ms(self, args, point: dict, backward: bool, machine: dict) -> float:

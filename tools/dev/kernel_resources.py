@@ -1,10 +1,12 @@
 """Compile the Triton kernels for a GPU that need not be there, and print what they take of it.
 
     python tools/dev/kernel_resources.py --dtype bfloat16 --width 32 64
+    python tools/dev/kernel_resources.py --kernel lif_fwd lif_bwd --dtype float32 bfloat16
 
 Registers and spills are ptxas's, shared memory is what Triton asks for at launch, both per program and configuration;
 programs per multiprocessor follow from them. ``loop/score`` counts the instructions that a thread issues per score in
-the loop over blocks, from the disassembled machine code. Needs triton with its ptxas, no GPU.
+the loop over blocks, from the disassembled machine code; for neurons the accesses to memory are listed, ``.128`` being
+16 bytes a thread at once. Needs triton with its ptxas, no GPU.
 """
 import argparse
 import re
@@ -17,13 +19,18 @@ from pathlib import Path
 TYPES = dict(float32='fp32', bfloat16='bf16', float16='fp16', int8='i8')
 #: of a Hopper multiprocessor: registers, bytes of shared memory (1 KiB a program is the system's), warps, programs
 REGISTERS, SHARED, WARPS, PROGRAMS = 65536, 228 * 1024, 64, 32
+#: arguments of kernels that are numbers and no counts.
+SCALARS = 'factor', 'slope', 'tau', 'threshold', 'rest', 'alpha'
 SASS = ('HGMMA', 'IGMMA', 'HMMA', 'IMMA', 'MUFU', 'LDGSTS', 'UTMALDG', 'LDL', 'STL')
 
 
 def parse_args(argv=None):
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--kernel', nargs='+', default=['fwd', 'bwd_q', 'bwd_kv'], choices=['fwd', 'bwd_q', 'bwd_kv'])
+    parser.add_argument('--kernel', nargs='+', default=['fwd', 'bwd_q', 'bwd_kv'],
+                        choices=['fwd', 'bwd_q', 'bwd_kv', 'lif_fwd', 'lif_bwd'])
+    parser.add_argument('--steps', type=int, default=4, help='T of the neurons')
+    parser.add_argument('--binary', action='store_true', help='neurons without negative spikes')
     parser.add_argument('--dtype', nargs='+', default=['bfloat16'], choices=['float32', 'bfloat16', 'float16'])
     parser.add_argument('--width', type=int, nargs='+', default=[32, 64], help='d = d_v of a head')
     parser.add_argument('--normalizer', default='shiftmax', choices=['shiftmax', 'softmax'])
@@ -74,6 +81,28 @@ def attention_configs(name: str, dtype: str, constants: dict) -> list:
     return _fitting(attention_kernels()[name].configs, dict(v=v), **constants)
 
 
+def lif_kernels() -> dict:
+    """Name -> autotuned kernel of neurons."""
+    from mmbsa.ops.lif import triton
+    return dict(lif_fwd=triton.lif_fwd_kernel, lif_bwd=triton.lif_bwd_kernel)
+
+
+def lif_constants(name: str, steps: int, signed: bool) -> dict:
+    """The constants that a launch of ``fused`` compiles in, for tau 2, a hard and detached reset, and a sigmoid."""
+    import torch
+
+    from mmbsa.ops.lif import fused
+    from mmbsa.ops.lif.common import Parameters
+    p = Parameters(2., True, 1., 0., True, 'sigmoid', 4., signed)
+    modes = fused._modes(torch.empty(steps, 0), p)
+    return modes if name == 'lif_fwd' else dict(modes, DETACH=p.detach_reset, SURROGATE=p.surrogate)
+
+
+def lif_pointers(dtype: str) -> dict:
+    """Pointer argument -> element type, of both kernels."""
+    return dict.fromkeys(('x', 'spikes', 'grad', 'grad_x'), TYPES[dtype]) | dict(charged='fp32')
+
+
 def compile_kernel(kernel, constants: dict, pointers: dict, config, arch: int) -> dict:
     """Registers, spills, shared memory and instructions of one configuration.
 
@@ -96,8 +125,8 @@ def compile_kernel(kernel, constants: dict, pointers: dict, config, arch: int) -
         if name in constants:
             signature[name] = 'constexpr'
             continue
-        signature[name] = f'*{pointers[name]}' if name in pointers else 'fp32' if name in ('factor', 'slope') else 'i32'
-        if name in pointers or re.fullmatch(r'\w+_[bhn]', name) and not name.startswith('bucket'):
+        signature[name] = f'*{pointers[name]}' if name in pointers else 'fp32' if name in SCALARS else 'i32'
+        if name in pointers or name in ('n', 'stride') or re.fullmatch(r'\w+_[bhn]', name) and not name.startswith('bucket'):
             attributes[index,] = [['tt.divisibility', 16]]
     source = ASTSource(fn=function, signature=signature, attrs=attributes,
                        constexprs={(names.index(name),): value for name, value in constants.items()})
@@ -116,7 +145,8 @@ def assembled(ptx: str, arch: int) -> dict:
                               f'{folder}/kernel.cubin'], capture_output=True, text=True, check=True).stderr
         sass = subprocess.run([tool['cuobjdump'], '--dump-sass', f'{folder}/kernel.cubin'], capture_output=True,
                               text=True, check=True).stdout
-    found = dict(loop=inner_loop(sass), registers=int(re.search(r'Used (\d+) registers', log)[1]),
+    access = Counter(re.findall(r'\b((?:LDG|STG)\.E(?:\.EL|\.EF)?(?:\.(?:U8|U16|64|128))?)', sass))
+    found = dict(loop=inner_loop(sass), memory=dict(access), registers=int(re.search(r'Used (\d+) registers', log)[1]),
                  spilled=int(re.search(r'(\d+) bytes spill stores', log)[1]))
     return found
 
@@ -169,6 +199,9 @@ def main(argv=None) -> None:
     print(f"{'kernel':8}{'dtype':10}{'d':>4}  {'BM x BN, warps, stages':24}{'registers':>10}{'spilled B':>10}"
           f"{'shared KiB':>11}{'programs/SM':>12}{'loop/score':>11}  in the loop")
     for name in args.kernel:
+        if name.startswith('lif'):
+            print_lif(name, args)
+            continue
         kernel = attention_kernels()[name]
         for dtype in args.dtype:
             for width in args.width:
@@ -184,6 +217,18 @@ def main(argv=None) -> None:
                           f"{found['registers']:>10}{found['spilled']:>10}{found['shared'] / 1024:>11.1f}"
                           f"{resident(found['registers'], found['shared'], config.num_warps):>12}"
                           f"{found['loop'][''] / scores:>11.1f}  {count}", flush=True)
+
+
+def print_lif(name: str, args) -> None:
+    """The lines of a kernel of neurons."""
+    for dtype in args.dtype:
+        for config in lif_kernels()[name].configs:
+            found = compile_kernel(lif_kernels()[name], lif_constants(name, args.steps, not args.binary),
+                                   lif_pointers(dtype), config, args.arch)
+            count = ' '.join(f'{key}:{value}' for key, value in sorted(found['memory'].items()))
+            print(f"{name:8}{dtype:10}T={args.steps:<2}  {config.kwargs['BLOCK']} neurons, {config.num_warps:<9}"
+                  f"{found['registers']:>10}{found['spilled']:>10}{found['shared'] / 1024:>11.1f}"
+                  f"{resident(found['registers'], found['shared'], config.num_warps):>12}{'':11}  {count}", flush=True)
 
 
 if __name__ == '__main__':
