@@ -20,6 +20,15 @@ NAMES = sorted(p.name.removesuffix('.weights.safetensors') for p in ORACLE.glob(
 #: fixtures whose model is not in this package yet, with the reason.
 NOT_YET = {'sdtrack_tiny': 'tracking models are not part of mmbsa yet'}
 
+#: fixture -> quantity -> largest error seen; ``conftest.py`` prints it when the tests are over.
+ERRORS = {}
+
+
+def note(name, quantity, error):
+    """Remember the largest error of a quantity."""
+    errors = ERRORS.setdefault(name, {})
+    errors[quantity] = max(errors.get(quantity, 0.), float(error))
+
 
 def load(name):
     meta = json.loads((ORACLE / f'{name}.json').read_text())
@@ -80,6 +89,7 @@ def test_eval_outputs_and_spikes(case):
     with torch.no_grad():
         outs = outputs(model, tensors['input'])
     for key, out in outs.items():
+        note(name, 'eval', (out - tensors[f'eval.{key}']).abs().max())
         torch.testing.assert_close(out, tensors[f'eval.{key}'], atol=1e-5, rtol=1e-5)
     assert sorted(counter.counts) == official_counts(meta, 'eval')
 
@@ -92,6 +102,7 @@ def test_train_outputs_gradients_and_buffers(case):
     outs = outputs(model, x)
     assert sorted(counter.counts) == official_counts(meta, 'train')
     for key, out in outs.items():
+        note(name, 'train', (out - tensors[f'train.{key}']).detach().abs().max())
         torch.testing.assert_close(out, tensors[f'train.{key}'], atol=1e-5, rtol=1e-5)
     assert {f'cotangent.{k}' for k in outs} == {k for k in tensors if k.startswith('cotangent.')}
     sum((out * tensors[f'cotangent.{key}']).sum() for key, out in outs.items()).backward()
@@ -99,8 +110,9 @@ def test_train_outputs_gradients_and_buffers(case):
     ours = {official: key for key, official in model.conversion_report.keys.items()}
     buffers = dict(model.named_buffers())
     for key in (k for k in tensors if k.startswith('train_buffers.')):
-        torch.testing.assert_close(buffers[ours[key.removeprefix('train_buffers.')]].reshape(tensors[key].shape),
-                                   tensors[key], atol=1e-5, rtol=1e-5)
+        buffer = buffers[ours[key.removeprefix('train_buffers.')]].reshape(tensors[key].shape)
+        note(name, 'buffers', (buffer - tensors[key]).abs().max())
+        torch.testing.assert_close(buffer, tensors[key], atol=1e-5, rtol=1e-5)
 
     parameters = dict(model.named_parameters())
     stored = {k.removeprefix('grad.'): v for k, v in tensors.items() if k.startswith('grad.')}
@@ -116,11 +128,13 @@ def test_train_outputs_gradients_and_buffers(case):
         if official in noise:
             assert float(grad.norm()) <= 1e-3 * max(float(g.norm()) for g in stored.values()), official
             continue
+        note(name, 'gradients', error / (float(expected.norm()) + floor))
         assert error <= 1e-3 * float(expected.norm()) + floor, f'{official}: {error} of {float(expected.norm())}'
         judged += 1
     assert judged + len(noise & set(stored)) == len(set(stored) & set(ours)) and judged
     if 'grad_input.input' in tensors:
         error = float((x.grad - tensors['grad_input.input']).norm())
+        note(name, 'input', error / float(tensors['grad_input.input'].norm()))
         assert error <= 1e-3 * float(tensors['grad_input.input'].norm())
 
 
