@@ -1,4 +1,4 @@
-"""The small budget of the ablations: a narrow Spikingformer on twenty classes of photos, about a minute on one CPU core.
+"""The small budget of the ablations: a narrow Spikingformer on twenty classes of photos, a minute or two on one CPU core.
 
 Three early pools and few tokens (4 x 4) buy the most training for the time; widths that are multiples of 16 suit a CPU. In
 three epochs crops cost more than they give, so that photos are only flipped.

@@ -116,8 +116,8 @@ class LocalRunner:
         with open(folder.path / LOG, 'ab') as log:
             process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=self.environment(slot),
                                        start_new_session=True, pass_fds=[descriptor])
-        folder.note(pid=process.pid)
         self.running.append(Training(folder, process, slot, time.time()))
+        folder.note(pid=process.pid)
 
     def environment(self, slot: int) -> dict[str, str]:
         """A share of the cores, and GPUs in turn."""
@@ -136,10 +136,10 @@ class LocalRunner:
         before, name = folder.read(), folder.cell.name
         spent = dict(seconds=before.get('seconds', 0) + time.time() - training.started,
                      core_seconds=before.get('core_seconds', 0) + training.core_seconds)
-        if code == 0 and folder.is_done():
+        if folder.is_done():  # with its last validation on the disk, whatever happened behind it
             folder.note(**spent)
             self.say(f'{name}: {folder.metric} {folder.read()["final"]:.2f} after {spent["seconds"]:.0f} s, '
-                     f'{spent["core_seconds"]:.0f} s of one core')
+                     f'{spent["core_seconds"]:.0f} s of one core' + (f'; then ended with {code}' if code else ''))
             return False
         if code < 0 and kills.get(name, 0) < self.retries:
             kills[name] = kills.get(name, 0) + 1
