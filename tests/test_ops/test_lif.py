@@ -1,5 +1,6 @@
 """LIF: SpikingJelly's numbers, the reference against finite differences of a smooth twin, and every implementation."""
 import itertools
+import threading
 from functools import partial
 
 import pytest
@@ -105,6 +106,34 @@ def test_dtypes(impl, dtype):
         assert spikes.dtype == grad.dtype == dtype and torch.equal(spikes.double(), expected[0])
         torch.testing.assert_close(grad.double(), expected[1], rtol=4 * torch.finfo(dtype).eps, atol=1e-3
                                    if dtype != torch.float64 else 1e-12)
+
+
+@pytest.mark.parametrize('impl', IMPLS)
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('case', [case for case in GRID if 'detach_reset' not in case], ids=str)
+def test_currents_of_16_bits_are_not_rounded_again(impl, dtype, case):
+    near = torch.linspace(-4., 4., 1 << 12).to(dtype).unique()  # the thresholds of all leaks are inside
+    x = torch.stack([near, near.flip(0), near])
+    assert torch.equal(lif(x, impl=impl, **case).float(), lif(x.float(), impl='reference', **case))
+
+
+@pytest.mark.parametrize('impl', IMPLS)
+@pytest.mark.parametrize('signed, v_reset', list(itertools.product((False, True), (0., -.3))))
+def test_a_hard_reset_forgets_infinite_membranes(impl, signed, v_reset):
+    huge = torch.tensor(70000.).half()
+    x = torch.stack([huge, -huge, torch.ones_like(huge)]).expand(3, 3).clone()
+    x[1:] = 5.
+    expected = lif(x.float().clamp(-1e30, 1e30), signed=signed, v_reset=v_reset, impl='reference')
+    kept = [0, 2] if not signed else [0, 1, 2]  # nothing resets -inf in a binary neuron
+    assert torch.equal(lif(x, signed=signed, v_reset=v_reset, impl=impl).float()[:, kept], expected[:, kept])
+
+
+def test_scratch_ignores_the_default_device(monkeypatch):
+    monkeypatch.setattr(blocked, '_kept', threading.local())
+    x = currents(3, 50)[0]
+    with torch.device('meta'):
+        found = lif(x, impl='blocked')
+    assert torch.equal(found, lif(x, impl='reference'))
 
 
 @pytest.mark.parametrize('impl', IMPLS)

@@ -34,6 +34,9 @@ def test_half(dtype, signed):
 def test_layout_and_refusals():
     x = torch.randn(3, 2, 4, 5, 6, device=DEVICE).permute(0, 1, 4, 2, 3)
     assert lif(x, impl='triton').stride() == x.stride()
+    number = torch.ones((), device=DEVICE)  # the gradient of a sum is one number for all
+    expected = spikes_and_gradient(lambda x: lif(x, impl='reference'), x, number.expand_as(x))
+    torch.testing.assert_close(spikes_and_gradient(lambda x: lif(x, impl='triton'), x, number.expand_as(x)), expected)
     with pytest.raises(RuntimeError, match='not float64'):
         lif(x.double(), impl='triton')
 

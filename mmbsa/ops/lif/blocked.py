@@ -5,7 +5,8 @@ block's membranes again (x is all that is saved), then walks back through the st
 
 Two tricks keep the passes few. A hard reset of a binary neuron is one ``threshold`` of the negated membrane, which keeps
 what is above -v_th and replaces the rest; so for it w = -v is stored, and ``sign`` stands for that. A ternary neuron's
-spikes are the sign of the ``hardshrink`` of its membrane, and its reset is what the hardshrink took away.
+spikes are the sign of the ``hardshrink`` of its membrane, and the backward of ``hardtanh`` keeps what lies between the
+thresholds: its reset, of infinite membranes too.
 """
 import math
 import threading
@@ -30,7 +31,7 @@ def _buffers(count: int, size: int, like: Tensor, dtype: torch.dtype) -> Tensor:
     kept = getattr(_kept, 'memory', None)
     if kept is None or kept.numel() < count * size * dtype.itemsize:
         with torch.inference_mode(False):
-            kept = _kept.memory = torch.empty(count * size * dtype.itemsize, dtype=torch.uint8)
+            kept = _kept.memory = torch.empty(count * size * dtype.itemsize, dtype=torch.uint8, device='cpu')
     return kept[:count * size * dtype.itemsize].view(dtype).view(count, size)
 
 
@@ -59,7 +60,8 @@ class _Block:
             drop = torch.div(drop, p.tau, out=scratch)
             return torch.sub(w, drop, out=out).add_(x, alpha=self.sign)
         if w is None:
-            return torch.div(x, self.sign * p.tau, out=out)
+            # 16 bits divided by a number are rounded to 16 bits, whatever ``out`` is
+            return torch.div(x if x.dtype == self.dtype else out.copy_(x), self.sign * p.tau, out=out)
         if p.rest:
             drive = torch.sub(x, torch.sub(w, self.sign * p.rest, out=scratch), alpha=self.sign, out=scratch)
         else:
@@ -91,9 +93,11 @@ class _Block:
             spikes = self.scratch[:n]
             self.fire(w, spikes)
             return torch.sub(w, spikes, alpha=self.threshold, out=out[:n])
-        gone = self.beyond(w)
-        kept = torch.sub(w, gone, out=out[:n])
-        return kept.add_(gone.sign_().abs_(), alpha=p.v_reset) if p.v_reset else kept
+        if not p.v_reset:
+            return aten.hardtanh_backward.grad_input(w, w, -self.threshold, self.threshold, grad_input=out[:n])
+        gone = self.beyond(w).sign_().abs_()
+        kept = aten.hardtanh_backward.grad_input(w, w, -self.threshold, self.threshold, grad_input=out[:n])
+        return kept.add_(gone, alpha=p.v_reset)
 
     def forward(self, x: Tensor, spikes: Tensor) -> None:
         """(T, n) -> (T, n)."""

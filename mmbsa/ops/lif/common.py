@@ -5,7 +5,7 @@ equal steps of x may be one row (stride 0):
 
 * ``forward(x, p) -> spikes`` of x's dtype, contiguous,
 * ``backward(grad, x, p) -> grad_x`` (T, N), contiguous, which charges the membranes again from x: nothing else
-  is kept for it.
+  is kept for it. ``grad`` comes with any strides, 0 included.
 """
 import math
 from dataclasses import dataclass

@@ -32,6 +32,7 @@ def forward(x: Tensor, p: Parameters) -> Tensor:
 def backward(grad: Tensor, x: Tensor, p: Parameters) -> Tensor:
     """See ``common``."""
     from mmbsa.ops.lif import triton as kernel
+    grad = grad.contiguous()  # that of a sum is one number, expanded
     out = x.new_empty(x.shape)
     charged = out if x.dtype == torch.float32 else x.new_empty(x.shape, dtype=torch.float32)
     with _on(x):
