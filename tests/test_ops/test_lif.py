@@ -32,7 +32,7 @@ def twin(surrogate='sigmoid', signed=False, tau=2., **kwargs):
 def spikes_and_gradient(function, x, upstream):
     x = x.detach().requires_grad_()
     out = function(x)
-    return out.detach(), torch.autograd.grad(out, x, upstream)[0]
+    return out.detach(), torch.autograd.grad(out, x, upstream.expand_as(out))[0]
 
 
 def assert_gradient(found, expected):
@@ -190,6 +190,29 @@ def test_opcheck_and_compile(impl):
         assert torch.ops.mmbsa.lif(mode.from_tensor(last), *rest).stride() == last.stride()
     compiled = torch.compile(lambda x: lif(x * 2, impl=impl) * x, backend='aot_eager', fullgraph=True)
     torch.testing.assert_close(compiled(x), lif(x * 2, impl='reference') * x)
+
+
+@pytest.mark.parametrize('impl', IMPLS)
+def test_compiles_for_any_batch(impl):
+    compiled = torch.compile(lambda x: lif(x.unflatten(0, (3, -1)), impl=impl).sum(0), backend='aot_eager', fullgraph=True,
+                             dynamic=True)
+    for batch in (2, 5, 3):
+        x, upstream = currents(3 * batch, 4, 5, 6)
+        x = x.contiguous(memory_format=torch.channels_last)
+        found, expected = (spikes_and_gradient(function, x, upstream[:batch]) for function in (
+            compiled, lambda x: lif(x.unflatten(0, (3, -1)), impl='reference').sum(0)))
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize('impl', IMPLS)
+def test_views_of_all_kinds(impl):
+    base, upstream = currents(6, 8, 9)
+    for view in (base[::2], base[:, ::2], base[..., 1:5], base.transpose(0, 1), base.as_strided((3, 4, 5), (1, 2, 1)),
+                 base[:1].expand(3, 8, 9)[..., ::3], base[:1, :1].expand(3, 8, 9), base[..., :1],
+                 base[0, 0, 0].expand(3, 4)):
+        expected = spikes_and_gradient(lambda x: lif(x, impl='reference'), view.contiguous(), upstream[0, 0, 0])
+        found = spikes_and_gradient(lambda x: lif(x, impl=impl), view, upstream[0, 0, 0])
+        torch.testing.assert_close(found, expected)
 
 
 def test_saves_nothing_but_its_input():

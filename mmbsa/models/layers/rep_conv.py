@@ -77,11 +77,12 @@ class RepConv(nn.Module):
     def fuse(self, merge: bool = False) -> None:
         """Fold the batch norms, in eval mode, and merge the chain if asked, see :func:`mmbsa.models.layers.fuse`."""
         for conv, norm in (('expand', 'expand_norm'), ('reduce', 'reduce_norm'), ('reduce', 'last_norm')):
-            if isinstance(getattr(self, norm), _BatchNorm):
+            if isinstance(getattr(self, norm), _BatchNorm) and getattr(self, norm).track_running_stats:
                 setattr(self, conv, fuse_conv_bn_eval(getattr(self, conv), getattr(self, norm)))
                 setattr(self, norm, nn.Identity())
-        if not merge:
-            return
+        norms = self.expand_norm, self.reduce_norm, self.last_norm
+        if not merge or isinstance(self.expand, nn.Identity) or not all(isinstance(norm, nn.Identity) for norm in norms):
+            return  # not asked for, merged before, or with norms that are no linear layers
         expand, reduce = self.expand, self.reduce
         out_channels, hidden = reduce.weight.shape[:2]
         taps = self.depthwise.weight if self.depthwise is not None else expand.weight.new_ones(hidden, 1, 1, 1)

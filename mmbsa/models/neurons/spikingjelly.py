@@ -105,7 +105,6 @@ class StatelessNode:
             spikes.append(outputs[0])
         return torch.stack(spikes)
 
-
     def _forward_and_forget(self, x: Tensor) -> Tensor:
         """Run a node that keeps its membrane in plain attributes, and take them away again."""
         if hasattr(self, 'reset_noise'):  # colored noise is drawn per sequence

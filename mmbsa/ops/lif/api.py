@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mmbsa.ops import dispatch, kernels
 from mmbsa.ops.lif import blocked, fused, reference
-from mmbsa.ops.lif.common import SURROGATES, Parameters, as_rows, from_rows, is_dense, like_rows, memory_order
+from mmbsa.ops.lif.common import SURROGATES, Parameters, as_rows, from_rows, like_rows, memory_order
 from mmbsa.ops.registration import LIBRARY, refuse_double_backward
 
 NAME = 'lif'
@@ -27,7 +27,8 @@ def lif(x: Tensor, *, tau: float | None = 2., decay_input: bool = True, v_thresh
         S[t] &= [H[t] >= V_{th}] - [H[t] <= -V_{th}] \\quad\\text{(the second only if signed: TSN, BSA eqs. 9-11)} \\\\
         V[t] &= V_{reset} \\text{ where } S[t] \\ne 0, H[t] \\text{ elsewhere} \\quad\\text{(soft: } H[t] - V_{th} S[t])
 
-    Membranes are kept in float32 (float64 for float64 inputs). Only x is saved for backward.
+    Membranes are kept in float32 (float64 for float64 inputs). Only x is saved for backward. Channels-last maps and
+    equal steps (expanded, stride 0) are read as they lie; steps with gaps in memory are copied.
 
     Args:
         x: (T, *) input current, floating.
@@ -42,7 +43,7 @@ def lif(x: Tensor, *, tau: float | None = 2., decay_input: bool = True, v_thresh
         impl: ``'auto'`` or one of ``implementations('lif')``.
 
     Returns:
-        (T, *) spikes in x's dtype and memory layout.
+        (T, *) spikes in x's dtype; every step has x's memory layout, or is contiguous where x had to be copied.
 
     Raises:
         ValueError: x has no step or is not floating, or a parameter is out of range; the message names it.
@@ -60,8 +61,6 @@ def lif(x: Tensor, *, tau: float | None = 2., decay_input: bool = True, v_thresh
                          f'got {v_reset}')
     if surrogate not in SURROGATES:
         raise ValueError(f'{NAME}: surrogate must be one of {SURROGATES}, got {surrogate!r}')
-    if not is_dense(x):
-        x = x.contiguous()
     return torch.ops.mmbsa.lif(x, tau, decay_input, v_threshold, v_reset, detach_reset, surrogate, alpha, signed,
                                dispatch.resolve(NAME, impl, x))
 

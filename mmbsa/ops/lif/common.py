@@ -1,7 +1,7 @@
 """What the implementations of ``lif`` share: the parameters, the surrogates, and how steps lie in memory.
 
-An implementation is two functions on (T, N) tensors, N neurons that know nothing of each other. Rows are contiguous; T
-equal steps of x may be one row (stride 0):
+An implementation is two functions on (T, N) tensors, N neurons that know nothing of each other. Rows of x are
+contiguous and any distance apart; T equal steps may be one row (stride 0):
 
 * ``forward(x, p) -> spikes`` of x's dtype, contiguous,
 * ``backward(grad, x, p) -> grad_x`` (T, N), contiguous, which charges the membranes again from x: nothing else
@@ -72,19 +72,15 @@ def shape(p: Parameters, z: Tensor) -> Tensor:
 
 
 def memory_order(x: Tensor) -> list[int]:
-    """Dimensions of x from the slowest to the fastest, T first whatever its stride."""
-    return [0, *sorted(range(1, x.dim()), key=lambda i: -x.stride(i))]
-
-
-def is_dense(x: Tensor) -> bool:
-    """Whether every step lies in memory without gaps, in one order; all steps may be one memory (stride 0)."""
-    order = [i - 1 for i in memory_order(x)[1:]]
-    return x[0].permute(order).is_contiguous() and (len(x) == 1 or x.stride(0) in (0, x[0].numel()))
+    """Dimensions of x from the slowest to the fastest, T first whatever its stride; as they are where steps have gaps."""
+    order = [0, *sorted(range(1, x.dim()), key=lambda i: -x.stride(i))]
+    return order if x[0].permute([i - 1 for i in order[1:]]).is_contiguous() else list(range(x.dim()))
 
 
 def as_rows(x: Tensor, order: list[int]) -> Tensor:
-    """View x as (T, N) in the given order of dimensions; raises where no view exists."""
-    return x.permute(order).view(x.size(0), -1)
+    """x as (T, N) in its :func:`memory_order`: a view, or a copy where steps have gaps or overlap themselves."""
+    x = x.permute(order)
+    return (x if x[0].is_contiguous() else x.contiguous()).view(x.size(0), -1)
 
 
 def from_rows(rows: Tensor, x: Tensor, order: list[int]) -> Tensor:

@@ -18,6 +18,8 @@ def test_merged_rep_conv_is_one_convolution(kernel_size, last_norm):
     torch.testing.assert_close(merged(x), unit(x))
     flat = x.flatten(0, 1)
     torch.testing.assert_close(convolutions[0](flat), unit(x).flatten(0, 1))
+    for again in (fuse(merged, merge=True), fuse(fuse(unit), merge=True)):
+        torch.testing.assert_close(again(x), unit(x))
 
 
 def test_fusing_of_mmcv_works_too():
@@ -30,3 +32,10 @@ def test_fusing_of_mmcv_works_too():
 def test_other_norms_stay():
     unit = SpikeConv(4, 6, norm_cfg=dict(type='GN', num_groups=2)).eval()
     assert isinstance(fuse(unit).norm, nn.GroupNorm)
+
+
+@pytest.mark.parametrize('norm_cfg', [dict(type='GN', num_groups=2), dict(type='BN', track_running_stats=False)], ids=str)
+def test_norms_of_the_batch_keep_rep_conv_apart(norm_cfg):
+    unit = RepConv(4, 6, kernel_size=1, norm_cfg=norm_cfg).eval()
+    x = torch.randn(2, 3, 4, 7, 6)
+    torch.testing.assert_close(fuse(unit, merge=True)(x), unit(x))
