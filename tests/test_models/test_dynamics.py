@@ -19,8 +19,9 @@ def test_gate_passes_gradients_within_its_window():
     assert torch.autograd.gradcheck(primitive, torch.tensor([-0.4, 0.1, 0.9], dtype=torch.float64, requires_grad=True))
 
 
-@pytest.mark.parametrize('alias, cls', dict(sigmoid=sj.Sigmoid, atan=sj.ATan, qgate=sj.PiecewiseQuadratic, gate=Gate,
-                                            rectangle=sj.Rect, rect=sj.Rect).items())
+@pytest.mark.parametrize('alias, cls', {'sigmoid': sj.Sigmoid, 'atan': sj.ATan, 'qgate': sj.PiecewiseQuadratic,
+                                        'q-gate': sj.PiecewiseQuadratic, 'gate': Gate, 'rectangle': sj.Rect,
+                                        'rect': sj.Rect}.items())
 def test_names_of_step(alias, cls):
     built = build_surrogate(dict(type=alias, alpha=3.0))
     assert type(built) is cls and built.alpha == 3.0
@@ -100,5 +101,5 @@ def test_bad_arguments_are_named():
                               (HodgkinHuxleyNode, dict(substeps=0), 'substeps'), (HodgkinHuxleyNode, dict(dt=0), 'dt')):
         with pytest.raises(ValueError, match=message):
             cls(**bad)
-    with pytest.raises(KeyError, match='qgate, gate, rectangle'):
+    with pytest.raises(KeyError, match='qgate, q-gate, gate, rectangle'):
         build_surrogate('gaussian')

@@ -7,7 +7,8 @@ from mmengine.model import ExponentialMovingAverage
 from spikingjelly.activation_based import neuron as sj
 from spikingjelly.activation_based import surrogate as sj_surrogate
 
-from mmbsa.models.neurons import NODE_NAMES, build_neuron, ternary_neuron
+from mmbsa.models.neurons import NODE_NAMES, build_neuron, readout_neuron, ternary_neuron
+from mmbsa.models.neurons.build import ALIASES
 from mmbsa.registry import MODELS
 
 T, N = 4, 6
@@ -49,6 +50,15 @@ def test_every_spikingjelly_node_is_registered():
     public = {n for n in vars(sj) if (n.endswith('Node') or n.endswith('PSN')) and not n.endswith('BaseNode')
               and not n.startswith('_')}
     assert public == set(NODE_NAMES)
+
+
+@pytest.mark.parametrize('alias, name', ALIASES.items())
+def test_other_names(alias, name):
+    node = build_neuron(dict(type=f'mmbsa.{alias}'), num_steps=T)
+    assert type(node) is type(build(name)) and type(node).__name__ == name
+    assert readout_neuron(dict(type=f'mmbsa.{alias}')).get('norm') == (1 if name == 'IntegerNode' else None)
+    with pytest.raises(KeyError, match=rf'mmbsa.{alias} \({name}\)'):
+        build_neuron(dict(type='mmbsa.NoSuchNode'))
 
 
 @pytest.mark.parametrize('name', NODE_NAMES)

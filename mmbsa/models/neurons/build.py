@@ -8,6 +8,12 @@ from mmbsa.models.neurons import spikingjelly
 from mmbsa.models.neurons.integer import IntegerNode
 from mmbsa.registry import MODELS
 
+#: names of papers and benchmarks for classes that are called otherwise here.
+ALIASES = dict(PLIFNode='ParametricLIFNode', GLIFNode='GatedLIFNode', CLIFNode='ComplementaryLIFNode',
+               NILIFNode='IntegerNode')
+for _alias, _name in ALIASES.items():
+    MODELS.register_module(name=_alias, module=MODELS.module_dict[_name])
+
 #: arguments that a ternary neuron takes over from its host.
 _SHARED = ('tau', 'decay_input', 'v_threshold', 'v_reset', 'detach_reset', 'surrogate_function')
 
@@ -32,7 +38,8 @@ def build_neuron(cfg: dict | None, num_steps: int = 1, **overrides) -> nn.Module
     if cls is None:
         raise KeyError(f"neuron type {cfg['type']!r} is not registered; SpikingJelly's are "
                        f"{', '.join('mmbsa.' + n for n in spikingjelly.NODE_NAMES)}; ours are "
-                       'mmbsa.IntegerNode, mmbsa.SignedIntegerNode, mmbsa.HDLIFNode, mmbsa.HodgkinHuxleyNode')
+                       'mmbsa.IntegerNode, mmbsa.SignedIntegerNode, mmbsa.HDLIFNode, mmbsa.HodgkinHuxleyNode; other '
+                       f"names are {', '.join(f'mmbsa.{alias} ({name})' for alias, name in ALIASES.items())}")
     stateless = issubclass(cls, spikingjelly.StatelessNode)
     known = spikingjelly._parameters(cls) if stateless else inspect.signature(cls.__init__).parameters
     cfg.update({key: value for key, value in overrides.items() if key in known})

@@ -11,7 +11,8 @@ SURROGATES = {name: cls for name, cls in vars(sj).items() if inspect.isclass(cls
               and issubclass(cls, sj.SurrogateFunctionBase) and cls is not sj.SurrogateFunctionBase}
 SURROGATES['Gate'] = Gate
 #: the names of the STEP benchmark.
-ALIASES = dict(sigmoid='Sigmoid', atan='ATan', qgate='PiecewiseQuadratic', gate='Gate', rectangle='Rect', rect='Rect')
+ALIASES = {'sigmoid': 'Sigmoid', 'atan': 'ATan', 'qgate': 'PiecewiseQuadratic', 'q-gate': 'PiecewiseQuadratic',
+           'gate': 'Gate', 'rectangle': 'Rect', 'rect': 'Rect'}
 #: surrogates that :func:`mmbsa.ops.lif` knows, by class.
 FUSED = {sj.Sigmoid: 'sigmoid', sj.ATan: 'atan', sj.PiecewiseQuadratic: 'piecewise_quadratic', sj.Rect: 'rect'}
 
