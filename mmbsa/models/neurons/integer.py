@@ -6,9 +6,8 @@ from mmbsa.ops.registration import working_dtype
 from mmbsa.registry import MODELS
 
 
-def _count(x: Tensor, low: float, high: float, norm: float, half_up: bool) -> Tensor:
-    """round(clamp(x, low, high)) / norm."""
-    count = x.clamp(low, high)
+def _rounded(count: Tensor, norm: float, half_up: bool) -> Tensor:
+    """round(count) / norm, over ``count`` itself."""
     if torch.compiler.is_compiling():  # fuses passes anyway, and loses the gradient of a function that works in place
         return ((count + 0.5).floor() if half_up else count.round()) / norm
     if half_up:
@@ -19,16 +18,17 @@ def _count(x: Tensor, low: float, high: float, norm: float, half_up: bool) -> Te
 
 
 class _IntegerSpike(torch.autograd.Function):
-    """:func:`_count` with a rectangular straight-through gradient.
+    """round(clamp(x, low, high)) / norm with a rectangular straight-through gradient.
 
     Saved for backward is one byte per element, and not the input.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, low: float, high: float, norm: float, half_up: bool, inclusive: bool) -> Tensor:
-        ctx.save_for_backward((x >= low).logical_and_(x <= high) if inclusive else (x > low).logical_and_(x < high))
+        count = x.clamp(low, high)
+        ctx.save_for_backward(count.eq(x) if inclusive else (x > low).logical_and_(x < high))
         ctx.norm = norm
-        return _count(x, low, high, norm, half_up)
+        return _rounded(count, norm, half_up)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
@@ -87,10 +87,10 @@ class IntegerNode(nn.Module):
     def fire(self, u: Tensor) -> Tensor:
         """Membrane potential of any shape -> graded spikes of that shape."""
         low = -float(self.levels) if self.signed else 0.0
-        rule = low, float(self.levels), self.norm, self.rounding == 'half_up'
+        high, half_up = float(self.levels), self.rounding == 'half_up'
         if u.requires_grad and torch.is_grad_enabled():  # asked here: a compiler does not see it inside of the function
-            return _IntegerSpike.apply(u, *rule, self.window == 'inclusive')
-        return _count(u, *rule)
+            return _IntegerSpike.apply(u, low, high, self.norm, half_up, self.window == 'inclusive')
+        return _rounded(u.clamp(low, high), self.norm, half_up)
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, *) input current -> (T, *) counts divided by ``norm``."""
