@@ -28,7 +28,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from mmbsa.ops import bipolar_attention, implementations, lif
+from mmbsa.ops import bipolar_attention, implementations, kernels, lif
 
 REFERENCE_LIMIT = 4 << 30
 #: maps of n_q x n_k floats that the materialised candidates hold at their peak: forward, forward + backward (measured).
@@ -65,6 +65,7 @@ class Benchmark:
     """How one op is measured: its tests, points of measurement, candidates, and the work of a call."""
 
     tests: tuple[str, ...]
+    kernel_tests: str  # of the Triton kernels, where they run
     baselines: tuple[str, ...]
 
     def points(self, args) -> list[dict]:
@@ -197,11 +198,20 @@ class Neurons(Benchmark):
         return (5 if backward else 2) * size / machine['copy_bytes_per_s'] * 1e3
 
 
-LIF_TESTS = 'tests/test_ops/test_lif.py',
+NEURONS = ('tests/test_ops/test_lif.py',), 'tests/test_ops/test_lif_triton.py', ('reference', 'SpikingJelly')
 OPS = {'bipolar_attention': Attention(('tests/test_ops/test_bipolar_attention.py',
-                                       'tests/test_ops/test_bipolar_exactness.py'), ('reference', 'softmax sdpa')),
-       'lif': Neurons(LIF_TESTS, ('reference', 'SpikingJelly')),
-       'ternary_lif': Neurons(LIF_TESTS, ('reference', 'SpikingJelly'), signed=True)}
+                                       'tests/test_ops/test_bipolar_exactness.py'),
+                                      'tests/test_ops/test_bipolar_triton.py', ('reference', 'softmax sdpa')),
+       'lif': Neurons(*NEURONS),
+       'ternary_lif': Neurons(*NEURONS, signed=True)}
+
+
+def judges(ops: list[str]) -> list[str]:
+    """Files of the tests that judge what is measured here."""
+    files = [test for op in ops for test in OPS[op].tests]
+    if not kernels.missing():
+        files += [OPS[op].kernel_tests for op in ops]
+    return list(dict.fromkeys(files))
 
 
 def measure(op: str, args, machine: dict) -> list[dict]:
@@ -291,7 +301,7 @@ def main(argv=None) -> None:
         return
     torch.set_num_threads(args.threads)
     if not args.no_tests:
-        harness.gate(*dict.fromkeys(test for op in args.op for test in OPS[op].tests))
+        harness.gate(*judges(args.op))
     machine = harness.machine(args.device, getattr(torch, args.dtype))
     rows = []
     with torch.cuda.device(args.device) if args.device.startswith('cuda') else contextlib.nullcontext():
