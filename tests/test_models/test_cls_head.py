@@ -129,6 +129,14 @@ def test_distillation_losses(mode):
     torch.testing.assert_close(model(x), (logits + distilled) / 2)
 
 
+def test_a_head_for_distillation_needs_a_teacher_to_train():
+    """Evaluation does not."""
+    model = build(head=dict(distill=True))
+    with pytest.raises(ValueError, match='give model.teacher, or set model.head.distill=False'):
+        model.loss(torch.randn(2, 3, 16, 16), samples(0, 1))
+    assert len(model.eval().predict(torch.randn(2, 3, 16, 16), samples(0, 1))) == 2
+
+
 def test_bad_teachers_are_named():
     model = build(teacher=dict(TEACHER, num_classes=7))
     with pytest.raises(ValueError, match="teacher 'resnet10t' has 7 classes, the student 4"):

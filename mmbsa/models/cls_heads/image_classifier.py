@@ -61,9 +61,16 @@ class SpikingImageClassifier(ImageClassifier):
         return {**read_as(backbone, **said), **head}
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
-        """(B, C, H, W) and samples -> dict of losses; with a teacher ``loss_label`` and ``loss_distill``, weighted."""
+        """(B, C, H, W) and samples -> dict of losses; with a teacher ``loss_label`` and ``loss_distill``, weighted.
+
+        Raises:
+            ValueError: a head for distillation, and no teacher.
+        """
         feats = self.extract_feat(inputs)
         if self.teacher is None:
+            if getattr(self.head, 'distill_head', None) is not None:  # predictions would average it in, untrained
+                raise ValueError('model.head.distill=True adds a linear layer that only a teacher trains: give model.'
+                                 'teacher, or set model.head.distill=False')
             return self.head.loss(feats, data_samples)
         steps, logits, distilled = self.head.logits(feats)
         losses = self.head.losses(steps, logits, data_samples)
