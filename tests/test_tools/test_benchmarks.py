@@ -49,6 +49,15 @@ def test_models(tmp_path):
     assert 'unknown model' in run('models.py', '--no-tests', '--models', 'vit').stderr
 
 
+def test_kernels_are_judged_where_they_run(harness, monkeypatch):
+    import ops
+    for reason, found in (('no device', False), (None, True)):
+        monkeypatch.setattr(ops.kernels, 'missing', lambda reason=reason: reason)
+        files = ops.judges(sorted(ops.OPS))
+        assert {'tests/test_ops/test_lif_triton.py', 'tests/test_ops/test_bipolar_triton.py'}.issubset(files) is found
+        assert all((TOOLS.parents[1] / file).is_file() for file in files) and len(set(files)) == len(files)
+
+
 def test_red_tests_silence_a_benchmark(harness, tmp_path):
     red = tmp_path / 'test_red.py'
     red.write_text('def test_red():\n    assert 1 == 2\n')
