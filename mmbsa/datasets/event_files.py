@@ -5,20 +5,20 @@ from pathlib import Path
 
 import numpy as np
 
+from mmbsa.datasets.readers import spikingjelly_readers
 from mmbsa.events import check_fields, make_events, read_dat
 
 
 def _read_atis_bin(path: Path) -> np.ndarray:
-    from spikingjelly.datasets import load_ATIS_bin
     if path.stat().st_size % 5:
         raise ValueError(f'{path.stat().st_size} bytes are no whole number of events of 5 bytes; the file is cut off')
-    columns = load_ATIS_bin(path)
+    columns = spikingjelly_readers().load_ATIS_bin(path)
     return make_events(*(columns[name] for name in 'xytp'))
 
 
 def _read_cifar10_dvs(path: Path) -> np.ndarray:
-    from spikingjelly.datasets import cifar10_dvs
-    columns = cifar10_dvs._load_origin_data(path)  # the reader of SpikingJelly's own conversion, which has no public name
+    # the reader of SpikingJelly's own conversion, which has no public name
+    columns = spikingjelly_readers().cifar10_dvs._load_origin_data(path)
     return make_events(*(columns[name] for name in 'xytp'))
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmbsa.datasets.event_files import FORMATS
+from mmbsa.datasets.readers import spikingjelly_readers
 
 CIFAR10 = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
 GESTURES = ('hand clapping', 'right hand wave', 'left hand wave', 'right arm clockwise', 'right arm counter-clockwise',
@@ -88,9 +89,8 @@ def prepare(name: str, root: Path, split: str) -> None:
         FileNotFoundError: An archive is not there; the message says where to get it. Nothing is downloaded.
         ValueError: An archive has another MD5 sum than it should.
     """
-    import spikingjelly.datasets  # takes seconds
     from torchvision.datasets.utils import check_integrity
-    reader, source = getattr(spikingjelly.datasets, name), SOURCES[name]
+    reader, source = getattr(spikingjelly_readers(), name), SOURCES[name]
     root = root.resolve()  # SpikingJelly makes links, which relative paths would break
     download, extract, raw = root / 'download', root / 'extract', root / 'events_np'
     with _lock(root / '.prepare.lock'):

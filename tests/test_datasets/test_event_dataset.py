@@ -12,8 +12,9 @@ import tiny_data
 from mmbsa.datasets import EventDataset
 from mmbsa.datasets.event_files import read_events
 from mmbsa.datasets.event_sources import CIFAR10, SOURCES
+from mmbsa.datasets.readers import spikingjelly_readers
 
-spikingjelly = pytest.importorskip('spikingjelly.datasets')
+spikingjelly = spikingjelly_readers()
 
 
 def columns_of(events):

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmbsa import events as ev
+from mmbsa.datasets.readers import spikingjelly_readers
 
 SIZE = (7, 9)
 
@@ -20,7 +21,7 @@ def as_multiset(events):
 
 
 def spikingjelly_frames(events, by, num_frames=None, duration=None, size=SIZE):
-    data = pytest.importorskip('spikingjelly.datasets')
+    data = spikingjelly_readers()
     columns = {name: events[name].astype(np.int64) for name in 'xytp'}
     if by == 'duration':
         return data.integrate_events_by_fixed_duration(columns, duration, *size)
