@@ -141,8 +141,14 @@ def assembled(ptx: str, arch: int) -> dict:
     tool = tools()
     with tempfile.TemporaryDirectory() as folder:
         (source := Path(folder, 'kernel.ptx')).write_text(ptx)
-        log = subprocess.run([tool['ptxas'], '-v', f'-arch=sm_{arch}{"a" if arch >= 90 else ""}', source, '-o',
-                              f'{folder}/kernel.cubin'], capture_output=True, text=True, check=True).stderr
+        for assembler in tool['ptxas']:
+            log = subprocess.run([assembler, '-v', f'-arch=sm_{arch}{"a" if arch >= 90 else ""}', source, '-o',
+                                  f'{folder}/kernel.cubin'], capture_output=True, text=True)
+            if 'Unsupported .version' not in log.stderr:
+                break
+        if log.returncode:
+            raise RuntimeError(f'{assembler}: {log.stderr}')
+        log = log.stderr
         sass = subprocess.run([tool['cuobjdump'], '--dump-sass', f'{folder}/kernel.cubin'], capture_output=True,
                               text=True, check=True).stdout
     access = Counter(re.findall(r'\b((?:LDG|STG)\.E(?:\.EL|\.EF)?(?:\.(?:U8|U16|64|128))?)', sass))
@@ -166,7 +172,7 @@ def inner_loop(sass: str) -> dict:
 
 
 def tools() -> dict:
-    """Paths of the assembler and disassembler that triton's package carries.
+    """Paths of the assemblers, in the order to try, and of the disassembler that triton's package carries.
 
     Raises:
         FileNotFoundError: it carries none, or there is no triton.
@@ -174,11 +180,12 @@ def tools() -> dict:
     import importlib.util
     spec = importlib.util.find_spec('triton')
     folder = Path(spec.origin).parent / 'backends/nvidia/bin' if spec else Path('triton is not installed')
-    found = {name: folder / name for name in ('ptxas', 'cuobjdump')}
-    for path in found.values():
-        if not path.exists():
-            raise FileNotFoundError(f'{path} is needed to assemble kernels; it comes with the package triton')
-    return found
+    for name in ('ptxas', 'cuobjdump'):
+        if not (folder / name).exists():
+            raise FileNotFoundError(f'{folder / name} is needed to assemble kernels; it comes with the package triton')
+    # some versions carry a second assembler, of a newer CUDA, and write code for that one
+    return dict(ptxas=[path for name in ('ptxas', 'ptxas-blackwell') if (path := folder / name).exists()],
+                cuobjdump=folder / 'cuobjdump')
 
 
 def resident(registers: int, shared: int, warps: int) -> int:
