@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from mmbsa.ops import dispatch, kernels
-from mmbsa.ops.lif import blocked, fused, reference
+from mmbsa.ops.lif import blocked, fused, native, reference
 from mmbsa.ops.lif.common import SURROGATES, Parameters, as_rows, from_rows, like_rows, memory_order
 from mmbsa.ops.registration import LIBRARY, refuse_double_backward
 
@@ -13,6 +13,8 @@ NAME = 'lif'
 
 dispatch.register(NAME, dispatch.Implementation('triton', fused.forward, fused.backward, missing=kernels.missing,
                                                 refuses=fused.refuses, slower=fused.slower))
+dispatch.register(NAME, dispatch.Implementation('native', native.forward, native.backward, missing=native.missing,
+                                                refuses=native.refuses))
 dispatch.register(NAME, dispatch.Implementation('blocked', blocked.forward, blocked.backward))
 dispatch.register(NAME, dispatch.Implementation('reference', reference.forward, reference.backward))
 

@@ -1,0 +1,42 @@
+"""LIF in C++ on the CPU: one read of x and one write of spikes forward; two reads and one write backward."""
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mmbsa.ops.lif.common import SURROGATES, Parameters
+from mmbsa.ops.native import Library
+
+LIBRARY = Library(Path(__file__).with_suffix('.cpp'))
+missing = LIBRARY.missing
+
+
+def refuses(x: Tensor) -> str | None:
+    """Why a call cannot be taken, or None."""
+    if x.device.type != 'cpu':
+        return f'the kernels run on the CPU, not on {x.device.type}'
+    if x.dtype not in (torch.float32, torch.bfloat16):
+        return f'the kernels take float32 and bfloat16, not {x.dtype}'
+    return None
+
+
+def forward(x: Tensor, p: Parameters) -> Tensor:
+    """See ``common``."""
+    spikes = x.new_empty(x.shape)
+    LIBRARY.call('lif_forward', x, x.stride(0), spikes, *x.shape, x.dtype == torch.bfloat16, *_numbers(p))
+    return spikes
+
+
+def backward(grad: Tensor, x: Tensor, p: Parameters) -> Tensor:
+    """See ``common``."""
+    out = x.new_empty(x.shape)
+    LIBRARY.call('lif_backward', grad, *grad.stride(), x, x.stride(0), out, *x.shape, x.dtype == torch.bfloat16,
+                 *_numbers(p))
+    return out
+
+
+def _numbers(p: Parameters) -> tuple:
+    """What a kernel is told of the neuron, in its order."""
+    leak = 0 if p.tau is None else 1 if not p.decay_input else 2 if p.halves else 3
+    return (float(p.tau or 1), float(p.v_threshold), float(p.rest), float(p.alpha), leak, SURROGATES.index(p.surrogate),
+            p.v_reset is not None, p.signed, p.detach_reset)

@@ -1,0 +1,79 @@
+// What the native kernels share: the calling convention, vectors of floats, 16-bit floats, an exponential.
+#pragma once
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <omp.h>
+
+#define MMBSA_EXPORT extern "C" __attribute__((visibility("default")))
+#define MMBSA_INLINE inline __attribute__((always_inline))
+
+namespace mmbsa {
+
+// Floats of one register.
+#if defined(__AVX512F__)
+constexpr int WIDTH = 16;
+#elif defined(__AVX__)
+constexpr int WIDTH = 8;
+#else
+constexpr int WIDTH = 4;
+#endif
+
+// Memory that a thread keeps from call to call: the first touch of fresh pages costs more than the passes over them.
+template <int SLOT> float *scratch(size_t count) {
+    static thread_local std::unique_ptr<float[]> memory;
+    static thread_local size_t held = 0;
+    if (held < count) {
+        memory.reset(new (std::nothrow) float[count]);
+        held = memory ? count : 0;
+    }
+    return memory.get();
+}
+
+struct bfloat16 {
+    uint16_t bits;
+};
+
+MMBSA_INLINE float as_float(uint32_t bits) {
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+
+MMBSA_INLINE uint32_t as_bits(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    return bits;
+}
+
+MMBSA_INLINE float widen(float value) { return value; }
+MMBSA_INLINE float widen(bfloat16 value) { return as_float(uint32_t(value.bits) << 16); }
+
+MMBSA_INLINE void narrow(float value, float &out) { out = value; }
+// Round to nearest even; a NaN stays one.
+MMBSA_INLINE void narrow(float value, bfloat16 &out) {
+    uint32_t bits = as_bits(value);
+    uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    out.bits = uint16_t(value != value ? 0x7fc0u : rounded);
+}
+
+// e^-u for u >= 0, within 2 units of the last place; 0 where that is below the normal range, NaN for NaN.
+MMBSA_INLINE float exp_of_minus(float u) {
+    float x = u < 87.f ? -u : -87.f;  // of infinity below: 0 times it
+    float shifted = x * 1.44269504088896341f + 12582912.f;  // the integer stands in the low bits
+    float k = shifted - 12582912.f;
+    float r = x - k * 0.693359375f;
+    r = r + k * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.f;
+    float power = as_float((as_bits(shifted) - 0x4b400000u + 127u) << 23);
+    return u < 87.f ? p * power : u * 0.f;
+}
+
+}  // namespace mmbsa

@@ -1,0 +1,135 @@
+"""Kernels in C++ for CPUs, compiled on first use by the compiler of the machine that they run on.
+
+A ``native.cpp`` beside an op is plain C++ behind ``extern "C"``, without headers of torch or Python: it compiles in seconds
+and fits any torch. The library is kept in ``$MMBSA_CACHE`` (default: ``mmbsa`` in the user's cache folder) under a name made
+of the sources, the flags, the compiler and the processor, so that nodes that share a home folder do not share code. A
+machine without a compiler runs the op's other implementations.
+
+Calls follow one convention: tensors are passed as pointers, ints and bools as ``int64_t``, floats as ``double``, and the
+number of threads comes last. OpenMP is the one that torch has loaded, or two pools of threads would fight for the cores.
+"""
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import threading
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+ENV = 'MMBSA_CACHE'
+#: Contractions into fused multiply-adds are written where they are wanted: spikes must not depend on the processor.
+FLAGS = ('-std=c++17', '-O3', '-march=native', '-fopenmp', '-fPIC', '-ffp-contract=off', '-fno-math-errno',
+         '-fno-trapping-math', '-fvisibility=hidden')
+HEADER = Path(__file__).with_name('native.hpp')
+_LOCK = threading.Lock()
+
+
+class Library:
+    """The functions of one source file.
+
+    Args:
+        source: the ``.cpp`` file.
+    """
+
+    def __init__(self, source: Path):
+        self.source = source
+        self._loaded: ctypes.CDLL | str | None = None  # a string says why there is none
+
+    @torch.compiler.assume_constant_result
+    def missing(self) -> str | None:
+        """Why this machine cannot run the kernels, or None; compiles them at the first call."""
+        with _LOCK:
+            if self._loaded is None:
+                try:
+                    self._loaded = _load(self.source)
+                except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+                    self._loaded = str(error)
+        return self._loaded if isinstance(self._loaded, str) else None
+
+    def call(self, function: str, *args: Tensor | int | float) -> None:
+        """Call ``function(*args, threads)``.
+
+        Raises:
+            RuntimeError: the library is missing, or the function says that it failed; with the reason.
+        """
+        reason = self.missing()
+        if reason is not None:
+            raise RuntimeError(f'{self.source.parent.name}: {reason}')
+        entry = getattr(self._loaded, function)
+        entry.restype = ctypes.c_int64
+        if entry(*map(_as_c, args), ctypes.c_int64(torch.get_num_threads())):
+            raise RuntimeError(f'{self.source.parent.name}: {function} ran out of memory')
+
+
+def _as_c(value: Tensor | int | float):
+    if isinstance(value, Tensor):
+        return ctypes.c_void_p(value.data_ptr())
+    return ctypes.c_double(value) if isinstance(value, float) else ctypes.c_int64(value)
+
+
+def compiler() -> str | None:
+    """Path of the C++ compiler: ``$CXX``, or the first of c++, g++ and clang++; None where there is none."""
+    names = [os.environ['CXX']] if os.environ.get('CXX') else ['c++', 'g++', 'clang++']
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+def cache() -> Path:
+    """Where libraries are kept."""
+    chosen = os.environ.get(ENV)
+    return Path(chosen) if chosen else Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mmbsa'
+
+
+@functools.cache
+def _scratch() -> Path:
+    """A folder of this process, for machines whose cache folder cannot be written."""
+    return Path(tempfile.mkdtemp(prefix='mmbsa-'))
+
+
+@functools.cache
+def _processor() -> str:
+    """What ``-march=native`` depends on."""
+    try:
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+        return ' '.join(dict.fromkeys(line for line in lines if line.startswith(('model', 'flags', 'Features', 'CPU part'))))
+    except OSError:
+        return platform.processor() or platform.machine()
+
+
+def _load(source: Path) -> ctypes.CDLL:
+    cxx = compiler()
+    if cxx is None:
+        raise RuntimeError(f'there is no C++ compiler (looked for {os.environ.get("CXX") or "c++, g++, clang++"})')
+    version = subprocess.run([cxx, '--version'], capture_output=True, text=True, timeout=60).stdout
+    key = hashlib.sha256('\0'.join([HEADER.read_text(), source.read_text(), *FLAGS, version, _processor()]).encode())
+    name = f'{source.parent.name}-{key.hexdigest()[:20]}.so'
+    folder = cache()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not (folder / name).exists():
+        folder = folder if writable else _scratch()
+        logging.getLogger('mmbsa').info('compiling %s', source)
+        _compile(cxx, source, folder / name)
+    return ctypes.CDLL(str(folder / name))
+
+
+def _compile(cxx: str, source: Path, target: Path) -> None:
+    """Write the library, whole or not at all: other processes may be doing the same."""
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix='.build-') as folder:
+        unit, partial = Path(folder, 'unit.o'), Path(folder, target.name)
+        # Linked without -fopenmp: the OpenMP symbols are those that torch has made global.
+        for command in ([cxx, *FLAGS, f'-I{HEADER.parent}', '-c', str(source), '-o', str(unit)],
+                        [cxx, '-shared', str(unit), '-o', str(partial)]):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+            if done.returncode:
+                raise RuntimeError(f'{" ".join(command)} failed: {(done.stderr or done.stdout)[-2000:]}')
+        partial.replace(target)
