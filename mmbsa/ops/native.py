@@ -74,6 +74,15 @@ def _as_c(value: Tensor | int | float):
     return ctypes.c_double(value) if isinstance(value, float) else ctypes.c_int64(value)
 
 
+def refuses_elementwise(x: Tensor) -> str | None:
+    """Why a kernel that works on one element at a time cannot take x, or None; the ``refuses`` of a dispatch entry."""
+    if x.device.type != 'cpu':
+        return f'the kernels run on the CPU, not on {x.device.type}'
+    if x.dtype not in (torch.float32, torch.bfloat16):
+        return f'the kernels take float32 and bfloat16, not {x.dtype}'
+    return None
+
+
 def compiler() -> str | None:
     """Path of the C++ compiler: ``$CXX``, or the first of c++, g++ and clang++; None where there is none."""
     names = [os.environ['CXX']] if os.environ.get('CXX') else ['c++', 'g++', 'clang++']

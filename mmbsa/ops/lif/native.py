@@ -5,19 +5,11 @@ import torch
 from torch import Tensor
 
 from mmbsa.ops.lif.common import SURROGATES, Parameters
-from mmbsa.ops.native import Library
+from mmbsa.ops.native import Library, refuses_elementwise
 
 LIBRARY = Library(Path(__file__).with_suffix('.cpp'))
 missing = LIBRARY.missing
-
-
-def refuses(x: Tensor) -> str | None:
-    """Why a call cannot be taken, or None."""
-    if x.device.type != 'cpu':
-        return f'the kernels run on the CPU, not on {x.device.type}'
-    if x.dtype not in (torch.float32, torch.bfloat16):
-        return f'the kernels take float32 and bfloat16, not {x.dtype}'
-    return None
+refuses = refuses_elementwise
 
 
 def forward(x: Tensor, p: Parameters) -> Tensor:

@@ -1,0 +1,90 @@
+"""The public integer spike, its registration with ``torch.library``, and its validation."""
+import torch
+from torch import Tensor
+
+from mmbsa.ops import dispatch
+from mmbsa.ops.integer_spike import native, reference
+from mmbsa.ops.registration import LIBRARY, refuse_double_backward
+
+NAME = 'integer_spike'
+
+dispatch.register(NAME, dispatch.Implementation('native', native.forward, native.backward, missing=native.missing,
+                                                refuses=native.refuses))
+dispatch.register(NAME, dispatch.Implementation('reference', reference.forward, reference.backward))
+
+
+def integer_spike(u: Tensor, levels: int, *, signed: bool = False, norm: float = 1., half_up: bool = False,
+                  inclusive: bool = True, impl: str = 'auto') -> Tensor:
+    """round(clip(u, low, D)) / norm with the gradient of a clipped line (I-LIF, Luo et al., ECCV 2024).
+
+    The gradient is 1/norm where low <= u <= D and 0 elsewhere. What is kept for it is one byte per element, and not u.
+
+    Args:
+        u: membrane potential of any shape, floating.
+        levels: D, the largest count, at least 1.
+        signed: low is -D instead of 0.
+        norm: what counts are divided by, positive.
+        half_up: round one half up instead of to even.
+        inclusive: whether the gradient passes at both ends of the interval.
+        impl: ``'auto'`` or one of ``implementations('integer_spike')``.
+
+    Returns:
+        Spikes of u's shape, dtype and layout; contiguous where u has gaps or overlaps itself.
+
+    Raises:
+        ValueError: u is not floating, levels < 1 or norm <= 0.
+        RuntimeError: the implementation asked for cannot take this call; with the reason.
+    """
+    if not u.is_floating_point():
+        raise ValueError(f'{NAME}: u must be floating, got {u.dtype}')
+    if levels < 1 or not norm > 0:
+        raise ValueError(f'{NAME}: levels must be at least 1 and norm positive, got {levels} and {norm}')
+    low = -float(levels) if signed else 0.
+    return torch.ops.mmbsa.integer_spike(u, low, float(levels), float(norm), half_up, inclusive,
+                                         dispatch.resolve(NAME, impl, u))[0]
+
+
+_PARAMETERS = 'float low, float high, float norm, bool half_up, bool inclusive, str impl'
+LIBRARY.define(f'integer_spike(Tensor u, {_PARAMETERS}) -> (Tensor spikes, Tensor passing)')
+LIBRARY.define('integer_spike_bwd(Tensor grad, Tensor passing, float norm, str impl) -> Tensor')
+
+
+def _dense(x: Tensor) -> Tensor:
+    """x where ``empty_like`` repeats its layout; else a contiguous copy."""
+    return x if torch.empty_like(x, device='meta').stride() == x.stride() else x.contiguous()
+
+
+def _forward(u: Tensor, low: float, high: float, norm: float, half_up: bool, inclusive: bool, impl: str):
+    return dispatch.get(NAME, impl).forward(_dense(u), low, high, norm, half_up, inclusive)
+
+
+def _backward(grad: Tensor, passing: Tensor, norm: float, impl: str) -> Tensor:
+    if grad.stride() != passing.stride():
+        grad = torch.empty_like(passing, dtype=grad.dtype).copy_(grad)
+    return dispatch.get(NAME, impl).backward(grad, passing, norm)
+
+
+def _fake_forward(u: Tensor, *_):
+    u = _dense(u)
+    return torch.empty_like(u), torch.empty_like(u, dtype=torch.uint8)
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    _, passing = output
+    _, _, _, ctx.norm, _, _, ctx.impl = inputs
+    ctx.mark_non_differentiable(passing)
+    ctx.save_for_backward(passing)
+
+
+def _autograd_backward(ctx, grad: Tensor, unused):
+    (passing,) = ctx.saved_tensors
+    return torch.ops.mmbsa.integer_spike_bwd(grad, passing, ctx.norm, ctx.impl), *[None] * 6
+
+
+LIBRARY.impl('integer_spike', _forward, 'CompositeExplicitAutograd')
+LIBRARY.impl('integer_spike_bwd', _backward, 'CompositeExplicitAutograd')
+torch.library.register_fake('mmbsa::integer_spike', _fake_forward, lib=LIBRARY)
+torch.library.register_fake('mmbsa::integer_spike_bwd', lambda grad, passing, *_: torch.empty_like(passing, dtype=grad.dtype),
+                            lib=LIBRARY)
+torch.library.register_autograd('mmbsa::integer_spike', _autograd_backward, setup_context=_setup_context, lib=LIBRARY)
+refuse_double_backward('integer_spike_bwd')

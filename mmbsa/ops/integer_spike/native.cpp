@@ -1,0 +1,70 @@
+// Integer spikes: one read of u, one write of the spikes and of a byte that says whether the gradient passes.
+#include "native.hpp"
+
+#include <cmath>
+
+using namespace mmbsa;
+
+namespace {
+
+constexpr int64_t BLOCK = 4096;  // elements of a thread's share at least
+
+template <class T, bool HALF_UP, bool INCLUSIVE>
+void forward(const T *__restrict u, T *__restrict spikes, uint8_t *__restrict passing, int64_t n, float low, float high,
+             float norm) {
+    for (int64_t i = 0; i < n; i++) {
+        float x = widen(u[i]);
+        float count = x < low ? low : (x > high ? high : x);
+        passing[i] = INCLUSIVE ? count == x : (x > low) & (x < high);
+        // A 16-bit membrane is rounded to 16 bits between the operations of the reference, too.
+        T shifted;
+        narrow(HALF_UP ? count + 0.5f : count, shifted);
+        float whole = HALF_UP ? std::floor(widen(shifted)) : __builtin_rintf(count);
+        narrow(whole / norm, spikes[i]);
+    }
+}
+
+template <class T>
+void forward(const T *u, T *spikes, uint8_t *passing, int64_t n, float low, float high, float norm, bool half_up,
+             bool inclusive) {
+    if (half_up)
+        (inclusive ? forward<T, true, true> : forward<T, true, false>)(u, spikes, passing, n, low, high, norm);
+    else
+        (inclusive ? forward<T, false, true> : forward<T, false, false>)(u, spikes, passing, n, low, high, norm);
+}
+
+template <class T>
+void backward(const T *__restrict grad, const uint8_t *__restrict passing, T *__restrict out, int64_t n, float norm) {
+    for (int64_t i = 0; i < n; i++)
+        narrow(widen(grad[i]) * float(passing[i]) / norm, out[i]);
+}
+
+}  // namespace
+
+MMBSA_EXPORT int64_t integer_spike_forward(const void *u, void *spikes, uint8_t *passing, int64_t n, int64_t bf16, double low,
+                                           double high, double norm, int64_t half_up, int64_t inclusive, int64_t threads) {
+#pragma omp parallel for schedule(static) num_threads(int(threads))
+    for (int64_t start = 0; start < n; start += BLOCK) {
+        const int64_t size = n - start < BLOCK ? n - start : BLOCK;
+        if (bf16)
+            forward((const bfloat16 *)u + start, (bfloat16 *)spikes + start, passing + start, size, float(low), float(high),
+                    float(norm), half_up != 0, inclusive != 0);
+        else
+            forward((const float *)u + start, (float *)spikes + start, passing + start, size, float(low), float(high),
+                    float(norm), half_up != 0, inclusive != 0);
+    }
+    return 0;
+}
+
+MMBSA_EXPORT int64_t integer_spike_backward(const void *grad, const uint8_t *passing, void *out, int64_t n, int64_t bf16,
+                                            double norm, int64_t threads) {
+#pragma omp parallel for schedule(static) num_threads(int(threads))
+    for (int64_t start = 0; start < n; start += BLOCK) {
+        const int64_t size = n - start < BLOCK ? n - start : BLOCK;
+        if (bf16)
+            backward((const bfloat16 *)grad + start, passing + start, (bfloat16 *)out + start, size, float(norm));
+        else
+            backward((const float *)grad + start, passing + start, (float *)out + start, size, float(norm));
+    }
+    return 0;
+}
