@@ -6,7 +6,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from mmbsa.models.layers import SpikeConv, merge_time, split_time
+from mmbsa.models.layers import TIME_MODES, SpikeConv, merge_time, split_time
 from mmbsa.models.neurons import build_neuron
 from mmbsa.registry import MODELS
 
@@ -80,4 +80,4 @@ class SpikeFPNHead(BaseDecodeHead):
         for head, x in zip(self.scale_heads[1:], inputs[1:]):
             out = out + _resize(head(x), out.shape[-2:], self.align_corners)
         logits = self.cls_seg(merge_time(self.out_neuron(out)))
-        return split_time(logits, len(out)).mean(0) if len(out) > 1 else logits
+        return TIME_MODES['mean'](split_time(logits, len(out)))

@@ -84,7 +84,7 @@ def _autograd_backward(ctx, grad: Tensor, unused):
 LIBRARY.impl('integer_spike', _forward, 'CompositeExplicitAutograd')
 LIBRARY.impl('integer_spike_bwd', _backward, 'CompositeExplicitAutograd')
 torch.library.register_fake('mmbsa::integer_spike', _fake_forward, lib=LIBRARY)
-torch.library.register_fake('mmbsa::integer_spike_bwd', lambda grad, passing, *_: torch.empty_like(passing, dtype=grad.dtype),
-                            lib=LIBRARY)
+torch.library.register_fake('mmbsa::integer_spike_bwd',
+                            lambda grad, passing, *_: torch.empty_like(passing, dtype=grad.dtype), lib=LIBRARY)
 torch.library.register_autograd('mmbsa::integer_spike', _autograd_backward, setup_context=_setup_context, lib=LIBRARY)
 refuse_double_backward('integer_spike_bwd')

@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 
 from mmbsa.ops import dispatch, kernels
+from mmbsa.ops.layout import as_rows, from_rows, like_rows, memory_order
 from mmbsa.ops.lif import blocked, fused, native, reference
-from mmbsa.ops.lif.common import SURROGATES, Parameters, as_rows, from_rows, like_rows, memory_order
+from mmbsa.ops.lif.common import SURROGATES, Parameters
 from mmbsa.ops.registration import LIBRARY, refuse_double_backward
 
 NAME = 'lif'

@@ -69,25 +69,3 @@ def shape(p: Parameters, z: Tensor) -> Tensor:
     if p.surrogate == 'piecewise_quadratic':
         return (1 - p.alpha * z.abs()).clamp_min(0)
     return (z.abs() < 0.5 / p.alpha).to(z)
-
-
-def memory_order(x: Tensor) -> list[int]:
-    """Dimensions of x from the slowest to the fastest, T first whatever its stride; as they are where steps have gaps."""
-    order = [0, *sorted(range(1, x.dim()), key=lambda i: -x.stride(i))]
-    return order if x[0].permute([i - 1 for i in order[1:]]).is_contiguous() else list(range(x.dim()))
-
-
-def as_rows(x: Tensor, order: list[int]) -> Tensor:
-    """x as (T, N) in its :func:`memory_order`: a view, or a copy where steps have gaps or overlap themselves."""
-    x = x.permute(order)
-    return (x if x[0].is_contiguous() else x.contiguous()).view(x.size(0), -1)
-
-
-def from_rows(rows: Tensor, x: Tensor, order: list[int]) -> Tensor:
-    """View (T, N) as a tensor of x's shape, dense in the given order of dimensions."""
-    return rows.view([x.size(i) for i in order]).permute(sorted(range(x.dim()), key=order.__getitem__))
-
-
-def like_rows(x: Tensor, order: list[int]) -> Tensor:
-    """An uninitialised tensor of x's shape, dense in the given order of dimensions."""
-    return from_rows(x.new_empty([x.size(i) for i in order]), x, order)

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmbsa.models.layers import SpikeConv, Timewise
+from mmbsa.models.layers import TIME_MODES, SpikeConv, Timewise
+from mmbsa.models.layers.time import copies
 from mmbsa.registry import MODELS
 
 LIF = dict(type='mmbsa.LIFNode', tau=2.0, detach_reset=True)
@@ -70,3 +71,32 @@ def test_backbone_of_an_image_equals_that_of_equal_frames(family):
         torch.testing.assert_close(a, b)
     for a, b in zip(model.buffers(), twin.buffers()):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize('mode', sorted(TIME_MODES))
+def test_reading_out_keeps_the_layout_and_the_gradient(mode):
+    torch.manual_seed(0)
+    plain = torch.randn(4, 2, 6, 5, 7)
+    last = plain.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (4, 2))
+    slow = dict(mean=lambda x: x.mean(0), sum=lambda x: x.sum(0), max=lambda x: x.amax(0), last=lambda x: x[-1])[mode]
+    upstream = torch.randn(2, 6, 5, 7)
+    for x in (plain, last, plain[:, :, :, ::2], plain[:1].expand(4, 2, 6, 5, 7), plain[:, 0, 0, 0]):
+        results = []
+        for function in (TIME_MODES[mode], slow):
+            y = x.detach().requires_grad_()
+            out = function(y)
+            results.append((out, torch.autograd.grad(out, y, upstream.flatten()[:out.numel()].view(out.shape))[0]))
+        torch.testing.assert_close(*results)
+    assert TIME_MODES[mode](last).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_gradients_of_copies_are_summed_in_the_layout_of_one():
+    x = torch.randn(2, 6, 5, 7).contiguous(memory_format=torch.channels_last).requires_grad_()
+    upstream = torch.randn(8, 6, 5, 7).contiguous(memory_format=torch.channels_last).unflatten(0, (4, 2))
+    for grad in (upstream, upstream.contiguous(), torch.ones(()).expand(upstream.shape)):
+        found, = torch.autograd.grad(copies(x, 4), x, grad)
+        expected, = torch.autograd.grad(x.expand(4, *x.shape), x, grad)
+        torch.testing.assert_close(found, expected)
+    assert torch.autograd.grad(copies(x, 4), x, upstream)[0].stride() == x.stride()
+    compiled = torch.compile(lambda x: TIME_MODES['mean'](copies(x, 4) * 2), backend='aot_eager', fullgraph=True)
+    torch.testing.assert_close(torch.autograd.grad(compiled(x).sum(), x)[0], torch.full_like(x, 2.))
