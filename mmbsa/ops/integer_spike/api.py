@@ -73,11 +73,14 @@ def _setup_context(ctx, inputs, output) -> None:
     _, passing = output
     _, _, _, ctx.norm, _, _, ctx.impl = inputs
     ctx.mark_non_differentiable(passing)
+    ctx.set_materialize_grads(False)  # or zeros would be made for ``passing``
     ctx.save_for_backward(passing)
 
 
 def _autograd_backward(ctx, grad: Tensor, unused):
     (passing,) = ctx.saved_tensors
+    if grad is None:
+        return (None,) * 7
     return torch.ops.mmbsa.integer_spike_bwd(grad, passing, ctx.norm, ctx.impl), *[None] * 6
 
 
