@@ -1,10 +1,12 @@
 """The benchmarks run, refuse to speak when a test is red, and compare their own files."""
+import argparse
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools' / 'benchmarks'
 
@@ -39,14 +41,28 @@ def test_ops(tmp_path):
 def test_models(tmp_path):
     report, picture = tmp_path / 'models.json', tmp_path / 'models.png'
     done = run('models.py', '--no-tests', '--models', 'espikeformer-t-bsa', '--size', 32, '--batch', 1, '--repeats', 2,
-               '--threads', 1, '--twin', '--json', report, '--plot', picture)
+               '--threads', 1, '--twin', '--inference', '--profile', '--json', report, '--plot', picture)
     assert done.returncode == 0, done.stderr
     assert picture.stat().st_size > 1000
     result, = json.loads(report.read_text())['results']
     assert result['ours']['mib'] > 0 and result['ours']['both']['ms'] > result['ours']['forward']['ms']
     assert 0 < result['ours']['forward']['limit_ms'] == pytest.approx(result['ours']['both']['limit_ms'] / 3)
+    assert {'attention', 'neurons', 'norms', 'convolution, forward', 'convolution, backward'} <= set(result['profile'])
+    assert min(result['profile'].values()) >= 0 and 'both' not in result['fused'] and 'graph' not in result
+    assert '| espikeformer-t-bsa fused forward |' in run('models.py', '--compare', report, report).stdout
     assert '| espikeformer-t-bsa ann both |' in run('models.py', '--compare', report, report).stdout
     assert 'unknown model' in run('models.py', '--no-tests', '--models', 'vit').stderr
+
+
+def test_models_in_16_bits(harness):
+    import models
+    args = argparse.Namespace(device='cpu', dtype=torch.bfloat16, size=32, batch=1, twin=False, inference=False,
+                              no_spikingjelly=True)
+    x = models.images('spikingformer-8-384-bsa', args)
+    candidate = models.candidates('spikingformer-8-384-bsa', args, x)['ours']
+    seen = set()
+    candidate.model.backbone.register_forward_hook(lambda module, inputs, out: seen.add(out[-1].dtype))
+    assert models.step(candidate, x, True, args.dtype) > 0 and seen == {torch.bfloat16}
 
 
 def test_kernels_are_judged_where_they_run(harness, monkeypatch):

@@ -1,5 +1,6 @@
 """What the benchmarks share: the test gate, interleaved timing, memory, what the machine can do, files, comparison."""
 import json
+import resource
 import statistics
 import subprocess
 import sys
@@ -43,6 +44,11 @@ def time_interleaved(functions: dict[str, Callable], repeats: int, device: str) 
             if round_:
                 times[name].append((time.perf_counter() - start) * 1e3)
     return times
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize()
 
 
 def peak_memory(function: Callable, device: str) -> int:

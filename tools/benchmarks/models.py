@@ -1,6 +1,8 @@
 """Speed and memory of whole models, beside the official code, SpikingJelly's own models and a dense twin.
 
     python tools/benchmarks/models.py --models espikeformer-m espikeformer-m-seg --json models.json --plot models.png
+    python tools/benchmarks/models.py --models spikingformer-8-512 spikingformer-8-512-bsa --profile --inference
+    python tools/benchmarks/models.py --device cuda --dtype bfloat16 --batch 32 --inference
     python tools/benchmarks/models.py --compare before.json models.json
 
 Milliseconds of a shared machine say little, so every time is also given in units of a fixed piece of work, measured in
@@ -11,15 +13,20 @@ resident size of a process of its own, minus its size before the model ran, forw
 ``limit`` is the time that the model's multiplications would take at the rate of a matrix product measured in the same
 process, over the time taken: what remains is memory traffic (norms, neurons, layouts) and convolutions below that rate.
 ``--twin`` runs the dense twin along: the same network with ReLU, one step and softmax attention (SpikingResformer: its
-own, which has no softmax twin of the same width).
+own, which has no softmax twin of the same width). ``--inference`` adds the model in eval mode, with its norms folded
+(:func:`mmbsa.models.layers.fuse`), and on CUDA replayed from a CUDA graph. ``--profile`` says where the time of a training
+step goes. 16 bits are autocast's; the unit of time and the official figures stay those of float32 on a CPU.
 """
 import argparse
+import collections
 import json
 import resource
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import harness
@@ -96,58 +103,95 @@ def build_spikingjelly(name: str):
     return model.train(), functional.reset_net
 
 
-def piece_of_work() -> None:
+def piece_of_work(device: str = 'cpu') -> None:
     """The unit of time."""
-    x, w = piece_of_work.tensors
+    if device not in piece_of_work.tensors:
+        piece_of_work.tensors[device] = [torch.randn(*shape, device=device) for shape in ((8, 64, 112, 112), (64, 64, 3, 3))]
+    x, w = piece_of_work.tensors[device]
     z = torch.nn.functional.conv2d(x, w, padding=1)
     z = z + (0 - z) / 2
     (z >= 1).to(z).sum()
+    harness.sync(device)
 
 
-piece_of_work.tensors = (torch.randn(8, 64, 112, 112), torch.randn(64, 64, 3, 3))
+piece_of_work.tensors = {}
 
 
-def step(model, x, backward: bool, reset=None) -> float:
+@dataclass(frozen=True)
+class Candidate:
+    """What is timed beside what."""
+
+    model: Callable
+    modes: tuple[str, ...] = ('forward', 'both')
+    reset: Callable | None = None  # makes it forget between runs
+
+
+def candidates(name: str, args, x: torch.Tensor) -> dict[str, Candidate]:
+    """Our model and those that run along, by the name of their code."""
+    found = {'ours': Candidate(build(name).to(args.device))}
+    base = name.removesuffix('-bsa')
+    if args.twin and not name.endswith('-ann'):
+        found['ann'] = Candidate(build(f'{base}-ann').to(args.device))
+    if base in SPIKINGJELLY and not args.no_spikingjelly:
+        model, reset = build_spikingjelly(name)
+        found['spikingjelly'] = Candidate(model.to(args.device), reset=reset)
+    if args.inference:
+        from mmbsa.models.layers import fuse
+        found['eval'] = Candidate(build(name).to(args.device).eval(), ('forward',))
+        folded = fuse(build(name)).to(args.device)
+        found['fused'] = Candidate(folded, ('forward',))
+        if args.device.startswith('cuda'):
+            with torch.no_grad(), torch.autocast('cuda', args.dtype, args.dtype != torch.float32, cache_enabled=False):
+                found['graph'] = Candidate(torch.cuda.make_graphed_callables(folded, (x,)), ('forward',))
+    return found
+
+
+def step(candidate: Candidate, x: torch.Tensor, backward: bool, dtype: torch.dtype = torch.float32) -> float:
     """Milliseconds of one forward, or forward + backward."""
+    device, model = x.device.type, candidate.model
+    harness.sync(device)
     start = time.perf_counter()
-    with torch.set_grad_enabled(backward):
+    with torch.set_grad_enabled(backward), torch.autocast(device, dtype, dtype != torch.float32):
         out = model(x)
     if backward:
-        sum(o.mean() for o in ([out] if torch.is_tensor(out) else out)).backward()
+        sum(o.float().mean() for o in ([out] if torch.is_tensor(out) else out)).backward()
+    harness.sync(device)
     elapsed = (time.perf_counter() - start) * 1e3
-    model.zero_grad(set_to_none=True)
-    if reset:
-        reset(model)
+    if backward:
+        model.zero_grad(set_to_none=True)
+    if candidate.reset:
+        candidate.reset(model)
     return elapsed
 
 
-def measure(name: str, args) -> dict:
-    """Times of one model and its SpikingJelly neighbour, interleaved with the unit, in this process."""
+def images(name: str, args) -> torch.Tensor:
+    """A batch of noise."""
     size = args.size or config(name)[1]
-    batch = args.batch or (1 if size == 512 else 2)
-    x = torch.randn(batch, 3, size, size)
-    models = {'ours': (build(name), x, None)}
-    if args.twin and not name.endswith('-ann'):
-        models['ann'] = build(f"{name.removesuffix('-bsa')}-ann"), x, None
-    if name.removesuffix('-bsa') in SPIKINGJELLY and not args.no_spikingjelly:
-        model, reset = build_spikingjelly(name)
-        models['spikingjelly'] = (model, x, reset)
-    times = {key: {mode: [] for mode in ('forward', 'both')} for key in models}
+    return torch.randn(args.batch or (1 if size == 512 else 2), 3, size, size, device=args.device)
+
+
+def measure(name: str, args) -> dict:
+    """Times of one model and what runs along, interleaved with the unit, in this process."""
+    x = images(name, args)
+    batch = len(x)
+    models = candidates(name, args, x)
+    times = {key: {mode: [] for mode in candidate.modes} for key, candidate in models.items()}
     units = []
     for round_ in range(args.repeats + 1):
-        for key, (model, inputs, reset) in models.items():
-            for mode in ('forward', 'both'):
+        for key, candidate in models.items():
+            for mode in candidate.modes:
                 before = time.perf_counter()
-                piece_of_work()
+                piece_of_work(args.device)
                 unit = (time.perf_counter() - before) * 1e3
-                elapsed = step(model, inputs, mode == 'both', reset)
+                elapsed = step(candidate, x, mode == 'both', args.dtype)
                 if round_:  # the first round warms up
                     units.append(unit)
                     times[key][mode].append(elapsed / batch)
     unit = statistics.median(units)
-    ours = models['ours'][0]
-    result = dict(name=name, size=size, batch=batch, unit_ms=unit, parameters=sum(p.numel() for p in ours.parameters()))
-    rate = harness.matmul_rate('cpu', torch.float32)
+    ours = models['ours']
+    result = dict(name=name, size=x.size(-1), batch=batch, unit_ms=unit,
+                  parameters=sum(p.numel() for p in ours.model.parameters()))
+    rate = harness.matmul_rate(args.device, args.dtype)
     for key, modes in times.items():
         result[key] = {mode: dict(**harness.spread(t), units=statistics.median(t) / unit, best_units=min(t) / min(units))
                        for mode, t in modes.items()}
@@ -158,7 +202,7 @@ def measure(name: str, args) -> dict:
     return result
 
 
-def operations(model, x) -> int:
+def operations(candidate: Candidate, x: torch.Tensor) -> int:
     """Multiplications and additions of convolutions and matrix products in one forward.
 
     A backward is not counted by the counter, which takes grouped convolutions for dense ones there.
@@ -167,29 +211,61 @@ def operations(model, x) -> int:
 
     import mmbsa.ops.flops  # noqa: F401  counts ours
     with FlopCounterMode(display=False) as counter:
-        step(model, x, False)
+        step(candidate, x, False)
     return counter.get_total_flops()
 
 
 def memory(name: str, args) -> dict:
-    """Peak resident MiB of one model, in this process."""
-    size = args.size or config(name)[1]
-    x = torch.randn(args.batch or (1 if size == 512 else 2), 3, size, size)
+    """Peak MiB of one model beyond what was there before it ran: resident on a CPU, in this process; allocated on CUDA."""
+    x = images(name, args)
     model, reset = build_spikingjelly(name) if args.worker == 'memory-spikingjelly' else (build(name), None)
-    before = int(Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize()
+    candidate = Candidate(model.to(args.device), reset=reset)
+    cuda = args.device.startswith('cuda')
+    before = torch.cuda.memory_allocated() if cuda else harness.resident()
     for _ in range(3):
-        step(model, x, True, reset)
-    return dict(mib=(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / 2**20)
+        step(candidate, x, True, args.dtype)
+    peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return dict(mib=(peak - before) / 2**20)
+
+
+#: parts of a training step by what the names of their operations contain; the first that fits.
+PARTS = {'attention': ('bipolar_attention',), 'neurons': ('mmbsa::lif', 'mmbsa_lif', 'integer_spike'),
+         'convolution, backward': ('convolution_backward', 'conv_weight_grad', 'ConvolutionBackward'),
+         'convolution, forward': ('conv2d', 'convolution'), 'norms': ('norm',), 'matrix products': ('mm', 'addmv', 'matmul'),
+         'pooling, resizing': ('pool', 'upsample')}
+
+
+def profile(name: str, args) -> dict:
+    """Milliseconds of a training step by part. An operation inside of one of ours counts as that."""
+    from torch.profiler import ProfilerActivity
+    x = images(name, args)
+    candidate = candidates(name, args, x)['ours']
+    cuda = args.device.startswith('cuda')
+    step(candidate, x, True, args.dtype)
+    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda
+    with torch.profiler.profile(activities=activities) as record:
+        step(candidate, x, True, args.dtype)
+    parts = collections.Counter()
+    for event in record.events():
+        chain, up = [event.name], event.cpu_parent
+        while up is not None:
+            chain.append(up.name)
+            up = up.cpu_parent
+        chain = [name for name in chain if 'mmbsa' in name] or chain
+        part = next((part for part, names in PARTS.items() if any(n in name for name in chain for n in names)),
+                    'sums, products, copies')
+        parts[part] += (event.self_device_time_total if cuda else event.self_cpu_time_total) / 1e3
+    return dict(parts)
 
 
 def run_worker(kind: str, name: str, args) -> dict:
-    command = [sys.executable, __file__, '--worker', kind, '--models', name, '--threads', str(args.threads),
-               '--repeats', str(args.repeats)]
-    if args.twin:
-        command.append('--twin')
-    for key in ('size', 'batch'):
+    """The result of a process of its own."""
+    dtype = str(args.dtype).removeprefix('torch.')
+    command = [sys.executable, __file__, '--worker', kind, '--models', name, '--dtype', dtype]
+    for key in ('threads', 'repeats', 'device', 'size', 'batch'):
         if getattr(args, key):
             command += [f'--{key}', str(getattr(args, key))]
+    command += [f"--{key.replace('_', '-')}" for key in ('twin', 'inference', 'no_spikingjelly') if getattr(args, key)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
@@ -217,10 +293,33 @@ def table(results: list[dict]) -> str:
     return '\n'.join(lines)
 
 
+def inference_table(results: list[dict]) -> str:
+    """Markdown; units of a forward, and how many times faster than the model in training mode without gradients."""
+    codes = ('eval', 'fused', 'graph')
+    lines = [f"| model | training mode | {' | '.join(codes)} |", '|---|---|---|---|---|']
+    for r in results:
+        train = r['ours']['forward']
+        cells = [f"{r[code]['forward']['units']:.2f} ({train['ms'] / r[code]['forward']['ms']:.2f}x)" if code in r else '-'
+                 for code in codes]
+        lines.append(f"| {r['name']} | {train['units']:.2f} | {' | '.join(cells)} |")
+    return '\n'.join(lines)
+
+
+def profile_table(results: list[dict]) -> str:
+    """Markdown; shares of a training step."""
+    parts = [*PARTS, 'sums, products, copies']
+    lines = [f"| model | {' | '.join(parts)} |", '|---' * (len(parts) + 1) + '|']
+    for r in results:
+        total = sum(r['profile'].values())
+        lines.append(f"| {r['name']} | " + ' | '.join(f"{r['profile'].get(part, 0) / total:.0%}" for part in parts) + ' |')
+    return '\n'.join(lines)
+
+
 def rows(results: list[dict]) -> list[dict]:
     """One row per model, code and pass, for ``--compare``."""
     return [dict(name=r['name'], code=code, mode=mode, **r[code][mode]) for r in results
-            for code in ('ours', 'spikingjelly', 'ann') if code in r for mode in ('forward', 'both')]
+            for code in ('ours', 'spikingjelly', 'ann', 'eval', 'fused', 'graph') if code in r
+            for mode in ('forward', 'both') if mode in r[code]]
 
 
 def plot(results: list[dict], path: Path) -> None:
@@ -256,33 +355,43 @@ def main():
     parser.add_argument('--batch', type=int, help='2, or 1 at 512')
     parser.add_argument('--repeats', type=int, default=5)
     parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--dtype', default='float32', choices=['float32', 'bfloat16', 'float16'], help="autocast's")
     parser.add_argument('--twin', action='store_true', help='run the dense twin along')
+    parser.add_argument('--inference', action='store_true', help='also eval mode, folded norms, and a CUDA graph on CUDA')
+    parser.add_argument('--profile', action='store_true', help='also where the time of a training step goes')
     parser.add_argument('--json', type=Path, metavar='OUT', help='write every figure')
     parser.add_argument('--plot', type=Path, metavar='OUT.png', help='draw time and memory')
     parser.add_argument('--compare', type=Path, nargs=2, metavar=('A.json', 'B.json'), help='print B / A in units and stop')
     parser.add_argument('--no-spikingjelly', action='store_true')
     parser.add_argument('--no-tests', action='store_true', help='another command of this run has just passed them')
-    parser.add_argument('--worker', choices=['speed', 'memory', 'memory-spikingjelly'], help=argparse.SUPPRESS)
+    parser.add_argument('--worker', choices=['speed', 'memory', 'memory-spikingjelly', 'profile'], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.compare:
         print(harness.compare(args.compare, lambda row: (row['name'], row['code'], row['mode']), unit='units'))
         return
+    args.dtype = getattr(torch, args.dtype)
     torch.set_num_threads(args.threads)
     if args.worker:
-        print(json.dumps((measure if args.worker == 'speed' else memory)(args.models[0], args)))
+        work = {'speed': measure, 'profile': profile}.get(args.worker, memory)
+        print(json.dumps(work(args.models[0], args)))
         return
     if not args.no_tests:
         harness.gate(*TESTS)
-    machine = harness.machine('cpu', torch.float32)
+    machine = harness.machine(args.device, args.dtype)
     results = []
     for name in args.models:
         result = run_worker('speed', name, args)
         result['ours']['mib'] = run_worker('memory', name, args)['mib']
         if 'spikingjelly' in result:
             result['spikingjelly']['mib'] = run_worker('memory-spikingjelly', name, args)['mib']
+        if args.profile:
+            result['profile'] = run_worker('profile', name, args)
         results.append(result)
         print(table([result]).splitlines()[-1], flush=True)
-    print(f'\nfp32, unit {statistics.median(r["unit_ms"] for r in results):.0f} ms\n\n{table(results)}')
+    unit = statistics.median(r['unit_ms'] for r in results)
+    tables = [table, *[inference_table] * args.inference, *[profile_table] * args.profile]
+    print(f"\n{machine['dtype']}, unit {unit:.2f} ms\n\n" + '\n\n'.join(draw(results) for draw in tables))
     if args.json:
         harness.write(args.json, dict(machine=machine, results=results, rows=rows(results)))
     if args.plot:
