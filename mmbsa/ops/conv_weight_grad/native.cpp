@@ -26,6 +26,9 @@ typedef float vec_register __attribute__((vector_size(4 * WIDTH)));
 MMBSA_INLINE vec_register load(const float *from) { return *(const vec *)from; }
 MMBSA_INLINE void store(vec_register value, float *to) { *(vec *)to = value; }
 
+// x - 0 is x for every x, which lets the compiler broadcast from memory; 0 + x is not, for -0.
+MMBSA_INLINE vec_register broadcast(float value) { return value - vec_register{}; }
+
 MMBSA_INLINE vec_register fma(vec_register a, vec_register b, vec_register c) {
 #if defined(__AVX512F__)
     return (vec_register)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
@@ -99,15 +102,18 @@ template <int R> void tile(int64_t n, const float *__restrict g, const float *__
         __builtin_prefetch(sum + r * COLUMNS, 1);
     for (int64_t l = 0; l < n; l++) {
         vec_register left = load(x), right = load(x + WIDTH);
+#pragma GCC unroll 12
         for (int r = 0; r < R; r++) {
-            vec_register value = vec_register{} + g[r];
+            vec_register value = broadcast(g[r]);
             a[r][0] = fma(value, left, a[r][0]);
             a[r][1] = fma(value, right, a[r][1]);
         }
         x += COLUMNS;
         g += R;
     }
+#pragma GCC unroll 12
     for (int r = 0; r < R; r++)
+#pragma GCC unroll 2
         for (int half = 0; half < 2; half++) {
             float *to = sum + r * COLUMNS + half * WIDTH;
             store(load(to) + a[r][half], to);
@@ -296,6 +302,7 @@ void taps_of(int64_t n, const float *__restrict g, int64_t g_stride, const float
     vec_register a[T][2] = {};
     for (int64_t l = 0; l < n; l++) {
         const vec_register left = load(g), right = load(g + WIDTH);
+#pragma GCC unroll 7
         for (int t = 0; t < T; t++) {
             a[t][0] = fma(left, load(x + t * COLUMNS), a[t][0]);
             a[t][1] = fma(right, load(x + t * COLUMNS + WIDTH), a[t][1]);
@@ -303,7 +310,9 @@ void taps_of(int64_t n, const float *__restrict g, int64_t g_stride, const float
         g += g_stride;
         x += x_stride;
     }
+#pragma GCC unroll 7
     for (int t = 0; t < T; t++)
+#pragma GCC unroll 2
         for (int half = 0; half < 2; half++) {
             float *to = sum + t * COLUMNS + half * WIDTH;
             store(load(to) + a[t][half], to);
