@@ -53,6 +53,13 @@ constexpr int64_t OUTPUTS = 43 * 6;       // of a block: a packed G takes half o
 constexpr int TAPS = 7;                   // of a depth-wise kernel in registers
 constexpr int64_t CHUNK = 32, BAND = 32;  // columns and rows of a depth-wise block: kh rows fit the first-level cache
 
+// Scratch on a line of the cache: a vector across two lines is two loads.
+template <int SLOT> float *aligned_scratch(int64_t count) {
+    constexpr uintptr_t LINE = 64;
+    float *memory = scratch<SLOT>(size_t(count) + LINE / sizeof(float));
+    return memory ? (float *)((uintptr_t(memory) + LINE - 1) / LINE * LINE) : nullptr;
+}
+
 struct Conv {
     int64_t n, h, w, c, o, oh, ow, kh, kw, sh, sw, ph, pw, groups;
     int64_t inputs() const { return c / groups; }  // of a group
@@ -70,12 +77,6 @@ struct Range {
 };
 
 Range share(int64_t count, int64_t part, int64_t parts) { return {count * part / parts, count * (part + 1) / parts}; }
-
-// Outputs along an axis whose tap falls inside an input of `size`.
-Range inside(int64_t size, int64_t outputs, int64_t stride, int64_t padding, int64_t tap) {
-    int64_t first = padding > tap ? ceil_div(padding - tap, stride) : 0, last = size - 1 + padding - tap;
-    return {std::min(first, outputs), last < 0 ? 0 : std::min(last / stride + 1, outputs)};
-}
 
 // Parts of `threads` that split the positions; the others split the columns. `work` of all, and what one more part costs.
 int64_t position_parts(int64_t positions, int64_t columns, double per_column, double per_position, double merge,
@@ -144,29 +145,26 @@ void pack_outputs(const float *__restrict g, int64_t stride, int64_t n, int64_t 
     }
 }
 
-// `count` pieces of LEN floats (0: `length`) into a panel.
+// `count` pieces of LEN floats into rows of COLUMNS.
 template <int LEN>
-void copy_pieces(const float *__restrict from, int64_t stride, int64_t count, int64_t length, float *__restrict to) {
+void copy_pieces(const float *__restrict from, int64_t stride, int64_t count, float *__restrict to) {
     for (int64_t i = 0; i < count; i++)
-        for (int64_t j = 0; j < (LEN ? LEN : length); j++)
+#pragma GCC unroll 32
+        for (int64_t j = 0; j < LEN; j++)
             to[i * COLUMNS + j] = from[i * stride + j];
 }
 
-void pieces(const float *from, int64_t stride, int64_t count, int64_t length, float *to) {
-    switch (length) {
-    case COLUMNS:
-        return copy_pieces<COLUMNS>(from, stride, count, length, to);
-    case WIDTH:
-        return copy_pieces<WIDTH>(from, stride, count, length, to);
-    case 1:
-        return copy_pieces<1>(from, stride, count, length, to);
-    case 2:
-        return copy_pieces<2>(from, stride, count, length, to);
-    case 3:
-        return copy_pieces<3>(from, stride, count, length, to);
-    default:
-        return copy_pieces<0>(from, stride, count, length, to);
+template <int LEN> void pieces(const float *from, int64_t stride, int64_t count, int64_t length, float *to) {
+    if constexpr (LEN > 0) {
+        if (length == LEN)
+            copy_pieces<LEN>(from, stride, count, to);
+        else
+            pieces<LEN - 1>(from, stride, count, length, to);
     }
+}
+
+void pieces(const float *from, int64_t stride, int64_t count, int64_t length, float *to) {
+    pieces<COLUMNS>(from, stride, count, length, to);
 }
 
 void blanks(int64_t count, int64_t length, float *to) {
@@ -175,23 +173,37 @@ void blanks(int64_t count, int64_t length, float *to) {
             to[i * COLUMNS + j] = 0.f;
 }
 
-// One tap of `length` channels at n positions from `start` on, zero outside of the map.
-void unfold(const Conv &p, const float *x, int64_t tap, int64_t length, int64_t start, int64_t n, float *to) {
-    const int64_t ky = tap / p.kw, kx = tap % p.kw;
-    const Range within = inside(p.w, p.ow, p.sw, p.pw, kx);
+// Pieces `begin` to `end` that reach over an end of the line.
+void edges(const float *line, int64_t size, int64_t first, int64_t step, int64_t begin, int64_t end, int64_t length,
+           float *to) {
+    for (int64_t i = begin; i < end; i++)
+        for (int64_t j = 0; j < length; j++) {
+            const int64_t at = first + i * step + j;
+            to[i * COLUMNS + j] = at >= 0 && at < size ? line[at] : 0.f;
+        }
+}
+
+// Columns that lie side by side in the input: `length` floats of row `ky` of the kernel, `offset` from a window's left end.
+//
+// A row of the map is one line of w c floats here: what a window sees of it is the part of [0, w c) that it covers.
+void unfold(const Conv &p, const float *x, int64_t ky, int64_t offset, int64_t length, int64_t start, int64_t n, float *to) {
+    const int64_t line = p.w * p.c, step = p.sw * p.c, base = offset - p.pw * p.c;
+    const int64_t inner = base < 0 ? ceil_div(-base, step) : 0;
+    const int64_t outer = line - length < base ? 0 : (line - length - base) / step + 1;
     int64_t image = start / (p.oh * p.ow), row = start / p.ow % p.oh, column = start % p.ow;
     while (n > 0) {
         const int64_t count = std::min(p.ow - column, n), y = row * p.sh - p.ph + ky;
-        int64_t begin = count, end = count;
-        if (y >= 0 && y < p.h) {
-            begin = std::min(std::max(within.begin - column, int64_t(0)), count);
-            end = std::max(std::min(within.end - column, count), begin);
+        if (y < 0 || y >= p.h) {
+            blanks(count, length, to);
+        } else {
+            const float *from = x + (image * p.h + y) * line;
+            const int64_t begin = std::min(std::max(inner - column, int64_t(0)), count);
+            const int64_t end = std::max(std::min(outer - column, count), begin);
+            edges(from, line, base + column * step, step, 0, begin, length, to);
+            if (begin < end)
+                pieces(from + base + (column + begin) * step, step, end - begin, length, to + begin * COLUMNS);
+            edges(from, line, base + column * step, step, end, count, length, to);
         }
-        blanks(begin, length, to);
-        if (begin < end)
-            pieces(x + ((image * p.h + y) * p.w + (column + begin) * p.sw - p.pw + kx) * p.c, p.sw * p.c, end - begin, length,
-                   to + begin * COLUMNS);
-        blanks(count - end, length, to + end * COLUMNS);
         to += count * COLUMNS;
         n -= count;
         column = 0;
@@ -202,13 +214,14 @@ void unfold(const Conv &p, const float *x, int64_t tap, int64_t length, int64_t 
     }
 }
 
-// A panel of columns at n positions; x points to the group's first channel.
-void pack_panel(const Conv &p, const float *x, int64_t panel, int64_t start, int64_t n, float *to) {
-    const int64_t end = std::min((panel + 1) * COLUMNS, p.columns());
+// A panel of columns at n positions; groups lie apart in the input, taps of a row side by side unless there are groups.
+void pack_panel(const Conv &p, const float *x, int64_t group, int64_t panel, int64_t start, int64_t n, float *to) {
+    const int64_t end = std::min((panel + 1) * COLUMNS, p.columns()), run = p.groups == 1 ? p.kw * p.c : p.inputs();
     int64_t column = panel * COLUMNS, done = 0;
     while (column < end) {
-        const int64_t channel = column % p.inputs(), length = std::min(p.inputs() - channel, end - column);
-        unfold(p, x + channel, column / p.inputs(), length, start, n, to + done);
+        const int64_t first = column % run, length = std::min(run - first, end - column), index = column / run;
+        const int64_t ky = p.groups == 1 ? index : index / p.kw, kx = p.groups == 1 ? 0 : index % p.kw;
+        unfold(p, x, ky, kx * p.c + group * p.inputs() + first, length, start, n, to + done);
         column += length;
         done += length;
     }
@@ -232,7 +245,7 @@ void accumulate(const Conv &p, const float *x, const float *g, Range positions, 
                 const int64_t height = std::min(most, outputs - o);
                 pack_outputs(g + start * p.o + group * outputs + o, p.o, n, height, packed);
                 for (int64_t panel = first; panel < last; panel++) {
-                    pack_panel(p, x + group * p.inputs(), panel - group * p.panels(), start, n, room);
+                    pack_panel(p, x, group, panel - group * p.panels(), start, n, room);
                     float *to = sums + (panel * outputs + o) * COLUMNS;
                     for (int64_t r = 0; r < height; r += ROWS)
                         tile_of<ROWS>(int(std::min(int64_t(ROWS), height - r)))(n, packed + r * n, room, to + r * COLUMNS);
@@ -250,15 +263,23 @@ void deliver(const Conv &p, const float *sums, int64_t size, int64_t parts, int6
     for (int64_t panel = 0; panel < p.panels(); panel++) {
         const float *from = sums + ((group * p.panels() + panel) * p.outputs() + o % p.outputs()) * COLUMNS;
         const int64_t count = std::min(int64_t(COLUMNS), p.columns() - panel * COLUMNS);
-        for (int64_t j = 0; j < count; j++) {
-            float sum = from[j];
-            for (int64_t part = 1; part < parts; part++)
-                sum += from[part * size + j];
-            row[channels_last ? panel * COLUMNS + j : c * taps + tap] = sum;
-            if (++c == inputs) {
-                c = 0;
-                tap++;
-            }
+        float merged[COLUMNS];
+        std::memcpy(merged, from, sizeof(merged));
+        for (int64_t part = 1; part < parts; part++)
+            for (int64_t j = 0; j < COLUMNS; j++)
+                merged[j] += from[part * size + j];
+        if (channels_last) {
+            std::memcpy(row + panel * COLUMNS, merged, size_t(count) * sizeof(float));
+            continue;
+        }
+        for (int64_t j = 0; j < count;) {
+            const int64_t run = std::min(inputs - c, count - j);
+            for (int64_t i = 0; i < run; i++)
+                row[(c + i) * taps + tap] = merged[j + i];
+            j += run;
+            c += run;
+            tap += c == inputs;
+            c = c == inputs ? 0 : c;
         }
     }
 }
@@ -268,13 +289,13 @@ int64_t dense(const Conv &p, const float *x, const float *g, float *out, bool ch
     // In pairs of multiply-adds: unfolding costs as much as 8 outputs, packing an output as much as 1, merging from memory.
     const int64_t parts = position_parts(p.positions(), panels, double(p.outputs() + 8), double(p.outputs()),
                                          double(size) / COLUMNS * 8 / threads, threads);
-    float *sums = scratch<0>(size_t(parts * size));
+    float *sums = aligned_scratch<0>(parts * size);
     if (!sums)
         return 1;
     int64_t failed = 0;
 #pragma omp parallel num_threads(threads) reduction(| : failed)
     {
-        float *room = scratch<1>(POSITIONS * (COLUMNS + OUTPUTS + ROWS));
+        float *room = aligned_scratch<1>(POSITIONS * (COLUMNS + OUTPUTS + ROWS));
         if (!room)
             failed = 1;
         // Loops instead of the thread's number: a smaller team must still do everything.
@@ -335,6 +356,12 @@ struct Block {
     int64_t height(const Conv &p) const { return (rows.end - rows.begin - 1) * p.sh + p.kh; }
 };
 
+// Asks for the next channels of `count` positions: their lines are too far apart for the processor to see them coming.
+void prefetch_next(const float *from, int64_t stride, int64_t count) {
+    for (int64_t i = 0; i < count; i++)
+        __builtin_prefetch(from + i * stride + COLUMNS);
+}
+
 // What a block of outputs sees of `lanes` channels: [height][width][COLUMNS], zero outside of the map.
 void pack_input(const Conv &p, const Block &b, const float *x, int64_t lanes, float *to) {
     const int64_t width = b.width(p), height = b.height(p);
@@ -348,7 +375,9 @@ void pack_input(const Conv &p, const Block &b, const float *x, int64_t lanes, fl
             continue;
         }
         blanks(begin, COLUMNS, to);
-        pieces(x + ((b.image * p.h + y) * p.w + left + begin) * p.c, p.c, end - begin, lanes, to + begin * COLUMNS);
+        const float *from = x + ((b.image * p.h + y) * p.w + left + begin) * p.c;
+        prefetch_next(from, p.c, end - begin);
+        pieces(from, p.c, end - begin, lanes, to + begin * COLUMNS);
         if (lanes < COLUMNS)
             blanks(end - begin, COLUMNS - lanes, to + begin * COLUMNS + lanes);
         blanks(width - end, COLUMNS, to + end * COLUMNS);
@@ -365,6 +394,7 @@ void accumulate_channels(const Conv &p, const Block &b, const float *x, const fl
     for (int64_t row = b.rows.begin; row < b.rows.end; row++) {
         const float *from = g + ((b.image * p.oh + row) * p.ow + b.columns.begin) * p.c + first;
         int64_t stride = p.c;
+        prefetch_next(from, stride, count);
         if (lanes < COLUMNS) {
             pieces(from, stride, count, lanes, row_of_g);
             blanks(count, COLUMNS - lanes, row_of_g + lanes);
@@ -386,13 +416,13 @@ int64_t depthwise(const Conv &p, const float *x, const float *g, float *out, int
     const int64_t bands = ceil_div(p.oh, BAND), chunks = ceil_div(p.ow, CHUNK), units = p.n * bands * chunks;
     const double work = double(p.oh * p.ow / (bands * chunks) + 1) * double(taps);
     const int64_t parts = position_parts(units, blocks, work, 0., double(size) / threads, threads);
-    float *sums = scratch<0>(size_t(parts * size));
+    float *sums = aligned_scratch<0>(parts * size);
     if (!sums)
         return 1;
     int64_t failed = 0;
 #pragma omp parallel num_threads(threads) reduction(| : failed)
     {
-        float *room = scratch<1>(size_t(COLUMNS * (CHUNK + taps + ((BAND - 1) * p.sh + p.kh) * ((CHUNK - 1) * p.sw + p.kw))));
+        float *room = aligned_scratch<1>(COLUMNS * (CHUNK + taps + ((BAND - 1) * p.sh + p.kh) * ((CHUNK - 1) * p.sw + p.kw)));
         if (!room)
             failed = 1;
 #pragma omp for schedule(static)
