@@ -134,6 +134,7 @@ def test_auto_knows_where_onednn_is_at_full_rate(monkeypatch):
         monkeypatch.setattr(torch.backends.cpu, 'get_cpu_capability', lambda name=capability: name)
         assert preferred(dense, 29, (3, 3), (1, 1), (1, 1), 1) == expected
         assert preferred(depthwise, 48, (3, 3), (1, 1), (1, 1), 48) == 'native'
+        assert preferred(depthwise, 96, (3, 3), (1, 1), (1, 1), 48) == 'reference'
 
 
 @pytest.mark.parametrize('impl', IMPLS)

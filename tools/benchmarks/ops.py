@@ -231,7 +231,7 @@ class WeightGradients(Benchmark):
 
     def points(self, args) -> list[dict]:
         """Positions of the output, and the layer's name."""
-        return [dict(n=n * -(-side // stride) ** 2, layer=layer)
+        return [dict(n=n * (-(-side // stride)) ** 2, layer=layer)
                 for layer in args.layers for n, _, _, side, _, stride, _ in [LAYERS[layer]]]
 
     def candidates(self, args, point: dict, backward: bool) -> dict:

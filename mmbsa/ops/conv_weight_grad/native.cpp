@@ -78,7 +78,8 @@ struct Range {
 
 Range share(int64_t count, int64_t part, int64_t parts) { return {count * part / parts, count * (part + 1) / parts}; }
 
-// Parts of `threads` that split the positions; the others split the columns. `work` of all, and what one more part costs.
+// How many parts the positions are cut into; threads / parts share the columns. A column and a whole position cost what is
+// given per position, merging costs `merge` per part.
 int64_t position_parts(int64_t positions, int64_t columns, double per_column, double per_position, double merge,
                        int threads) {
     int64_t best = 1;

@@ -16,7 +16,7 @@ LAST = torch.channels_last
 EPS = 2. ** -24
 #: constructor's arguments; channels of the input come first
 LAYERS = [dict(args=(8, 12, 3), padding=1), dict(args=(8, 12, 1)), dict(args=(3, 8, 7), stride=2, padding=3, bias=False),
-          dict(args=(8, 12, 3), groups=4, stride=2), dict(args=(8, 8, 7), groups=8, padding=3),
+          dict(args=(16, 12, 3), groups=4, stride=2), dict(args=(8, 8, 7), groups=8, padding=3),
           dict(args=(8, 12, (1, 5)), padding=(0, 2), stride=(2, 1))]
 FALLBACKS = [dict(args=(8, 12, 3), dilation=2), dict(args=(8, 12, 3), padding='same'),
              dict(args=(8, 12, 3), padding=1, padding_mode='reflect')]
