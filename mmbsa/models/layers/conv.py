@@ -10,14 +10,11 @@ class _Convolution(torch.autograd.Function):
     """``torch.conv2d`` with :func:`mmbsa.ops.conv_weight_grad` in its backward."""
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple, padding: tuple, groups: int) -> Tensor:
-        return torch.conv2d(x, weight, bias, stride, padding, 1, groups)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        x, weight, bias, *ctx.options = inputs
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None, *options) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.bias_sizes = None if bias is None else list(bias.shape)
+        ctx.bias_sizes, ctx.options = None if bias is None else list(bias.shape), options
+        stride, padding, groups = options
+        return torch.conv2d(x, weight, bias, stride, padding, 1, groups)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
@@ -45,7 +42,7 @@ def layout(weight: Tensor) -> torch.memory_format:
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: tuple[int, int] = (1, 1),
            padding: tuple[int, int] = (0, 0), groups: int = 1) -> Tensor:
     """:func:`torch.conv2d` without dilation; the gradient to the weight is :func:`mmbsa.ops.conv_weight_grad` where that
-    has something faster than torch for x, outside autocast, ``torch.compile`` and tracing.
+    has something faster than torch for x, outside autocast, ``torch.compile``, tracing and transforms of functions.
 
     Args:
         x: (N, C, H, W) or (C, H, W).
@@ -59,6 +56,7 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: tuple[
     if (weight.requires_grad and torch.is_grad_enabled() and x.dim() == 4 and x.device.type == 'cpu'
             and x.dtype == weight.dtype == torch.float32 and not torch.compiler.is_compiling()
             and not torch.is_autocast_enabled('cpu') and not torch.jit.is_tracing()
+            and not torch._C._are_functorch_transforms_active()
             and preferred(x, weight.size(0), weight.shape[2:], stride, padding, groups) != 'reference'):
         return _Convolution.apply(x, weight, bias, stride, padding, groups)
     return torch.conv2d(x, weight, bias, stride, padding, 1, groups)

@@ -167,6 +167,14 @@ def test_under_compile(calls):
     assert not calls
 
 
+def test_under_transforms_of_functions(calls):
+    ours, theirs = pair((8, 12, 3), padding=1)
+    found, expected = (torch.func.vmap(torch.func.grad(
+        lambda weight, x, m=m: torch.func.functional_call(m, {'weight': weight}, x[None]).square().sum()), (None, 0))(
+            m.weight, image(8)) for m in (ours, theirs))
+    assert found.shape == (2, *ours.weight.shape) and torch.equal(found, expected) and not calls
+
+
 def test_is_a_conv2d_to_everyone():
     ours, theirs = pair((8, 8, 3), padding=1)
     assert isinstance(ours, nn.Conv2d) and repr(ours) == repr(theirs)
