@@ -28,8 +28,8 @@ def slower(x: Tensor, out_channels: int, kernel_size: Sequence[int], stride: Seq
     """Whether oneDNN is faster.
 
     It runs at the processor's full rate where it has AVX512, but for depth-wise kernels. With AVX2 (Zen 3, 2 threads) it
-    needs 1.1 to 4 times as long as these kernels, depth-wise up to 24 times; groups of 4 channels take the same time, and
-    those of fewer, a depth-wise kernel with a multiplier among them, a third of these kernels'.
+    takes 1.2 to 7 times as long as these kernels, depth-wise 1.6 to 27 times; in groups of 4 channels as long, and in
+    groups of fewer, to which a depth-wise kernel with a multiplier belongs, a third.
     """
     inputs = x.size(1) // groups
     if groups == x.size(1) == out_channels and groups > 1:
