@@ -77,7 +77,7 @@ def test_integers_are_exact(impl, case):
 @NATIVE
 @pytest.mark.parametrize('count', [1, 2, 3, 4, 6])
 def test_threads_share_the_work_and_repeat_it_bit_by_bit(count, threads):
-    """By columns, by positions and by both; more threads than this machine has cores are a matter of luck no more."""
+    """By columns, by positions and by both; there may be more threads than cores."""
     for case in ODD + GROUPED[::5] + DEPTHWISE[::5] + [(2, 3, 70, (30, 30), 3, 1, 1, 1), (1, 80, 8, (9, 9), 3, 1, 1, 1)]:
         x, grad, options = operands(case)
         threads(count)
@@ -109,11 +109,10 @@ def test_layouts():
         assert torch.equal(conv_weight_grad(x, other, *options, impl='native').double(), expected)
     ones = torch.ones(()).expand(grad.shape)
     assert torch.equal(conv_weight_grad(x, ones, *options, impl='native').double(), truth(x, ones, options))
-    for other in (x.contiguous(), x[..., :0].contiguous(), torch.cat([x, x], 1)[:, :6]):
-        if other.numel():
-            with pytest.raises(RuntimeError, match="impl='native' cannot take this call: the kernels take channels-last"):
-                conv_weight_grad(other, grad, *options, impl='native')
-            assert torch.equal(conv_weight_grad(other, grad, *options).double(), expected)
+    for other in (x.contiguous(), torch.cat([x, x], 1)[:, :6]):
+        with pytest.raises(RuntimeError, match="impl='native' cannot take this call: the kernels take channels-last"):
+            conv_weight_grad(other, grad, *options, impl='native')
+        assert torch.equal(conv_weight_grad(other, grad, *options).double(), expected)
 
 
 @NATIVE
