@@ -22,7 +22,7 @@ class Implementation:
     Args:
         name: What ``impl=`` calls it.
         forward: The op's forward; its signature is the op's own affair.
-        backward: The op's backward.
+        backward: The op's backward; None where the op has none.
         missing: () -> why this machine cannot run it, or None.
         refuses: (the op's tensors and options) -> why it cannot take this call, or None.
         slower: (the same) -> whether another implementation is known to be faster; ``auto`` then looks for that one.
@@ -30,7 +30,7 @@ class Implementation:
 
     name: str
     forward: Callable
-    backward: Callable
+    backward: Callable | None = None
     missing: Callable[[], str | None] = _no
     refuses: Callable[..., str | None] = _no
     slower: Callable[..., bool | None] = _no

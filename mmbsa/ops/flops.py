@@ -36,3 +36,9 @@ def backward_flops(grad_shape, q_shape, k_shape, v_shape, out_shape_, g_shape, m
                    out_shape=None, **kwargs) -> int:
     """Four products, or six thirds of a forward in the linear order; recomputed scores are not counted, as in torch."""
     return attention_flops(q_shape, v_shape, normalizer, 4)
+
+
+@register_flop_formula(torch.ops.mmbsa.conv_weight_grad)
+def weight_grad_flops(x_shape, grad_shape, kernel_size, stride, padding, groups, *args, out_shape=None, **kwargs) -> int:
+    """One multiply-add, doubled, per weight and position, as in torch's own convolutions."""
+    return 2 * math.prod(grad_shape) * x_shape[1] // groups * math.prod(kernel_size)

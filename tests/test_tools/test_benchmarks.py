@@ -25,12 +25,13 @@ def harness(monkeypatch):
 def test_ops(tmp_path):
     report, picture = tmp_path / 'ops.json', tmp_path / 'ops.png'
     done = run('ops.py', '--no-tests', '--n', 9, 17, '--d', 4, '--heads', 2, '--batch', 1, '--neurons', 64, 300,
-               '--steps', 2, '--repeats', 2, '--threads', 1, '--json', report, '--plot', picture)
+               '--steps', 2, '--layers', '1x1 down', '--repeats', 2, '--threads', 1, '--json', report, '--plot', picture)
     assert done.returncode == 0, done.stderr
     assert picture.stat().st_size > 1000
     rows = json.loads(report.read_text())['rows']
-    assert {row['op'] for row in rows} == {'bipolar_attention', 'lif', 'ternary_lif'}
-    assert {'softmax sdpa', 'SpikingJelly', 'FlexSN', 'blocked', 'sdpa', 'reference'} <= {row['name'] for row in rows}
+    assert {row['op'] for row in rows} == {'bipolar_attention', 'conv_weight_grad', 'lif', 'ternary_lif'}
+    assert ({'softmax sdpa', 'SpikingJelly', 'FlexSN', 'blocked', 'sdpa', 'reference', 'conv2d'}
+            <= {row['name'] for row in rows})
     for row in rows:
         assert row['low'] <= row['ms'] <= row['high'] and row['peak'] > 0 and 0 < row['limit']
         assert row['speedup'][row['name']] == 1

@@ -2,19 +2,22 @@
 
     python tools/benchmarks/ops.py --op bipolar_attention --json out.json --plot out.png
     python tools/benchmarks/ops.py --op lif ternary_lif
+    python tools/benchmarks/ops.py --op conv_weight_grad --layers 'dense 28' 'depth-wise 7x7'
     python tools/benchmarks/ops.py --compare before.json after.json
 
 The tests that judge an op run first; nothing is measured unless they pass. All candidates then run in one process,
 interleaved repeat by repeat. Memory is the peak of what torch allocates during a call, its results included. ``limit``
 is the share of the best this machine does: of its matrix product rate for attention, whose work is counted as the two
 (backward: four more) dense products; of its copy bandwidth for neurons, whose traffic is counted as one read of x and
-one write of spikes (backward: reads of the gradient and of x, and one write).
+one write of spikes (backward: reads of the gradient and of x, and one write). Weight gradients of convolutions, which are a
+part of a backward and have none, are held against the matrix product rate.
 
 Baselines of attention: ``materialised`` is Shiftmax attention in five float operations, without the exact g of the
 reference; ``softmax sdpa`` is PyTorch's ``scaled_dot_product_attention``, and on CUDA each of its backends. Queries and
 keys are ternary spikes of a given rate, a share of the queries is silent, which is where g needs care. Baselines of
 neurons: SpikingJelly's node, whose loop over time is unfused on a CPU, and its kernels on CUDA; and the same equations
-given to its FlexSN, which generates a kernel on CUDA.
+given to its FlexSN, which generates a kernel on CUDA. Baselines of weight gradients, over channels-last maps: PyTorch's, and
+``conv2d``, the forward of the same layer, which is as many multiply-adds.
 """
 import argparse
 import contextlib
@@ -28,7 +31,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from mmbsa.ops import bipolar_attention, implementations, kernels, lif
+from mmbsa.ops import bipolar_attention, conv_weight_grad, implementations, kernels, lif
 
 REFERENCE_LIMIT = 4 << 30
 #: maps of n_q x n_k floats that the materialised candidates hold at their peak: forward, forward + backward (measured).
@@ -48,6 +51,7 @@ def parse_args(argv=None):
     parser.add_argument('--silent', type=float, default=0.1, help='share of queries without a spike')
     parser.add_argument('--steps', type=int, nargs='+', default=[1, 4], help='neurons: T')
     parser.add_argument('--neurons', type=int, nargs='+', default=[1 << 17, 1 << 21], help='neurons: N of (T, N)')
+    parser.add_argument('--layers', nargs='+', default=list(LAYERS), choices=list(LAYERS), help='convolutions')
     parser.add_argument('--impl', nargs='+', help='default: all that run here')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--dtype', default='float32', choices=['float32', 'bfloat16', 'float16', 'float64'])
@@ -65,8 +69,11 @@ class Benchmark:
     """How one op is measured: its tests, points of measurement, candidates, and the work of a call."""
 
     tests: tuple[str, ...]
-    kernel_tests: str  # of the Triton kernels, where they run
+    kernel_tests: str | None  # of the Triton kernels, where they run
     baselines: tuple[str, ...]
+    #: what is measured: the op alone, and with its backward
+    passes = (False, True)
+    axis = 'neurons n'
 
     def points(self, args) -> list[dict]:
         """Sizes to measure at; the first key is the axis of the plot."""
@@ -96,6 +103,8 @@ def materialised(q, k, v):
 
 class Attention(Benchmark):
     """``bipolar_attention``."""
+
+    axis = 'tokens n'
 
     def points(self, args) -> list[dict]:
         """n, d, and what follows from them."""
@@ -198,10 +207,59 @@ class Neurons(Benchmark):
         return (5 if backward else 2) * size / machine['copy_bytes_per_s'] * 1e3
 
 
+#: N, C, O, side of the map, kernel, stride, groups; padding keeps the size
+LAYERS = {'dense 112': (8, 64, 128, 112, 3, 1, 1),
+          'dense 56': (8, 128, 256, 56, 3, 1, 1),
+          'dense 28': (8, 256, 512, 28, 3, 1, 1),
+          'dense 14': (8, 512, 512, 14, 3, 1, 1),
+          'one image': (1, 128, 128, 128, 3, 1, 1),
+          'strided': (8, 128, 256, 56, 3, 2, 1),
+          'stem 3x3': (2, 3, 64, 224, 3, 1, 1),
+          'stem 7x7': (8, 3, 64, 224, 7, 2, 1),
+          '1x1 up': (8, 512, 2048, 14, 1, 1, 1),
+          '1x1 down': (8, 384, 96, 28, 1, 1, 1),
+          'grouped': (8, 256, 256, 56, 3, 1, 4),
+          'depth-wise 7x7': (1, 96, 96, 256, 7, 1, 96),
+          'depth-wise 3x3': (8, 256, 256, 56, 3, 1, 256)}
+
+
+class WeightGradients(Benchmark):
+    """``conv_weight_grad`` over channels-last maps."""
+
+    passes = (False,)
+    axis = 'positions n'
+
+    def points(self, args) -> list[dict]:
+        """Positions of the output, and the layer's name."""
+        return [dict(n=n * (-(-side // stride)) ** 2, layer=layer)
+                for layer in args.layers for n, _, _, side, _, stride, _ in [LAYERS[layer]]]
+
+    def candidates(self, args, point: dict, backward: bool) -> dict:
+        """Implementations, and the forward of the layer."""
+        n, c, o, side, kernel, stride, groups = LAYERS[point['layer']]
+        generator = torch.Generator().manual_seed(c + o)
+
+        def draw(*shape):
+            return (torch.randn(shape, generator=generator).to(args.device, getattr(torch, args.dtype))
+                    .contiguous(memory_format=torch.channels_last))
+        x, weight = draw(n, c, side, side), draw(o, c // groups, kernel, kernel)
+        grad = draw(n, o, *[-(-side // stride)] * 2)
+        functions = {name: (lambda name=name: conv_weight_grad(x, grad, kernel, stride, kernel // 2, groups, impl=name))
+                     for name in args.impl or implementations('conv_weight_grad')}
+        return functions | {'conv2d': lambda: torch.conv2d(x, weight, None, stride, kernel // 2, 1, groups)}
+
+    def limit_ms(self, args, point: dict, backward: bool, machine: dict) -> float:
+        """A multiply-add per weight and position."""
+        _, c, o, _, kernel, _, groups = LAYERS[point['layer']]
+        return 2 * point['n'] * o * c // groups * kernel ** 2 / machine['matmul_flop_per_s'] * 1e3
+
+
 NEURONS = ('tests/test_ops/test_lif.py',), 'tests/test_ops/test_lif_triton.py', ('reference', 'SpikingJelly')
 OPS = {'bipolar_attention': Attention(('tests/test_ops/test_bipolar_attention.py',
                                        'tests/test_ops/test_bipolar_exactness.py'),
                                       'tests/test_ops/test_bipolar_triton.py', ('reference', 'softmax sdpa')),
+       'conv_weight_grad': WeightGradients(('tests/test_ops/test_conv_weight_grad.py',
+                                            'tests/test_models/test_layers/test_conv.py'), None, ('reference', 'conv2d')),
        'lif': Neurons(*NEURONS),
        'ternary_lif': Neurons(*NEURONS, signed=True)}
 
@@ -210,7 +268,7 @@ def judges(ops: list[str]) -> list[str]:
     """Files of the tests that judge what is measured here."""
     files = [test for op in ops for test in OPS[op].tests]
     if not kernels.missing():
-        files += [OPS[op].kernel_tests for op in ops]
+        files += [OPS[op].kernel_tests for op in ops if OPS[op].kernel_tests]
     return list(dict.fromkeys(files))
 
 
@@ -218,7 +276,7 @@ def measure(op: str, args, machine: dict) -> list[dict]:
     """One row per point, pass and candidate."""
     benchmark, rows = OPS[op], []
     for point in benchmark.points(args):
-        for backward in (False, True):
+        for backward in benchmark.passes:
             functions = benchmark.candidates(args, point, backward)
             usable = {name: f for name, f in functions.items() if not isinstance(f, str)}
             times = harness.time_interleaved(usable, args.repeats, args.device)
@@ -263,7 +321,7 @@ def plot(rows: list[dict], path: Path) -> None:
     measured = [row for row in rows if 'ms' in row]
 
     def panel(row):
-        others = {k: v for k, v in row['point'].items() if k not in ('n', 'batch', 'heads', 'd_v')}
+        others = {k: v for k, v in row['point'].items() if k not in ('n', 'batch', 'heads', 'd_v', 'layer')}
         return row['op'], *others.items(), row['backward']
     panels = list(dict.fromkeys(map(panel, measured)))
     size = 3.6 * len(panels), 7
@@ -279,7 +337,7 @@ def plot(rows: list[dict], path: Path) -> None:
         op, *others, backward = wanted
         column[0].set_title(f"{op}, {', '.join(f'{k} = {v}' for k, v in others)}\n"
                             f"{'forward + backward' if backward else 'forward'}", fontsize=9)
-        column[1].set_xlabel('tokens n' if op == 'bipolar_attention' else 'neurons n')
+        column[1].set_xlabel(OPS[op].axis)
     axes[0, 0].set_ylabel('ms (of attention: per head)')
     axes[1, 0].set_ylabel('peak MiB (of attention: per head)')
     for axis in axes.flat:

@@ -1,11 +1,11 @@
 """RepConv of Spike-driven Transformer V2 and V3: a chain of linear layers that could be merged into one convolution."""
 import torch
-import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from mmbsa.models.layers.conv import Conv2d, conv2d
 from mmbsa.models.layers.time import merge_time, split_time
 from mmbsa.models.neurons import build_neuron
 
@@ -36,15 +36,15 @@ class RepConv(nn.Module):
         hidden = int(in_channels * ratio)
         norm_cfg = norm_cfg or dict(type='BN')
         self.neuron = build_neuron(neuron, num_steps)
-        self.expand = nn.Conv2d(in_channels, hidden, 1, bias=False)
+        self.expand = Conv2d(in_channels, hidden, 1, bias=False)
         self.expand_norm = build_norm_layer(norm_cfg, hidden)[1]
         self.depthwise = None
         if kernel_size > 1:
             if not isinstance(self.expand_norm, _BatchNorm) or not self.expand_norm.track_running_stats:
                 raise ValueError('RepConv pads with what its batch norm makes of a zero, so norm_cfg must be a batch '
                                  f'norm with running statistics; got {norm_cfg}')
-            self.depthwise = nn.Conv2d(hidden, hidden, kernel_size, padding=kernel_size // 2, groups=hidden, bias=False)
-        self.reduce = nn.Conv2d(hidden, out_channels, 1, bias=False)
+            self.depthwise = Conv2d(hidden, hidden, kernel_size, padding=kernel_size // 2, groups=hidden, bias=False)
+        self.reduce = Conv2d(hidden, out_channels, 1, bias=False)
         self.reduce_norm = build_norm_layer(norm_cfg, out_channels)[1]
         self.last_norm = build_norm_layer(norm_cfg, out_channels)[1] if last_norm else nn.Identity()
 
@@ -70,8 +70,8 @@ class RepConv(nn.Module):
     def _bordered_depthwise(self, x: Tensor) -> Tensor:
         """Depth-wise convolution of x padded by b per channel: conv(pad_b(x)) = conv(pad_0(x - b)) + b sum(weight)."""
         weight, border = self.depthwise.weight, self._border().to(x.dtype)
-        return F.conv2d(x - border.view(-1, 1, 1), weight, border * weight.sum((1, 2, 3)).to(x.dtype),
-                        padding=self.depthwise.padding, groups=self.depthwise.groups)
+        return conv2d(x - border.view(-1, 1, 1), weight, border * weight.sum((1, 2, 3)).to(x.dtype),
+                      padding=self.depthwise.padding, groups=self.depthwise.groups)
 
     @torch.no_grad()
     def fuse(self, merge: bool = False) -> None:
@@ -87,8 +87,8 @@ class RepConv(nn.Module):
         out_channels, hidden = reduce.weight.shape[:2]
         taps = self.depthwise.weight if self.depthwise is not None else expand.weight.new_ones(hidden, 1, 1, 1)
         size = taps.size(-1)
-        self.reduce = nn.Conv2d(expand.in_channels, out_channels, size, padding=size // 2,
-                                device=taps.device, dtype=taps.dtype)
+        self.reduce = Conv2d(expand.in_channels, out_channels, size, padding=size // 2,
+                             device=taps.device, dtype=taps.dtype)
         self.reduce.weight.copy_(torch.einsum('oh,hyx,hi->oiyx', reduce.weight.flatten(1), taps.squeeze(1),
                                               expand.weight.flatten(1)))
         self.reduce.bias.copy_(reduce.bias + reduce.weight.flatten(1) @ (expand.bias * taps.sum((1, 2, 3))))

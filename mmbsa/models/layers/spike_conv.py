@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from mmbsa.models.layers.conv import Conv2d
 from mmbsa.models.layers.time import map_steps, norm_of_copies
 from mmbsa.models.neurons import build_neuron
 
@@ -41,7 +42,7 @@ class SpikeConv(nn.Module):
         self.neuron = build_neuron(neuron, num_steps)
         if padding is None:
             padding = kernel_size // 2 if isinstance(kernel_size, int) else tuple(side // 2 for side in kernel_size)
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=bias)
+        self.conv = Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=bias)
         self.norm = nn.Identity() if norm_cfg is None else build_norm_layer(norm_cfg, out_channels)[1]
         self.pool = max_pool() if pool else nn.Identity()
         self.pool_first = pool == 'before'

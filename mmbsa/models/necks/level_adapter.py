@@ -7,6 +7,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from mmbsa.models.layers import Conv2d
 from mmbsa.registry import MODELS
 
 
@@ -56,13 +57,15 @@ class LevelAdapter(BaseModule):
         self.laterals = None
         if top_down:
             self.laterals = nn.ModuleList(
-                ConvModule(c, top_down, 1, norm_cfg=deepcopy(norm_cfg), act_cfg=None) for c in in_channels)
+                ConvModule(c, top_down, 1, conv_cfg=dict(type=Conv2d), norm_cfg=deepcopy(norm_cfg), act_cfg=None)
+                for c in in_channels)
             widths = [top_down] * len(widths)
             channels = channels or widths
         kernel = 3 if top_down else 1
         self.projections = nn.ModuleList(
             nn.Identity() if channels is None else
-            ConvModule(width, channels[i], kernel, padding=kernel // 2, norm_cfg=deepcopy(norm_cfg))
+            ConvModule(width, channels[i], kernel, padding=kernel // 2, conv_cfg=dict(type=Conv2d),
+                       norm_cfg=deepcopy(norm_cfg))
             for i, width in enumerate(widths))
         self.neck = None if neck is None else MODELS.build(deepcopy(neck))
 
