@@ -39,6 +39,27 @@ def test_ops(tmp_path):
     assert compared.stdout.count('| 1.00 |') == len(rows)
 
 
+def test_growth(tmp_path, harness, monkeypatch):
+    import ops
+    picture, report = tmp_path / 'growth.png', tmp_path / 'growth.json'
+    small = dict(n=('n', [8], (4, 8)), d=('d', [4], (2, 4)), batch=('batch', 2, (1, 2)))
+    monkeypatch.setattr(ops.Attention, 'sizes', small)
+    monkeypatch.setattr(ops.Neurons, 'sizes', dict(n=('neurons', [64], (16, 64)), T=('steps', [2], (1, 2))))
+    with pytest.raises(SystemExit, match='conv_weight_grad has layers instead of sizes'):
+        ops.main(['--grow', '--no-tests'])
+    ops.main(['--op', 'bipolar_attention', 'ternary_lif', '--no-tests', '--grow', '--heads', '1', '--repeats', '1',
+              '--impl', 'reference', '--json', str(report), '--plot', str(picture),
+              '--threads', str(torch.get_num_threads())])
+    assert picture.stat().st_size > 1000
+    points = {(row['op'], row['axis'], *(row['point'].get(k) for k in ('n', 'd', 'batch', 'T')))
+              for row in json.loads(report.read_text())['rows']}
+    assert points == {('bipolar_attention', 'n', 4, 4, 2, None), ('bipolar_attention', 'n', 8, 4, 2, None),
+                      ('bipolar_attention', 'd', 8, 2, 2, None), ('bipolar_attention', 'd', 8, 4, 2, None),
+                      ('bipolar_attention', 'batch', 8, 4, 1, None), ('bipolar_attention', 'batch', 8, 4, 2, None),
+                      ('ternary_lif', 'n', 16, None, None, 2), ('ternary_lif', 'n', 64, None, None, 2),
+                      ('ternary_lif', 'T', 64, None, None, 1), ('ternary_lif', 'T', 64, None, None, 2)}
+
+
 def test_models(tmp_path):
     report, picture = tmp_path / 'models.json', tmp_path / 'models.png'
     done = run('models.py', '--no-tests', '--models', 'espikeformer-t-bsa', '--size', 32, '--batch', 1, '--repeats', 2,

@@ -2,6 +2,7 @@
 
     python tools/benchmarks/ops.py --op bipolar_attention --json out.json --plot out.png
     python tools/benchmarks/ops.py --op lif ternary_lif
+    python tools/benchmarks/ops.py --op bipolar_attention ternary_lif --grow --plot growth.png
     python tools/benchmarks/ops.py --op conv_weight_grad --layers 'dense 28' 'depth-wise 7x7'
     python tools/benchmarks/ops.py --compare before.json after.json
 
@@ -23,10 +24,12 @@ import argparse
 import contextlib
 import math
 import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import harness
+import plots
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
@@ -52,6 +55,8 @@ def parse_args(argv=None):
     parser.add_argument('--steps', type=int, nargs='+', default=[1, 4], help='neurons: T')
     parser.add_argument('--neurons', type=int, nargs='+', default=[1 << 17, 1 << 21], help='neurons: N of (T, N)')
     parser.add_argument('--layers', nargs='+', default=list(LAYERS), choices=list(LAYERS), help='convolutions')
+    parser.add_argument('--grow', action='store_true', help='instead of these sizes: each size by itself over a wide range, '
+                                                             'the others held (attention, neurons)')
     parser.add_argument('--impl', nargs='+', help='default: all that run here')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--dtype', default='float32', choices=['float32', 'bfloat16', 'float16', 'float64'])
@@ -74,10 +79,20 @@ class Benchmark:
     #: what is measured: the op alone, and with its backward
     passes = (False, True)
     axis = 'neurons n'
+    #: size -> the argument of the command line that holds it, its value while others grow, and its range
+    sizes = {}
 
     def points(self, args) -> list[dict]:
         """Sizes to measure at; the first key is the axis of the plot."""
         raise NotImplementedError
+
+    def grown(self, args) -> Iterator[tuple[str, dict]]:
+        """(size that varies, point) for ``--grow``."""
+        base = argparse.Namespace(**vars(args) | {name: value for name, value, _ in self.sizes.values()})
+        for size, (name, value, values) in self.sizes.items():
+            for other in values:
+                changed = {name: [other] if isinstance(value, list) else other}
+                yield size, self.points(argparse.Namespace(**vars(base) | changed))[0]
 
     def candidates(self, args, point: dict, backward: bool) -> dict:
         """Name -> function without arguments, or why it is left out."""
@@ -105,6 +120,8 @@ class Attention(Benchmark):
     """``bipolar_attention``."""
 
     axis = 'tokens n'
+    sizes = dict(n=('n', [1024], (64, 128, 196, 256, 512, 1024, 2048, 4096)), d=('d', [32], (16, 32, 64, 128, 256)),
+                 batch=('batch', 2, (1, 2, 4, 8, 16)))
 
     def points(self, args) -> list[dict]:
         """n, d, and what follows from them."""
@@ -164,6 +181,7 @@ class Neurons(Benchmark):
     """``lif`` with tau 2, hard and detached reset, sigmoid surrogate; ``signed`` makes it ``ternary_lif``."""
 
     signed: bool = False
+    sizes = dict(n=('neurons', [1 << 18], tuple(1 << i for i in range(12, 23, 2))), T=('steps', [4], (1, 2, 4, 8, 16)))
 
     def points(self, args) -> list[dict]:
         """N and T."""
@@ -275,7 +293,7 @@ def judges(ops: list[str]) -> list[str]:
 def measure(op: str, args, machine: dict) -> list[dict]:
     """One row per point, pass and candidate."""
     benchmark, rows = OPS[op], []
-    for point in benchmark.points(args):
+    for axis, point in benchmark.grown(args) if args.grow else ((None, point) for point in benchmark.points(args)):
         for backward in benchmark.passes:
             functions = benchmark.candidates(args, point, backward)
             usable = {name: f for name, f in functions.items() if not isinstance(f, str)}
@@ -283,7 +301,7 @@ def measure(op: str, args, machine: dict) -> list[dict]:
             limit = benchmark.limit_ms(args, point, backward, machine)
             block = []
             for name, function in functions.items():
-                row = dict(op=op, point=point, backward=backward, name=name)
+                row = dict(op=op, axis=axis, point=point, backward=backward, name=name)
                 if name in usable:
                     row |= harness.spread(times[name])
                     row |= dict(peak=harness.peak_memory(function, args.device), limit=limit / row['ms'],
@@ -313,43 +331,6 @@ def print_rows(rows: list[dict], baselines: tuple[str, ...]) -> None:
               f"{row['peak'] / 2 ** 20:10.1f}", flush=True)
 
 
-def plot(rows: list[dict], path: Path) -> None:
-    """Time (upper row) and memory (lower row) over the size, one column per op, other sizes and pass."""
-    import matplotlib
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
-    measured = [row for row in rows if 'ms' in row]
-
-    def panel(row):
-        others = {k: v for k, v in row['point'].items() if k not in ('n', 'batch', 'heads', 'd_v', 'layer')}
-        return row['op'], *others.items(), row['backward']
-    panels = list(dict.fromkeys(map(panel, measured)))
-    size = 3.6 * len(panels), 7
-    figure, axes = pyplot.subplots(2, len(panels), figsize=size, sharex=False, sharey=False, squeeze=False)
-    for column, wanted in zip(axes.T, panels):
-        inside = [row for row in measured if panel(row) == wanted]
-        for name in dict.fromkeys(row['name'] for row in inside):
-            line = sorted((row['point']['n'], math.prod(row['point'].get(k, 1) for k in ('batch', 'heads')), row['ms'],
-                           row['peak']) for row in inside if row['name'] == name)
-            n = [x[0] for x in line]
-            column[0].plot(n, [x[2] / x[1] for x in line], marker='o', label=name)
-            column[1].plot(n, [x[3] / x[1] / 2 ** 20 for x in line], marker='o', label=name)
-        op, *others, backward = wanted
-        column[0].set_title(f"{op}, {', '.join(f'{k} = {v}' for k, v in others)}\n"
-                            f"{'forward + backward' if backward else 'forward'}", fontsize=9)
-        column[1].set_xlabel(OPS[op].axis)
-    axes[0, 0].set_ylabel('ms (of attention: per head)')
-    axes[1, 0].set_ylabel('peak MiB (of attention: per head)')
-    for axis in axes.flat:
-        axis.set_xscale('log', base=2)
-        axis.set_yscale('log')
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize=6)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    print(f'drawn: {path}')
-
-
 def main(argv=None) -> None:
     """Gate, measure, report."""
     args = parse_args(argv)
@@ -357,6 +338,8 @@ def main(argv=None) -> None:
         print(harness.compare(args.compare, lambda row: (row['op'], row['name'], 'f+b' if row['backward'] else 'f',
                                                          *(f'{k}={v}' for k, v in row['point'].items()))))
         return
+    if args.grow and (fixed := [op for op in args.op if not OPS[op].sizes]):
+        raise SystemExit(f'--grow: {", ".join(fixed)} has layers instead of sizes; choose others with --op')
     torch.set_num_threads(args.threads)
     if not args.no_tests:
         harness.gate(*judges(args.op))
@@ -368,8 +351,10 @@ def main(argv=None) -> None:
     if args.json:
         setting = {key: value for key, value in vars(args).items() if key not in ('json', 'plot', 'compare')}
         harness.write(args.json, dict(machine=machine, setting=setting, rows=rows))
-    if args.plot:
-        plot(rows, args.plot)
+    if args.plot and args.grow:
+        plots.growth(rows, args.plot)
+    elif args.plot:
+        plots.over_size(rows, {op: OPS[op].axis for op in args.op}, args.plot)
 
 
 if __name__ == '__main__':

@@ -59,7 +59,9 @@ class DualSpikeSelfAttention(nn.Module):
         scale = 1 / (self.query_rate(q.detach()) * dims).sqrt()
         spikes = self.score_neuron((k * scale).transpose(-1, -2) @ q)  # (T, B, heads, M, N)
         scale = 1 / (self.score_rate(spikes.detach()) * (self.length or patches)).sqrt()
-        return self.out_neuron(((v * scale) @ spikes).flatten(2, 3).unflatten(3, (height, width)))
+        out = spikes.transpose(-1, -2) @ (v * scale).transpose(-1, -2)  # (T, B, heads, N, d)
+        out = out.transpose(2, 3).flatten(3).unflatten(2, (height, width))  # (T, B, H, W, C): channels last
+        return self.out_neuron(out.permute(0, 1, 4, 2, 3))
 
     def extra_repr(self) -> str:
         """Sizes."""
