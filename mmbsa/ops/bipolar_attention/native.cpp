@@ -114,33 +114,45 @@ template <int SLOT, class Layout> bool furnish(Layout layout) {
 
 // Spikes -------------------------------------------------------------------------------------------------------------
 
+MMBSA_INLINE int8_t sign(int8_t x) { return int8_t((x > 0) - (x < 0)); }
+template <class T> MMBSA_INLINE int8_t sign(T x) { return int8_t((widen(x) > 0.f) - (widen(x) < 0.f)); }
+
+template <class T> void signs_of(const T *__restrict from, int64_t count, int8_t *__restrict to) {
+    for (int64_t i = 0; i < count; i++)
+        to[i] = sign(from[i]);
+}
+
+#if defined(__AVX2__)
+template <> void signs_of(const float *__restrict from, int64_t count, int8_t *__restrict to) {
+    int64_t i = 0;
+    for (; i + 32 <= count; i += 32) {
+        __m256i part[4];
+        for (int p = 0; p < 4; p++) {
+            const __m256 x = _mm256_loadu_ps(from + i + 8 * p), zero = _mm256_setzero_ps();
+            part[p] = _mm256_sub_epi32(_mm256_castps_si256(_mm256_cmp_ps(x, zero, _CMP_LT_OQ)),
+                                       _mm256_castps_si256(_mm256_cmp_ps(x, zero, _CMP_GT_OQ)));
+        }
+        const __m256i all = _mm256_packs_epi16(_mm256_packs_epi32(part[0], part[1]), _mm256_packs_epi32(part[2], part[3]));
+        const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+        _mm256_storeu_si256((__m256i *)(to + i), _mm256_permutevar8x32_epi32(all, order));
+    }
+    for (; i < count; i++)
+        to[i] = sign(from[i]);
+}
+#endif
+
 template <class T>
 void signs(const T *x, int64_t outer, int64_t inner, int64_t outer_step, int64_t inner_step, int8_t *out, int64_t ld) {
     for (int64_t o = 0; o < outer; o++) {
         const T *from = x + o * outer_step;
         int8_t *to = out + o * ld;
         if (inner_step == 1)
-            for (int64_t i = 0; i < inner; i++)
-                to[i] = int8_t((widen(from[i]) > 0.f) - (widen(from[i]) < 0.f));
+            signs_of(from, inner, to);
         else
             for (int64_t i = 0; i < inner; i++)
-                to[i] = int8_t((widen(from[i * inner_step]) > 0.f) - (widen(from[i * inner_step]) < 0.f));
-        std::memset(to + inner, 0, size_t(ld - inner));
-    }
-    std::memset(out + outer * ld, 0, size_t((rounded(outer, 8) - outer) * ld));
-}
-
-void signs(const int8_t *x, int64_t outer, int64_t inner, int64_t outer_step, int64_t inner_step, int8_t *out, int64_t ld) {
-    for (int64_t o = 0; o < outer; o++) {
-        const int8_t *from = x + o * outer_step;
-        int8_t *to = out + o * ld;
-        if (inner_step == 1)
-            for (int64_t i = 0; i < inner; i++)
-                to[i] = int8_t((from[i] > 0) - (from[i] < 0));
-        else
-            for (int64_t i = 0; i < inner; i++)
-                to[i] = int8_t((from[i * inner_step] > 0) - (from[i * inner_step] < 0));
-        std::memset(to + inner, 0, size_t(ld - inner));
+                to[i] = sign(from[i * inner_step]);
+        if (ld > inner)
+            std::memset(to + inner, 0, size_t(ld - inner));
     }
     std::memset(out + outer * ld, 0, size_t((rounded(outer, 8) - outer) * ld));
 }
@@ -192,20 +204,24 @@ void spikes(const Matrix &m, int64_t first, int64_t count, int64_t d, bool by_to
         std::memset(out + i * ld + outer, 0, size_t(ld - outer));
 }
 
-// Calls found(index, negative) for each spike of a row: eight at a time, their lowest bits first.
-template <class Found> MMBSA_INLINE void each_spike(const int8_t *row, int64_t padded, Found found) {
-    for (int64_t start = 0; start < padded; start += 8) {
-        uint64_t eight;
-        std::memcpy(&eight, row + start, 8);
+// Where up to 64 bytes of a row are 1 and where they are -1, as bits. Rows end at multiples of 8.
+struct Fired {
+    uint64_t plus, minus;
+
+    Fired(const int8_t *row, int64_t count) : plus(0), minus(0) {
+        const uint64_t lowest = 0x0101010101010101u, gather = 0x0102040810204080u;  // of each byte; these, next to each other
+        for (int64_t start = 0; start < count; start += 8) {
+            uint64_t eight;
+            std::memcpy(&eight, row + start, 8);
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-        eight = __builtin_bswap64(eight);
+            eight = __builtin_bswap64(eight);
 #endif
-        for (uint64_t fired = eight & 0x0101010101010101u; fired; fired &= fired - 1) {
-            const int bit = __builtin_ctzll(fired);
-            found(start + bit / 8, (eight >> bit & 2) != 0);
+            const uint64_t negative = eight >> 1 & lowest, positive = (eight & lowest) ^ negative;
+            plus |= (positive * gather >> 56) << start;
+            minus |= (negative * gather >> 56) << start;
         }
     }
-}
+};
 
 // Where a query fires: offsets of rows of k^T, those to add before those to subtract.
 struct Query {
@@ -213,18 +229,20 @@ struct Query {
     int64_t count() const { return end - plus; }
 };
 
+int32_t *offsets(uint64_t fired, int64_t first, int64_t ld, int32_t *list) {
+    for (; fired; fired &= fired - 1)
+        *list++ = int32_t((first + __builtin_ctzll(fired)) * ld);
+    return list;
+}
+
 Query query(const int8_t *row, int64_t padded, int64_t ld, int32_t *list) {
-    int32_t *plus = list;
-    each_spike(row, padded, [&](int64_t c, bool minus) {
-        *plus = int32_t(c * ld);
-        plus += !minus;
-    });
-    int32_t *end = plus;
-    each_spike(row, padded, [&](int64_t c, bool minus) {
-        *end = int32_t(c * ld);
-        end += minus;
-    });
-    return {list, plus, end};
+    int32_t *minus = list;
+    for (int64_t c = 0; c < padded; c += 64)
+        minus = offsets(Fired(row + c, std::min<int64_t>(64, padded - c)).plus, c, ld, minus);
+    int32_t *end = minus;
+    for (int64_t c = 0; c < padded; c += 64)
+        end = offsets(Fired(row + c, std::min<int64_t>(64, padded - c)).minus, c, ld, end);
+    return {list, minus, end};
 }
 
 // Scores -------------------------------------------------------------------------------------------------------------
@@ -234,14 +252,18 @@ template <int N>
 MMBSA_INLINE void add_rows(const int32_t *plus, const int32_t *minus, const int32_t *end, const int8_t *keys, uint8_t start,
                            uint8_t *out) {
     bytes sum[N];
+#pragma GCC unroll 8
     for (int s = 0; s < N; s++)
         sum[s] = start - bytes{};
     for (; plus != minus; plus++)
+#pragma GCC unroll 8
         for (int s = 0; s < N; s++)
             sum[s] += load<bytes>(keys + *plus + s * STRIP);
     for (; minus != end; minus++)
+#pragma GCC unroll 8
         for (int s = 0; s < N; s++)
             sum[s] -= load<bytes>(keys + *minus + s * STRIP);
+#pragma GCC unroll 8
     for (int s = 0; s < N; s++)
         store(out + s * STRIP, sum[s]);
 }
@@ -286,26 +308,44 @@ int64_t ceil_log2(const int64_t *counts, int64_t size, int64_t lowest) {
 
 // Products -----------------------------------------------------------------------------------------------------------
 
-// c (ROWS, LANES) += a b over `count` steps; b (count, LANES), and a[row * row_step + i * step]. V registers of c's LANES.
-template <int V>
-MMBSA_INLINE void multiply(const float *a, int64_t row_step, int64_t step, const float *b, int64_t count, float *c) {
-    floats sum[ROWS][V];
-    for (int r = 0; r < ROWS; r++)
+// c (R, LANES) += a b over `count` steps; b (count, LANES), and a[row * row_step + i * step]. V registers of c's LANES.
+template <int V, int R>
+void multiply(const float *a, int64_t row_step, int64_t step, const float *b, int64_t count, float *c) {
+    floats sum[R][V];
+#pragma GCC unroll 6
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 2
         for (int v = 0; v < V; v++)
             sum[r][v] = load<floats>(c + r * LANES + v * WIDTH);
     for (int64_t i = 0; i < count; i++) {
         floats right[V];
+#pragma GCC unroll 2
         for (int v = 0; v < V; v++)
             right[v] = load<floats>(b + i * LANES + v * WIDTH);
-        for (int r = 0; r < ROWS; r++) {
+#pragma GCC unroll 6
+        for (int r = 0; r < R; r++) {
             const floats left = splat(a[r * row_step + i * step]);
+#pragma GCC unroll 2
             for (int v = 0; v < V; v++)
                 sum[r][v] = fma(left, right[v], sum[r][v]);
         }
     }
-    for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 6
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 2
         for (int v = 0; v < V; v++)
             store(c + r * LANES + v * WIDTH, sum[r][v]);
+}
+
+// The same for (rows, LANES) of c, rows from 4 to ROWS, one register of each or two.
+MMBSA_INLINE void multiply(const float *a, int64_t row_step, int64_t step, const float *b, int64_t count, float *c,
+                           int64_t rows, bool narrow) {
+    if (rows == 6)
+        narrow ? multiply<1, 6>(a, row_step, step, b, count, c) : multiply<2, 6>(a, row_step, step, b, count, c);
+    else if (rows == 5)
+        narrow ? multiply<1, 5>(a, row_step, step, b, count, c) : multiply<2, 5>(a, row_step, step, b, count, c);
+    else
+        narrow ? multiply<1, 4>(a, row_step, step, b, count, c) : multiply<2, 4>(a, row_step, step, b, count, c);
 }
 
 // Panels of LANES columns: what rows of `width` numbers are cut into.
@@ -485,20 +525,29 @@ void Forward::weigh(int64_t live, int64_t first) {
         for (int64_t i = 0; i < live; i += ROWS) {
             const float *w = weights + i * KEYS, *v = values + (p * size.n_k + first) * LANES;
             float *to = products + (p * QUERIES + i) * LANES;
-            panels.narrow(p) ? multiply<1>(w, KEYS, 1, v, count, to) : multiply<2>(w, KEYS, 1, v, count, to);
+            multiply(w, KEYS, 1, v, count, to, ROWS, panels.narrow(p));
         }
+}
+
+MMBSA_INLINE double power(int64_t exponent) {
+    const uint64_t bits = uint64_t(exponent + 1023) << 52;
+    double value;
+    std::memcpy(&value, &bits, 8);
+    return value;
 }
 
 // Shiftmax's exponent of a row whose sum is known; the sum is below 2^24 of the smallest powers a row can hold, or off the
 // powers of two by more than it can err, or added up again.
 int64_t Forward::normaliser(int64_t row, float &mass) {
-    int exponent;
-    const double mantissa = std::frexp(total[row], &exponent);
-    int64_t g = exponent - (mantissa == 0.5) + reference[row];
-    const bool exact = total[row] < std::ldexp(1., int(24 - queries[row].count() - reference[row]));
-    if (!exact && (mantissa <= 0.5 * (1 + BAND) || mantissa >= 1 - BAND))
+    uint64_t bits;
+    std::memcpy(&bits, &total[row], 8);
+    const int64_t floor = int64_t(bits >> 52) - 1023;
+    const double mantissa = total[row] * power(-floor);  // in [1, 2)
+    int64_t g = floor + (mantissa != 1) + reference[row];
+    const bool exact = floor < 24 - queries[row].count() - reference[row];
+    if (!exact && (mantissa <= 1 + BAND || mantissa >= 2 - BAND))
         g = settle(queries[row]);
-    mass = float(std::min(1., std::max(0.5, std::ldexp(total[row], int(reference[row] - g)))));
+    mass = float(std::min(1., std::max(0.5, total[row] * power(reference[row] - g))));
     return g;
 }
 
@@ -526,7 +575,7 @@ void Forward::block(const Matrix &q, int64_t first, int64_t count, T *out, float
         if (fires) {
             const int64_t exponent = normaliser(next, mass[first + i]);
             g[first + i] = float(exponent);
-            factor = std::ldexp(1.f, int(reference[next] - exponent));
+            factor = float(power(reference[next] - exponent));
         }
         for (int64_t p = 0; p < panels.count(); p++) {
             const float *from = fires ? products + (p * QUERIES + next) * LANES : sum + p * LANES;
@@ -595,7 +644,6 @@ int64_t forward(const Operand &q, const Operand &k, const Operand &v, T *out, fl
 
 constexpr int64_t BQ = 120, BK = 128;  // queries and keys of a block; three maps of a block fit the second-level cache
 constexpr int64_t LD = 136;            // of such a map, so that rows do not fall on each other in the cache
-constexpr int64_t BK_ROWS = 132;       // BK, rounded up to ROWS
 constexpr float LN2 = 0.69314718055994531f;
 
 // A spike as a term of a sum of rows of a map.
@@ -607,14 +655,17 @@ struct Term {
 // target += the rows of a map, each with its sign; V registers of them.
 template <int V> void add_terms(const float *map, const Term *from, const Term *to, float *target) {
     floats sum[V];
+#pragma GCC unroll 8
     for (int v = 0; v < V; v++)
         sum[v] = load<floats>(target + v * WIDTH);
     for (; from != to; from++) {
         const floats sign = splat(from->sign);
         const float *row = map + from->offset;
+#pragma GCC unroll 8
         for (int v = 0; v < V; v++)
             sum[v] = fma(load<floats>(row + v * WIDTH), sign, sum[v]);
     }
+#pragma GCC unroll 8
     for (int v = 0; v < V; v++)
         store(target + v * WIDTH, sum[v]);
 }
@@ -689,9 +740,9 @@ struct Backward {
     Term **key_channels;   // (blocks, d + 1)
     float *values;         // (blocks, BK / LANES, d_v, LANES): v^T
     float *grad_k;         // (blocks, padded d, BK)
-    float *grad_v;         // (blocks, panels, BK_ROWS, LANES)
+    float *grad_v;         // (blocks, panels, BK, LANES)
     // Of a block:
-    float *weight, *grad, *turned;  // (BQ, LD), (BQ, LD), (BK, LD)
+    float *weight, *grad, *turned;  // (BK / LANES, BQ, LANES), (BQ, LD), (BK, LD)
     float *tokens;                  // (BK, padded d)
     float *lanes;                   // (BQ, LANES)
     uint8_t *exponent;              // (BQ, BK)
@@ -713,8 +764,8 @@ struct Backward {
         key_channels = a.take<Term *>(n_k * (size.d + 1));
         values = a.take<float>(n_k * BK * size.d_v);
         grad_k = a.take<float>(n_k * padded_d * BK);
-        grad_v = a.take<float>(n_k * panels.count() * BK_ROWS * LANES);
-        weight = a.take<float>(BQ * LD);
+        grad_v = a.take<float>(n_k * panels.count() * BK * LANES);
+        weight = a.take<float>(BK * BQ);
         grad = a.take<float>(BQ * LD);
         turned = a.take<float>(BK * LD);
         tokens = a.take<float>(BK * padded_d);
@@ -738,9 +789,13 @@ struct Backward {
 Term *terms_of(const int8_t *columns, int64_t d, int64_t count, Term *terms, Term **channels) {
     for (int64_t c = 0; c < d; c++) {
         channels[c] = terms;
-        each_spike(columns + c * BK, rounded(count, 8), [&](int64_t i, bool negative) {
-            *terms++ = {int32_t(i * LD), negative ? -1.f : 1.f};
-        });
+        for (int64_t first = 0; first < count; first += 64) {
+            const Fired fired(columns + c * BK + first, std::min<int64_t>(64, count - first));
+            for (uint64_t left = fired.plus | fired.minus; left; left &= left - 1) {
+                const int bit = __builtin_ctzll(left);
+                *terms++ = {int32_t((first + bit) * LD), fired.minus >> bit & 1 ? -1.f : 1.f};
+            }
+        }
     }
     return channels[d] = terms;
 }
@@ -792,7 +847,7 @@ void Backward::pack_keys(const Matrix &k, const Matrix &v) {
             panel(v.turned(), 0, size.d_v, first + j, std::min(LANES, count - j), values + (b * BK + j) * size.d_v);
     }
     std::fill(grad_k, grad_k + keys.count() * padded_d * BK, 0.f);
-    std::fill(grad_v, grad_v + keys.count() * panels.count() * BK_ROWS * LANES, 0.f);
+    std::fill(grad_v, grad_v + keys.count() * panels.count() * BK * LANES, 0.f);
 }
 
 // Weights of a block, and weights * (dout v^T - delta).
@@ -802,7 +857,9 @@ void Backward::grads(int64_t query, int64_t key) {
         const float *v = values + (key * BK + j) * size.d_v;
         for (int64_t i = 0; i < queries.length(query); i += ROWS) {
             floats sum[ROWS][2];
+#pragma GCC unroll 6
             for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 2
                 for (int n = 0; n < 2; n++)
                     sum[r][n] = splat(-delta[query * BQ + i + r]);
             const float *right = v;
@@ -810,17 +867,21 @@ void Backward::grads(int64_t query, int64_t key) {
                 const float *left = above + (p * BQ + i) * LANES;
                 for (int64_t c = 0; c < panels.columns(p); c++, right += LANES) {
                     const floats b[2] = {load<floats>(right), load<floats>(right + WIDTH)};
+#pragma GCC unroll 6
                     for (int r = 0; r < ROWS; r++) {
                         const floats a = splat(left[r * LANES + c]);
+#pragma GCC unroll 2
                         for (int n = 0; n < 2; n++)
                             sum[r][n] = fma(a, b[n], sum[r][n]);
                     }
                 }
             }
+#pragma GCC unroll 6
             for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 2
                 for (int n = 0; n < 2; n++) {
                     const floats w = powers(exponent + (i + r) * BK + j + n * WIDTH);
-                    store(weight + (i + r) * LD + j + n * WIDTH, w);
+                    store(weight + j * BQ + (i + r) * LANES + n * WIDTH, w);
                     store(grad + (i + r) * LD + j + n * WIDTH, w * sum[r][n]);
                 }
         }
@@ -842,13 +903,15 @@ void Backward::block(int64_t query, int64_t key, bool for_queries, bool for_keys
     if (!for_keys)
         return;
     add_all_terms(grad, query_channels + query * (size.d + 1), size.d, count_k, grad_k + key * padded_d * BK);
+    constexpr int64_t GROUPS = (LANES + ROWS - 1) / ROWS;  // of keys, of 4 to ROWS
     for (int64_t p = 0; p < panels.count(); p++)
-        for (int64_t j = 0; j < count_k; j += ROWS) {
-            const float *above = upstream + (query * panels.count() + p) * BQ * LANES;
-            float *to = grad_v + ((key * panels.count() + p) * BK_ROWS + j) * LANES;
-            panels.narrow(p) ? multiply<1>(weight + j, 1, LD, above, count_q, to)
-                             : multiply<2>(weight + j, 1, LD, above, count_q, to);
-        }
+        for (int64_t j = 0; j < count_k; j += LANES)
+            for (int64_t group = 0; group < GROUPS; group++) {
+                const int64_t start = group * LANES / GROUPS, rows = (group + 1) * LANES / GROUPS - start;
+                const float *above = upstream + (query * panels.count() + p) * BQ * LANES;
+                float *to = grad_v + ((key * panels.count() + p) * BK + j + start) * LANES;
+                multiply(weight + j * BQ + start, 1, LANES, above, count_q, to, rows, panels.narrow(p));
+            }
 }
 
 template <class T> void write_rows(T *to, const Matrix &m, int64_t rows, int64_t columns, const float *from, int64_t ld) {
@@ -892,7 +955,7 @@ void Backward::write_values(const Matrix &to, int64_t block) {
         Matrix part = to;
         part.data += p * LANES * to.channel * size_of;
         write_rows(part, keys.first(block), keys.length(block), panels.columns(p),
-                   grad_v + (block * panels.count() + p) * BK_ROWS * LANES, LANES);
+                   grad_v + (block * panels.count() + p) * BK * LANES, LANES);
     }
 }
 
