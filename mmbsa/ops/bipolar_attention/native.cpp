@@ -24,6 +24,8 @@ using namespace mmbsa;
 namespace {
 
 constexpr int64_t ROWS = 6, LANES = 2 * WIDTH;  // of a product kept in registers
+// Inlined into something large, the sums of a product may end up in memory.
+#define ALONE __attribute__((noinline))
 constexpr int64_t STRIP = 32;                   // bytes added at once
 
 typedef float floats __attribute__((vector_size(4 * WIDTH)));
@@ -282,7 +284,7 @@ template <int N> void wide_scores(const Query &q, const int8_t *keys, int16_t *o
 }
 
 // Exponents x + bias of N strips of keys, 0 where that is negative.
-template <int N> void exponents(const Query &q, const int8_t *keys, int64_t bias, uint8_t *out, int16_t *room) {
+template <int N> ALONE void exponents(const Query &q, const int8_t *keys, int64_t bias, uint8_t *out, int16_t *room) {
     if (bias >= q.count() && bias + q.count() <= 255) {
         add_rows<N>(q.plus, q.minus, q.end, keys, uint8_t(bias), out);
         return;
@@ -310,7 +312,7 @@ int64_t ceil_log2(const int64_t *counts, int64_t size, int64_t lowest) {
 
 // c (R, LANES) += a b over `count` steps; b (count, LANES), and a[row * row_step + i * step]. V registers of c's LANES.
 template <int V, int R>
-void multiply(const float *a, int64_t row_step, int64_t step, const float *b, int64_t count, float *c) {
+ALONE void multiply(const float *a, int64_t row_step, int64_t step, const float *b, int64_t count, float *c) {
     floats sum[R][V];
 #pragma GCC unroll 6
     for (int r = 0; r < R; r++)
@@ -433,7 +435,7 @@ struct Forward {
     int64_t pack_queries(const Matrix &q, int64_t first, int64_t count);
     int64_t top(const Query &q);
     int64_t settle(const Query &q);
-    void weigh(int64_t live, int64_t block);
+    ALONE void weigh(int64_t live, int64_t block);
     int64_t normaliser(int64_t row, float &mass);
     template <class T> void block(const Matrix &q, int64_t first, int64_t count, T *out, float *g, float *mass);
 };
@@ -653,7 +655,7 @@ struct Term {
 };
 
 // target += the rows of a map, each with its sign; V registers of them.
-template <int V> void add_terms(const float *map, const Term *from, const Term *to, float *target) {
+template <int V> ALONE void add_terms(const float *map, const Term *from, const Term *to, float *target) {
     floats sum[V];
 #pragma GCC unroll 8
     for (int v = 0; v < V; v++)
@@ -779,8 +781,8 @@ struct Backward {
 
     void pack_queries(const Matrix &q, const Matrix &grad_out, const Matrix &out, const float *g, const float *mass);
     void pack_keys(const Matrix &k, const Matrix &v);
-    void block(int64_t query, int64_t key, bool for_queries, bool for_keys);
-    void grads(int64_t query, int64_t key);
+    ALONE void block(int64_t query, int64_t key, bool for_queries, bool for_keys);
+    ALONE void grads(int64_t query, int64_t key);
     void write(const Matrix &to, const Blocks &blocks, int64_t block, const float *grad);
     void write_values(const Matrix &to, int64_t block);
 };
