@@ -18,8 +18,8 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str, scal
     """Why a call cannot be taken, or None."""
     if v.device.type != 'cpu':
         return f'the kernels run on the CPU, not on {v.device.type}'
-    if v.dtype != torch.float32:
-        return f'the kernels take float32 values, not {v.dtype}'
+    if v.dtype not in (torch.float32, torch.bfloat16):
+        return f'the kernels take float32 and bfloat16, not {v.dtype}'
     if normalizer != 'shiftmax':
         return f"the kernels know no normalizer but 'shiftmax', got {normalizer!r}"
     if product == 'real' or scale != 1:
