@@ -446,11 +446,13 @@ void Forward::pack(const Matrix &k, const Matrix &v) {
     for (int64_t p = 0; p < panels.count(); p++) {
         float *to = values + p * size.n_k * LANES, *all = sum + p * LANES;
         panel(v, 0, size.n_k, p * LANES, panels.columns(p), to);
-        for (int64_t c = 0; c < LANES; c++)
-            all[c] = 0.f;
-        for (int64_t j = 0; j < size.n_k; j++)
-            for (int64_t c = 0; c < LANES; c++)
-                all[c] += to[j * LANES + c];
+        floats left = {}, right = {};
+        for (int64_t j = 0; j < size.n_k; j++) {
+            left += load<floats>(to + j * LANES);
+            right += load<floats>(to + j * LANES + WIDTH);
+        }
+        store(all, left);
+        store(all + WIDTH, right);
     }
 }
 
@@ -581,8 +583,13 @@ void Forward::block(const Matrix &q, int64_t first, int64_t count, T *out, float
         }
         for (int64_t p = 0; p < panels.count(); p++) {
             const float *from = fires ? products + (p * QUERIES + next) * LANES : sum + p * LANES;
-            for (int64_t c = 0; c < panels.columns(p); c++)
-                narrow(from[c] * factor, out[(first + i) * size.d_v + p * LANES + c]);
+            T *to = out + (first + i) * size.d_v + p * LANES;
+            if (panels.columns(p) == LANES)
+                for (int64_t c = 0; c < LANES; c++)
+                    narrow(from[c] * factor, to[c]);
+            else
+                for (int64_t c = 0; c < panels.columns(p); c++)
+                    narrow(from[c] * factor, to[c]);
         }
         next += fires;
     }
@@ -795,7 +802,7 @@ Term *terms_of(const int8_t *columns, int64_t d, int64_t count, Term *terms, Ter
             const Fired fired(columns + c * BK + first, std::min<int64_t>(64, count - first));
             for (uint64_t left = fired.plus | fired.minus; left; left &= left - 1) {
                 const int bit = __builtin_ctzll(left);
-                *terms++ = {int32_t((first + bit) * LD), fired.minus >> bit & 1 ? -1.f : 1.f};
+                *terms++ = {int32_t((first + bit) * LD), as_float(0x3f800000u | uint32_t(fired.minus >> bit) << 31)};
             }
         }
     }
@@ -918,7 +925,10 @@ void Backward::block(int64_t query, int64_t key, bool for_queries, bool for_keys
 
 template <class T> void write_rows(T *to, const Matrix &m, int64_t rows, int64_t columns, const float *from, int64_t ld) {
     for (int64_t r = 0; r < rows; r++)
-        if (m.channel == 1)
+        if (m.channel == 1 && columns == LANES)
+            for (int64_t c = 0; c < LANES; c++)
+                narrow(from[r * ld + c], to[r * m.token + c]);
+        else if (m.channel == 1)
             for (int64_t c = 0; c < columns; c++)
                 narrow(from[r * ld + c], to[r * m.token + c]);
         else
