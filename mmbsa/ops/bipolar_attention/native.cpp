@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 #if defined(__AVX__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
@@ -350,6 +351,52 @@ MMBSA_INLINE void multiply(const float *a, int64_t row_step, int64_t step, const
         narrow ? multiply<1, 4>(a, row_step, step, b, count, c) : multiply<2, 4>(a, row_step, step, b, count, c);
 }
 
+// (8, 8) to its transpose.
+#if defined(__AVX__)
+MMBSA_INLINE void transpose_tile(const float *in, int64_t in_ld, float *out, int64_t out_ld) {
+    __m256 a[8], b[8];
+    for (int i = 0; i < 4; i++) {  // rows i and i + 4 of the left half, then of the right half
+        a[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(in + i * in_ld)), _mm_loadu_ps(in + (i + 4) * in_ld), 1);
+        a[i + 4] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(in + i * in_ld + 4)),
+                                        _mm_loadu_ps(in + (i + 4) * in_ld + 4), 1);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        b[i] = _mm256_unpacklo_ps(a[i], a[i + 1]);
+        b[i + 1] = _mm256_unpackhi_ps(a[i], a[i + 1]);
+        b[i + 2] = _mm256_unpacklo_ps(a[i + 2], a[i + 3]);
+        b[i + 3] = _mm256_unpackhi_ps(a[i + 2], a[i + 3]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        _mm256_storeu_ps(out + i * out_ld, _mm256_shuffle_ps(b[i], b[i + 2], 0x44));
+        _mm256_storeu_ps(out + (i + 1) * out_ld, _mm256_shuffle_ps(b[i], b[i + 2], 0xee));
+        _mm256_storeu_ps(out + (i + 2) * out_ld, _mm256_shuffle_ps(b[i + 1], b[i + 3], 0x44));
+        _mm256_storeu_ps(out + (i + 3) * out_ld, _mm256_shuffle_ps(b[i + 1], b[i + 3], 0xee));
+    }
+}
+#else
+MMBSA_INLINE void transpose_tile(const float *in, int64_t in_ld, float *out, int64_t out_ld) {
+    for (int64_t r = 0; r < 8; r++)
+        for (int64_t c = 0; c < 8; c++)
+            out[c * out_ld + r] = in[r * in_ld + c];
+}
+#endif
+
+// (rows, columns), both rounded up to multiples of 8, to (columns, rows).
+void transpose(const float *in, int64_t in_ld, int64_t rows, int64_t columns, float *out, int64_t out_ld) {
+    for (int64_t r = 0; r < rows; r += 8)
+        for (int64_t c = 0; c < columns; c += 8)
+            transpose_tile(in + r * in_ld + c, in_ld, out + c * out_ld + r, out_ld);
+}
+
+// to[c, r] = from[r, c] of whole tiles, and the rest one by one.
+void turn(const float *from, int64_t from_ld, int64_t rows, int64_t columns, float *to, int64_t to_ld) {
+    const int64_t whole_rows = rows / 8 * 8, whole_columns = columns / 8 * 8;
+    transpose(from, from_ld, whole_rows, whole_columns, to, to_ld);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = r < whole_rows ? whole_columns : 0; c < columns; c++)
+            to[c * to_ld + r] = from[r * from_ld + c];
+}
+
 // Panels of LANES columns: what rows of `width` numbers are cut into.
 struct Panels {
     int64_t width;
@@ -360,10 +407,8 @@ struct Panels {
 
 template <class T>
 void copy(const T *from, int64_t row_step, int64_t column_step, int64_t rows, int64_t columns, float *to) {
-    if (row_step == 1)
-        for (int64_t c = 0; c < columns; c++)
-            for (int64_t r = 0; r < rows; r++)
-                to[r * LANES + c] = widen(from[r + c * column_step]);
+    if (std::is_same<T, float>::value && row_step == 1)
+        turn((const float *)from, column_step, columns, rows, to, LANES);
     else if (column_step == 1 && columns == LANES)
         for (int64_t r = 0; r < rows; r++)
             for (int64_t c = 0; c < LANES; c++)
@@ -693,42 +738,6 @@ void add_all_terms(const float *map, Term *const *terms, int64_t d, int64_t colu
     }
 }
 
-#if defined(__AVX__)
-MMBSA_INLINE void transpose_tile(const float *in, int64_t in_ld, float *out, int64_t out_ld) {
-    __m256 a[8], b[8];
-    for (int i = 0; i < 4; i++) {  // rows i and i + 4 of the left half, then of the right half
-        a[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(in + i * in_ld)), _mm_loadu_ps(in + (i + 4) * in_ld), 1);
-        a[i + 4] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(in + i * in_ld + 4)),
-                                        _mm_loadu_ps(in + (i + 4) * in_ld + 4), 1);
-    }
-    for (int i = 0; i < 8; i += 4) {
-        b[i] = _mm256_unpacklo_ps(a[i], a[i + 1]);
-        b[i + 1] = _mm256_unpackhi_ps(a[i], a[i + 1]);
-        b[i + 2] = _mm256_unpacklo_ps(a[i + 2], a[i + 3]);
-        b[i + 3] = _mm256_unpackhi_ps(a[i + 2], a[i + 3]);
-    }
-    for (int i = 0; i < 8; i += 4) {
-        _mm256_storeu_ps(out + i * out_ld, _mm256_shuffle_ps(b[i], b[i + 2], 0x44));
-        _mm256_storeu_ps(out + (i + 1) * out_ld, _mm256_shuffle_ps(b[i], b[i + 2], 0xee));
-        _mm256_storeu_ps(out + (i + 2) * out_ld, _mm256_shuffle_ps(b[i + 1], b[i + 3], 0x44));
-        _mm256_storeu_ps(out + (i + 3) * out_ld, _mm256_shuffle_ps(b[i + 1], b[i + 3], 0xee));
-    }
-}
-#else
-MMBSA_INLINE void transpose_tile(const float *in, int64_t in_ld, float *out, int64_t out_ld) {
-    for (int64_t r = 0; r < 8; r++)
-        for (int64_t c = 0; c < 8; c++)
-            out[c * out_ld + r] = in[r * in_ld + c];
-}
-#endif
-
-// (rows, columns), both rounded up to multiples of 8, to (columns, rows).
-void transpose(const float *in, int64_t in_ld, int64_t rows, int64_t columns, float *out, int64_t out_ld) {
-    for (int64_t r = 0; r < rows; r += 8)
-        for (int64_t c = 0; c < columns; c += 8)
-            transpose_tile(in + r * in_ld + c, in_ld, out + c * out_ld + r, out_ld);
-}
-
 struct Backward {
     Sizes size;
     Panels panels;
@@ -737,12 +746,16 @@ struct Backward {
     // Of the queries of a head, block by block:
     int32_t *lists;         // n_q d offsets into a block of k^T
     Query *query_of;        // (n_q)
+    int64_t *live;          // (blocks): queries that fire; what follows holds only these, in their order
+    int64_t *place;         // (n_q): where in its block a query lies
     int64_t *bias;          // (n_q): of the exponent of a score, 127 - g
     Term *query_terms;      // n_q d
     Term **query_channels;  // (blocks, d + 1): where the terms of a channel begin
     float *upstream;        // (blocks, panels, BQ, LANES)
     float *delta;           // (blocks, BQ)
     float *grad_q;          // (blocks, padded d, BK)
+    float *result;          // (blocks, BQ, padded d): the gradient of all queries, the silent ones first
+    float *silent;          // (panels, LANES): what silent queries give to the gradient of each value
     // Of its keys:
     int8_t *key_bytes;     // (blocks, padded d, BK)
     Term *key_terms;       // n_k d
@@ -750,6 +763,8 @@ struct Backward {
     float *values;         // (blocks, BK / LANES, d_v, LANES): v^T
     float *grad_k;         // (blocks, padded d, BK)
     float *grad_v;         // (blocks, panels, BK, LANES)
+    float *moments;        // (d_v, padded d): v^T k
+    float *key_sum;        // (padded d)
     // Of a block:
     float *weight, *grad, *turned;  // (BK / LANES, BQ, LANES), (BQ, LD), (BK, LD)
     float *tokens;                  // (BK, padded d)
@@ -762,18 +777,24 @@ struct Backward {
         const int64_t n_q = queries.count(), n_k = keys.count();
         lists = a.take<int32_t>(size.n_q * size.d + 1);
         query_of = a.take<Query>(size.n_q);
+        live = a.take<int64_t>(n_q);
+        place = a.take<int64_t>(size.n_q);
         bias = a.take<int64_t>(size.n_q);
         query_terms = a.take<Term>(size.n_q * size.d + 1);
         query_channels = a.take<Term *>(n_q * (size.d + 1));
         upstream = a.take<float>(n_q * panels.count() * BQ * LANES);
         delta = a.take<float>(n_q * BQ);
         grad_q = a.take<float>(n_q * padded_d * BK);
+        result = a.take<float>(n_q * BQ * padded_d);
+        silent = a.take<float>(panels.count() * LANES);
         key_bytes = a.take<int8_t>(n_k * padded_d * BK);
         key_terms = a.take<Term>(size.n_k * size.d + 1);
         key_channels = a.take<Term *>(n_k * (size.d + 1));
-        values = a.take<float>(n_k * BK * size.d_v);
+        values = a.take<float>(n_k * BK * size.d_v + 8 * LANES);
         grad_k = a.take<float>(n_k * padded_d * BK);
         grad_v = a.take<float>(n_k * panels.count() * BK * LANES);
+        moments = a.take<float>(rounded(size.d_v, BK) * padded_d);
+        key_sum = a.take<float>(padded_d);
         weight = a.take<float>(BK * BQ);
         grad = a.take<float>(BQ * LD);
         turned = a.take<float>(BK * LD);
@@ -787,10 +808,14 @@ struct Backward {
     }
 
     void pack_queries(const Matrix &q, const Matrix &grad_out, const Matrix &out, const float *g, const float *mass);
+    int64_t gather(int64_t block, const float *g, int32_t *&list);
+    void sum_moments();
     void pack_keys(const Matrix &k, const Matrix &v);
     ALONE void block(int64_t query, int64_t key, bool for_queries, bool for_keys);
     ALONE void grads(int64_t query, int64_t key);
-    void write(const Matrix &to, const Blocks &blocks, int64_t block, const float *grad);
+    void tokens_of(const float *from, int64_t count, float *to);
+    void write_queries(const Matrix &to, int64_t block);
+    void write_keys(const Matrix &to, int64_t block);
     void write_values(const Matrix &to, int64_t block);
 };
 
@@ -809,40 +834,113 @@ Term *terms_of(const int8_t *columns, int64_t d, int64_t count, Term *terms, Ter
     return channels[d] = terms;
 }
 
+// The queries of a block that fire move together; returns their number.
+int64_t Backward::gather(int64_t block, const float *g, int32_t *&list) {
+    const int64_t first = queries.first(block);
+    int64_t count = 0;
+    for (int64_t i = 0; i < queries.length(block); i++) {
+        const int8_t *row = rows + i * padded_d;
+        const Query q = query(row, padded_d, BK, list);
+        if (!q.count())
+            continue;
+        if (count < i)
+            std::memcpy(rows + count * padded_d, row, size_t(padded_d));
+        list += q.count();
+        query_of[first + count] = q;
+        bias[first + count] = 127 - int64_t(g[first + i]);
+        place[first + count++] = i;
+    }
+    std::memset(rows + count * padded_d, 0, size_t((rounded(count, 8) - count) * padded_d));
+    return count;
+}
+
+// For a silent query all weights are one number w: dq = w (dout v^T k - delta sum_j k_j), in O(d d_v).
+void Backward::sum_moments() {
+    float *sums = grad_k;  // (padded d, BK), not in use yet
+    for (int64_t start = 0; start < size.d_v; start += BK) {
+        const int64_t columns = std::min(BK, size.d_v - start);
+        std::fill(sums, sums + padded_d * BK, 0.f);
+        for (int64_t b = 0; b < keys.count(); b++) {
+            for (int64_t j = 0; j < keys.length(b); j += LANES)
+                transpose(values + (b * BK + j) * size.d_v + start * LANES, LANES, columns, LANES, turned + j * LD, LD);
+            add_all_terms(turned, key_channels + b * (size.d + 1), size.d, columns, sums);
+        }
+        transpose(sums, BK, padded_d, columns, moments + start * padded_d, padded_d);
+    }
+    std::fill(key_sum, key_sum + padded_d, 0.f);
+    for (int64_t b = 0; b < keys.count(); b++)
+        for (int64_t c = 0; c < size.d; c++) {
+            Term *const *channel = key_channels + b * (size.d + 1) + c;
+            for (const Term *term = channel[0]; term != channel[1]; term++)
+                key_sum[c] += term->sign;
+        }
+}
+
 // `mass` is null where the gradient takes g for a constant.
 void Backward::pack_queries(const Matrix &q, const Matrix &grad_out, const Matrix &out, const float *g, const float *mass) {
     int32_t *list = lists;
     Term *terms = query_terms;
+    bool summed = false;
+    std::fill(silent, silent + panels.count() * LANES, 0.f);
     for (int64_t b = 0; b < queries.count(); b++) {
         const int64_t first = queries.first(b), count = queries.length(b);
         spikes(q, first, count, size.d, true, rows, padded_d, room);
-        for (int64_t i = 0; i < count; i++) {
-            query_of[first + i] = query(rows + i * padded_d, padded_d, BK, list);
-            list += query_of[first + i].count();
-            bias[first + i] = 127 - int64_t(g[first + i]);
-        }
-        transpose(rows, padded_d, rounded(count, 8), padded_d, columns, BK);
-        terms = terms_of(columns, size.d, count, terms, query_channels + b * (size.d + 1));
-        float *to = upstream + b * panels.count() * BQ * LANES, *row = delta + b * BQ;
+        const int64_t fire = live[b] = gather(b, g, list);
+        transpose(rows, padded_d, rounded(fire, 8), padded_d, columns, BK);
+        terms = terms_of(columns, size.d, fire, terms, query_channels + b * (size.d + 1));
+        float *to = upstream + b * panels.count() * BQ * LANES, *row = delta + b * BQ, *all = result + b * BQ * padded_d;
         std::fill(row, row + BQ, 0.f);
+        if (fire < count) {
+            if (!summed)
+                sum_moments();
+            summed = true;
+            std::fill(all, all + count * padded_d, 0.f);
+        }
         for (int64_t p = 0; p < panels.count(); p++, to += BQ * LANES) {
             panel(grad_out, first, count, p * LANES, panels.columns(p), to);
-            std::fill(to + count * LANES, to + BQ * LANES, 0.f);
-            if (!mass)
-                continue;
-            panel(out, first, count, p * LANES, panels.columns(p), lanes);
-            for (int64_t i = 0; i < count; i++) {
-                floats sum = {};
-                for (int64_t c = 0; c < LANES; c += WIDTH)
-                    sum = fma(load<floats>(to + i * LANES + c), load<floats>(lanes + i * LANES + c), sum);
-                for (int l = 0; l < WIDTH; l++)
-                    row[i] += sum[l];
+            if (mass) {
+                panel(out, first, count, p * LANES, panels.columns(p), lanes);
+                for (int64_t i = 0; i < count; i++) {
+                    floats sum = load<floats>(to + i * LANES) * load<floats>(lanes + i * LANES);
+                    sum = fma(load<floats>(to + i * LANES + WIDTH), load<floats>(lanes + i * LANES + WIDTH), sum);
+                    for (int l = 0; l < WIDTH; l++)
+                        row[i] += sum[l];
+                }
             }
+            for (int64_t i = 0, next = 0; i < count; i++) {
+                const float *from = to + i * LANES;
+                if (next < fire && place[first + next] == i) {
+                    if (next < i)
+                        std::memcpy(to + next * LANES, from, sizeof(float) * LANES);
+                    next++;
+                    continue;
+                }
+                const float weight = as_float(uint32_t(127 - int64_t(g[first + i])) << 23);
+                for (int64_t c = 0; c < LANES; c++)
+                    silent[p * LANES + c] += weight * from[c];
+                for (int64_t c = 0; c < panels.columns(p); c++)
+                    for (int64_t e = 0; e < padded_d; e++)
+                        all[i * padded_d + e] += from[c] * moments[(p * LANES + c) * padded_d + e];
+            }
+            std::fill(to + fire * LANES, to + BQ * LANES, 0.f);
         }
-        for (int64_t i = 0; mass && i < count; i++)
-            row[i] /= mass[first + i];
+        for (int64_t i = 0, next = 0; i < count; i++) {
+            const float pivot = mass ? row[i] / mass[first + i] : 0.f;
+            if (next < fire && place[first + next] == i) {
+                row[next++] = pivot;
+                continue;
+            }
+            const float weight = LN2 * as_float(uint32_t(127 - int64_t(g[first + i])) << 23);
+            for (int64_t e = 0; e < padded_d; e++)
+                all[i * padded_d + e] = weight * (all[i * padded_d + e] - pivot * key_sum[e]);
+        }
     }
     std::fill(grad_q, grad_q + queries.count() * padded_d * BK, 0.f);
+    std::fill(grad_k, grad_k + keys.count() * padded_d * BK, 0.f);
+    for (int64_t b = 0; b < keys.count(); b++)
+        for (int64_t p = 0; p < panels.count(); p++)
+            for (int64_t j = 0; j < BK; j++)
+                std::memcpy(grad_v + ((b * panels.count() + p) * BK + j) * LANES, silent + p * LANES, sizeof(float) * LANES);
 }
 
 void Backward::pack_keys(const Matrix &k, const Matrix &v) {
@@ -855,8 +953,6 @@ void Backward::pack_keys(const Matrix &k, const Matrix &v) {
         for (int64_t j = 0; j < count; j += LANES)
             panel(v.turned(), 0, size.d_v, first + j, std::min(LANES, count - j), values + (b * BK + j) * size.d_v);
     }
-    std::fill(grad_k, grad_k + keys.count() * padded_d * BK, 0.f);
-    std::fill(grad_v, grad_v + keys.count() * panels.count() * BK * LANES, 0.f);
 }
 
 // Weights of a block, and weights * (dout v^T - delta).
@@ -864,7 +960,7 @@ void Backward::grads(int64_t query, int64_t key) {
     const float *above = upstream + query * panels.count() * BQ * LANES;
     for (int64_t j = 0; j < keys.length(key); j += LANES) {
         const float *v = values + (key * BK + j) * size.d_v;
-        for (int64_t i = 0; i < queries.length(query); i += ROWS) {
+        for (int64_t i = 0; i < live[query]; i += ROWS) {
             floats sum[ROWS][2];
 #pragma GCC unroll 6
             for (int r = 0; r < ROWS; r++)
@@ -898,7 +994,7 @@ void Backward::grads(int64_t query, int64_t key) {
 }
 
 void Backward::block(int64_t query, int64_t key, bool for_queries, bool for_keys) {
-    const int64_t count_q = queries.length(query), count_k = keys.length(key);
+    const int64_t count_q = live[query], count_k = keys.length(key);
     const int8_t *own = key_bytes + key * padded_d * BK;
     for (int64_t i = 0; i < count_q; i++) {
         const int64_t row = queries.first(query) + i;
@@ -924,11 +1020,12 @@ void Backward::block(int64_t query, int64_t key, bool for_queries, bool for_keys
 }
 
 template <class T> void write_rows(T *to, const Matrix &m, int64_t rows, int64_t columns, const float *from, int64_t ld) {
+    if (std::is_same<T, float>::value && m.token == 1) {
+        turn(from, ld, rows, columns, (float *)to, m.channel);
+        return;
+    }
     for (int64_t r = 0; r < rows; r++)
-        if (m.channel == 1 && columns == LANES)
-            for (int64_t c = 0; c < LANES; c++)
-                narrow(from[r * ld + c], to[r * m.token + c]);
-        else if (m.channel == 1)
+        if (m.channel == 1)
             for (int64_t c = 0; c < columns; c++)
                 narrow(from[r * ld + c], to[r * m.token + c]);
         else
@@ -944,21 +1041,24 @@ void write_rows(const Matrix &m, int64_t first, int64_t rows, int64_t columns, c
         write_rows((float *)m.data + first * m.token, m, rows, columns, from, ld);
 }
 
-// A block of the gradient of q or k, which lies (channels, tokens); the scores' base 2 enters here.
-void Backward::write(const Matrix &to, const Blocks &blocks, int64_t block, const float *all) {
-    const int64_t first = blocks.first(block), count = blocks.length(block);
-    float *from = const_cast<float *>(all) + block * padded_d * BK;
-    for (int64_t i = 0; i < size.d * BK; i++)
-        from[i] *= LN2;
-    if (std::abs(to.channel) > std::abs(to.token)) {
-        Matrix turned = to.turned();
-        const int64_t bytes = to.type == BFLOAT16 ? 2 : 4;
-        turned.data += first * to.token * bytes;
-        write_rows(turned, 0, size.d, count, from, BK);
-        return;
-    }
-    transpose(from, BK, padded_d, count, tokens, padded_d);
-    write_rows(to, first, count, size.d, tokens, padded_d);
+// A block of the gradient of q or k, which lies (channels, tokens), as (tokens, channels); the scores' base 2 enters here.
+void Backward::tokens_of(const float *from, int64_t count, float *to) {
+    transpose(from, BK, padded_d, count, to, padded_d);
+    for (int64_t i = 0; i < count * padded_d; i++)
+        to[i] *= LN2;
+}
+
+void Backward::write_queries(const Matrix &to, int64_t block) {
+    float *all = result + block * BQ * padded_d;
+    tokens_of(grad_q + block * padded_d * BK, live[block], tokens);
+    for (int64_t i = 0; i < live[block]; i++)
+        std::memcpy(all + place[queries.first(block) + i] * padded_d, tokens + i * padded_d, sizeof(float) * size_t(padded_d));
+    write_rows(to, queries.first(block), queries.length(block), size.d, all, padded_d);
+}
+
+void Backward::write_keys(const Matrix &to, int64_t block) {
+    tokens_of(grad_k + block * padded_d * BK, keys.length(block), tokens);
+    write_rows(to, keys.first(block), keys.length(block), size.d, tokens, padded_d);
 }
 
 void Backward::write_values(const Matrix &to, int64_t block) {
@@ -1010,16 +1110,16 @@ int64_t backward(const Operand &grad_out, const Operand &q, const Operand &k, co
                 continue;
             const int64_t map = task / parts, rows = map * s.n_q;
             const Share share = share_of(task % parts, parts, b.queries.count(), b.keys.count());
+            b.pack_keys(call.head(k, map), call.head(v, map));
             b.pack_queries(call.head(q, map), call.head(grad_out, map), call.head(out, map), g + rows,
                            mass ? mass + rows : nullptr);
-            b.pack_keys(call.head(k, map), call.head(v, map));
             for (int64_t key = share.key; key < share.key_end; key++)
                 for (int64_t query = share.query; query < share.query_end; query++)
                     b.block(query, key, share.for_queries, share.for_keys);
             for (int64_t i = share.query; share.for_queries && i < share.query_end; i++)
-                b.write(call.head(grad_q, map), b.queries, i, b.grad_q);
+                b.write_queries(call.head(grad_q, map), i);
             for (int64_t i = share.key; share.for_keys && i < share.key_end; i++) {
-                b.write(call.head(grad_k, map), b.keys, i, b.grad_k);
+                b.write_keys(call.head(grad_k, map), i);
                 b.write_values(call.head(grad_v, map), i);
             }
         }
