@@ -212,7 +212,7 @@ struct Fired {
     uint64_t plus, minus;
 
     Fired(const int8_t *row, int64_t count) : plus(0), minus(0) {
-        const uint64_t lowest = 0x0101010101010101u, gather = 0x0102040810204080u;  // of each byte; these, next to each other
+        const uint64_t lowest = 0x0101010101010101u, gather = 0x0102040810204080u;  // bits of bytes; these, side by side
         for (int64_t start = 0; start < count; start += 8) {
             uint64_t eight;
             std::memcpy(&eight, row + start, 8);
@@ -356,7 +356,8 @@ MMBSA_INLINE void multiply(const float *a, int64_t row_step, int64_t step, const
 MMBSA_INLINE void transpose_tile(const float *in, int64_t in_ld, float *out, int64_t out_ld) {
     __m256 a[8], b[8];
     for (int i = 0; i < 4; i++) {  // rows i and i + 4 of the left half, then of the right half
-        a[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(in + i * in_ld)), _mm_loadu_ps(in + (i + 4) * in_ld), 1);
+        a[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(in + i * in_ld)),
+                                    _mm_loadu_ps(in + (i + 4) * in_ld), 1);
         a[i + 4] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(in + i * in_ld + 4)),
                                         _mm_loadu_ps(in + (i + 4) * in_ld + 4), 1);
     }
@@ -1051,8 +1052,9 @@ void Backward::tokens_of(const float *from, int64_t count, float *to) {
 void Backward::write_queries(const Matrix &to, int64_t block) {
     float *all = result + block * BQ * padded_d;
     tokens_of(grad_q + block * padded_d * BK, live[block], tokens);
+    const int64_t *row = place + queries.first(block);
     for (int64_t i = 0; i < live[block]; i++)
-        std::memcpy(all + place[queries.first(block) + i] * padded_d, tokens + i * padded_d, sizeof(float) * size_t(padded_d));
+        std::memcpy(all + row[i] * padded_d, tokens + i * padded_d, sizeof(float) * size_t(padded_d));
     write_rows(to, queries.first(block), queries.length(block), size.d, all, padded_d);
 }
 
