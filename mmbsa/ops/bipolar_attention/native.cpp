@@ -682,7 +682,7 @@ int64_t forward(const Operand &q, const Operand &k, const Operand &v, T *out, fl
         f.padded_d = rounded(s.d, 8);
         const bool ready = furnish<0>([&](Arena &a) { f.layout(a); });
         failed = !ready;
-#pragma omp for schedule(dynamic, 1)
+#pragma omp for schedule(dynamic, 1) nowait
         for (int64_t task = 0; task < call.maps() * parts; task++) {
             if (!ready)
                 continue;
@@ -1106,7 +1106,7 @@ int64_t backward(const Operand &grad_out, const Operand &q, const Operand &k, co
         b.keys = Blocks(s.n_k, BK, LANES);
         const bool ready = furnish<1>([&](Arena &a) { b.layout(a); });
         failed = !ready;
-#pragma omp for schedule(dynamic, 1)
+#pragma omp for schedule(dynamic, 1) nowait
         for (int64_t task = 0; task < call.maps() * parts; task++) {
             if (!ready)
                 continue;
