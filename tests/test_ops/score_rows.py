@@ -1,9 +1,10 @@
 """Rows of integer scores on Shiftmax's edge, the operands that produce them, and g by Python's big integers."""
 import numpy as np
+import pytest
 import torch
 from hypothesis import strategies as st
 
-import mmbsa.ops  # noqa: F401  registers torch.ops.mmbsa
+from mmbsa.ops import bipolar_attention, dispatch
 
 
 def oracle_g(row) -> int:
@@ -85,3 +86,14 @@ def spikes(shape, rate: float = 0.3, product: str = 'ternary', seed: int = 0, dt
     fired = torch.rand(shape, generator=generator) < rate
     sign = torch.randint(0, 2, shape, generator=generator) * 2 - 1 if product == 'ternary' else 1
     return (fired * sign).to(dtype)
+
+
+def refuses(impl: str, dtype: torch.dtype = torch.float32, normalizer: str = 'shiftmax', product: str = 'ternary',
+            scale: float = 1., device: str = 'cpu') -> bool:
+    """Whether an implementation leaves such calls to the others, and says so."""
+    operands = [torch.zeros(1, 1, 2, 2, dtype=dtype, device=device)] * 3
+    reason = dispatch.get('bipolar_attention', impl).refuses(*operands, normalizer, product, scale)
+    if reason:
+        with pytest.raises(RuntimeError, match=f"impl='{impl}' cannot take this call: "):
+            bipolar_attention(*operands, normalizer=normalizer, product=product, scale=scale, impl=impl)
+    return bool(reason)

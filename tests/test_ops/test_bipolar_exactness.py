@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from score_rows import KINDS, attention_stats, make_row, operands, oracle_g, score_rows, spikes
+from score_rows import KINDS, attention_stats, make_row, operands, oracle_g, refuses, score_rows, spikes
 
 from mmbsa.ops import implementations
 from mmbsa.ops.bipolar_attention import sdpa
@@ -27,6 +27,8 @@ def check_rows(rows_by_query, q, k, impl, dtype, product='ternary', scale=1.):
 @settings(max_examples=60, deadline=None)
 @given(case=score_rows())
 def test_edge_rows(impl, dtype, case):
+    if refuses(impl, dtype):
+        return
     row, d = case
     q, k = operands(row, d, dtype)
     check_rows([row, [0] * len(row), [-x for x in row]], q, k, impl, dtype)
@@ -80,6 +82,8 @@ def test_edge_rows_in_different_heads(impl, kinds, n, d, seed):
        st.sampled_from([1., 0.5, 2.]))
 def test_whole_numbers_of_real_operands(impl, n, d, levels, seed, scale):
     """Integer neurons: scores in the thousands, windows far apart; a scale that keeps them whole."""
+    if refuses(impl, torch.float32, 'shiftmax', 'real', scale):
+        return
     generator = torch.Generator().manual_seed(seed)
     q, k = (2 * torch.randint(-levels, levels + 1, (rows, d), generator=generator).float() for rows in (5, n))
     rows = (q.double() @ k.double().mT * scale).tolist()

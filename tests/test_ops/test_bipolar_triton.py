@@ -33,7 +33,7 @@ def check_rows(rows, q, k, dtype, product='ternary', scale=1.):
 def test_is_there_and_is_asked():
     assert implementations('bipolar_attention')[0] == 'triton'
     q, k, v = (x.to(DEVICE) for x in (spikes((2, 9, 4)), spikes((2, 9, 4), seed=1), torch.randn(2, 9, 4)))
-    taken = 'sdpa' if kernels.INTERPRETED else 'triton'  # auto avoids the interpreter
+    taken = implementations('bipolar_attention')[int(kernels.INTERPRETED)]  # auto avoids the interpreter
     assert torch.equal(bipolar_attention(q, k, v), bipolar_attention(q, k, v, impl=taken))
     with pytest.raises(RuntimeError, match='not float64'):
         bipolar_attention(q.double(), k.double(), v.double(), impl='triton')

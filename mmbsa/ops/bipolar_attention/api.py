@@ -3,14 +3,20 @@ import torch
 from torch import Tensor
 
 from mmbsa.ops import dispatch, kernels
-from mmbsa.ops.bipolar_attention import fused, reference, sdpa, tiled
+from mmbsa.ops.bipolar_attention import fused, native, reference, sdpa, tiled
 from mmbsa.ops.bipolar_attention.common import GRADS, NORMALIZERS, PRODUCTS, as_heads
 from mmbsa.ops.registration import LIBRARY, refuse_double_backward, without_autocast, working_dtype
 
 NAME = 'bipolar_attention'
+#: Our own kernels: they read any strides and spikes as bytes, and lay gradients out as their operands.
+STRIDED = ('triton', 'native')
+#: Those whose backward takes spikes as the bytes that they are kept as.
+BYTES_BACK = ('native',)
 
 dispatch.register(NAME, dispatch.Implementation('triton', fused.forward, fused.backward, missing=kernels.missing,
                                                 refuses=fused.refuses, slower=fused.slower))
+dispatch.register(NAME, dispatch.Implementation('native', native.forward, native.backward, missing=native.missing,
+                                                refuses=native.refuses))
 dispatch.register(NAME, dispatch.Implementation('sdpa', sdpa.forward, sdpa.backward, refuses=sdpa.refuses,
                                                 slower=sdpa.slower))
 dispatch.register(NAME, dispatch.Implementation('tiled', tiled.forward, tiled.backward, refuses=tiled.refuses))
@@ -50,8 +56,8 @@ def bipolar_attention(q: Tensor, k: Tensor, v: Tensor, *, product: str = 'ternar
     if dtype == torch.float32 and torch.is_autocast_enabled(v.device.type):
         dtype = torch.get_autocast_dtype(v.device.type)
         v = v.to(dtype)
-    impl = dispatch.resolve(NAME, impl, q, k, v, normalizer)
-    strided = impl == 'triton' and normalizer != 'none'
+    impl = dispatch.resolve(NAME, impl, q, k, v, normalizer, product, scale)
+    strided = _as_operands(normalizer, impl)
     if not (strided and product != 'real' and q.dtype == k.dtype == torch.int8):  # bytes are what its products take
         q, k = _cast(q, dtype), _cast(k, dtype)
     if normalizer != 'none' and not strided:  # what is copied here need not be copied again in the backward
@@ -104,7 +110,8 @@ def _backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g:
               normalizer: str, scale: float, grad: str, impl: str):
     if q.numel() == 0 or v.numel() == 0:
         return tuple(_empty_grad(x, normalizer, impl, v.dtype).zero_() for x in (q, k, v))
-    heads = [as_heads(x) for x in (grad_out, _cast(q, v.dtype), _cast(k, v.dtype), v, out)]
+    spikes = (q, k) if impl in BYTES_BACK else (_cast(q, v.dtype), _cast(k, v.dtype))
+    heads = [as_heads(x) for x in (grad_out, *spikes, v, out)]
     rows = [x.view(heads[1].shape[:-1]) if x.dim() and x.numel() else x for x in (g, mass)]
     entry = dispatch.get(NAME, impl)
     grads = entry.backward(*heads, *rows, product, normalizer, scale, grad)
@@ -128,7 +135,7 @@ def _tokens_first(x: Tensor, normalizer: str, impl: str) -> bool:
 
 def _as_operands(normalizer: str, impl: str) -> bool:
     """Whether gradients lie in memory as their operands do: our kernels write any layout, so the caller's is kept."""
-    return impl == 'triton' and normalizer != 'none'
+    return impl in STRIDED and normalizer != 'none'
 
 
 def _laid_out(x: Tensor, like: Tensor) -> Tensor:

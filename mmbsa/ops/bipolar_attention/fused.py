@@ -12,7 +12,7 @@ from mmbsa.ops.exact import MAX_ROW
 MAX_WIDTH = 256
 
 
-def refuses(q: Tensor, k: Tensor, v: Tensor, normalizer: str) -> str | None:
+def refuses(q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str, scale: float) -> str | None:
     """Why the kernels cannot take a call, or None."""
     if normalizer == 'none':  # no kernel: the linear product of ``common``
         return None
@@ -26,7 +26,7 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, normalizer: str) -> str | None:
     return kernels.wrong_device(v)
 
 
-def slower(q: Tensor, k: Tensor, v: Tensor, normalizer: str) -> bool:
+def slower(q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str, scale: float) -> bool:
     """The interpreter is for checking, not for use."""
     return v.device.type == 'cpu'
 

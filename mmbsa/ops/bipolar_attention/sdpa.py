@@ -25,7 +25,7 @@ HALF = (torch.float16, torch.bfloat16)
 aten = torch.ops.aten
 
 
-def refuses(q: Tensor, k: Tensor, v: Tensor, normalizer: str) -> str | None:
+def refuses(q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str, scale: float) -> str | None:
     """Why PyTorch has no kernel for these tensors, or None."""
     if normalizer == 'none':
         return None
@@ -38,7 +38,7 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, normalizer: str) -> str | None:
     return None
 
 
-def slower(q: Tensor, k: Tensor, v: Tensor, normalizer: str) -> bool:
+def slower(q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str, scale: float) -> bool:
     """Whether padding to one width costs the CPU kernel more than a tile's passes cost ``tiled`` (measured)."""
     widths = sorted((q.size(-1), v.size(-1)))
     return v.device.type == 'cpu' and v.dtype not in HALF and widths[1] >= 2 * widths[0]

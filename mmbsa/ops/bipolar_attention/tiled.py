@@ -23,7 +23,7 @@ from mmbsa.ops.registration import working_dtype
 SMALL = 64.
 
 
-def refuses(q: Tensor, k: Tensor, v: Tensor, normalizer: str) -> str | None:
+def refuses(q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str, scale: float) -> str | None:
     """Why a call cannot be taken, or None."""
     if normalizer == 'shiftmax' and k.size(-2) > MAX_ROW:
         return f'g is exact for at most {MAX_ROW} keys, got {k.size(-2)}'
