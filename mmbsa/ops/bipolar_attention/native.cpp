@@ -547,6 +547,11 @@ double weights_of(const uint8_t *exponent, int64_t count, float *out) {
             store(out + j + v * WIDTH, w);
             sums[v] += w;
         }
+    for (; j + WIDTH <= count; j += WIDTH) {
+        const floats w = powers(exponent + j);
+        store(out + j, w);
+        sums[0] += w;
+    }
     for (int half = N / 2; half; half /= 2)
         for (int v = 0; v < half; v++)
             sums[v] += sums[v + half];
