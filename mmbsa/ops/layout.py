@@ -3,8 +3,12 @@ from torch import Tensor
 
 
 def memory_order(x: Tensor) -> list[int]:
-    """Dimensions of x from the slowest to the fastest, T first whatever its stride; as they are where steps have gaps."""
-    order = [0, *sorted(range(1, x.dim()), key=lambda i: -x.stride(i))]
+    """Dimensions of x from the slowest to the fastest, T first whatever its stride; as they are where steps have gaps.
+
+    Dimensions of one element come early: their strides say nothing, and a small one before larger ones would hide from
+    convolutions that channels are last.
+    """
+    order = [0, *sorted(range(1, x.dim()), key=lambda i: (bool(x.size(i) > 1), -x.stride(i)))]
     return order if x[0].permute([i - 1 for i in order[1:]]).is_contiguous() else list(range(x.dim()))
 
 

@@ -72,7 +72,12 @@ def test_layouts(impl):
         found = spikes_and_gradient(u, grad.reshape(u.shape), impl=impl)
         assert found[0].stride() == found[1].stride() == u.stride()
         torch.testing.assert_close([x.reshape(base.shape) for x in found], list(expected), rtol=0, atol=0)
-    for view in (base[..., ::2], base[:, :1].expand(2, 4, 5, 7), base[:, :0], base.transpose(1, 3)[1:]):
+    alone = last[:1].permute(0, 2, 3, 1).contiguous()[None].permute(0, 1, 4, 2, 3)  # whose first strides mean nothing
+    for u in (alone, alone.as_strided(alone.shape, (1, 1, *alone.stride()[2:]))):
+        found = spikes_and_gradient(u, upstream[:1][None], impl=impl)
+        assert all(x[0].is_contiguous(memory_format=torch.channels_last) for x in found)
+    for view in (base[..., ::2], base[:, :1].expand(2, 4, 5, 7), base[:, :0], base.transpose(1, 3)[1:],
+                 base[:1].expand(3, 6, 5, 7)):
         found = spikes_and_gradient(view, torch.ones(view.shape), impl=impl)
         expected = spikes_and_gradient(view.contiguous(), torch.ones(view.shape), impl='reference')
         assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
@@ -99,7 +104,7 @@ def test_one_byte_is_kept_for_the_backward():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match='u must be floating, got torch.int64'):
+    with pytest.raises(ValueError, match='u must be floating with a dimension, got torch.int64'):
         integer_spike(torch.ones(2, dtype=torch.int64), 4)
     with pytest.raises(ValueError, match='levels must be at least 1 and norm positive, got 0 and 1'):
         integer_spike(torch.ones(2), 0)

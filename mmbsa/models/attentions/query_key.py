@@ -45,7 +45,8 @@ class QueryKeyAttention(nn.Module):
     def forward(self, q: Tensor, k: Tensor, v: None = None) -> Tensor:
         """q, k (T, B, C, H, W) potentials -> (T, B, C, H, W) spikes; v must be None."""
         q, k = (neuron(x).unflatten(2, (self.num_heads, -1)) for neuron, x in ((self.q_neuron, q), (self.k_neuron, k)))
-        return (self.out_neuron(q.sum(self.counted, keepdim=True)) * k).flatten(2, 3)
+        # k comes first because the product takes its layout
+        return (k * self.out_neuron(q.sum(self.counted, keepdim=True))).flatten(2, 3)
 
     def extra_repr(self) -> str:
         """Sizes."""

@@ -22,14 +22,15 @@ class _Convolution(torch.autograd.Function):
         stride, padding, groups = ctx.options
         needed = list(ctx.needs_input_grad[:3])
         # Gradients of gradients are torch's affair: ours has none.
-        ours = needed[1] and not torch.is_grad_enabled()
+        theirs = needed if torch.is_grad_enabled() else [needed[0], False, False]
         grads = [None] * 3
-        theirs = [needed[0], needed[1] and not ours, needed[2]]
         if any(theirs):
             grads = list(torch.ops.aten.convolution_backward(grad, x, weight, ctx.bias_sizes, stride, padding, (1, 1), False,
                                                              (0, 0), groups, theirs))
-        if ours:
+        if needed[1] and not theirs[1]:
             grads[1] = conv_weight_grad(x, grad, weight.shape[2:], stride, padding, groups, memory_format=layout(weight))
+        if needed[2] and not theirs[2]:  # oneDNN would compute the weight's along with it
+            grads[2] = grad.sum((0, 2, 3))
         return *grads, None, None, None
 
 

@@ -31,11 +31,21 @@ TIME_MODES = {
 
 def merge_time(x: Tensor) -> Tensor:
     """(T, B, *) -> (T * B, *), a view of contiguous and of channels-last maps."""
-    return x.flatten(0, 1)
+    if len(x) > 1:
+        return x.flatten(0, 1)
+    x = x.squeeze(0)
+    if x.dim() == 4 and len(x) == 1 and x.stride(0) != x.numel():
+        # One image: its first stride says nothing, but convolutions take a map for contiguous if it is a small one.
+        last = x.permute(0, 2, 3, 1)
+        if last.is_contiguous():
+            return last.flatten().view(last.shape).permute(0, 3, 1, 2)
+    return x
 
 
 def split_time(x: Tensor, num_steps: int) -> Tensor:
     """(T * B, *) -> (T, B, *), a view."""
+    if num_steps == 1:
+        return x.unsqueeze(0)
     return x.unflatten(0, (num_steps, -1))
 
 

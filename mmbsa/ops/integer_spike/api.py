@@ -4,6 +4,7 @@ from torch import Tensor
 
 from mmbsa.ops import dispatch
 from mmbsa.ops.integer_spike import native, reference
+from mmbsa.ops.layout import as_rows, from_rows, like_rows, memory_order
 from mmbsa.ops.registration import LIBRARY, refuse_double_backward
 
 NAME = 'integer_spike'
@@ -20,7 +21,7 @@ def integer_spike(u: Tensor, levels: int, *, signed: bool = False, norm: float =
     The gradient is 1/norm where low <= u <= D and 0 elsewhere. What is kept for it is one byte per element, and not u.
 
     Args:
-        u: membrane potential of any shape, floating.
+        u: (*) membrane potential, floating, with at least one dimension.
         levels: D, the largest count, at least 1.
         signed: low is -D instead of 0.
         norm: what counts are divided by, positive.
@@ -35,8 +36,8 @@ def integer_spike(u: Tensor, levels: int, *, signed: bool = False, norm: float =
         ValueError: u is not floating, levels < 1 or norm <= 0.
         RuntimeError: the implementation asked for cannot take this call; with the reason.
     """
-    if not u.is_floating_point():
-        raise ValueError(f'{NAME}: u must be floating, got {u.dtype}')
+    if u.dim() < 1 or not u.is_floating_point():
+        raise ValueError(f'{NAME}: u must be floating with a dimension, got {u.dtype} {tuple(u.shape)}')
     if levels < 1 or not norm > 0:
         raise ValueError(f'{NAME}: levels must be at least 1 and norm positive, got {levels} and {norm}')
     low = -float(levels) if signed else 0.
@@ -49,24 +50,25 @@ LIBRARY.define(f'integer_spike(Tensor u, {_PARAMETERS}) -> (Tensor spikes, Tenso
 LIBRARY.define('integer_spike_bwd(Tensor grad, Tensor passing, float norm, str impl) -> Tensor')
 
 
-def _dense(x: Tensor) -> Tensor:
-    """x where ``empty_like`` repeats its layout; else a contiguous copy."""
-    return x if torch.empty_like(x, device='meta').stride() == x.stride() else x.contiguous()
-
-
 def _forward(u: Tensor, low: float, high: float, norm: float, half_up: bool, inclusive: bool, impl: str):
-    return dispatch.get(NAME, impl).forward(_dense(u), low, high, norm, half_up, inclusive)
+    order = memory_order(u)
+    results = dispatch.get(NAME, impl).forward(as_rows(u, order), low, high, norm, half_up, inclusive)
+    return tuple(from_rows(rows, u, order) for rows in results)
 
 
 def _backward(grad: Tensor, passing: Tensor, norm: float, impl: str) -> Tensor:
-    if grad.stride() != passing.stride():
-        grad = torch.empty_like(passing, dtype=grad.dtype).copy_(grad)
-    return dispatch.get(NAME, impl).backward(grad, passing, norm)
+    order = memory_order(passing)
+    rows = grad.permute(order).reshape(grad.size(0), -1)
+    return from_rows(dispatch.get(NAME, impl).backward(rows, as_rows(passing, order), norm), passing, order)
 
 
 def _fake_forward(u: Tensor, *_):
-    u = _dense(u)
-    return torch.empty_like(u), torch.empty_like(u, dtype=torch.uint8)
+    out = like_rows(u, memory_order(u))
+    return out, torch.empty_like(out, dtype=torch.uint8)
+
+
+def _fake_backward(grad: Tensor, passing: Tensor, *_) -> Tensor:
+    return torch.empty_like(like_rows(passing, memory_order(passing)), dtype=grad.dtype)
 
 
 def _setup_context(ctx, inputs, output) -> None:
@@ -87,7 +89,6 @@ def _autograd_backward(ctx, grad: Tensor, unused):
 LIBRARY.impl('integer_spike', _forward, 'CompositeExplicitAutograd')
 LIBRARY.impl('integer_spike_bwd', _backward, 'CompositeExplicitAutograd')
 torch.library.register_fake('mmbsa::integer_spike', _fake_forward, lib=LIBRARY)
-torch.library.register_fake('mmbsa::integer_spike_bwd',
-                            lambda grad, passing, *_: torch.empty_like(passing, dtype=grad.dtype), lib=LIBRARY)
+torch.library.register_fake('mmbsa::integer_spike_bwd', _fake_backward, lib=LIBRARY)
 torch.library.register_autograd('mmbsa::integer_spike', _autograd_backward, setup_context=_setup_context, lib=LIBRARY)
 refuse_double_backward('integer_spike_bwd')

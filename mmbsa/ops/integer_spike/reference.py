@@ -1,10 +1,10 @@
 """Integer spikes in plain torch; reads like the equation and judges the others.
 
-An implementation is two functions on tensors of any shape, dense in memory:
+An implementation is two functions on rows of numbers:
 
-* ``forward(u, low, high, norm, half_up, inclusive) -> (spikes, passing)``, both laid out as u, the second uint8: 1 where the
-  gradient passes,
-* ``backward(grad, passing, norm) -> grad_u``, laid out as ``passing``; so is grad.
+* ``forward(u, low, high, norm, half_up, inclusive) -> (spikes, passing)``, all (T, N), the results contiguous, the second
+  uint8: 1 where the gradient passes; T equal rows of u may be one memory (stride 0),
+* ``backward(grad, passing, norm) -> grad_u``, contiguous; grad comes with any strides.
 """
 import torch
 from torch import Tensor

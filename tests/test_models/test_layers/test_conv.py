@@ -65,15 +65,18 @@ def gradients(module, x, function=None):
 
 
 def assert_alike(module, x, found, expected):
-    """The same bits, but for the weight: two sums over positions differ by their roundings, each at most EPS of the sum of
-    magnitudes."""
+    """The same bits, but for the parameters: two sums over positions differ by their roundings, each at most EPS of the sum
+    of magnitudes."""
     positions = found[0].numel() // module.out_channels
+    terms = upstream(found[0].shape).abs().sum((0, 2, 3))
     weight = torch.zeros_like(module.weight, dtype=torch.float64, requires_grad=True)
     out = torch.conv2d(x.detach().abs().double(), weight, None, module.stride, module.padding, 1, module.groups)
     (magnitudes,) = torch.autograd.grad(out, weight, upstream(out.shape).abs().double())
     for a, b in zip(found, expected, strict=True):
         if a.shape == weight.shape:
             assert ((a - b).abs() <= 2 * positions * EPS * magnitudes).all()
+        elif a.shape == terms.shape:
+            assert ((a - b).abs() <= 2 * positions * EPS * terms).all()
         else:
             assert torch.equal(a, b)
 
@@ -146,7 +149,8 @@ def test_under_activation_checkpointing(reentrant, calls):
     plain = deepcopy(ours)
     plain.zero_grad()
     plain(image(8)).square().sum().backward()
-    assert torch.equal(plain.weight.grad, ours.weight.grad) and torch.equal(ours.bias.grad, theirs.bias.grad)
+    assert torch.equal(plain.weight.grad, ours.weight.grad) and torch.equal(plain.bias.grad, ours.bias.grad)
+    torch.testing.assert_close(ours.bias.grad, theirs.bias.grad)
 
 
 def test_double_backward_is_that_of_torch():
@@ -156,7 +160,7 @@ def test_double_backward_is_that_of_torch():
         first = torch.autograd.grad(module(x).square().sum(), (x, module.weight), create_graph=True)
         results.append(torch.autograd.grad(sum(g.square().sum() for g in first), (x, module.weight, module.bias)))
     for a, b in zip(*results, strict=True):
-        torch.testing.assert_close(a, b)
+        torch.testing.assert_close(a, b, rtol=286 * EPS, atol=1e-5)  # sums over 286 positions in another order
 
 
 def test_under_compile(calls):

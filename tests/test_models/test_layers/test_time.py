@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmbsa.models.layers import TIME_MODES, SpikeConv, Timewise
+from mmbsa.models.layers import TIME_MODES, SpikeConv, Timewise, merge_time, split_time
 from mmbsa.models.layers.time import copies
 from mmbsa.registry import MODELS
 
@@ -100,3 +100,19 @@ def test_gradients_of_copies_are_summed_in_the_layout_of_one():
     assert torch.autograd.grad(copies(x, 4), x, upstream)[0].stride() == x.stride()
     compiled = torch.compile(lambda x: TIME_MODES['mean'](copies(x, 4) * 2), backend='aot_eager', fullgraph=True)
     torch.testing.assert_close(torch.autograd.grad(compiled(x).sum(), x)[0], torch.full_like(x, 2.))
+
+
+@pytest.mark.parametrize('neuron', ['LIFNode', 'TernaryLIFNode', 'IntegerNode'])
+def test_one_image_keeps_its_channels_last(neuron):
+    """Strides of dimensions of one element are free, and convolutions go by them."""
+    torch.manual_seed(0)
+    x = torch.randn(1, 48, 32, 32).contiguous(memory_format=torch.channels_last)
+    for first, odd in ((x[None], False), (x[None].as_strided((1, 1, 48, 32, 32), (1, 1, *x.stride()[1:])), True)):
+        assert merge_time(first).stride() == x.stride(), odd
+        maps = merge_time(MODELS.build(dict(type=f'mmbsa.{neuron}'))(split_time(merge_time(first), 1)))
+        out = torch.conv2d(maps, torch.randn(48, 48, 3, 3), padding=1)
+        assert maps.stride() == out.stride() == x.stride()
+        y = first.clone().requires_grad_()
+        merge_time(y).square().sum().backward()
+        torch.testing.assert_close(y.grad, 2 * first)
+    assert merge_time(torch.randn(1, 1, 4, 5, 6)).is_contiguous()
