@@ -57,7 +57,7 @@ setup(
         'Topic :: Scientific/Engineering :: Image Recognition',
     ],
     packages=find_packages(include=['mmbsa', 'mmbsa.*']),
-    package_data={'mmbsa': ['ops/*.hpp', 'ops/*/*.cpp']},  # compiled on first use, see mmbsa/ops/native.py
+    package_data={'mmbsa': ['ops/*.hpp', 'ops/*/*.hpp', 'ops/*/*.cpp']},  # compiled on first use, see mmbsa/ops/native.py
     python_requires='>=3.11',
     install_requires=requirements('runtime'),
     extras_require={'openmmlab': requirements('openmmlab'), 'tests': requirements('tests')},

@@ -5,6 +5,11 @@
 #include <memory>
 #include <new>
 #include <omp.h>
+#if defined(__AVX__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
 
 #define MMBSA_EXPORT extern "C" __attribute__((visibility("default")))
 #define MMBSA_INLINE inline __attribute__((always_inline))
@@ -56,6 +61,32 @@ MMBSA_INLINE void narrow(float value, bfloat16 &out) {
     uint32_t bits = as_bits(value);
     uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
     out.bits = uint16_t(value != value ? 0x7fc0u : rounded);
+}
+
+typedef float floats __attribute__((vector_size(4 * WIDTH)));
+
+template <class V, class T> MMBSA_INLINE V load(const T *from) {
+    V v;
+    std::memcpy(&v, from, sizeof(V));
+    return v;
+}
+
+template <class V, class T> MMBSA_INLINE void store(T *to, const V &v) { std::memcpy(to, &v, sizeof(V)); }
+
+// x - 0 is x for every x, which lets the compiler broadcast from memory; 0 + x is not, for -0.
+MMBSA_INLINE floats splat(float x) { return x - floats{}; }
+
+// a b + c, rounded once where the processor can.
+MMBSA_INLINE floats fma(floats a, floats b, floats c) {
+#if defined(__AVX512F__)
+    return (floats)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+    return (floats)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__aarch64__)
+    return (floats)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+    return a * b + c;
+#endif
 }
 
 // e^-u for u >= 0, within 2 units of the last place; 0 where that is below the normal range, NaN for NaN.

@@ -27,7 +27,7 @@ ENV = 'MMBSA_CACHE'
 #: Contractions into fused multiply-adds are written where they are wanted: spikes must not depend on the processor.
 FLAGS = ('-std=c++17', '-O3', '-march=native', '-fopenmp', '-fPIC', '-ffp-contract=off', '-fno-math-errno',
          '-fno-trapping-math', '-fvisibility=hidden')
-HEADER = Path(__file__).with_name('native.hpp')
+HEADERS = Path(__file__).parent
 _LOCK = threading.Lock()
 
 
@@ -35,7 +35,7 @@ class Library:
     """The functions of one source file.
 
     Args:
-        source: the ``.cpp`` file.
+        source: the ``.cpp`` file; it may include headers beside it and ``native.hpp``.
     """
 
     def __init__(self, source: Path):
@@ -116,7 +116,8 @@ def _load(source: Path) -> ctypes.CDLL:
     if cxx is None:
         raise RuntimeError(f'there is no C++ compiler (looked for {os.environ.get("CXX") or "c++, g++, clang++"})')
     version = subprocess.run([cxx, '--version'], capture_output=True, text=True, timeout=60).stdout
-    key = hashlib.sha256('\0'.join([HEADER.read_text(), source.read_text(), *FLAGS, version, _processor()]).encode())
+    parts = [source, *sorted(HEADERS.glob('*.hpp')), *sorted(source.parent.glob('*.hpp'))]
+    key = hashlib.sha256('\0'.join([*(part.read_text() for part in parts), *FLAGS, version, _processor()]).encode())
     name = f'{source.parent.name}-{key.hexdigest()[:20]}.so'
     folder = cache()
     try:
@@ -136,7 +137,7 @@ def _compile(cxx: str, source: Path, target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix='.build-') as folder:
         unit, partial = Path(folder, 'unit.o'), Path(folder, target.name)
         # Linked without -fopenmp: the OpenMP symbols are those that torch has made global.
-        for command in ([cxx, *FLAGS, f'-I{HEADER.parent}', '-c', str(source), '-o', str(unit)],
+        for command in ([cxx, *FLAGS, f'-I{HEADERS}', '-c', str(source), '-o', str(unit)],
                         [cxx, '-shared', str(unit), '-o', str(partial)]):
             done = subprocess.run(command, capture_output=True, text=True, timeout=600)
             if done.returncode:

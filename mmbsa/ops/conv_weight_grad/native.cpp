@@ -10,36 +10,10 @@
 #include "native.hpp"
 
 #include <algorithm>
-#if defined(__AVX__)
-#include <immintrin.h>
-#elif defined(__ARM_NEON)
-#include <arm_neon.h>
-#endif
 
 using namespace mmbsa;
 
 namespace {
-
-typedef float vec __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
-typedef float vec_register __attribute__((vector_size(4 * WIDTH)));
-
-MMBSA_INLINE vec_register load(const float *from) { return *(const vec *)from; }
-MMBSA_INLINE void store(vec_register value, float *to) { *(vec *)to = value; }
-
-// x - 0 is x for every x, which lets the compiler broadcast from memory; 0 + x is not, for -0.
-MMBSA_INLINE vec_register broadcast(float value) { return value - vec_register{}; }
-
-MMBSA_INLINE vec_register fma(vec_register a, vec_register b, vec_register c) {
-#if defined(__AVX512F__)
-    return (vec_register)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-#elif defined(__FMA__)
-    return (vec_register)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
-#elif defined(__ARM_NEON) && defined(__aarch64__)
-    return (vec_register)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
-#else
-    return a * b + c;
-#endif
-}
 
 // A tile of dW fills the registers: 12 of 16 or 24 of 32 are sums.
 #if defined(__AVX512F__) || defined(__aarch64__)
@@ -99,14 +73,14 @@ int64_t position_parts(int64_t positions, int64_t columns, double per_column, do
 
 // sum[r][j] += sum over l of g[l][r] x[l][j].
 template <int R> void tile(int64_t n, const float *__restrict g, const float *__restrict x, float *__restrict sum) {
-    vec_register a[R][2] = {};
+    floats a[R][2] = {};
     for (int r = 0; r < R; r++)
         __builtin_prefetch(sum + r * COLUMNS, 1);
     for (int64_t l = 0; l < n; l++) {
-        vec_register left = load(x), right = load(x + WIDTH);
+        floats left = load<floats>(x), right = load<floats>(x + WIDTH);
 #pragma GCC unroll 12
         for (int r = 0; r < R; r++) {
-            vec_register value = broadcast(g[r]);
+            floats value = splat(g[r]);
             a[r][0] = fma(value, left, a[r][0]);
             a[r][1] = fma(value, right, a[r][1]);
         }
@@ -118,7 +92,7 @@ template <int R> void tile(int64_t n, const float *__restrict g, const float *__
 #pragma GCC unroll 2
         for (int half = 0; half < 2; half++) {
             float *to = sum + r * COLUMNS + half * WIDTH;
-            store(load(to) + a[r][half], to);
+            store(to, load<floats>(to) + a[r][half]);
         }
 }
 
@@ -321,13 +295,13 @@ int64_t dense(const Conv &p, const float *x, const float *g, float *out, bool ch
 template <int T>
 void taps_of(int64_t n, const float *__restrict g, int64_t g_stride, const float *__restrict x, int64_t x_stride,
              float *__restrict sum) {
-    vec_register a[T][2] = {};
+    floats a[T][2] = {};
     for (int64_t l = 0; l < n; l++) {
-        const vec_register left = load(g), right = load(g + WIDTH);
+        const floats left = load<floats>(g), right = load<floats>(g + WIDTH);
 #pragma GCC unroll 7
         for (int t = 0; t < T; t++) {
-            a[t][0] = fma(left, load(x + t * COLUMNS), a[t][0]);
-            a[t][1] = fma(right, load(x + t * COLUMNS + WIDTH), a[t][1]);
+            a[t][0] = fma(left, load<floats>(x + t * COLUMNS), a[t][0]);
+            a[t][1] = fma(right, load<floats>(x + t * COLUMNS + WIDTH), a[t][1]);
         }
         g += g_stride;
         x += x_stride;
@@ -337,7 +311,7 @@ void taps_of(int64_t n, const float *__restrict g, int64_t g_stride, const float
 #pragma GCC unroll 2
         for (int half = 0; half < 2; half++) {
             float *to = sum + t * COLUMNS + half * WIDTH;
-            store(load(to) + a[t][half], to);
+            store(to, load<floats>(to) + a[t][half]);
         }
 }
 
