@@ -180,8 +180,8 @@ def test_layouts(impl, normalizer, layout):
         strided = run([x.requires_grad_() for x in plain], upstream, normalizer=normalizer, impl=impl)
         dense = run([x.detach().contiguous().requires_grad_() for x in plain], upstream.contiguous(),
                     normalizer=normalizer, impl=impl)
-        for a, b in zip(strided, dense):
-            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+        for a, b in zip(strided, dense):  # BLAS adds up 20 terms in another order for other strides, and they may cancel
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=max(1e-6, 20 * 2. ** -24 * b.abs().max().item()))
         assert strided[0].is_contiguous()
 
 
