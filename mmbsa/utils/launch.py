@@ -1,7 +1,8 @@
 """What ``tools/train.py`` and ``tools/test.py`` share: arguments, and a runner on any number of devices.
 
 mmengine starts process groups for GPUs only. Without a GPU the group is made here (gloo), and what needs a GPU in a
-config (SyncBN, mixed precision, device ids) is replaced, with a warning, by what a CPU can do.
+config (SyncBN, mixed precision, device ids) is replaced, with a warning, by what a CPU can do. There, memory is kept from
+step to step, see :func:`mmbsa.utils.memory.keep_freed_memory`.
 """
 import argparse
 import logging
@@ -14,6 +15,8 @@ from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+
+from mmbsa.utils.memory import keep_freed_memory
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,6 +76,7 @@ def fit_devices(cfg: Config) -> None:
             _refuse(f'{processes} processes were asked for, but this node has {gpus} GPU(s). Start at most {gpus}, or '
                     'set CUDA_VISIBLE_DEVICES= (empty) to train on the CPU.')
         return
+    keep_freed_memory()
     amp = cfg.get('optim_wrapper', {})
     if amp.get('type') == 'AmpOptimWrapper':
         print_log('there is no GPU: mixed precision is off, the run computes in float32', 'current', logging.WARNING)

@@ -63,7 +63,7 @@ def test_growth(tmp_path, harness, monkeypatch):
 def test_models(tmp_path):
     report, picture = tmp_path / 'models.json', tmp_path / 'models.png'
     done = run('models.py', '--no-tests', '--models', 'espikeformer-t-bsa', '--size', 32, '--batch', 1, '--repeats', 2,
-               '--threads', 1, '--twin', '--inference', '--profile', '--json', report, '--plot', picture)
+               '--threads', 1, '--twin', '--inference', '--profile', '--keep-memory', '--json', report, '--plot', picture)
     assert done.returncode == 0, done.stderr
     assert picture.stat().st_size > 1000
     result, = json.loads(report.read_text())['results']
@@ -72,6 +72,7 @@ def test_models(tmp_path):
     assert {'attention', 'neurons', 'norms', 'convolution, forward', 'convolution, backward'} <= set(result['profile'])
     assert min(result['profile'].values()) >= 0 and 'both' not in result['fused'] and 'graph' not in result
     assert '| espikeformer-t-bsa fused forward |' in run('models.py', '--compare', report, report).stdout
+    assert result['kept']['both']['units'] > 0 and result['kept']['mib'] > 0 and 'units (x default' in done.stdout
     assert '| espikeformer-t-bsa ann both |' in run('models.py', '--compare', report, report).stdout
     assert 'unknown model' in run('models.py', '--no-tests', '--models', 'vit').stderr
 

@@ -13,9 +13,11 @@ resident size of a process of its own, minus its size before the model ran, forw
 ``limit`` is the time that the model's multiplications would take at the rate of a matrix product measured in the same
 process, over the time taken: what remains is memory traffic (norms, neurons, layouts) and convolutions below that rate.
 ``--twin`` runs the dense twin along: the same network with ReLU, one step and softmax attention (SpikingResformer: its
-own, which has no softmax twin of the same width). ``--inference`` adds the model in eval mode, with its norms folded
-(:func:`mmbsa.models.layers.fuse`), and on CUDA replayed from a CUDA graph. ``--profile`` says where the time of a training
-step goes. 16 bits are autocast's; the unit of time and the official figures stay those of float32 on a CPU.
+own, which has no softmax twin of the same width). ``--keep-memory`` measures again with freed memory kept, as in
+``tools/train.py`` on CPUs (:func:`mmbsa.utils.memory.keep_freed_memory`), in the units of before. ``--inference`` adds the
+model in eval mode, with its norms folded (:func:`mmbsa.models.layers.fuse`), and on CUDA replayed from a CUDA graph.
+``--profile`` says where the time of a training step goes. 16 bits are autocast's; the unit of time and the official figures
+stay those of float32 on a CPU.
 """
 import argparse
 import collections
@@ -175,20 +177,14 @@ def measure(name: str, args) -> dict:
     x = images(name, args)
     batch = len(x)
     models = candidates(name, args, x)
-    times = {key: {mode: [] for mode in candidate.modes} for key, candidate in models.items()}
-    units = []
-    for round_ in range(args.repeats + 1):
-        for key, candidate in models.items():
-            for mode in candidate.modes:
-                before = time.perf_counter()
-                piece_of_work(args.device)
-                unit = (time.perf_counter() - before) * 1e3
-                elapsed = step(candidate, x, mode == 'both', args.dtype)
-                if round_:  # the first round warms up
-                    units.append(unit)
-                    times[key][mode].append(elapsed / batch)
+    times, units = interleaved(models, x, args)
     unit = statistics.median(units)
     ours = models['ours']
+    if args.keep_memory:
+        from mmbsa.utils.memory import keep_freed_memory
+        if not keep_freed_memory():
+            raise SystemExit('--keep-memory: the C library here does not keep memory, or MALLOC_* variables are set')
+        times['kept'] = interleaved({'ours': ours}, x, args)[0]['ours']
     result = dict(name=name, size=x.size(-1), batch=batch, unit_ms=unit,
                   parameters=sum(p.numel() for p in ours.model.parameters()))
     rate = harness.matmul_rate(args.device, args.dtype)
@@ -200,6 +196,23 @@ def measure(name: str, args) -> dict:
         limit = passes * forward / rate * 1e3 / batch
         result['ours'][mode] |= dict(limit_ms=limit, limit=limit / min(times['ours'][mode]))
     return result
+
+
+def interleaved(models: dict[str, Candidate], x: torch.Tensor, args) -> tuple[dict, list[float]]:
+    """Milliseconds per image by candidate and mode, and those of the unit, measured before each of them."""
+    times = {key: {mode: [] for mode in candidate.modes} for key, candidate in models.items()}
+    units = []
+    for round_ in range(args.repeats + 1):
+        for key, candidate in models.items():
+            for mode in candidate.modes:
+                before = time.perf_counter()
+                piece_of_work(args.device)
+                unit = (time.perf_counter() - before) * 1e3
+                elapsed = step(candidate, x, mode == 'both', args.dtype)
+                if round_:  # the first round warms up
+                    units.append(unit)
+                    times[key][mode].append(elapsed / len(x))
+    return times, units
 
 
 def operations(candidate: Candidate, x: torch.Tensor) -> int:
@@ -218,6 +231,9 @@ def operations(candidate: Candidate, x: torch.Tensor) -> int:
 def memory(name: str, args) -> dict:
     """Peak MiB of one model beyond what was there before it ran: resident on a CPU, in this process; allocated on CUDA."""
     x = images(name, args)
+    if args.keep_memory:
+        from mmbsa.utils.memory import keep_freed_memory
+        keep_freed_memory()
     model, reset = build_spikingjelly(name) if args.worker == 'memory-spikingjelly' else (build(name), None)
     candidate = Candidate(model.to(args.device), reset=reset)
     cuda = args.device.startswith('cuda')
@@ -258,7 +274,7 @@ def profile(name: str, args) -> dict:
     return dict(parts)
 
 
-def run_worker(kind: str, name: str, args) -> dict:
+def run_worker(kind: str, name: str, args, keep_memory: bool = False) -> dict:
     """The result of a process of its own."""
     dtype = str(args.dtype).removeprefix('torch.')
     command = [sys.executable, __file__, '--worker', kind, '--models', name, '--dtype', dtype]
@@ -266,6 +282,7 @@ def run_worker(kind: str, name: str, args) -> dict:
         if getattr(args, key):
             command += [f'--{key}', str(getattr(args, key))]
     command += [f"--{key.replace('_', '-')}" for key in ('twin', 'inference', 'no_spikingjelly') if getattr(args, key)]
+    command += ['--keep-memory'] * keep_memory
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
@@ -290,6 +307,19 @@ def table(results: list[dict]) -> str:
                   f"{r['spikingjelly']['mib']:.0f}" if 'spikingjelly' in r else '-']
         lines.append(f"| {r['name']} | {r['parameters']:,} | {r['batch']}x3x{r['size']} | {' | '.join(cells)} | "
                      f"{r['ours']['mib']:.0f} ({', '.join(others)}) |")
+    return '\n'.join(lines)
+
+
+def kept_table(results: list[dict]) -> str:
+    """Markdown; what keeping freed memory is worth: units, times default and times official."""
+    lines = ['| model | forward units (x default, x official) | forward + backward units (x default, x official) | MiB |',
+             '|---|---|---|---|']
+    for r in results:
+        official = OFFICIAL.get(r['name'].removesuffix('-bsa'))
+        cells = [f"{r['kept'][mode]['units']:.2f} ({r['ours'][mode]['ms'] / r['kept'][mode]['ms']:.2f}, "
+                 + (f"{official[i] / r['kept'][mode]['units']:.2f})" if official else '-)')
+                 for i, mode in enumerate(('forward', 'both'))]
+        lines.append(f"| {r['name']} | {' | '.join(cells)} | {r['kept']['mib']:.0f} |")
     return '\n'.join(lines)
 
 
@@ -318,7 +348,7 @@ def profile_table(results: list[dict]) -> str:
 def rows(results: list[dict]) -> list[dict]:
     """One row per model, code and pass, for ``--compare``."""
     return [dict(name=r['name'], code=code, mode=mode, **r[code][mode]) for r in results
-            for code in ('ours', 'spikingjelly', 'ann', 'eval', 'fused', 'graph') if code in r
+            for code in ('ours', 'kept', 'spikingjelly', 'ann', 'eval', 'fused', 'graph') if code in r
             for mode in ('forward', 'both') if mode in r[code]]
 
 
@@ -359,6 +389,7 @@ def main():
     parser.add_argument('--dtype', default='float32', choices=['float32', 'bfloat16', 'float16'], help="autocast's")
     parser.add_argument('--twin', action='store_true', help='run the dense twin along')
     parser.add_argument('--inference', action='store_true', help='also eval mode, folded norms, and a CUDA graph on CUDA')
+    parser.add_argument('--keep-memory', action='store_true', help='also with freed memory kept, as tools/train.py on CPUs')
     parser.add_argument('--profile', action='store_true', help='also where the time of a training step goes')
     parser.add_argument('--json', type=Path, metavar='OUT', help='write every figure')
     parser.add_argument('--plot', type=Path, metavar='OUT.png', help='draw time and memory')
@@ -381,16 +412,18 @@ def main():
     machine = harness.machine(args.device, args.dtype)
     results = []
     for name in args.models:
-        result = run_worker('speed', name, args)
+        result = run_worker('speed', name, args, args.keep_memory)
         result['ours']['mib'] = run_worker('memory', name, args)['mib']
         if 'spikingjelly' in result:
             result['spikingjelly']['mib'] = run_worker('memory-spikingjelly', name, args)['mib']
+        if args.keep_memory:
+            result['kept']['mib'] = run_worker('memory', name, args, True)['mib']
         if args.profile:
             result['profile'] = run_worker('profile', name, args)
         results.append(result)
         print(table([result]).splitlines()[-1], flush=True)
     unit = statistics.median(r['unit_ms'] for r in results)
-    tables = [table, *[inference_table] * args.inference, *[profile_table] * args.profile]
+    tables = [table, *[kept_table] * args.keep_memory, *[inference_table] * args.inference, *[profile_table] * args.profile]
     print(f"\n{machine['dtype']}, unit {unit:.2f} ms\n\n" + '\n\n'.join(draw(results) for draw in tables))
     if args.json:
         harness.write(args.json, dict(machine=machine, results=results, rows=rows(results)))

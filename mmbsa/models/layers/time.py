@@ -22,10 +22,10 @@ def over_steps(reduce: Callable[[Tensor, int], Tensor], x: Tensor) -> Tensor:
 
 #: ways of reading time out: (T, *) -> (*).
 TIME_MODES = {
-    'mean': lambda x: over_steps(torch.mean, x) if len(x) > 1 else x[0],
-    'sum': lambda x: over_steps(torch.sum, x) if len(x) > 1 else x[0],
-    'max': lambda x: over_steps(torch.amax, x) if len(x) > 1 else x[0],
-    'last': lambda x: x[-1],
+    'mean': lambda x: over_steps(torch.mean, x) if len(x) > 1 else x.squeeze(0),
+    'sum': lambda x: over_steps(torch.sum, x) if len(x) > 1 else x.squeeze(0),
+    'max': lambda x: over_steps(torch.amax, x) if len(x) > 1 else x.squeeze(0),
+    'last': lambda x: x[-1] if len(x) > 1 else x.squeeze(0),  # the gradient of an index is zeros with a copy in them
 }
 
 

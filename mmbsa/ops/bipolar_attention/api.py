@@ -5,7 +5,7 @@ from torch import Tensor
 from mmbsa.ops import dispatch, kernels
 from mmbsa.ops.bipolar_attention import fused, native, reference, sdpa, tiled
 from mmbsa.ops.bipolar_attention.common import GRADS, NORMALIZERS, PRODUCTS, as_heads
-from mmbsa.ops.registration import LIBRARY, refuse_double_backward, without_autocast, working_dtype
+from mmbsa.ops.registration import Op, without_autocast, working_dtype
 
 NAME = 'bipolar_attention'
 #: Our own kernels: they read any strides and spikes as bytes, and lay gradients out as their operands.
@@ -62,7 +62,7 @@ def bipolar_attention(q: Tensor, k: Tensor, v: Tensor, *, product: str = 'ternar
         q, k = _cast(q, dtype), _cast(k, dtype)
     if normalizer != 'none' and not strided:  # what is copied here need not be copied again in the backward
         q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))
-    return torch.ops.mmbsa.bipolar_attention(q, k, v, product, normalizer, float(scale), grad, impl)[0]
+    return _OP(q, k, v, product, normalizer, float(scale), grad, impl)[0]
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, grad: str) -> None:
@@ -87,12 +87,6 @@ def _check(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, grad:
         raise ValueError(f'{NAME}: k and v must have as many tokens, got {tuple(k.shape)} and {tuple(v.shape)}')
     if k.shape[-2] == 0:
         raise ValueError(f'{NAME}: k must have at least one token, got shape {tuple(k.shape)}')
-
-
-LIBRARY.define('bipolar_attention(Tensor q, Tensor k, Tensor v, str product, str normalizer, float scale, str grad, '
-               'str impl) -> (Tensor out, Tensor g, Tensor mass)')
-LIBRARY.define('bipolar_attention_bwd(Tensor grad_out, Tensor q, Tensor k, Tensor v, Tensor out, Tensor g, '
-               'Tensor mass, str product, str normalizer, float scale, str grad, str impl) -> (Tensor, Tensor, Tensor)')
 
 
 @without_autocast
@@ -176,14 +170,12 @@ def _setup_context(ctx, inputs, output) -> None:
 
 def _autograd_backward(ctx, grad_out: Tensor, *unused):
     q, k, v, out, g, mass = ctx.saved_tensors
-    grads = torch.ops.mmbsa.bipolar_attention_bwd(grad_out, q, k, v, out, g, mass, *ctx.options)
+    grads = _BACKWARD(grad_out, q, k, v, out, g, mass, *ctx.options)
     return *grads, None, None, None, None, None
 
 
-LIBRARY.impl('bipolar_attention', _forward, 'CompositeExplicitAutograd')
-LIBRARY.impl('bipolar_attention_bwd', _backward, 'CompositeExplicitAutograd')
-torch.library.register_fake('mmbsa::bipolar_attention', _fake_forward, lib=LIBRARY)
-torch.library.register_fake('mmbsa::bipolar_attention_bwd', _fake_backward, lib=LIBRARY)
-torch.library.register_autograd('mmbsa::bipolar_attention', _autograd_backward, setup_context=_setup_context,
-                                lib=LIBRARY)
-refuse_double_backward('bipolar_attention_bwd')
+_OP = Op('bipolar_attention(Tensor q, Tensor k, Tensor v, str product, str normalizer, float scale, str grad, str impl) '
+         '-> (Tensor out, Tensor g, Tensor mass)', _forward, _fake_forward, _autograd_backward, _setup_context)
+_BACKWARD = Op('bipolar_attention_bwd(Tensor grad_out, Tensor q, Tensor k, Tensor v, Tensor out, Tensor g, Tensor mass, '
+               'str product, str normalizer, float scale, str grad, str impl) -> (Tensor, Tensor, Tensor)', _backward,
+               _fake_backward)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mmbsa.ops import dispatch
 from mmbsa.ops.conv_weight_grad import native, reference
-from mmbsa.ops.registration import LIBRARY, refuse_double_backward
+from mmbsa.ops.registration import Op
 
 NAME = 'conv_weight_grad'
 
@@ -50,8 +50,7 @@ def conv_weight_grad(x: Tensor, grad: Tensor, kernel_size: int | Sequence[int], 
     if memory_format not in (torch.contiguous_format, torch.channels_last):
         raise ValueError(f'{NAME}: memory_format must be contiguous or channels-last, got {memory_format}')
     chosen = dispatch.resolve(NAME, impl, x, grad.size(1), kernel_size, stride, padding, groups)
-    return torch.ops.mmbsa.conv_weight_grad(x, grad, kernel_size, stride, padding, groups,
-                                            memory_format == torch.channels_last, chosen)
+    return _OP(x, grad, kernel_size, stride, padding, groups, memory_format == torch.channels_last, chosen)
 
 
 def preferred(x: Tensor, out_channels: int, kernel_size: Sequence[int], stride: Sequence[int], padding: Sequence[int],
@@ -90,10 +89,6 @@ def check(x: Tensor, grad: Tensor, kernel_size: Sequence[int], stride: Sequence[
                          f'kernel_size={kernel_size}, stride={stride} and padding={padding}, got {tuple(grad.shape)}')
 
 
-LIBRARY.define('conv_weight_grad(Tensor x, Tensor grad, int[2] kernel_size, int[2] stride, int[2] padding, int groups, '
-               'bool channels_last, str impl) -> Tensor')
-
-
 def _layout(channels_last: bool) -> torch.memory_format:
     return torch.channels_last if channels_last else torch.contiguous_format
 
@@ -111,6 +106,5 @@ def _empty(x: Tensor, grad: Tensor, kernel_size: Sequence[int], stride: Sequence
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=_layout(channels_last))
 
 
-LIBRARY.impl('conv_weight_grad', _compute, 'CompositeExplicitAutograd')
-torch.library.register_fake('mmbsa::conv_weight_grad', _empty, lib=LIBRARY)
-refuse_double_backward('conv_weight_grad')
+_OP = Op('conv_weight_grad(Tensor x, Tensor grad, int[2] kernel_size, int[2] stride, int[2] padding, int groups, '
+         'bool channels_last, str impl) -> Tensor', _compute, _empty)

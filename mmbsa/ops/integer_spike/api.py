@@ -5,7 +5,7 @@ from torch import Tensor
 from mmbsa.ops import dispatch
 from mmbsa.ops.integer_spike import native, reference
 from mmbsa.ops.layout import as_rows, from_rows, like_rows, memory_order
-from mmbsa.ops.registration import LIBRARY, refuse_double_backward
+from mmbsa.ops.registration import Op
 
 NAME = 'integer_spike'
 
@@ -41,13 +41,7 @@ def integer_spike(u: Tensor, levels: int, *, signed: bool = False, norm: float =
     if levels < 1 or not norm > 0:
         raise ValueError(f'{NAME}: levels must be at least 1 and norm positive, got {levels} and {norm}')
     low = -float(levels) if signed else 0.
-    return torch.ops.mmbsa.integer_spike(u, low, float(levels), float(norm), half_up, inclusive,
-                                         dispatch.resolve(NAME, impl, u))[0]
-
-
-_PARAMETERS = 'float low, float high, float norm, bool half_up, bool inclusive, str impl'
-LIBRARY.define(f'integer_spike(Tensor u, {_PARAMETERS}) -> (Tensor spikes, Tensor passing)')
-LIBRARY.define('integer_spike_bwd(Tensor grad, Tensor passing, float norm, str impl) -> Tensor')
+    return _OP(u, low, float(levels), float(norm), half_up, inclusive, dispatch.resolve(NAME, impl, u))[0]
 
 
 def _forward(u: Tensor, low: float, high: float, norm: float, half_up: bool, inclusive: bool, impl: str):
@@ -83,12 +77,9 @@ def _autograd_backward(ctx, grad: Tensor, unused):
     (passing,) = ctx.saved_tensors
     if grad is None:
         return (None,) * 7
-    return torch.ops.mmbsa.integer_spike_bwd(grad, passing, ctx.norm, ctx.impl), *[None] * 6
+    return _BACKWARD(grad, passing, ctx.norm, ctx.impl), *[None] * 6
 
 
-LIBRARY.impl('integer_spike', _forward, 'CompositeExplicitAutograd')
-LIBRARY.impl('integer_spike_bwd', _backward, 'CompositeExplicitAutograd')
-torch.library.register_fake('mmbsa::integer_spike', _fake_forward, lib=LIBRARY)
-torch.library.register_fake('mmbsa::integer_spike_bwd', _fake_backward, lib=LIBRARY)
-torch.library.register_autograd('mmbsa::integer_spike', _autograd_backward, setup_context=_setup_context, lib=LIBRARY)
-refuse_double_backward('integer_spike_bwd')
+_OP = Op('integer_spike(Tensor u, float low, float high, float norm, bool half_up, bool inclusive, str impl) '
+         '-> (Tensor spikes, Tensor passing)', _forward, _fake_forward, _autograd_backward, _setup_context)
+_BACKWARD = Op('integer_spike_bwd(Tensor grad, Tensor passing, float norm, str impl) -> Tensor', _backward, _fake_backward)

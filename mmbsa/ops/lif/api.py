@@ -1,14 +1,13 @@
 """The public leaky integrate-and-fire op, its registration with ``torch.library``, and its validation."""
 import math
 
-import torch
 from torch import Tensor
 
 from mmbsa.ops import dispatch, kernels
 from mmbsa.ops.layout import as_rows, from_rows, like_rows, memory_order
 from mmbsa.ops.lif import blocked, fused, native, reference
 from mmbsa.ops.lif.common import SURROGATES, Parameters
-from mmbsa.ops.registration import LIBRARY, refuse_double_backward
+from mmbsa.ops.registration import Op
 
 NAME = 'lif'
 
@@ -64,19 +63,13 @@ def lif(x: Tensor, *, tau: float | None = 2., decay_input: bool = True, v_thresh
                          f'got {v_reset}')
     if surrogate not in SURROGATES:
         raise ValueError(f'{NAME}: surrogate must be one of {SURROGATES}, got {surrogate!r}')
-    return torch.ops.mmbsa.lif(x, tau, decay_input, v_threshold, v_reset, detach_reset, surrogate, alpha, signed,
-                               dispatch.resolve(NAME, impl, x))
+    return _OP(x, tau, decay_input, v_threshold, v_reset, detach_reset, surrogate, alpha, signed,
+               dispatch.resolve(NAME, impl, x))
 
 
 def ternary_lif(x: Tensor, **kwargs) -> Tensor:
     """:func:`lif` with spikes {-1, 0, 1}: the ternary spiking neuron TSN (BSA paper, eqs. 9-11)."""
     return lif(x, signed=True, **kwargs)
-
-
-_PARAMETERS = ('float? tau, bool decay_input, float v_threshold, float? v_reset, bool detach_reset, str surrogate, '
-               'float alpha, bool signed, str impl')
-LIBRARY.define(f'lif(Tensor x, {_PARAMETERS}) -> Tensor')
-LIBRARY.define(f'lif_bwd(Tensor grad, Tensor x, {_PARAMETERS}) -> Tensor')
 
 
 def _forward(x: Tensor, *parameters) -> Tensor:
@@ -103,12 +96,12 @@ def _setup_context(ctx, inputs, output) -> None:
 
 def _autograd_backward(ctx, grad: Tensor):
     (x,) = ctx.saved_tensors
-    return torch.ops.mmbsa.lif_bwd(grad, x, *ctx.parameters), *[None] * len(ctx.parameters)
+    return _BACKWARD(grad, x, *ctx.parameters), *[None] * len(ctx.parameters)
 
 
-LIBRARY.impl('lif', _forward, 'CompositeExplicitAutograd')
-LIBRARY.impl('lif_bwd', _backward, 'CompositeExplicitAutograd')
-torch.library.register_fake('mmbsa::lif', lambda x, *_: like_rows(x, memory_order(x)), lib=LIBRARY)
-torch.library.register_fake('mmbsa::lif_bwd', lambda grad, x, *_: like_rows(x, memory_order(x)), lib=LIBRARY)
-torch.library.register_autograd('mmbsa::lif', _autograd_backward, setup_context=_setup_context, lib=LIBRARY)
-refuse_double_backward('lif_bwd')
+_PARAMETERS = ('float? tau, bool decay_input, float v_threshold, float? v_reset, bool detach_reset, str surrogate, '
+               'float alpha, bool signed, str impl')
+_OP = Op(f'lif(Tensor x, {_PARAMETERS}) -> Tensor', _forward, lambda x, *_: like_rows(x, memory_order(x)),
+         _autograd_backward, _setup_context)
+_BACKWARD = Op(f'lif_bwd(Tensor grad, Tensor x, {_PARAMETERS}) -> Tensor', _backward,
+               lambda grad, x, *_: like_rows(x, memory_order(x)))

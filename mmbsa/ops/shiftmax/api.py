@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from mmbsa.ops import dispatch
-from mmbsa.ops.registration import LIBRARY, refuse_double_backward, working_dtype
+from mmbsa.ops.registration import Op, working_dtype
 from mmbsa.ops.shiftmax import reference
 
 GRADS = ('ste', 'detach')
@@ -39,11 +39,7 @@ def shiftmax(x: Tensor, dim: int = -1, grad: str = 'ste', impl: str = 'auto') ->
         raise ValueError(f'shiftmax: dimension {dim} of x is empty; x has shape {tuple(x.shape)}')
     if grad not in GRADS:
         raise ValueError(f'shiftmax: grad must be one of {GRADS}, got {grad!r}')
-    return torch.ops.mmbsa.shiftmax(x, dim, grad, dispatch.resolve('shiftmax', impl, x))
-
-
-LIBRARY.define('shiftmax(Tensor x, int dim, str grad, str impl) -> Tensor')
-LIBRARY.define('shiftmax_bwd(Tensor grad_out, Tensor weight, int dim, str grad, str impl) -> Tensor')
+    return _OP(x, dim, grad, dispatch.resolve('shiftmax', impl, x))
 
 
 def _result_dtype(x: Tensor) -> torch.dtype:
@@ -80,12 +76,10 @@ def _setup_context(ctx, inputs, output) -> None:
 
 def _autograd_backward(ctx, grad_out: Tensor):
     (weight,) = ctx.saved_tensors
-    return torch.ops.mmbsa.shiftmax_bwd(grad_out, weight, ctx.dim, ctx.grad, ctx.impl), None, None, None
+    return _BACKWARD(grad_out, weight, ctx.dim, ctx.grad, ctx.impl), None, None, None
 
 
-LIBRARY.impl('shiftmax', _forward, 'CompositeExplicitAutograd')
-LIBRARY.impl('shiftmax_bwd', _backward, 'CompositeExplicitAutograd')
-torch.library.register_fake('mmbsa::shiftmax', _fake_forward, lib=LIBRARY)
-torch.library.register_fake('mmbsa::shiftmax_bwd', _fake_backward, lib=LIBRARY)
-torch.library.register_autograd('mmbsa::shiftmax', _autograd_backward, setup_context=_setup_context, lib=LIBRARY)
-refuse_double_backward('shiftmax_bwd')
+_OP = Op('shiftmax(Tensor x, int dim, str grad, str impl) -> Tensor', _forward, _fake_forward, _autograd_backward,
+         _setup_context)
+_BACKWARD = Op('shiftmax_bwd(Tensor grad_out, Tensor weight, int dim, str grad, str impl) -> Tensor', _backward,
+               _fake_backward)
