@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+if int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 1)) > 1:  # read by torch, which is not imported yet
+    os.environ.setdefault('OMP_NUM_THREADS', str(max(os.cpu_count() // int(os.environ['PYTEST_XDIST_WORKER_COUNT']), 1)))
+
 
 @pytest.fixture(scope='session')
 def shared_path():
