@@ -8,6 +8,8 @@ def memory_order(x: Tensor) -> list[int]:
     Dimensions of one element come early: their strides say nothing, and a small one before larger ones would hide from
     convolutions that channels are last.
     """
+    if x.dim() < 3:
+        return list(range(x.dim()))
     order = [0, *sorted(range(1, x.dim()), key=lambda i: (bool(x.size(i) > 1), -x.stride(i)))]
     return order if x[0].permute([i - 1 for i in order[1:]]).is_contiguous() else list(range(x.dim()))
 

@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -41,6 +42,7 @@ class Library:
     def __init__(self, source: Path):
         self.source = source
         self._loaded: ctypes.CDLL | str | None = None  # a string says why there is none
+        self._entries: dict[tuple, Callable] = {}
 
     @torch.compiler.assume_constant_result
     def missing(self) -> str | None:
@@ -59,19 +61,23 @@ class Library:
         Raises:
             RuntimeError: the library is missing, or the function says that it failed; with the reason.
         """
+        key = function, *map(type, args)
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._entries[key] = self._entry(*key)
+        if entry(*[x.data_ptr() if isinstance(x, Tensor) else x for x in args], torch.get_num_threads()):
+            raise RuntimeError(f'{self.source.parent.name}: {function} ran out of memory')
+
+    def _entry(self, function: str, *types: type) -> Callable:
+        """The function as ctypes calls it with arguments of these types."""
         reason = self.missing()
         if reason is not None:
             raise RuntimeError(f'{self.source.parent.name}: {reason}')
-        entry = getattr(self._loaded, function)
+        entry = self._loaded[function]
         entry.restype = ctypes.c_int64
-        if entry(*map(_as_c, args), ctypes.c_int64(torch.get_num_threads())):
-            raise RuntimeError(f'{self.source.parent.name}: {function} ran out of memory')
-
-
-def _as_c(value: Tensor | int | float):
-    if isinstance(value, Tensor):
-        return ctypes.c_void_p(value.data_ptr())
-    return ctypes.c_double(value) if isinstance(value, float) else ctypes.c_int64(value)
+        entry.argtypes = [*(ctypes.c_void_p if issubclass(kind, Tensor) else ctypes.c_double if kind is float
+                            else ctypes.c_int64 for kind in types), ctypes.c_int64]
+        return entry
 
 
 def refuses_elementwise(x: Tensor) -> str | None:
