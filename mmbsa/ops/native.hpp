@@ -25,12 +25,16 @@ constexpr int WIDTH = 8;
 constexpr int WIDTH = 4;
 #endif
 
-// Memory that a thread keeps from call to call: the first touch of fresh pages costs more than the passes over them.
+// Memory that a thread keeps from call to call, as much as its largest call took: the first touch of fresh pages costs more
+// than the passes over them. Null where there is not enough.
 template <int SLOT> float *scratch(size_t count) {
     static thread_local std::unique_ptr<float[]> memory;
     static thread_local size_t held = 0;
     if (held < count) {
-        memory.reset(new (std::nothrow) float[count]);
+        memory.reset();
+        held = 0;
+        if (count <= PTRDIFF_MAX / sizeof(float))  // or `new` throws
+            memory.reset(new (std::nothrow) float[count]);
         held = memory ? count : 0;
     }
     return memory.get();
@@ -89,9 +93,9 @@ MMBSA_INLINE floats fma(floats a, floats b, floats c) {
 #endif
 }
 
-// e^-u for u >= 0, within 2 units of the last place; 0 where that is below the normal range, NaN for NaN.
+// e^-u for u >= 0, infinity included, within 2 units of the last place; 0 where that is below the normal range; NaN for NaN.
 MMBSA_INLINE float exp_of_minus(float u) {
-    float x = u < 87.f ? -u : -87.f;  // of infinity below: 0 times it
+    float x = u > 87.f ? -87.f : -u;
     float shifted = x * 1.44269504088896341f + 12582912.f;  // the integer stands in the low bits
     float k = shifted - 12582912.f;
     float r = x - k * 0.693359375f;
@@ -104,7 +108,7 @@ MMBSA_INLINE float exp_of_minus(float u) {
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r + 1.f;
     float power = as_float((as_bits(shifted) - 0x4b400000u + 127u) << 23);
-    return u < 87.f ? p * power : u * 0.f;
+    return u > 87.f ? 0.f : p * power;
 }
 
 }  // namespace mmbsa

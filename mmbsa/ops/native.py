@@ -125,12 +125,12 @@ def _load(source: Path) -> ctypes.CDLL:
     parts = [source, *sorted(HEADERS.glob('*.hpp')), *sorted(source.parent.glob('*.hpp'))]
     key = hashlib.sha256('\0'.join([*(part.read_text() for part in parts), *FLAGS, version, _processor()]).encode())
     name = f'{source.parent.name}-{key.hexdigest()[:20]}.so'
-    folder = cache()
     try:
+        folder = cache()
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
+    except (OSError, RuntimeError):  # the second is that of a user without a home folder
+        folder, writable = _scratch(), True
     if not (folder / name).exists():
         folder = folder if writable else _scratch()
         logging.getLogger('mmbsa').info('compiling %s', source)

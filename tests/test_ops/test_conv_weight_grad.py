@@ -74,6 +74,14 @@ def test_integers_are_exact(impl, case):
     assert found.is_contiguous(memory_format=LAST) and torch.equal(found.double(), truth(x, grad, options))
 
 
+@pytest.mark.parametrize('impl', ['auto', *IMPLS])
+@pytest.mark.parametrize('stride', [100, 10**4, 10**9])
+def test_strides_beyond_the_map(impl, stride):
+    for groups in (1, 3):
+        x, grad, options = operands((2, 3, 3, (5, 4), 3, stride, 1, groups))
+        assert torch.equal(conv_weight_grad(x, grad, *options, impl=impl).double(), truth(x, grad, options))
+
+
 @NATIVE
 @pytest.mark.parametrize('count', [1, 2, 3, 4, 6])
 def test_threads_share_the_work_and_repeat_it_bit_by_bit(count, threads):

@@ -57,6 +57,16 @@ def test_all_give_the_same_bits(impl, dtype, rule):
 
 
 @pytest.mark.parametrize('impl', IMPLS)
+def test_ends_that_16_bits_cannot_hold_are_rounded_as_membranes_are(impl):
+    u = torch.arange(296., 312.).bfloat16().requires_grad_()
+    expected = integer_spike(u, 303, norm=1., impl='reference')
+    out = integer_spike(u, 303, norm=1., impl=impl)
+    assert torch.equal(out, expected)
+    found, expected = (torch.autograd.grad(x.sum(), u)[0] for x in (out, expected))
+    assert torch.equal(found, expected) and set(expected.tolist()) == {0., 1.}
+
+
+@pytest.mark.parametrize('impl', IMPLS)
 def test_not_a_number_stays_one(impl):
     assert integer_spike(torch.tensor([torch.nan, 1.]), 4, impl=impl).isnan().tolist() == [True, False]
 

@@ -142,6 +142,32 @@ def test_a_hard_reset_forgets_infinite_membranes(impl, signed, v_reset):
     assert torch.equal(lif(x, signed=signed, v_reset=v_reset, impl=impl).float()[:, kept], expected[:, kept])
 
 
+@pytest.mark.parametrize('impl', IMPLS)
+@pytest.mark.parametrize('signed, surrogate', list(itertools.product((False, True), SURROGATES)))
+def test_gradients_of_exploding_currents(impl, signed, surrogate):
+    """Far from the threshold a slope is 0, also where alpha times the distance overflows, or the distance itself."""
+    x = torch.tensor([torch.inf, -torch.inf, 3e38, -3e38, 1e30, 1.]).expand(3, 6).clone()
+    x[1:] = .7
+    x = x[:, [0, 2, 4, 5]] if not signed else x  # nothing resets -inf in a binary neuron
+    options = dict(signed=signed, surrogate=surrogate, alpha=SURROGATES[surrogate][1], detach_reset=True)
+    found, expected = (spikes_and_gradient(partial(lif, impl=name, **options), x, torch.ones(3, 1))[1]
+                       for name in (impl, 'reference'))
+    assert expected.isfinite().all()
+    assert_gradient(found, expected)
+
+
+@pytest.mark.parametrize('impl', IMPLS)
+@pytest.mark.parametrize('alpha', [1., 3., .7, 4.1])
+def test_the_rectangle_ends_where_the_references_does(impl, alpha):
+    steps = torch.arange(-3, 4, dtype=torch.int32)
+    ends = torch.tensor([.5 / alpha, -.5 / alpha]).view(torch.int32)[:, None]
+    x = (ends + steps).view(torch.float32).reshape(1, -1)
+    options = dict(tau=None, surrogate='rect', alpha=alpha, v_threshold=1e-30)  # distances are x itself
+    found, expected = (spikes_and_gradient(partial(lif, impl=name, **options), x, torch.ones(1, 1))[1]
+                       for name in (impl, 'reference'))
+    assert torch.equal(found, expected) and 0 < expected.count_nonzero() < expected.numel()
+
+
 def test_scratch_ignores_the_default_device(monkeypatch):
     monkeypatch.setattr(blocked, '_kept', threading.local())
     x = currents(3, 50)[0]

@@ -229,7 +229,7 @@ struct Call {
 
 // Parts that a head is cut into where there are too few heads for the threads.
 int64_t parts_of(const Call &call, int64_t blocks) {
-    return call.maps() >= 2 * call.threads ? 1 : std::min(blocks, (4 * call.threads + call.maps() - 1) / call.maps());
+    return call.threads == 1 || call.maps() >= 2 * call.threads ? 1 : std::min(blocks, (4 * call.threads + call.maps() - 1) / call.maps());
 }
 
 // Blocks of like size, a multiple of `multiple`.
@@ -258,13 +258,16 @@ int64_t forward(const Operand &q, const Operand &k, const Operand &v, T *out, fl
         f.panels = {s.d_v};
         f.padded_d = rounded(s.d, 8);
         const bool ready = furnish<0>([&](Arena &a) { f.layout(a); });
+        int64_t packed = -1;  // the map that lies in this thread's memory
         failed = !ready;
 #pragma omp for schedule(dynamic, 1) nowait
         for (int64_t task = 0; task < call.maps() * parts; task++) {
             if (!ready)
                 continue;
             const int64_t map = task / parts, part = task % parts, rows = map * s.n_q;
-            f.pack(call.head(k, map), call.head(v, map));
+            if (map != packed)
+                f.pack(call.head(k, map), call.head(v, map));
+            packed = map;
             for (int64_t b = part * blocks.count() / parts; b < (part + 1) * blocks.count() / parts; b++)
                 f.block(call.head(q, map), blocks.first(b), blocks.length(b), out + rows * s.d_v, g + rows, mass + rows);
         }

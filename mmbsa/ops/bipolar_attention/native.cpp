@@ -8,6 +8,9 @@
 // g is exact. A float sum of powers of two is exact below 2^24 times the smallest of them; rows that cannot be told from a
 // power of two by a rounded sum are added up again as whole numbers (`settle`).
 //
+// Rows of at most 64 spikes keep 2^score as it is until they are divided, so that values times 2^-64 to 2^64, and sums of n
+// values, must fit a float32; rows of more are brought to their largest score first.
+//
 // Results do not depend on the number of threads: every sum has one order.
 #include "backward.hpp"
 

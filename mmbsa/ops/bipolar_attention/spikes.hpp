@@ -130,6 +130,8 @@ void signs(const Matrix &m, int64_t first, int64_t count, int64_t d, bool by_tok
         signs((const float *)m.data + first * m.token, outer, inner, outer_step, inner_step, out, ld);
 }
 
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "bytes are turned and gathered as parts of whole numbers");
+
 // Bytes of (rows, columns), both multiples of 8, to (columns, rows).
 void transpose(const int8_t *in, int64_t in_ld, int64_t rows, int64_t columns, int8_t *out, int64_t out_ld) {
     for (int64_t r = 0; r < rows; r += 8)
@@ -154,7 +156,7 @@ void transpose(const int8_t *in, int64_t in_ld, int64_t rows, int64_t columns, i
 // Signs of `count` tokens as (tokens, ld) or (channels, ld), zero where padded to multiples of 8; ld is one, too. Memory is
 // read in its own order, and turned as bytes.
 void spikes(const Matrix &m, int64_t first, int64_t count, int64_t d, bool by_token, int8_t *out, int64_t ld, int8_t *room) {
-    const bool lies_by_token = std::abs(m.channel) <= std::abs(m.token);
+    const bool lies_by_token = m.channel <= m.token;
     if (lies_by_token == by_token) {
         signs(m, first, count, d, by_token, out, ld);
         return;
@@ -175,9 +177,6 @@ struct Fired {
         for (int64_t start = 0; start < count; start += 8) {
             uint64_t eight;
             std::memcpy(&eight, row + start, 8);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-            eight = __builtin_bswap64(eight);
-#endif
             const uint64_t negative = eight >> 1 & lowest, positive = (eight & lowest) ^ negative;
             plus |= (positive * gather >> 56) << start;
             minus |= (negative * gather >> 56) << start;

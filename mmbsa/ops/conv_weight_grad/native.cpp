@@ -71,6 +71,17 @@ int64_t position_parts(int64_t positions, int64_t columns, double per_column, do
     return best;
 }
 
+// sum[r] += a[r], rows of COLUMNS.
+template <int R> MMBSA_INLINE void add_to(float *sum, const floats (&a)[R][2]) {
+#pragma GCC unroll 12
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; half++) {
+            float *to = sum + r * COLUMNS + half * WIDTH;
+            store(to, load<floats>(to) + a[r][half]);
+        }
+}
+
 // sum[r][j] += sum over l of g[l][r] x[l][j].
 template <int R> void tile(int64_t n, const float *__restrict g, const float *__restrict x, float *__restrict sum) {
     floats a[R][2] = {};
@@ -87,13 +98,7 @@ template <int R> void tile(int64_t n, const float *__restrict g, const float *__
         x += COLUMNS;
         g += R;
     }
-#pragma GCC unroll 12
-    for (int r = 0; r < R; r++)
-#pragma GCC unroll 2
-        for (int half = 0; half < 2; half++) {
-            float *to = sum + r * COLUMNS + half * WIDTH;
-            store(to, load<floats>(to) + a[r][half]);
-        }
+    add_to(sum, a);
 }
 
 using Tile = void (*)(int64_t, const float *, const float *, float *);
@@ -306,13 +311,7 @@ void taps_of(int64_t n, const float *__restrict g, int64_t g_stride, const float
         g += g_stride;
         x += x_stride;
     }
-#pragma GCC unroll 7
-    for (int t = 0; t < T; t++)
-#pragma GCC unroll 2
-        for (int half = 0; half < 2; half++) {
-            float *to = sum + t * COLUMNS + half * WIDTH;
-            store(to, load<floats>(to) + a[t][half]);
-        }
+    add_to(sum, a);
 }
 
 using TapsOf = void (*)(int64_t, const float *, int64_t, const float *, int64_t, float *);
@@ -397,7 +396,8 @@ int64_t depthwise(const Conv &p, const float *x, const float *g, float *out, int
     int64_t failed = 0;
 #pragma omp parallel num_threads(threads) reduction(| : failed)
     {
-        float *room = aligned_scratch<1>(COLUMNS * (CHUNK + taps + ((BAND - 1) * p.sh + p.kh) * ((CHUNK - 1) * p.sw + p.kw)));
+        const int64_t height = (std::min(BAND, p.oh) - 1) * p.sh + p.kh, width = (std::min(CHUNK, p.ow) - 1) * p.sw + p.kw;
+        float *room = aligned_scratch<1>(COLUMNS * (CHUNK + taps + height * width));
         if (!room)
             failed = 1;
 #pragma omp for schedule(static)

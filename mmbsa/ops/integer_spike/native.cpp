@@ -12,6 +12,11 @@ constexpr int64_t BLOCK = 4096;  // elements of a thread's share at least
 template <class T, bool HALF_UP, bool INCLUSIVE>
 void forward(const T *__restrict u, T *__restrict spikes, uint8_t *__restrict passing, int64_t n, float low, float high,
              float norm) {
+    T bound;  // a clamp of 16-bit membranes has 16-bit bounds
+    narrow(low, bound);
+    low = widen(bound);
+    narrow(high, bound);
+    high = widen(bound);
     for (int64_t i = 0; i < n; i++) {
         float x = widen(u[i]);
         float count = x < low ? low : (x > high ? high : x);

@@ -5,6 +5,7 @@
 #include "native.hpp"
 
 #include <cmath>
+#include <type_traits>
 
 using namespace mmbsa;
 
@@ -16,7 +17,7 @@ enum Leak : int { NONE, PLAIN, HALVES, DIVIDED };  // tau None; decay_input Fals
 enum Surrogate : int { SIGMOID, ATAN, PIECEWISE_QUADRATIC, RECT };
 
 struct Neuron {
-    float tau, threshold, rest, alpha;
+    float tau, threshold, rest, alpha, reach;  // reach: half the width of the rectangle
     int leak, surrogate;
     bool hard, is_signed, detach;
 };
@@ -75,7 +76,8 @@ template <bool KEEP> Advance advance_of(const Neuron &p) {
 }
 
 // The surrogate's derivative at a distance z to the threshold.
-template <int SURROGATE> MMBSA_INLINE float slope(float z, float alpha) {
+template <int SURROGATE> MMBSA_INLINE float slope(float z, const Neuron &p) {
+    const float alpha = p.alpha;
     if (SURROGATE == SIGMOID) {  // y (1 - y) = e / (1 + e)^2 for e = exp(-|alpha z|)
         float e = exp_of_minus(std::fabs(alpha * z));
         return alpha * e / ((1.f + e) * (1.f + e));
@@ -89,7 +91,7 @@ template <int SURROGATE> MMBSA_INLINE float slope(float z, float alpha) {
         float height = 1.f - alpha * distance;
         return height > 0.f ? alpha * height : (height == height ? 0.f : height);
     }
-    return distance < 0.5f / alpha ? alpha : 0.f;
+    return distance < p.reach ? alpha : 0.f;
 }
 
 // One step back: from dL/dS[t] in `grad`, H[t] in `charged` and dL/dV[t] in `carry` to dL/dX[t] in `out` and dL/dV[t-1].
@@ -102,9 +104,9 @@ void retreat(int64_t n, const float *__restrict grad, const float *__restrict ch
     const float share = shares ? leak : 1.f;
     for (int64_t i = 0; i < n; i++) {
         float h = charged[i];
-        float upper = slope<SURROGATE>(h - q.threshold, q.alpha), both = upper, across = upper;
+        float upper = slope<SURROGATE>(h - q.threshold, q), both = upper, across = upper;
         if (SIGNED) {
-            float lower = slope<SURROGATE>(h + q.threshold, q.alpha);
+            float lower = slope<SURROGATE>(h + q.threshold, q);
             both = upper + lower;
             across = upper - lower;
         }
@@ -148,16 +150,11 @@ Retreat retreat_of(const Neuron &p) {
 
 // n numbers, `stride` apart, as contiguous float32: as they lie, or in `room`.
 template <class T> const float *dense(const T *from, int64_t stride, int64_t n, float *room) {
+    if constexpr (std::is_same_v<T, float>)
+        if (stride == 1)
+            return from;
     for (int64_t i = 0; i < n; i++)
         room[i] = widen(from[i * stride]);
-    return room;
-}
-
-template <> const float *dense(const float *from, int64_t stride, int64_t n, float *room) {
-    if (stride == 1)
-        return from;
-    for (int64_t i = 0; i < n; i++)
-        room[i] = from[i * stride];
     return room;
 }
 
@@ -170,32 +167,39 @@ void deliver(bfloat16 *to, const float *room, int64_t n) {
         narrow(room[i], to[i]);
 }
 
-template <class T>
-int64_t forward(const T *x, int64_t x_step, T *spikes, int64_t steps, int64_t n, const Neuron &p, int threads) {
-    const Advance step = advance_of<false>(p);
+// Calls body(v, start, size) for every block of n neurons; v are its membranes at rest, in front of `blocks` - 1 blocks of room.
+template <class Body> int64_t each_block(int64_t n, int64_t blocks, const Neuron &p, int threads, Body body) {
     int64_t failed = 0;
 #pragma omp parallel num_threads(threads) reduction(| : failed)
     {
-        float *v = scratch<0>(3 * BLOCK);
+        float *v = scratch<0>(size_t(blocks * BLOCK));
         if (!v)
             failed = 1;
 #pragma omp for schedule(static)
         for (int64_t start = 0; start < n; start += BLOCK) {
             if (!v)
                 continue;
-            float *room = v + BLOCK, *fired = room + BLOCK;
             const int64_t size = n - start < BLOCK ? n - start : BLOCK;
             for (int64_t i = 0; i < size; i++)
                 v[i] = p.rest;
-            for (int64_t t = 0; t < steps; t++) {
-                T *to = spikes + t * n + start;
-                float *s = target(to, fired);
-                step(size, dense(x + t * x_step + start, 1, size, room), v, nullptr, s, p);
-                deliver(to, s, size);
-            }
+            body(v, start, size);
         }
     }
     return failed;
+}
+
+template <class T>
+int64_t forward(const T *x, int64_t x_step, T *spikes, int64_t steps, int64_t n, const Neuron &p, int threads) {
+    const Advance step = advance_of<false>(p);
+    return each_block(n, 3, p, threads, [&](float *v, int64_t start, int64_t size) {
+        float *room = v + BLOCK, *fired = room + BLOCK;
+        for (int64_t t = 0; t < steps; t++) {
+            T *to = spikes + t * n + start;
+            float *s = target(to, fired);
+            step(size, dense(x + t * x_step + start, 1, size, room), v, nullptr, s, p);
+            deliver(to, s, size);
+        }
+    });
 }
 
 template <class T>
@@ -203,41 +207,26 @@ int64_t backward(const T *grad, int64_t grad_step, int64_t grad_stride, const T 
                  int64_t n, const Neuron &p, int threads) {
     const Advance step = advance_of<true>(p);
     const Retreat back = retreat_of(p);
-    int64_t failed = 0;
-#pragma omp parallel num_threads(threads) reduction(| : failed)
-    {
-        float *v = scratch<0>((3 + steps) * BLOCK);
-        if (!v)
-            failed = 1;
-#pragma omp for schedule(static)
-        for (int64_t start = 0; start < n; start += BLOCK) {
-            if (!v)
-                continue;
-            float *room = v + BLOCK, *result = room + BLOCK, *charged = result + BLOCK;
-            const int64_t size = n - start < BLOCK ? n - start : BLOCK;
-            for (int64_t i = 0; i < size; i++)
-                v[i] = p.rest;
-            for (int64_t t = 0; t < steps; t++)
-                step(size, dense(x + t * x_step + start, 1, size, room), v, charged + t * BLOCK, nullptr, p);
-            float *carry = v;
-            for (int64_t i = 0; i < size; i++)
-                carry[i] = 0.f;
-            for (int64_t t = steps - 1; t >= 0; t--) {
-                T *to = out + t * n + start;
-                float *o = target(to, result);
-                back(size, dense(grad + t * grad_step + start * grad_stride, grad_stride, size, room), charged + t * BLOCK,
-                     carry, o, p);
-                deliver(to, o, size);
-            }
+    return each_block(n, 3 + steps, p, threads, [&](float *v, int64_t start, int64_t size) {
+        float *room = v + BLOCK, *result = room + BLOCK, *charged = result + BLOCK, *carry = v;
+        for (int64_t t = 0; t < steps; t++)
+            step(size, dense(x + t * x_step + start, 1, size, room), v, charged + t * BLOCK, nullptr, p);
+        for (int64_t i = 0; i < size; i++)
+            carry[i] = 0.f;
+        for (int64_t t = steps - 1; t >= 0; t--) {
+            T *to = out + t * n + start;
+            float *o = target(to, result);
+            back(size, dense(grad + t * grad_step + start * grad_stride, grad_stride, size, room), charged + t * BLOCK, carry,
+                 o, p);
+            deliver(to, o, size);
         }
-    }
-    return failed;
+    });
 }
 
 Neuron neuron(double tau, double threshold, double rest, double alpha, int64_t leak, int64_t surrogate, int64_t hard,
               int64_t is_signed, int64_t detach) {
-    return {float(tau), float(threshold), float(rest), float(alpha), int(leak), int(surrogate),
-            hard != 0,  is_signed != 0,   detach != 0};
+    return {float(tau), float(threshold), float(rest), float(alpha), float(0.5 / alpha),
+            int(leak),  int(surrogate),   hard != 0,   is_signed != 0, detach != 0};
 }
 
 }  // namespace
