@@ -72,7 +72,7 @@ def test_models(tmp_path):
     assert {'attention', 'neurons', 'norms', 'convolution, forward', 'convolution, backward'} <= set(result['profile'])
     assert min(result['profile'].values()) >= 0 and 'both' not in result['fused'] and 'graph' not in result
     assert '| espikeformer-t-bsa fused forward |' in run('models.py', '--compare', report, report).stdout
-    assert result['kept']['both']['units'] > 0 and result['kept']['mib'] > 0 and 'units (x default' in done.stdout
+    assert result['kept']['both']['units'] > 0 and result['kept']['mib'] > 0 and 'x given back' in done.stdout
     assert '| espikeformer-t-bsa ann both |' in run('models.py', '--compare', report, report).stdout
     assert 'unknown model' in run('models.py', '--no-tests', '--models', 'vit').stderr
 

@@ -13,11 +13,11 @@ resident size of a process of its own, minus its size before the model ran, forw
 ``limit`` is the time that the model's multiplications would take at the rate of a matrix product measured in the same
 process, over the time taken: what remains is memory traffic (norms, neurons, layouts) and convolutions below that rate.
 ``--twin`` runs the dense twin along: the same network with ReLU, one step and softmax attention (SpikingResformer: its
-own, which has no softmax twin of the same width). ``--keep-memory`` measures again with freed memory kept, as in
-``tools/train.py`` on CPUs (:func:`mmbsa.utils.memory.keep_freed_memory`), in the units of before. ``--inference`` adds the
-model in eval mode, with its norms folded (:func:`mmbsa.models.layers.fuse`), and on CUDA replayed from a CUDA graph.
-``--profile`` says where the time of a training step goes. 16 bits are autocast's; the unit of time and the official figures
-stay those of float32 on a CPU.
+own, which has no softmax twin of the same width). ``--keep-memory`` says what keeping freed memory is worth, as
+``tools/train.py`` does on CPUs (:func:`mmbsa.utils.memory.keep_freed_memory`): steps with and without, in turns.
+``--inference`` adds the model in eval mode, with its norms folded (:func:`mmbsa.models.layers.fuse`), and on CUDA replayed
+from a CUDA graph. ``--profile`` says where the time of a training step goes. 16 bits are autocast's; the unit of time and
+the official figures stay those of float32 on a CPU.
 """
 import argparse
 import collections
@@ -181,10 +181,7 @@ def measure(name: str, args) -> dict:
     unit = statistics.median(units)
     ours = models['ours']
     if args.keep_memory:
-        from mmbsa.utils.memory import keep_freed_memory
-        if not keep_freed_memory():
-            raise SystemExit('--keep-memory: the C library here does not keep memory, or MALLOC_* variables are set')
-        times['kept'] = interleaved({'ours': ours}, x, args)[0]['ours']
+        times |= memory_in_turns(ours, x, args)
     result = dict(name=name, size=x.size(-1), batch=batch, unit_ms=unit,
                   parameters=sum(p.numel() for p in ours.model.parameters()))
     rate = harness.matmul_rate(args.device, args.dtype)
@@ -213,6 +210,20 @@ def interleaved(models: dict[str, Candidate], x: torch.Tensor, args) -> tuple[di
                     units.append(unit)
                     times[key][mode].append(elapsed / len(x))
     return times, units
+
+
+def memory_in_turns(candidate: Candidate, x: torch.Tensor, args) -> dict[str, dict[str, list[float]]]:
+    """Milliseconds per image by mode, with freed memory kept and given back in turns; a step after each switch warms up."""
+    from mmbsa.utils.memory import keep_freed_memory
+    times = {key: {mode: [] for mode in candidate.modes} for key in ('given back', 'kept')}
+    for _ in range(args.repeats):
+        for key, modes in times.items():
+            if not keep_freed_memory(key == 'kept'):
+                raise SystemExit('--keep-memory: the C library here has no such switch, or MALLOC_* variables are set')
+            step(candidate, x, True, args.dtype)
+            for mode, found in modes.items():
+                found.append(step(candidate, x, mode == 'both', args.dtype) / len(x))
+    return times
 
 
 def operations(candidate: Candidate, x: torch.Tensor) -> int:
@@ -311,14 +322,14 @@ def table(results: list[dict]) -> str:
 
 
 def kept_table(results: list[dict]) -> str:
-    """Markdown; what keeping freed memory is worth: units, times default and times official."""
-    lines = ['| model | forward units (x default, x official) | forward + backward units (x default, x official) | MiB |',
+    """Markdown; what keeping freed memory is worth: how many times faster, and times official then."""
+    lines = ['| model | forward: x given back (x official) | forward + backward: x given back (x official) | MiB |',
              '|---|---|---|---|']
     for r in results:
-        official = OFFICIAL.get(r['name'].removesuffix('-bsa'))
-        cells = [f"{r['kept'][mode]['units']:.2f} ({r['ours'][mode]['ms'] / r['kept'][mode]['ms']:.2f}, "
-                 + (f"{official[i] / r['kept'][mode]['units']:.2f})" if official else '-)')
-                 for i, mode in enumerate(('forward', 'both'))]
+        official, cells = OFFICIAL.get(r['name'].removesuffix('-bsa')), []
+        for i, mode in enumerate(('forward', 'both')):
+            gain = r['given back'][mode]['ms'] / r['kept'][mode]['ms']
+            cells.append(f'{gain:.2f}' + (f" ({official[i] / r['ours'][mode]['units'] * gain:.2f})" if official else ''))
         lines.append(f"| {r['name']} | {' | '.join(cells)} | {r['kept']['mib']:.0f} |")
     return '\n'.join(lines)
 
@@ -348,7 +359,7 @@ def profile_table(results: list[dict]) -> str:
 def rows(results: list[dict]) -> list[dict]:
     """One row per model, code and pass, for ``--compare``."""
     return [dict(name=r['name'], code=code, mode=mode, **r[code][mode]) for r in results
-            for code in ('ours', 'kept', 'spikingjelly', 'ann', 'eval', 'fused', 'graph') if code in r
+            for code in ('ours', 'given back', 'kept', 'spikingjelly', 'ann', 'eval', 'fused', 'graph') if code in r
             for mode in ('forward', 'both') if mode in r[code]]
 
 
@@ -389,7 +400,7 @@ def main():
     parser.add_argument('--dtype', default='float32', choices=['float32', 'bfloat16', 'float16'], help="autocast's")
     parser.add_argument('--twin', action='store_true', help='run the dense twin along')
     parser.add_argument('--inference', action='store_true', help='also eval mode, folded norms, and a CUDA graph on CUDA')
-    parser.add_argument('--keep-memory', action='store_true', help='also with freed memory kept, as tools/train.py on CPUs')
+    parser.add_argument('--keep-memory', action='store_true', help='also what keeping freed memory is worth')
     parser.add_argument('--profile', action='store_true', help='also where the time of a training step goes')
     parser.add_argument('--json', type=Path, metavar='OUT', help='write every figure')
     parser.add_argument('--plot', type=Path, metavar='OUT.png', help='draw time and memory')
