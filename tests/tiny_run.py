@@ -141,7 +141,7 @@ def start(target: Callable, *args, **kwargs) -> BaseProcess:
     return process
 
 
-def finish(*processes: BaseProcess, seconds: float = 240) -> list[int]:
+def finish(*processes: BaseProcess, seconds: float = 900) -> list[int]:
     """Wait for processes and return their exit codes."""
     until = time.monotonic() + seconds
     for process in processes:
@@ -154,7 +154,7 @@ def finish(*processes: BaseProcess, seconds: float = 240) -> list[int]:
     return [process.exitcode for process in processes]
 
 
-def kill_when(process: BaseProcess, condition: Callable[[], bool], pause: float = 0, seconds: float = 120) -> None:
+def kill_when(process: BaseProcess, condition: Callable[[], bool], pause: float = 0, seconds: float = 600) -> None:
     """SIGKILL a process ``pause`` seconds after a condition holds."""
     until = time.monotonic() + seconds
     while not condition():

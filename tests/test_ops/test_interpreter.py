@@ -21,5 +21,5 @@ HERE = Path(__file__).parent
 @pytest.mark.parametrize('file', sorted(HERE.glob('test_*_triton.py')), ids=lambda f: f.stem)
 def test_kernels(file):
     run = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-x', str(file)], cwd=HERE.parents[1],
-                         env={**os.environ, 'TRITON_INTERPRET': '1'}, capture_output=True, text=True, timeout=900)
+                         env={**os.environ, 'TRITON_INTERPRET': '1'}, capture_output=True, text=True, timeout=1800)
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]  # no tests at all would be 5

@@ -12,7 +12,7 @@ TOOLS = Path(__file__).resolve().parents[2] / 'tools' / 'benchmarks'
 
 
 def run(tool, *args):
-    return subprocess.run([sys.executable, str(TOOLS / tool), *map(str, args)], capture_output=True, text=True, timeout=300)
+    return subprocess.run([sys.executable, str(TOOLS / tool), *map(str, args)], capture_output=True, text=True, timeout=1200)
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def run(*command, cwd) -> str:
     paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get('PYTHONPATH'))))
     env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=paths)
     done = subprocess.run([sys.executable, *map(str, command)], cwd=cwd, env=env, capture_output=True, text=True,
-                          timeout=300)
+                          timeout=1200)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout + done.stderr
 

@@ -29,7 +29,7 @@ def shell(script: str, *args, expect: int | None = 0, **env) -> str:
     """Run one of our shell scripts, without GPUs; return its output."""
     env = {**os.environ, 'PYTHON': sys.executable, 'PYTHONPATH': str(TOOLS.parent / 'tests'), 'OMP_NUM_THREADS': '1',
            'CUDA_VISIBLE_DEVICES': '', **env}
-    done = subprocess.run(['bash', str(TOOLS / script), *map(str, args)], env=env, text=True, timeout=300,
+    done = subprocess.run(['bash', str(TOOLS / script), *map(str, args)], env=env, text=True, timeout=1200,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if expect is not None:
         assert done.returncode == expect, done.stdout[-4000:]
