@@ -24,8 +24,8 @@ def conv_weight_grad(x: Tensor, grad: Tensor, kernel_size: int | Sequence[int], 
         dW[o, c, i, j] = \\sum_{n, y, z} dY[n, o, y, z] \\, X[n, c, s_h y - p_h + i, s_w z - p_w + j]
 
     ``native`` takes channels-last float32 maps on a CPU; sums are float32 over blocks of positions, which are then added
-    up. It is deterministic for a fixed number of threads. Padding counts as zeros there, so that an infinite gradient at a padded
-    border makes NaN of the taps that see the padding, where oneDNN's depth-wise kernel leaves them out.
+    up. It is deterministic for a fixed number of threads. Padding counts as zeros there, so that an infinite gradient at a
+    padded border makes NaN of the taps that see the padding, where oneDNN's depth-wise kernel leaves them out.
 
     Args:
         x: (N, C, H, W) input of the convolution.
