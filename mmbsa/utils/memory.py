@@ -17,7 +17,8 @@ def keep_freed_memory(keep: bool = True) -> bool:
     says in glibc's own variables (``MALLOC_*_``, ``GLIBC_TUNABLES``) is left alone.
 
     Args:
-        keep: False goes back to glibc's ways and gives back what was kept.
+        keep: False gives back what was kept, and keeps no more; holes between blocks in use stay part of the heap, so that
+            later blocks may still find a place there.
 
     Returns:
         Whether that is so from now on; False where the C library has no such switch, as outside of Linux, or the user has
