@@ -5,6 +5,7 @@ config (SyncBN, mixed precision, device ids) is replaced, with a warning, by wha
 step to step, see :func:`mmbsa.utils.memory.keep_freed_memory`.
 """
 import argparse
+import gc
 import logging
 import os
 import os.path as osp
@@ -58,9 +59,12 @@ def run(cfg: Config, verb: str) -> None:
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     getattr(runner, verb)()
     if torch.distributed.is_initialized():
-        # a process that ends with its group's threads alive may abort, and torchrun then calls the run failed
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
+        # The model holds the group as well, whose threads end with it. A process that ends before them may abort when one
+        # lets go of a tensor that Python knows, and torchrun then calls the run failed.
+        del runner
+        gc.collect()
 
 
 def fit_devices(cfg: Config) -> None:

@@ -107,12 +107,24 @@ custom_hooks = []
 """
 
 
+#: Runs a tool, and looks for threads of its process group: one that outlives the interpreter may abort the process.
+PROBE = """
+import pathlib, runpy, sys
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name='__main__')
+names = [path.read_text().strip() for path in pathlib.Path('/proc/self/task').glob('*/comm')]
+assert not any('gloo' in name for name in names), names
+"""
+
+
 def test_two_processes_compute_what_one_does_with_the_whole_batch(config, tmp_path):
     """The same pictures a step, so the same loss and the same weights; batch norms are fixed, whose statistics are local."""
-    plain = tmp_path / 'plain.py'
+    plain, probe = tmp_path / 'plain.py', tmp_path / 'probe.py'
     plain.write_text(PLAIN.format(base=str(config)))
+    probe.write_text(PROBE)
     python(TOOLS / 'train.py', tmp_path, plain, '--work-dir', tmp_path / 'one')
-    shell('dist_train.sh', plain, 2, '--work-dir', tmp_path / 'two', '--cfg-options', 'train_dataloader.batch_size=2')
+    python(probe, tmp_path, TOOLS / 'train.py', plain, '--work-dir', tmp_path / 'two', '--cfg-options',
+           'train_dataloader.batch_size=2', processes=2)
     one, two = (tiny_run.read_diary(tmp_path / name) for name in ('one', 'two'))
     losses = [float.fromhex(line['loss']) for line in one[0]]
     assert len(losses) == 6 and losses[-1] != losses[0]
