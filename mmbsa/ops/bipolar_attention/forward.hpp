@@ -229,7 +229,9 @@ struct Call {
 
 // Parts that a head is cut into where there are too few heads for the threads.
 int64_t parts_of(const Call &call, int64_t blocks) {
-    return call.threads == 1 || call.maps() >= 2 * call.threads ? 1 : std::min(blocks, (4 * call.threads + call.maps() - 1) / call.maps());
+    if (call.threads == 1 || call.maps() >= 2 * call.threads)
+        return 1;
+    return std::min(blocks, (4 * call.threads + call.maps() - 1) / call.maps());
 }
 
 // Blocks of like size, a multiple of `multiple`.
