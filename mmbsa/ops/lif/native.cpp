@@ -167,7 +167,8 @@ void deliver(bfloat16 *to, const float *room, int64_t n) {
         narrow(room[i], to[i]);
 }
 
-// Calls body(v, start, size) for every block of n neurons; v are its membranes at rest, in front of `blocks` - 1 blocks of room.
+// Calls body(v, start, size) for every block of n neurons; v are its membranes at rest, with `blocks` - 1 blocks of room
+// behind them.
 template <class Body> int64_t each_block(int64_t n, int64_t blocks, const Neuron &p, int threads, Body body) {
     int64_t failed = 0;
 #pragma omp parallel num_threads(threads) reduction(| : failed)
