@@ -1,0 +1,169 @@
+"""What a tensor of spikes may hold: declared by the neuron that emits it, never guessed from values."""
+import os
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+#: environment variable; '1' checks every spike tensor against the domain of its neuron.
+CHECK_ENV = 'MMBSA_CHECK_SPIKES'
+
+
+@dataclass(frozen=True)
+class SpikeDomain:
+    """The integers ``low .. high``, times ``unit``.
+
+    A real-valued tensor has no domain (None).
+
+    Args:
+        low: smallest count, 0 or negative.
+        high: largest count, 0 or positive.
+        unit: value of one spike, positive and finite.
+
+    Raises:
+        ValueError: bounds that do not enclose 0, or a unit that is not positive.
+    """
+
+    low: int
+    high: int
+    unit: float = 1.0
+
+    def __post_init__(self):
+        if int(self.low) != self.low or int(self.high) != self.high or not self.low <= 0 <= self.high:
+            raise ValueError('SpikeDomain: low and high must be integers with low <= 0 <= high, got '
+                             f'low={self.low} and high={self.high}')
+        if not 0 < self.unit < float('inf'):
+            raise ValueError(f'SpikeDomain: unit must be positive and finite, got {self.unit}')
+
+    @property
+    def signed(self) -> bool:
+        """Whether spikes may be negative."""
+        return self.low < 0
+
+    @property
+    def levels(self) -> int:
+        """Largest number of spikes that one value stands for."""
+        return max(-self.low, self.high)
+
+    @property
+    def bits(self) -> int:
+        """Bits that hold every count: 1 for binary spikes, 2 for ternary ones."""
+        return max((self.high - self.low).bit_length(), 1)
+
+    def within(self, other: 'SpikeDomain | None') -> bool:
+        """Whether every value of this domain is one of ``other``; all values are real (None)."""
+        if other is None:
+            return True
+        return self.unit == other.unit and other.low <= self.low and self.high <= other.high
+
+    def contains(self, x: Tensor) -> bool:
+        """Whether all values of ``x`` lie in the domain, exactly (in 16 bits: after rounding)."""
+        return not self._strangers(x).any()
+
+    def check(self, x: Tensor, name: str) -> None:
+        """Raise ValueError if ``x`` has a value outside of the domain; ``name`` says whose values they are."""
+        strangers = self._strangers(x)
+        if strangers.any():
+            value = x[strangers].flatten()[0].item()
+            raise ValueError(f'{name} must lie in {self}, found {value:g} '
+                             f'({int(strangers.sum())} of {x.numel()} values lie outside)')
+
+    def _strangers(self, x: Tensor) -> Tensor:
+        if not x.numel():
+            return torch.zeros_like(x, dtype=torch.bool)
+        count = (x.double() / self.unit).round().clamp(self.low, self.high)
+        return x != (count * self.unit).to(x.dtype)
+
+    def product(self, other: 'SpikeDomain | None') -> 'SpikeDomain | None':
+        """Domain of the element-wise product of two spike tensors; None if the other one is real-valued."""
+        if other is None:
+            return None
+        ends = [a * b for a in (self.low, self.high) for b in (other.low, other.high)]
+        return SpikeDomain(min(ends), max(ends), self.unit * other.unit)
+
+    def __str__(self) -> str:
+        unit = '' if self.unit == 1 else f' x {self.unit:g}'
+        return f'{{{self.low}..{self.high}}}{unit}'
+
+
+#: spikes 0 and 1.
+BINARY = SpikeDomain(0, 1)
+#: spikes -1, 0 and 1.
+TERNARY = SpikeDomain(-1, 1)
+
+
+def counts(levels: int, unit: float = 1.0, signed: bool = False) -> SpikeDomain:
+    """Domain of an integer neuron: 0 .. ``levels`` (signed: -``levels`` .. ``levels``) times ``unit``."""
+    return SpikeDomain(-int(levels) if signed else 0, int(levels), float(unit))
+
+
+def checks_spikes() -> bool:
+    """Whether ``MMBSA_CHECK_SPIKES=1`` asks for a check of every spike tensor; never while a graph is compiled."""
+    return not torch.compiler.is_compiling() and os.environ.get(CHECK_ENV, '0') not in ('', '0')
+
+
+def domain_of(neuron: nn.Module | None) -> SpikeDomain | None:
+    """The domain that a neuron declares; None for real-valued paths (None, identity).
+
+    Raises:
+        TypeError: the module declares nothing; measure it with :func:`measure_domain`.
+    """
+    if neuron is None or isinstance(neuron, nn.Identity):
+        return None
+    try:
+        domain = neuron.domain
+    except AttributeError:
+        domain = ...
+    if domain is not None and not isinstance(domain, SpikeDomain):
+        raise TypeError(f'{type(neuron).__name__} declares no spike domain: set its attribute `domain` to a '
+                        'mmbsa.spiking.SpikeDomain, or to None if its output is real-valued')
+    return domain
+
+
+@torch.no_grad()
+def measure_domain(neuron: nn.Module, steps: int = 8, max_levels: int = 16) -> SpikeDomain | None:
+    """Find the domain of a neuron that declares none, from its answers to currents of many sizes and both signs.
+
+    Counts up to ``max_levels`` of one unit are recognised; anything else is called real-valued, which is always
+    safe. The neuron is run on (steps, 64) and, if it refuses that, on (steps, 2, 4, 4, 4), in evaluation mode; its
+    mode is restored.
+
+    Returns:
+        The smallest domain that holds what was seen, or None.
+
+    Raises:
+        TypeError: the neuron takes neither input; it has to declare its domain.
+    """
+    scales = torch.logspace(-2, 3, 32)
+    drive = torch.cat([scales, -scales])
+    generator = torch.Generator().manual_seed(0)
+    jitter = 0.5 + torch.rand(steps, 64, generator=generator)
+    training = neuron.training
+    neuron.eval()
+    error = None
+    try:
+        for x in (drive * jitter, (drive * jitter).view(steps, 4, 4, 4).unsqueeze(1).repeat(1, 2, 1, 1, 1)):
+            try:
+                out = neuron(x.clone())
+                break
+            except (RuntimeError, ValueError, IndexError) as exc:
+                error = exc
+        else:
+            raise TypeError(f'{type(neuron).__name__} declares no spike domain, and it could not be measured '
+                            f'({error}); set its attribute `domain` to a mmbsa.spiking.SpikeDomain or to None')
+    finally:
+        neuron.train(training)
+    return _smallest(out, max_levels)
+
+
+def _smallest(spikes: Tensor, max_levels: int) -> SpikeDomain | None:
+    values = spikes.unique().double()
+    magnitudes = values.abs()[values != 0]
+    if not values.isfinite().all() or not len(magnitudes):
+        return None
+    unit = magnitudes.min()
+    counted = values / unit
+    if (counted - counted.round()).abs().max() > 1e-6 or counted.abs().max() > max_levels:
+        return None
+    low, high = int(min(counted.min().round(), 0)), int(max(counted.max().round(), 0))
+    return SpikeDomain(low, high, float(unit))

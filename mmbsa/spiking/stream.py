@@ -1,0 +1,128 @@
+"""Running a whole network step by step with an explicit state."""
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from mmbsa.spiking.neuron import Stateful
+
+_ACTIVE: ContextVar['_Stream | None'] = ContextVar('mmbsa_stream', default=None)
+
+
+class State(dict):
+    """State of a network: name of a stateful module -> tuple with the state after each of its calls in one step.
+
+    A module that is called once per step has a tuple of one entry. States are tensors, numbers, None, or tuples of
+    these. It is saved as a plain dict, so that ``torch.load(..., weights_only=True)`` reads it; :func:`stream` takes
+    that dict as well.
+    """
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> 'State':
+        """A state with ``function`` applied to every tensor."""
+        return State({name: _map(slots, function) for name, slots in self.items()})
+
+    def to(self, *args, **kwargs) -> 'State':
+        """Move or cast every tensor, as ``Tensor.to``."""
+        return self.map(lambda x: x.to(*args, **kwargs))
+
+    def detach(self) -> 'State':
+        """Cut every tensor out of the graph, for truncated backpropagation through time."""
+        return self.map(Tensor.detach)
+
+    def clone(self) -> 'State':
+        """Copy every tensor."""
+        return self.map(Tensor.clone)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        sizes = []
+        self.map(lambda x: sizes.append(x.numel() * x.element_size()) or x)
+        return sum(sizes)
+
+    def __reduce__(self):
+        return dict, (dict(self),)
+
+
+def _map(state: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(state, Tensor):
+        return function(state)
+    if isinstance(state, tuple | list):
+        return tuple(_map(part, function) for part in state)
+    return state
+
+
+class _Stream:
+    """One call of a model inside :func:`stream`: hands states to modules and collects new ones."""
+
+    def __init__(self, model: nn.Module, state: Mapping[str, tuple]):
+        self.names = dict((module, name) for name, module in model.named_modules())
+        self.old, self.new = state, {}
+
+    def advance(self, module: 'Stateful', x: Tensor) -> Tensor:
+        name = self.names.get(module)
+        if name is None:
+            raise ValueError(f'stream: {type(module).__name__} was called but is no part of the model')
+        if module.no_stream:
+            raise ValueError(f'stream: {name} ({type(module).__name__}) cannot run step by step: {module.no_stream}')
+        done, slots = self.new.setdefault(name, []), self.old.get(name, ())
+        out, state = module.run(x, slots[len(done)] if len(done) < len(slots) else None)
+        done.append(state)
+        return out
+
+    def state(self) -> State:
+        """The new state; modules that were not called keep theirs."""
+        return State({**self.old, **{name: tuple(slots) for name, slots in self.new.items()}})
+
+
+def current_stream() -> _Stream | None:
+    """The stream that is running, or None."""
+    return _ACTIVE.get()
+
+
+def stream(model: nn.Module, x: Any, state: Mapping[str, tuple] | None = None) -> tuple[Any, State]:
+    """Run a model on the next step or steps of a sequence.
+
+    Every :class:`mmbsa.spiking.Stateful` module continues from its own slot of ``state``. T steps one by one give
+    what the whole sequence gives, bit for bit, in evaluation mode (norms in training mode see one step only).
+
+    Args:
+        model: any module; ``model(x)`` is called.
+        x: its input with one or more steps: event frames (B, 1, C, H, W) for backbones. An image (B, C, H, W) is one
+            step of an encoder.
+        state: from the step before; None or an empty dict starts at rest. It is not changed.
+
+    Returns:
+        The model's output and the new state. The state has one entry per stateful module, whatever the number of
+        steps. Gradients flow through it; ``state.detach()`` cuts them.
+
+    Raises:
+        ValueError: a module cannot run step by step (the message gives the reason), the model is compiled, or the
+            state belongs to another model.
+    """
+    if hasattr(model, '_orig_mod'):
+        raise ValueError('stream: the model was compiled with torch.compile; stream the original model')
+    state = {} if state is None else state
+    active = _Stream(model, state)
+    unknown = set(state) - set(active.names.values())
+    if unknown:
+        raise ValueError('stream: the state belongs to another model; it has entries for '
+                         f'{", ".join(sorted(unknown)[:3])}')
+    for module, name in active.names.items():
+        reason = getattr(module, 'no_stream', None)
+        if reason and not hasattr(module, 'run'):  # a foreign module with a hidden state
+            raise ValueError(f'stream: {name} ({type(module).__name__}) cannot run step by step: {reason}')
+    token = _ACTIVE.set(active)
+    try:
+        out = model(x)
+    finally:
+        _ACTIVE.reset(token)
+    return out, active.state()
+
+
+def is_streaming() -> bool:
+    """Whether the code runs inside :func:`stream`."""
+    return not torch.compiler.is_compiling() and _ACTIVE.get() is not None
