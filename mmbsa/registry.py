@@ -1,10 +1,18 @@
-"""Child registries of mmengine's roots, scope ``mmbsa``.
+"""Child registries of mmengine's roots, scope ``mmbsa``, and the one way to resolve a ``type``.
 
 A ``type='mmbsa.X'`` in any mm config makes mmengine import this module, so no ``custom_imports`` is needed. Locations
 are imported when a registry is first asked for one of our types.
 """
+import difflib
+import functools
+import inspect
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
@@ -17,13 +25,140 @@ warn_untried_versions()
 # wherever a type of ours is used, checkpoints are read with weights_only=True on both OpenMMLab stacks
 make_loading_safe()
 
+
+class SpikingRegistry(Registry):
+    """A registry whose errors say what was meant.
+
+    An unknown name is answered with the closest ones, with the scope where it is missing, and an unknown argument of
+    a registered class with the arguments that the class has.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._callbacks: list[tuple[type, Callable[[type], None]]] = []
+
+    def get(self, key: str) -> Any:
+        """The class or function of a name.
+
+        Raises:
+            KeyError: an unknown name; with the closest names that there are.
+        """
+        try:
+            found = super().get(key)
+        except RuntimeError:  # newer versions of mmengine raise where older ones return None
+            found = None
+        if found is None:
+            raise KeyError(f'{key!r} is not registered. {self.hint(key)}')
+        return found
+
+    def hint(self, key: str, base: type | None = None) -> str:
+        """The names that may have been meant by an unknown one, of subclasses of ``base`` if it is given."""
+        names = [name for name, cls in self.module_dict.items()
+                 if base is None or inspect.isclass(cls) and issubclass(cls, base)]
+        name = key.split('.')[-1]
+        folded = {known.lower(): known for known in names}
+        close = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.6)
+        if close:
+            return f'Did you mean {" or ".join(repr(f"mmbsa.{folded[c]}") for c in close)}?'
+        return f'There are {", ".join(f"mmbsa.{known}" for known in sorted(names))}.'
+
+    def on_register(self, base: type, callback: Callable[[type], None]) -> None:
+        """Call ``callback`` for every registered subclass of ``base``: those there are, and those that will come."""
+        self._callbacks.append((base, callback))
+        for cls in list(dict.fromkeys(self.module_dict.values())):
+            if inspect.isclass(cls) and issubclass(cls, base):
+                callback(cls)
+
+    def _register_module(self, module: type | Callable, *args, **kwargs) -> None:
+        if inspect.isclass(module) and '__init__' in vars(module):
+            _name_arguments(module)
+        new = module not in self.module_dict.values()
+        super()._register_module(module, *args, **kwargs)
+        for base, callback in self._callbacks:
+            if new and inspect.isclass(module) and issubclass(module, base):
+                callback(module)
+
+
+def _name_arguments(cls: type) -> None:
+    """Let the constructor of ``cls`` answer an unknown keyword with the arguments that it has."""
+    init = cls.__init__
+    parameters = inspect.signature(init).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) or hasattr(init, '_names_arguments'):
+        return
+    known = [name for name in parameters if name != 'self']
+
+    @functools.wraps(init)
+    def checked(self, *args, **kwargs):
+        unknown = [key for key in kwargs if key not in parameters]
+        if unknown:
+            close = difflib.get_close_matches(unknown[0], known, n=1)
+            raise TypeError(f'{type(self).__name__} has no argument {", ".join(map(repr, unknown))}'
+                            + (f' (did you mean {close[0]!r}?)' if close else '')
+                            + f'; it takes {", ".join(known)}')
+        init(self, *args, **kwargs)
+
+    checked._names_arguments = True
+    cls.__init__ = checked
+
+
+def resolve_type(cfg: dict, base: type | tuple[type, ...], key: str, registry: SpikingRegistry) -> type:
+    """The class that the ``type`` of a config names, as a string or as the class itself.
+
+    Args:
+        cfg: a config dict.
+        base: the class must be a subclass of it.
+        key: where the config stands, for the message: ``'backbone.attention'``.
+        registry: where names are looked up.
+
+    Raises:
+        TypeError: ``cfg`` is no config dict, or its type is no subclass of ``base``.
+        KeyError: an unknown name; the message gives the names that may have been meant.
+    """
+    if not isinstance(cfg, dict) or 'type' not in cfg:
+        raise TypeError(f"{key} must be a config such as dict(type='mmbsa.{_example(base, registry)}'), got {cfg!r}")
+    cls = cfg['type']
+    if isinstance(cls, str):
+        try:
+            cls = registry.get(cls)
+        except KeyError:
+            raise KeyError(f'{key}.type={cfg["type"]!r} is not registered. '
+                           f'{registry.hint(cfg["type"], base)}') from None
+    if not inspect.isclass(cls) or not issubclass(cls, base):
+        raise TypeError(f'{key}.type={cfg["type"]!r} is no {_names(base)}. {registry.hint(str(cfg["type"]), base)}')
+    return cls
+
+
+def _names(base: type | tuple[type, ...]) -> str:
+    return ' or '.join(b.__name__ for b in (base if isinstance(base, tuple) else (base,)))
+
+
+def _example(base: type | tuple[type, ...], registry: SpikingRegistry) -> str:
+    registry.import_from_location()
+    return next((name for name, cls in sorted(registry.module_dict.items())
+                 if inspect.isclass(cls) and issubclass(cls, base)), _names(base))
+
+
+def build_checked(cfg: dict, base: type | tuple[type, ...], key: str, registry: SpikingRegistry, **defaults) -> Any:
+    """Build an object of a subclass of ``base`` from a copy of its config; see :func:`resolve_type`.
+
+    Args:
+        cfg, base, key, registry: see :func:`resolve_type`.
+        defaults: arguments that the config may override.
+    """
+    cls = resolve_type(cfg, base, key, registry)
+    return registry.build({**defaults, **deepcopy(dict(cfg)), 'type': cls})
+
+
 # neurons, attentions, backbones, necks, heads
-MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmbsa', locations=['mmbsa.models'])
+MODELS = SpikingRegistry('model', parent=MMENGINE_MODELS, scope='mmbsa', locations=['mmbsa.models'])
 # image and event datasets
-DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='mmbsa', locations=['mmbsa.datasets'])
+DATASETS = SpikingRegistry('dataset', parent=MMENGINE_DATASETS, scope='mmbsa', locations=['mmbsa.datasets'])
 # pipeline steps
-TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope='mmbsa', locations=['mmbsa.datasets.transforms'])
+TRANSFORMS = SpikingRegistry('transform', parent=MMENGINE_TRANSFORMS, scope='mmbsa',
+                             locations=['mmbsa.datasets.transforms'])
 # observers and guards of a run
-HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmbsa', locations=['mmbsa.engine', 'mmbsa.visualization'])
+HOOKS = SpikingRegistry('hook', parent=MMENGINE_HOOKS, scope='mmbsa', locations=['mmbsa.engine', 'mmbsa.visualization'])
+# figures of merit that no mm package has
+METRICS = SpikingRegistry('metric', parent=MMENGINE_METRICS, scope='mmbsa', locations=['mmbsa.evaluation'])
 # optimizers that neither torch nor OpenMMLab has
-OPTIMIZERS = Registry('optimizer', parent=MMENGINE_OPTIMIZERS, scope='mmbsa', locations=['mmbsa.engine.lamb'])
+OPTIMIZERS = SpikingRegistry('optimizer', parent=MMENGINE_OPTIMIZERS, scope='mmbsa', locations=['mmbsa.engine.lamb'])

@@ -3,7 +3,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from mmbsa.converters.columnar import agree, depth_of, tensor
+from mmbsa.converters.isotropic import agree, depth_of, tensor
 from mmbsa.models.backbones import MetaFormerBackbone
 
 #: official stages -> ours; blocks stand behind the downsampling in front of them.

@@ -5,7 +5,7 @@ from functools import partial
 from torch import Tensor
 
 from mmbsa.converters.base import Recipe, register
-from mmbsa.converters.columnar import BLOCK_RULES, agree, depth_of, tensor
+from mmbsa.converters.isotropic import BLOCK_RULES, agree, depth_of, tensor
 from mmbsa.models.backbones import QKFormer
 
 #: units of the first embedding in order, and index of the one where the shortcut starts.

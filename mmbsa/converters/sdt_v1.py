@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from mmbsa.converters.base import Recipe, register
-from mmbsa.converters.columnar import BLOCK_RULES, block_rules, columnar_config
+from mmbsa.converters.isotropic import BLOCK_RULES, block_rules, isotropic_config
 from mmbsa.models.backbones import SpikeDrivenTransformer
 
 #: the tokenizer's neurons under their official names -> units of ours; only parametric neurons have tensors.
@@ -12,8 +12,8 @@ _NEURONS = [
     *((rf'^patch_embed\.proj_lif{i or ""}\.', f'backbone.stages.{i}.0.neuron.') for i in range(3)),
     (r'^patch_embed\.proj_lif3\.', 'backbone.stages.3.0.1.branch.neuron.'),
     (r'\.attn\.shortcut_lif\.', '.0.branch.neuron.'),
-    *((rf'\.attn\.{name}_lif\.', f'.0.branch.mixing.{name}_neuron.') for name in ('q', 'k', 'v')),
-    (r'\.attn\.talking_heads_lif\.', '.0.branch.mixing.out_neuron.'),
+    *((rf'\.attn\.{name}_lif\.', f'.0.branch.attn.{name}_neuron.') for name in ('q', 'k', 'v')),
+    (r'\.attn\.talking_heads_lif\.', '.0.branch.attn.out_neuron.'),
     *((rf'\.mlp\.fc{n + 1}_lif\.', f'.1.branch.{n}.neuron.') for n in (0, 1)),
     (r'^head_lif\.', 'neuron.'),
 ]
@@ -33,7 +33,7 @@ _UNUSED = (r'\.talking_heads\.', r'\.attn_lif\.', r'\.rpe_lif\.')
 def _config(state: Mapping[str, Tensor], args: Mapping, events: bool) -> dict:
     """``pooling_stat``, ``dvs_mode``, ``TET`` and ``T`` of the official constructor are what tensors do not tell."""
     preset = 'cifar10dvs-' if events else ''
-    cfg = columnar_config(state, args, SpikeDrivenTransformer, preset, 'patch_embed.proj_conv.weight',
+    cfg = isotropic_config(state, args, SpikeDrivenTransformer, preset, 'patch_embed.proj_conv.weight',
                           'block.0.mlp.fc1_conv.weight')
     backbone = cfg['backbone']
     backbone['arch'].update(pooling=args.get('pooling_stat', '0011' if events else '1111'),

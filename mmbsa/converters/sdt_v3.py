@@ -50,7 +50,7 @@ def _classifier(state: Mapping[str, Tensor], args: dict) -> dict:
 
 
 def _features(state: Mapping[str, Tensor], args: dict) -> dict:
-    return dict(type='mmbsa.SpikingFeatures', backbone=dict(type='mmbsa.ESpikeFormer', **_backbone(state, args)))
+    return dict(type='mmbsa.ESpikeFormer', readout='mean', **_backbone(state, args))
 
 
 def _segmentor(state: Mapping[str, Tensor], args: dict) -> dict:
@@ -75,5 +75,5 @@ _NECK_AND_HEAD = [
 ]
 
 register('sdt_v3_cls', Recipe(_classifier, [(r'^(?!head\.)', 'backbone.'), *_BACKBONE]))
-register('sdt_v3_seg_backbone', Recipe(_features, [(r'^', 'backbone.'), *_BACKBONE]))
+register('sdt_v3_seg_backbone', Recipe(_features, [(r'^', 'backbone.'), *_BACKBONE, (r'^backbone\.', '')]))
 register('sdt_v3_seg_full', Recipe(_segmentor, [*_BACKBONE, *_NECK_AND_HEAD]))

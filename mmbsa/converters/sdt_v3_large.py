@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from mmbsa.converters.base import Recipe, register
-from mmbsa.converters.columnar import tensor
+from mmbsa.converters.isotropic import tensor
 from mmbsa.converters.metaformer import CLASSIFIER_RULES, metaformer_arch, metaformer_classifier
 from mmbsa.models.backbones import ESpikeFormerLarge
 

@@ -2,7 +2,7 @@
 from functools import partial
 
 from mmbsa.converters.base import Recipe, register
-from mmbsa.converters.columnar import BLOCK_RULES, UNUSED_NORMS, block_rules, columnar_config
+from mmbsa.converters.isotropic import BLOCK_RULES, UNUSED_NORMS, block_rules, isotropic_config
 from mmbsa.models.backbones import Spikformer
 
 _TOKENIZER = [
@@ -16,7 +16,7 @@ _TOKENIZER = [
 
 
 def _register(source: str, preset: str, mlp: str, unused: tuple[str, ...] = ()) -> None:
-    config = partial(columnar_config, family=Spikformer, preset=preset, first_conv='patch_embed.proj_conv.weight',
+    config = partial(isotropic_config, family=Spikformer, preset=preset, first_conv='patch_embed.proj_conv.weight',
                      hidden=f'block.0.mlp.{mlp}.weight')
     register(source, Recipe(config, [*_TOKENIZER, *block_rules(3, 1), *BLOCK_RULES], (*UNUSED_NORMS, *unused)))
 

@@ -2,7 +2,7 @@
 from functools import partial
 
 from mmbsa.converters.base import Recipe, register
-from mmbsa.converters.columnar import BLOCK_RULES, UNUSED_NORMS, block_rules, columnar_config
+from mmbsa.converters.isotropic import BLOCK_RULES, UNUSED_NORMS, block_rules, isotropic_config
 from mmbsa.models.backbones import Spikingformer
 
 
@@ -10,7 +10,7 @@ def _register(source: str, preset: str, tokenizer_names: list[str]) -> None:
     places = ('stem', *(f'stages.{n}.0' for n in range(4)))
     rules = [(rf'^patch_embed\.{name}_{kind}\.', f'backbone.{place}.{ours}.')
              for name, place in zip(tokenizer_names, places) for kind, ours in (('conv', 'conv'), ('bn', 'norm'))]
-    config = partial(columnar_config, family=Spikingformer, preset=preset,
+    config = partial(isotropic_config, family=Spikingformer, preset=preset,
                      first_conv=f'patch_embed.{tokenizer_names[0]}_conv.weight', hidden='block.0.mlp.mlp1_conv.weight')
     register(source, Recipe(config, [*rules, *block_rules(3, 1), *BLOCK_RULES], UNUSED_NORMS))
 

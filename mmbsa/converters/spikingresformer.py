@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from mmbsa.converters.base import Recipe, register
-from mmbsa.converters.columnar import agree, tensor
+from mmbsa.converters.isotropic import agree, tensor
 from mmbsa.models.backbones import SpikingResformer
 
 _NAME = 'SpikingResformer'
 #: parts of DSSA, GWFFN and a downsampling under their official names -> ours; `.w` belongs to parametric neurons.
 _PARTS = [
     (r'activation\.', 'neuron.'), (r'activation_in\.', 'branch.neuron.'),
-    (r'activation_attn\.', 'branch.mixing.score_neuron.'), (r'activation_out\.', 'branch.mixing.out_neuron.'),
-    (r'firing_rate_x$', 'branch.mixing.query_rate.rate'), (r'firing_rate_attn$', 'branch.mixing.score_rate.rate'),
+    (r'activation_attn\.', 'branch.attn.score_neuron.'), (r'activation_out\.', 'branch.attn.out_neuron.'),
+    (r'firing_rate_x$', 'branch.attn.query_rate.rate'), (r'firing_rate_attn$', 'branch.attn.score_rate.rate'),
     (r'W\.', 'branch.k.conv.'), (r'norm\.bn\.', 'branch.k.norm.'),
     (r'Wproj\.', 'branch.proj.conv.'), (r'norm_proj\.bn\.', 'branch.proj.norm.'),
     *((rf'{name}\.{i}\.', f'branch.{place}.{part}.')

@@ -1,16 +1,14 @@
-"""Models: importing this package registers every class of ours."""
+"""Models: importing this package registers every class of ours that the installed mm packages allow."""
+from importlib import import_module
 from importlib.util import find_spec
 
-from mmbsa.models import attentions, backbones, classifiers, encoders, layers, necks, neurons
+from mmbsa.models import attentions, backbones, classification, encoders, layers, necks, neurons
 
-__all__ = ['attentions', 'backbones', 'classifiers', 'encoders', 'layers', 'necks', 'neurons']
+__all__ = ['attentions', 'backbones', 'classification', 'encoders', 'layers', 'necks', 'neurons']
 
-if find_spec('mmseg'):
-    from mmbsa.models import decode_heads
-
-    __all__ += ['decode_heads']
-
-if find_spec('mmpretrain'):
-    from mmbsa.models import cls_heads, data_preprocessors
-
-    __all__ += ['cls_heads', 'data_preprocessors']
+#: task package -> the mm package that it needs.
+TASKS = dict(segmentation='mmseg')
+for _task, _package in TASKS.items():
+    if find_spec(_package):
+        globals()[_task] = import_module(f'mmbsa.models.{_task}')
+        __all__.append(_task)

@@ -30,6 +30,8 @@ class AttentionKind(nn.Module):
     pointwise = False
     #: whether v must be as wide as k.
     equal_widths = False
+    #: suffix of model names with this kind (``espikeformer_m_bsa``); None gives the kind none.
+    short_name: str | None = None
 
     def __init__(self, embed_dims: int, num_heads: int, value_dims: int | None = None):
         super().__init__()

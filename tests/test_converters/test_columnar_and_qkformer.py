@@ -79,11 +79,11 @@ def test_event_models(source, state, unused, tau):
 
 def test_event_constants():
     backbone = build_from_official('spikformer_dvs', spikformer_dvs(), num_heads=4).backbone
-    assert {block[0].branch.mixing.options['scale'] for block in backbone.stages[3][1:]} == {0.25}
+    assert {block[0].branch.attn.options['scale'] for block in backbone.stages[3][1:]} == {0.25}
     assert [info['reduction'] for info in backbone.feature_info] == [2, 4, 8, 16]
     backbone = build_from_official('qkformer_dvs', qkformer_dvs(2)).backbone
     block = backbone.stages[1][1]
-    assert block[0].branch.mixing.num_heads == 16, 'the official constructor overwrites num_heads'
+    assert block[0].branch.attn.num_heads == 16, 'the official constructor overwrites num_heads'
     assert type(block[0].branch.last_neuron).__name__ == 'BatchAsTime'
     assert block[1].branch[0].conv.out_channels == 2 * D
 

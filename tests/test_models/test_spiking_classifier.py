@@ -48,15 +48,15 @@ def test_logits_of_every_step(x):
     torch.testing.assert_close(steps.mean(0), build().eval()(x))
 
 
-@pytest.mark.parametrize('real_head', [False, True])
-def test_distillation(x, real_head):
+@pytest.mark.parametrize('distill_neuron', [False, True])
+def test_distillation(x, distill_neuron):
     """Two heads: both answers in training, their mean in evaluation; the distillation head always reads spikes."""
-    model = build(neuron=COUNT, distill=True, real_head=real_head)
+    model = build(neuron=COUNT, distill=True, distill_neuron=distill_neuron)
     answers = model(x)
     assert isinstance(answers, tuple) and [a.shape for a in answers] == [(3, 5)] * 2
     read = features(model, x)
     spikes = model.neuron(read)
-    expected = (model.head(read if real_head else spikes) + model.distill_head(spikes)).mean(0) / 2
+    expected = (model.head(read if distill_neuron else spikes) + model.distill_head(spikes)).mean(0) / 2
     torch.testing.assert_close(model(x), expected)
     assert model.distill_head.weight.shape == model.head.weight.shape
 
@@ -75,12 +75,12 @@ READOUTS = {
 @pytest.mark.parametrize('distill', [False, True])
 @pytest.mark.parametrize('family', READOUTS)
 def test_readout_of_the_family(family, distill):
-    arch, neuron, bias, real_head = READOUTS[family]
+    arch, neuron, bias, distill_neuron = READOUTS[family]
     with torch.device('meta'):
         model = MODELS.build(getattr(backbones, family).classifier_cfg(arch, 7, distill=distill))
-    expected = build_neuron(None if real_head and not distill else neuron)
+    expected = build_neuron(None if distill_neuron and not distill else neuron)
     assert repr(model.neuron) == repr(expected)
-    assert (model.head.bias is not None, model.real_head) == (bias, real_head)
+    assert (model.head.bias is not None, model.distill_neuron) == (bias, distill_neuron)
     assert model.head.weight.shape == (7, model.backbone.out_channels[-1])
     assert (model.distill_head is not None) == distill and model.backbone.out_indices == (len(model.backbone.stages) - 1,)
     scales = [key for key, _ in model.named_parameters() if key.endswith('.scale')]
@@ -117,5 +117,5 @@ def test_dropout_takes_the_same_features_in_all_steps():
 
 
 def test_a_real_head_alone_fires_nothing(x):
-    model = build(neuron=COUNT, real_head=True)
+    model = build(neuron=COUNT, distill_neuron=True)
     torch.testing.assert_close(model.eval()(x), build(neuron=None).eval()(x))

@@ -11,7 +11,7 @@ from timm.utils import ModelEmaV3
 
 from mmbsa.models import backbones
 from mmbsa.models.attentions import BipolarSelfAttention
-from mmbsa.models.classifiers import presets
+from mmbsa.models.classification import presets
 from mmbsa.registry import MODELS
 
 
@@ -209,7 +209,7 @@ def test_arguments_reach_the_backbone():
                               drop_rate=0.5, attention=dict(type='mmbsa.BipolarSelfAttention', normalizer='softmax'),
                               distill=True, neuron=dict(type='mmbsa.IntegerNode', levels=2), layer_scale=1e-3)
     block = model.backbone.stages[-1][-1]
-    assert block[1].drop_path_rate == 0.3 and block[1].branch.mixing.options['normalizer'] == 'softmax'
+    assert block[1].drop_path_rate == 0.3 and block[1].branch.attn.options['normalizer'] == 'softmax'
     assert model.neuron.levels == 2 and model.neuron.norm == 1 and model.drop_rate == 0.5
     assert block[0].scale is not None and len(model.get_classifier()) == 2
     assert [out.shape for out in model(torch.randn(2, 4, 2, 32, 32))] == [(2, 10)] * 2, 'event frames, two heads'

@@ -7,7 +7,7 @@ import timm
 import torch
 from mmengine import Config
 
-from mmbsa.models.classifiers import presets
+from mmbsa.models.classification import presets
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESETS = {preset.name: preset for preset in presets()}

@@ -6,11 +6,12 @@ from inspect import Parameter, signature
 from mmbsa.apis.swap.level import SwapError
 from mmbsa.models.backbones import BaseSpikingBackbone
 from mmbsa.registry import MODELS
+from mmbsa.spiking import AttentionKind
 
-#: suffix of a short name -> attention kind; no suffix is the family's native attention.
-ATTENTIONS = {
-    'bsa': dict(type='mmbsa.BipolarSelfAttention'),
-}
+def attention_names() -> dict[str, dict]:
+    """Suffix of a short name -> attention config, for every registered kind that has one; no suffix is the native one."""
+    return {cls.short_name: dict(type=f'mmbsa.{cls.__name__}') for cls in MODELS.module_dict.values()
+            if isinstance(cls, type) and issubclass(cls, AttentionKind) and cls.short_name}
 
 
 def arguments(cls: type) -> dict[str, Parameter]:
@@ -37,8 +38,7 @@ def backbone_names() -> dict[str, dict]:
         for arch in cls.arch_settings:
             short, cfg = f'{cls.__name__.lower()}-{arch}', dict(type=f'mmbsa.{cls.__name__}', arch=arch)
             names[short] = cfg
-            if 'attention' in arguments(cls):
-                names.update({f'{short}-{key}': dict(cfg, attention=dict(kind)) for key, kind in ATTENTIONS.items()})
+            names.update({f'{short}-{key}': dict(cfg, attention=kind) for key, kind in attention_names().items()})
     return names
 
 
@@ -49,7 +49,7 @@ def list_names() -> list[str]:
         archs = presets.setdefault(cfg['type'].rpartition('.')[2].lower(), [])
         if cfg['arch'] not in archs:
             archs.append(cfg['arch'])
-    return [f'{family}-{{{",".join(archs)}}}[-{"|".join(ATTENTIONS)}]' for family, archs in presets.items()]
+    return [f'{family}-{{{",".join(archs)}}}[-{"|".join(attention_names())}]' for family, archs in presets.items()]
 
 
 def backbone_config(backbone: str | dict) -> dict:

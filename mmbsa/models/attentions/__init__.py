@@ -1,13 +1,16 @@
 """Attention kinds: neurons of q, k, v and the output, and the mixing; a family owns the projections around them."""
-from mmbsa.models.attentions.base import DotProductAttention, build_attention
-from mmbsa.models.attentions.bipolar import BipolarSelfAttention
-from mmbsa.models.attentions.dual_spike import DualSpikeSelfAttention
-from mmbsa.models.attentions.projected import ProjectedAttention
-from mmbsa.models.attentions.query_key import QKChannelAttention, QKTokenAttention, QueryKeyAttention
-from mmbsa.models.attentions.softmax import SoftmaxAttention
-from mmbsa.models.attentions.spike_driven import EfficientSpikeDrivenSelfAttention, SpikeDrivenSelfAttention
-from mmbsa.models.attentions.spiking_self_attention import SpikingSelfAttention
+import inspect
+import pkgutil
+from importlib import import_module
 
-__all__ = ['BipolarSelfAttention', 'DotProductAttention', 'DualSpikeSelfAttention', 'EfficientSpikeDrivenSelfAttention',
-           'ProjectedAttention', 'QKChannelAttention', 'QKTokenAttention', 'QueryKeyAttention', 'SoftmaxAttention',
-           'SpikeDrivenSelfAttention', 'SpikingSelfAttention', 'build_attention']
+from mmbsa.models.attentions.base import build_attention
+from mmbsa.models.attentions.projected import ProjectedAttention
+from mmbsa.spiking import AttentionKind
+
+__all__ = ['ProjectedAttention', 'build_attention']
+for _info in pkgutil.iter_modules(__path__):
+    for _name, _cls in vars(import_module(f'{__name__}.{_info.name}')).items():
+        if inspect.isclass(_cls) and issubclass(_cls, AttentionKind) and _cls.__module__.startswith(__name__):
+            globals()[_name] = _cls
+            __all__.append(_name)
+__all__ = sorted(set(__all__))

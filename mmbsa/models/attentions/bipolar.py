@@ -15,9 +15,9 @@ class BipolarSelfAttention(DotProductAttention):
     Q, K and V are the family's conv + norm outputs; V stays a real-valued membrane potential, and there is no scale.
 
     Args:
-        embed_dims, num_heads, value_dims, num_steps, impl: see :class:`DotProductAttention`.
-        neuron: the host's neuron config; ternary neurons take over its parameters **[ours]**.
-        product: ``'ternary'`` (TMP), ``'binary'`` (BMP: q and k fire with the host's neuron) or ``'real'`` (RMP).
+        embed_dims, num_heads, value_dims, impl: see :class:`DotProductAttention`.
+        neuron: the backbone's neuron config; ternary neurons take over its parameters **[ours]**.
+        product: ``'ternary'`` (TMP), ``'binary'`` (BMP: q and k fire with the backbone's neuron) or ``'real'`` (RMP).
         normalizer: ``'shiftmax'``, ``'softmax'`` or ``'none'``.
         ternary: overrides of the ternary neurons, for example ``dict(v_threshold=0.5)``, or with a ``type`` another signed
             neuron, for example ``dict(type='mmbsa.SignedIntegerNode', levels=1)``.
@@ -38,11 +38,16 @@ class BipolarSelfAttention(DotProductAttention):
         ValueError: indivisible heads or an unknown product, normalizer, grad or out_neuron.
     """
 
+    short_name = 'bsa'
+
     def __init__(self, embed_dims: int, num_heads: int, neuron: dict, value_dims: int | None = None,
                  product: str = 'ternary', normalizer: str = 'shiftmax', ternary: dict | None = None,
                  v_neuron: str | dict | None = None, out_neuron: str | dict = 'ternary',
                  out_threshold: float | None = None, scale: float = 1.0,
-                 host_scale: float | None = None, grad: str = 'ste', impl: str = 'auto', num_steps: int = 1):
+                 host_scale: float | None = None, grad: str = 'ste', impl: str = 'auto'):
+        if not isinstance(ternary, dict | None):
+            raise TypeError("BipolarSelfAttention: ternary must be a dict such as dict(v_threshold=0.5), got "
+                            f'{ternary!r}')
         tsn = ternary_neuron(neuron, **deepcopy(ternary or {}))
         operands = dict(ternary=tsn, binary=neuron, real=None)
         if product not in operands:
@@ -63,8 +68,8 @@ class BipolarSelfAttention(DotProductAttention):
                 raise ValueError(f"BipolarSelfAttention: v_neuron must be None, 'host' or a neuron config, got {v_neuron!r}")
             v_neuron = neuron
         super().__init__(embed_dims, num_heads, value_dims, q_neuron=operands[product], k_neuron=operands[product],
-                         v_neuron=v_neuron, out_neuron=out_neuron, product=product, normalizer=normalizer, scale=scale,
-                         grad=grad, impl=impl, num_steps=num_steps)
+                         v_neuron=v_neuron, out_neuron=out_neuron, normalizer=normalizer, scale=scale,
+                         grad=grad, impl=impl)
 
 
 def _at_threshold(tsn: dict, threshold: float | None) -> dict:

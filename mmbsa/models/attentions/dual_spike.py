@@ -1,13 +1,14 @@
 """Dual spike self-attention of SpikingResformer."""
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmbsa.models.layers import FiringRate
 from mmbsa.models.neurons import build_neuron
 from mmbsa.registry import MODELS
+from mmbsa.spiking import AttentionKind, SpikeDomain, domain_of
 
 
 @MODELS.register_module()
-class DualSpikeSelfAttention(nn.Module):
+class DualSpikeSelfAttention(AttentionKind):
     """Dual spike self-attention, DSSA, of SpikingResformer (Shi et al., CVPR 2024).
 
     .. math:: A = SN(s_1 Y_1^T X), \\quad SN(s_2 Y_2 A), \\quad s_1 = 1/\\sqrt{f_X d}, \\quad s_2 = 1/\\sqrt{f_A M}
@@ -23,32 +24,29 @@ class DualSpikeSelfAttention(nn.Module):
         value_dims: must be C or None.
         host_scale: accepted from the family and not used.
         length: M in s_2; None means the M at hand. The official code takes it from the nominal size of the input.
-        num_steps: T.
 
     Raises:
         ValueError: indivisible heads, or values of another width.
     """
 
     uses_value = False
-    #: the family builds no projection for q and hands over its spikes.
     uses_query = False
-    #: channels of the key projection over C.
     key_ratio = 2
+    equal_widths = True
 
     def __init__(self, embed_dims: int, num_heads: int, neuron: dict, value_dims: int | None = None,
-                 host_scale: float | None = None, length: int | None = None, num_steps: int = 1):
-        super().__init__()
-        if num_heads < 1 or embed_dims % num_heads:
-            raise ValueError(f'DualSpikeSelfAttention: num_heads={num_heads} does not divide embed_dims={embed_dims}')
-        if value_dims not in (None, embed_dims):
-            raise ValueError('DualSpikeSelfAttention: values come with the keys from one projection, so they have '
-                             f'embed_dims={embed_dims} channels; got value_dims={value_dims} (set value_ratio=1 in '
-                             'arch)')
-        self.embed_dims, self.num_heads, self.length = embed_dims, num_heads, length
+                 host_scale: float | None = None, length: int | None = None):
+        super().__init__(embed_dims, num_heads, value_dims)
+        self.length = length
         self.query_rate = FiringRate(num_heads)
         self.score_rate = FiringRate(num_heads)
-        self.score_neuron = build_neuron(neuron, num_steps)
-        self.out_neuron = build_neuron(neuron, num_steps)
+        self.score_neuron = build_neuron(neuron)
+        self.out_neuron = build_neuron(neuron)
+
+    @property
+    def domain(self) -> SpikeDomain | None:
+        """What the output neuron emits."""
+        return domain_of(self.out_neuron)
 
     def forward(self, q: Tensor, k: Tensor, v: None = None) -> Tensor:
         """q (T, B, C, H, W) spikes, k (T, B, 2 C, h, w) potentials, v must be None -> (T, B, C, H, W) spikes."""
@@ -65,4 +63,4 @@ class DualSpikeSelfAttention(nn.Module):
 
     def extra_repr(self) -> str:
         """Sizes."""
-        return f'embed_dims={self.embed_dims}, num_heads={self.num_heads}, length={self.length}'
+        return f'{super().extra_repr()}, length={self.length}'

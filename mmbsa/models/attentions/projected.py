@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from mmbsa.models.attentions.base import build_attention
 from mmbsa.models.layers import RepConv
 from mmbsa.models.neurons import build_neuron
-from mmbsa.registry import MODELS
 
 Projection = Callable[[int, int], nn.Module]
 
@@ -36,7 +35,6 @@ class ProjectedAttention(nn.Module):
         neuron_first: fire before the projections (families with membrane shortcuts).
         neuron_last: fire after the output projection (families with spike shortcuts).
         norm_cfg: norm of RepConv projections; None means that of ``project`` if it is a partial with one, else BN.
-        num_steps: T.
 
     Raises:
         ValueError: an unknown ``projection`` or ``frozen`` in the attention config, or one that this family or kind
@@ -46,7 +44,7 @@ class ProjectedAttention(nn.Module):
     def __init__(self, channels: int, num_heads: int, attention: dict, neuron: dict, project: Projection,
                  project_out: Projection | None = None, project_kv: Projection | None = None,
                  value_dims: int | None = None, host_scale: float | None = None, neuron_first: bool = True,
-                 neuron_last: bool = False, norm_cfg: dict | None = None, num_steps: int = 1):
+                 neuron_last: bool = False, norm_cfg: dict | None = None):
         super().__init__()
         value_dims = value_dims or channels
         kind, frozen, projection = _split(attention)
@@ -56,20 +54,21 @@ class ProjectedAttention(nn.Module):
                                  'k and v by strided ones')
             norm_cfg = norm_cfg or getattr(project, 'keywords', {}).get('norm_cfg')
             project = project_out = partial(RepConv, norm_cfg=norm_cfg)
-        self.neuron = build_neuron(neuron if neuron_first else None, num_steps)
-        self.mixing = mixing = build_attention(
-            kind, MODELS, embed_dims=channels, num_heads=num_heads, value_dims=value_dims, neuron=neuron,
-            host_scale=host_scale, num_steps=num_steps)
-        if project_kv is None or getattr(mixing, 'pointwise', False):
+        self.neuron = build_neuron(neuron if neuron_first else None)
+        self.attn = attn = build_attention(
+            kind, embed_dims=channels, num_heads=num_heads, value_dims=value_dims, neuron=neuron,
+            host_scale=host_scale)
+        if project_kv is None or attn.pointwise:
             project_kv = project
-        self.q = project(channels, channels) if getattr(mixing, 'uses_query', True) else None
-        self.k = project_kv(channels, channels * getattr(mixing, 'key_ratio', 1))
-        self.v = project_kv(channels, value_dims) if mixing.uses_value else None
-        self.proj = (project_out or project)(value_dims if mixing.uses_value else channels, channels)
-        self.last_neuron = build_neuron(neuron if neuron_last else None, num_steps)
+        self.q = project(channels, channels) if attn.uses_query else None
+        self.k = project_kv(channels, channels * attn.key_ratio)
+        self.v = project_kv(channels, value_dims) if attn.uses_value else None
+        self.proj = (project_out or project)(value_dims if attn.uses_value else channels, channels)
+        self.last_neuron = build_neuron(neuron if neuron_last else None)
+        self._register_load_state_dict_pre_hook(_rename_mixing)
         for name in frozen:
             if getattr(self, name) is None:
-                raise ValueError(f'attention.frozen={frozen}: {type(mixing).__name__} has no projection of {name}')
+                raise ValueError(f'attention.frozen={frozen}: {type(attn).__name__} has no projection of {name}')
             for module in getattr(self, name).modules():
                 if isinstance(module, nn.Conv2d):
                     module.requires_grad_(False)
@@ -79,7 +78,13 @@ class ProjectedAttention(nn.Module):
         x = self.neuron(x)
         q = x if self.q is None else self.q(x)
         v = None if self.v is None else self.v(x)
-        return self.last_neuron(self.proj(self.mixing(q, self.k(x), v)))
+        return self.last_neuron(self.proj(self.attn(q, self.k(x), v)))
+
+
+def _rename_mixing(state: dict, prefix: str, *args) -> None:
+    """Checkpoints of mmbsa 0.1 call the attention kind ``mixing``."""
+    for key in [key for key in state if key.startswith(f'{prefix}mixing.')]:
+        state[f'{prefix}attn.{key.removeprefix(f"{prefix}mixing.")}'] = state.pop(key)
 
 
 def _split(attention: dict) -> tuple[dict, tuple[str, ...], str | None]:

@@ -1,11 +1,12 @@
 """Q-K attentions of QKFormer (Zhou et al., NeurIPS 2024): a mask from q on k, no value, linear cost."""
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmbsa.models.neurons import build_neuron
 from mmbsa.registry import MODELS
+from mmbsa.spiking import AttentionKind, SpikeDomain, domain_of
 
 
-class QueryKeyAttention(nn.Module):
+class QueryKeyAttention(AttentionKind):
     """What both Q-K attentions share: q counted into a spiking mask, the mask multiplied into k.
 
     Data flow (d = C / heads)::
@@ -20,7 +21,6 @@ class QueryKeyAttention(nn.Module):
         value_dims: accepted from the family and not used: there is no value.
         host_scale: accepted from the family and not used: there is no scale.
         out_threshold: threshold of the mask's neuron, where the neuron has one.
-        num_steps: T.
 
     Raises:
         ValueError: indivisible heads.
@@ -33,24 +33,23 @@ class QueryKeyAttention(nn.Module):
     counted: tuple[int, ...] = ()
 
     def __init__(self, embed_dims: int, num_heads: int, neuron: dict, value_dims: int | None = None,
-                 host_scale: float | None = None, out_threshold: float = 0.5, num_steps: int = 1):
-        super().__init__()
-        if num_heads < 1 or embed_dims % num_heads:
-            raise ValueError(f'{type(self).__name__}: num_heads={num_heads} does not divide embed_dims={embed_dims}')
-        self.embed_dims, self.num_heads = embed_dims, num_heads
-        self.q_neuron = build_neuron(neuron, num_steps)
-        self.k_neuron = build_neuron(neuron, num_steps)
-        self.out_neuron = build_neuron(neuron, num_steps, v_threshold=out_threshold)
+                 host_scale: float | None = None, out_threshold: float = 0.5):
+        super().__init__(embed_dims, num_heads)
+        self.q_neuron = build_neuron(neuron)
+        self.k_neuron = build_neuron(neuron)
+        self.out_neuron = build_neuron(neuron, v_threshold=out_threshold)
+
+    @property
+    def domain(self) -> SpikeDomain | None:
+        """Spikes of k, where the mask fires."""
+        k = domain_of(self.k_neuron)
+        return None if k is None else k.product(domain_of(self.out_neuron))
 
     def forward(self, q: Tensor, k: Tensor, v: None = None) -> Tensor:
         """q, k (T, B, C, H, W) potentials -> (T, B, C, H, W) spikes; v must be None."""
         q, k = (neuron(x).unflatten(2, (self.num_heads, -1)) for neuron, x in ((self.q_neuron, q), (self.k_neuron, k)))
         # k comes first because the product takes its layout
         return (k * self.out_neuron(q.sum(self.counted, keepdim=True))).flatten(2, 3)
-
-    def extra_repr(self) -> str:
-        """Sizes."""
-        return f'embed_dims={self.embed_dims}, num_heads={self.num_heads}'
 
 
 @MODELS.register_module()

@@ -12,15 +12,14 @@ class SoftmaxAttention(DotProductAttention):
     It has no neuron: in a family with membrane shortcuts the output projection then multiplies real numbers.
 
     Args:
-        embed_dims, num_heads, value_dims, num_steps, impl: see :class:`DotProductAttention`.
+        embed_dims, num_heads, value_dims, impl: see :class:`DotProductAttention`.
         neuron: the host's neuron; accepted and not used.
         scale: factor on the scores; None means 1 / sqrt(d).
         host_scale: accepted from the family and not used: spike counts need other scales than potentials.
     """
 
     def __init__(self, embed_dims: int, num_heads: int, neuron: dict | None = None, value_dims: int | None = None,
-                 scale: float | None = None, host_scale: float | None = None, impl: str = 'auto', num_steps: int = 1):
+                 scale: float | None = None, host_scale: float | None = None, impl: str = 'auto'):
         scale = (num_heads / embed_dims) ** 0.5 if scale is None else scale
         super().__init__(embed_dims, num_heads, value_dims, q_neuron=None, k_neuron=None, v_neuron=None,
-                         out_neuron=None, product='real', normalizer='softmax', scale=scale, impl=impl,
-                         num_steps=num_steps)
+                         out_neuron=None, normalizer='softmax', scale=scale, impl=impl)

@@ -1,6 +1,5 @@
 """Spiking self-attention, SSA, of Spikformer (Zhou et al., ICLR 2023), and its relatives without a map of tokens."""
 from mmbsa.models.attentions.base import DotProductAttention
-from mmbsa.models.neurons import build_neuron
 from mmbsa.registry import MODELS
 
 
@@ -14,7 +13,7 @@ class SpikingSelfAttention(DotProductAttention):
     (official codes differ in it), and the op takes the cheaper one.
 
     Args:
-        embed_dims, num_heads, value_dims, num_steps, impl: see :class:`DotProductAttention`.
+        embed_dims, num_heads, value_dims, impl: see :class:`DotProductAttention`.
         neuron: the host's neuron, used for q, k, v and the output.
         scale: factor s on the output; None means the host's.
         host_scale: scale that the family asks for, used when ``scale`` is None; 0.125 if the family does not say.
@@ -23,10 +22,8 @@ class SpikingSelfAttention(DotProductAttention):
 
     def __init__(self, embed_dims: int, num_heads: int, neuron: dict, value_dims: int | None = None,
                  scale: float | None = None, host_scale: float | None = None, out_threshold: float = 0.5,
-                 impl: str = 'auto', num_steps: int = 1):
+                 impl: str = 'auto'):
         if scale is None:
             scale = 0.125 if host_scale is None else host_scale
         super().__init__(embed_dims, num_heads, value_dims, q_neuron=neuron, k_neuron=neuron, v_neuron=neuron,
-                         out_neuron=None, product='real', normalizer='none', scale=scale, impl=impl,
-                         num_steps=num_steps)
-        self.out_neuron = build_neuron(neuron, num_steps, v_threshold=out_threshold)
+                         out_neuron=neuron, out_threshold=out_threshold, normalizer='none', scale=scale, impl=impl)

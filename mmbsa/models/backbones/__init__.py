@@ -1,16 +1,14 @@
-"""Backbones: images or event frames -> tuple of time-major feature maps."""
-from mmbsa.models.backbones.base import BaseSpikingBackbone, build_backbone
-from mmbsa.models.backbones.columnar import ColumnarBackbone
-from mmbsa.models.backbones.espikeformer import ESpikeFormer
-from mmbsa.models.backbones.espikeformer_large import ESpikeFormerLarge
-from mmbsa.models.backbones.meta_spikeformer import MetaSpikeFormer
-from mmbsa.models.backbones.metaformer import MetaFormerBackbone
-from mmbsa.models.backbones.qkformer import QKFormer
-from mmbsa.models.backbones.spike_driven_transformer import SpikeDrivenTransformer
-from mmbsa.models.backbones.spikformer import Spikformer
-from mmbsa.models.backbones.spikingformer import Spikingformer
-from mmbsa.models.backbones.spikingresformer import SpikingResformer
+"""Backbones: images or event frames -> tuple of feature maps. Every module of this folder is a family or a part of some."""
+import inspect
+import pkgutil
+from importlib import import_module
 
-__all__ = ['BaseSpikingBackbone', 'ColumnarBackbone', 'ESpikeFormer', 'ESpikeFormerLarge', 'MetaFormerBackbone',
-           'MetaSpikeFormer', 'QKFormer', 'SpikeDrivenTransformer', 'Spikformer', 'Spikingformer', 'SpikingResformer',
-           'build_backbone']
+from mmbsa.models.backbones.base import BaseSpikingBackbone
+
+__all__ = []
+for _info in pkgutil.iter_modules(__path__):
+    for _name, _cls in vars(import_module(f'{__name__}.{_info.name}')).items():
+        if inspect.isclass(_cls) and issubclass(_cls, BaseSpikingBackbone) and _cls.__module__.startswith(__name__):
+            globals()[_name] = _cls
+            __all__.append(_name)
+__all__ = sorted(set(__all__))

@@ -1,6 +1,9 @@
 """What every spiking backbone has in common: time, feature levels, freezing, checkpointing, loading."""
 from collections.abc import Sequence
 from copy import deepcopy
+from difflib import get_close_matches
+from inspect import signature
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -9,115 +12,215 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmbsa.models.backbones.recipes import Recipe
 from mmbsa.models.encoders import Encoder
-from mmbsa.models.layers import checkpointed
-from mmbsa.models.neurons import readout_neuron
-from mmbsa.registry import MODELS
+from mmbsa.models.layers import TIME_MODES, checkpointed, read_time
+from mmbsa.models.neurons import bind_steps, readout_neuron
+from mmbsa.registry import MODELS, build_checked
 
 #: names under which checkpoints keep their state dict.
 CONTAINERS = ('state_dict', 'model', 'net')
 
 
 class BaseSpikingBackbone(BaseModule):
-    """Template of a spiking backbone: image -> tuple of time-major feature maps.
+    """Base of the families: image or event frames -> tuple of feature maps.
 
     Data flow::
 
         (B,C,H,W) or (B,T,C,H,W) -> encoder -> (T,B,C,H,W) -> stem -> stages[0] -> ... -> stages[-1]
                                                                         |                 |
-                                                                  level 0 (T,B,C_0,H_0,W_0)  level n-1
+                                                         level 0 (T,B,C_0,H_0,W_0)    level n-1
+                                                                        |                 |
+                                                              readout, if asked for: (B,C_i,H_i,W_i)
 
-    A family sets ``arch_settings`` (its presets, data), and fills ``self.stem`` and ``self.stages`` with modules from
-    time-major map to time-major map. Every stage ends a feature level. It also says how its published classifiers read
-    the last map out (``head_fires``, ``head_bias``, ``real_head``), and keeps its neurons' config as ``self.neuron_cfg``.
+    A family is one class: presets (``arch_settings``) with their ``recipes``, the keys of its arch (``required`` and
+    ``defaults``), what it takes beyond the arguments below (``options``), its own ``neuron`` and ``attention``, and
+    :meth:`build`. See CONTRIBUTING.md.
 
     Args:
-        arch: a preset's name, or a dict with the preset's keys.
-        num_steps: T.
-        out_indices: levels to return, in ascending order; negative ones count from the end; None returns all.
+        arch: a preset's name, or a dict with the preset's keys; None is the family's default.
+        num_steps: T; None is that of the preset's recipe.
+        in_channels: of the input; None is the preset's.
+        attention: config of the attention kind; None is the family's own. ``dict(type='mmbsa.BipolarSelfAttention')``
+            is BSA.
+        neuron: config of every neuron that the attention kind does not choose itself; None is the family's.
+        norm_cfg: ``dict(type='BN')``, ``dict(type='SyncBN')``, ...
+        drop_path_rate: stochastic depth of the last block, growing linearly from 0.
+        official_quirks: reproduce mistakes of the official code that its weights depend on, where the family has any.
+        out_indices: levels to return, in ascending order; negative ones count from the end; None is the family's
+            choice.
+        readout: None returns time-major maps (T, B, C, H, W), for spiking necks and heads. ``'mean'``, ``'sum'``,
+            ``'max'`` or ``'last'`` reads time out, so that every stock neck and head takes the maps (B, C, H, W).
         frozen_stages: -1 none, 0 the stem, k the stem and the first k stages. Kept frozen, and in eval mode, by
             ``train()``.
         norm_eval: keep all norms in eval mode.
         with_cp: recompute blocks in backward to save memory; results and running statistics stay the same.
+        encoder: config of the encoder of images; None is ``dict(type='mmbsa.DirectEncoder')``. T is ``num_steps``.
         init_cfg: OpenMMLab's; ``dict(type='Pretrained', checkpoint=..., prefix='backbone.')`` reports every missing and
             every unexpected key.
-        encoder: config of the encoder of images; None is ``dict(type='mmbsa.DirectEncoder')``. T is ``num_steps``.
+        options: what the family takes beyond these, see its class.
 
     Raises:
-        KeyError: an unknown preset. ValueError: bad out_indices, frozen_stages, num_steps or encoder.
+        KeyError: an unknown preset.
+        TypeError: an unknown argument.
+        ValueError: a bad arch, out_indices, readout, frozen_stages, num_steps or encoder.
     """
 
+    #: name of a preset -> arch.
     arch_settings: dict[str, dict] = {}
-    #: whether published classifiers fire between pooling and linear layer, and whether that layer has a bias.
-    head_fires = False
+    #: beginning of a preset's name -> recipe; '' is the recipe of all others.
+    recipes: dict[str, Recipe] = {}
+    #: the preset that is built when none is named.
+    default_arch: str = ''
+    #: keys that an arch must have, and those that it may have with their defaults.
+    required: tuple[str, ...] = ()
+    defaults: dict[str, Any] = {}
+    #: arguments of the family beyond those of the base, with their defaults.
+    options: dict[str, Any] = {}
+    #: configs of the family's own neuron and attention kind; see :meth:`default_neuron` and :meth:`default_attention`.
+    neuron: dict = dict(type='mmbsa.LIFNode', tau=2.0, detach_reset=True,
+                        surrogate_function=dict(type='Sigmoid', alpha=4.0))
+    attention: dict = dict(type='mmbsa.SpikingSelfAttention')
+    #: levels that are returned by default; None returns all.
+    default_out_indices: tuple[int, ...] | None = None
+    #: a reduced arch for tests and examples, alive at 32 x 32.
+    small_arch: dict = {}
+    #: whether published classifiers have a neuron between pooling and linear layer, and whether that layer has a bias.
+    head_neuron = False
     head_bias = True
-    #: whether only the head for distillation reads those spikes, see :class:`SpikingClassifier`.
-    real_head = False
+    #: whether that neuron feeds the head for distillation alone, see :class:`SpikingReadout`.
+    distill_neuron = False
     #: name of the first convolution.
     first_conv = 'stem.conv'
-    #: arguments that published classifiers set apart from the defaults of ``__init__``.
+    #: arguments that published classifiers set apart from the defaults.
     classifier_args: dict = {}
 
-    def __init__(self, arch: str | dict, num_steps: int = 1, out_indices: Sequence[int] | None = (-1,),
-                 frozen_stages: int = -1, norm_eval: bool = False, with_cp: bool = False,
-                 init_cfg: dict | None = None, encoder: dict | None = None):
+    def __init__(self, arch: str | dict | None = None, num_steps: int | None = None, in_channels: int | None = None,
+                 attention: dict | None = None, neuron: dict | None = None, norm_cfg: dict | None = None,
+                 drop_path_rate: float = 0.0, official_quirks: bool = False,
+                 out_indices: Sequence[int] | None = None, readout: str | None = None, frozen_stages: int = -1,
+                 norm_eval: bool = False, with_cp: bool = False, encoder: dict | None = None,
+                 init_cfg: dict | None = None, **options):
         super().__init__(init_cfg=deepcopy(init_cfg))
-        if isinstance(arch, str) and arch not in self.arch_settings:
-            raise KeyError(f'{type(self).__name__}: arch={arch!r} is unknown; there are {", ".join(self.arch_settings)}, '
-                           'or give a dict')
-        self.arch = deepcopy(self.arch_settings[arch] if isinstance(arch, str) else dict(arch))
-        self.encoder = self._build_encoder(encoder, num_steps)
-        self.num_steps = num_steps
-        self.with_cp = with_cp
-        self.norm_eval = norm_eval
-        self.frozen_stages = frozen_stages
-        self._out_indices = None if out_indices is None else tuple(out_indices)
-        #: config of every neuron that the attention kind does not choose itself; set by the family.
-        self.neuron_cfg: dict | None = None
-        self.stem = nn.Identity()
-        self.stages = nn.ModuleList()
+        arch = self.default_arch if arch is None else arch
+        self.arch = self._read_arch(arch)
+        self.options = self._read_options(options)
+        self.num_steps = self.recipe(arch).num_steps if num_steps is None else num_steps
+        self.encoder = self._build_encoder(encoder, self.num_steps)
+        self.with_cp, self.norm_eval, self.frozen_stages = with_cp, norm_eval, frozen_stages
+        self.official_quirks, self.drop_path_rate = official_quirks, drop_path_rate
+        self.in_channels = self.arch.get('in_channels', 3) if in_channels is None else in_channels
+        #: config of every neuron that the attention kind does not choose itself.
+        self.neuron_cfg = bind_steps(deepcopy(neuron) or self.default_neuron(), self.num_steps)
+        self.attention_cfg = bind_steps(deepcopy(attention) or self.default_attention(), self.num_steps)
+        self.stem, stages, info = self.build(self.arch, dict(neuron=self.neuron_cfg,
+                                                             norm_cfg=norm_cfg or dict(type='BN')))
+        self.stages = nn.ModuleList(stage if isinstance(stage, nn.Sequential) else nn.Sequential(*stage)
+                                    for stage in stages)
         #: per level ``dict(num_chs=channels, reduction=stride)``, as timm names them.
-        self.feature_info: list[dict[str, int]] = []
+        self.feature_info = [dict(num_chs=channels, reduction=stride) for channels, stride in info]
+        self.out_indices = self._levels(self.default_out_indices if out_indices is None else out_indices)
+        if not -1 <= frozen_stages <= len(self.stages):
+            raise ValueError(f'{type(self).__name__}: frozen_stages={frozen_stages} must lie in -1..{len(self.stages)}')
+        if readout is not None and readout not in TIME_MODES:
+            raise ValueError(f'{type(self).__name__}: readout must be None or one of {", ".join(TIME_MODES)}, got '
+                             f'{readout!r}')
+        self.readout = readout
+        self._freeze()
+
+    def build(self, spec: dict, unit: dict) -> tuple[nn.Module, Sequence, Sequence[tuple[int, int]]]:
+        """Build the parts of the family; called once by the constructor.
+
+        Args:
+            spec: the arch, complete.
+            unit: ``neuron`` and ``norm_cfg`` of every unit. ``self.attention_cfg``, ``self.in_channels``,
+                ``self.drop_path_rate``, ``self.official_quirks`` and ``self.options`` hold the other arguments.
+
+        Returns:
+            The stem; per level its blocks, as a list or a ``Sequential``; per level its channels and its stride. All
+            blocks map (T, B, C, H, W) to (T, B, C', H', W').
+        """
+        raise NotImplementedError(f'{type(self).__name__} must define build(spec, unit)')
+
+    def default_neuron(self) -> dict:
+        """Config of the family's neuron for ``self.arch``."""
+        return deepcopy(self.neuron)
+
+    def default_attention(self) -> dict:
+        """Config of the family's attention for ``self.arch``, ``self.options`` and ``self.official_quirks``."""
+        return deepcopy(self.attention)
+
+    def check(self, spec: dict) -> None:
+        """Raise ValueError for an arch whose values do not fit each other."""
+
+    @classmethod
+    def recipe(cls, arch: str | dict) -> Recipe:
+        """The recipe of a preset: that of the longest beginning of its name."""
+        name = arch if isinstance(arch, str) else ''
+        return next((cls.recipes[key] for key in sorted(cls.recipes, key=len, reverse=True) if name.startswith(key)),
+                    Recipe())
+
+    def _read_arch(self, arch: str | dict) -> dict:
+        """A preset's or the given arch with its defaults, checked."""
+        name = type(self).__name__
+        if isinstance(arch, str):
+            if arch not in self.arch_settings:
+                close = get_close_matches(arch, self.arch_settings, 3)
+                raise KeyError(f'{name}: arch={arch!r} is unknown; there are {", ".join(self.arch_settings)}, or give a '
+                               'dict' + (f'. Did you mean {" or ".join(map(repr, close))}?' if close else ''))
+            arch = self.arch_settings[arch]
+        if not isinstance(arch, dict):
+            raise TypeError(f'{name}: arch must be the name of a preset or a dict, got {arch!r}')
+        missing, unknown = set(self.required) - set(arch), set(arch) - set(self.required) - set(self.defaults)
+        if missing or unknown:
+            raise ValueError(f'{name}: arch must hold {", ".join(self.required)} and may hold {", ".join(self.defaults)}; '
+                             f'got {arch}')
+        spec = deepcopy({**self.defaults, **arch})
+        self.check(spec)
+        return spec
+
+    def _read_options(self, options: dict) -> dict:
+        unknown = set(options) - set(type(self).options)
+        if unknown:
+            known = [*signature(BaseSpikingBackbone.__init__).parameters][1:-1] + [*type(self).options]
+            close = get_close_matches(min(unknown), known, 1)
+            raise TypeError(f'{type(self).__name__} has no argument {", ".join(map(repr, sorted(unknown)))}'
+                            + (f' (did you mean {close[0]!r}?)' if close else '') + f'; it takes {", ".join(known)}')
+        return {**type(self).options, **options}
 
     def _build_encoder(self, cfg: dict | None, num_steps: int) -> Encoder:
         """The encoder of a config, with this backbone's T."""
-        cfg = deepcopy(dict(cfg or dict(type='mmbsa.DirectEncoder')))
-        cls = cfg['type'] if isinstance(cfg['type'], type) else MODELS.get(cfg['type'])
-        if cls is None or not issubclass(cls, Encoder):
-            raise ValueError(f'{type(self).__name__}: encoder.type={cfg["type"]!r} is no encoder; there are '
-                             'mmbsa.DirectEncoder, mmbsa.RateEncoder, mmbsa.TTFSEncoder and mmbsa.PhaseEncoder')
+        cfg = dict(cfg or dict(type='mmbsa.DirectEncoder'))
         given = cfg.setdefault('num_steps', num_steps)
         if given != num_steps:
             raise ValueError(f'{type(self).__name__}: encoder.num_steps={given} differs from num_steps={num_steps}; '
                              'leave it out')
-        return MODELS.build(cfg)
+        return build_checked(cfg, Encoder, 'backbone.encoder', MODELS)
 
-    def finish(self) -> None:
-        """Called by a family once stem and stages stand: checks out_indices and frozen_stages, and freezes."""
-        levels, name = len(self.stages), type(self).__name__
-        given = range(levels) if self._out_indices is None else self._out_indices
+    def _levels(self, out_indices: Sequence[int] | None) -> tuple[int, ...]:
+        """``out_indices`` counted from 0, checked."""
+        levels = len(self.stages)
+        given = range(levels) if out_indices is None else out_indices
         indices = tuple(i + levels if i < 0 else i for i in given)
         if not indices or any(not 0 <= i < levels for i in indices) or list(indices) != sorted(set(indices)):
-            raise ValueError(f'{name}: out_indices={self._out_indices} must ascend within the levels 0..{levels - 1}')
-        if not -1 <= self.frozen_stages <= levels:
-            raise ValueError(f'{name}: frozen_stages={self.frozen_stages} must lie in -1..{levels}')
-        self.out_indices = indices
-        self._freeze()
+            raise ValueError(f'{type(self).__name__}: out_indices={tuple(given)} must ascend within the levels '
+                             f'0..{levels - 1}')
+        return indices
 
     @property
     def out_channels(self) -> tuple[int, ...]:
         """Channels of the maps that ``forward`` returns."""
         return tuple(self.feature_info[i]['num_chs'] for i in self.out_indices)
 
-    def readout(self) -> dict:
-        """How the family's published classifiers read the last map out: arguments of :class:`SpikingClassifier`."""
-        return dict(neuron=readout_neuron(self.neuron_cfg) if self.head_fires else None, head_bias=self.head_bias,
-                    real_head=self.real_head)
+    def published_head(self) -> dict:
+        """How the family's published classifiers read the last map out: arguments of :class:`SpikingReadout`."""
+        return dict(neuron=readout_neuron(self.neuron_cfg) if self.head_neuron else None, head_bias=self.head_bias,
+                    distill_neuron=self.distill_neuron)
 
     @classmethod
     def classifier_cfg(cls, arch: str | dict, num_classes: int = 1000, *, distill: bool = False, per_step: bool = False,
                        **backbone) -> dict:
-        """Config of the family's published classifier, whose readout :meth:`readout` knows.
+        """Config of the family's published classifier, whose head :meth:`published_head` describes.
 
         Args:
             arch: a preset's name, or a dict with the preset's keys.
@@ -129,7 +232,7 @@ class BaseSpikingBackbone(BaseModule):
                              backbone=backbone))
 
     def forward(self, x: Tensor, out_indices: Sequence[int] | None = None) -> tuple[Tensor, ...]:
-        """(B, C, H, W) or (B, T, C, H, W) -> one (T, B, C_i, H_i, W_i) per out index.
+        """(B, C, H, W) or (B, T, C, H, W) -> one (T, B, C_i, H_i, W_i) per out index; (B, C_i, H_i, W_i) with a readout.
 
         Args:
             x: image, sequence (B, C, 1, L), or frames of T steps.
@@ -143,7 +246,7 @@ class BaseSpikingBackbone(BaseModule):
                 x = checkpointed(block, x) if self.with_cp and torch.is_grad_enabled() else block(x)
             if index in out_indices:
                 outs.append(x)
-        return tuple(outs)
+        return tuple(outs) if self.readout is None else read_time(outs, self.readout)
 
     def train(self, mode: bool = True):
         """Set the mode; frozen parts and, with ``norm_eval``, all norms stay in eval mode."""
@@ -201,7 +304,3 @@ class BaseSpikingBackbone(BaseModule):
                 print_log(f'{len(keys)} keys {what}: {", ".join(keys)}', logger='current', level=30)
         self._is_init = True
 
-
-def build_backbone(cfg: dict) -> BaseSpikingBackbone:
-    """Build a backbone from a copy of its config."""
-    return MODELS.build(deepcopy(cfg))

@@ -1,11 +1,11 @@
 """E-SpikeFormer, the base model of Spike-driven Transformer V3 (Yao et al., TPAMI 2025)."""
-from collections.abc import Sequence
 from functools import partial
 
 from torch import nn
 
 from mmbsa.models.attentions import ProjectedAttention
 from mmbsa.models.backbones.metaformer import MetaFormerBackbone
+from mmbsa.models.backbones.recipes import imagenet
 from mmbsa.models.layers import Residual, SepSpikeConv, SpikeConv, SpikeMLP
 from mmbsa.registry import MODELS
 
@@ -28,7 +28,7 @@ class TransformerBlock(nn.Sequential):
         branches += [
             ProjectedAttention(channels, num_heads, attention, unit['neuron'], value_dims=value_ratio * channels,
                                project=partial(SpikeConv, norm_cfg=unit['norm_cfg']),
-                               host_scale=2 * (channels / num_heads) ** -0.5, num_steps=unit['num_steps']),
+                               host_scale=2 * (channels / num_heads) ** -0.5),
             SpikeMLP(channels, mlp_ratio, **unit)]
         super().__init__(*(Residual(branch, channels, **layer) for branch in branches))
 
@@ -50,17 +50,19 @@ class ESpikeFormer(MetaFormerBackbone):
 
     Args:
         arch: ``'t'``, ``'s'`` (5.1M), ``'m'`` (10.0M), ``'l'`` (19.0M), or a dict with ``embed_dims`` (four) and optional
-            ``depths`` (two), ``num_heads``, ``mlp_ratio``, ``value_ratio``.
+            ``depths`` (two), ``num_heads``, ``mlp_ratio``, ``value_ratio``, ``with_conv`` (whether transformer blocks
+            begin with a separable convolution).
         num_steps: T. The published protocol is T = 1 with D = 4 levels.
-        in_channels: of the input.
-        attention: kind of attention; None is the native one. ``dict(type='mmbsa.BipolarSelfAttention')`` is BSA.
-        neuron: config of every neuron that the attention kind does not choose itself.
         layer_scale: initial factor of the transformer blocks' branches (1e-6 in the segmentation protocol), None without.
-        drop_path_rate: stochastic depth of the last block, growing linearly from 0. Official code never applies it.
-        norm_cfg: ``dict(type='BN')``, ``dict(type='SyncBN')``, ...
-        out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder: see :class:`BaseSpikingBackbone`.
+        kwargs: see :class:`BaseSpikingBackbone`. Official code never applies ``drop_path_rate``.
     """
 
+    default_arch = 'm'
+    default_out_indices = (0, 1, 2, 4)
+    neuron = dict(type='mmbsa.IntegerNode', levels=4)
+    attention = dict(type='mmbsa.EfficientSpikeDrivenSelfAttention')
+    recipes = {'': imagenet(224 / 232, num_steps=1)}
+    options = dict(layer_scale=None)
     arch_settings = {
         't': dict(embed_dims=(24, 48, 96, 128)),
         's': dict(embed_dims=(32, 64, 128, 192)),
@@ -69,21 +71,12 @@ class ESpikeFormer(MetaFormerBackbone):
     }
     defaults = dict(MetaFormerBackbone.defaults, value_ratio=4, with_conv=True)
 
-    def __init__(self, arch: str | dict = 'm', num_steps: int = 1, in_channels: int = 3, attention: dict | None = None,
-                 neuron: dict | None = None, layer_scale: float | None = None, drop_path_rate: float = 0.0,
-                 norm_cfg: dict | None = None, out_indices: Sequence[int] = (0, 1, 2, 4), frozen_stages: int = -1,
-                 norm_eval: bool = False, with_cp: bool = False, init_cfg: dict | None = None, encoder: dict | None = None):
-        super().__init__(arch, num_steps, out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder)
-        spec = self.read_arch()
-        unit = dict(neuron=neuron or dict(type='mmbsa.IntegerNode', levels=4), norm_cfg=norm_cfg or dict(type='BN'),
-                    num_steps=num_steps)
-        attention = attention or dict(type='mmbsa.EfficientSpikeDrivenSelfAttention')
+    def conv_block(self, channels: int, spec: dict, unit: dict) -> nn.Module:
+        """Separable 7x7 convolution, then two 3x3 ones."""
+        return ConvBlock(channels, spec['mlp_ratio'], {}, unit)
 
-        def conv_block(channels: int) -> nn.Module:
-            return ConvBlock(channels, spec['mlp_ratio'], {}, unit)
-
-        def transformer_block(channels: int, rate: float) -> nn.Module:
-            return TransformerBlock(channels, spec['num_heads'], spec['value_ratio'], spec['mlp_ratio'], attention,
-                                    dict(layer_scale=layer_scale, drop_path_rate=rate), unit, spec['with_conv'])
-
-        self.build_stages(spec, in_channels, drop_path_rate, unit, conv_block, transformer_block)
+    def transformer_block(self, channels: int, drop_path_rate: float, spec: dict, unit: dict) -> nn.Module:
+        """Separable 3x3 convolution, attention, MLP."""
+        layer = dict(layer_scale=self.options['layer_scale'], drop_path_rate=drop_path_rate)
+        return TransformerBlock(channels, spec['num_heads'], spec['value_ratio'], spec['mlp_ratio'], self.attention_cfg,
+                                layer, unit, spec['with_conv'])

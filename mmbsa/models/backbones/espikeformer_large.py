@@ -1,11 +1,11 @@
 """E-SpikeFormer large: the 83M and 171M models of Spike-driven Transformer V3 (Yao et al., TPAMI 2025)."""
-from collections.abc import Sequence
 from functools import partial
 
 from torch import nn
 
 from mmbsa.models.attentions import ProjectedAttention
 from mmbsa.models.backbones.metaformer import MetaFormerBackbone
+from mmbsa.models.backbones.recipes import imagenet
 from mmbsa.models.layers import RepConv, Residual, SpikeMLP
 from mmbsa.registry import MODELS
 
@@ -36,21 +36,19 @@ class ESpikeFormerLarge(MetaFormerBackbone):
             ``num_heads``, ``mlp_ratio``, ``value_ratio``, ``branch_ratio`` (hidden channels of the extra branch over C,
             or None without).
         num_steps: T. The published protocol is T = 1 with D = 4 or 8 levels.
-        in_channels: of the input.
-        attention: kind of attention; None is the native one.
-        neuron: config of every neuron that the attention kind does not choose itself; None is the integer neuron with
-            D = 4.
         layer_scale: initial factor of the attention and MLP branches (1e-6 in fine-tuning), None without.
-        drop_path_rate: stochastic depth of the last block, growing linearly from 0 (0.1 in fine-tuning); applied to
-            attention and MLP, as the official code does here.
-        norm_cfg: ``dict(type='BN')``, ``dict(type='SyncBN')``, ...
-        out_indices: None returns all four levels.
         official_quirks: accepted as in every family; here rounding and window are the neuron's arguments.
-        frozen_stages, norm_eval, with_cp, init_cfg, encoder: see :class:`BaseSpikingBackbone`.
+        kwargs: see :class:`BaseSpikingBackbone`. ``drop_path_rate`` (0.1 in fine-tuning) is applied to attention and MLP,
+            as the official code does here.
     """
 
-    real_head = True
+    distill_neuron = True
     classifier_args = dict(layer_scale=1e-6)
+    default_arch = '12-512'
+    neuron = dict(type='mmbsa.IntegerNode', levels=4, rounding='half_up', window='exclusive')
+    recipes = {'': imagenet(0.875, num_steps=1)}
+    options = dict(layer_scale=None)
+    small_arch = dict(embed_dims=(8, 16, 16), depths=(1,), num_heads=2)
     arch_settings = {
         '12-512': dict(embed_dims=(128, 256, 512), branch_ratio=1.0),
         '12-768': dict(embed_dims=(196, 384, 768)),
@@ -58,31 +56,21 @@ class ESpikeFormerLarge(MetaFormerBackbone):
     }
     defaults = dict(depths=(12,), num_heads=8, mlp_ratio=4, value_ratio=1, branch_ratio=None)
 
-    def __init__(self, arch: str | dict = '12-512', num_steps: int = 1, in_channels: int = 3,
-                 attention: dict | None = None, neuron: dict | None = None, layer_scale: float | None = None,
-                 drop_path_rate: float = 0.0, norm_cfg: dict | None = None, out_indices: Sequence[int] | None = None,
-                 frozen_stages: int = -1, norm_eval: bool = False, with_cp: bool = False,
-                 official_quirks: bool = False, init_cfg: dict | None = None, encoder: dict | None = None):
-        super().__init__(arch, num_steps, out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder)
-        spec = self.read_arch()
-        neuron = neuron or dict(type='mmbsa.IntegerNode', levels=4, rounding='half_up', window='exclusive')
-        unit = dict(neuron=neuron, norm_cfg=norm_cfg or dict(type='BN'), num_steps=num_steps)
-        attention = attention or dict(type='mmbsa.SpikingSelfAttention')
+    def conv_block(self, channels: int, spec: dict, unit: dict) -> nn.Module:
+        """Two 3x3 convolutions."""
+        return nn.Sequential(Residual(SpikeMLP(channels, spec['mlp_ratio'], kernel_size=3, **unit), channels))
 
-        def conv_block(channels: int) -> nn.Module:
-            return nn.Sequential(Residual(SpikeMLP(channels, spec['mlp_ratio'], kernel_size=3, **unit), channels))
-
-        def transformer_block(channels: int, rate: float) -> nn.Module:
-            blocks = []
-            if spec['branch_ratio'] is not None:
-                blocks.append(Residual(RepConv(channels, channels, kernel_size=1, ratio=spec['branch_ratio'],
-                                               last_norm=False, **unit), channels))
-            branches = (
-                ProjectedAttention(channels, spec['num_heads'], attention, neuron,
-                                   project=partial(RepConv, kernel_size=1, ratio=1.5, norm_cfg=unit['norm_cfg']),
-                                   value_dims=spec['value_ratio'] * channels, host_scale=0.125, num_steps=num_steps),
-                SpikeMLP(channels, spec['mlp_ratio'], **unit))
-            blocks += [Residual(b, channels, layer_scale=layer_scale, drop_path_rate=rate) for b in branches]
-            return nn.Sequential(*blocks)
-
-        self.build_stages(spec, in_channels, drop_path_rate, unit, conv_block, transformer_block)
+    def transformer_block(self, channels: int, drop_path_rate: float, spec: dict, unit: dict) -> nn.Module:
+        """Two 1x1 convolutions if the arch has them, attention, MLP."""
+        blocks = []
+        if spec['branch_ratio'] is not None:
+            blocks.append(Residual(RepConv(channels, channels, kernel_size=1, ratio=spec['branch_ratio'],
+                                           last_norm=False, **unit), channels))
+        branches = (
+            ProjectedAttention(channels, spec['num_heads'], self.attention_cfg, unit['neuron'],
+                               project=partial(RepConv, kernel_size=1, ratio=1.5, norm_cfg=unit['norm_cfg']),
+                               value_dims=spec['value_ratio'] * channels, host_scale=0.125),
+            SpikeMLP(channels, spec['mlp_ratio'], **unit))
+        layer_scale = self.options['layer_scale']
+        blocks += [Residual(b, channels, layer_scale=layer_scale, drop_path_rate=drop_path_rate) for b in branches]
+        return nn.Sequential(*blocks)

@@ -1,5 +1,5 @@
 """What Spike-driven Transformer V2 and V3 share: convolutional stages, then transformer stages at one sixteenth."""
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -22,54 +22,47 @@ class MetaFormerBackbone(BaseSpikingBackbone):
     Feature maps are the real-valued residual stream.
     """
 
-    head_fires = True
-    #: optional keys of ``arch`` and what they are when left out; ``depths`` has an entry per transformer stage.
-    defaults: dict = dict(depths=(6, 2), num_heads=8, mlp_ratio=4)
+    head_neuron = True
+    #: ``depths`` has an entry per transformer stage.
+    required = ('embed_dims',)
+    defaults = dict(depths=(6, 2), num_heads=8, mlp_ratio=4)
+    small_arch = dict(embed_dims=(8, 16, 16, 24), depths=(1, 1), num_heads=2)
 
-    def read_arch(self) -> dict:
-        """``arch`` with its defaults.
-
-        Raises:
-            ValueError: an unknown key, or a number of widths that does not fit the number of stages.
-        """
-        name = type(self).__name__
-        spec = {**self.defaults, **self.arch}
-        stages = 2 + len(spec['depths'])
-        if set(spec) - set(self.defaults) != {'embed_dims'} or len(spec['embed_dims']) != stages:
-            raise ValueError(f'{name}: arch must hold embed_dims (2 + len(depths) = {stages} of them) and may hold '
-                             f'{", ".join(self.defaults)}; got {self.arch}')
+    def check(self, spec: dict) -> None:
+        """The number of widths fits that of the stages, and the stem can take half of the first one."""
+        name, stages = type(self).__name__, 2 + len(spec['depths'])
+        if len(spec['embed_dims']) != stages:
+            raise ValueError(f'{name}: arch.embed_dims must hold 2 + len(depths) = {stages} widths, got '
+                             f'{spec["embed_dims"]}')
         if spec['embed_dims'][0] % 2:
             raise ValueError(f'{name}: arch.embed_dims[0]={spec["embed_dims"][0]} must be even: the stem takes half')
-        return spec
 
-    def build_stages(self, spec: dict, in_channels: int, drop_path_rate: float, unit: dict,
-                     conv_block: Callable[[int], nn.Module],
-                     transformer_block: Callable[[int, float], nn.Module]) -> None:
-        """Fill stem and stages and finish.
+    def conv_block(self, channels: int, spec: dict, unit: dict) -> nn.Module:
+        """A block of the convolutional stages."""
+        raise NotImplementedError(f'{type(self).__name__} must define conv_block')
 
-        Args:
-            spec: from :meth:`read_arch`.
-            in_channels: of the input.
-            drop_path_rate: of the last block; rates grow linearly from 0.
-            unit: ``neuron``, ``norm_cfg`` and ``num_steps`` of every unit.
-            conv_block: from channels to a block.
-            transformer_block: from channels and a stochastic depth to a block.
-        """
-        self.neuron_cfg = unit['neuron']
-        dims, rates = spec['embed_dims'], iter(drop_path_rates(drop_path_rate, sum(spec['depths'])))
+    def transformer_block(self, channels: int, drop_path_rate: float, spec: dict, unit: dict) -> nn.Module:
+        """A block of the transformer stages."""
+        raise NotImplementedError(f'{type(self).__name__} must define transformer_block')
+
+    def build(self, spec: dict, unit: dict) -> tuple[nn.Module, list, list[tuple[int, int]]]:
+        """Stem and stages; stochastic depth grows linearly from 0 over the transformer blocks."""
+        dims, rates = spec['embed_dims'], iter(drop_path_rates(self.drop_path_rate, sum(spec['depths'])))
 
         def down(in_dims: int, out_dims: int, stride: int) -> nn.Module:
             return SpikeConv(in_dims, out_dims, 3, stride=stride, bias=True, **unit)
 
-        self.stem = SpikeConv(in_channels, dims[0] // 2, 7, stride=2, bias=True, **{**unit, 'neuron': None})
+        def conv_block(channels: int) -> nn.Module:
+            return self.conv_block(channels, spec, unit)
+
+        stem = SpikeConv(self.in_channels, dims[0] // 2, 7, stride=2, bias=True, **{**unit, 'neuron': None})
         stages: list[Sequence[nn.Module]] = [
             [conv_block(dims[0] // 2)],
             [down(dims[0] // 2, dims[0], 2), conv_block(dims[0])],
             [down(dims[0], dims[1], 2), conv_block(dims[1]), conv_block(dims[1])]]
         for index, depth in enumerate(spec['depths']):
-            stages.append([down(dims[1 + index], dims[2 + index], 1 if index else 2),
-                           *(transformer_block(dims[2 + index], next(rates)) for _ in range(depth))])
-        self.stages.extend(nn.Sequential(*blocks) for blocks in stages)
+            channels = dims[2 + index]
+            stages.append([down(dims[1 + index], channels, 1 if index else 2),
+                           *(self.transformer_block(channels, next(rates), spec, unit) for _ in range(depth))])
         strides = (2, 4, 8) + (16,) * len(spec['depths'])
-        self.feature_info = [dict(num_chs=c, reduction=r) for c, r in zip((dims[0] // 2, *dims), strides)]
-        self.finish()
+        return stem, stages, list(zip((dims[0] // 2, *dims), strides))

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from mmbsa.models.backbones.base import BaseSpikingBackbone
-from mmbsa.models.backbones.columnar import SpikingTransformerBlock, lif
+from mmbsa.models.backbones.isotropic import SpikingTransformerBlock
+from mmbsa.models.backbones.recipes import cifar, events, imagenet
 from mmbsa.models.layers import SpikeConv, drop_path_rates, merge_time, split_time
+from mmbsa.models.neurons import bind_steps
 from mmbsa.registry import MODELS
 
 
@@ -22,7 +24,7 @@ class DeformedEmbedding(nn.Module):
         widths: output channels of the units.
         pooling: one digit per unit, 1 where it halves the map.
         start: index of the unit that the shortcut bridges first.
-        unit: ``neuron``, ``norm_cfg`` and ``num_steps``.
+        unit: ``neuron`` and ``norm_cfg``.
     """
 
     def __init__(self, in_channels: int, widths: Sequence[int], pooling: str, start: int, unit: dict):
@@ -86,20 +88,19 @@ class QKFormer(BaseSpikingBackbone):
             before), ``depths``, ``num_heads`` and ``tokenizer`` (``first`` and ``later``: widths over the stage's, pooling
             digits, index of the unit where the shortcut starts), and optionally ``mlp_ratio``, ``in_channels``.
         num_steps: T; 4 for images and 16 for events in all published results.
-        in_channels: of the input; None is the preset's: 3 for images, 2 for events.
-        attention: kind of the last stage, None for spiking self-attention; ``dict(type='mmbsa.BipolarSelfAttention')``
-            is BSA.
-        qk_attention: kind of the earlier stages, None for Q-K token attention.
-        neuron: config of every neuron that an attention kind does not choose itself; None is the family's LIF.
-        drop_path_rate: stochastic depth of the last block, growing linearly from 0. Official code has none.
+        attention: kind of the last stage; None is spiking self-attention.
+        qk_attention: kind of the earlier stages; None is Q-K token attention.
         official_quirks: run the last stage's attention output neuron over T * B, as published weights need it.
-        norm_cfg: ``dict(type='BN')``, ``dict(type='SyncBN')``, ...
-        out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder: see :class:`BaseSpikingBackbone`.
-
-    Raises:
-        KeyError: an unknown preset. ValueError: a bad arch or a bad argument of the base.
+        kwargs: see :class:`BaseSpikingBackbone`. Official code has no stochastic depth.
     """
 
+    default_arch = '10-384'
+    recipes = {'': imagenet(224 / 256), 'cifar': cifar(), 'dvs': events(16, 128, 'cifar10dvs'),
+               'gesture': events(16, 128, 'dvs128')}
+    required = ('embed_dims', 'depths', 'num_heads', 'tokenizer')
+    defaults = dict(mlp_ratio=4, in_channels=3)
+    options = dict(qk_attention=None)
+    small_arch = dict(embed_dims=(16, 32), depths=(1, 1), num_heads=2, tokenizer=_CIFAR)
     first_conv = 'stem.head.0.conv'
     arch_settings = {
         **{f'10-{dims}': dict(embed_dims=(dims // 4, dims // 2, dims), depths=(1, 2, 7), num_heads=dims // 64,
@@ -109,44 +110,31 @@ class QKFormer(BaseSpikingBackbone):
         'gesture-2-256': dict(embed_dims=(128, 256), depths=(1, 1), num_heads=16, in_channels=2, tokenizer=_DVS),
     }
 
-    def __init__(self, arch: str | dict = '10-384', num_steps: int = 4, in_channels: int | None = None,
-                 attention: dict | None = None, qk_attention: dict | None = None, neuron: dict | None = None,
-                 drop_path_rate: float = 0.0, official_quirks: bool = False, norm_cfg: dict | None = None,
-                 out_indices: Sequence[int] | None = None, frozen_stages: int = -1, norm_eval: bool = False,
-                 with_cp: bool = False, init_cfg: dict | None = None, encoder: dict | None = None):
-        super().__init__(arch, num_steps, out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder)
-        spec = self._spec()
+    def check(self, spec: dict) -> None:
+        """Every stage has a width and at least one block."""
+        if len(spec['embed_dims']) != len(spec['depths']) or min(spec['depths']) < 1:
+            raise ValueError('QKFormer: arch.depths must name at least one block for each of arch.embed_dims, got '
+                             f'depths={spec["depths"]} and embed_dims={spec["embed_dims"]}')
+
+    def build(self, spec: dict, unit: dict) -> tuple[nn.Module, list, list[tuple[int, int]]]:
+        """An embedding and blocks per stage; the first embedding is the stem."""
         dims, depths = spec['embed_dims'], spec['depths']
-        self.neuron_cfg = neuron or lif()
-        unit = dict(neuron=self.neuron_cfg, norm_cfg=norm_cfg or dict(type='BN'), num_steps=num_steps)
-        kinds = [qk_attention or dict(type='mmbsa.QKTokenAttention')] * (len(dims) - 1)
-        kinds.append(attention or dict(type='mmbsa.SpikingSelfAttention'))
-        rates = drop_path_rates(drop_path_rate, sum(depths))
-        inputs, stride = (in_channels or spec['in_channels'], *dims), 1
+        kind = bind_steps(self.options['qk_attention'], self.num_steps) or dict(type='mmbsa.QKTokenAttention')
+        kinds = [kind] * (len(dims) - 1) + [self.attention_cfg]
+        rates = drop_path_rates(self.drop_path_rate, sum(depths))
+        inputs, stride, stages, info = (self.in_channels, *dims), 1, [], []
         for stage, (c_in, c_out, depth, kind) in enumerate(zip(inputs, dims, depths, kinds)):
             widths, pooling, start = spec['tokenizer']['later' if stage else 'first']
             embedding = DeformedEmbedding(c_in, [int(c_out * width) for width in widths], pooling, start, unit)
             blocks = [SpikingTransformerBlock(c_out, spec['num_heads'], kind, unit, 'spike', spec['mlp_ratio'],
                                               host_scale=0.125, drop_path_rate=rates.pop(0)) for _ in range(depth)]
             if stage == 0:
-                self.stem = embedding
-            self.stages.append(nn.Sequential(*([embedding] if stage else []), *blocks))
+                stem = embedding
+            stages.append([embedding, *blocks] if stage else blocks)
             stride *= 2 ** pooling.count('1')
-            self.feature_info.append(dict(num_chs=c_out, reduction=stride))
-        if official_quirks:
-            for block in self.stages[-1][-depths[-1]:]:
+            info.append((c_out, stride))
+        if self.official_quirks:
+            for block in stages[-1][-depths[-1]:]:
                 projected = block[0].branch
                 projected.last_neuron = BatchAsTime(projected.last_neuron)
-        self.finish()
-
-    def _spec(self) -> dict:
-        """``arch`` with its defaults, checked."""
-        required, defaults = ('embed_dims', 'depths', 'num_heads', 'tokenizer'), dict(mlp_ratio=4, in_channels=3)
-        if set(required) - set(self.arch) or set(self.arch) - set(required) - set(defaults):
-            raise ValueError(f'QKFormer: arch must hold {", ".join(required)} and may hold {", ".join(defaults)}; '
-                             f'got {self.arch}')
-        spec = {**defaults, **self.arch}
-        if len(spec['embed_dims']) != len(spec['depths']) or min(spec['depths']) < 1:
-            raise ValueError('QKFormer: arch.depths must name at least one block for each of arch.embed_dims, got '
-                             f'depths={spec["depths"]} and embed_dims={spec["embed_dims"]}')
-        return spec
+        return stem, stages, info

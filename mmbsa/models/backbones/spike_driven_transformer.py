@@ -3,13 +3,14 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from mmbsa.models.backbones.columnar import ColumnarBackbone
-from mmbsa.models.layers import Residual, SpikeConv, Timewise, max_pool
+from mmbsa.models.backbones.isotropic import IsotropicBackbone
+from mmbsa.models.backbones.recipes import CIFAR100, cifar, events, imagenet
+from mmbsa.models.layers import Residual, SpikeConv, Timewise, init_convolutions, max_pool
 from mmbsa.registry import MODELS
 
 
 @MODELS.register_module()
-class SpikeDrivenTransformer(ColumnarBackbone):
+class SpikeDrivenTransformer(IsotropicBackbone):
     """Spike-driven Transformer V1: membrane shortcuts, and an attention of masks and additions.
 
     Every unit is neuron -> [pool] -> conv -> norm. Data flow, strides of images::
@@ -29,38 +30,36 @@ class SpikeDrivenTransformer(ColumnarBackbone):
 
     Args:
         arch: ``'depth-D'`` for ImageNet, ``'cifar-depth-D'`` (two pools), ``'cifar10dvs-2-256'`` (64 x 64 events, two
-            pools, eroded attention), ``'dvs128-2-256'`` (gestures, three pools); or a dict, see
-            :class:`ColumnarBackbone`, with ``erode`` (3 x 3 maxima around the products of the native attention).
-        num_steps, in_channels, attention, neuron, drop_path_rate, norm_cfg, stem: see :class:`ColumnarBackbone`.
-        official_quirks: erode the products over (tokens, channels of a head) instead of (height, width); the published
+            pools, dilated attention), ``'dvs128-2-256'`` (gestures, three pools); or a dict, see
+            :class:`IsotropicBackbone`, with ``dilate`` (3 x 3 maxima around the products of the native attention).
+        stem: see :class:`IsotropicBackbone`.
+        official_quirks: dilate the products over (tokens, channels of a head) instead of (height, width); the published
             CIFAR10-DVS weights depend on it.
-        out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder: see :class:`BaseSpikingBackbone`.
+        kwargs: see :class:`BaseSpikingBackbone`.
     """
 
-    head_fires = True
-    native_attention = 'mmbsa.SpikeDrivenSelfAttention'
+    head_neuron = True
+    attention = dict(type='mmbsa.SpikeDrivenSelfAttention')
     inner_shortcut = True
-    defaults = dict(ColumnarBackbone.defaults, erode=False)
+    defaults = dict(IsotropicBackbone.defaults, dilate=False)
+    recipes = {'': imagenet(0.95), 'cifar': cifar(cifar100=CIFAR100), 'cifar10dvs': events(10, 64, 'cifar10dvs'),
+               'dvs128': events(16, 128, 'dvs128')}
     arch_settings = {
         **{f'{depth}-{dims}': dict(embed_dims=dims, depth=depth, num_heads=8)
            for depth, dims in ((8, 384), (6, 512), (8, 512), (10, 512), (8, 768))},
         **{f'cifar-2-{dims}': dict(embed_dims=dims, depth=2, num_heads=8, pooling='0011') for dims in (256, 512)},
-        'cifar10dvs-2-256': dict(embed_dims=256, depth=2, num_heads=8, pooling='0011', in_channels=2, erode=True),
+        'cifar10dvs-2-256': dict(embed_dims=256, depth=2, num_heads=8, pooling='0011', in_channels=2, dilate=True),
         'dvs128-2-256': dict(embed_dims=256, depth=2, num_heads=8, pooling='0111', in_channels=2),
     }
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        init_convolutions(self)
 
-    def native(self) -> dict:
-        """SDSA; on events with eroded products."""
-        erode = 'official' if self.official_quirks else 'map'
-        return dict(type=self.native_attention, erode=erode if self.spec['erode'] else None)
+    def default_attention(self) -> dict:
+        """SDSA; on events with dilated products."""
+        dilate = 'official' if self.official_quirks else 'map'
+        return dict(super().default_attention(), dilate=dilate if self.arch['dilate'] else None)
 
     def build_tokenizer(self, in_channels: int, dims: int, pooling: Sequence[bool],
                         unit: dict) -> tuple[nn.Module, list[nn.Module]]:

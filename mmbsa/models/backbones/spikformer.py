@@ -3,13 +3,14 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from mmbsa.models.backbones.columnar import ColumnarBackbone
-from mmbsa.models.layers import Residual, SpikeConv, Timewise, max_pool
+from mmbsa.models.backbones.isotropic import IsotropicBackbone
+from mmbsa.models.backbones.recipes import cifar, events, imagenet
+from mmbsa.models.layers import Residual, SpikeConv, Timewise, init_convolutions, max_pool
 from mmbsa.registry import MODELS
 
 
 @MODELS.register_module()
-class Spikformer(ColumnarBackbone):
+class Spikformer(IsotropicBackbone):
     """Spikformer: spiking patch splitting, relative position, and blocks whose shortcuts add spikes.
 
     Every unit is conv -> norm -> neuron, so the residual stream is a sum of spikes. Data flow, strides of images; pools
@@ -27,14 +28,15 @@ class Spikformer(ColumnarBackbone):
 
     Args:
         arch: ``'depth-D'`` for ImageNet, ``'cifar-depth-D'`` (two pools, biased q, k and v), ``'dvs-2-256'``; or a dict,
-            see :class:`ColumnarBackbone`, with ``linear_init`` (1x1 convolutions start as the linear layers of the CIFAR
+            see :class:`IsotropicBackbone`, with ``linear_init`` (1x1 convolutions start as the linear layers of the CIFAR
             code do: truncated normal, std 0.02, bias 0).
-        num_steps, in_channels, attention, neuron, drop_path_rate, norm_cfg, stem: see :class:`ColumnarBackbone`.
-        out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder: see :class:`BaseSpikingBackbone`.
+        stem: see :class:`IsotropicBackbone`.
+        kwargs: see :class:`BaseSpikingBackbone`.
     """
 
     shortcut = 'spike'
-    defaults = dict(ColumnarBackbone.defaults, linear_init=False)
+    recipes = {'': imagenet(1.0), 'cifar': cifar(), 'dvs-2-256': events(16, 128, 'cifar10dvs', 'dvs128')}
+    defaults = dict(IsotropicBackbone.defaults, linear_init=False)
     arch_settings = {
         **{f'{depth}-{dims}': dict(embed_dims=dims, depth=depth, num_heads=8)
            for depth, dims in ((8, 384), (6, 512), (8, 512), (10, 512), (8, 768))},
@@ -46,13 +48,9 @@ class Spikformer(ColumnarBackbone):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        if self.spec['linear_init']:
+        if self.arch['linear_init']:
             for block in self.stages[3][1:]:
-                for module in block.modules():
-                    if isinstance(module, nn.Conv2d):
-                        nn.init.trunc_normal_(module.weight, std=0.02)
-                        if module.bias is not None:
-                            nn.init.zeros_(module.bias)
+                init_convolutions(block)
 
     def build_tokenizer(self, in_channels: int, dims: int, pooling: Sequence[bool],
                         unit: dict) -> tuple[nn.Module, list[nn.Module]]:

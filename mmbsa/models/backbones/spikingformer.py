@@ -3,13 +3,14 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from mmbsa.models.backbones.columnar import ColumnarBackbone
+from mmbsa.models.backbones.isotropic import IsotropicBackbone
+from mmbsa.models.backbones.recipes import cifar, events, imagenet
 from mmbsa.models.layers import SpikeConv
 from mmbsa.registry import MODELS
 
 
 @MODELS.register_module()
-class Spikingformer(ColumnarBackbone):
+class Spikingformer(IsotropicBackbone):
     """Spikingformer: every unit is neuron -> [pool] -> conv -> norm, so every convolution but the first sees spikes.
 
     Data flow, strides of images::
@@ -27,11 +28,12 @@ class Spikingformer(ColumnarBackbone):
 
     Args:
         arch: ``'depth-D'`` for ImageNet, ``'cifar-depth-D'`` (two pools; the ablation's is ``'cifar-4-384'``, 8 heads),
-            ``'dvs-2-256'`` (tau 1.5); or a dict, see :class:`ColumnarBackbone`.
-        num_steps, in_channels, attention, neuron, drop_path_rate, norm_cfg, stem: see :class:`ColumnarBackbone`.
-        out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder: see :class:`BaseSpikingBackbone`.
+            ``'dvs-2-256'`` (tau 1.5); or a dict, see :class:`IsotropicBackbone`.
+        stem: see :class:`IsotropicBackbone`.
+        kwargs: see :class:`BaseSpikingBackbone`.
     """
 
+    recipes = {'': imagenet(1.0), 'cifar': cifar(), 'dvs-2-256': events(16, 128, 'cifar10dvs', 'dvs128')}
     arch_settings = {
         **{f'{depth}-{dims}': dict(embed_dims=dims, depth=depth, num_heads=8)
            for depth, dims in ((8, 384), (8, 512), (8, 768))},

@@ -1,14 +1,15 @@
 """SpikingResformer (Shi et al., CVPR 2024): ResNet's hierarchy, dual spike self-attention."""
-from collections.abc import Sequence
 from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmbsa.models.attentions import ProjectedAttention
+from mmbsa.models.attentions import DualSpikeSelfAttention, ProjectedAttention
 from mmbsa.models.backbones.base import BaseSpikingBackbone
-from mmbsa.models.layers import Residual, SpikeConv, drop_path_rates
-from mmbsa.registry import MODELS
+from mmbsa.models.backbones.recipes import CIFAR10, CIFAR100, cifar, events, imagenet
+from mmbsa.models.layers import Residual, SpikeConv, drop_path_rates, init_convolutions
+from mmbsa.registry import MODELS, resolve_type
+from mmbsa.spiking import AttentionKind
 
 
 class PatchConv(SpikeConv):
@@ -32,7 +33,7 @@ class GroupWiseFFN(nn.Sequential):
         channels: C.
         group_size: channels of a group of the 3x3 convolution.
         ratio: hidden channels over C.
-        unit: ``neuron``, ``norm_cfg`` and ``num_steps``.
+        unit: ``neuron`` and ``norm_cfg``.
 
     Raises:
         ValueError: fewer hidden channels than a group has.
@@ -68,25 +69,25 @@ class SpikingResformer(BaseSpikingBackbone):
             for gestures, with parametric LIF neurons); or a dict with ``embed_dims``, ``depths``, ``num_heads`` and
             ``patch_sizes`` (one entry per stage) and optional ``group_size``, ``stem`` (``'imagenet'`` or ``'3x3'``),
             ``neuron`` (type of the default neuron).
-        num_steps: T.
         in_channels: of the input; official event presets use 3: two polarities and their sum.
-        attention: kind of attention; None is dual spike self-attention.
-        neuron: config of every neuron that the attention kind does not choose itself; None is LIF (or parametric LIF)
-            with tau 2 and the surrogate ATan, alpha 2.
-        drop_path_rate: stochastic depth of the last block, growing linearly from 0; officially there is none.
-        norm_cfg: ``dict(type='BN')``, ``dict(type='SyncBN')``, ...
+        neuron: None is LIF (or parametric LIF, by the arch) with tau 2 and the surrogate ATan, alpha 2.
         img_size: nominal input size, used with ``official_quirks`` only.
         official_quirks: DSSA scales by the number of patches at ``img_size`` whatever the input, as officially.
-        out_indices: None returns all levels.
-        frozen_stages, norm_eval, with_cp, init_cfg, encoder: see :class:`BaseSpikingBackbone`.
+        kwargs: see :class:`BaseSpikingBackbone`. Officially there is no stochastic depth.
 
     Raises:
-        KeyError: an unknown preset. ValueError: a bad arch, or quirks without ``img_size``.
+        ValueError: quirks without ``img_size``, and what the base raises.
     """
 
     head_bias = False
-    #: optional keys of ``arch`` and what they are when left out.
+    default_arch = 's'
+    attention = dict(type='mmbsa.DualSpikeSelfAttention')
+    recipes = {'': imagenet(0.95), 'dvsg': events(16, 64, 'dvs128'),
+               'cifar': cifar(dict(CIFAR10, std=(0.2023, 0.1994, 0.2010)), CIFAR100)}
+    required = ('embed_dims', 'depths', 'num_heads', 'patch_sizes')
     defaults = dict(group_size=64, stem='imagenet', neuron='mmbsa.LIFNode')
+    options = dict(img_size=None)
+    small_arch = dict(embed_dims=(16, 32), depths=(1, 1), num_heads=(1, 2), patch_sizes=(2, 1), group_size=16)
     arch_settings = {
         **{name: dict(embed_dims=dims, depths=(1, 2, 3), num_heads=heads, patch_sizes=(4, 2, 1))
            for name, dims, heads in (('ti', (64, 192, 384), (1, 3, 6)), ('s', (64, 256, 512), (1, 4, 8)),
@@ -97,66 +98,53 @@ class SpikingResformer(BaseSpikingBackbone):
                      stem='3x3', group_size=32, neuron='mmbsa.ParametricLIFNode'),
     }
 
-    def __init__(self, arch: str | dict = 's', num_steps: int = 4, in_channels: int = 3, attention: dict | None = None,
-                 neuron: dict | None = None, drop_path_rate: float = 0.0, norm_cfg: dict | None = None,
-                 img_size: int | None = None, official_quirks: bool = False, out_indices: Sequence[int] | None = None,
-                 frozen_stages: int = -1, norm_eval: bool = False, with_cp: bool = False, init_cfg: dict | None = None,
-                 encoder: dict | None = None):
-        super().__init__(arch, num_steps, out_indices, frozen_stages, norm_eval, with_cp, init_cfg, encoder)
-        spec = self._spec()
-        if official_quirks and img_size is None:
+    def check(self, spec: dict) -> None:
+        """One entry per stage, and a known stem."""
+        if len({len(spec[key]) for key in self.required}) != 1:
+            raise ValueError(f'SpikingResformer: arch must hold {", ".join(self.required)}, one entry per stage each, '
+                             f'got {spec}')
+        if spec['stem'] not in ('imagenet', '3x3'):
+            raise ValueError(f"SpikingResformer: arch.stem must be 'imagenet' or '3x3', got {spec['stem']!r}")
+
+    def default_neuron(self) -> dict:
+        """LIF or parametric LIF, by the arch."""
+        kind = self.arch['neuron']
+        tau = 'init_tau' if kind.endswith('ParametricLIFNode') else 'tau'
+        return {'type': kind, tau: 2.0, 'detach_reset': True, 'surrogate_function': dict(type='ATan', alpha=2.0)}
+
+    def build(self, spec: dict, unit: dict) -> tuple[nn.Module, list, list[tuple[int, int]]]:
+        """Stem and stages; convolutions start from a truncated normal."""
+        if self.official_quirks and self.options['img_size'] is None:
             raise ValueError('SpikingResformer: official_quirks=True needs img_size, the nominal size of the input')
-        self.neuron_cfg = neuron or self._default_neuron(spec['neuron'])
-        unit = dict(neuron=self.neuron_cfg, norm_cfg=norm_cfg or dict(type='BN'), num_steps=num_steps)
-        dims, imagenet = spec['embed_dims'], spec['stem'] == 'imagenet'
-        rates = iter(drop_path_rates(drop_path_rate, sum(spec['depths'])))
-        self.stem = SpikeConv(in_channels, dims[0], 7 if imagenet else 3, stride=2 if imagenet else 1,
-                              pool='after' if imagenet else None, **{**unit, 'neuron': None})
-        stride = 4 if imagenet else 1
+        dims, imagenet_stem = spec['embed_dims'], spec['stem'] == 'imagenet'
+        rates = iter(drop_path_rates(self.drop_path_rate, sum(spec['depths'])))
+        stem = SpikeConv(self.in_channels, dims[0], 7 if imagenet_stem else 3, stride=2 if imagenet_stem else 1,
+                         pool='after' if imagenet_stem else None, **{**unit, 'neuron': None})
+        stride, stages, info = 4 if imagenet_stem else 1, [], []
         for index, (channels, depth) in enumerate(zip(dims, spec['depths'])):
             blocks = []
             if index:
                 blocks.append(SpikeConv(dims[index - 1], channels, 3, stride=2, **unit))
                 stride *= 2
-            patch = spec['patch_sizes'][index]
-            native = dict(type='mmbsa.DualSpikeSelfAttention')
-            if official_quirks:
-                native['length'] = (img_size // stride // patch) ** 2
+            attention = dict(self.attention_cfg)
+            if self.official_quirks and issubclass(resolve_type(attention, AttentionKind, 'attention', MODELS),
+                                                   DualSpikeSelfAttention):
+                attention.setdefault('length', (self.options['img_size'] // stride // spec['patch_sizes'][index]) ** 2)
             for _ in range(depth):
-                blocks += self._pair(channels, spec['num_heads'][index], patch, attention or native, spec['group_size'],
-                                     next(rates), unit)
-            self.stages.append(nn.Sequential(*blocks))
-            self.feature_info.append(dict(num_chs=channels, reduction=stride))
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-        self.finish()
+                blocks += self._pair(channels, index, attention, next(rates), spec, unit)
+            stages.append(nn.Sequential(*blocks))
+            info.append((channels, stride))
+        for part in (stem, *stages):
+            init_convolutions(part)
+        return stem, stages, info
 
     @staticmethod
-    def _pair(channels: int, num_heads: int, patch: int, attention: dict, group_size: int, rate: float,
-              unit: dict) -> list[nn.Module]:
+    def _pair(channels: int, index: int, attention: dict, rate: float, spec: dict, unit: dict) -> list[nn.Module]:
         """An attention and a feed-forward block."""
-        norm_cfg = unit['norm_cfg']
+        norm_cfg, patch = unit['norm_cfg'], spec['patch_sizes'][index]
         attention = ProjectedAttention(
-            channels, num_heads, attention, unit['neuron'], project=partial(SpikeConv, norm_cfg=norm_cfg),
-            project_kv=partial(PatchConv, patch_size=patch, norm_cfg=norm_cfg) if patch > 1 else None,
-            num_steps=unit['num_steps'])
+            channels, spec['num_heads'][index], attention, unit['neuron'],
+            project=partial(SpikeConv, norm_cfg=norm_cfg),
+            project_kv=partial(PatchConv, patch_size=patch, norm_cfg=norm_cfg) if patch > 1 else None)
         return [Residual(branch, channels, drop_path_rate=rate)
-                for branch in (attention, GroupWiseFFN(channels, group_size, **unit))]
-
-    @staticmethod
-    def _default_neuron(kind: str) -> dict:
-        tau = 'init_tau' if kind.endswith('ParametricLIFNode') else 'tau'
-        return {'type': kind, tau: 2.0, 'detach_reset': True, 'surrogate_function': dict(type='ATan', alpha=2.0)}
-
-    def _spec(self) -> dict:
-        """``arch`` with its defaults, checked."""
-        required = ('embed_dims', 'depths', 'num_heads', 'patch_sizes')
-        unknown, missing = set(self.arch) - set(required) - set(self.defaults), set(required) - set(self.arch)
-        if unknown or missing or len({len(self.arch[key]) for key in required}) != 1:
-            raise ValueError(f'SpikingResformer: arch must hold {", ".join(required)}, one entry per stage each, and '
-                             f'may hold {", ".join(self.defaults)}; got {self.arch}')
-        spec = {**self.defaults, **self.arch}
-        if spec['stem'] not in ('imagenet', '3x3'):
-            raise ValueError(f"SpikingResformer: arch.stem must be 'imagenet' or '3x3', got {spec['stem']!r}")
-        return spec
+                for branch in (attention, GroupWiseFFN(channels, spec['group_size'], **unit))]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mmbsa.models.layers import SpikeConv, Timewise, max_pool
 from mmbsa.models.neurons import build_neuron
 
-#: what ``stem`` of a columnar backbone may be.
+#: what ``stem`` of a isotropic backbone may be.
 STEMS = (4, 2, 1, 'sequence')
 
 
@@ -44,12 +44,12 @@ def patch_stem(in_channels: int, dims: int, stride: int, img_size: int, spikes: 
         stride: side of a patch.
         img_size: side of the input that the position embedding is made for.
         spikes: whether a neuron comes last (spike shortcuts).
-        unit: ``neuron``, ``norm_cfg`` and ``num_steps``.
+        unit: ``neuron`` and ``norm_cfg``.
     """
     size = math.ceil(img_size / stride)
     conv = SpikeConv(in_channels, dims, stride, stride=stride, padding=0, **{**unit, 'neuron': None})
     return nn.Sequential(conv, PositionEmbedding(dims, (size, size)),
-                         build_neuron(unit['neuron'] if spikes else None, unit['num_steps']))
+                         build_neuron(unit['neuron'] if spikes else None))
 
 
 def two_conv_stem(in_channels: int, dims: int, pools: int, spikes: bool, position: nn.Module,
@@ -77,7 +77,7 @@ def sequence_stem(in_channels: int, dims: int, strides: Sequence[bool], tokens: 
         tokens: length that the sequence is pooled to in the end (largest values), None leaves it as it is.
         spikes: whether neurons come last (spike shortcuts).
         position: the family's position step.
-        unit: ``neuron``, ``norm_cfg`` and ``num_steps``.
+        unit: ``neuron`` and ``norm_cfg``.
     """
     widths = (in_channels, dims // 8, dims // 4, dims // 2, dims)
     conv = partial(SpikeConv, kernel_size=(1, 5), neuron_last=spikes)

@@ -70,3 +70,12 @@ class Conv2d(nn.Conv2d):
         if self.padding_mode == 'zeros' and self.dilation == (1, 1) and not isinstance(self.padding, str):
             return conv2d(input, weight, bias, self.stride, self.padding, self.groups)
         return super()._conv_forward(input, weight, bias)
+
+
+def init_convolutions(module: nn.Module) -> None:
+    """Start all convolutions of a module as linear layers of transformers do: truncated normal, std 0.02, bias 0."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.trunc_normal_(part.weight, std=0.02)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)

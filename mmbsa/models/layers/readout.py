@@ -52,22 +52,21 @@ class SpikingReadout(BaseModule):
         head_bias: whether the linear layer has a bias.
         distill: add a second linear layer for distillation by a teacher (Meta-SpikeFormer, E-SpikeFormer large). In
             training its logits are returned beside the others; in evaluation both are averaged.
-        real_head: the classification head reads the potentials, and only the one for distillation reads the neuron's
+        distill_neuron: the classification head reads the potentials, and only the one for distillation reads the neuron's
             spikes (E-SpikeFormer large).
         time: how time is read out, see :class:`TimeReadout`.
         drop_rate: dropout of features in front of the linear layer, the same features in all steps.
-        num_steps: T.
         init_cfg: OpenMMLab's.
     """
 
     def __init__(self, in_channels: int, num_classes: int, neuron: dict | None = None, head_bias: bool = True,
-                 distill: bool = False, real_head: bool = False, time: str | dict = 'mean', drop_rate: float = 0.0,
-                 num_steps: int = 1, init_cfg: dict | None = None):
+                 distill: bool = False, distill_neuron: bool = False, time: str | dict = 'mean', drop_rate: float = 0.0,
+                 init_cfg: dict | None = None):
         super().__init__(init_cfg)
         self.in_channels, self.num_classes = in_channels, num_classes
-        self.head_bias, self.real_head, self.drop_rate = head_bias, real_head, drop_rate
+        self.head_bias, self.distill_neuron, self.drop_rate = head_bias, distill_neuron, drop_rate
         # a real-valued head without one for distillation beside it leaves nothing to fire for
-        self.neuron = build_neuron(None if real_head and not distill else neuron, num_steps)
+        self.neuron = build_neuron(None if distill_neuron and not distill else neuron)
         self.head = self.build_head(num_classes)
         self.distill_head = self.build_head(num_classes) if distill else None
         self.time = TimeReadout(**(dict(mode=time) if isinstance(time, str) else time))
@@ -87,7 +86,7 @@ class SpikingReadout(BaseModule):
         features = maps.flatten(3).mean(3)
         # as maps of one position: some of SpikingJelly's neurons, gated LIF for one, read shapes as (T, B, C, H, W)
         spikes = self.neuron(features[..., None, None])[..., 0, 0]
-        read = features if self.real_head else spikes
+        read = features if self.distill_neuron else spikes
         return (self._drop(read), self._drop(spikes)) if drop else (read, spikes)
 
     def step_logits(self, maps: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -24,18 +24,17 @@ class RepConv(nn.Module):
         last_norm: a second norm behind the second one; projections of q, k, v and the output have it.
         neuron: config of a neuron in front, or None.
         norm_cfg: config of a batch norm.
-        num_steps: T.
 
     Raises:
         ValueError: a norm without running statistics, which has no defined border.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, kernel_size: int = 3, ratio: float = 1.0,
-                 last_norm: bool = True, neuron: dict | None = None, norm_cfg: dict | None = None, num_steps: int = 1):
+                 last_norm: bool = True, neuron: dict | None = None, norm_cfg: dict | None = None):
         super().__init__()
         hidden = int(in_channels * ratio)
         norm_cfg = norm_cfg or dict(type='BN')
-        self.neuron = build_neuron(neuron, num_steps)
+        self.neuron = build_neuron(neuron)
         self.expand = Conv2d(in_channels, hidden, 1, bias=False)
         self.expand_norm = build_norm_layer(norm_cfg, hidden)[1]
         self.depthwise = None

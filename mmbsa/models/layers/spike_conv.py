@@ -25,7 +25,6 @@ class SpikeConv(nn.Module):
         neuron_last: fire after the norm instead of before the convolution (spike shortcuts).
         pool: halve the map by :func:`max_pool`: ``'before'`` the convolution (behind a neuron that comes first),
             ``'after'`` the norm (in front of a neuron that comes last), or None.
-        num_steps: T, for neurons whose parameters depend on it.
 
     Raises:
         ValueError: an unknown pool.
@@ -34,12 +33,12 @@ class SpikeConv(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int] = 1, *,
                  stride: int | tuple[int, int] = 1, padding: int | None = None, groups: int = 1, bias: bool = False,
                  neuron: dict | None = None, norm_cfg: dict | None = None, neuron_last: bool = False,
-                 pool: str | None = None, num_steps: int = 1):
+                 pool: str | None = None):
         super().__init__()
         if pool not in (None, 'before', 'after'):
             raise ValueError(f"SpikeConv: pool must be 'before', 'after' or None, got {pool!r}")
         self.neuron_last = neuron_last
-        self.neuron = build_neuron(neuron, num_steps)
+        self.neuron = build_neuron(neuron)
         if padding is None:
             padding = kernel_size // 2 if isinstance(kernel_size, int) else tuple(side // 2 for side in kernel_size)
         self.conv = Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=bias)
@@ -75,7 +74,7 @@ class SepSpikeConv(nn.Sequential):
         ratio: expansion of the channels in between.
         fused: the depth-wise and the last convolution follow each other without norm and neuron, as in Meta-SpikeFormer
             (SDT-V2); E-SpikeFormer (SDT-V3) has them.
-        unit: ``neuron``, ``norm_cfg`` and ``num_steps``.
+        unit: ``neuron`` and ``norm_cfg``.
     """
 
     def __init__(self, channels: int, kernel_size: int = 7, ratio: int = 2, fused: bool = False, **unit):

@@ -1,11 +1,12 @@
 """The time axis: spiking tensors are (T, B, ...); convolutions and norms see (T * B, ...)."""
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmbsa.ops.layout import inverse, memory_order
+from mmbsa.spiking import is_streaming
 
 
 def over_steps(reduce: Callable[[Tensor, int], Tensor], x: Tensor) -> Tensor:
@@ -27,6 +28,32 @@ TIME_MODES = {
     'max': lambda x: over_steps(torch.amax, x) if len(x) > 1 else x.squeeze(0),
     'last': lambda x: x[-1] if len(x) > 1 else x.squeeze(0),  # the gradient of an index is zeros with a copy in them
 }
+
+
+def read_time(maps: Sequence[Tensor], mode: str) -> tuple[Tensor, ...]:
+    """Time-major maps (T, B, C_i, H_i, W_i) -> contiguous maps (B, C_i, H_i, W_i) for stock necks and heads.
+
+    Raises:
+        ValueError: a map that is not (T, B, C, H, W).
+    """
+    for index, x in enumerate(maps):
+        if x.ndim != 5:
+            raise ValueError(f'map {index} has shape {tuple(x.shape)}, expected (T, B, C, H, W) from a spiking backbone '
+                             'without a readout')
+    return tuple(TIME_MODES[mode](x).contiguous(memory_format=torch.contiguous_format) for x in maps)
+
+
+def check_steps(x: Tensor, num_steps: int | None, key: str) -> None:
+    """Raise ValueError where a part was built for another T than the backbone's; a stream hands on single steps.
+
+    Args:
+        x: (T, *) from the backbone.
+        num_steps: T of the part, None if it was not told one.
+        key: of the part's T in the config, for the message: ``'neck.num_steps'``.
+    """
+    if num_steps is not None and len(x) != num_steps and not is_streaming():
+        raise ValueError(f'{key}={num_steps}, but backbone.num_steps={len(x)}: set both to the same T, or leave '
+                         f'{key} out')
 
 
 def merge_time(x: Tensor) -> Tensor:

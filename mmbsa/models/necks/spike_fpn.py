@@ -5,7 +5,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from mmbsa.models.layers import SpikeConv, merge_time, split_time
+from mmbsa.models.layers import SpikeConv, check_steps, merge_time, split_time
+from mmbsa.models.neurons import bind_steps
 from mmbsa.registry import MODELS
 
 
@@ -25,7 +26,7 @@ class SpikeFPN(BaseModule):
         num_outs: number of outputs; those beyond the inputs are strided subsamples of the coarsest.
         neuron: neuron config.
         norm_cfg: norm config.
-        num_steps: T.
+        num_steps: T, for neurons whose parameters depend on it; None takes any T.
         init_cfg: OpenMMLab's.
 
     Raises:
@@ -33,7 +34,7 @@ class SpikeFPN(BaseModule):
     """
 
     def __init__(self, in_channels: Sequence[int], out_channels: int, num_outs: int | None = None,
-                 neuron: dict | None = None, norm_cfg: dict | None = None, num_steps: int = 1,
+                 neuron: dict | None = None, norm_cfg: dict | None = None, num_steps: int | None = None,
                  init_cfg: dict | Sequence | None = None):
         init_cfg = init_cfg or dict(type='Xavier', layer='Conv2d', distribution='uniform')
         super().__init__(init_cfg)
@@ -41,8 +42,9 @@ class SpikeFPN(BaseModule):
         self.num_outs = len(self.in_channels) if num_outs is None else num_outs
         if self.num_outs < len(self.in_channels):
             raise ValueError(f'SpikeFPN: num_outs={num_outs} is less than the {len(self.in_channels)} in_channels')
-        unit = dict(bias=True, neuron=neuron or dict(type='mmbsa.IntegerNode', levels=4),
-                    norm_cfg=norm_cfg or dict(type='BN'), num_steps=num_steps)
+        self.num_steps = num_steps
+        neuron = bind_steps(neuron or dict(type='mmbsa.IntegerNode', levels=4), num_steps)
+        unit = dict(bias=True, neuron=neuron, norm_cfg=norm_cfg or dict(type='BN'))
         self.laterals = nn.ModuleList(SpikeConv(c, out_channels, 1, **unit) for c in self.in_channels)
         self.outputs = nn.ModuleList(SpikeConv(out_channels, out_channels, 3, **unit) for _ in self.in_channels)
 
@@ -50,6 +52,7 @@ class SpikeFPN(BaseModule):
         """(T, B, C_i, H_i, W_i) per input, fine to coarse -> (T, B, out_channels, H_i, W_i) per output."""
         if len(inputs) != len(self.in_channels):
             raise ValueError(f'SpikeFPN: got {len(inputs)} maps for in_channels={self.in_channels}')
+        check_steps(inputs[0], self.num_steps, 'neck.num_steps')
         maps = [lateral(x) for lateral, x in zip(self.laterals, inputs)]
         for i in range(len(maps) - 1, 0, -1):
             top_down = interpolate(merge_time(maps[i]), size=maps[i - 1].shape[-2:], mode='nearest')

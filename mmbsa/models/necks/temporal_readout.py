@@ -2,11 +2,10 @@
 from collections.abc import Sequence
 from copy import deepcopy
 
-import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from mmbsa.models.layers import TIME_MODES
+from mmbsa.models.layers import TIME_MODES, read_time
 from mmbsa.registry import MODELS
 
 
@@ -34,9 +33,5 @@ class TemporalReadout(BaseModule):
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """(T, B, C_i, H_i, W_i) each -> (B, C_i, H_i, W_i) each, or what the wrapped neck makes of them."""
-        for index, x in enumerate(inputs):
-            if x.ndim != 5:
-                raise ValueError(f'TemporalReadout: map {index} has shape {tuple(x.shape)}, expected (T, B, C, H, W) from '
-                                 'a spiking backbone')
-        outs = tuple(self.modes[self.mode](x).contiguous(memory_format=torch.contiguous_format) for x in inputs)
+        outs = read_time(inputs, self.mode)
         return outs if self.neck is None else self.neck(outs)

@@ -2,15 +2,15 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmbsa.models.neurons.surrogates import build_surrogate
 from mmbsa.registry import MODELS
+from mmbsa.spiking import BINARY, SpikeDomain, SpikingNeuron
 
 
-class OwnNode(nn.Module):
-    """What our spiking nodes share: a surrogate of their own, and a loop over T that starts at rest.
+class OwnNode(SpikingNeuron):
+    """What our spiking nodes share: binary spikes with a surrogate of their own.
 
     Args:
         surrogate_function: a name, a config or a module, see :func:`build_surrogate`; None is a sigmoid, alpha 4.
@@ -21,6 +21,11 @@ class OwnNode(nn.Module):
         super().__init__()
         self.surrogate_function = build_surrogate(surrogate_function or dict(type='Sigmoid', alpha=4.0))
         self.detach_reset = detach_reset
+
+    @property
+    def domain(self) -> SpikeDomain | None:
+        """Binary; real-valued where the surrogate computes its primitive function."""
+        return BINARY if self.surrogate_function.spiking else None
 
 
 @MODELS.register_module()
@@ -65,14 +70,15 @@ class HDLIFNode(OwnNode):
         nn.init.zeros_(self.gate.weight)  # all dynamics weigh the same at first
         nn.init.zeros_(self.gate.bias)
 
-    def shares(self, x: Tensor) -> Tensor:
-        """(T, B, *) input -> weights of the four dynamics (T, 4, B)."""
-        mean = x.flatten(2).mean(2).T.unsqueeze(1) if x.ndim > 2 else x.T.unsqueeze(1)  # (B, 1, T)
-        logits = self.gate(F.pad(mean, (self.gate.kernel_size[0] - 1, 0)))
+    def shares(self, means: Tensor, steps: int) -> Tensor:
+        """Mean inputs of the K - 1 steps before and of the present ones (K - 1 + T, B) -> weights (T, 4, B)."""
+        logits = self.gate.bias.view(1, 4, 1)
+        for k in range(self.gate.kernel_size[0]):  # step by step, so that the sum does not depend on T
+            logits = logits + self.gate.weight[:, 0, k].view(1, 4, 1) * means[k:k + steps].unsqueeze(1)
         if self.top_k is not None:
             least = logits.topk(self.top_k, dim=1).values[:, -1:]
             logits = logits.masked_fill(logits < least, float('-inf'))
-        return logits.softmax(1).permute(2, 1, 0)
+        return logits.softmax(1)
 
     def charges(self, v: Tensor, x: Tensor) -> Sequence[Tensor]:
         """Membranes of the four dynamics before the spike."""
@@ -80,16 +86,20 @@ class HDLIFNode(OwnNode):
         upswing = self.delta_t * ((v - self.theta_rh) / self.delta_t).clamp(max=5).exp()
         return (v + x, v + (x - v) / self.tau, v + (x - v) * self.w.sigmoid(), v + (x - v + upswing) / self.tau)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(T, B, *) input current -> (T, B, *) spikes, from rest."""
-        shares = self.shares(x).view(len(x), 4, -1, *[1] * (x.ndim - 2))
-        v, spikes = torch.zeros_like(x[0]), []
-        for x_t, share in zip(x, shares):
+    def run(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """(T, B, *) input current -> (T, B, *) spikes, and the membrane (B, *) with the last K - 1 mean inputs."""
+        window = self.gate.kernel_size[0] - 1
+        v, before = (torch.zeros_like(x[0]), x.new_zeros(window, x.size(1))) if state is None else state
+        now = torch.stack([x_t.flatten(1).mean(1) for x_t in x]) if x.ndim > 2 else x
+        means = torch.cat([before, now])
+        spikes = []
+        for x_t, share in zip(x, self.shares(means, len(x))):
+            share = share.view(4, -1, *[1] * (x.ndim - 2))
             h = sum(g * charge for g, charge in zip(share, self.charges(v, x_t)))
             spike = self.surrogate_function(h - self.v_threshold)
             spikes.append(spike)
             v = h * (1 - (spike.detach() if self.detach_reset else spike))
-        return torch.stack(spikes)
+        return torch.stack(spikes), (v, means[len(means) - window:])
 
     def extra_repr(self) -> str:
         """Dynamics."""
@@ -156,10 +166,12 @@ class HodgkinHuxleyNode(OwnNode):
         limit = (sodium * self.E_NA + potassium * self.E_K + self.G_L * self.E_L + current) / total
         return limit + (v - limit) * (-self.dt / self.CAPACITY * total).exp(), moved
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(T, *) input current -> (T, *) spikes, from rest."""
-        v = torch.full_like(x[0], self.REST)
-        gates = [opening / (opening + closing) for opening, closing in self.rates(v)]
+    def run(self, x: Tensor, state: tuple[Tensor, ...] | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """(T, *) input current -> (T, *) spikes, and the potential and the gates m, h and n after the last step."""
+        if state is None:
+            v = torch.full_like(x[0], self.REST)
+            state = v, *(opening / (opening + closing) for opening, closing in self.rates(v))
+        v, *gates = state
         spikes = []
         for x_t in x * self.gain:
             start, peak = v, v
@@ -169,7 +181,7 @@ class HodgkinHuxleyNode(OwnNode):
             spike = self.surrogate_function((peak - self.spike_threshold) / self.scale)
             below = (start.detach() if self.detach_reset else start) < self.spike_threshold
             spikes.append(spike * below)
-        return torch.stack(spikes)
+        return torch.stack(spikes), (v, *gates)
 
     def extra_repr(self) -> str:
         """Scales."""

@@ -1,10 +1,11 @@
 """Integer neurons of E-SpikeFormer (Spike-driven Transformer V3): trained with integers, run with spikes."""
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmbsa.ops import integer_spike
 from mmbsa.ops.registration import working_dtype
 from mmbsa.registry import MODELS
+from mmbsa.spiking import SpikeDomain, SpikingNeuron, counts
 
 
 class _TracedSpike(torch.autograd.Function):
@@ -27,7 +28,7 @@ class _TracedSpike(torch.autograd.Function):
 
 
 @MODELS.register_module()
-class IntegerNode(nn.Module):
+class IntegerNode(SpikingNeuron):
     r"""Integer leaky integrate-and-fire neuron, I-LIF (Luo et al., ECCV 2024; SDT-V3, TPAMI 2025).
 
     .. math:: S[t] = round(clip(U[t], 0, D)) / norm, \quad U[t] = \beta\,(U[t-1] - C[t-1]) + X[t]
@@ -79,17 +80,30 @@ class IntegerNode(nn.Module):
             return _TracedSpike.apply(u, low, high, self.norm, half_up, inclusive)
         return integer_spike(u, self.levels, signed=self.signed, norm=self.norm, half_up=half_up, inclusive=inclusive)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(T, *) input current -> (T, *) counts divided by ``norm``."""
-        if len(x) == 1 or self.decay == 0:
-            return self.fire(x)
-        spikes, residue = [], None
-        for x_t in x.to(working_dtype(x.dtype)):  # what is left of a membrane must not be rounded to 16 bits every step
+    @property
+    def domain(self) -> SpikeDomain:
+        """0 .. D (signed: -D .. D) times 1 / norm."""
+        return counts(self.levels, 1 / self.norm, self.signed)
+
+    def run(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """(T, *) input current -> (T, *) counts divided by ``norm``, and U - C after the last step (*).
+
+        The state is kept in float32 (float64 for float64 input), as 16 bits would round what is left at every step.
+        It is None where ``decay`` is 0.
+        """
+        if self.decay == 0:
+            return self.fire(x), None
+        spikes, residue = [], state
+        for x_t in x.to(working_dtype(x.dtype)):
             u = x_t if residue is None else torch.add(x_t, residue, alpha=self.decay)
             spike = self.fire(u)
             spikes.append(spike.to(x.dtype))
             residue = torch.sub(u, spike.detach() if self.detach_reset else spike, alpha=self.norm)
-        return torch.stack(spikes)
+        return torch.stack(spikes), residue
+
+    def from_rest(self, x: Tensor) -> Tensor:
+        """Spikes alone; one step needs no membrane."""
+        return self.fire(x) if len(x) == 1 else self.run(x)[0]
 
     def extra_repr(self) -> str:
         """Levels and rules."""

@@ -84,7 +84,7 @@ def test_bsa_swaps_the_attention_and_nothing_else():
     (dict(out_neuron=dict(type='mmbsa.LIFNode', v_threshold=.3)), 'LIFNode', .3),
     (dict(ternary=dict(type='mmbsa.SignedIntegerNode', levels=1)), 'SignedIntegerNode', None)])
 def test_the_output_neuron_is_an_option(options, name, threshold):
-    node = build(attention=dict(**BSA, **options)).stages[4][1][1].branch.mixing.out_neuron
+    node = build(attention=dict(**BSA, **options)).stages[4][1][1].branch.attn.out_neuron
     assert type(node).__name__ == name and getattr(node, 'v_threshold', None) == threshold
 
 
@@ -94,7 +94,7 @@ def test_bipolar_attention_speaks_at_the_beginning_of_a_training():
     for threshold in (None, 1.):
         model = build('t', attention=dict(**BSA, out_threshold=threshold))
         out = []
-        model.stages[3][1][1].branch.mixing.out_neuron.register_forward_hook(lambda m, i, o, out=out: out.append(o))
+        model.stages[3][1][1].branch.attn.out_neuron.register_forward_hook(lambda m, i, o, out=out: out.append(o))
         model(image((224, 224)))
         rates[threshold] = float(out[0].abs().mean())
     assert rates[None] > .05 > rates[1.] * 10

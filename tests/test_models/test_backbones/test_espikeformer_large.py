@@ -25,7 +25,7 @@ def test_published_sizes(arch, official, with_distillation, distill):
         with_distillation = official + 1000 * 769
     with torch.device('meta'):
         model = MODELS.build(dict(
-            type='mmbsa.SpikingClassifier', num_classes=1000, distill=distill, real_head=True,
+            type='mmbsa.SpikingClassifier', num_classes=1000, distill=distill, distill_neuron=True,
             backbone=dict(type='mmbsa.ESpikeFormerLarge', arch=arch, layer_scale=1e-6)))
     assert sum(p.numel() for p in model.parameters()) == (with_distillation if distill else official)
 

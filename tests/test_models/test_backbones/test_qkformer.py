@@ -49,11 +49,11 @@ def test_event_frames():
 
 def test_kinds_of_the_stages():
     model = build(num_steps=1)
-    kinds = [type(block[0].branch.mixing) for block in (model.stages[0][0], model.stages[1][1], *model.stages[2][1:])]
+    kinds = [type(block[0].branch.attn) for block in (model.stages[0][0], model.stages[1][1], *model.stages[2][1:])]
     assert kinds == [QKTokenAttention] * 2 + [SpikingSelfAttention] * 2
     assert model.stages[0][0][0].branch.v is None
     model = build(num_steps=1, qk_attention=dict(type='mmbsa.QKChannelAttention'), attention=BSA)
-    assert type(model.stages[1][1][0].branch.mixing) is QKChannelAttention
+    assert type(model.stages[1][1][0].branch.attn) is QKChannelAttention
     model(checks.image())[-1].mean().backward()
 
 

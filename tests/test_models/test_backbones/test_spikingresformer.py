@@ -51,7 +51,7 @@ def test_bsa_gets_projections_of_its_own():
     attention = bsa.stages[0][0].branch
     assert attention.q.conv.kernel_size == (1, 1)
     assert attention.k.conv.kernel_size == attention.v.conv.stride == (4, 4)
-    assert {type(n).__name__ for n in (attention.mixing.q_neuron, attention.mixing.out_neuron)} == {'TernaryLIFNode'}
+    assert {type(n).__name__ for n in (attention.attn.q_neuron, attention.attn.out_neuron)} == {'TernaryLIFNode'}
     assert native.stages[0][0].branch.q is None
 
 

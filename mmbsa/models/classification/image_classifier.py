@@ -3,12 +3,12 @@ from copy import deepcopy
 
 from mmpretrain.models import ImageClassifier
 from mmpretrain.structures import DataSample
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmbsa.models.backbones import BaseSpikingBackbone
-from mmbsa.models.classifiers import read_as
-from mmbsa.models.cls_heads.spiking_cls_head import SpikingClsHead
-from mmbsa.registry import MODELS
+from mmbsa.models.classification.head import SpikingClsHead
+from mmbsa.models.classification.spiking_classifier import readout_args
+from mmbsa.registry import MODELS, resolve_type
 
 
 @MODELS.register_module()
@@ -35,7 +35,7 @@ class SpikingImageClassifier(ImageClassifier):
     def __init__(self, backbone: dict, head: dict | None = None, teacher: dict | None = None, **kwargs):
         backbone = MODELS.build(deepcopy(backbone))
         if isinstance(head, dict):
-            head = self._told(backbone, deepcopy(dict(head)))
+            head = self._complete(backbone, deepcopy(dict(head)))
             head = MODELS.build(head)
         super().__init__(backbone=backbone, head=head, **deepcopy(kwargs))
         self.teacher = None if teacher is None else MODELS.build(deepcopy(teacher))
@@ -52,13 +52,12 @@ class SpikingImageClassifier(ImageClassifier):
                 state[f'{prefix}head.{name}'] = state.pop(key)
 
     @staticmethod
-    def _told(backbone: BaseSpikingBackbone, head: dict) -> dict:
+    def _complete(backbone: BaseSpikingBackbone, head: dict) -> dict:
         """The head's config with what the backbone knows; what it says itself stays."""
-        cls = head['type'] if isinstance(head['type'], type) else MODELS.get(head['type'])
-        if cls is None or not issubclass(cls, SpikingClsHead):
+        if not issubclass(resolve_type(head, nn.Module, 'model.head', MODELS), SpikingClsHead):
             return head
-        said = {key: head.pop(key) for key in ('neuron', 'head_bias', 'real_head') if key in head}
-        return {**read_as(backbone, **said), **head}
+        own = {key: head.pop(key) for key in ('neuron', 'head_bias', 'distill_neuron') if key in head}
+        return {**readout_args(backbone, **own), 'num_steps': backbone.num_steps, **head}
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
         """(B, C, H, W) and samples -> dict of losses; with a teacher ``loss_label`` and ``loss_distill``, weighted.

@@ -7,7 +7,8 @@ from mmpretrain.evaluation.metrics import Accuracy
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
-from mmbsa.models.layers import SpikingReadout
+from mmbsa.models.layers import SpikingReadout, check_steps
+from mmbsa.models.neurons import bind_steps
 from mmbsa.registry import MODELS
 
 
@@ -26,14 +27,14 @@ class SpikingClsHead(SpikingReadout):
         in_channels: C of the last map.
         neuron: config of the neuron between pooling and linear layer, None for a real-valued readout; ``'family'`` is the
             backbone's.
-        head_bias, real_head: see :class:`SpikingReadout`; None is the family's choice.
+        head_bias, distill_neuron: see :class:`SpikingReadout`; None is the family's choice.
         distill: a second linear layer for distillation, see :class:`SpikingReadout`.
         readout: how time is read out: ``'mean'``, ``'sum'``, ``'max'``, ``'last'``, ``'membrane'``, or
             ``dict(mode='membrane', tau=2.0)``, see :class:`TimeReadout`.
         loss: config of the loss; None is cross entropy.
         drop_rate: dropout in front of the linear layer.
         topk, cal_acc: accuracy of the training batches, as in mmpretrain.
-        num_steps: T.
+        num_steps: T, for neurons whose parameters depend on it; None takes any T.
         init_cfg: OpenMMLab's.
 
     Raises:
@@ -41,16 +42,17 @@ class SpikingClsHead(SpikingReadout):
     """
 
     def __init__(self, num_classes: int, in_channels: int | None = None, neuron: dict | str | None = 'family',
-                 head_bias: bool | None = None, distill: bool = False, real_head: bool | None = None,
+                 head_bias: bool | None = None, distill: bool = False, distill_neuron: bool | None = None,
                  readout: str | dict = 'mean', loss: dict | None = None, drop_rate: float = 0.0,
-                 topk: int | Sequence[int] = (1,), cal_acc: bool = False, num_steps: int = 1,
+                 topk: int | Sequence[int] = (1,), cal_acc: bool = False, num_steps: int | None = None,
                  init_cfg: dict | None = None):
         if in_channels is None or isinstance(neuron, str):
             raise ValueError('SpikingClsHead does not know its backbone here: use '
-                             "model.type='mmbsa.SpikingImageClassifier', or give model.head.in_channels, neuron (None for a "
-                             'real-valued readout) and num_steps')
-        super().__init__(in_channels, num_classes, neuron, head_bias is not False, distill, bool(real_head), readout,
-                         drop_rate, num_steps, init_cfg)
+                             "model.type='mmbsa.SpikingImageClassifier', or give model.head.in_channels and neuron "
+                             '(None for a real-valued readout)')
+        super().__init__(in_channels, num_classes, bind_steps(neuron, num_steps), head_bias is not False, distill,
+                         bool(distill_neuron), readout, drop_rate, init_cfg)
+        self.num_steps = num_steps
         self.loss_module = MODELS.build(deepcopy(loss or dict(type='mmpretrain.CrossEntropyLoss')))
         self.topk = (topk,) if isinstance(topk, int) else tuple(topk)
         self.cal_acc = cal_acc
@@ -64,6 +66,7 @@ class SpikingClsHead(SpikingReadout):
 
         Without a head for distillation the last two are the same.
         """
+        check_steps(feats[-1], self.num_steps, 'head.num_steps')
         steps, distilled = self.step_logits(feats[-1])
         read = self.time(steps)
         return steps, read, read if distilled is None else self.time(distilled)

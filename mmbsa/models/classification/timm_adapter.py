@@ -20,11 +20,13 @@ import torch
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from mmbsa.models.classifiers.presets import Preset, presets
-from mmbsa.models.classifiers.spiking_classifier import SpikingClassifier
+from mmbsa.models.backbones import BaseSpikingBackbone
+from mmbsa.models.classification.presets import Preset, presets
+from mmbsa.models.classification.spiking_classifier import SpikingClassifier
+from mmbsa.registry import MODELS
+from mmbsa.spiking import AttentionKind
 
 __all__ = ['TimmSpikingClassifier']
-BSA = dict(type='mmbsa.BipolarSelfAttention')
 
 
 class TimmSpikingClassifier(SpikingClassifier):
@@ -172,14 +174,23 @@ def _register(preset: Preset, name: str, **overrides) -> None:
             feature_cfg=dict(out_indices=None, feature_cls='getter'), **kwargs)
 
     create.__name__ = create.__qualname__ = name
-    create.__doc__ = f'{preset.family.__name__}, preset {preset.arch!r}{", with BSA" if overrides else ""}.'
+    create.__doc__ = f'{preset.family.__name__}, preset {preset.arch!r}{f", {name.rsplit(chr(95), 1)[1]}" if overrides else ""}.'
     globals()[name] = register_model(create)
 
 
-_MODELS = {preset.name + suffix: (preset, overrides) for preset in presets()
-           for suffix, overrides in (('', {}), ('_bsa', dict(attention=BSA)))}
-default_cfgs = generate_default_cfgs({
-    f'{name}.{tag}': dict(data, first_conv=f'backbone.{preset.family.first_conv}', classifier='head')
-    for name, (preset, _) in _MODELS.items() for tag, data in preset.data.items()})
-for _name, (_preset, _overrides) in _MODELS.items():
-    _register(_preset, _name, **_overrides)
+def _register_family(family: type[BaseSpikingBackbone]) -> None:
+    """Every preset of a family, with its own attention and with every kind that has a short name."""
+    kinds = {cls.short_name: dict(attention=dict(type=cls)) for cls in MODELS.module_dict.values()
+             if isinstance(cls, type) and issubclass(cls, AttentionKind) and cls.short_name}
+    for preset in presets(family):
+        for suffix, overrides in {'': {}, **{f'_{name}': kind for name, kind in kinds.items()}}.items():
+            name = preset.name + suffix
+            default_cfgs.update(generate_default_cfgs({
+                f'{name}.{tag}': dict(data, first_conv=f'backbone.{family.first_conv}', classifier='head')
+                for tag, data in preset.data.items()}))
+            _register(preset, name, **overrides)
+
+
+#: timm's registry looks for this name in the module of an entry point.
+default_cfgs: dict = {}
+MODELS.on_register(BaseSpikingBackbone, _register_family)

@@ -6,8 +6,8 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from mmbsa.models.layers import TIME_MODES, SpikeConv, merge_time, split_time
-from mmbsa.models.neurons import build_neuron
+from mmbsa.models.layers import TIME_MODES, SpikeConv, check_steps, merge_time, split_time
+from mmbsa.models.neurons import bind_steps, build_neuron
 from mmbsa.registry import MODELS
 
 
@@ -49,7 +49,7 @@ class SpikeFPNHead(BaseDecodeHead):
     Args:
         feature_strides: of the inputs, ascending; only their ratios matter.
         neuron: neuron config.
-        num_steps: T.
+        num_steps: T, for neurons whose parameters depend on it; None takes any T.
         kwargs: mmseg's ``BaseDecodeHead``: in_channels, in_index, channels, num_classes, loss_decode, ...; ``dropout_ratio``
             is 0 and ``norm_cfg`` is BN unless given.
 
@@ -57,7 +57,7 @@ class SpikeFPNHead(BaseDecodeHead):
         ValueError: strides that do not match ``in_channels`` or do not ascend.
     """
 
-    def __init__(self, feature_strides: Sequence[int], neuron: dict | None = None, num_steps: int = 1, **kwargs):
+    def __init__(self, feature_strides: Sequence[int], neuron: dict | None = None, num_steps: int | None = None, **kwargs):
         kwargs.setdefault('dropout_ratio', 0)
         kwargs['norm_cfg'] = kwargs.get('norm_cfg') or dict(type='BN')
         super().__init__(input_transform='multiple_select', **kwargs)
@@ -65,17 +65,19 @@ class SpikeFPNHead(BaseDecodeHead):
         if len(strides) != len(self.in_channels) or strides != tuple(sorted(strides)):
             raise ValueError(f'SpikeFPNHead: feature_strides={strides} must ascend, one per in_channels='
                              f'{tuple(self.in_channels)}')
-        neuron = neuron or dict(type='mmbsa.IntegerNode', levels=4)
-        unit = dict(neuron=neuron, norm_cfg=self.norm_cfg, num_steps=num_steps)
+        self.num_steps = num_steps
+        neuron = bind_steps(neuron or dict(type='mmbsa.IntegerNode', levels=4), num_steps)
+        unit = dict(neuron=neuron, norm_cfg=self.norm_cfg)
         self.scale_heads = nn.ModuleList(
             ScaleHead(max(1, round(math.log2(stride / strides[0]))), channels, self.channels, stride != strides[0],
                       self.align_corners, unit)
             for stride, channels in zip(strides, self.in_channels))
-        self.out_neuron = build_neuron(neuron, num_steps)
+        self.out_neuron = build_neuron(neuron)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Time-major maps (T, B, C_i, H_i, W_i) -> logits (B, num_classes, H_0, W_0)."""
         inputs = self._transform_inputs(inputs)
+        check_steps(inputs[0], self.num_steps, 'decode_head.num_steps')
         out = self.scale_heads[0](inputs[0])
         for head, x in zip(self.scale_heads[1:], inputs[1:]):
             out = out + _resize(head(x), out.shape[-2:], self.align_corners)

@@ -3,7 +3,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from mmbsa.models.backbones import ColumnarBackbone
+from mmbsa.models.backbones import IsotropicBackbone
 
 #: units of an attention or an MLP under their official names -> ours; Conv1d, Conv2d and linear layers alike.
 BLOCK_RULES = [
@@ -40,7 +40,7 @@ def agree(family: str, args: Mapping, **found) -> None:
             raise ValueError(f'{key}={args[key]!r} does not fit the tensors of this {family}, which say {value!r}')
 
 
-def columnar_config(state: Mapping[str, Tensor], args: Mapping, family: type[ColumnarBackbone], preset: str,
+def isotropic_config(state: Mapping[str, Tensor], args: Mapping, family: type[IsotropicBackbone], preset: str,
                     first_conv: str, hidden: str) -> dict:
     """Config of a classifier: sizes from shapes, the rest from the preset of that size or the source's first preset.
 

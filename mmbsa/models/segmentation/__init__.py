@@ -1,0 +1,4 @@
+"""Segmentation: decode heads for mmseg."""
+from mmbsa.models.segmentation.heads import SpikeFPNHead
+
+__all__ = ['SpikeFPNHead']

@@ -1,0 +1,4 @@
+"""Spiking decode heads: time-major maps -> logits."""
+from mmbsa.models.segmentation.heads.spike_fpn_head import SpikeFPNHead
+
+__all__ = ['SpikeFPNHead']
