@@ -57,7 +57,7 @@ class SpikingRegistry(Registry):
                  if base is None or inspect.isclass(cls) and issubclass(cls, base)]
         name = key.split('.')[-1]
         folded = {known.lower(): known for known in names}
-        close = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.6)
+        close = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.75)
         if close:
             return f'Did you mean {" or ".join(repr(f"mmbsa.{folded[c]}") for c in close)}?'
         return f'There are {", ".join(f"mmbsa.{known}" for known in sorted(names))}.'
@@ -101,7 +101,7 @@ def _name_arguments(cls: type) -> None:
     cls.__init__ = checked
 
 
-def resolve_type(cfg: dict, base: type | tuple[type, ...], key: str, registry: SpikingRegistry) -> type:
+def resolve_type(cfg: dict, base: type, key: str, registry: SpikingRegistry, suggest: type | None = None) -> type:
     """The class that the ``type`` of a config names, as a string or as the class itself.
 
     Args:
@@ -109,36 +109,35 @@ def resolve_type(cfg: dict, base: type | tuple[type, ...], key: str, registry: S
         base: the class must be a subclass of it.
         key: where the config stands, for the message: ``'backbone.attention'``.
         registry: where names are looked up.
+        suggest: messages name subclasses of it; None means ``base``.
 
     Raises:
         TypeError: ``cfg`` is no config dict, or its type is no subclass of ``base``.
         KeyError: an unknown name; the message gives the names that may have been meant.
     """
+    suggest = suggest or base
     if not isinstance(cfg, dict) or 'type' not in cfg:
-        raise TypeError(f"{key} must be a config such as dict(type='mmbsa.{_example(base, registry)}'), got {cfg!r}")
+        raise TypeError(f"{key} must be a config such as dict(type='mmbsa.{_example(suggest, registry)}'), got {cfg!r}")
     cls = cfg['type']
     if isinstance(cls, str):
         try:
             cls = registry.get(cls)
         except KeyError:
             raise KeyError(f'{key}.type={cfg["type"]!r} is not registered. '
-                           f'{registry.hint(cfg["type"], base)}') from None
+                           f'{registry.hint(cfg["type"], suggest)}') from None
     if not inspect.isclass(cls) or not issubclass(cls, base):
-        raise TypeError(f'{key}.type={cfg["type"]!r} is no {_names(base)}. {registry.hint(str(cfg["type"]), base)}')
+        raise TypeError(f'{key}.type={cfg["type"]!r} is no {suggest.__name__}. '
+                        f'{registry.hint(str(cfg["type"]), suggest)}')
     return cls
 
 
-def _names(base: type | tuple[type, ...]) -> str:
-    return ' or '.join(b.__name__ for b in (base if isinstance(base, tuple) else (base,)))
-
-
-def _example(base: type | tuple[type, ...], registry: SpikingRegistry) -> str:
+def _example(base: type, registry: SpikingRegistry) -> str:
     registry.import_from_location()
     return next((name for name, cls in sorted(registry.module_dict.items())
-                 if inspect.isclass(cls) and issubclass(cls, base)), _names(base))
+                 if inspect.isclass(cls) and issubclass(cls, base)), base.__name__)
 
 
-def build_checked(cfg: dict, base: type | tuple[type, ...], key: str, registry: SpikingRegistry, **defaults) -> Any:
+def build_checked(cfg: dict, base: type, key: str, registry: SpikingRegistry, **defaults) -> Any:
     """Build an object of a subclass of ``base`` from a copy of its config; see :func:`resolve_type`.
 
     Args:

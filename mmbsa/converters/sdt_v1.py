@@ -37,7 +37,7 @@ def _config(state: Mapping[str, Tensor], args: Mapping, events: bool) -> dict:
                           'block.0.mlp.fc1_conv.weight')
     backbone = cfg['backbone']
     backbone['arch'].update(pooling=args.get('pooling_stat', '0011' if events else '1111'),
-                            erode=args.get('dvs_mode', events))
+                            dilate=args.get('dvs_mode', events))
     parametric = 'head_lif.w' in state
     if args.get('spike_mode', 'plif' if parametric else 'lif') != ('plif' if parametric else 'lif'):
         raise ValueError(f"spike_mode={args['spike_mode']!r} does not fit the tensors of this SpikeDrivenTransformer: "

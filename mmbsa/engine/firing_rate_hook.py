@@ -11,44 +11,23 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmbsa.registry import HOOKS
+from mmbsa.spiking import spiking_neurons
 from mmbsa.utils.files import atomic_open
 
-#: modules whose classes come from here are neurons.
-NEURONS = 'mmbsa.models.neurons.'
-
-
-def spiking_neurons(model: nn.Module) -> dict[str, nn.Module]:
-    """Name -> module of every neuron layer; neurons within neurons belong to the outer one.
-
-    Neurons are found by where their class, or a base of it, was defined. Those that put out membrane potentials
-    (SpikingJelly's ``NonSpiking...``) are none.
-    """
-    found: dict[str, nn.Module] = {}
-    for name, module in model.named_modules():
-        lineage = type(module).__mro__
-        inner = any(name.startswith(outer + '.') for outer in found)
-        if (not inner and any(cls.__module__.startswith(NEURONS) for cls in lineage)
-                and not any(cls.__name__.startswith('NonSpiking') for cls in lineage)):
-            found[name] = module
-    return found
-
-
 def count_spikes(neuron: nn.Module, out: Tensor) -> Tensor:
-    """Sum of unit spikes in a neuron's output (T, *), in units of the most that it can fire per step: a scalar.
+    """Unit spikes in a neuron's output (T, *), whatever their sign: a scalar.
 
-    A binary or ternary neuron that fires counts 1, whatever the sign and the height of its spikes. An integer neuron
-    (with ``levels`` D and ``norm``) that puts out k / norm counts \\|k\\| / D: over the D inference steps that one training
-    step stands for it fires \\|k\\| times.
+    A value of ``k * unit`` in the neuron's domain stands for \\|k\\| spikes: the integer neuron of E-SpikeFormer fires
+    that often over the D inference steps that one training step stands for.
     """
-    levels, norm = getattr(neuron, 'levels', None), getattr(neuron, 'norm', None)
-    if levels is not None and norm is not None:
-        return (out.detach().abs().sum(dtype=torch.float64) * (norm / levels))
-    return torch.count_nonzero(out.detach()).double()
+    return out.detach().abs().sum(dtype=torch.float64) / neuron.domain.unit
 
 
 @HOOKS.register_module()
 class FiringRateHook(Hook):
     """Mean firing rate over all neurons, samples and steps of a validation.
+
+    The rate of a layer is its number of unit spikes over the most that its domain allows (D for counts up to D).
 
     The rate is logged as ``firing_rate`` beside the validation's metrics. ``firing_rates.json`` in the work dir has it by
     layer, with the number of parameters of the model.
@@ -80,7 +59,7 @@ class FiringRateHook(Hook):
 
     def _watch(self, name: str):
         def look(module: nn.Module, inputs: tuple, out: Tensor) -> None:
-            self._spikes[name] = self._spikes[name].to(out.device) + count_spikes(module, out)
+            self._spikes[name] = self._spikes[name].to(out.device) + count_spikes(module, out) / module.domain.levels
             self._places[name] += out.numel()
         return look
 

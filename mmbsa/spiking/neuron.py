@@ -55,3 +55,17 @@ class SpikingNeuron(Stateful):
         if checks_spikes() and self.domain is not None:
             self.domain.check(spikes, f'spikes of {type(self).__name__}')
         return spikes
+
+
+def spiking_neurons(model: nn.Module) -> dict[str, nn.Module]:
+    """Name -> module of every layer of neurons that emits spikes; neurons within neurons belong to the outer one.
+
+    Modules with ``domain = None`` put out real numbers, membrane potentials for example, and are left out.
+    """
+    found: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        neuron = isinstance(module, SpikingNeuron) or 'no_stream' in vars(module)  # the latter: from another library
+        inner = any(name.startswith(outer + '.') for outer in found)
+        if neuron and not inner and module.domain is not None:
+            found[name] = module
+    return found

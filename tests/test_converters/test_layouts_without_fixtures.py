@@ -200,9 +200,9 @@ def test_sdt_v1_events_of_the_published_model():
     model = build_from_official('sdt_v1_dvs', v1_state(), num_heads=4, T=3, TET=True).eval()
     assert model(randn(2, 3, 2, 32, 32)).shape == (3, 2, 5)
     assert [info['reduction'] for info in model.backbone.feature_info] == [1, 1, 2, 4]
-    assert model.backbone.stages[3][1][0].branch.attn.erode == 'official'
+    assert model.backbone.stages[3][1][0].branch.attn.dilate == 'official'
     plain = build_from_official('sdt_v1_dvs', v1_state(), num_heads=4, T=3, dvs_mode=False)
-    assert plain.backbone.stages[3][1][0].branch.attn.erode is None
+    assert plain.backbone.stages[3][1][0].branch.attn.dilate is None
     with pytest.raises(ValueError, match='spike_mode'):
         build_from_official('sdt_v1', v1_state(), num_heads=4, spike_mode='plif')
 

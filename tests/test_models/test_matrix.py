@@ -7,33 +7,31 @@ from family_checks import settled
 from spikingjelly.activation_based import neuron as sj
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmbsa.models import attentions, backbones
+import mmbsa.models  # noqa: F401  (registers everything)
 from mmbsa.models.backbones import BaseSpikingBackbone
 from mmbsa.models.layers import fuse
-from mmbsa.models.neurons import IntegerNode, StatelessNode
 from mmbsa.registry import MODELS
+from mmbsa.spiking import AttentionKind, SpikingNeuron, Stateful, domain_of, stream
 
-#: one small arch per family; a new family without an entry fails test_no_family_is_forgotten.
-SMALL = {
-    'Spikformer': dict(embed_dims=32, depth=1, num_heads=2),
-    'Spikingformer': dict(embed_dims=32, depth=1, num_heads=2),
-    'QKFormer': dict(embed_dims=(16, 32), depths=(1, 1), num_heads=2, tokenizer=None),
-    'SpikeDrivenTransformer': dict(embed_dims=32, depth=1, num_heads=2),
-    'MetaSpikeFormer': dict(embed_dims=(8, 16, 16, 24), depths=(1, 1), num_heads=2),
-    'ESpikeFormer': dict(embed_dims=(8, 16, 16, 24), depths=(1, 1), num_heads=2),
-    'ESpikeFormerLarge': dict(embed_dims=(8, 16, 16), depths=(1,), num_heads=2),
-    'SpikingResformer': dict(embed_dims=(16, 32), depths=(1, 1), num_heads=(1, 2), patch_sizes=(2, 1), group_size=16),
-}
-QK_TOKENIZER = dict(backbones.QKFormer.arch_settings['cifar-4-384'])['tokenizer']
-SMALL['QKFormer']['tokenizer'] = QK_TOKENIZER
 
-KINDS = sorted(name for name in attentions.__all__ if inspect.isclass(getattr(attentions, name))
-               and MODELS.get(f'mmbsa.{name}') is not None)
-#: pairs that make no sense, and words of the reason that the error gives.
-SENSELESS = {
-    ('ESpikeFormer', 'SpikeDrivenSelfAttention'): 'one width',  # its values are four times as wide
-    ('ESpikeFormer', 'DualSpikeSelfAttention'): 'one projection',
-}
+def registered(base):
+    """Name -> class of every registered subclass of ``base``."""
+    return {name: cls for name, cls in sorted(MODELS.module_dict.items())
+            if inspect.isclass(cls) and issubclass(cls, base)}
+
+
+#: every registered family with its reduced arch; a family without one fails test_every_family_has_a_small_arch.
+SMALL = {name: cls.small_arch for name, cls in registered(BaseSpikingBackbone).items()}
+KINDS = sorted(registered(AttentionKind))
+
+
+def refusal(family, kind):
+    """Words of the error that a pair raises which makes no sense, or None."""
+    wide = {**MODELS.get(f'mmbsa.{family}').defaults, **SMALL[family]}.get('value_ratio', 1) != 1
+    return 'values as wide as keys' if wide and MODELS.get(f'mmbsa.{kind}').equal_widths else None
+
+
+PAIRS = [(family, kind) for family in sorted(SMALL) for kind in KINDS if refusal(family, kind) is None]
 
 
 def build(family, num_steps=2, **kwargs):
@@ -46,18 +44,15 @@ def image(size=32):
 
 
 def neurons(model):
-    return [m for m in model.modules() if isinstance(m, (StatelessNode, IntegerNode))]
+    return [m for m in model.modules() if isinstance(m, SpikingNeuron)]
 
 
-def test_no_family_is_forgotten():
-    families = {name for name, cls in vars(backbones).items() if inspect.isclass(cls)
-                and issubclass(cls, BaseSpikingBackbone) and cls.__module__ != BaseSpikingBackbone.__module__
-                and MODELS.get(f'mmbsa.{name}') is not None}
-    assert families == set(SMALL)
+@pytest.mark.parametrize('family', sorted(SMALL))
+def test_every_family_has_a_small_arch(family):
+    assert SMALL[family], f'set {family}.small_arch, the instance that the tests build'
 
 
-@pytest.mark.parametrize('family, kind', [(family, kind) for family in sorted(SMALL) for kind in KINDS
-                                          if (family, kind) not in SENSELESS])
+@pytest.mark.parametrize('family, kind', PAIRS)
 def test_channels_stay_last(family, kind):
     """A copy into another layout costs a pass over memory, and most convolutions are faster in this one."""
     model = build(family, attention=dict(type=f'mmbsa.{kind}'))
@@ -78,8 +73,8 @@ def test_channels_stay_last(family, kind):
 @pytest.mark.parametrize('family', sorted(SMALL))
 def test_family_with_kind(family, kind):
     cfg = dict(attention=dict(type=f'mmbsa.{kind}'))
-    if (family, kind) in SENSELESS:
-        with pytest.raises(ValueError, match=SENSELESS[family, kind]):
+    if refusal(family, kind):
+        with pytest.raises(ValueError, match=refusal(family, kind)):
             build(family, **cfg)
         return
     model = build(family, **cfg).train()
@@ -178,3 +173,28 @@ def test_compiles_in_one_graph(family, kind):
         assert torch.equal(found, expected)
         torch.testing.assert_close(*(torch.autograd.grad(out.square().sum(), x, retain_graph=True)[0]
                                      for out in (found, expected)))
+
+
+@pytest.mark.parametrize('family, kind', PAIRS)
+def test_spikes_lie_in_their_domains(family, kind, monkeypatch):
+    monkeypatch.setenv('MMBSA_CHECK_SPIKES', '1')
+    model = build(family, attention=dict(type=f'mmbsa.{kind}'))
+    kinds = [m for m in model.modules() if isinstance(m, AttentionKind)]
+    seen = []
+    for module in kinds:
+        module.register_forward_hook(lambda m, args, out: seen.append((domain_of(m), out)))
+    model(image())
+    assert seen and all(domain is None or domain.contains(out) for domain, out in seen)
+
+
+@pytest.mark.parametrize('family, kind', PAIRS)
+def test_family_streams(family, kind):
+    """T steps one by one equal the whole sequence, bit for bit."""
+    model = settled(build(family, num_steps=3, attention=dict(type=f'mmbsa.{kind}'))).float().eval()
+    frames = 3 * torch.randn(2, 3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        whole, state = model(frames), None
+        for t in range(3):
+            outs, state = stream(model, frames[:, t:t + 1], state)
+            assert all(torch.equal(out, map_[t:t + 1]) for out, map_ in zip(outs, whole)), t
+    assert whole[-1].any() and set(state) == {n for n, m in model.named_modules() if isinstance(m, Stateful)}

@@ -7,7 +7,7 @@ from mmengine.model import ExponentialMovingAverage
 from spikingjelly.activation_based import neuron as sj
 from spikingjelly.activation_based import surrogate as sj_surrogate
 
-from mmbsa.models.neurons import NODE_NAMES, build_neuron, readout_neuron, ternary_neuron
+from mmbsa.models.neurons import NODE_NAMES, bind_steps, build_neuron, readout_neuron, ternary_neuron
 from mmbsa.models.neurons.build import ALIASES
 from mmbsa.registry import MODELS
 
@@ -33,7 +33,7 @@ DETERMINISTIC = [name for name in NODE_NAMES if name not in NOISY | READOUTS]
 
 def build(name):
     torch.manual_seed(0)
-    return build_neuron(dict(type=f'mmbsa.{name}', **NEEDS.get(name, {})), num_steps=T)
+    return build_neuron(bind_steps(dict(type=f'mmbsa.{name}', **NEEDS.get(name, {})), T))
 
 
 def currents(name=''):
@@ -54,11 +54,11 @@ def test_every_spikingjelly_node_is_registered():
 
 @pytest.mark.parametrize('alias, name', ALIASES.items())
 def test_other_names(alias, name):
-    node = build_neuron(dict(type=f'mmbsa.{alias}'), num_steps=T)
+    node = build_neuron(bind_steps(dict(type=f'mmbsa.{alias}'), T))
     assert type(node) is type(build(name)) and type(node).__name__ == name
     assert readout_neuron(dict(type=f'mmbsa.{alias}')).get('norm') == (1 if name == 'IntegerNode' else None)
-    with pytest.raises(KeyError, match=rf'mmbsa.{alias} \({name}\)'):
-        build_neuron(dict(type='mmbsa.NoSuchNode'))
+    with pytest.raises(KeyError, match=f"Did you mean .*'mmbsa.{alias}'"):
+        build_neuron(dict(type=f'mmbsa.{alias}e'))
 
 
 @pytest.mark.parametrize('name', NODE_NAMES)

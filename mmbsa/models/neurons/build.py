@@ -40,7 +40,7 @@ def build_neuron(cfg: dict | None, key: str = 'neuron', **overrides) -> nn.Modul
     """
     if cfg is None:
         return nn.Identity()
-    cls = resolve_type(cfg, nn.Module, key, MODELS)
+    cls = resolve_type(cfg, nn.Module, key, MODELS, SpikingNeuron)
     known = _arguments(cls)
     given = {name: value for name, value in overrides.items() if name in known}
     neuron = build_checked({**cfg, **given}, nn.Module, key, MODELS)

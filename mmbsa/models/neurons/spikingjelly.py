@@ -38,8 +38,9 @@ class NodeFacts:
 
 
 def _rate_unit(node: nn.Module) -> SpikeDomain:
-    """Spikes of the DSR nodes are as high as their (learnable) threshold."""
-    return SpikeDomain(0, 1, float(node.v_threshold.detach().clamp(min=node.v_threshold_lower_bound)))
+    """Spikes of the DSR nodes are as high as their (learnable) threshold, of DSR LIF over its ``delta_t``."""
+    threshold = node.v_threshold.detach().clamp(min=node.v_threshold_lower_bound)
+    return SpikeDomain(0, 1, float(threshold / getattr(node, 'delta_t', 1)))
 
 
 _MIXES = 'it weighs all steps of the sequence with one matrix over T'
@@ -62,8 +63,8 @@ FACTS = dict(
     ILIFNode=NodeFacts(lambda node: counts(node.surrogate_function.max_spike_count)),
     IzhikevichNode=_POINTWISE, KLIFNode=_POINTWISE, LIAFNode=_REAL,
     LIFNode=NodeFacts(pointwise=True, ternary=False), MPBNLIFNode=NodeFacts(),
-    MaskedPSN=NodeFacts(no_stream=_MIXES), NoisyCUBALIFNode=NodeFacts(no_stream=_NOISE),
-    NoisyILCCUBALIFNode=NodeFacts(no_stream=_NOISE), NoisyNonSpikingIFNode=NodeFacts(None, _NOISE),
+    MaskedPSN=NodeFacts(no_stream=_MIXES), NoisyCUBALIFNode=NodeFacts(None, _NOISE),
+    NoisyILCCUBALIFNode=NodeFacts(None, _NOISE), NoisyNonSpikingIFNode=NodeFacts(None, _NOISE),
     NonSpikingIFNode=NodeFacts(None, _DECODES), NonSpikingLIFNode=NodeFacts(None, _DECODES),
     OTTTLIFNode=NodeFacts(), OutlierAwareThresholdNode=NodeFacts(None, _TABLE), PSN=NodeFacts(no_stream=_MIXES),
     ParametricLIFNode=_POINTWISE, QIFNode=_POINTWISE, RAFNode=NodeFacts(), SLTTLIFNode=NodeFacts(),

@@ -5,7 +5,7 @@ import torch
 from mmbsa.registry import MODELS
 
 HOST = dict(type='mmbsa.LIFNode', tau=2.0, detach_reset=True, surrogate_function=dict(type='Sigmoid', alpha=4.0))
-SIZES = dict(embed_dims=16, num_heads=2, neuron=HOST, num_steps=3)
+SIZES = dict(embed_dims=16, num_heads=2, neuron=HOST)
 CORNER = dict(normalizer='none', v_neuron='host', scale=0.125, out_neuron='host', out_threshold=0.5)
 
 
@@ -46,4 +46,4 @@ COUNTS = dict(type='mmbsa.IntegerNode', levels=4)
 def test_kernels_are_told_of_counts(cfg, told):
     """A kernel writes 2^score as bits: it must know where scores are no integers."""
     kind = MODELS.build({**SIZES, 'type': 'mmbsa.BipolarSelfAttention', **cfg})
-    assert kind.options['product'] == told
+    assert kind.product == told

@@ -16,7 +16,7 @@ C, T = 8, 2
 def build(attention, **kwargs):
     torch.manual_seed(0)
     return ProjectedAttention(C, 2, attention, LIF, project=partial(SpikeConv, norm_cfg=dict(type='BN', eps=1e-3)),
-                              num_steps=T, **kwargs)
+                              **kwargs)
 
 
 def frozen_names(block):

@@ -10,7 +10,7 @@ T, B, C, HEADS, H, W = 3, 2, 12, 3, 2, 5
 
 
 def build(kind, **kwargs):
-    return MODELS.build(dict(type=f'mmbsa.{kind}', embed_dims=C, num_heads=HEADS, neuron=LIF, num_steps=T, **kwargs))
+    return MODELS.build(dict(type=f'mmbsa.{kind}', embed_dims=C, num_heads=HEADS, neuron=LIF, **kwargs))
 
 
 def potentials(seed):

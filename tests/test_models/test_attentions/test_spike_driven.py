@@ -12,7 +12,7 @@ D = C // HEADS
 
 
 def build(kind, **kwargs):
-    kwargs = {**dict(embed_dims=C, num_heads=HEADS, neuron=LIF, num_steps=T), **kwargs}
+    kwargs = {**dict(embed_dims=C, num_heads=HEADS, neuron=LIF), **kwargs}
     return MODELS.build(dict(type=f'mmbsa.{kind}', **kwargs))
 
 
@@ -31,33 +31,33 @@ def widened(x):
     return torch.stack([padded[..., i:i + height, j:j + width] for i in range(3) for j in range(3)]).amax(0)
 
 
-@pytest.mark.parametrize('erode', [None, 'map', 'official'])
-def test_sdsa_keeps_channels_of_q(erode):
+@pytest.mark.parametrize('dilate', [None, 'map', 'official'])
+def test_sdsa_keeps_channels_of_q(dilate):
     q, k, v = (fire(potentials(seed) - shift) for seed, shift in ((0, 0), (1, 2.5), (2, 2.5)))
-    out = build('SpikeDrivenSelfAttention', erode=erode)(potentials(0), potentials(1) - 2.5, potentials(2) - 2.5)
-    if erode:
+    out = build('SpikeDrivenSelfAttention', dilate=dilate)(potentials(0), potentials(1) - 2.5, potentials(2) - 2.5)
+    if dilate:
         k, v = widened(k), widened(v)
     expected = torch.zeros(T, B, C, H * W)
     for head in range(HEADS):
         channels = slice(head * D, head * D + D)
         tokens = {name: x[:, :, channels].flatten(3).transpose(2, 3) for name, x in (('q', q), ('k', k), ('v', v))}
         kv = tokens['k'] * tokens['v']  # (T, B, N, d)
-        if erode == 'map':
+        if dilate == 'map':
             kv = widened(kv.transpose(2, 3).unflatten(3, (H, W))).flatten(3).transpose(2, 3)
-        elif erode:
+        elif dilate:
             kv = widened(kv)
         kept = tokens['q'] * fire(kv.sum(2, keepdim=True), 0.5)
-        expected[:, :, channels] = (widened(kept) if erode == 'official' else kept).transpose(2, 3)
+        expected[:, :, channels] = (widened(kept) if dilate == 'official' else kept).transpose(2, 3)
     expected = expected.unflatten(3, (H, W))
-    assert torch.equal(out, widened(expected) if erode == 'map' else expected)
-    assert 0 < out.mean() < 1 and (erode or out.mean() < q.mean())
+    assert torch.equal(out, widened(expected) if dilate == 'map' else expected)
+    assert 0 < out.mean() < 1 and (dilate or out.mean() < q.mean())
 
 
 def test_sdsa_refuses_what_it_cannot_multiply():
     with pytest.raises(ValueError, match='value_dims=24'):
         build('SpikeDrivenSelfAttention', value_dims=24)
     with pytest.raises(ValueError, match="'wide'"):
-        build('SpikeDrivenSelfAttention', erode='wide')
+        build('SpikeDrivenSelfAttention', dilate='wide')
     with pytest.raises(ValueError, match='num_heads=5'):
         build('SpikeDrivenSelfAttention', num_heads=5)
 

@@ -7,7 +7,7 @@ from family_checks import BSA
 from mmbsa.models.attentions import SpikeDrivenSelfAttention
 
 TINY = dict(embed_dims=32, depth=2, num_heads=4)
-EVENTS = dict(TINY, pooling='0011', in_channels=2, erode=True)
+EVENTS = dict(TINY, pooling='0011', in_channels=2, dilate=True)
 
 
 def build(arch=TINY, **kwargs):
@@ -27,7 +27,7 @@ def test_published_sizes_without_what_is_never_used(arch, classes, official, dep
 @pytest.mark.parametrize('arch', [TINY, EVENTS], ids=['images', 'events'])
 @pytest.mark.parametrize('size, num_steps, attention', [((32, 32), 4, None), ((33, 47), 1, BSA), ((64, 16), 2, None)])
 def test_shapes_and_gradients(arch, size, num_steps, attention):
-    """A silent mask passes no gradient to q (a fresh model of images), a saturated one none to k (eroded products)."""
+    """A silent mask passes no gradient to q (a fresh model of images), a saturated one none to k (dilated products)."""
     model = build(arch, num_steps=num_steps, attention=attention, in_channels=5)
     checks.check_shapes_and_gradients(model if arch is EVENTS else checks.awake(model).train(), size)
 
@@ -54,7 +54,7 @@ def test_bsa(arch):
 
 def test_erosion_is_for_events_and_quirks_are_asked_for():
     def modes(model):
-        return {m.erode for m in model.modules() if isinstance(m, SpikeDrivenSelfAttention)}
+        return {m.dilate for m in model.modules() if isinstance(m, SpikeDrivenSelfAttention)}
 
     assert modes(build(official_quirks=True)) == {None}
     assert modes(build(EVENTS)) == {'map'} and modes(build(EVENTS, official_quirks=True)) == {'official'}

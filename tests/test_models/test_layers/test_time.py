@@ -14,7 +14,7 @@ LIF = dict(type='mmbsa.LIFNode', tau=2.0, detach_reset=True)
 
 def unit(**kwargs):
     torch.manual_seed(0)
-    return SpikeConv(3, 8, 3, norm_cfg=dict(type='BN'), num_steps=4, **kwargs)
+    return SpikeConv(3, 8, 3, norm_cfg=dict(type='BN'), **kwargs)
 
 
 @pytest.mark.parametrize('momentum', [0.1, None])
