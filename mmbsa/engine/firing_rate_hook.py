@@ -14,6 +14,7 @@ from mmbsa.registry import HOOKS
 from mmbsa.spiking import spiking_neurons
 from mmbsa.utils.files import atomic_open
 
+
 def count_spikes(neuron: nn.Module, out: Tensor) -> Tensor:
     """Unit spikes in a neuron's output (T, *), whatever their sign: a scalar.
 

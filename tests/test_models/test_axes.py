@@ -3,6 +3,7 @@ import family_checks as checks
 import pytest
 import torch
 
+from mmbsa.models.attentions import DotProductAttention
 from mmbsa.models.backbones.tokenizers import PositionEmbedding
 from mmbsa.models.neurons import HDLIFNode, HodgkinHuxleyNode, IntegerNode, StatelessNode
 from mmbsa.registry import MODELS
@@ -44,6 +45,9 @@ ATTENTIONS = dict(
     ssa=dict(type='mmbsa.SpikingSelfAttention'), sdsa=dict(type='mmbsa.SpikeDrivenSelfAttention'),
     random=dict(type='mmbsa.SpikingSelfAttention', frozen=('q', 'k')),
     rep_conv=dict(type='mmbsa.SpikingSelfAttention', projection='rep_conv'), softmax=dict(type='mmbsa.SoftmaxAttention'))
+#: normaliser and product that each attention ends up with.
+EXPECTED = dict(bsa=('shiftmax', 'ternary'), tmp=('none', 'ternary'), bmp=('softmax', 'binary'), rmp=('softmax', 'real'),
+                ssa=('none', 'binary'), random=('none', 'binary'), rep_conv=('none', 'binary'), softmax=('softmax', 'real'))
 LOSSES = dict(
     cross_entropy=dict(type='mmpretrain.CrossEntropyLoss'),
     smoothing=dict(type='mmpretrain.LabelSmoothLoss', label_smooth_val=0.1, num_classes=CLASSES),
@@ -142,8 +146,8 @@ def test_attention(family, name):
     kinds = [m for m in model.modules() if type(m).__name__ == ATTENTIONS[name]['type'].removeprefix('mmbsa.')]
     assert kinds
     for kind in kinds:
-        for key in ('product', 'normalizer'):
-            assert kind.options[key] == ATTENTIONS[name].get(key, kind.options[key]) if hasattr(kind, 'options') else True
+        if isinstance(kind, DotProductAttention):
+            assert kind.options['normalizer'] == EXPECTED[name][0] and kind.product == EXPECTED[name][1]
     frozen = [p for p in model.parameters() if not p.requires_grad]
     assert bool(frozen) == (name == 'random')
     kept = [p.clone() for p in frozen]

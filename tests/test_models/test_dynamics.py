@@ -56,7 +56,7 @@ def test_mixture_is_causal_and_the_same_in_training_and_evaluation():
     assert torch.equal(out[:, :1], node(x[:, :1])), 'a sample knows nothing of others'
     shares = HDLIFNode(top_k=2)
     torch.nn.init.normal_(shares.gate.bias)
-    weights = shares.shares(x)
+    weights = shares.shares(torch.randn(5 + 2, 2), 5)
     assert ((weights > 0).sum(1) == 2).all() and torch.allclose(weights.sum(1), torch.ones(5, 2))
     x.requires_grad_()
     node(x).sum().backward()

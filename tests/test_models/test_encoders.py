@@ -80,7 +80,7 @@ def test_bad_encoders_are_named():
     backbone = dict(type='mmbsa.Spikformer', arch=dict(embed_dims=8, depth=1, num_heads=1), num_steps=2)
     with pytest.raises(ValueError, match='encoder.num_steps=3 differs from num_steps=2'):
         MODELS.build(dict(backbone, encoder=dict(type='mmbsa.RateEncoder', num_steps=3)))
-    with pytest.raises(ValueError, match='encoder.type=.* is no encoder'):
+    with pytest.raises(TypeError, match='backbone.encoder.type=.* is no Encoder'):
         MODELS.build(dict(backbone, encoder=dict(type='mmbsa.PSN')))
     for bad, message in ((dict(amplitude='two'), 'amplitude'), (dict(latency='cubic'), 'latency')):
         with pytest.raises(ValueError, match=message):

@@ -1,32 +1,17 @@
 """Short names of spiking backbones: ``{family}-{arch}``, or ``{family}-{arch}-{attention}``."""
 from copy import deepcopy
 from difflib import get_close_matches
-from inspect import Parameter, signature
 
 from mmbsa.apis.swap.level import SwapError
 from mmbsa.models.backbones import BaseSpikingBackbone
 from mmbsa.registry import MODELS
 from mmbsa.spiking import AttentionKind
 
+
 def attention_names() -> dict[str, dict]:
     """Suffix of a short name -> attention config, for every registered kind that has one; no suffix is the native one."""
     return {cls.short_name: dict(type=f'mmbsa.{cls.__name__}') for cls in MODELS.module_dict.values()
             if isinstance(cls, type) and issubclass(cls, AttentionKind) and cls.short_name}
-
-
-def arguments(cls: type) -> dict[str, Parameter]:
-    """Named arguments of a class, through the bases that its ``**kwargs`` go to."""
-    found: dict[str, Parameter] = {}
-    for base in cls.__mro__:
-        if '__init__' not in vars(base):
-            continue
-        parameters = signature(base.__init__).parameters
-        for name, parameter in parameters.items():
-            if parameter.kind not in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
-                found.setdefault(name, parameter)
-        if all(p.kind != Parameter.VAR_KEYWORD for p in parameters.values()):
-            break
-    return found
 
 
 def backbone_names() -> dict[str, dict]:

@@ -3,15 +3,16 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import MODELS as ROOT_MODELS
 
 from mmbsa.apis.swap.heads import EXACT, REFUSED, head_list, readers, rewrite_reader, type_name
 from mmbsa.apis.swap.level import Level, SwapError
 from mmbsa.apis.swap.load import load_config
 from mmbsa.apis.swap.measure import KNOWN_STRIDES, Outputs, default_scope, measure_backbone, spiking_levels
-from mmbsa.apis.swap.names import arguments, backbone_config
+from mmbsa.apis.swap.names import backbone_config
 from mmbsa.apis.swap.plan import Plan, plan_with_neck, plan_without_neck
 from mmbsa.apis.swap.schedule import drop_leftovers, fix_optimizer
+from mmbsa.models.backbones import BaseSpikingBackbone
+from mmbsa.registry import MODELS, resolve_type
 
 
 def _check(model: dict) -> None:
@@ -73,20 +74,27 @@ def _synchronised(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and any(_synchronised(item) for item in value)
 
 
+def _preset_channels(backbone: dict) -> int:
+    """Channels of the input that a backbone of ours has where its config names none."""
+    with default_scope():
+        family = resolve_type(backbone, BaseSpikingBackbone, 'backbone', MODELS)
+    arch = backbone.get('arch') or family.default_arch
+    spec = family.arch_settings.get(arch, {}) if isinstance(arch, str) else arch
+    return {**family.defaults, **spec}.get('in_channels', 3)
+
+
 def _new_backbone(given: dict, plan: Plan, indices: list[int], model: dict) -> dict:
     """Config of the spiking backbone: levels from the plan; input channels, norm and checkpointing from the old one."""
     old = model['backbone']
-    with default_scope():
-        accepted = arguments(ROOT_MODELS.get(given['type']))
     inherited = {}
     image = old['in_channels'] if isinstance(old.get('in_channels'), int) else 3
-    if 'in_channels' in accepted and accepted['in_channels'].default != image:
+    if image != _preset_channels(given):
         inherited['in_channels'] = image
     if _synchronised(model):
         inherited['norm_cfg'] = dict(type='SyncBN')
     if old.get('with_cp'):
         inherited['with_cp'] = True
-    inherited = {key: value for key, value in inherited.items() if key in accepted and key not in given}
+    inherited = {key: value for key, value in inherited.items() if key not in given}
     return {**given, **inherited, 'out_indices': tuple(indices[j] for j in plan.levels)}
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mmbsa.models.backbones import BaseSpikingBackbone
+from mmbsa.registry import MODELS
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,13 @@ def preset_name(family: str, arch: str) -> str:
     return f'{words}_{arch}'.lower().replace('-', '_')
 
 
-def presets(family: type[BaseSpikingBackbone]) -> Iterator[Preset]:
-    """Every preset of a family, in the order of ``arch_settings``."""
+def presets(family: type[BaseSpikingBackbone] | None = None) -> Iterator[Preset]:
+    """Every preset of a family, in the order of ``arch_settings``; None means of every registered family."""
+    if family is None:
+        for cls in list(dict.fromkeys(MODELS.module_dict.values())):
+            if isinstance(cls, type) and issubclass(cls, BaseSpikingBackbone):
+                yield from presets(cls)
+        return
     for arch, spec in family.arch_settings.items():
         recipe = family.recipe(arch)
         yield Preset(preset_name(family.__name__, arch), family, arch, recipe.num_steps,
