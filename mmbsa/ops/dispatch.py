@@ -3,6 +3,9 @@
 ``impl='auto'`` takes the first implementation that can do the job. A name given explicitly is never replaced
 silently: it runs, or an error says why it cannot. The environment variable ``MMBSA_OPS_IMPL`` names the
 implementation that ``auto`` takes in every op that has one of that name; it never overrides an explicit request.
+
+The choice is made inside an op's kernel, at every call: a graph that was exported holds ``'auto'`` and runs on machines
+that lack the implementations of the one that exported it.
 """
 import os
 from collections.abc import Callable
@@ -56,9 +59,21 @@ def implementations(op: str) -> list[str]:
     return [name for name, entry in _entries(op).items() if entry.missing() is None]
 
 
+def choose(op: str, impl: str, *call) -> Implementation:
+    """The table entry of the implementation that :func:`resolve` names."""
+    return _TABLE[op][resolve(op, impl, *call)]
+
+
 def get(op: str, name: str) -> Implementation:
-    """The table entry that :func:`resolve` chose."""
+    """The table entry of a name that :func:`resolve` returned."""
     return _TABLE[op][name]
+
+
+def check_name(op: str, impl: str) -> None:
+    """Raise a ValueError unless ``impl`` is ``'auto'`` or a name of the op's table."""
+    entries = _entries(op)
+    if impl != 'auto' and impl not in entries:
+        raise ValueError(f'{op}: impl must be one of {["auto", *entries]}, got {impl!r}')
 
 
 def resolve(op: str, impl: str, *call) -> str:
@@ -76,6 +91,7 @@ def resolve(op: str, impl: str, *call) -> str:
         ValueError: the name is in no table.
         RuntimeError: the named implementation cannot run here or cannot take this call; with the reason.
     """
+    check_name(op, impl)
     entries = _entries(op)
     asked_by = 'impl'
     if impl == 'auto':
@@ -93,8 +109,6 @@ def resolve(op: str, impl: str, *call) -> str:
             return able[0].name
         reasons = {name: entry.missing() or entry.refuses(*call) for name, entry in entries.items()}
         raise RuntimeError(f'{op}: no implementation can take this call: {reasons}')
-    if impl not in entries:
-        raise ValueError(f'{op}: impl must be one of {["auto", *entries]}, got {impl!r}')
     reason = entries[impl].missing() or entries[impl].refuses(*call)
     if reason is not None:
         raise RuntimeError(f'{op}: {asked_by}={impl!r} cannot take this call: {reason}')

@@ -1,17 +1,17 @@
 """The normaliser of Shiftmax, g(x) = ceil(log2 sum_j 2^x_j), as Python's big integers would give it.
 
-A float logarithm cannot decide g at the edge: a row that sums to 2^10 exactly needs g = 10, a row that exceeds 2^10 by
-2^-30 needs g = 11. Sums of powers of two are bit patterns, so this file adds them as such.
+A float logarithm cannot decide g near a power of two: a row that sums to 2^10 exactly needs g = 10, a row that
+exceeds 2^10 by 2^-30 needs g = 11. Sums of powers of two are bit patterns, so this file adds them as such.
 
-Notation, for a row x_1..x_n: top = floor(max x), gap_j = top - x_j, excess = ceil(log2 sum_j 2^-gap_j), g = top +
-excess. Working with gap and excess keeps every quantity small and exact, however large the scores are.
+Notation, for a row x_1..x_n: top = floor(max x), gap_j = top - x_j, g = top + ceil(log2 sum_j 2^-gap_j). Gaps and
+their sum stay small and exact, however large the scores are.
 """
 import math
 
 import torch
 from torch import Tensor
 
-#: Rows longer than this would need more than one float64 per window of :func:`ceil_log2_sum`.
+#: Rows longer than this would need more than one float64 per window of :func:`ceil_log2_sum_of_integers`.
 MAX_ROW = 1 << 24
 
 
@@ -46,11 +46,11 @@ def gaps(x: Tensor) -> tuple[Tensor, Tensor]:
     return top, gap.to(torch.float32)
 
 
-def excess(gap: Tensor) -> Tensor:
+def ceil_log2_sum(gap: Tensor) -> Tensor:
     """ceil(log2 sum_j 2^-gap_j) per row: exact where all gaps are integers, in float64 arithmetic elsewhere.
 
     A sum of powers of two with a fractional exponent among them is never itself a power of two (the numbers 2^(i/2^s)
-    are linearly independent over the rationals), so only integer rows can sit on the edge.
+    are linearly independent over the rationals), so only integer rows can sum to one.
 
     Args:
         gap: (..., n) floating, from :func:`gaps`.
@@ -60,13 +60,13 @@ def excess(gap: Tensor) -> Tensor:
     """
     whole = (gap == gap.floor()).all(-1, keepdim=True)
     if bool(whole.all()):
-        return ceil_log2_sum(gap).to(gap.dtype)
+        return ceil_log2_sum_of_integers(gap).to(gap.dtype)
     real = torch.exp2(-gap.double()).sum(-1, keepdim=True).log2().ceil()
-    exact = ceil_log2_sum(torch.where(whole, gap, 0.))
+    exact = ceil_log2_sum_of_integers(torch.where(whole, gap, 0.))
     return torch.where(whole, exact.double(), real).to(gap.dtype)
 
 
-def ceil_log2_sum(gap: Tensor) -> Tensor:
+def ceil_log2_sum_of_integers(gap: Tensor) -> Tensor:
     """Exact e = ceil(log2 sum_j 2^-gap_j) of integer gaps >= 0 of which each row holds a 0.
 
     The row's binary expansion is cut into windows of W bits below the top. In a window, float64 adds the powers without

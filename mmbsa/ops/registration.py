@@ -3,14 +3,14 @@ import functools
 from collections.abc import Callable
 
 import torch
-from torch import _C, Tensor, nn
+from torch import Tensor
 
 #: Ops of the package live in ``torch.ops.mmbsa``; the object must outlive them.
 LIBRARY = torch.library.Library('mmbsa', 'FRAGMENT')
 
 
 def working_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype in which sums and exponents of ``dtype`` data are kept: float64 for float64, float32 otherwise."""
+    """The dtype in which sums and exponents of ``dtype`` data are kept: float64 for float64, else float32."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
@@ -29,68 +29,61 @@ def without_autocast(kernel: Callable) -> Callable:
     return wrapped
 
 
-class Op:
-    """An op of ``torch.ops.mmbsa``, and the short way to it.
+def batch_first(info, in_dims: tuple, *tensors: Tensor | None) -> list[Tensor | None]:
+    """Tensors with the dimension that ``torch.vmap`` maps over in front; those without one are expanded.
 
-    torch.library's dispatch of a Python kernel, its autograd and its backward cost about 0.1 ms of a forward and backward,
-    as much as a layer of small maps. Plain tensors in eager mode that nothing watches take the kernel directly, through a
-    ``torch.autograd.Function`` where a gradient is wanted; compilers, tracers, modes, transforms of functions, profilers
-    and subclasses of tensors meet the registered op.
+    Args:
+        info, in_dims: what :func:`torch.library.register_vmap` hands to a rule.
+        tensors: the first arguments of the op, as the rule gets them.
+    """
+    return [None if x is None else x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
+            for x, dim in zip(tensors, in_dims)]
+
+
+class Op:
+    """An op of ``torch.ops.mmbsa``: its kernel, shapes, gradient and rule for ``torch.vmap``.
+
+    Every call reaches the registered op, which compilers, exporters, modes, profilers and subclasses of tensors see.
+    In eager mode its gradient is a :class:`torch.autograd.Function` around it, because the autograd of torch.library
+    knows no transforms of functions (``torch.func.grad``, ``jacrev``).
 
     Args:
         schema: as ``torch.library.define`` takes it, without the namespace.
-        kernel: computes it on any device; what it does is not differentiated.
+        kernel: computes it on any device; what it does is not differentiated, and no result is a view.
         fake: says shapes, dtypes and strides of the results.
-        backward: from ``(ctx, *grads)`` to a gradient or None per argument; it calls an ``Op`` of its own. None makes an op
-            without a gradient, which raises NotImplementedError where one is asked for, instead of cutting it off.
-        setup_context: from ``(ctx, arguments, results)``; saves what ``backward`` needs.
+        vmap: as :func:`torch.library.register_vmap` takes it; it calls this object.
+        backward: from ``(ctx, *grads)`` to a gradient or None per argument; it calls an ``Op`` of its own. None makes
+            an op without a gradient, which raises NotImplementedError where one is asked for, instead of cutting it
+            off.
+        setup_context: from ``(ctx, inputs, output)``; saves what ``backward`` needs.
     """
 
-    def __init__(self, schema: str, kernel: Callable, fake: Callable, backward: Callable | None = None,
-                 setup_context: Callable | None = None):
-        name, kernel = schema.partition('(')[0], _apart(kernel)
+    def __init__(self, schema: str, kernel: Callable, fake: Callable, vmap: Callable | None = None,
+                 backward: Callable | None = None, setup_context: Callable | None = None):
+        name = schema.partition('(')[0]
+        qualified = f'mmbsa::{name}'
+        backward, setup_context = backward or _refuse(name), setup_context or _save_nothing
         LIBRARY.define(schema)
         LIBRARY.impl(name, kernel, 'CompositeExplicitAutograd')
-        torch.library.register_fake(f'mmbsa::{name}', fake, lib=LIBRARY)
-        torch.library.register_autograd(f'mmbsa::{name}', backward or _refuse(name), setup_context=setup_context,
-                                        lib=LIBRARY)
+        torch.library.register_fake(qualified, fake, lib=LIBRARY)
+        torch.library.register_autograd(qualified, backward, setup_context=setup_context, lib=LIBRARY)
+        if vmap is not None:
+            torch.library.register_vmap(qualified, vmap, lib=LIBRARY)
         self.registered = getattr(torch.ops.mmbsa, name).default
-        self._kernel = kernel
-        self._function = backward and _function(name, kernel, backward, setup_context)
+        self._function = type(name, (torch.autograd.Function,), dict(
+            forward=staticmethod(lambda *args: self.registered(*args)), backward=staticmethod(backward),
+            setup_context=staticmethod(setup_context), generate_vmap_rule=True))
 
     def __call__(self, *args):
         """Compute the op; every argument of the schema, in its order."""
-        if not _plain(args):
-            return self.registered(*args)
-        if torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in args):
-            return (self._function.apply if self._function else self.registered)(*args)
-        return self._kernel(*args)
+        # Whether a tensor inside torch.vmap wants a gradient is not to be seen: the function decides wherever one may.
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling() and not torch.jit.is_tracing():
+            return self._function.apply(*args)
+        return self.registered(*args)
 
 
-def _apart(kernel: Callable) -> Callable:
-    """The kernel out of autograd's sight: it records nothing, and results that are views inside can be changed in place."""
-    views = _C.DispatchKeySet(_C.DispatchKey.ADInplaceOrView)
-
-    def wrapped(*args):
-        with _C._AutoDispatchBelowAutograd(), _C._ExcludeDispatchKeyGuard(views):
-            return kernel(*args)
-    return wrapped
-
-
-def _plain(args: tuple) -> bool:
-    """Whether nothing but eager mode looks at these arguments."""
-    return not (torch.compiler.is_compiling() or _C._len_torch_dispatch_stack() or _C._are_functorch_transforms_active()
-                or torch.jit.is_tracing() or torch.autograd._profiler_enabled()
-                or any(isinstance(x, Tensor) and type(x) not in (Tensor, nn.Parameter) for x in args))
-
-
-def _function(name: str, kernel: Callable, backward: Callable, setup_context: Callable) -> type[torch.autograd.Function]:
-    def forward(ctx, *args):
-        results = kernel(*args)
-        setup_context(ctx, args, results)
-        return results
-
-    return type(name, (torch.autograd.Function,), dict(forward=staticmethod(forward), backward=staticmethod(backward)))
+def _save_nothing(ctx, inputs, output) -> None:
+    """The context of an op without a gradient."""
 
 
 def _refuse(name: str) -> Callable:

@@ -2,10 +2,10 @@
 import pytest
 import torch
 
-from mmbsa.ops import kernels
+from mmbsa.ops import triton_support
 
 #: Triton kernels run on a GPU, or in the process that ``test_interpreter.py`` starts.
-collect_ignore_glob = ['test_*_triton.py'] if kernels.missing() else []
+collect_ignore_glob = ['test_*_triton.py'] if triton_support.missing() else []
 
 
 @pytest.fixture(autouse=True)

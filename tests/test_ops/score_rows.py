@@ -74,7 +74,7 @@ def operands(row, d: int, dtype: torch.dtype = torch.float32):
 
 
 def attention_stats(q, k, v, impl: str, product: str = 'ternary', normalizer: str = 'shiftmax', scale: float = 1.):
-    """(out, g, mass) of the registered op."""
+    """(out, g, weight_sum) of the registered op."""
     return torch.ops.mmbsa.bipolar_attention(q, k, v, product, normalizer, scale, 'ste', impl)
 
 

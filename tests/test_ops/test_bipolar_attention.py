@@ -130,12 +130,12 @@ def test_gradient_is_that_of_the_straight_through_surrogate(impl, grad):
     q, k, v = make(((2,), 4, 5, 3, 2), 'real', torch.float64)
     with torch.no_grad():
         weight = bipolar_attention(q, k, torch.eye(5, dtype=torch.float64).expand(2, 5, 5), product='real', impl=impl)
-        mass = weight.sum(-1, keepdim=True)
+        weight_sum = weight.sum(-1, keepdim=True)
         g = (torch.exp2(q @ k.mT).sum(-1, keepdim=True)).log2().ceil()
 
     def surrogate(q, k, v):
         if grad == 'ste':
-            return torch.softmax(LN2 * (q @ k.mT), -1) * mass @ v
+            return torch.softmax(LN2 * (q @ k.mT), -1) * weight_sum @ v
         return torch.exp2(q @ k.mT - g) @ v
 
     assert gradcheck(surrogate, (q, k, v))

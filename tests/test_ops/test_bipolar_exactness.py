@@ -15,11 +15,11 @@ DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 
 def check_rows(rows_by_query, q, k, impl, dtype, product='ternary', scale=1.):
     v = torch.ones(*k.shape[:-1], 2, dtype=dtype)
-    out, g, mass = attention_stats(q, k, v, impl, product, scale=scale)
+    out, g, weight_sum = attention_stats(q, k, v, impl, product, scale=scale)
     assert g.flatten().tolist() == [oracle_g(row) for row in rows_by_query]
-    assert ((mass >= 0.5) & (mass <= 1)).all()
+    assert ((weight_sum >= 0.5) & (weight_sum <= 1)).all()
     tolerance = 4 * torch.finfo(dtype).eps + 1e-4
-    torch.testing.assert_close(out[..., 0].double(), mass.double(), rtol=tolerance, atol=0)
+    torch.testing.assert_close(out[..., 0].double(), weight_sum.double(), rtol=tolerance, atol=0)
 
 
 @pytest.mark.parametrize('dtype', DTYPES, ids=lambda d: str(d).split('.')[1])
@@ -51,9 +51,9 @@ def test_silent_queries_and_silent_keys(impl, n):
     """The rows naive code halves: all weights must be exactly 1 / n."""
     v = torch.eye(n)
     for q, k in ((torch.zeros(n, 8), spikes((n, 8))), (spikes((n, 8)), torch.zeros(n, 8))):
-        out, g, mass = attention_stats(q, k, v, impl)
+        out, g, weight_sum = attention_stats(q, k, v, impl)
         assert g.unique().tolist() == [n.bit_length() - 1]
-        assert mass.unique().tolist() == [1.]
+        assert weight_sum.unique().tolist() == [1.]
         torch.testing.assert_close(out, torch.full_like(out, 1 / n), rtol=1e-6, atol=0)
 
 

@@ -12,11 +12,11 @@ pytestmark = pytest.mark.skipif(native.missing() is not None, reason=str(native.
 
 
 def check_rows(rows, q, k):
-    """g is the big integers', mass lies in [1/2, 1], and out of a constant v is the mass."""
-    out, g, mass = attention_stats(q, k, torch.ones(*k.shape[:-1], 2), 'native')
+    """g is the big integers', weight_sum lies in [1/2, 1], and out of a constant v is the weight_sum."""
+    out, g, weight_sum = attention_stats(q, k, torch.ones(*k.shape[:-1], 2), 'native')
     assert g.flatten().tolist() == [oracle_g(row) for row in rows]
-    assert ((mass >= 0.5) & (mass <= 1)).all()
-    torch.testing.assert_close(out[..., 0], mass, rtol=(k.size(-2) + 8) * 2 ** -24, atol=0)  # added up one by one
+    assert ((weight_sum >= 0.5) & (weight_sum <= 1)).all()
+    torch.testing.assert_close(out[..., 0], weight_sum, rtol=(k.size(-2) + 8) * 2 ** -24, atol=0)  # added up one by one
 
 
 @pytest.mark.parametrize('rate', [0.4, 0.6, 1.])
@@ -36,10 +36,10 @@ def test_scores_that_bytes_cannot_hold(d, rate):
 def test_all_ones():
     for d in (64, 65, 127, 128, 256, 1000):
         ones = torch.ones(1, 6, d)
-        out, g, mass = attention_stats(ones, ones[:, :4], torch.eye(4)[None], 'native')
-        assert g.unique().tolist() == [d + 2] and mass.unique().tolist() == [1.] and out.unique().tolist() == [0.25]
-        out, g, mass = attention_stats(-ones, ones[:, :3], torch.eye(3)[None], 'native')
-        assert g.unique().tolist() == [2 - d] and mass.unique().tolist() == [0.75] and out.unique().tolist() == [0.25]
+        out, g, weight_sum = attention_stats(ones, ones[:, :4], torch.eye(4)[None], 'native')
+        assert g.unique().tolist() == [d + 2] and weight_sum.unique().tolist() == [1.] and out.unique().tolist() == [0.25]
+        out, g, weight_sum = attention_stats(-ones, ones[:, :3], torch.eye(3)[None], 'native')
+        assert g.unique().tolist() == [2 - d] and weight_sum.unique().tolist() == [0.75] and out.unique().tolist() == [0.25]
 
 
 @pytest.mark.parametrize('kind', ['above_power', 'below_power', 'power', 'one_hot', 'equal', 'narrow'])
@@ -116,9 +116,9 @@ def test_silent_queries(product):
             tensors = [x.requires_grad_() for x in (q, k, torch.randn(2, n_k, 19))]
             for grad in ('ste', 'detach'):
                 check(tensors, torch.float32, product=product, grad=grad, impl='native')
-            _, g, mass = attention_stats(q.detach(), k.detach(), tensors[2].detach(), 'native', product)
+            _, g, weight_sum = attention_stats(q.detach(), k.detach(), tensors[2].detach(), 'native', product)
             bits = (n_k - 1).bit_length()
-            assert (g[1, 5:90] == bits).all() and (mass[1, 5:90] == n_k / 2 ** bits).all()
+            assert (g[1, 5:90] == bits).all() and (weight_sum[1, 5:90] == n_k / 2 ** bits).all()
 
 
 @pytest.mark.parametrize('d_v', [1, 3, 8, 9, 16, 17, 24, 33, 128])

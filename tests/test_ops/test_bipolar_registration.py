@@ -163,8 +163,9 @@ def test_no_map_of_scores_is_ever_held(normalizer, rate):
     if rate == 1:
         q, k = torch.ones_like(q), torch.ones_like(k)
     with LargestAllocation() as watch:
-        out, g, mass = sdpa.forward(q, k, v, 'ternary', normalizer, 1.)
-        sdpa.backward(torch.randn_like(out), q, k, v, out, g, mass, 'ternary', normalizer, 1., 'ste')
+        results = torch.ops.mmbsa.bipolar_attention(q, k, v, 'ternary', normalizer, 1., 'ste', 'sdpa')
+        torch.ops.mmbsa.bipolar_attention_bwd(torch.randn_like(results[0]), q, k, v, *results, 'ternary', normalizer, 1.,
+                                              'ste', 'sdpa')
     allowed = TILE if normalizer == 'shiftmax' and rate else 0
     assert watch.numel <= max(n_k * d_v, allowed) < n_q * n_k / 4
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from score_rows import attention_stats, make_row, operands, oracle_g, score_rows, spikes
 from test_bipolar_attention import LAYOUTS, check, make, run
 
-from mmbsa.ops import bipolar_attention, implementations, kernels
+from mmbsa.ops import bipolar_attention, implementations, triton_support
 
-DEVICE = 'cpu' if kernels.INTERPRETED else 'cuda'
+DEVICE = 'cpu' if triton_support.INTERPRETED else 'cuda'
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 NORMALIZERS = ['shiftmax', 'softmax']
 #: leading dimensions, n_q, n_k, d, d_v
@@ -22,18 +22,18 @@ SHAPES = [((2,), 67, 65, 33, 16), ((1, 2), 7, 131, 16, 40), ((), 1, 1, 1, 1), ((
 
 
 def check_rows(rows, q, k, dtype, product='ternary', scale=1.):
-    """g is the big integers'; mass is in [1/2, 1] and what the weights of a constant v add up to."""
+    """g is the big integers'; weight_sum is in [1/2, 1] and what the weights of a constant v add up to."""
     v = torch.ones(*k.shape[:-1], 2, dtype=dtype, device=DEVICE)
-    out, g, mass = attention_stats(q.to(DEVICE), k.to(DEVICE), v, 'triton', product, scale=scale)
+    out, g, weight_sum = attention_stats(q.to(DEVICE), k.to(DEVICE), v, 'triton', product, scale=scale)
     assert g.flatten().tolist() == [oracle_g(row) for row in rows]
-    assert ((mass >= 0.5) & (mass <= 1)).all()
-    torch.testing.assert_close(out[..., 0].double(), mass.double(), rtol=4 * torch.finfo(dtype).eps + 1e-6, atol=0)
+    assert ((weight_sum >= 0.5) & (weight_sum <= 1)).all()
+    torch.testing.assert_close(out[..., 0].double(), weight_sum.double(), rtol=4 * torch.finfo(dtype).eps + 1e-6, atol=0)
 
 
 def test_is_there_and_is_asked():
     assert implementations('bipolar_attention')[0] == 'triton'
     q, k, v = (x.to(DEVICE) for x in (spikes((2, 9, 4)), spikes((2, 9, 4), seed=1), torch.randn(2, 9, 4)))
-    taken = implementations('bipolar_attention')[int(kernels.INTERPRETED)]  # auto avoids the interpreter
+    taken = implementations('bipolar_attention')[int(triton_support.INTERPRETED)]  # auto avoids the interpreter
     assert torch.equal(bipolar_attention(q, k, v), bipolar_attention(q, k, v, impl=taken))
     with pytest.raises(RuntimeError, match='not float64'):
         bipolar_attention(q.double(), k.double(), v.double(), impl='triton')
@@ -92,9 +92,9 @@ def test_silent_queries_and_silent_keys(n):
     v = torch.eye(n, device=DEVICE)[:, :60]
     for q, k in ((torch.zeros(70, 8), spikes((n, 8))), (spikes((70, 8)), torch.zeros(n, 8))):
         for dtype in (torch.float32, torch.int8):
-            out, g, mass = attention_stats(q.to(DEVICE, dtype), k.to(DEVICE, dtype), v, 'triton')
+            out, g, weight_sum = attention_stats(q.to(DEVICE, dtype), k.to(DEVICE, dtype), v, 'triton')
             assert g.unique().tolist() == [n.bit_length() - 1]
-            assert mass.unique().tolist() == [1.]
+            assert weight_sum.unique().tolist() == [1.]
             assert torch.equal(out, torch.full_like(out, 1 / n))
 
 
@@ -131,13 +131,13 @@ def test_low_precision_errs_at_most_twice_as_much_as_eager(product, normalizer, 
 
 
 def materialised(q, k, v, normalizer, truth, exact):
-    """The map in the operands' dtype; for Shiftmax with the true mass, so that a tie of g is not what is compared."""
+    """The map in the operands' dtype; for Shiftmax with the true weight_sum, so that a tie of g is not what is compared."""
     score = q @ k.mT
     if normalizer == 'softmax':
         return torch.softmax(score, -1) @ v
     with torch.no_grad():
-        mass = attention_stats(*exact, 'reference', 'real')[2].to(v.dtype)
-    return torch.softmax(score * 0.6931471805599453, -1) * mass[..., None] @ v
+        weight_sum = attention_stats(*exact, 'reference', 'real')[2].to(v.dtype)
+    return torch.softmax(score * 0.6931471805599453, -1) * weight_sum[..., None] @ v
 
 
 @pytest.mark.parametrize('layout', LAYOUTS.values(), ids=LAYOUTS)
@@ -157,7 +157,7 @@ def test_layouts(layout):
 def test_bad_values_stay_visible(normalizer):
     q, k, v = (x.detach() for x in make(((), 9, 70, 8, 8), 'real', torch.float32, DEVICE))
     q[5] = torch.nan
-    out, g, mass = attention_stats(q, k, v, 'triton', 'real', normalizer)
+    out, g, weight_sum = attention_stats(q, k, v, 'triton', 'real', normalizer)
     assert out[5].isnan().all() and g[5].isnan() and out.isnan().sum() == out.shape[-1]
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmbsa.ops import kernels
+from mmbsa.ops import triton_support
 
 HERE = Path(__file__).parent
 
 
-@pytest.mark.skipif(not kernels.INSTALLED, reason='triton is not installed')
-@pytest.mark.skipif(torch.cuda.is_available() or kernels.INTERPRETED, reason='the files are collected themselves')
+@pytest.mark.skipif(not triton_support.INSTALLED, reason='triton is not installed')
+@pytest.mark.skipif(torch.cuda.is_available() or triton_support.INTERPRETED, reason='the files are collected themselves')
 @pytest.mark.parametrize('file', sorted(HERE.glob('test_*_triton.py')), ids=lambda f: f.stem)
 def test_kernels(file):
     run = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-x', str(file)], cwd=HERE.parents[1],

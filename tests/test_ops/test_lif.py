@@ -1,6 +1,5 @@
 """LIF: SpikingJelly's numbers, the reference against finite differences of a smooth twin, and every implementation."""
 import itertools
-import threading
 from functools import partial
 
 import pytest
@@ -9,8 +8,7 @@ from spikingjelly.activation_based import neuron as sj
 from spikingjelly.activation_based import surrogate as sj_surrogate
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mmbsa.ops import dispatch, implementations, lif, ternary_lif
-from mmbsa.ops.lif import blocked
+from mmbsa.ops import dispatch, implementations, lif, registration, ternary_lif
 
 IMPLS = [name for name in implementations('lif') if name != 'triton']  # test_lif_triton.py
 SURROGATES = dict(sigmoid=(sj_surrogate.Sigmoid, 4.), atan=(sj_surrogate.ATan, 2.),
@@ -168,17 +166,8 @@ def test_the_rectangle_ends_where_the_references_does(impl, alpha):
     assert torch.equal(found, expected) and 0 < expected.count_nonzero() < expected.numel()
 
 
-def test_scratch_ignores_the_default_device(monkeypatch):
-    monkeypatch.setattr(blocked, '_kept', threading.local())
-    x = currents(3, 50)[0]
-    with torch.device('meta'):
-        found = lif(x, impl='blocked')
-    assert torch.equal(found, lif(x, impl='reference'))
-
-
 @pytest.mark.parametrize('impl', IMPLS)
-def test_layouts_survive_and_blocks_meet(impl, monkeypatch):
-    monkeypatch.setattr(blocked, 'BLOCK', 64)
+def test_layouts_survive(impl):
     x, upstream = currents(3, 2, 5, 7, 9)
     expected = spikes_and_gradient(lambda x: lif(x, impl='reference'), x, upstream)
     last = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (3, 2))
@@ -223,11 +212,11 @@ def test_odd_shapes(impl, shape):
 def test_opcheck_and_compile(impl):
     x = currents(3, 2, 5)[0].requires_grad_()
     rest = 2., True, 1., 0., False, 'sigmoid', 4., True, impl
-    torch.library.opcheck(torch.ops.mmbsa.lif.default, (x, *rest))
-    torch.library.opcheck(torch.ops.mmbsa.lif_bwd.default, (x.detach(), x.detach(), *rest))
+    torch.library.opcheck(torch.ops.mmbsa.lif.default, (x, None, *rest))
+    torch.library.opcheck(torch.ops.mmbsa.lif_bwd.default, (x.detach(), torch.empty(0), x.detach(), None, *rest))
     last = torch.zeros(3, 2, 4, 5, 6).permute(0, 1, 4, 2, 3)
     with FakeTensorMode() as mode:
-        assert torch.ops.mmbsa.lif(mode.from_tensor(last), *rest).stride() == last.stride()
+        assert torch.ops.mmbsa.lif(mode.from_tensor(last), None, *rest)[0].stride() == last.stride()
     compiled = torch.compile(lambda x: lif(x * 2, impl=impl) * x, backend='aot_eager', fullgraph=True)
     torch.testing.assert_close(compiled(x), lif(x * 2, impl='reference') * x)
 
@@ -273,3 +262,135 @@ def test_errors(change, message):
         lif(torch.zeros(2, 3), **change)
     with pytest.raises(ValueError, match='x must be floating and'):
         lif(torch.zeros(2, 3, dtype=torch.int64))
+
+
+#: every leak, reset and sign, the surrogates in turn
+STATE_CASES = [dict(case, surrogate=surrogate) for case, surrogate in zip(GRID, itertools.cycle(SURROGATES))]
+
+
+def step_by_step(x, v0, **kwargs):
+    """T calls of one step that carry the membrane, as one call over all of them would return it."""
+    spikes, v = [], v0
+    for x_t in x:
+        s, v = lif(x_t[None], v, **kwargs)
+        spikes.append(s)
+    return torch.cat(spikes), v
+
+
+@pytest.mark.parametrize('impl', IMPLS)
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize('case', STATE_CASES, ids=str)
+def test_state_steps_equal_the_sequence(impl, dtype, case):
+    """Bit for bit, also in the layout of maps with channels last, and from rest as well as from any membrane."""
+    if refuses(impl, dtype):
+        return
+    x, noise = currents(5, 2, 3, 4, 6, dtype=dtype)
+    case = dict(case, impl=impl)
+    for layout in (x, x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (5, 2)), x[..., ::2]):
+        state = noise[0].to(registration.working_dtype(dtype))[..., :layout.size(-1)]
+        for v0 in (case['v_reset'] or 0., state):
+            spikes, v = lif(layout, v0, **case)
+            assert v.dtype == state.dtype and v.shape == layout.shape[1:]
+            assert v.stride() == spikes[0].stride()
+            alone = step_by_step(layout, v0, **case)
+            assert torch.equal(spikes, alone[0]) and torch.equal(v, alone[1])
+            expected = lif(layout, v0, **dict(case, impl='reference'))
+            assert torch.equal(spikes, expected[0]) and torch.equal(v, expected[1])
+            if not isinstance(v0, torch.Tensor):
+                assert torch.equal(spikes, lif(layout, **case))
+
+
+@pytest.mark.parametrize('impl', IMPLS)
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize('case', STATE_CASES, ids=str)
+def test_state_gradients_of_parts_equal_those_of_the_sequence(impl, dtype, case):
+    """Backpropagation through a cut of the sequence into two calls; the loss reads the last membrane too."""
+    if refuses(impl, dtype):
+        return
+    x, upstream = currents(5, 3, 11, dtype=dtype)
+    v0 = currents(3, 11, dtype=registration.working_dtype(dtype), seed=1)[0]
+    weight = torch.randn_like(v0)
+
+    def loss(function):
+        inputs = [x.clone().requires_grad_(), v0.clone().requires_grad_()]
+        spikes, v = function(*inputs)
+        return torch.autograd.grad((spikes * upstream).sum() + (v * weight).sum(), inputs)
+
+    def in_parts(x, v0):
+        first, v = lif(x[:2], v0, impl=impl, **case)
+        second, v = lif(x[2:], v, impl=impl, **case)
+        return torch.cat([first, second]), v
+
+    whole, parts = loss(lambda x, v0: lif(x, v0, impl=impl, **case)), loss(in_parts)
+    assert all(torch.equal(a, b) for a, b in zip(whole, parts))
+    expected = loss(lambda x, v0: lif(x, v0, impl='reference', **case))
+    assert [g.dtype for g in whole] == [dtype, v0.dtype]
+    for found, exact in zip(whole, expected):
+        if found.dtype == torch.bfloat16:
+            torch.testing.assert_close(found, exact, rtol=2 ** -7, atol=1e-3)
+        else:
+            assert_gradient(found, exact)
+
+
+def test_state_reference_gradient_of_the_membrane_is_that_of_spikingjelly():
+    for case in GRID:
+        x, upstream = currents(4, 3, 5, dtype=torch.float64)
+        start = currents(3, 5, dtype=torch.float64, seed=1)[0]
+        node = twin(**case).double()
+        inputs = [x.requires_grad_(), start.requires_grad_()]
+        node.v = inputs[1]
+        out = (node(x) * upstream).sum() + node.v.sum()
+        expected = torch.autograd.grad(out, inputs)
+        spikes, v = lif(*inputs, impl='reference', **case)
+        found = torch.autograd.grad((spikes * upstream).sum() + v.sum(), inputs)
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize('impl', IMPLS)
+def test_state_unused_results_have_no_gradient(impl):
+    x, v0 = currents(3, 7)[0].requires_grad_(), torch.zeros(7, requires_grad=True)
+    for pick in (0, 1):
+        found = torch.autograd.grad(lif(x, v0, impl=impl)[pick].sum(), (x, v0))
+        expected = torch.autograd.grad(lif(x, v0, impl='reference')[pick].sum(), (x, v0))
+        torch.testing.assert_close(found, expected)
+    assert ternary_lif(x, v0, impl=impl)[1].requires_grad
+    with torch.no_grad():
+        assert not lif(x, v0, impl=impl)[1].requires_grad
+
+
+@pytest.mark.parametrize('impl', IMPLS)
+def test_state_odd_shapes_and_views(impl):
+    for shape in ((4,), (2, 0, 3), (1, 130), (3, 1, 1, 1)):
+        x = currents(*shape)[0]
+        spikes, v = lif(x, 0.25, impl=impl)
+        assert v.shape == x.shape[1:] and torch.equal(spikes, lif(x, torch.full(shape[1:], .25), impl='reference')[0])
+    x, other = currents(3, 4, 5, 6)
+    for v0 in (other[0].transpose(0, 2).contiguous().transpose(0, 2), other[0, :1].expand(4, 5, 6), other[0].half()):
+        found, expected = (lif(x, v0, impl=name) for name in (impl, 'reference'))
+        assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
+        assert torch.equal(found[1], lif(x, v0.float().contiguous(), impl='reference')[1])
+
+
+@pytest.mark.parametrize('impl', IMPLS)
+def test_state_opcheck_and_compile(impl):
+    x, v0 = currents(3, 2, 5)[0].requires_grad_(), torch.randn(2, 5, requires_grad=True)
+    rest = 2., True, 1., 0., False, 'sigmoid', 4., True, impl
+    torch.library.opcheck(torch.ops.mmbsa.lif.default, (x, v0, *rest))
+    torch.library.opcheck(torch.ops.mmbsa.lif_bwd.default, (x.detach(), v0.detach(), x.detach(), v0.detach(), *rest))
+
+    def both(x, v0):
+        spikes, v = lif(x * 2, v0, impl=impl)
+        return spikes * x, lif(x, v, impl=impl)[1]
+    found = torch.compile(both, backend='aot_eager', fullgraph=True)(x, v0)
+    torch.testing.assert_close(found, both(x, v0))
+    for a, b in zip(*(torch.autograd.grad(sum(y.sum() for y in out), (x, v0)) for out in (found, both(x, v0)))):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize('v0, message', [
+    (torch.zeros(4), r'v0 must be floating and of the shape of a step of x, \(3,\), got torch.float32 \(4,\)'),
+    (torch.zeros(3, dtype=torch.int64), 'v0 must be floating .* got torch.int64'),
+    (torch.zeros(3, device='meta'), 'v0 is on meta, x on cpu'), (float('nan'), 'v0 must be finite, got nan')])
+def test_state_errors(v0, message):
+    with pytest.raises(ValueError, match=message):
+        lif(torch.zeros(2, 3), v0)

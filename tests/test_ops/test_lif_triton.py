@@ -3,11 +3,11 @@ import itertools
 
 import pytest
 import torch
-from test_lif import GRID, SURROGATES, assert_gradient, currents, spikes_and_gradient
+from test_lif import GRID, STATE_CASES, SURROGATES, assert_gradient, currents, spikes_and_gradient, step_by_step
 
-from mmbsa.ops import kernels, lif
+from mmbsa.ops import lif, triton_support
 
-DEVICE = 'cpu' if kernels.INTERPRETED else 'cuda'
+DEVICE = 'cpu' if triton_support.INTERPRETED else 'cuda'
 
 
 @pytest.mark.parametrize('case', GRID, ids=str)
@@ -47,3 +47,28 @@ def test_equal_steps_are_read_from_one_memory():
     expected = spikes_and_gradient(lambda x: lif(x.repeat(3, 1), impl='reference'), x, upstream)
     found = spikes_and_gradient(lambda x: lif(x.expand(3, -1), impl='triton'), x, upstream)
     torch.testing.assert_close(found, expected)
+
+
+def with_state(x, v0, upstream, **kwargs):
+    """Spikes, last membrane, and the gradients of x and v0 of a loss that reads both."""
+    inputs = [x.clone().requires_grad_(), v0.clone().requires_grad_()]
+    spikes, v = lif(*inputs, **kwargs)
+    grads = torch.autograd.grad((spikes * upstream).sum() + (v * v0).sum(), inputs)
+    return spikes.detach(), v.detach(), *grads
+
+
+@pytest.mark.parametrize('case', STATE_CASES, ids=str)
+def test_state(case):
+    for dtype in (torch.float32, torch.bfloat16):
+        x, upstream = (x.to(DEVICE) for x in currents(3, 2, 520, dtype=dtype))
+        v0 = currents(2, 520, seed=1)[0].to(DEVICE)
+        found, expected = (with_state(x, v0, upstream, impl=impl, **case) for impl in ('triton', 'reference'))
+        assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
+        assert found[0].dtype == found[2].dtype == dtype and found[1].dtype == found[3].dtype == torch.float32
+        assert_gradient(found[3], expected[3])
+        if dtype == torch.float32:
+            assert_gradient(found[2], expected[2])
+        else:
+            torch.testing.assert_close(found[2], expected[2], rtol=2 ** -7, atol=1e-3)
+        alone = step_by_step(x, v0, impl='triton', **case)
+        assert torch.equal(found[0], alone[0]) and torch.equal(found[1], alone[1])

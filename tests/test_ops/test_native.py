@@ -103,7 +103,7 @@ def test_without_a_compiler_the_others_run():
             'lif(torch.full((1, 2), 3.)).tolist())\n'
             'try: lif(torch.ones(1, 2), impl="native")\nexcept RuntimeError as e: print(e)')
     out = run(code, CXX='no-such-compiler')
-    assert "['blocked', 'reference'] [[1.0, 1.0]]" in out
+    assert "['reference'] [[1.0, 1.0]]" in out
     assert "impl='native' cannot take this call: there is no C++ compiler (looked for no-such-compiler)" in out
 
 

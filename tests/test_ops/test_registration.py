@@ -1,18 +1,34 @@
-"""The short way to an op: the same as the registered op, and not taken where somebody looks on."""
+"""What sees an op of the package: modes, profilers, subclasses, transforms of functions, compilers and exports."""
+import io
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
+from torch.func import grad, jacrev, vjp
 from torch.profiler import profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmbsa.ops import bipolar_attention, integer_spike, lif, registration, shiftmax
+from mmbsa.ops import bipolar_attention, implementations, integer_spike, lif, shiftmax
 
 
-def attention(x):
+def attention(x, **kwargs):
     spikes = x.sign() * (x.abs() > 1)
-    return bipolar_attention(spikes, spikes, x)
+    return bipolar_attention(spikes, spikes, x, **kwargs)
 
 
+def carried(x):
+    spikes, v = lif(x[:1], 0., v_reset=None)
+    return lif(x[1:], v, v_reset=None)[1] + spikes[0]
+
+
+#: op -> a function of x that calls it, and others that use it in other ways.
 OPS = {'lif': lif, 'integer_spike': lambda x: integer_spike(x, 4), 'shiftmax': shiftmax, 'bipolar_attention': attention}
+FUNCTIONS = OPS | {'lif with a state': carried, 'shiftmax of the first': lambda x: shiftmax(x, 0),
+                   'softmax': lambda x: attention(x, normalizer='softmax'),
+                   'real product': lambda x: bipolar_attention(x, x.flip(0), x, product='real', grad='detach'),
+                   'linear': lambda x: attention(x, normalizer='none', scale=.5)}
 
 
 class Watch(TorchDispatchMode):
@@ -20,16 +36,21 @@ class Watch(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.seen = set()
+        self.seen = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.seen.add(func.name())
+        self.seen.append(func.name())
         return func(*args, **(kwargs or {}))
 
 
 @pytest.fixture(params=OPS)
 def name(request):
     return request.param
+
+
+@pytest.fixture(params=FUNCTIONS)
+def function(request):
+    return FUNCTIONS[request.param]
 
 
 def maps(channels_last: bool = True) -> torch.Tensor:
@@ -42,35 +63,21 @@ def run(op, x):
     return out, torch.autograd.grad(out.square().sum(), x)[0]
 
 
-def test_both_ways_give_the_same(name, monkeypatch):
+def test_op_is_seen_once_by_modes_and_profilers(name):
     x = maps()
-    short = run(OPS[name], x)
-    monkeypatch.setattr(registration, '_plain', lambda args: False)
-    registered = run(OPS[name], x)
-    for a, b in zip(short, registered):
-        assert torch.equal(a, b) and a.stride() == b.stride() and a.dtype == b.dtype
-
-
-def test_the_short_way_is_taken(name, monkeypatch):
-    taken, plain = [], registration._plain
-    monkeypatch.setattr(registration, '_plain', lambda args: taken.append(plain(args)) or taken[-1])
-    run(OPS[name], maps())
-    with torch.no_grad():
-        OPS[name](maps())
-    assert len(taken) == 3 and all(taken)  # forward, backward, forward without a gradient
-
-
-def test_modes_and_profilers_see_the_registered_op(name):
-    x = maps()
+    expected = [f'mmbsa::{name}', f'mmbsa::{name}_bwd']
     with Watch() as watch:
         run(OPS[name], x)
-    assert {f'mmbsa::{name}', f'mmbsa::{name}_bwd'} <= watch.seen
+    assert [seen for seen in watch.seen if seen.startswith('mmbsa')] == expected
+    with Watch() as watch, torch.no_grad():
+        OPS[name](x)
+    assert [seen for seen in watch.seen if seen.startswith('mmbsa')] == expected[:1]
     with profile() as record:
         run(OPS[name], x)
-    assert {f'mmbsa::{name}', f'mmbsa::{name}_bwd'} <= {event.name for event in record.events()}
+    assert set(expected) <= {event.name for event in record.events()}
 
 
-def test_subclasses_of_tensors_see_the_registered_op(name):
+def test_op_is_seen_by_subclasses_of_tensors(name):
     class Logging(torch.Tensor):
         seen = set()
 
@@ -83,12 +90,17 @@ def test_subclasses_of_tensors_see_the_registered_op(name):
     assert any(f'mmbsa.{name}' in seen for seen in Logging.seen)
 
 
-@pytest.mark.parametrize('short', [True, False])
-def test_results_can_be_changed_in_place(name, short, monkeypatch):
+@pytest.mark.parametrize('op', ['called', 'registered'])
+def test_op_results_can_be_changed_in_place(name, op):
     x = maps()
-    monkeypatch.setattr(registration, '_plain', lambda args: short)
-    (expected,) = torch.autograd.grad((OPS[name](x) * 2).square().sum(), x)
-    out = OPS[name](x)
+    functions = {**OPS, 'lif': lambda x: torch.ops.mmbsa.lif(x, None, 2., True, 1., 0., False, 'atan', 2., False, 'auto')[0],
+                 'shiftmax': lambda x: torch.ops.mmbsa.shiftmax(x, -1, 'ste', 'auto'),
+                 'integer_spike': lambda x: torch.ops.mmbsa.integer_spike(x, 0., 4., 1., False, True, 'auto')[0],
+                 'bipolar_attention': lambda x: torch.ops.mmbsa.bipolar_attention(x, x, x, 'real', 'shiftmax', 1., 'ste',
+                                                                                  'auto')[0]}
+    function = (OPS if op == 'called' else functions)[name]
+    (expected,) = torch.autograd.grad((function(x) * 2).square().sum(), x)
+    out = function(x)
     if name in ('shiftmax', 'bipolar_attention'):  # which save their result for the backward
         with pytest.raises(RuntimeError, match='modified by an inplace operation'):
             torch.autograd.grad(out.mul_(2).square().sum(), x)
@@ -96,8 +108,95 @@ def test_results_can_be_changed_in_place(name, short, monkeypatch):
         assert torch.equal(torch.autograd.grad(out.mul_(2).square().sum(), x)[0], expected)
 
 
-def test_an_op_without_a_gradient_says_so(name):
+def test_op_without_a_gradient_says_so(name):
     x = maps()
-    (grad,) = torch.autograd.grad(OPS[name](x).pow(3).sum(), x, create_graph=True)
+    (first,) = torch.autograd.grad(OPS[name](x).pow(3).sum(), x, create_graph=True)
     with pytest.raises(NotImplementedError, match=f'mmbsa::{name}_bwd .* double backward'):
-        grad.sum().backward()
+        first.sum().backward()
+
+
+@pytest.mark.parametrize('dim', [0, 1, -1])
+def test_vmap_equals_a_loop(function, dim):
+    x = torch.randn(4, 4, 5, 4, generator=torch.Generator().manual_seed(0)) * 2
+    expected = torch.stack([function(part) for part in x.unbind(dim)])
+    torch.testing.assert_close(torch.vmap(function, in_dims=dim)(x), expected)
+    y = x.clone().requires_grad_()
+    found = torch.autograd.grad(torch.vmap(function, in_dims=dim)(y).square().sum(), y)[0]
+    z = x.clone().requires_grad_()
+    loop = torch.autograd.grad(torch.stack([function(part) for part in z.unbind(dim)]).square().sum(), z)[0]
+    torch.testing.assert_close(found, loop)
+
+
+def test_vmap_over_one_operand_equals_a_loop():
+    q, k = (torch.randn(3, 6, 4, generator=torch.Generator().manual_seed(s)).sign() for s in (0, 1))
+    v = torch.randn(6, 5)
+    found = torch.vmap(bipolar_attention, in_dims=(0, None, None))(q, k[0], v)
+    torch.testing.assert_close(found, torch.stack([bipolar_attention(part, k[0], v) for part in q]))
+    x, v0 = torch.randn(3, 4, 5), torch.randn(7, 4, 5)
+    for found, expected in zip(torch.vmap(lif, in_dims=(None, 0))(x, v0), zip(*(lif(x, part) for part in v0))):
+        assert torch.equal(found, torch.stack(expected))
+    for found, expected in zip(torch.vmap(lif, in_dims=(2, None))(x, v0[0, :, 0]),
+                               zip(*(lif(part, v0[0, :, 0]) for part in x.unbind(2)))):
+        assert torch.equal(found, torch.stack(expected))
+
+
+def test_transforms_of_functions_equal_autograd(function):
+    x = torch.randn(3, 2, 3, generator=torch.Generator().manual_seed(0)) * 2
+
+    def loss(x):
+        return function(x).square().sum()
+
+    y = x.clone().requires_grad_()
+    out = function(y)
+    rows = [torch.autograd.grad(value, y, retain_graph=True)[0] for value in out.flatten()]
+    jacobian = torch.stack(rows).view(*out.shape, *x.shape)
+    torch.testing.assert_close(jacrev(function)(x), jacobian)
+    expected = torch.autograd.grad(loss(y), y)[0]
+    torch.testing.assert_close(grad(loss)(x), expected)
+    torch.testing.assert_close(vjp(function, x)[1](2 * out.detach())[0], expected)
+    batch = torch.stack([x, -x, 2 * x])
+    per_sample = torch.stack([grad(loss)(part) for part in batch])
+    torch.testing.assert_close(torch.vmap(grad(loss))(batch), per_sample)
+    per_sample = torch.stack([jacrev(function)(part) for part in batch])
+    torch.testing.assert_close(torch.vmap(jacrev(function))(batch), per_sample)
+    blocks = jacrev(torch.vmap(function))(batch).movedim(out.dim() + 1, 1)  # (of the result, of the input, ...)
+    torch.testing.assert_close(blocks.diagonal(dim1=0, dim2=1).movedim(-1, 0), per_sample)
+    assert not blocks[0, 1:].any()
+
+
+class Network(torch.nn.Module):
+    """Every op once."""
+
+    def forward(self, x):
+        spikes, v = lif(x, 0.)
+        x = integer_spike(x, 4) + spikes + v
+        return shiftmax(attention(x) + bipolar_attention(x, x, x, product='real'))
+
+
+@pytest.mark.parametrize('strict', [False, True])
+def test_export_holds_auto_and_runs_without_a_compiler(tmp_path, strict):
+    x = torch.randn(3, 6, 8, generator=torch.Generator().manual_seed(0)) * 2
+    program = torch.export.export(Network(), (x,), strict=strict)
+    calls = [node for node in program.graph.nodes if str(node.target).startswith('mmbsa')]
+    assert [str(node.target).split('.')[1] for node in calls] == [
+        'lif', 'integer_spike', 'bipolar_attention', 'bipolar_attention', 'shiftmax']
+    assert all(node.args[-1] == 'auto' for node in calls)
+    torch.export.save(program, tmp_path / 'network.pt2')
+    torch.save(x, tmp_path / 'x.pt')
+    code = ('import sys, torch; from mmbsa.ops import implementations; f = sys.argv[1]; '
+            'model = torch.export.load(f + "/network.pt2").module(); '
+            'torch.save((model(torch.load(f + "/x.pt")), implementations("lif")), f + "/out.pt")')
+    subprocess.run([sys.executable, '-c', code, str(tmp_path)], check=True, env={**os.environ, 'CXX': 'no-such-compiler'})
+    out, there = torch.load(tmp_path / 'out.pt')
+    assert there == ['reference'] and set(there) <= set(implementations('lif'))
+    torch.testing.assert_close(out, Network()(x))
+
+
+def test_export_of_a_named_implementation_keeps_its_name():
+    class Named(torch.nn.Module):
+        def forward(self, x):
+            return lif(x, impl='reference')
+    program = torch.export.export(Named(), (torch.randn(2, 3),))
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    assert [node.args[-1] for node in program.graph.nodes if str(node.target).startswith('mmbsa')] == ['reference']

@@ -34,7 +34,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from mmbsa.ops import bipolar_attention, conv_weight_grad, implementations, kernels, lif
+from mmbsa.ops import bipolar_attention, conv_weight_grad, implementations, lif, triton_support
 
 REFERENCE_LIMIT = 4 << 30
 #: maps of n_q x n_k floats that the materialised candidates hold at their peak: forward, forward + backward (measured).
@@ -285,7 +285,7 @@ OPS = {'bipolar_attention': Attention(('tests/test_ops/test_bipolar_attention.py
 def judges(ops: list[str]) -> list[str]:
     """Files of the tests that judge what is measured here."""
     files = [test for op in ops for test in OPS[op].tests]
-    if not kernels.missing():
+    if not triton_support.missing():
         files += [OPS[op].kernel_tests for op in ops if OPS[op].kernel_tests]
     return list(dict.fromkeys(files))
 

@@ -50,25 +50,25 @@ def attention_kernels() -> dict:
 
 def attention_constants(name: str, dtype: str, width: int, normalizer: str, product: str, tokens: int,
                         as_bytes: bool = False) -> dict:
-    """The constants that a launch of ``fused`` compiles in, for dense operands of these sizes."""
+    """The constants that a launch compiles in, for dense operands of these sizes."""
     import torch
 
-    from mmbsa.ops.bipolar_attention import fused
+    from mmbsa.ops.bipolar_attention import launch
     q = torch.empty(1, 1, tokens, width, dtype=torch.int8 if as_bytes else getattr(torch, dtype), device='meta')
     v = q.to(getattr(torch, dtype))
-    modes = fused._modes(q, q, v, product, normalizer, 1.)
-    sizes = {key: value for key, value in fused._sizes(q, q, v).items() if key.isupper()}
+    modes = launch._modes(q, q, v, product, normalizer, 1.)
+    sizes = {key: value for key, value in launch._sizes(q, q, v).items() if key.isupper()}
     if name == 'fwd':
-        special = fused.exactness(q, k=q, modes=modes) | dict(DIRECT=fused._direct(q, v, modes), FIXED_K=-1)
+        special = launch.exactness(q, k=q, modes=modes) | dict(DIRECT=launch._direct(q, v, modes), FIXED_K=-1)
     else:
-        special = dict(CLAMP=fused.clamped(width)) | (dict(STE=True, FIXED_K=-1) if name == 'bwd_q' else dict(FIXED_Q=-1))
+        special = dict(CLAMP=launch.clamped(width)) | (dict(STE=True, FIXED_K=-1) if name == 'bwd_q' else dict(FIXED_Q=-1))
     return sizes | modes | special
 
 
 def attention_pointers(dtype: str, as_bytes: bool) -> dict:
     """Pointer argument -> element type, of all three kernels."""
     element, spikes = TYPES[dtype], 'i8' if as_bytes else TYPES[dtype]
-    return {x: 'fp32' for x in ('g', 'mass', 'delta')} | dict(q=spikes, k=spikes) | {
+    return {x: 'fp32' for x in ('g', 'weight_sum', 'delta')} | dict(q=spikes, k=spikes) | {
         x: element for x in ('dout', 'v', 'out', 'dq', 'dk', 'dv')}
 
 
@@ -88,14 +88,16 @@ def lif_kernels() -> dict:
 
 
 def lif_constants(name: str, steps: int, signed: bool) -> dict:
-    """The constants that a launch of ``fused`` compiles in, for tau 2, a hard and detached reset, and a sigmoid."""
+    """The constants that a launch compiles in, for tau 2, a hard and detached reset, and a sigmoid."""
     import torch
 
-    from mmbsa.ops.lif import fused
+    from mmbsa.ops.lif import launch
     from mmbsa.ops.lif.common import Parameters
     p = Parameters(2., True, 1., 0., True, 'sigmoid', 4., signed)
-    modes = fused._modes(torch.empty(steps, 0), p)
-    return modes if name == 'lif_fwd' else dict(modes, DETACH=p.detach_reset, SURROGATE=p.surrogate)
+    modes = launch._modes(torch.empty(steps, 0), None, p)
+    if name == 'lif_fwd':
+        return dict(modes, v0=None, v_last=None)
+    return dict(modes, v0=None, grad_v=None, grad_v0=None, DETACH=p.detach_reset, SURROGATE=p.surrogate)
 
 
 def lif_pointers(dtype: str) -> dict:

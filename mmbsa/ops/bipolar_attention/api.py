@@ -1,25 +1,28 @@
 """The public bipolar attention, its registration with ``torch.library``, and its validation."""
+import os
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from mmbsa.ops import dispatch, kernels
-from mmbsa.ops.bipolar_attention import fused, native, reference, sdpa, tiled
+from mmbsa.ops import dispatch, triton_support
+from mmbsa.ops.bipolar_attention import launch, native, reference, sdpa
 from mmbsa.ops.bipolar_attention.common import GRADS, NORMALIZERS, PRODUCTS, as_heads
-from mmbsa.ops.registration import Op, without_autocast, working_dtype
+from mmbsa.ops.registration import Op, batch_first, without_autocast, working_dtype
 
 NAME = 'bipolar_attention'
-#: Our own kernels: they read any strides and spikes as bytes, and lay gradients out as their operands.
-STRIDED = ('triton', 'native')
-#: Those whose backward takes spikes as the bytes that they are kept as.
-BYTES_BACK = ('native',)
+#: Environment variable: 1 makes every call check q and k against its product; it reads both once more.
+CHECK = 'MMBSA_CHECK_SPIKES'
+#: Implementations whose forward and whose backward take spikes as bytes; the others get them in v's dtype.
+BYTES_FORWARD = ('triton', 'native')
+BYTES_BACKWARD = ('native',)
 
-dispatch.register(NAME, dispatch.Implementation('triton', fused.forward, fused.backward, missing=kernels.missing,
-                                                refuses=fused.refuses, slower=fused.slower))
-dispatch.register(NAME, dispatch.Implementation('native', native.forward, native.backward, missing=native.missing,
-                                                refuses=native.refuses))
-dispatch.register(NAME, dispatch.Implementation('sdpa', sdpa.forward, sdpa.backward, refuses=sdpa.refuses,
-                                                slower=sdpa.slower))
-dispatch.register(NAME, dispatch.Implementation('tiled', tiled.forward, tiled.backward, refuses=tiled.refuses))
+dispatch.register(NAME, dispatch.Implementation(
+    'triton', launch.forward, launch.backward, missing=triton_support.missing, refuses=launch.refuses,
+    slower=launch.slower))
+dispatch.register(NAME, dispatch.Implementation(
+    'native', native.forward, native.backward, missing=native.missing, refuses=native.refuses))
+dispatch.register(NAME, dispatch.Implementation('sdpa', sdpa.forward, sdpa.backward, refuses=sdpa.refuses))
 dispatch.register(NAME, dispatch.Implementation('reference', reference.forward, reference.backward))
 
 
@@ -36,9 +39,10 @@ def bipolar_attention(q: Tensor, k: Tensor, v: Tensor, *, product: str = 'ternar
         v: (..., n_k, d_v) float16, bfloat16, float32 or float64; the leading dimensions of all three are equal. Under
             autocast a float32 v takes autocast's dtype, as in ``scaled_dot_product_attention``.
         product: What q and k hold: ``'ternary'`` {-1, 0, 1} (TMP, the paper's), ``'binary'`` {0, 1} (BMP), ``'real'``
-            anything (RMP). An implementation may rely on it; nobody checks, and operands outside their product are the
-            caller's mistake: the backward keeps spikes as bytes, and kernels write 2^score as bits. Neurons that count
-            are ``'real'`` (whole scores get an exact g all the same).
+            anything (RMP). Implementations rely on it: the backward keeps spikes as bytes, and kernels write 2^score
+            as bits. The caller answers for it: q and k outside their product give wrong numbers, which differ between
+            implementations, unless the environment variable ``MMBSA_CHECK_SPIKES=1`` makes every call check them.
+            Neurons that count are ``'real'`` (whole scores get an exact g all the same).
         normalizer: ``'shiftmax'``, ``'softmax'`` (base e), or ``'none'`` (spiking self-attention, in linear time).
         scale: Factor of the scores. BSA has none; vanilla attention has d^-0.5.
         grad: Shiftmax's gradient, ``'ste'`` or ``'detach'``, see :func:`mmbsa.ops.shiftmax`. The others ignore it.
@@ -48,7 +52,8 @@ def bipolar_attention(q: Tensor, k: Tensor, v: Tensor, *, product: str = 'ternar
         (..., n_q, d_v) in v's dtype, contiguous.
 
     Raises:
-        ValueError: a shape, dtype, device or option does not fit; the message names the argument.
+        ValueError: a shape, dtype, device or option does not fit, or q or k was found outside its product; the message
+            names the argument.
         RuntimeError: the implementation asked for cannot take this call; with the reason.
     """
     _check(q, k, v, product, normalizer, grad)
@@ -56,12 +61,9 @@ def bipolar_attention(q: Tensor, k: Tensor, v: Tensor, *, product: str = 'ternar
     if dtype == torch.float32 and torch.is_autocast_enabled(v.device.type):
         dtype = torch.get_autocast_dtype(v.device.type)
         v = v.to(dtype)
-    impl = dispatch.resolve(NAME, impl, q, k, v, normalizer, product, scale)
-    strided = _as_operands(normalizer, impl)
-    if not (strided and product != 'real' and q.dtype == k.dtype == torch.int8):  # bytes are what its products take
+    dispatch.check_name(NAME, impl)
+    if product == 'real' or not q.dtype == k.dtype == torch.int8:  # spikes may stay bytes
         q, k = _cast(q, dtype), _cast(k, dtype)
-    if normalizer != 'none' and not strided:  # what is copied here need not be copied again in the backward
-        q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))
     return _OP(q, k, v, product, normalizer, float(scale), grad, impl)[0]
 
 
@@ -89,93 +91,97 @@ def _check(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, grad:
         raise ValueError(f'{NAME}: k must have at least one token, got shape {tuple(k.shape)}')
 
 
+def check_spikes(name: str, x: Tensor, product: str) -> None:
+    """Raise a ValueError unless x holds what its product says: {-1, 0, 1} if ternary, {0, 1} if binary."""
+    allowed = dict(ternary=(-1, 0, 1), binary=(0, 1)).get(product)
+    if allowed is None:
+        return
+    wrong = (x != 0) & (x != 1) & (x != allowed[0])
+    if bool(wrong.any()):
+        raise ValueError(f'{NAME}: {name} holds {float(x[wrong][0]):g}, but product={product!r} allows only the values '
+                         f"{allowed}; neurons that fire others need product='real' (checked because {CHECK} is set)")
+
+
 @without_autocast
 def _forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, scale: float, grad: str, impl: str):
+    entry = dispatch.choose(NAME, impl, q, k, v, normalizer, product, scale)
+    if os.environ.get(CHECK) == '1':
+        check_spikes('q', q, product)
+        check_spikes('k', k, product)
+    results = _fake_forward(q, k, v, product, normalizer)
     if q.numel() == 0 or v.numel() == 0:  # no query, no head or no value: nothing to compute
-        return tuple(x.zero_() for x in _fake_forward(q, k, v, product, normalizer, scale, grad, impl))
-    entry = dispatch.get(NAME, impl)
-    out, g, mass = entry.forward(as_heads(q), as_heads(k), as_heads(v), product, normalizer, scale)
-    rows = q.shape[:-1]
-    return (out.view(*rows, v.shape[-1]), *(x.view(rows) if x.dim() > 1 else x for x in (g, mass)))
+        return tuple(x.zero_() for x in results)
+    if entry.name not in BYTES_FORWARD:
+        q, k = _cast(q, v.dtype), _cast(k, v.dtype)
+    heads = [as_heads(x) for x in (q, k, v, results[0])]
+    entry.forward(*heads, *_rows(results[1:], heads[0]), product, normalizer, scale)
+    return results
 
 
 @without_autocast
-def _backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, mass: Tensor, product: str,
-              normalizer: str, scale: float, grad: str, impl: str):
+def _backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum: Tensor,
+              product: str, normalizer: str, scale: float, grad: str, impl: str):
+    entry = dispatch.choose(NAME, impl, q, k, v, normalizer, product, scale)
+    results = _fake_backward(grad_out, q, k, v)
     if q.numel() == 0 or v.numel() == 0:
-        return tuple(_empty_grad(x, normalizer, impl, v.dtype).zero_() for x in (q, k, v))
-    spikes = (q, k) if impl in BYTES_BACK else (_cast(q, v.dtype), _cast(k, v.dtype))
-    heads = [as_heads(x) for x in (grad_out, *spikes, v, out)]
-    rows = [x.view(heads[1].shape[:-1]) if x.dim() and x.numel() else x for x in (g, mass)]
-    entry = dispatch.get(NAME, impl)
-    grads = entry.backward(*heads, *rows, product, normalizer, scale, grad)
-    if _as_operands(normalizer, impl):
-        return tuple(_laid_out(x.view(like.shape), _empty_grad(like, normalizer, impl, v.dtype, 'meta'))
-                     for x, like in zip(grads, (q, k, v)))
-    if _tokens_first(q, normalizer, impl):
-        grads = (x.transpose(1, 2).contiguous() for x in grads)
-        return tuple(x.view(*like.shape[:-3], *x.shape[1:]).transpose(-2, -3) for x, like in zip(grads, (q, k, v)))
-    return tuple(x.contiguous().view(like.shape) for x, like in zip(grads, (q, k, v)))
+        return tuple(x.zero_() for x in results)
+    if entry.name not in BYTES_BACKWARD:
+        q, k = _cast(q, v.dtype), _cast(k, v.dtype)
+    heads = [as_heads(x) for x in (grad_out, q, k, v, out)]
+    grads = entry.backward(*heads, *_rows((g, weight_sum), heads[1]), product, normalizer, scale, grad)
+    grads = [x.view(like.shape) for x, like in zip(grads, results)]
+    return tuple(x if x.stride() == like.stride() else like.copy_(x) for x, like in zip(grads, results))
 
 
 def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
     return x if x.dtype == dtype else x.to(dtype)
 
 
-def _tokens_first(x: Tensor, normalizer: str, impl: str) -> bool:
-    """Whether gradients lie (..., n, H, d) in memory: PyTorch's kernels write them so, and a copy would cost a pass."""
-    return impl == 'sdpa' and normalizer != 'none' and x.dim() > 2
+def _rows(stats: Sequence[Tensor], q: Tensor) -> list[Tensor]:
+    """Numbers per query as contiguous (B, H, n_q), views of contiguous ones; empty ones as they are."""
+    return [x.reshape(q.shape[:-1]).contiguous() if x.numel() else x for x in stats]
 
 
-def _as_operands(normalizer: str, impl: str) -> bool:
-    """Whether gradients lie in memory as their operands do: our kernels write any layout, so the caller's is kept."""
-    return impl in STRIDED and normalizer != 'none'
-
-
-def _laid_out(x: Tensor, like: Tensor) -> Tensor:
-    """x in the layout of ``like``, copied only where heads could not be folded without a copy."""
-    return x if x.stride() == like.stride() else torch.empty_like(like, device=x.device).copy_(x)
-
-
-def _empty_grad(x: Tensor, normalizer: str, impl: str, dtype: torch.dtype, device=None) -> Tensor:
-    """Room for the gradient of x, in the layout that the implementation's backward hands out."""
-    if _as_operands(normalizer, impl):
-        return torch.empty_like(x, dtype=dtype, device=device)
-    if not _tokens_first(x, normalizer, impl):
-        return x.new_empty(x.shape, dtype=dtype, device=device)
-    *lead, heads, n, d = x.shape
-    return x.new_empty(*lead, n, heads, d, dtype=dtype, device=device).transpose(-2, -3)
-
-
-def _fake_forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, scale: float, grad: str, impl: str):
+def _fake_forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, *_):
     rows, stats = q.shape[:-1], working_dtype(v.dtype)
     return (v.new_empty((*rows, v.shape[-1])),
             v.new_empty((0,) if normalizer == 'none' else rows, dtype=stats),
             v.new_empty(rows if normalizer == 'shiftmax' else (0,), dtype=stats))
 
 
-def _fake_backward(grad_out, q, k, v, out, g, mass, product, normalizer, scale, grad, impl):
-    return tuple(_empty_grad(x, normalizer, impl, v.dtype) for x in (q, k, v))
+def _fake_backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, *_):
+    """Gradients lie in memory as their operands do."""
+    return tuple(torch.empty_like(x, dtype=v.dtype) for x in (q, k, v))
 
 
 def _setup_context(ctx, inputs, output) -> None:
     q, k, v, *ctx.options = inputs
     product = ctx.options[0]
-    out, g, mass = output
-    ctx.mark_non_differentiable(g, mass)
+    out, g, weight_sum = output
+    ctx.mark_non_differentiable(g, weight_sum)
     if product != 'real':  # a spike fits a byte: a quarter of what it would hold until the backward, or half in 16 bits
         q, k = _cast(q, torch.int8), _cast(k, torch.int8)
-    ctx.save_for_backward(q, k, v, out, g, mass)
+    ctx.save_for_backward(q, k, v, out, g, weight_sum)
 
 
 def _autograd_backward(ctx, grad_out: Tensor, *unused):
-    q, k, v, out, g, mass = ctx.saved_tensors
-    grads = _BACKWARD(grad_out, q, k, v, out, g, mass, *ctx.options)
+    q, k, v, out, g, weight_sum = ctx.saved_tensors
+    grads = _BACKWARD(grad_out, q, k, v, out, g, weight_sum, *ctx.options)
     return *grads, None, None, None, None, None
 
 
-_OP = Op('bipolar_attention(Tensor q, Tensor k, Tensor v, str product, str normalizer, float scale, str grad, str impl) '
-         '-> (Tensor out, Tensor g, Tensor mass)', _forward, _fake_forward, _autograd_backward, _setup_context)
-_BACKWARD = Op('bipolar_attention_bwd(Tensor grad_out, Tensor q, Tensor k, Tensor v, Tensor out, Tensor g, Tensor mass, '
-               'str product, str normalizer, float scale, str grad, str impl) -> (Tensor, Tensor, Tensor)', _backward,
-               _fake_backward)
+def _vmap_forward(info, in_dims, q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, *rest):
+    results = _OP.registered(*batch_first(info, in_dims, q, k, v), product, normalizer, *rest)
+    return results, (0, None if normalizer == 'none' else 0, 0 if normalizer == 'shiftmax' else None)
+
+
+def _vmap_backward(info, in_dims, *args):
+    return _BACKWARD.registered(*batch_first(info, in_dims, *args[:7]), *args[7:]), (0, 0, 0)
+
+
+_OPTIONS = 'str product, str normalizer, float scale, str grad, str impl'
+_OP = Op(f'bipolar_attention(Tensor q, Tensor k, Tensor v, {_OPTIONS}) -> (Tensor out, Tensor g, Tensor weight_sum)',
+         _forward, _fake_forward, _vmap_forward, _autograd_backward, _setup_context)
+_BACKWARD = Op(f'bipolar_attention_bwd(Tensor grad_out, Tensor q, Tensor k, Tensor v, Tensor out, Tensor g, '
+               f'Tensor weight_sum, {_OPTIONS}) -> (Tensor, Tensor, Tensor)',
+               _backward, _fake_backward, _vmap_backward)

@@ -1,17 +1,18 @@
 """What the implementations of bipolar attention share: the contract of their results, and the layout of heads.
 
-Forward of an implementation: ``(q, k, v, product, normalizer, scale) -> (out, g, mass)`` on tensors of shape (B, H, n,
-d) that share one floating dtype, contiguous results. ``out`` (B, H, n_q, d_v) has that dtype; ``g`` and ``mass`` are
-float32 (float64 for float64 inputs) and say what the weights of a query were divided by, and what they sum to:
+Forward of an implementation: ``(q, k, v, out, g, weight_sum, product, normalizer, scale)`` on tensors of shape (B, H, n,
+d) that share one floating dtype. It writes into the last three tensors, which are contiguous. ``out`` (B, H, n_q, d_v)
+has v's dtype; ``g`` and ``weight_sum`` are float32 (float64 for float64 inputs) and say what the weights of a query were
+divided by, and what they sum to:
 
-| normalizer | g (B, H, n_q) | mass (B, H, n_q) |
+| normalizer | g (B, H, n_q) | weight_sum (B, H, n_q) |
 |---|---|---|
 | shiftmax | the exponent of eq. 15, an integer: weights are 2^(score - g) | their sum, in (1/2, 1] |
 | softmax | log-sum-exp: weights are e^(score - g) | empty: the sum is 1 |
 | none | empty | empty |
 
-Backward: ``(grad_out, q, k, v, out, g, mass, product, normalizer, scale, grad) -> (grad_q, grad_k, grad_v)``, in any
-layout; the op states which one it hands out, and copies if it must.
+Backward: ``(grad_out, q, k, v, out, g, weight_sum, product, normalizer, scale, grad) -> (grad_q, grad_k, grad_v)``, in any
+layout; the op copies those that do not lie in memory as their operands do.
 """
 import math
 

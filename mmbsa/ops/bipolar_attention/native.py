@@ -31,19 +31,17 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str, scal
     return None
 
 
-def forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, scale: float):
+def forward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum: Tensor, product: str,
+            normalizer: str, scale: float) -> None:
     """See ``common``; q and k in v's dtype or as bytes."""
-    out = v.new_empty(*q.shape[:-1], v.size(-1))
-    g, mass = (v.new_empty(q.shape[:-1], dtype=torch.float32) for _ in range(2))
-    LIBRARY.call('bipolar_forward', *_operands(q, k, v), out, g, mass, *_sizes(q, v))
-    return out, g, mass
+    LIBRARY.call('bipolar_forward', *_operands(q, k, v), out, g, weight_sum, *_sizes(q, v))
 
 
-def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, mass: Tensor, product: str,
+def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum: Tensor, product: str,
              normalizer: str, scale: float, grad: str):
     """See ``common``; q and k in v's dtype or as bytes, and gradients lie in memory as their operands do."""
     grads = [torch.empty_like(x, dtype=v.dtype) for x in (q, k, v)]
-    LIBRARY.call('bipolar_backward', *_operands(grad_out, q, k, v, out), g, mass, grad == 'ste', *_operands(*grads),
+    LIBRARY.call('bipolar_backward', *_operands(grad_out, q, k, v, out), g, weight_sum, grad == 'ste', *_operands(*grads),
                  *_sizes(q, v))
     return tuple(grads)
 

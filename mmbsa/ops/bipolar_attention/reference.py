@@ -1,9 +1,10 @@
-"""Bipolar attention with the whole n_q x n_k map in memory; reads like eqs. 13-18 and judges the others."""
+"""Bipolar attention with the whole n_q x n_k map in memory; written as eqs. 13-18 are; the others are tested
+against it."""
 import torch
 from torch import Tensor
 
 from mmbsa.ops.bipolar_attention.common import LN2
-from mmbsa.ops.exact import excess, gaps
+from mmbsa.ops.exact import ceil_log2_sum, gaps
 from mmbsa.ops.registration import working_dtype
 
 
@@ -14,25 +15,25 @@ def _scores(q: Tensor, k: Tensor, scale: float) -> Tensor:
     return score if scale == 1. else score * scale
 
 
-def forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, scale: float):
+def forward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum: Tensor, product: str,
+            normalizer: str, scale: float) -> None:
     """See ``common``; the score is computed in float32 at least, and so is the sum over the keys."""
     score = _scores(q, k, scale)
-    values = v.to(score.dtype)
-    g, mass = score.new_empty(0), score.new_empty(0)
     if normalizer == 'shiftmax':
         top, gap = gaps(score)
-        over = excess(gap)
-        weight = torch.exp2(-gap - over)
-        g, mass = (top + over).squeeze(-1), weight.sum(-1).clamp_(0.5, 1.)  # eq. 14 holds, rounded sums may slip
+        exponent = ceil_log2_sum(gap)
+        weight = torch.exp2(-gap - exponent)
+        g.copy_((top + exponent).squeeze(-1))
+        weight_sum.copy_(weight.sum(-1).clamp_(0.5, 1.))  # eq. 14 holds, rounded sums may slip
     elif normalizer == 'softmax':
-        g = torch.logsumexp(score, -1)
+        g.copy_(torch.logsumexp(score, -1))
         weight = torch.exp(score - g[..., None])
     else:
         weight = score
-    return (weight @ values).to(v.dtype), g, mass
+    out.copy_(weight @ v.to(score.dtype))
 
 
-def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, mass: Tensor, product: str,
+def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum: Tensor, product: str,
              normalizer: str, scale: float, grad: str):
     """Gradients of :func:`forward`; ``grad`` says what Shiftmax's ceil does to them (see ``shiftmax``)."""
     score = _scores(q, k, scale)
@@ -44,7 +45,7 @@ def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: 
         shiftmax = normalizer == 'shiftmax'
         weight = torch.exp2(score - g[..., None]) if shiftmax else torch.exp(score - g[..., None])
         if not shiftmax or grad == 'ste':
-            probability = weight / mass[..., None] if shiftmax else weight
+            probability = weight / weight_sum[..., None] if shiftmax else weight
             grad_weight = grad_weight - (probability * grad_weight).sum(-1, keepdim=True)
         grad_score = weight * grad_weight * (LN2 if shiftmax else 1.)
     grad_q = grad_score @ k.to(score.dtype) * scale

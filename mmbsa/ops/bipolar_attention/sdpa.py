@@ -3,12 +3,12 @@
 The identity it stands on: with L = log2 sum_j 2^x_j, Shiftmax(x) = softmax_2(x) * 2^(L - g), g = ceil(L). The kernels
 compute softmax(ln2 * x) v tile by tile and return its log-sum-exp, which is ln2 * L; one factor per row in (1/2, 1]
 makes Shiftmax of it. What the kernels cannot give is g where L is within float error of an integer; :func:`_error`
-bounds that error, and ``edge`` settles the rows inside it in exact arithmetic.
+bounds that error, and ``exact_rows`` computes the rows inside it in exact arithmetic.
 
 Backward: the kernels recompute weights as e^(ln2 * x - normaliser). Handed ln2 * g for the normaliser they get
 Shiftmax's weights S themselves, and compute dx_j = ln2 * S_j (dS_j - delta) with delta = dout . o for whatever o they
 are given. The straight-through rule wants delta = sum_j p_j dS_j, p = softmax_2(x): o is the softmax output, out /
-mass. With g held constant delta vanishes: o is zero.
+weight_sum. With g held constant delta vanishes: o is zero.
 """
 import math
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from mmbsa.ops.bipolar_attention.common import LN2, unnormalised, unnormalised_backward
-from mmbsa.ops.bipolar_attention.edge import normaliser
+from mmbsa.ops.bipolar_attention.exact_rows import exact_normaliser
 from mmbsa.ops.exact import MAX_ROW
 from mmbsa.ops.registration import working_dtype
 
@@ -38,28 +38,25 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str, scal
     return None
 
 
-def slower(q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str, scale: float) -> bool:
-    """Whether padding to one width costs the CPU kernel more than a tile's passes cost ``tiled`` (measured)."""
-    widths = sorted((q.size(-1), v.size(-1)))
-    return v.device.type == 'cpu' and v.dtype not in HALF and widths[1] >= 2 * widths[0]
-
-
-def forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, scale: float):
+def forward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum: Tensor, product: str,
+            normalizer: str, scale: float) -> None:
     """See ``common``."""
-    empty = v.new_empty(0, dtype=working_dtype(v.dtype))
     if normalizer == 'none':
-        return unnormalised(q, k, v, scale), empty, empty.clone()
+        out.copy_(unnormalised(q, k, v, scale))
+        return
+    base = LN2 if normalizer == 'shiftmax' else 1.
+    attended, lse = _attend(q, k, v, scale * base)
     if normalizer == 'softmax':
-        out, lse = _attend(q, k, v, scale)
-        return out.contiguous(), lse.contiguous(), empty
-    out, lse = _attend(q, k, v, scale * LN2)
+        out.copy_(attended)
+        g.copy_(lse)
+        return
     log2_sum = lse.contiguous().div_(LN2)
-    g = normaliser(log2_sum, *_error(k.size(-2), v.dtype), q, k, product, scale)
-    mass = log2_sum.sub_(g).exp2_().clamp_(0.5, 1.)
-    return out.contiguous().mul_(mass[..., None]), g, mass
+    g.copy_(exact_normaliser(log2_sum, *_error(k.size(-2), v.dtype), q, k, product, scale))
+    weight_sum.copy_(log2_sum.sub_(g).exp2_().clamp_(0.5, 1.))
+    torch.mul(attended, weight_sum[..., None], out=out)
 
 
-def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, mass: Tensor, product: str,
+def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum: Tensor, product: str,
              normalizer: str, scale: float, grad: str):
     """See ``common`` and the head of this file."""
     if normalizer == 'none':
@@ -67,7 +64,7 @@ def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: 
     if normalizer == 'softmax':
         grads = _attend_backward(grad_out, q, k, v, out, g, scale)
     else:
-        pivot = (out / mass[..., None]).to(out.dtype) if grad == 'ste' else torch.zeros_like(out)
+        pivot = (out / weight_sum[..., None]).to(out.dtype) if grad == 'ste' else torch.zeros_like(out)
         grads = _attend_backward(grad_out, q, k, v, pivot, g * LN2, scale * LN2)
     return grads
 

@@ -2,7 +2,7 @@
 
 What spikes give these kernels that no softmax kernel has: scores are small integers, so a weight 2^x is an exponent
 written into a float's bits; it is exact in 16 bits, where a probability is rounded; and sums of weights add bits, so
-that most rows know their g exactly from one float32 sum. :func:`_settle` adds up the others in 64-bit integers.
+that most rows know their g exactly from one float32 sum. :func:`_exceeds` adds up the others in 64-bit integers.
 
 Names: ``i_`` program indices, ``o_`` offsets, ``m_`` masks, ``b_`` blocks of data. Sizes: ``D`` and ``D_V`` channels of a
 head, padded with zeros to ``BD`` and ``BDV``; ``BM`` queries by ``BN`` keys to a block. Modes:
@@ -17,9 +17,9 @@ head, padded with zeros to ``BD`` and ``BDV``; ``BM`` queries by ``BN`` keys to 
 import triton
 import triton.language as tl
 
-from mmbsa.ops import kernels
+from mmbsa.ops import triton_support
 
-INTERPRETED = tl.constexpr(kernels.INTERPRETED)
+INTERPRETED = tl.constexpr(triton_support.INTERPRETED)
 LN2 = tl.constexpr(0.6931471805599453)
 #: 1.5 * 2^23 + 127: an integer k added to it stands, biased as an exponent, in the low bits of the sum's mantissa.
 BIAS = tl.constexpr(12583039.)
@@ -27,7 +27,7 @@ BIAS = tl.constexpr(12583039.)
 
 def _configs(*sizes):
     """(BM, BN, warps, stages and at most so many registers) -> configs to choose from; the interpreter takes one."""
-    if kernels.INTERPRETED:
+    if triton_support.INTERPRETED:
         sizes = ((64, 64, 4, 1),)
     return [triton.Config({'BM': m, 'BN': n}, num_warps=warps, num_stages=stages, maxnreg=limit[0] if limit else None)
             for m, n, warps, stages, *limit in sizes]
@@ -176,7 +176,7 @@ def _attend(b_acc, b_sum, b_top, b_q, k, v, start, k_n, k_d, v_n, v_d, n_k, fact
 
 
 @triton.jit
-def _settle(b_q, b_target, m_open, k, k_n, k_d, n_k, factor, D: tl.constexpr, BD: tl.constexpr, SPIKES: tl.constexpr,
+def _exceeds(b_q, b_target, m_open, k, k_n, k_d, n_k, factor, D: tl.constexpr, BD: tl.constexpr, SPIKES: tl.constexpr,
             WHOLE: tl.constexpr, BITS: tl.constexpr, WINDOWS: tl.constexpr, FIXED: tl.constexpr, BN: tl.constexpr):
     """Whether sum_j 2^x_j exceeds 2^target, exactly, for the rows ``m_open`` whose floats say "nearly equal".
 
@@ -218,7 +218,7 @@ def _settle(b_q, b_target, m_open, k, k_n, k_d, n_k, factor, D: tl.constexpr, BD
 @triton.autotune(configs=FORWARD, key=KEY, prune_configs_by={'early_config_prune': _fitting})
 @triton.jit
 def bipolar_attention_fwd_kernel(
-        q, k, v, out, g, mass, factor, q_b, q_h, q_n, q_d, k_b, k_h, k_n, k_d, v_b, v_h, v_n, v_d, heads, n_q, n_k,
+        q, k, v, out, g, weight_sum, factor, q_b, q_h, q_n, q_d, k_b, k_h, k_n, k_d, v_b, v_h, v_n, v_d, heads, n_q, n_k,
         bucket_q, bucket_k, D: tl.constexpr, D_V: tl.constexpr, BD: tl.constexpr, BDV: tl.constexpr,
         SHIFTMAX: tl.constexpr, SPIKES: tl.constexpr, WHOLE: tl.constexpr, DIRECT: tl.constexpr, BITS: tl.constexpr,
         WINDOWS: tl.constexpr, FIXED_K: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr):
@@ -259,12 +259,12 @@ def bipolar_attention_fwd_kernel(
         m_open = m_q & ((m_exact == 0) & ((fraction < ties) | (fraction > 0x800000 - ties)))
         if tl.max(m_open.to(tl.int32)) > 0:
             b_target = exponent + tl.where(fraction > 0x400000, 1., 0.)
-            m_above, m_whole = _settle(b_q, b_target, m_open, k, k_n, k_d, n_k, factor, D, BD, SPIKES, WHOLE, BITS,
+            m_above, m_whole = _exceeds(b_q, b_target, m_open, k, k_n, k_d, n_k, factor, D, BD, SPIKES, WHOLE, BITS,
                                        WINDOWS, FIXED_K, 16)
             b_g = tl.where(m_open & m_whole, b_target + tl.where(m_above, 1., 0.), b_g)
         b_scale = _pow2(b_top, b_g, True)
         b_g = tl.where(b_sum == b_sum, b_g, b_sum)  # NaN stays visible
-        tl.store(mass + row, tl.minimum(tl.maximum(b_sum * b_scale, 0.5), 1.), mask=m_q)
+        tl.store(weight_sum + row, tl.minimum(tl.maximum(b_sum * b_scale, 0.5), 1.), mask=m_q)
         b_scale = tl.where(b_sum == b_sum, b_scale, b_sum)
     else:
         b_g = (b_top + tl.log2(b_sum)) * LN2

@@ -2,7 +2,7 @@
 
 With S the weights, which both passes recompute from the scores and g, and dS = dout v^T:
 
-    dx_ij = S_ij (dS_ij - delta_i),   delta_i = dout_i . out_i / mass_i   ('ste', softmax)   or 0   ('detach')
+    dx_ij = S_ij (dS_ij - delta_i),   delta_i = dout_i . out_i / weight_sum_i   ('ste', softmax)   or 0   ('detach')
     dq = dx k,   dk = dx^T q,   dv = S^T dout,   dq and dk times d(weight's exponent)/dx, ``slope``
 
 Seven products instead of the five of a kernel that adds dq up with atomics; in return every gradient is written once,
@@ -39,7 +39,7 @@ def _add_keys(b_dq, b_q, b_dout, b_g, b_delta, k, v, start, k_n, k_d, v_n, v_d, 
 @triton.autotune(configs=BACKWARD, key=KEY, prune_configs_by={'early_config_prune': _fitting})
 @triton.jit
 def bipolar_attention_bwd_q_kernel(
-        dout, q, k, v, out, g, mass, delta, dq, factor, slope, dout_b, dout_h, dout_n, dout_d, q_b, q_h, q_n, q_d,
+        dout, q, k, v, out, g, weight_sum, delta, dq, factor, slope, dout_b, dout_h, dout_n, dout_d, q_b, q_h, q_n, q_d,
         k_b, k_h, k_n, k_d, v_b, v_h, v_n, v_d, out_b, out_h, out_n, out_d, dq_b, dq_h, dq_n, dq_d, heads, n_q, n_k,
         bucket_q, bucket_k, D: tl.constexpr, D_V: tl.constexpr, BD: tl.constexpr, BDV: tl.constexpr,
         SHIFTMAX: tl.constexpr, STE: tl.constexpr, SPIKES: tl.constexpr, WHOLE: tl.constexpr, CLAMP: tl.constexpr,
@@ -61,7 +61,7 @@ def bipolar_attention_bwd_q_kernel(
         b_out = _block(out + i_b * out_b + i_n * out_h, first, o_m[:, None], o_v[None, :], out_n, out_d, n_q, D_V, BDV)
         b_delta = tl.sum(b_dout.to(tl.float32) * b_out.to(tl.float32), 1)
         if SHIFTMAX:
-            b_delta /= tl.load(mass + i_h * n_q + first + o_m, mask=m_q, other=1.)
+            b_delta /= tl.load(weight_sum + i_h * n_q + first + o_m, mask=m_q, other=1.)
     tl.store(delta + i_h * n_q + first + o_m, b_delta, mask=m_q)
     b_dq = tl.zeros([BM, BD], tl.float32)
     for block in range(n_k // BN if FIXED_K < 0 else FIXED_K // BN):

@@ -4,8 +4,8 @@ from torch import Tensor
 
 from mmbsa.ops import dispatch
 from mmbsa.ops.integer_spike import native, reference
-from mmbsa.ops.layout import as_rows, from_rows, like_rows, memory_order
-from mmbsa.ops.registration import Op
+from mmbsa.ops.layout import as_rows, memory_order, new_in_order
+from mmbsa.ops.registration import Op, batch_first
 
 NAME = 'integer_spike'
 
@@ -41,28 +41,34 @@ def integer_spike(u: Tensor, levels: int, *, signed: bool = False, norm: float =
     if levels < 1 or not norm > 0:
         raise ValueError(f'{NAME}: levels must be at least 1 and norm positive, got {levels} and {norm}')
     low = -float(levels) if signed else 0.
-    return _OP(u, low, float(levels), float(norm), half_up, inclusive, dispatch.resolve(NAME, impl, u))[0]
+    dispatch.check_name(NAME, impl)
+    return _OP(u, low, float(levels), float(norm), half_up, inclusive, impl)[0]
 
 
 def _forward(u: Tensor, low: float, high: float, norm: float, half_up: bool, inclusive: bool, impl: str):
+    entry = dispatch.choose(NAME, impl, u)
     order = memory_order(u)
-    results = dispatch.get(NAME, impl).forward(as_rows(u, order), low, high, norm, half_up, inclusive)
-    return tuple(from_rows(rows, u, order) for rows in results)
+    spikes, passing = _fake_forward(u)
+    entry.forward(*(as_rows(x, order) for x in (u, spikes, passing)), low, high, norm, half_up, inclusive)
+    return spikes, passing
 
 
 def _backward(grad: Tensor, passing: Tensor, norm: float, impl: str) -> Tensor:
+    entry = dispatch.choose(NAME, impl, grad)
     order = memory_order(passing)
+    grad_u = _fake_backward(grad, passing)
     rows = grad.permute(order).reshape(grad.size(0), -1)
-    return from_rows(dispatch.get(NAME, impl).backward(rows, as_rows(passing, order), norm), passing, order)
+    entry.backward(rows, as_rows(passing, order), as_rows(grad_u, order), norm)
+    return grad_u
 
 
-def _fake_forward(u: Tensor, *_):
-    out = like_rows(u, memory_order(u))
-    return out, torch.empty_like(out, dtype=torch.uint8)
+def _fake_forward(u: Tensor, *_) -> tuple[Tensor, Tensor]:
+    order = memory_order(u)
+    return new_in_order(u, order), new_in_order(u, order, torch.uint8)
 
 
 def _fake_backward(grad: Tensor, passing: Tensor, *_) -> Tensor:
-    return torch.empty_like(like_rows(passing, memory_order(passing)), dtype=grad.dtype)
+    return new_in_order(passing, memory_order(passing), grad.dtype)
 
 
 def _setup_context(ctx, inputs, output) -> None:
@@ -80,6 +86,16 @@ def _autograd_backward(ctx, grad: Tensor, unused):
     return _BACKWARD(grad, passing, ctx.norm, ctx.impl), *[None] * 6
 
 
+def _vmap_forward(info, in_dims, u: Tensor, *rest):
+    return _OP.registered(*batch_first(info, in_dims, u), *rest), (0, 0)
+
+
+def _vmap_backward(info, in_dims, grad: Tensor, passing: Tensor, *rest):
+    return _BACKWARD.registered(*batch_first(info, in_dims, grad, passing), *rest), 0
+
+
 _OP = Op('integer_spike(Tensor u, float low, float high, float norm, bool half_up, bool inclusive, str impl) '
-         '-> (Tensor spikes, Tensor passing)', _forward, _fake_forward, _autograd_backward, _setup_context)
-_BACKWARD = Op('integer_spike_bwd(Tensor grad, Tensor passing, float norm, str impl) -> Tensor', _backward, _fake_backward)
+         '-> (Tensor spikes, Tensor passing)', _forward, _fake_forward, _vmap_forward, _autograd_backward,
+         _setup_context)
+_BACKWARD = Op('integer_spike_bwd(Tensor grad, Tensor passing, float norm, str impl) -> Tensor', _backward,
+               _fake_backward, _vmap_backward)

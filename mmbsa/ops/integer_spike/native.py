@@ -11,18 +11,14 @@ missing = LIBRARY.missing
 refuses = refuses_elementwise
 
 
-def forward(u: Tensor, low: float, high: float, norm: float, half_up: bool, inclusive: bool) -> tuple[Tensor, Tensor]:
+def forward(u: Tensor, spikes: Tensor, passing: Tensor, low: float, high: float, norm: float, half_up: bool,
+            inclusive: bool) -> None:
     """See ``reference``."""
-    u = u.contiguous()
-    spikes, passing = torch.empty_like(u), torch.empty_like(u, dtype=torch.uint8)
-    LIBRARY.call('integer_spike_forward', u, spikes, passing, u.numel(), u.dtype == torch.bfloat16, low, high, norm, half_up,
-                 inclusive)
-    return spikes, passing
+    LIBRARY.call('integer_spike_forward', u.contiguous(), spikes, passing, u.numel(), u.dtype == torch.bfloat16, low,
+                 high, norm, half_up, inclusive)
 
 
-def backward(grad: Tensor, passing: Tensor, norm: float) -> Tensor:
+def backward(grad: Tensor, passing: Tensor, grad_u: Tensor, norm: float) -> None:
     """See ``reference``."""
-    grad = grad.contiguous()
-    out = torch.empty_like(grad)
-    LIBRARY.call('integer_spike_backward', grad, passing, out, grad.numel(), grad.dtype == torch.bfloat16, norm)
-    return out
+    LIBRARY.call('integer_spike_backward', grad.contiguous(), passing.contiguous(), grad_u, grad.numel(),
+                 grad.dtype == torch.bfloat16, norm)

@@ -1,11 +1,15 @@
 """What the implementations of ``lif`` share: the parameters, the surrogates, and how steps lie in memory.
 
-An implementation is two functions on (T, N) tensors, N neurons that know nothing of each other. Rows of x are
-contiguous and any distance apart; T equal steps may be one row (stride 0):
+An implementation is two functions on N neurons that know nothing of each other, which write into what they are given:
 
-* ``forward(x, p) -> spikes`` of x's dtype, contiguous,
-* ``backward(grad, x, p) -> grad_x`` (T, N), contiguous, which charges the membranes again from x: nothing else
-  is kept for it. ``grad`` comes with any strides, 0 included.
+* ``forward(x, v0, spikes, v, p)`` reads the currents x (T, N) and the membrane v0 (N,) before the first step, writes the
+  spikes (T, N) and the membrane v (N,) after the last step,
+* ``backward(grad, grad_v, x, v0, grad_x, grad_v0, p)`` reads the gradients of the spikes and of v, writes those of x and
+  of v0. It charges the membranes again from x and v0: nothing else is kept for it.
+
+v0, v, grad_v and grad_v0 are in the working dtype, or all None: from rest, and without a membrane in the result. x,
+spikes, grad and grad_x share a dtype. All are contiguous but x, whose rows are any distance apart (T equal steps may be
+one row, stride 0), and grad, which comes with any strides, 0 included.
 """
 import math
 from dataclasses import dataclass
@@ -51,12 +55,6 @@ class Parameters:
 def threshold_in(value: float, dtype: torch.dtype) -> float:
     """The threshold as a comparison in ``dtype`` sees it."""
     return value if dtype == torch.float64 else float(np.float32(value))
-
-
-def just_below(value: float, dtype: torch.dtype) -> float:
-    """The largest number of ``dtype`` below ``value``."""
-    kind = np.float64 if dtype == torch.float64 else np.float32
-    return float(np.nextafter(kind(value), kind(-math.inf)))
 
 
 def shape(p: Parameters, z: Tensor) -> Tensor:

@@ -167,9 +167,10 @@ void deliver(bfloat16 *to, const float *room, int64_t n) {
         narrow(room[i], to[i]);
 }
 
-// Calls body(v, start, size) for every block of n neurons; v are its membranes at rest, with `blocks` - 1 blocks of room
-// behind them.
-template <class Body> int64_t each_block(int64_t n, int64_t blocks, const Neuron &p, int threads, Body body) {
+// Calls body(v, start, size) for every block of n neurons; v are its membranes before the first step, those of `v0` or at
+// rest where that is null, with `blocks` - 1 blocks of room behind them.
+template <class Body>
+int64_t each_block(int64_t n, int64_t blocks, const float *v0, const Neuron &p, int threads, Body body) {
     int64_t failed = 0;
 #pragma omp parallel num_threads(threads) reduction(| : failed)
     {
@@ -182,7 +183,7 @@ template <class Body> int64_t each_block(int64_t n, int64_t blocks, const Neuron
                 continue;
             const int64_t size = n - start < BLOCK ? n - start : BLOCK;
             for (int64_t i = 0; i < size; i++)
-                v[i] = p.rest;
+                v[i] = v0 ? v0[start + i] : p.rest;
             body(v, start, size);
         }
     }
@@ -190,9 +191,10 @@ template <class Body> int64_t each_block(int64_t n, int64_t blocks, const Neuron
 }
 
 template <class T>
-int64_t forward(const T *x, int64_t x_step, T *spikes, int64_t steps, int64_t n, const Neuron &p, int threads) {
+int64_t forward(const T *x, int64_t x_step, const float *v0, T *spikes, float *last, int64_t steps, int64_t n,
+                const Neuron &p, int threads) {
     const Advance step = advance_of<false>(p);
-    return each_block(n, 3, p, threads, [&](float *v, int64_t start, int64_t size) {
+    return each_block(n, 3, v0, p, threads, [&](float *v, int64_t start, int64_t size) {
         float *room = v + BLOCK, *fired = room + BLOCK;
         for (int64_t t = 0; t < steps; t++) {
             T *to = spikes + t * n + start;
@@ -200,20 +202,23 @@ int64_t forward(const T *x, int64_t x_step, T *spikes, int64_t steps, int64_t n,
             step(size, dense(x + t * x_step + start, 1, size, room), v, nullptr, s, p);
             deliver(to, s, size);
         }
+        if (last)
+            std::memcpy(last + start, v, size_t(size) * sizeof(float));
     });
 }
 
 template <class T>
-int64_t backward(const T *grad, int64_t grad_step, int64_t grad_stride, const T *x, int64_t x_step, T *out, int64_t steps,
-                 int64_t n, const Neuron &p, int threads) {
+int64_t backward(const T *grad, int64_t grad_step, int64_t grad_stride, const float *grad_last, const T *x,
+                 int64_t x_step, const float *v0, T *out, float *grad_v0, int64_t steps, int64_t n, const Neuron &p,
+                 int threads) {
     const Advance step = advance_of<true>(p);
     const Retreat back = retreat_of(p);
-    return each_block(n, 3 + steps, p, threads, [&](float *v, int64_t start, int64_t size) {
+    return each_block(n, 3 + steps, v0, p, threads, [&](float *v, int64_t start, int64_t size) {
         float *room = v + BLOCK, *result = room + BLOCK, *charged = result + BLOCK, *carry = v;
         for (int64_t t = 0; t < steps; t++)
             step(size, dense(x + t * x_step + start, 1, size, room), v, charged + t * BLOCK, nullptr, p);
         for (int64_t i = 0; i < size; i++)
-            carry[i] = 0.f;
+            carry[i] = grad_last ? grad_last[start + i] : 0.f;
         for (int64_t t = steps - 1; t >= 0; t--) {
             T *to = out + t * n + start;
             float *o = target(to, result);
@@ -221,6 +226,8 @@ int64_t backward(const T *grad, int64_t grad_step, int64_t grad_stride, const T 
                  o, p);
             deliver(to, o, size);
         }
+        if (grad_v0)
+            std::memcpy(grad_v0 + start, carry, size_t(size) * sizeof(float));
     });
 }
 
@@ -232,23 +239,25 @@ Neuron neuron(double tau, double threshold, double rest, double alpha, int64_t l
 
 }  // namespace
 
-MMBSA_EXPORT int64_t lif_forward(const void *x, int64_t x_step, void *spikes, int64_t steps, int64_t n, int64_t bf16,
-                                 double tau, double threshold, double rest, double alpha, int64_t leak, int64_t surrogate,
-                                 int64_t hard, int64_t is_signed, int64_t detach, int64_t threads) {
+MMBSA_EXPORT int64_t lif_forward(const void *x, int64_t x_step, const float *v0, void *spikes, float *last,
+                                 int64_t steps, int64_t n, int64_t bf16, double tau, double threshold, double rest,
+                                 double alpha, int64_t leak, int64_t surrogate, int64_t hard, int64_t is_signed,
+                                 int64_t detach, int64_t threads) {
     const Neuron p = neuron(tau, threshold, rest, alpha, leak, surrogate, hard, is_signed, detach);
     if (bf16)
-        return forward((const bfloat16 *)x, x_step, (bfloat16 *)spikes, steps, n, p, int(threads));
-    return forward((const float *)x, x_step, (float *)spikes, steps, n, p, int(threads));
+        return forward((const bfloat16 *)x, x_step, v0, (bfloat16 *)spikes, last, steps, n, p, int(threads));
+    return forward((const float *)x, x_step, v0, (float *)spikes, last, steps, n, p, int(threads));
 }
 
-MMBSA_EXPORT int64_t lif_backward(const void *grad, int64_t grad_step, int64_t grad_stride, const void *x, int64_t x_step,
-                                  void *out, int64_t steps, int64_t n, int64_t bf16, double tau, double threshold,
-                                  double rest, double alpha, int64_t leak, int64_t surrogate, int64_t hard,
-                                  int64_t is_signed, int64_t detach, int64_t threads) {
+MMBSA_EXPORT int64_t lif_backward(const void *grad, int64_t grad_step, int64_t grad_stride, const float *grad_last,
+                                  const void *x, int64_t x_step, const float *v0, void *out, float *grad_v0,
+                                  int64_t steps, int64_t n, int64_t bf16, double tau, double threshold, double rest,
+                                  double alpha, int64_t leak, int64_t surrogate, int64_t hard, int64_t is_signed,
+                                  int64_t detach, int64_t threads) {
     const Neuron p = neuron(tau, threshold, rest, alpha, leak, surrogate, hard, is_signed, detach);
     if (bf16)
-        return backward((const bfloat16 *)grad, grad_step, grad_stride, (const bfloat16 *)x, x_step, (bfloat16 *)out, steps,
-                        n, p, int(threads));
-    return backward((const float *)grad, grad_step, grad_stride, (const float *)x, x_step, (float *)out, steps, n, p,
-                    int(threads));
+        return backward((const bfloat16 *)grad, grad_step, grad_stride, grad_last, (const bfloat16 *)x, x_step, v0,
+                        (bfloat16 *)out, grad_v0, steps, n, p, int(threads));
+    return backward((const float *)grad, grad_step, grad_stride, grad_last, (const float *)x, x_step, v0, (float *)out,
+                    grad_v0, steps, n, p, int(threads));
 }

@@ -12,23 +12,25 @@ missing = LIBRARY.missing
 refuses = refuses_elementwise
 
 
-def forward(x: Tensor, p: Parameters) -> Tensor:
+def forward(x: Tensor, v0: Tensor | None, spikes: Tensor, v: Tensor | None, p: Parameters) -> None:
     """See ``common``."""
-    spikes = x.new_empty(x.shape)
-    LIBRARY.call('lif_forward', x, x.stride(0), spikes, *x.shape, x.dtype == torch.bfloat16, *_numbers(p))
-    return spikes
-
-
-def backward(grad: Tensor, x: Tensor, p: Parameters) -> Tensor:
-    """See ``common``."""
-    out = x.new_empty(x.shape)
-    LIBRARY.call('lif_backward', grad, *grad.stride(), x, x.stride(0), out, *x.shape, x.dtype == torch.bfloat16,
+    LIBRARY.call('lif_forward', x, x.stride(0), _or_null(v0), spikes, _or_null(v), *x.shape, x.dtype == torch.bfloat16,
                  *_numbers(p))
-    return out
+
+
+def backward(grad: Tensor, grad_v: Tensor | None, x: Tensor, v0: Tensor | None, grad_x: Tensor,
+             grad_v0: Tensor | None, p: Parameters) -> None:
+    """See ``common``."""
+    LIBRARY.call('lif_backward', grad, *grad.stride(), _or_null(grad_v), x, x.stride(0), _or_null(v0), grad_x,
+                 _or_null(grad_v0), *x.shape, x.dtype == torch.bfloat16, *_numbers(p))
+
+
+def _or_null(x: Tensor | None) -> Tensor | int:
+    return 0 if x is None else x
 
 
 def _numbers(p: Parameters) -> tuple:
-    """What a kernel is told of the neuron, in its order."""
+    """The parameters in the order of the kernels' arguments."""
     leak = 0 if p.tau is None else 1 if not p.decay_input else 2 if p.halves else 3
     return (float(p.tau or 1), float(p.v_threshold), float(p.rest), float(p.alpha), leak, SURROGATES.index(p.surrogate),
             p.v_reset is not None, p.signed, p.detach_reset)

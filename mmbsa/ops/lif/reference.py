@@ -1,4 +1,4 @@
-"""LIF step by step in plain torch; reads like the equations and judges the others."""
+"""LIF step by step in plain torch; written as the equations are; the others are tested against it."""
 import torch
 from torch import Tensor
 
@@ -15,11 +15,11 @@ def charge(x: Tensor, v: Tensor, p: Parameters) -> Tensor:
     return v - (v - p.rest) / p.tau + x
 
 
-def membranes(x: Tensor, p: Parameters) -> tuple[list[Tensor], list[Tensor]]:
-    """(H, S) of every step; both in float32 at least."""
+def membranes(x: Tensor, v0: Tensor | None, p: Parameters) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    """H and S of every step, and V after the last; all in float32 at least."""
     x = x.to(working_dtype(x.dtype))
     threshold = threshold_in(p.v_threshold, x.dtype)
-    v = torch.full_like(x[0], p.rest)
+    v = torch.full_like(x[0], p.rest) if v0 is None else v0
     charged, spikes = [], []
     for x_t in x:
         h = charge(x_t, v, p)
@@ -29,23 +29,27 @@ def membranes(x: Tensor, p: Parameters) -> tuple[list[Tensor], list[Tensor]]:
         v = h - threshold * s if p.v_reset is None else torch.where(s != 0, torch.full_like(h, p.v_reset), h)
         charged.append(h)
         spikes.append(s)
-    return charged, spikes
+    return charged, spikes, v
 
 
-def forward(x: Tensor, p: Parameters) -> Tensor:
+def forward(x: Tensor, v0: Tensor | None, spikes: Tensor, v: Tensor | None, p: Parameters) -> None:
     """See ``common``."""
-    return torch.stack(membranes(x, p)[1]).to(x.dtype)
+    _, fired, last = membranes(x, v0, p)
+    spikes.copy_(torch.stack(fired))
+    if v is not None:
+        v.copy_(last)
 
 
-def backward(grad: Tensor, x: Tensor, p: Parameters) -> Tensor:
+def backward(grad: Tensor, grad_v: Tensor | None, x: Tensor, v0: Tensor | None, grad_x: Tensor,
+             grad_v0: Tensor | None, p: Parameters) -> None:
     """Backpropagation through time. With P and N the events at the upper and lower threshold, S = P - N, R = P + N:
 
     dS/dH = s'(H - v_th) + s'(-H - v_th), and V = H - v_th S (soft) or (1 - R) H + R v_reset (hard), where S and R are
     constants if the reset is detached.
     """
-    charged, spikes = membranes(x, p)
+    charged, spikes, _ = membranes(x, v0, p)
     threshold = threshold_in(p.v_threshold, charged[0].dtype)
-    grads, carry = [None] * len(charged), torch.zeros_like(charged[0])  # carry: dL/dV[t]
+    carry = torch.zeros_like(charged[0]) if grad_v is None else grad_v  # dL/dV[t]
     for t in reversed(range(len(charged))):
         h, s = charged[t], spikes[t]
         upper = p.factor * shape(p, h - threshold)
@@ -57,6 +61,7 @@ def backward(grad: Tensor, x: Tensor, p: Parameters) -> Tensor:
             through = through + (p.v_reset - h) * (upper - lower)
         grad_h = grad[t].to(h) * (upper + lower) + carry * through
         leak = 0. if p.tau is None else grad_h / p.tau
-        grads[t] = leak if p.tau is not None and p.decay_input else grad_h
+        grad_x[t] = leak if p.tau is not None and p.decay_input else grad_h
         carry = grad_h - leak
-    return torch.stack(grads).to(x.dtype)
+    if grad_v0 is not None:
+        grad_v0.copy_(carry)

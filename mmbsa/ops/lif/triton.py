@@ -3,18 +3,28 @@
 A program owns ``BLOCK`` neurons for all T steps, so membranes live in registers. Backward charges them again and leaves
 them in ``charged``, float32, where the same program reads them on its way back through time: what is written there and
 read again comes from the cache. Modes mirror ``Parameters``: ``LEAK``, ``DECAY_INPUT``, ``HALVES`` (1 / tau is exact),
-``HARD`` (reset), ``DETACH``, ``SURROGATE`` and ``SIGNED``. Names: ``i_`` program indices, ``o_`` offsets, ``m_`` masks.
+``HARD`` (reset), ``DETACH``, ``SURROGATE`` and ``SIGNED``; ``STATE`` says whether there are membranes before the first and
+after the last step (their pointers are None otherwise). Names: ``i_`` program indices, ``o_`` offsets, ``m_`` masks.
 """
 import triton
 import triton.language as tl
 
-from mmbsa.ops import kernels
+from mmbsa.ops import triton_support
 
 HALF_PI = tl.constexpr(1.5707963267948966)
 _SIZES = ((1024, 4), (2048, 8), (512, 4), (4096, 8))
 CONFIGS = [triton.Config({'BLOCK': size}, num_warps=warps)
-           for size, warps in (_SIZES[:1] if kernels.INTERPRETED else _SIZES)]
+           for size, warps in (_SIZES[:1] if triton_support.INTERPRETED else _SIZES)]
 KEY = ['bucket', 'T']
+
+
+@triton.jit
+def _first(pointer, o_n, m_n, default, STATE: tl.constexpr, BLOCK: tl.constexpr):
+    """A block of the float32 at ``pointer``, or ``default`` where there is none."""
+    if STATE:
+        return tl.load(pointer + o_n, mask=m_n, other=0.)
+    else:
+        return tl.zeros([BLOCK], tl.float32) + default
 
 
 @triton.jit
@@ -65,13 +75,13 @@ def _slope(z, alpha, SURROGATE: tl.constexpr):
 
 @triton.autotune(CONFIGS, key=KEY)
 @triton.jit
-def lif_fwd_kernel(x, spikes, n, stride, bucket, tau, threshold, rest, T: tl.constexpr, LEAK: tl.constexpr,
+def lif_fwd_kernel(x, v0, spikes, v_last, n, stride, bucket, tau, threshold, rest, T: tl.constexpr, LEAK: tl.constexpr,
                    DECAY_INPUT: tl.constexpr, HALVES: tl.constexpr, HARD: tl.constexpr, SIGNED: tl.constexpr,
-                   BLOCK: tl.constexpr):
-    """x (T, n), steps ``stride`` apart -> spikes (T, n)."""
+                   STATE: tl.constexpr, BLOCK: tl.constexpr):
+    """x (T, n), steps ``stride`` apart, and v0 (n,) -> spikes (T, n) and v_last (n,)."""
     o_n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     m_n = o_n < n
-    v = tl.zeros([BLOCK], tl.float32) + rest
+    v = _first(v0, o_n, m_n, rest, STATE, BLOCK)
     for t in range(T):
         o = o_n + t * tl.full([], n, tl.int64)
         b_x = tl.load(x + o_n + t * tl.full([], stride, tl.int64), mask=m_n, other=0.).to(tl.float32)
@@ -79,17 +89,23 @@ def lif_fwd_kernel(x, spikes, n, stride, bucket, tau, threshold, rest, T: tl.con
         s = _spikes(h, threshold, SIGNED)
         tl.store(spikes + o, s.to(spikes.dtype.element_ty), mask=m_n)
         v = _reset(h, s, threshold, rest, HARD)
+    if STATE:
+        tl.store(v_last + o_n, v, mask=m_n)
 
 
 @triton.autotune(CONFIGS, key=KEY)
 @triton.jit
-def lif_bwd_kernel(grad, x, charged, grad_x, n, stride, bucket, tau, threshold, rest, alpha, T: tl.constexpr,
-                   LEAK: tl.constexpr, DECAY_INPUT: tl.constexpr, HALVES: tl.constexpr, HARD: tl.constexpr,
-                   SIGNED: tl.constexpr, DETACH: tl.constexpr, SURROGATE: tl.constexpr, BLOCK: tl.constexpr):
-    """grad (T, n) of the spikes -> grad_x (T, n); ``charged`` (T, n) float32 is scratch and may be grad_x."""
+def lif_bwd_kernel(grad, grad_v, x, v0, charged, grad_x, grad_v0, n, stride, bucket, tau, threshold, rest, alpha,
+                   T: tl.constexpr, LEAK: tl.constexpr, DECAY_INPUT: tl.constexpr, HALVES: tl.constexpr, HARD: tl.constexpr,
+                   SIGNED: tl.constexpr, STATE: tl.constexpr, DETACH: tl.constexpr, SURROGATE: tl.constexpr,
+                   BLOCK: tl.constexpr):
+    """Gradients of the spikes (T, n) and of the last membrane (n,) -> those of x (T, n) and v0 (n,).
+
+    ``charged`` (T, n) float32 is scratch and may be grad_x.
+    """
     o_n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     m_n = o_n < n
-    v = tl.zeros([BLOCK], tl.float32) + rest
+    v = _first(v0, o_n, m_n, rest, STATE, BLOCK)
     for t in range(T):
         o = o_n + t * tl.full([], n, tl.int64)
         b_x = tl.load(x + o_n + t * tl.full([], stride, tl.int64), mask=m_n, other=0.).to(tl.float32)
@@ -97,7 +113,7 @@ def lif_bwd_kernel(grad, x, charged, grad_x, n, stride, bucket, tau, threshold, 
         tl.store(charged + o, h, mask=m_n)
         v = _reset(h, _spikes(h, threshold, SIGNED), threshold, rest, HARD)
     tl.debug_barrier()  # a membrane may be read by another thread of the program than the one that wrote it
-    carry = tl.zeros([BLOCK], tl.float32)  # dL/dV
+    carry = _first(grad_v, o_n, m_n, 0., STATE, BLOCK)  # dL/dV
     for i in range(T):
         o = o_n + (T - 1 - i) * tl.full([], n, tl.int64)
         h = tl.load(charged + o, mask=m_n, other=0.)
@@ -122,3 +138,5 @@ def lif_bwd_kernel(grad, x, charged, grad_x, n, stride, bucket, tau, threshold, 
             if DECAY_INPUT:
                 out = leak
         tl.store(grad_x + o, out.to(grad_x.dtype.element_ty), mask=m_n)
+    if STATE:
+        tl.store(grad_v0 + o_n, carry, mask=m_n)

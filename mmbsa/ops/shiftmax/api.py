@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from mmbsa.ops import dispatch
-from mmbsa.ops.registration import Op, working_dtype
+from mmbsa.ops.registration import Op, batch_first, working_dtype
 from mmbsa.ops.shiftmax import reference
 
 GRADS = ('ste', 'detach')
@@ -39,7 +39,8 @@ def shiftmax(x: Tensor, dim: int = -1, grad: str = 'ste', impl: str = 'auto') ->
         raise ValueError(f'shiftmax: dimension {dim} of x is empty; x has shape {tuple(x.shape)}')
     if grad not in GRADS:
         raise ValueError(f'shiftmax: grad must be one of {GRADS}, got {grad!r}')
-    return _OP(x, dim, grad, dispatch.resolve('shiftmax', impl, x))
+    dispatch.check_name('shiftmax', impl)
+    return _OP(x, dim, grad, impl)
 
 
 def _result_dtype(x: Tensor) -> torch.dtype:
@@ -50,15 +51,15 @@ def _forward(x: Tensor, dim: int, grad: str, impl: str) -> Tensor:
     dtype = _result_dtype(x)
     if x.is_floating_point():
         x = x.to(working_dtype(dtype))
-    weight = dispatch.get('shiftmax', impl).forward(x.movedim(dim, -1))
-    return weight.movedim(-1, dim).to(dtype, memory_format=torch.contiguous_format)
+    weight = dispatch.choose('shiftmax', impl, x).forward(x.movedim(dim, -1))
+    return torch.empty(x.shape, dtype=dtype, device=x.device).copy_(weight.movedim(-1, dim))
 
 
 def _backward(grad_out: Tensor, weight: Tensor, dim: int, grad: str, impl: str) -> Tensor:
     dtype = working_dtype(weight.dtype)
     rows = [t.to(dtype).movedim(dim, -1) for t in (grad_out, weight)]
-    result = dispatch.get('shiftmax', impl).backward(*rows, grad)
-    return result.movedim(-1, dim).to(weight.dtype, memory_format=torch.contiguous_format)
+    result = dispatch.choose('shiftmax', impl, weight).backward(*rows, grad)
+    return torch.empty(weight.shape, dtype=weight.dtype, device=weight.device).copy_(result.movedim(-1, dim))
 
 
 def _fake_forward(x: Tensor, dim: int, grad: str, impl: str) -> Tensor:
@@ -79,7 +80,16 @@ def _autograd_backward(ctx, grad_out: Tensor):
     return _BACKWARD(grad_out, weight, ctx.dim, ctx.grad, ctx.impl), None, None, None
 
 
-_OP = Op('shiftmax(Tensor x, int dim, str grad, str impl) -> Tensor', _forward, _fake_forward, _autograd_backward,
-         _setup_context)
+def _vmap_forward(info, in_dims, x: Tensor, dim: int, grad: str, impl: str):
+    return _OP.registered(*batch_first(info, in_dims, x), dim + 1 if dim >= 0 else dim, grad, impl), 0
+
+
+def _vmap_backward(info, in_dims, grad_out: Tensor, weight: Tensor, dim: int, grad: str, impl: str):
+    tensors = batch_first(info, in_dims, grad_out, weight)
+    return _BACKWARD.registered(*tensors, dim + 1 if dim >= 0 else dim, grad, impl), 0
+
+
+_OP = Op('shiftmax(Tensor x, int dim, str grad, str impl) -> Tensor', _forward, _fake_forward, _vmap_forward,
+         _autograd_backward, _setup_context)
 _BACKWARD = Op('shiftmax_bwd(Tensor grad_out, Tensor weight, int dim, str grad, str impl) -> Tensor', _backward,
-               _fake_backward)
+               _fake_backward, _vmap_backward)

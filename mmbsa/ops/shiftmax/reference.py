@@ -1,10 +1,10 @@
-"""Shiftmax in plain torch; reads like eqs. 13-15."""
+"""Shiftmax in plain torch; written as eqs. 13-15 are."""
 import math
 
 import torch
 from torch import Tensor
 
-from mmbsa.ops.exact import excess, gaps
+from mmbsa.ops.exact import ceil_log2_sum, gaps
 
 LN2 = math.log(2.)
 
@@ -12,12 +12,12 @@ LN2 = math.log(2.)
 def forward(x: Tensor) -> Tensor:
     """S_j = 2^(x_j - g) over the last dimension; x (..., n) float32, float64 or integer, S in float32 or float64."""
     _, gap = gaps(x)
-    return torch.exp2(-gap - excess(gap))
+    return torch.exp2(-gap - ceil_log2_sum(gap))
 
 
 def backward(grad_out: Tensor, weight: Tensor, grad: str) -> Tensor:
     """dx_j = ln2 * S_j * (dS_j - sum_i p_i dS_i), p = S / sum S (``'ste'``); without the sum (``'detach'``)."""
     if grad == 'ste':
-        mass = weight.sum(-1, keepdim=True)
-        grad_out = grad_out - (grad_out * weight).sum(-1, keepdim=True) / mass
+        total = weight.sum(-1, keepdim=True)
+        grad_out = grad_out - (grad_out * weight).sum(-1, keepdim=True) / total
     return LN2 * weight * grad_out

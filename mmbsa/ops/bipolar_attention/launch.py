@@ -1,10 +1,8 @@
-"""The door to the Triton kernels: says when they can be asked, launches them, imports triton only then."""
-import contextlib
-
+"""Launches the Triton kernels of bipolar attention; imports triton with the first launch."""
 import torch
 from torch import Tensor
 
-from mmbsa.ops import kernels
+from mmbsa.ops import triton_support
 from mmbsa.ops.bipolar_attention.common import LN2, unnormalised, unnormalised_backward
 from mmbsa.ops.exact import MAX_ROW
 
@@ -23,7 +21,7 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str, scal
         return f'the kernels take heads of at most {MAX_WIDTH} channels, got {width}'
     if k.size(-2) > MAX_ROW:
         return f'g is exact for at most {MAX_ROW} keys, got {k.size(-2)}'
-    return kernels.wrong_device(v)
+    return triton_support.wrong_device(v)
 
 
 def slower(q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str, scale: float) -> bool:
@@ -31,26 +29,22 @@ def slower(q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str, scale
     return v.device.type == 'cpu'
 
 
-def forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, scale: float):
+def forward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum: Tensor, product: str,
+            normalizer: str, scale: float) -> None:
     """See ``common``."""
-    empty = v.new_empty(0, dtype=torch.float32)
     if normalizer == 'none':
-        return unnormalised(q, k, v, scale), empty, empty.clone()
+        out.copy_(unnormalised(q, k, v, scale))
+        return
     from mmbsa.ops.bipolar_attention import triton as kernel
-    heads, rows = q.shape[:2], q.shape[:-1]
-    out = v.new_empty(*rows, v.size(-1))
-    g = v.new_empty(rows, dtype=torch.float32)
-    mass = torch.empty_like(g) if normalizer == 'shiftmax' else empty
     modes = _modes(q, k, v, product, normalizer, scale)
-    with _on(v):
-        kernel.bipolar_attention_fwd_kernel[_grid(heads, q.size(-2), 'BM')](
-            q, k, v, out, g, mass, scale if normalizer == 'shiftmax' else scale / LN2, *q.stride(), *k.stride(),
+    with triton_support.device_of(v):
+        kernel.bipolar_attention_fwd_kernel[_grid(q.shape[:2], q.size(-2), 'BM')](
+            q, k, v, out, g, weight_sum, scale if normalizer == 'shiftmax' else scale / LN2, *q.stride(), *k.stride(),
             *v.stride(), **_sizes(q, k, v), **modes, DIRECT=_direct(q, v, modes),
             **exactness(q, k, modes), FIXED_K=_fixed(k))
-    return out, g, mass
 
 
-def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, mass: Tensor, product: str,
+def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum: Tensor, product: str,
              normalizer: str, scale: float, grad: str):
     """See ``common``; gradients lie in memory as their operands do."""
     if normalizer == 'none':
@@ -63,9 +57,9 @@ def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: 
     grads = [torch.empty_like(x, dtype=v.dtype) for x in (q, k, v)]
     delta = torch.empty_like(g)
     sizes = _sizes(q, k, v)
-    with _on(v):
+    with triton_support.device_of(v):
         kernel.bipolar_attention_bwd_q_kernel[_grid(q.shape[:2], q.size(-2), 'BM')](
-            grad_out, q, k, v, out, exponent, mass, delta, grads[0], factor, slope, *grad_out.stride(), *q.stride(),
+            grad_out, q, k, v, out, exponent, weight_sum, delta, grads[0], factor, slope, *grad_out.stride(), *q.stride(),
             *k.stride(), *v.stride(), *out.stride(), *grads[0].stride(), **sizes, **modes,
             STE=not shiftmax or grad == 'ste', FIXED_K=_fixed(k))
         kernel.bipolar_attention_bwd_kv_kernel[_grid(q.shape[:2], k.size(-2), 'BN')](
@@ -81,7 +75,7 @@ def _modes(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, scale
 
 
 def exactness(q: Tensor, k: Tensor, modes: dict) -> dict:
-    """Width and number of the windows in which ``_settle`` adds bits up."""
+    """Width and number of the windows in which ``_exceeds`` adds bits up."""
     length = k.size(-2).bit_length()
     reach = 1 << length  # no row is open farther below its top
     if modes['WHOLE']:
@@ -115,9 +109,4 @@ def _grid(heads: tuple[int, int], n: int, block: str):
 
 def _fixed(x: Tensor) -> int:
     """The number of tokens where it must be compiled in: the interpreter loops up to constants only. -1 elsewhere."""
-    return x.size(-2) if kernels.INTERPRETED else -1
-
-
-def _on(x: Tensor):
-    """Launches go to the current device, which may be another one than x's."""
-    return torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()
+    return x.size(-2) if triton_support.INTERPRETED else -1

@@ -3,6 +3,7 @@
 With ``TRITON_INTERPRET=1`` in the environment (set before the first kernel is used) Triton runs kernels in Python, on
 tensors of the CPU: hundreds of times slower than the reference, and proof of the kernels on a machine without a GPU.
 """
+import contextlib
 import importlib.util
 import os
 
@@ -30,3 +31,8 @@ def wrong_device(x: Tensor) -> str | None:
     if device == 'cuda' or device == 'cpu' and INTERPRETED:
         return None
     return f'the Triton kernels run on CUDA (on the CPU with TRITON_INTERPRET=1), not on {device}'
+
+
+def device_of(x: Tensor):
+    """A context in which launches go to x's device instead of the current one."""
+    return torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()

@@ -1,18 +1,18 @@
-"""Rows whose sum of powers lies too close to a power of two for floats: their g, settled in exact arithmetic."""
+"""The exact g of rows whose sum of powers lies too close to a power of two for floats."""
 import torch
 from torch import Tensor
 
 from mmbsa.ops.bipolar_attention.common import TILE
-from mmbsa.ops.exact import excess, gaps
+from mmbsa.ops.exact import ceil_log2_sum, gaps
 
 
-def normaliser(log2_sum: Tensor, slope: float, constant: float, q: Tensor, k: Tensor, product: str,
-               scale: float) -> Tensor:
+def exact_normaliser(log2_sum: Tensor, slope: float, constant: float, q: Tensor, k: Tensor, product: str,
+                     scale: float) -> Tensor:
     """g = ceil(L), exact, from a floating L that errs by at most ``slope * |L| + constant``.
 
     Args:
         log2_sum: L (B, H, n_q), float32 or float64.
-        slope, constant: the bound; from 1/2 on every row is settled.
+        slope, constant: the bound; from 1/2 on every row is computed exactly.
         q, k: (B, H, n, d), read where L is within the bound of an integer.
 
     Returns:
@@ -22,15 +22,15 @@ def normaliser(log2_sum: Tensor, slope: float, constant: float, q: Tensor, k: Te
     centred = (log2_sum - g).add_(0.5).abs_()  # 1/2 minus the distance to the nearest integer
     near = centred.add_(log2_sum.abs(), alpha=slope) >= 0.5 - constant
     if bool(near.any()):
-        settle(q, k, scale, product, g, near)
+        _write_exact(q, k, scale, product, g, near)
     return g
 
 
-def settle(q: Tensor, k: Tensor, scale: float, product: str, g: Tensor, near: Tensor) -> None:
+def _write_exact(q: Tensor, k: Tensor, scale: float, product: str, g: Tensor, near: Tensor) -> None:
     """Write the exact g of the rows ``near`` (B, H, n_q) into ``g``; about ``TILE`` scores are held at a time.
 
-    Rows of zeros need no scores: sum_j 2^0 = n. They come from silent queries, and where many rows are on the edge also
-    from silent keys: k_j . q = 0 for all j exactly when (k^T k) q = 0, which costs O(n d^2) for all rows together.
+    Rows of zeros need no scores: sum_j 2^0 = n. They come from silent queries, and where many sums are near a power of
+    two also from silent keys: k_j . q = 0 for all j exactly when (k^T k) q = 0, which costs O(n d^2) for all rows together.
     """
     n, d = k.shape[-2:]
     batch, head, row = near.nonzero().unbind(1)
@@ -75,4 +75,4 @@ def _exact_g(rows: Tensor, head: Tensor, k: Tensor, scale: float) -> Tensor:
 
 def _exact_rows(score: Tensor, scale: float) -> Tensor:
     top, gap = gaps(score if scale == 1. else score * scale)
-    return (top + excess(gap)).squeeze(-1)
+    return (top + ceil_log2_sum(gap)).squeeze(-1)
