@@ -1,4 +1,5 @@
 """Running a whole network step by step with an explicit state."""
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -43,8 +44,11 @@ class State(dict):
         self.map(lambda x: sizes.append(x.numel() * x.element_size()) or x)
         return sum(sizes)
 
-    def __reduce__(self):
-        return dict, (dict(self),)
+    def __deepcopy__(self, memo: dict) -> 'State':
+        return self.clone()
+
+    def __reduce__(self):  # an OrderedDict is a class that torch.load accepts with weights_only=True
+        return OrderedDict, (), None, None, iter(self.items())
 
 
 def _map(state: Any, function: Callable[[Tensor], Tensor]) -> Any:

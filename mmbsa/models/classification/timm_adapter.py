@@ -174,7 +174,8 @@ def _register(preset: Preset, name: str, **overrides) -> None:
             feature_cfg=dict(out_indices=None, feature_cls='getter'), **kwargs)
 
     create.__name__ = create.__qualname__ = name
-    create.__doc__ = f'{preset.family.__name__}, preset {preset.arch!r}{f", {name.rsplit(chr(95), 1)[1]}" if overrides else ""}.'
+    kind = f', {overrides["attention"]["type"].__name__}' if overrides else ''
+    create.__doc__ = f'{preset.family.__name__}, preset {preset.arch!r}{kind}.'
     globals()[name] = register_model(create)
 
 
