@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmbsa.models.backbones.recipes import Recipe
+from mmbsa.models.backbones.time_major import mark_time_major
 from mmbsa.models.encoders import Encoder
 from mmbsa.models.layers import TIME_MODES, checkpointed, read_time
 from mmbsa.models.neurons import bind_steps, readout_neuron
@@ -246,7 +247,7 @@ class BaseSpikingBackbone(BaseModule):
                 x = checkpointed(block, x) if self.with_cp and torch.is_grad_enabled() else block(x)
             if index in out_indices:
                 outs.append(x)
-        return tuple(outs) if self.readout is None else read_time(outs, self.readout)
+        return tuple(map(mark_time_major, outs)) if self.readout is None else read_time(outs, self.readout)
 
     def train(self, mode: bool = True):
         """Set the mode; frozen parts and, with ``norm_eval``, all norms stay in eval mode."""

@@ -52,6 +52,9 @@ class SpikeFPN(BaseModule):
         """(T, B, C_i, H_i, W_i) per input, fine to coarse -> (T, B, out_channels, H_i, W_i) per output."""
         if len(inputs) != len(self.in_channels):
             raise ValueError(f'SpikeFPN: got {len(inputs)} maps for in_channels={self.in_channels}')
+        widths = tuple(x.shape[2] for x in inputs)
+        if widths != self.in_channels:
+            raise ValueError(f'SpikeFPN: neck.in_channels={self.in_channels}, but the maps have {widths} channels')
         check_steps(inputs[0], self.num_steps, 'neck.num_steps')
         maps = [lateral(x) for lateral, x in zip(self.laterals, inputs)]
         for i in range(len(maps) - 1, 0, -1):
