@@ -65,19 +65,21 @@ class OpCounter(TorchDispatchMode):
         #: tensors whose values left the domain of their tag.
         self.violations: list[str] = []
         self.total_steps = 0
-        self._places = components(model)
+        self._places = {module: (*place, rules.is_neuron(module)) for module, place in components(model).items()}
         self._root = Scope(model, '', 'body')
         self._stack: list[Scope] = [self._root]
         self._neuron: nn.Module | None = None
+        self._pending: tuple | None = None
         self._handles: list = []
         self._plans: dict[Any, tuple] = {}
         self._first_layer: str | None = None
 
     def __enter__(self):
         """Tag weights, and follow calls of modules from here on."""
-        for module in self.model.modules():
-            for x in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
-                self.tags.put(x, Tag(origin='a parameter', weight=True))
+        for module in self._places:
+            for x in (*module._parameters.values(), *module._buffers.values()):
+                if x is not None:
+                    self.tags.put(x, Tag(origin='a parameter', weight=True))
         self._stack, self._neuron = [Scope(self.model, '', 'body')], None
         self._handles = [register_module_forward_pre_hook(self._enter_module),
                          register_module_forward_hook(self._leave_module, always_call=True)]
@@ -87,7 +89,16 @@ class OpCounter(TorchDispatchMode):
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        return super().__exit__(*exc)
+        result = super().__exit__(*exc)
+        if self._pending is not None and not any(exc):
+            self._count_neuron()
+        self._pending = None
+        return result
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Without torch's wrapper against being compiled, a third of an empty mode's cost: compiled models are refused."""
+        return False
 
     @property
     def current(self) -> Scope:
@@ -108,8 +119,9 @@ class OpCounter(TorchDispatchMode):
     def row(self, op: str, kind: str, operands: tuple, numbered: bool) -> Row:
         """The row of an op that runs now."""
         scope = self.current
-        index = scope.calls[op, kind] if numbered else 0
-        scope.calls[op, kind] += 1
+        calls = scope.calls.get((op, kind), 0)
+        scope.calls[op, kind] = calls + 1
+        index = calls if numbered else 0
         key = (scope.name, op, index, kind)
         found = self.rows.get(key)
         if found is None:
@@ -125,11 +137,12 @@ class OpCounter(TorchDispatchMode):
     def _enter_module(self, module: nn.Module, inputs: tuple) -> None:
         if self._neuron is not None:
             return
-        name, component = self._places.get(module, (None, None))
-        if name is None:  # made during the forward, or no part of the model
-            name, component = f'{self.current.name}({type(module).__name__})', self.current.component
+        place = self._places.get(module)
+        if place is None:  # made during the forward, or no part of the model
+            place = (f'{self.current.name}({type(module).__name__})', self.current.component, rules.is_neuron(module))
+        name, component, neuron = place
         self._stack.append(Scope(module, name, component))
-        if rules.is_neuron(module):
+        if neuron:
             self._neuron = module
 
     def _leave_module(self, module: nn.Module, inputs: tuple, out: Any) -> None:
@@ -137,22 +150,37 @@ class OpCounter(TorchDispatchMode):
             return
         if len(self._stack) == 1 or self._stack[-1].module is not module:
             return
+        scope = self._stack.pop()
         if module is self._neuron:
+            self._neuron = None
             spikes = next((x for x in tree_leaves(out) if isinstance(x, Tensor)), None)
             currents = [x for x in tree_leaves(inputs) if isinstance(x, Tensor)]
             if spikes is not None and currents:
-                with torch.utils._python_dispatch._disable_current_modes():
-                    rules.neuron_module(self, module, currents[0], spikes)
-            self._neuron = None  # only now: a node without a domain is run to measure it
-        self._stack.pop()
+                self._pending = (scope, currents[0], spikes)
+
+    def _count_neuron(self) -> None:
+        """Count the neuron that ran last: from within a dispatch, where the sums that this takes are not seen."""
+        scope, x, spikes = self._pending
+        self._pending = None
+        self._stack.append(scope)
+        self._neuron = scope.module  # a node that declares no domain is run to measure it
+        try:
+            rules.neuron_module(self, scope.module, x, spikes)
+        finally:
+            self._neuron = None
+            self._stack.pop()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         """Run an op and apply its rule."""
         kwargs = kwargs or {}
+        if self._pending is not None:
+            self._count_neuron()
         plan = self._plans.get(func)
         if plan is None:
             plan = self._plans[func] = self._plan(func)
-        rule, name, parameters, composite = plan
+        rule, name, parameters, composite, view = plan
+        if view and rule is None:
+            return func(*args, **kwargs)
         if rule is None and composite and self._neuron is None:
             with self:
                 out = func.decompose(*args, **kwargs)
@@ -169,7 +197,7 @@ class OpCounter(TorchDispatchMode):
             if self.audit:
                 self._check(call)
             rule(call)
-        elif not func.is_view:
+        else:
             self._unknown(name, out)
         return out
 
@@ -177,7 +205,7 @@ class OpCounter(TorchDispatchMode):
         schema = func._schema
         name = schema.name
         composite = func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd)
-        return rules.find(name), name, tuple(argument.name for argument in schema.arguments), composite
+        return rules.find(name), name, tuple(argument.name for argument in schema.arguments), composite, func.is_view
 
     def _unknown(self, name: str, out: Any) -> None:
         written = sum(x.numel() for x in tree_leaves(out) if isinstance(x, Tensor))

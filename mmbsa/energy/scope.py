@@ -1,6 +1,5 @@
 """Where in a model an op runs: names of modules, and the part of the network that they belong to."""
 import re
-from collections import Counter
 
 from torch import nn
 
@@ -28,7 +27,7 @@ class Scope:
 
     def __init__(self, module: nn.Module | None, name: str, component: str):
         self.module, self.name, self.component = module, name, component
-        self.calls: Counter = Counter()
+        self.calls: dict = {}
 
 
 def components(model: nn.Module) -> dict[nn.Module, tuple[str, str]]:

@@ -1,6 +1,6 @@
 """Exact sums of spikes: totals, per position, per channel, and the pairs of a convolution."""
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -16,8 +16,8 @@ def total(x: Tensor, tag: Tag, what: str) -> int:
     """Sum over all elements of ``'events'`` (1 where not zero), ``'counts'`` (|k|) or ``'bits'`` (one-bits of |k|)."""
     what = _cheapest(tag, what)
     if _whole(x):
-        if (what, 'map') in tag.cache:
-            return round(tag.cache[what, 'map'][1].sum().item())
+        if (what, 'map') in tag.cache and (what, 'total') not in tag.cache:
+            tag.cache[what, 'total'] = round(tag.cache[what, 'map'][1].sum().item())
         if (what, 'total') not in tag.cache:
             tag.cache[what, 'total'] = _round(_reduce(_dense(x), tag, what, _sum))
         return tag.cache[what, 'total']
@@ -48,25 +48,37 @@ def per_position(x: Tensor, tag: Tag, what: str, dims: int) -> Tensor:
 def per_channel(x: Tensor, tag: Tag, what: str, dim: int) -> Tensor:
     """(*, n, k) -> the same sum over ``dim`` (-2 or -1), as float64 integers."""
     what = _cheapest(tag, what)
-    return _cached(tag, x, (what, dim), lambda: _round(amounts(x, tag, what).sum(dim)))
+    return _cached(tag, x, (what, dim), lambda: _round(amounts(x, tag, what).sum(dim).double() / _unit(tag, what)))
 
 
 def amounts(x: Tensor, tag: Tag, what: str) -> Tensor:
-    """What every element stands for, float32 (float64 for float64 tensors)."""
-    if what == 'events':
-        return x.ne(0).float()
+    """What every element stands for, times :func:`_unit`; float32 (float64 for float64 tensors)."""
     if x.dtype not in (torch.float32, torch.float64):
         x = x.float()
-    unit = tag.domain.unit if tag.domain is not None else 1.0
+    unsigned = tag.domain is not None and not tag.domain.signed
+    if what == 'events':  # one pass in place of a comparison and a conversion
+        return x.clamp(max=tag.domain.unit) if unsigned and _exact(tag) else x.ne(0).to(x.dtype)
+    unit = 1.0 if tag.domain is None else tag.domain.unit
     if what == 'counts':
-        signed = tag.domain is None or tag.domain.signed
-        x = x.abs() if signed else x
-        return x if unit == 1 else (x / unit).round_()
+        x = x if unsigned else x.abs()
+        return x if _exact(tag) else (x / unit).round_()
     count = (x / unit).round_().abs_().int()
     ones = torch.zeros_like(x)
     for bit in range(tag.bits or tag.domain.levels.bit_length()):
         ones += (count >> bit) & 1
     return ones
+
+
+def _exact(tag: Tag) -> bool:
+    """Whether sums of spikes are exact before they are divided by the unit: it is a power of two."""
+    return tag.domain is not None and math.frexp(tag.domain.unit)[0] == 0.5
+
+
+def _unit(tag: Tag, what: str) -> float:
+    """What :func:`amounts` are multiples of."""
+    if not _exact(tag) or what == 'bits' or what == 'events' and tag.domain.signed:
+        return 1.0
+    return tag.domain.unit
 
 
 def _cheapest(tag: Tag, what: str) -> str:
@@ -104,7 +116,9 @@ def _reduce(x: Tensor, tag: Tag, what: str, reduce: Callable) -> Tensor:
     if not x.numel():
         return reduce(x.double())
     rows = max(1, CHUNK * len(x) // x.numel())
-    return sum(reduce(amounts(part, tag, what)).double() for part in x.split(rows))
+    if rows >= len(x):
+        return reduce(amounts(x, tag, what)).double() / _unit(tag, what)
+    return sum(reduce(amounts(part, tag, what)).double() for part in x.split(rows)) / _unit(tag, what)
 
 
 def _round(x: Tensor):
@@ -132,13 +146,21 @@ def taps(size: int, out: int, kernel: int, stride: int, padding: int, dilation: 
     return tuple(hits)
 
 
-def pairs(x: Tensor, tag: Tag, what: str, hits: Sequence[tuple[int, ...]], fan_out: int) -> int:
+def pairs(x: Tensor, tag: Tag, what: str, hits: tuple[tuple[int, ...], ...], fan_out: int) -> int:
     """Sum over pairs of an input element and a tap on the map: ``fan_out`` times f_1^T P f_2 (energy.md 4.3)."""
-    uniform = math.prod(side[0] if len(set(side)) == 1 else 0 for side in hits)
-    if uniform:
+    uniform, weights = _hit_map(hits)
+    if weights is None:
         return total(x, tag, what) * uniform * fan_out
+    places = per_position(x, tag, what, len(hits))
+    return int((places * weights.to(places.device)).sum().item()) * fan_out
+
+
+@lru_cache(512)
+def _hit_map(hits: tuple[tuple[int, ...], ...]) -> tuple[int, Tensor | None]:
+    """Taps per position where all have as many; else 0 and the map of them."""
+    if all(len(set(side)) <= 1 for side in hits):
+        return math.prod(side[0] if side else 0 for side in hits), None
     weights = torch.ones((), dtype=torch.float64)
     for side in hits:
         weights = weights.unsqueeze(-1) * torch.tensor(side, dtype=torch.float64)
-    places = per_position(x, tag, what, len(hits))
-    return int((places * weights.to(places.device)).sum().item()) * fan_out
+    return 0, weights

@@ -54,13 +54,20 @@ class Tag:
             return 'sum of spikes'
         return 'weight' if self.weight else 'real'
 
+    @property
+    def label(self) -> tuple[str, str, str]:
+        """Kind, domain and origin, as rows name them."""
+        if 'label' not in self.cache:
+            self.cache['label'] = (self.kind, '' if self.domain is None else str(self.domain), self.origin)
+        return self.cache['label']
+
     def but(self, **changes) -> 'Tag':
         """A copy with other values and an empty cache."""
         return replace(self, cache={}, **changes)
 
 
-#: of tensors that nothing is known of.
-REAL = Tag(origin='a tensor made outside')
+#: origin of tensors that nothing is known of.
+OUTSIDE = 'a tensor made outside'
 
 
 class TagStore:
@@ -75,11 +82,14 @@ class TagStore:
         self._limit = 4096
 
     def get(self, x: Tensor) -> Tag:
-        """The tag of x; :data:`REAL` where it has none, ``BINARY`` for tensors of dtype bool."""
-        entry = self._tags.get(_key(x))
-        if entry is not None:
-            return entry[1]
-        return Tag(BINARY, 'a comparison') if x.dtype is torch.bool else REAL
+        """The tag of x; where it has none, real values made outside, and 0 and 1 for the dtype bool."""
+        try:
+            return self._tags[x.untyped_storage()._cdata][1]
+        except (KeyError, NotImplementedError):
+            pass
+        tag = Tag(BINARY, 'a comparison') if x.dtype is torch.bool else Tag(origin=OUTSIDE)
+        self.put(x, tag)
+        return tag
 
     def put(self, x: Tensor, tag: Tag) -> None:
         """Tag the whole storage of x."""

@@ -1,5 +1,6 @@
 """Convolutions: exact pairs at borders, any stride, dilation, groups, transposed or not."""
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -22,16 +23,25 @@ def convolution(call: Call) -> None:
     out, groups, transposed = call.out, args.get('groups', 1), args.get('transposed', False)
     if call.weights_only():
         return call.put(Tag(origin='weights', weight=True))
-    spatial, produced = x.shape[-dims:], out.shape[-dims:]
-    hits = [sums.taps(*key, transposed) for key in zip(spatial, produced, weight.shape[2:], stride, padding, dilation)]
-    fan_out = weight.shape[1] if transposed else weight.shape[0] // groups
-    dense = (x.numel() * weight.shape[1] if transposed else out.numel() * weight.shape[1]) * math.prod(weight.shape[2:])
-    valid = x.numel() // max(math.prod(spatial), 1) * math.prod(map(sum, hits)) * fan_out
+    hits, fan_out, dense, valid = geometry(tuple(x.shape), tuple(weight.shape), tuple(out.shape), tuple(stride),
+                                           tuple(padding), tuple(dilation), groups, transposed)
     counts, _ = call.row('conv', ('activation', x), ('weight', weight))
     batch = x.shape[0] if x.dim() > dims + 1 else 1
     layer(call, counts, x, weight, dense, valid, batch, lambda what: sums.pairs(x, call.tag(x), what, hits, fan_out))
     counts.bias_adds += out.numel() if args.get('bias') is not None else 0
     call.put_real()
+
+
+@lru_cache(1024)
+def geometry(x: tuple, weight: tuple, out: tuple, stride: tuple, padding: tuple, dilation: tuple, groups: int,
+             transposed: bool) -> tuple[tuple[tuple[int, ...], ...], int, int, int]:
+    """Shapes -> taps that hit each position along every dimension, fan-out, dense multiply-adds, and pairs."""
+    dims = len(weight) - 2
+    hits = tuple(sums.taps(*key, transposed) for key in zip(x[-dims:], out[-dims:], weight[2:], stride, padding, dilation))
+    fan_out = weight[1] if transposed else weight[0] // groups
+    dense = math.prod(x if transposed else out) * weight[1] * math.prod(weight[2:])
+    valid = math.prod(x[:-dims]) * math.prod(map(sum, hits)) * fan_out
+    return hits, fan_out, dense, valid
 
 
 def layer(call: Call, counts: Counts, x: Tensor, weight: Tensor, dense: int, valid: int, batch: int, pairs) -> None:

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from mmbsa.energy import sums
 from mmbsa.energy.rules.registry import Call, rule
-from mmbsa.energy.tags import REAL, Tag, union
+from mmbsa.energy.tags import OUTSIDE, Tag, union
 from mmbsa.spiking import SpikeDomain
 
 #: of zeros: no spikes at all.
@@ -73,7 +73,7 @@ def write(call: Call, target: Tensor, source: Tensor) -> None:
     """Tag a target, all or a part of which was overwritten with values of source."""
     new = call.tag(source)
     old = call.tag(target)
-    if sums._whole(target) or old is REAL and new.domain is None:
+    if sums._whole(target) or old.origin == OUTSIDE and new.domain is None:
         return call.put(new.but(copies=1, copy_numel=0), target)
     domain = union([old.domain, new.domain])
     call.put(Tag(domain, old.origin if old.domain is not None and new.domain is None else new.origin,

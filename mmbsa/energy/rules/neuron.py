@@ -4,6 +4,7 @@ from copy import deepcopy
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
+from mmbsa.energy import sums
 from mmbsa.energy.rules.registry import Call, rule
 from mmbsa.energy.tags import Tag
 from mmbsa.spiking import BINARY, TERNARY, SpikeDomain, SpikingNeuron, counts, domain_of, measure_domain
@@ -94,6 +95,9 @@ def fire(call: Call, x: Tensor, domain: SpikeDomain | None, leaky: bool, steps: 
     name = call.counter.current.name or call.op
     call.put(Tag(domain, f'neuron {name} ({call.op.split("::")[-1]})', steps=steps))
     if domain is not None:
+        if spikes.dim() == 5:  # maps: a convolution will ask for the sum of every position
+            for what in ('events', 'counts'):
+                sums.per_position(spikes, call.tag(spikes), what, 2)
         fired = call.total(spikes, 'events')
         figures.spikes += fired
         figures.resets += fired

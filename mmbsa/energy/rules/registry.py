@@ -45,10 +45,12 @@ class Call:
         result: what the op returned.
     """
 
-    __slots__ = ('args', 'counter', 'op', 'result')
+    __slots__ = ('_known', '_tensors', 'args', 'counter', 'op', 'result')
 
     def __init__(self, counter: 'OpCounter', op: str, args: dict[str, Any], result: Any):
         self.counter, self.op, self.args, self.result = counter, op, args, result
+        self._known: dict[int, tuple[Tensor, Tag]] = {}
+        self._tensors: list[Tensor] | None = None
 
     @property
     def out(self) -> Tensor:
@@ -57,43 +59,59 @@ class Call:
 
     def tensors(self) -> list[Tensor]:
         """All tensor arguments, those in lists included."""
-        found = []
-        for value in self.args.values():
-            if isinstance(value, Tensor):
-                found.append(value)
-            elif isinstance(value, list | tuple):
-                found += [x for x in value if isinstance(x, Tensor)]
-        return found
+        if self._tensors is None:
+            self._tensors = found = []
+            for value in self.args.values():
+                if isinstance(value, Tensor):
+                    found.append(value)
+                elif isinstance(value, list | tuple):
+                    found += [x for x in value if isinstance(x, Tensor)]
+        return self._tensors
 
     def tag(self, x: Tensor) -> Tag:
         """What is known of a tensor."""
-        return self.counter.tags.get(x)
+        known = self._known.get(id(x))
+        if known is None:
+            tag = self.counter.tags.get(x)
+            self._known[id(x)] = known = (x, tag)  # x is held: the identity of a dead tensor would be used again
+        return known[1]
 
     def put(self, tag: Tag, x: Tensor | None = None) -> None:
         """Tag a result (the first by default)."""
         x = self.out if x is None else x
+        self._known.clear()
         self.counter.tags.put(x, tag)
 
     def put_real(self, why: str = '', x: Tensor | None = None, **known) -> None:
         """Tag a result as real-valued; equal steps, time and weights are handed on from the tensor arguments."""
         x = self.out if x is None else x
-        origin = f'{self.op.split("::")[-1]}{" " + why if why else ""}' + self.counter.where()
-        self.counter.tags.put(x, Tag(origin=origin, **{**self.inherited(x), **known}))
+        tag = self.inherited(x)
+        name = self.op.partition('::')[2]
+        tag.origin = f'{name} {why}{self.counter.where()}' if why else name + self.counter.where()
+        for key, value in known.items():
+            setattr(tag, key, value)
+        self.put(tag, x)
 
-    def inherited(self, out: Tensor) -> dict:
+    def inherited(self, out: Tensor) -> Tag:
         """What a result has from its arguments whatever its values: whether it is a weight, its steps, equal copies."""
-        tags = [(self.tag(x), x) for x in self.tensors() if x.dim() or x.is_floating_point()]
-        tags = [(tag, x) for tag, x in tags if x is not out] or tags
-        if not tags:
-            return {}
-        if all(tag.weight for tag, _ in tags):
-            return dict(weight=True)
-        acting = [(tag, x) for tag, x in tags if not tag.weight]
-        known = dict(steps=max(tag.steps for tag, _ in acting))
-        tag, x = acting[0]
-        if tag.copies > 1 and all(other.copies == tag.copies for other, _ in acting) and x.numel():
-            known.update(copies=tag.copies, copy_numel=tag.copy_numel * out.numel() // x.numel())
-        return known
+        first, steps, tensors = None, 0, 0
+        copies, get = 0, self.tag
+        for x in self.tensors():
+            tag = get(x)
+            tensors += 1
+            if tag.weight:
+                continue
+            if first is None:
+                first, copies = (tag, x), tag.copies
+            elif tag.copies != copies:
+                copies = 1
+            steps = max(steps, tag.steps)
+        if first is None:
+            return Tag(weight=tensors > 0)
+        tag, x = first
+        if copies > 1 and x.numel():
+            return Tag(steps=steps, copies=copies, copy_numel=tag.copy_numel * out.numel() // x.numel())
+        return Tag(steps=steps)
 
     def weights_only(self) -> bool:
         """Whether every tensor argument is a weight: work that is done once for all inputs."""
@@ -108,12 +126,15 @@ class Call:
             operands: role and tensor of each operand; the first one that is no weight is the row's input.
             numbered: whether several calls within a module have a row each.
         """
-        labels = tuple((role, tag.kind, str(tag.domain or ''), tag.origin)
-                       for role, tag in ((role, self.tag(x)) for role, x in operands))
-        acting = [self.tag(x) for _, x in operands if not self.tag(x).weight]
-        row = self.counter.row(self.op, kind, labels, numbered)
+        labels, acting = [], []
+        for role, x in operands:
+            tag = self.tag(x)
+            labels.append((role, *tag.label))
+            if not tag.weight:
+                acting.append(tag)
+        row = self.counter.row(self.op, kind, tuple(labels), numbered)
         if acting:
-            row.steps = max(row.steps, *(tag.steps for tag in acting)) if len(acting) > 1 else max(row.steps, acting[0].steps)
+            row.steps = max(row.steps, *[tag.steps for tag in acting])
             row.levels = acting[0].domain.levels if acting[0].domain is not None else 0
         row.counts.calls += 1
         return row.counts, row.detail
