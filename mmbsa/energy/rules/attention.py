@@ -24,7 +24,7 @@ def bipolar_attention(call: Call) -> None:
     q, k, v, normalizer = (call.args[key] for key in ('q', 'k', 'v', 'normalizer'))
     domain = DECLARED.get(call.args['product'])
     for x in (q, k):
-        if domain is not None and not call.tag(x).sparse:
+        if domain is not None and call.tag(x).domain is None:
             call.put(Tag(domain, f"product='{call.args['product']}'", steps=call.tag(x).steps), x)
     if normalizer == 'softmax':
         softmax_attention(call, q, k, v)
@@ -56,7 +56,7 @@ def _shifted(call: Call, counts: Counts, detail: dict, q: Tensor, k: Tensor, v: 
         counts.ac_events += events
         _add(detail, coincidences=events, q_gated=call.total(q, 'events') * keys,
              k_gated=call.total(k, 'events') * q.shape[-2])
-    shifts = call.total(v, 'events') * q.shape[-2] if values.sparse else dense_sv
+    shifts = call.total(v, 'events') * q.shape[-2] if values.domain is not None else dense_sv
     counts.shifts += shifts
     counts.ac += shifts
     counts.ac_events += shifts
@@ -100,7 +100,7 @@ def _unnormalised(call: Call, counts: Counts, detail: dict, q: Tensor, k: Tensor
     detail.update(normalizer='none', order=order, taken=taken)
     counts.dense += dense[order]
     counts.valid += dense[order]
-    if not all(tag.sparse for tag in tags):
+    if any(tag.domain is None for tag in tags):
         _partly_real(call, counts, order, q, k, v)
         return call.put_real()
     orders = ('quadratic', 'linear') if call.counter.both_orders else (order,)
@@ -114,9 +114,7 @@ def _unnormalised(call: Call, counts: Counts, detail: dict, q: Tensor, k: Tensor
             counts.events += first[0] + second[0]
             if tags[0].bits is not None:
                 counts.ac_dense += tags[0].bits * dense[order]
-    domain = tags[2].domain
-    call.put(Tag(origin=f'unnormalised attention{call.counter.where()}', exact=True, steps=tags[0].steps,
-                 bits=None) if domain is not None else Tag(exact=True, steps=tags[0].steps))
+    call.put(Tag(origin=f'product of spikes{call.counter.where()}', exact=True, steps=tags[0].steps))
 
 
 def _quadratic(call: Call, q: Tensor, k: Tensor, v: Tensor) -> tuple[tuple, tuple, dict]:
@@ -152,7 +150,7 @@ def _partly_real(call: Call, counts: Counts, order: str, q: Tensor, k: Tensor, v
     other = q.shape[-2] if order == 'quadratic' else v.shape[-1]
     tag = call.tag(second)
     both = [(events, accumulates, dense),
-            (None, 0, second.numel() * other) if not tag.sparse else
+            (None, 0, second.numel() * other) if tag.domain is None else
             (call.total(second, 'events') * other, call.total(second, _added(call, second)) * other, 0)]
     for found, added, macs in both:
         if found is None:

@@ -63,10 +63,7 @@ def layer(call: Call, counts: Counts, x: Tensor, weight: Tensor, dense: int, val
     elif tag.domain is not None:
         counts.ac += pairs('counts')
         counts.ac_events += events
-    elif tag.exact:
-        counts.ac += events
-        counts.ac_events += events
-    else:
+    else:  # sums of spikes too: a number of several bits meets a weight
         counts.mac += dense
         counts.mac_valid += valid
         counts.mac_nonzero += events

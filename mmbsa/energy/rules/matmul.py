@@ -76,9 +76,7 @@ def product(call: Call, a: Tensor, b: Tensor) -> Counts | None:
                 counts.ac_dense += tag.bits * dense
                 break
     if ta.sparse and tb.sparse:
-        units = [tag.domain.unit for tag in (ta, tb) if tag.domain is not None]
-        call.put(Tag(origin=f'product of spikes{call.counter.where()}', exact=True, steps=max(ta.steps, tb.steps))
-                 if units else Tag(exact=True, steps=ta.steps))
+        call.put(Tag(origin=f'product of spikes{call.counter.where()}', exact=True, steps=max(ta.steps, tb.steps)))
     else:
         call.put_real()
     return counts
@@ -93,7 +91,7 @@ def meeting(call: Call, a: Tensor, b: Tensor) -> tuple[int | None, int]:
     """
     ta, tb = call.tag(a), call.tag(b)
     a, b = (a.unsqueeze(0) if a.dim() == 1 else a), (b.unsqueeze(-1) if b.dim() == 1 else b)
-    if not ta.sparse and not tb.sparse:
+    if ta.domain is None and tb.domain is None:
         return None, 0
     if not tb.sparse:
         m = b.shape[-1]
@@ -136,7 +134,7 @@ def softmax_attention(call: Call, q: Tensor, k: Tensor, v: Tensor) -> None:
     else:
         counts.ac, counts.ac_events = counts.ac + qk_counts, counts.ac_events + qk
     tag = call.tag(v)
-    if tag.sparse:
+    if tag.domain is not None:
         sv, sv_counts = (call.total(v, what) * q.shape[-2] for what in ('events', _measure(tag, True)))
         counts.ac, counts.ac_events = counts.ac + sv_counts, counts.ac_events + sv
     else:
