@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
 from mmbsa.energy import sums
+from mmbsa.energy.rules.quantiser import Quantiser, quantise
 from mmbsa.energy.rules.registry import Call, rule
 from mmbsa.energy.tags import Tag
 from mmbsa.spiking import BINARY, TERNARY, SpikeDomain, SpikingNeuron, counts, domain_of, measure_domain
@@ -20,9 +21,10 @@ _NO_LEAK = ('IFNode', 'TernaryIFNode', 'PSN', 'MaskedPSN', 'SlidingPSN', 'Lapicq
 def is_neuron(module: nn.Module) -> bool:
     """Whether a module is counted by the rule of neurons instead of by its ops.
 
-    A :class:`SpikingNeuron` is one, and SpikingJelly's, snnTorch's and norse's nodes are.
+    A :class:`SpikingNeuron` is one, a module that was given a ``domain`` is, and SpikingJelly's, snnTorch's and norse's
+    nodes are; so are the quantisers of a twin.
     """
-    if isinstance(module, SpikingNeuron):
+    if isinstance(module, SpikingNeuron | Quantiser) or isinstance(vars(module).get('domain'), SpikeDomain):
         return True
     return any(base.__module__.startswith(THIRD_PARTY) and base.__name__.endswith(_ENDINGS)
                for base in type(module).__mro__)
@@ -64,6 +66,8 @@ def _measured(module: nn.Module) -> SpikeDomain | None:
 
 def neuron_module(counter, module: nn.Module, x: Tensor, spikes: Tensor) -> None:
     """Add the row of one call of a neuron layer, and tag its output."""
+    if isinstance(module, Quantiser):
+        return quantise(Call(counter, 'Quantiser', dict(x=x), spikes), module, x)
     domain = domain_of_neuron(module, counter.domains)
     multi = getattr(module, 'step_mode', 'm') == 'm'
     steps = x.shape[0] if multi and x.dim() else max(1, counter.tags.get(x).steps)
