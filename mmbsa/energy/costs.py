@@ -161,14 +161,16 @@ PRESETS = {'field': FIELD, 'step': STEP, 'yan': YAN,
 MAIN = ('field', 'horowitz-int8', 'horowitz-fp32', 'step', 'yan')
 
 
-def cost_table(name: 'str | Path | CostTable') -> CostTable:
-    """A preset by name, or a table from a JSON file with the keys of :class:`CostTable`.
+def cost_table(name: 'str | Path | dict | CostTable') -> CostTable:
+    """A preset by name, or a table from a dict, or from a JSON file, with the keys of :class:`CostTable`.
 
     Raises:
         ValueError: no preset and no readable file, or a key that tables do not have; the message names it.
     """
     if isinstance(name, CostTable):
         return name
+    if isinstance(name, dict):
+        return _from_dict(name, 'the dict', 'own')
     if name in PRESETS:
         return PRESETS[name]
     path = Path(name)
@@ -176,10 +178,17 @@ def cost_table(name: 'str | Path | CostTable') -> CostTable:
         raise ValueError(f'cost: {str(name)!r} is no preset ({", ".join(MAIN)}, ... in mmbsa.energy.costs.PRESETS) and no file')
     try:
         data = json.loads(path.read_text())
-        known = {entry.name for entry in fields(CostTable)}
-        if not isinstance(data, dict) or set(data) - known:
-            raise ValueError(f'it has {sorted(set(data) - known) if isinstance(data, dict) else type(data).__name__}; expected '
-                             f'{", ".join(sorted(known))}')
-        return CostTable(**{'name': path.stem, 'source': f'the file {path.name}', **data})
-    except (ValueError, TypeError) as error:
-        raise ValueError(f'cost: {path} is no cost table: {error}') from error
+    except ValueError as error:
+        raise ValueError(f'cost: {path} is no JSON: {error}') from error
+    return _from_dict(data, str(path), path.stem)
+
+
+def _from_dict(data: dict, where: str, name: str) -> CostTable:
+    known = {entry.name for entry in fields(CostTable)}
+    unknown = sorted(set(data) - known) if isinstance(data, dict) else [type(data).__name__]
+    if unknown:
+        raise ValueError(f'cost: {where} has {", ".join(unknown)}; expected {", ".join(sorted(known))}')
+    try:
+        return CostTable(**{'name': name, 'source': where, **data})
+    except TypeError as error:
+        raise ValueError(f'cost: {where}: {error}') from error
