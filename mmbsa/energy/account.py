@@ -11,14 +11,18 @@ COMPUTE = ('mac', 'ac', 'shift', 'gate', 'other', 'neuron', 'norm', 'bias')
 MEMORY = ('weights', 'state', 'activations')
 
 
-def posts(counts: Counts, cost: CostTable) -> dict[str, float]:
-    """pJ of every post of a layer."""
+#: rows that read activations, and rows that write them where a network has neurons or quantisers.
+READERS, WRITERS = ('conv', 'linear', 'matmul', 'attention'), ('neuron', 'quantiser')
+
+
+def posts(counts: Counts, cost: CostTable, writes: bool = False) -> dict[str, float]:
+    """pJ of every post of a layer; ``writes``: whether its results are written to memory."""
     macs = counts.mac_repeated if cost.repeats_equal_steps else counts.mac
     adds = counts.ac_events if cost.by_events else counts.ac
     read = getattr(counts, WEIGHT_POLICIES[cost.weights]) * cost.weight_bits
     bits = 0
     if cost.activations == 'dense':
-        bits = counts.in_bits + counts.out_bits
+        bits = counts.in_bits + counts.out_bits * writes
     elif cost.activations == 'event':
         bits = counts.event_bits
     return dict(
@@ -46,7 +50,9 @@ class Energy:
     rows: list[tuple[Row, dict[str, float]]] = field(default_factory=list)
 
     def __post_init__(self):
-        self.rows = [(row, posts(_widths(row.counts, self.cost, row), self.cost)) for row in self.report.counted()]
+        rows = self.report.counted()
+        writers = WRITERS if any(row.kind in WRITERS for row in rows) else READERS
+        self.rows = [(row, posts(_widths(row.counts, self.cost, row), self.cost, row.kind in writers)) for row in rows]
 
     def _sum(self, names: tuple[str, ...], rows=None) -> float:
         rows = self.rows if rows is None else rows

@@ -24,11 +24,17 @@ class Comparison:
     Attributes:
         snn, twin: what was counted.
         cost: unit costs; the twin is charged under ``cost.for_twin()``.
+        w_bits: of the weights of both; None is the cost table's width.
     """
 
     snn: Report
     twin: Report
     cost: CostTable
+    w_bits: int | None = None
+
+    def __post_init__(self):
+        if self.w_bits is not None:
+            self.cost = self.cost.but(weight_bits=self.w_bits)
 
     @property
     def energy(self) -> Energy:
@@ -117,7 +123,7 @@ class Comparison:
         """Networks side by side, break-even rates, and layers."""
         def text(rate: float | None) -> str:
             return 'none: the twin is cheaper than the silent network' if rate is None else f'{100 * rate:.2f} %'
-        lines = [f'Same input, unit costs {self.cost.name} ({self.cost.pair}), mJ per image:', '',
+        lines = [f'Same input, unit costs {self.cost.name} ({self.cost.pair}), weights of {self.cost.weight_bits} bits, mJ per image:', '',
                  '| network | compute | memory | total |', '|---|---|---|---|']
         lines += [f'| {name} | {e.compute:.6f} | {e.memory:.6f} | {e.total:.6f} |' for name, e in self.accounts.items()]
         rate = 'none' if self.snn.rate is None else f'{100 * self.snn.rate:.2f} %'
@@ -175,6 +181,6 @@ def compare(model: nn.Module, *inputs: Any, cost: str | CostTable = 'field', w_b
     twin = quantised_twin(model, w_bits, a_bits, steps)
     snn = count_operations(model, *inputs, **options)
     other = count_operations(twin, *(inputs if twin_inputs is None else twin_inputs), **options)
-    return Comparison(snn, other, cost_table(cost))
+    return Comparison(snn, other, cost_table(cost), w_bits)
 
 

@@ -43,4 +43,10 @@ def components(model: nn.Module) -> dict[nn.Module, tuple[str, str]]:
                 part = label
         parts[name] = part
         found[module] = (name, part)
+    found[model] = ('', root_component(model))
     return found
+
+
+def root_component(model: nn.Module) -> str:
+    """Part of the ops that a model runs itself: where it has a head, they come behind it (logits resized, softmax)."""
+    return 'head' if any(re.search(r'head$', name) for name, _ in model.named_children()) else 'body'

@@ -37,7 +37,7 @@ class Watcher:
         self.stop()
         self.counter.images = images
         self._ran = False
-        self._handles = [self.model.register_forward_pre_hook(self._enter),
+        self._handles = [self.model.register_forward_pre_hook(self._enter, with_kwargs=True),
                          self.model.register_forward_hook(self._leave, always_call=True)]
 
     def stop(self) -> None:
@@ -49,8 +49,9 @@ class Watcher:
             self.images += self.counter.images
             self._ran = False
 
-    def _enter(self, module: nn.Module, inputs: tuple) -> None:
+    def _enter(self, module: nn.Module, inputs: tuple, kwargs: dict) -> None:
         self.counter.__enter__()
+        self.counter.mark([inputs, kwargs])
         self._ran = True
 
     def _leave(self, module: nn.Module, inputs: tuple, out: Any) -> None:

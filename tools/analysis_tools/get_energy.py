@@ -215,7 +215,7 @@ def main(argv=None) -> int:
         if twin is not None:
             other = Watcher(twin, strict=args.strict)
             run(twin, inputs(cfg, args)[1], bar, other)
-            comparison = Comparison(watcher.report, other.report, cost)
+            comparison = Comparison(watcher.report, other.report, cost, args.w_bits)
     except (ToolError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2

@@ -132,7 +132,7 @@ def average_pool(call: Call) -> None:
         kernel = _spread(kernel, dims, 1)
         stride = _spread(call.args.get('stride') or kernel, dims, 1)
         padding = _spread(call.args.get('padding'), dims, 0)
-        taps = [sums.taps(*key, 1, False) for key in zip(x.shape[-dims:], out.shape[-dims:], kernel, stride, padding)]
+        taps = tuple(sums.taps(*key, 1, False) for key in zip(x.shape[-dims:], out.shape[-dims:], kernel, stride, padding))
     counts, _ = call.row('pool', ('input', x))
     figures = {}
     for what in ('counts' if tag.domain is not None else 'events', 'events'):
