@@ -1,4 +1,5 @@
 """Counts by loops over integers, for comparison."""
+
 from itertools import product
 
 
@@ -8,17 +9,31 @@ def conv_pairs(x, weight_shape, stride, padding, dilation, groups, transposed=Fa
     valid = events = counts = 0
     first, second, kh, kw = weight_shape
     outputs = second * groups if transposed else first
-    for n, c, y, z, o, i, j in product(range(batch), range(channels), range(height), range(width), range(outputs),
-                                       range(kh), range(kw)):
+    for n, c, y, z, o, i, j in product(
+        range(batch),
+        range(channels),
+        range(height),
+        range(width),
+        range(outputs),
+        range(kh),
+        range(kw),
+    ):
         if c // (channels // groups) != o // (outputs // groups):
             continue
         if transposed:
-            p, q = y * stride[0] - padding[0] + i * dilation[0], z * stride[1] - padding[1] + j * dilation[1]
+            p, q = (
+                y * stride[0] - padding[0] + i * dilation[0],
+                z * stride[1] - padding[1] + j * dilation[1],
+            )
             hit = 0 <= p < out_size[0] and 0 <= q < out_size[1]
         else:
             p, q = y + padding[0] - i * dilation[0], z + padding[1] - j * dilation[1]
-            hit = (p % stride[0] == 0 and q % stride[1] == 0 and 0 <= p // stride[0] < out_size[0]
-                   and 0 <= q // stride[1] < out_size[1])
+            hit = (
+                p % stride[0] == 0
+                and q % stride[1] == 0
+                and 0 <= p // stride[0] < out_size[0]
+                and 0 <= q // stride[1] < out_size[1]
+            )
         if hit:
             k = x[n][c][y][z]
             valid, events, counts = valid + 1, events + (k != 0), counts + abs(k)

@@ -1,4 +1,5 @@
 """Small networks that the tests of energy count."""
+
 import torch
 from torch import nn
 
@@ -22,6 +23,7 @@ class Threshold(SpikingNeuron):
 def family(name='Spikingformer', seed=0, **kwargs):
     """A tiny backbone of random weights that fires, in evaluation mode."""
     import mmbsa.models  # noqa: F401
+
     torch.manual_seed(seed)
     arch = kwargs.pop('arch', dict(embed_dims=32, depth=1, num_heads=2))
     model = MODELS.build(dict(type=f'mmbsa.{name}', arch=arch, **kwargs))
@@ -30,7 +32,9 @@ def family(name='Spikingformer', seed=0, **kwargs):
             nn.init.uniform_(module.bias, 0.0, 0.6)
             module.momentum = 1.0
     with torch.no_grad():
-        model.train()(torch.rand(4, model.in_channels if hasattr(model, 'in_channels') else 3, 32, 32))
+        model.train()(
+            torch.rand(4, model.in_channels if hasattr(model, 'in_channels') else 3, 32, 32)
+        )
     return model.eval()
 
 
@@ -50,5 +54,6 @@ def lif_net():
             x = self.lif1(self.conv1(x.flatten(0, 1)).unflatten(0, (steps, -1)))
             x = self.lif2(self.conv2(x.flatten(0, 1)).unflatten(0, (steps, -1)))
             return self.head(x.flatten(2)).mean(0)
+
     torch.manual_seed(1)
     return Net().eval()

@@ -1,4 +1,5 @@
 """The toy networks, all of their numbers; and that the check sees every kind of difference."""
+
 import importlib.util
 import json
 import os
@@ -9,22 +10,56 @@ import pytest
 from mmbsa.ops import implementations
 
 ROOT = Path(__file__).resolve().parents[2]
-spec = importlib.util.spec_from_file_location('check_energy', ROOT / 'tools' / 'dev' / 'check_energy.py')
+spec = importlib.util.spec_from_file_location(
+    'check_energy', ROOT / 'tools' / 'dev' / 'check_energy.py'
+)
 tool = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tool)
 ORACLE = Path(os.environ.get('MMBSA_ORACLE_DIR', ROOT.parent / 'shared' / 'oracle'))
 
-OWN = {'units': {'mac_fj': 4600, 'ac_fj': 900, 'shift_fj': 45}, 'cases': [{
-    'name': 'conv1d_lif', 'net': {'conv': {'weight': [[[1, -1]], [[2, 1]]], 'stride': 2},
-                                  'lif': {'tau': 2.0, 'decay_input': False, 'v_threshold': 1.0, 'v_reset': 0.0}},
-    'inputs': [[[1, 0, 1, 1, 1]], [[0, 0, 1, 0, 0]]],
-    'layers': [{'kind': 'conv', 'input': 'binary', 'dense': 16, 'valid': 16, 'events': 8, 'outputs': 8, 'mac': 0,
-                'mac_valid': 0, 'mac_nonzero': 0, 'ac': 8,
-                'memory': {'weight_words': {'event': 8, 'once': 4, 'per_step': 8, 'dense': 16}, 'bias_adds': 0}},
-               {'kind': 'neuron', 'updates': 8, 'comparisons': 8, 'resets': 5, 'spikes': 5, 'leaks': 8,
-                'state_words': {'read': 8, 'write': 8}}],
-    'total': {'mac': 0, 'ac': 8, 'shift': 0}, 'compute_energy_fj': 7200,
-    'spikes': [[[1, 0], [1, 1]], [[0, 1], [0, 1]]]}]}
+OWN = {
+    'units': {'mac_fj': 4600, 'ac_fj': 900, 'shift_fj': 45},
+    'cases': [
+        {
+            'name': 'conv1d_lif',
+            'net': {
+                'conv': {'weight': [[[1, -1]], [[2, 1]]], 'stride': 2},
+                'lif': {'tau': 2.0, 'decay_input': False, 'v_threshold': 1.0, 'v_reset': 0.0},
+            },
+            'inputs': [[[1, 0, 1, 1, 1]], [[0, 0, 1, 0, 0]]],
+            'layers': [
+                {
+                    'kind': 'conv',
+                    'input': 'binary',
+                    'dense': 16,
+                    'valid': 16,
+                    'events': 8,
+                    'outputs': 8,
+                    'mac': 0,
+                    'mac_valid': 0,
+                    'mac_nonzero': 0,
+                    'ac': 8,
+                    'memory': {
+                        'weight_words': {'event': 8, 'once': 4, 'per_step': 8, 'dense': 16},
+                        'bias_adds': 0,
+                    },
+                },
+                {
+                    'kind': 'neuron',
+                    'updates': 8,
+                    'comparisons': 8,
+                    'resets': 5,
+                    'spikes': 5,
+                    'leaks': 8,
+                    'state_words': {'read': 8, 'write': 8},
+                },
+            ],
+            'total': {'mac': 0, 'ac': 8, 'shift': 0},
+            'compute_energy_fj': 7200,
+            'spikes': [[[1, 0], [1, 1]], [[0, 1], [0, 1]]],
+        }
+    ],
+}
 
 
 def files() -> list[Path]:
@@ -48,8 +83,18 @@ def test_own_case_agrees(tmp_path, capsys):
     assert '1/1 networks agree, 35/35 numbers' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('where', ['layers.0.ac', 'layers.0.memory.weight_words.per_step', 'layers.1.resets',
-                                   'layers.1.state_words.read', 'total.ac', 'compute_energy_fj', 'spikes.1.0.1'])
+@pytest.mark.parametrize(
+    'where',
+    [
+        'layers.0.ac',
+        'layers.0.memory.weight_words.per_step',
+        'layers.1.resets',
+        'layers.1.state_words.read',
+        'total.ac',
+        'compute_energy_fj',
+        'spikes.1.0.1',
+    ],
+)
 def test_every_wrong_number_is_found(where, tmp_path, capsys):
     data = json.loads(json.dumps(OWN))
     place = data['cases'][0]
@@ -73,7 +118,10 @@ def test_an_unknown_figure_and_a_missing_layer_are_differences():
     assert 'layers: expected' in tool.check(case, OWN['units'])[1][0]
 
 
-@pytest.mark.parametrize('content, message', [('{', 'expected JSON'), ('{"cases": []}', 'units'), ('[]', 'expected JSON')])
+@pytest.mark.parametrize(
+    'content, message',
+    [('{', 'expected JSON'), ('{"cases": []}', 'units'), ('[]', 'expected JSON')],
+)
 def test_other_files_are_refused(content, message, tmp_path, capsys):
     path = tmp_path / 'toy.json'
     path.write_text(content)

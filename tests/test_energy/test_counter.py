@@ -1,4 +1,7 @@
-"""What the counter sees: domains by tag, conservation, implementations, networks of others, refusals."""
+"""What the counter sees: domains by tag, conservation, implementations, networks of others,
+refusals.
+"""
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -49,21 +52,40 @@ def test_weights_are_never_spikes():
 
 
 def test_a_silent_layer_stays_spiking():
-    report = count_operations(Call(lambda m, x: m.conv(m.neuron(x)), neuron=Threshold(), conv=nn.Conv2d(1, 1, 3)),
-                              -torch.ones(1, 1, 5, 5))
+    report = count_operations(
+        Call(lambda m, x: m.conv(m.neuron(x)), neuron=Threshold(), conv=nn.Conv2d(1, 1, 3)),
+        -torch.ones(1, 1, 5, 5),
+    )
     assert only(report, 'conv').input == 'binary'
     assert (report.total.mac, report.total.ac, report.total.updates) == (0, 0, 25)
 
 
-@pytest.mark.parametrize('change, kind', [
-    (lambda x: x.view(2, 12), 'binary'), (lambda x: x.reshape(12, 2).t().contiguous().view(2, 12), 'binary'),
-    (lambda x: x * 0.5, 'binary'), (lambda x: x / 4, 'binary'), (lambda x: -x, 'ternary'),
-    (lambda x: x + x, 'integer'), (lambda x: torch.cat([x, x])[:2], 'binary'), (lambda x: x.to(torch.float64).float(), 'binary'),
-    (lambda x: x.clone(), 'binary'), (lambda x: F.pad(x, (1, 1))[:, 1:-1], 'binary'), (lambda x: x.amax(0, keepdim=True), 'binary'),
-    (lambda x: torch.zeros_like(x) + x, 'binary'), (lambda x: x * x.flip(0), 'binary'), (lambda x: x - x.flip(0), 'ternary'),
-    (lambda x: x + 0.5 * x, 'sum of spikes'), (lambda x: x.mean(0, keepdim=True), 'real'), (lambda x: x.exp(), 'real'),
-    (lambda x: x.where(x > 2, torch.zeros(())), 'binary'), (lambda x: x.masked_fill(x > 2, 0.0), 'binary'),
-    (lambda x: x.masked_fill(x > 2, 0.3), 'real'), (lambda x: x.clone().add_(1.5), 'real')])
+@pytest.mark.parametrize(
+    'change, kind',
+    [
+        (lambda x: x.view(2, 12), 'binary'),
+        (lambda x: x.reshape(12, 2).t().contiguous().view(2, 12), 'binary'),
+        (lambda x: x * 0.5, 'binary'),
+        (lambda x: x / 4, 'binary'),
+        (lambda x: -x, 'ternary'),
+        (lambda x: x + x, 'integer'),
+        (lambda x: torch.cat([x, x])[:2], 'binary'),
+        (lambda x: x.to(torch.float64).float(), 'binary'),
+        (lambda x: x.clone(), 'binary'),
+        (lambda x: F.pad(x, (1, 1))[:, 1:-1], 'binary'),
+        (lambda x: x.amax(0, keepdim=True), 'binary'),
+        (lambda x: torch.zeros_like(x) + x, 'binary'),
+        (lambda x: x * x.flip(0), 'binary'),
+        (lambda x: x - x.flip(0), 'ternary'),
+        (lambda x: x + 0.5 * x, 'sum of spikes'),
+        (lambda x: x.mean(0, keepdim=True), 'real'),
+        (lambda x: x.exp(), 'real'),
+        (lambda x: x.where(x > 2, torch.zeros(())), 'binary'),
+        (lambda x: x.masked_fill(x > 2, 0.0), 'binary'),
+        (lambda x: x.masked_fill(x > 2, 0.3), 'real'),
+        (lambda x: x.clone().add_(1.5), 'real'),
+    ],
+)
 def test_tags_follow_the_values(change, kind):
     linear = nn.Linear(12, 3, bias=False)
     model = Call(lambda m, x: m.linear(change(m.neuron(x))), neuron=Threshold(), linear=linear)
@@ -87,7 +109,10 @@ def test_writing_real_values_into_spikes_makes_them_real():
         spikes = m.neuron(x).clone()
         spikes[0] = x[0]
         return m.linear(spikes)
-    report = count_operations(Call(mixed, neuron=Threshold(), linear=nn.Linear(6, 2)), torch.randn(3, 6))
+
+    report = count_operations(
+        Call(mixed, neuron=Threshold(), linear=nn.Linear(6, 2)), torch.randn(3, 6)
+    )
     assert only(report, 'linear').input == 'real'
 
 
@@ -95,6 +120,7 @@ def test_audit_reports_spikes_outside_of_their_domain():
     class Liar(Threshold):
         def run(self, x, state=None):
             return 2 * (x > 0).to(x.dtype), state
+
     model = Call(lambda m, x: m.linear(m.neuron(x)), neuron=Liar(), linear=nn.Linear(4, 2))
     assert count_operations(model, torch.rand(2, 4)).violations == []
     [text] = set(count_operations(model, torch.rand(2, 4), audit=True).violations)
@@ -102,10 +128,13 @@ def test_audit_reports_spikes_outside_of_their_domain():
 
 
 def test_batch_is_the_sum_of_its_images():
-    for model, shape in ((family(), (3, 3, 32, 32)), (family('ESpikeFormer', arch='t'), (3, 3, 32, 32))):
+    for model, shape in (
+        (family(), (3, 3, 32, 32)),
+        (family('ESpikeFormer', arch='t'), (3, 3, 32, 32)),
+    ):
         x = torch.rand(*shape)
         whole = count_operations(model, x)
-        parts = [count_operations(model, x[i:i + 1]) for i in range(3)]
+        parts = [count_operations(model, x[i : i + 1]) for i in range(3)]
         together = parts[0] + parts[1] + parts[2]
         assert whole.total.ac > 0
         assert whole.total.as_dict() == {**together.total.as_dict(), 'calls': whole.total.calls}
@@ -116,7 +145,9 @@ def test_total_is_the_sum_of_rows_and_of_components():
     report = count_operations(family(), torch.rand(2, 3, 32, 32))
     for name in ('ac', 'mac', 'updates', 'words_event', 'shifts'):
         assert getattr(report.total, name) == sum(getattr(row.counts, name) for row in report.rows)
-        assert getattr(report.total, name) == sum(getattr(part, name) for part in report.by('component').values())
+        assert getattr(report.total, name) == sum(
+            getattr(part, name) for part in report.by('component').values()
+        )
 
 
 @pytest.mark.parametrize('copied', [False, True])
@@ -127,6 +158,7 @@ def test_equal_steps_are_counted_once(copied):
         x = x.unsqueeze(0).expand(4, *x.shape)
         out = m.conv(x.flatten(0, 1) if copied else x[0])
         return m.neuron(out.unflatten(0, (4, -1)) if copied else out.expand(4, *out.shape))
+
     report = count_operations(Call(steps, conv=conv, neuron=Threshold()), torch.rand(2, 3, 5, 5))
     row = only(report, 'conv').counts
     dense = 2 * 2 * 25 * 27
@@ -151,11 +183,15 @@ def test_counts_do_not_depend_on_the_implementation(monkeypatch):
 def test_attention_written_with_matmul_counts_like_the_op():
     q, k, v = ((torch.rand(2, 3, n, d) > 0.6).float() for n, d in ((4, 5), (6, 5), (6, 7)))
     model = Call(lambda m, q, k, v: (q @ k.transpose(-1, -2)) @ v)
-    fused = Call(lambda m, q, k, v: ops.bipolar_attention(q, k, v, product='binary', normalizer='none'))
+    fused = Call(
+        lambda m, q, k, v: ops.bipolar_attention(q, k, v, product='binary', normalizer='none')
+    )
     plain = count_operations(model, q, k, v, domain=BINARY, images=1)
     op = count_operations(fused, q, k, v, domain=BINARY, images=1, attention_order='quadratic')
     assert plain.total.ac == op.total.ac > 0 and plain.total.mac == op.total.mac == 0
-    wanted = sum(coincidences(a.tolist(), b.tolist())[0] for a, b in zip(q.flatten(0, 1), k.flatten(0, 1)))
+    wanted = sum(
+        coincidences(a.tolist(), b.tolist())[0] for a, b in zip(q.flatten(0, 1), k.flatten(0, 1))
+    )
     assert [row.counts.ac for row in plain.counted()][0] == wanted
 
 
@@ -164,7 +200,9 @@ def test_a_spike_and_a_real_operand_count_the_spike_s_fan_out(domain):
     generator = torch.Generator().manual_seed(0)
     k = torch.randint(domain.low, domain.high + 1, (2, 4, 5), generator=generator)
     model = Call(lambda m, a, b: (a @ b, b.transpose(-1, -2) @ a.transpose(-1, -2)))
-    report = count_operations(model, k.float(), torch.rand(2, 5, 3), domain=[domain, None], images=1)
+    report = count_operations(
+        model, k.float(), torch.rand(2, 5, 3), domain=[domain, None], images=1
+    )
     assert [row.counts.ac for row in report.counted()] == 2 * [3 * int(k.abs().sum())]
     assert report.total.mac == 0
 
@@ -181,9 +219,17 @@ def test_norms_are_beside_the_total_and_layer_norms_are_in_it():
     assert count_operations(nn.LayerNorm(8), torch.rand(2, 8)).total.mac == 32
 
 
-@pytest.mark.parametrize('layer, shape', [(nn.Linear(6, 4), (2, 5, 6)), (nn.Linear(6, 4), (6,)), (nn.Conv1d(3, 2, 3), (2, 3, 9)),
-                                          (nn.Conv1d(3, 2, 3), (3, 9)), (nn.Conv3d(1, 2, 2), (1, 1, 4, 4, 4)),
-                                          (nn.ConvTranspose2d(3, 2, 3, stride=2), (1, 3, 4, 4))])
+@pytest.mark.parametrize(
+    'layer, shape',
+    [
+        (nn.Linear(6, 4), (2, 5, 6)),
+        (nn.Linear(6, 4), (6,)),
+        (nn.Conv1d(3, 2, 3), (2, 3, 9)),
+        (nn.Conv1d(3, 2, 3), (3, 9)),
+        (nn.Conv3d(1, 2, 2), (1, 1, 4, 4, 4)),
+        (nn.ConvTranspose2d(3, 2, 3, stride=2), (1, 3, 4, 4)),
+    ],
+)
 def test_layers_of_any_shape_count_their_dense_work(layer, shape):
     x = torch.rand(*shape)
     report = count_operations(layer, x, images=1)
@@ -199,7 +245,7 @@ def test_layers_of_any_shape_count_their_dense_work(layer, shape):
 def test_random_networks_equal_brute_force(data):
     """Two convolutions with a neuron of random levels between them."""
     pick = lambda low, high: data.draw(st.integers(low, high))  # noqa: E731
-    torch.manual_seed(pick(0, 10 ** 6))
+    torch.manual_seed(pick(0, 10**6))
     levels, steps, middle = pick(1, 3), pick(1, 3), pick(1, 3)
     norm = data.draw(st.sampled_from([1.0, float(levels), 4.0]))
     first = nn.Conv2d(2, middle, 3, padding=1)
@@ -209,24 +255,42 @@ def test_random_networks_equal_brute_force(data):
     def forward(m, x):
         seen['spikes'] = ops.integer_spike(3 * m.first(x), levels, norm=norm)
         return m.second(seen['spikes'])
+
     x = torch.randn(steps, 2, 4, 5)
     report = count_operations(Call(forward, first=first, second=second), x, images=1, audit=True)
     rows = [row for row in report.counted() if row.kind == 'conv']
     k = (seen['spikes'] * norm).round().int()
     out = second(seen['spikes'])
-    valid, events, accumulates = conv_pairs(k.tolist(), second.weight.shape, second.stride, second.padding, (1, 1), 1,
-                                            out_size=out.shape[2:])
-    assert (rows[1].counts.valid, rows[1].counts.events, rows[1].counts.ac) == (valid, events, accumulates)
+    valid, events, accumulates = conv_pairs(
+        k.tolist(),
+        second.weight.shape,
+        second.stride,
+        second.padding,
+        (1, 1),
+        1,
+        out_size=out.shape[2:],
+    )
+    assert (rows[1].counts.valid, rows[1].counts.events, rows[1].counts.ac) == (
+        valid,
+        events,
+        accumulates,
+    )
     assert rows[0].counts.mac == steps * middle * 20 * 18 and report.violations == []
 
 
 def test_spiking_jelly_s_own_network_agrees_with_its_counters():
     from spikingjelly.activation_based import functional, layer, neuron
     from spikingjelly.activation_based.op_counter import ACCounter, DispatchCounterMode, MACCounter
+
     torch.manual_seed(0)
-    net = nn.Sequential(layer.Conv2d(2, 4, 3, padding=1, bias=False), neuron.LIFNode(step_mode='s'),
-                        layer.Conv2d(4, 5, 3, stride=2, padding=1, bias=False), neuron.LIFNode(step_mode='s'),
-                        nn.Flatten(2), layer.Linear(20, 3, bias=False))
+    net = nn.Sequential(
+        layer.Conv2d(2, 4, 3, padding=1, bias=False),
+        neuron.LIFNode(step_mode='s'),
+        layer.Conv2d(4, 5, 3, stride=2, padding=1, bias=False),
+        neuron.LIFNode(step_mode='s'),
+        nn.Flatten(2),
+        layer.Linear(20, 3, bias=False),
+    )
     functional.set_step_mode(net, 'm')
     net.eval()
     x = 3 * torch.randn(4, 2, 2, 4, 4)
@@ -242,14 +306,26 @@ def test_spiking_jelly_s_own_network_agrees_with_its_counters():
     # their neurons' own adds are no part of layers
     assert sum(v for op, v in counted[0].items() if 'conv' in str(op)) == layers[0].mac
     assert sum(v for op, v in counted[1].items() if 'conv' in str(op)) == layers[1].ac
-    assert sum(v for op, v in counted[1].items() if 'mm' in str(op) or 'linear' in str(op)) == layers[2].ac
+    assert (
+        sum(v for op, v in counted[1].items() if 'mm' in str(op) or 'linear' in str(op))
+        == layers[2].ac
+    )
 
 
 def test_a_timm_network_has_no_op_without_a_rule():
     import timm
-    report = count_operations(timm.create_model('vit_tiny_patch16_224', img_size=32, depth=2), torch.rand(1, 3, 32, 32),
-                              strict=True)
-    assert report.total.ac_events >= 0 and report.total.mac > 1e6 and report.rate is None and report.steps == 1
+
+    report = count_operations(
+        timm.create_model('vit_tiny_patch16_224', img_size=32, depth=2),
+        torch.rand(1, 3, 32, 32),
+        strict=True,
+    )
+    assert (
+        report.total.ac_events >= 0
+        and report.total.mac > 1e6
+        and report.rate is None
+        and report.steps == 1
+    )
     assert {row.kind for row in report.rows} >= {'conv', 'linear', 'attention', 'norm', 'add'}
 
 
@@ -265,12 +341,27 @@ def test_an_op_without_a_rule_is_listed_and_strict_raises():
 def test_neurons_that_loop_over_steps_are_counted_by_their_rule():
     import mmbsa.models  # noqa: F401
     from mmbsa.registry import MODELS
-    for name, leaky, thresholds in (('LIFNode', 1, 1), ('IFNode', 0, 1), ('TernaryLIFNode', 1, 2), ('IntegerNode', 1, 4),
-                                    ('HDLIFNode', 1, 1), ('PSN', 0, 1), ('EIFNode', 1, 1)):
+
+    for name, leaky, thresholds in (
+        ('LIFNode', 1, 1),
+        ('IFNode', 0, 1),
+        ('TernaryLIFNode', 1, 2),
+        ('IntegerNode', 1, 4),
+        ('HDLIFNode', 1, 1),
+        ('PSN', 0, 1),
+        ('EIFNode', 1, 1),
+    ):
         cfg = dict(type=f'mmbsa.{name}', **(dict(T=3) if name == 'PSN' else {}))
-        report = count_operations(nn.Sequential(MODELS.build(cfg)), torch.randn(3, 2, 4), images=2, strict=True)
+        report = count_operations(
+            nn.Sequential(MODELS.build(cfg)), torch.randn(3, 2, 4), images=2, strict=True
+        )
         row = only(report, 'neuron').counts
-        assert (row.updates, row.leaks, row.thresholds, row.state_reads) == (24, 24 * leaky, 24 * thresholds, 24), name
+        assert (row.updates, row.leaks, row.thresholds, row.state_reads) == (
+            24,
+            24 * leaky,
+            24 * thresholds,
+            24,
+        ), name
         assert report.total.ac == report.total.mac == 0 and report.steps == 3 and report.inside
 
 
@@ -284,7 +375,9 @@ def test_mode_and_weights_are_left_alone():
     model = lif_net().train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     count_operations(model, torch.rand(2, 1, 3, 8, 8), images=1)
-    assert model.training and all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert model.training and all(
+        torch.equal(value, before[key]) for key, value in model.state_dict().items()
+    )
 
 
 def test_output_is_that_of_the_model():
@@ -315,4 +408,7 @@ def test_a_failing_model_leaves_no_hooks_behind():
     with pytest.raises(RuntimeError):
         count_operations(model, torch.rand(1, 3))
     assert torch._C._len_torch_dispatch_stack() == 0
-    assert not nn.modules.module._global_forward_hooks and not nn.modules.module._global_forward_pre_hooks
+    assert (
+        not nn.modules.module._global_forward_hooks
+        and not nn.modules.module._global_forward_pre_hooks
+    )

@@ -1,4 +1,5 @@
 """The hook of validations and tests: figures in metrics, message hub and files; ablation tables."""
+
 import json
 from types import SimpleNamespace
 
@@ -35,7 +36,12 @@ class Model(BaseModel):
 @pytest.fixture
 def runner(tmp_path):
     name = f'energy_{tmp_path.name}'
-    return SimpleNamespace(model=Model().eval(), message_hub=MessageHub.get_instance(name), work_dir=str(tmp_path), iter=7)
+    return SimpleNamespace(
+        model=Model().eval(),
+        message_hub=MessageHub.get_instance(name),
+        work_dir=str(tmp_path),
+        iter=7,
+    )
 
 
 def validate(hook, runner, batches, mode='val'):
@@ -61,12 +67,19 @@ def test_figures_are_those_of_all_images(runner, tmp_path, mode, name):
     wanted = [count_operations(runner.model, batch) for batch in BATCHES]
     total = wanted[0] + wanted[1] + wanted[2]
     assert metrics['energy/compute_mJ'] == pytest.approx(energy(total, 'field').compute, rel=1e-12)
-    assert metrics['energy/GAC'] == pytest.approx(total.total.ac / 6e9) and metrics['accuracy'] == 0.5
-    assert runner.message_hub.get_scalar(f'{mode}/energy/compute_mJ').current() == metrics['energy/compute_mJ']
+    assert (
+        metrics['energy/GAC'] == pytest.approx(total.total.ac / 6e9) and metrics['accuracy'] == 0.5
+    )
+    assert (
+        runner.message_hub.get_scalar(f'{mode}/energy/compute_mJ').current()
+        == metrics['energy/compute_mJ']
+    )
     data = json.loads((tmp_path / name).read_text())
     assert data['energy']['compute'] == metrics['energy/compute_mJ'] and data['iter'] == 7
     report = Report.from_dict(data['report'])
-    assert report.images == 6 and report.total.ac == total.total.ac and report.total.comparisons == 0
+    assert (
+        report.images == 6 and report.total.ac == total.total.ac and report.total.comparisons == 0
+    )
     assert (tmp_path / name).with_suffix('.md').read_text().startswith('# Energy of Model')
 
 
@@ -92,12 +105,19 @@ def test_without_a_batch_nothing_is_written(runner, tmp_path):
 def test_cost_is_chosen_by_name_or_dict(runner):
     step = validate(EnergyHook(cost='step'), runner, BATCHES[:1])
     assert step['energy/memory_mJ'] > 0
-    assert validate(EnergyHook(cost=dict(ac=1.0)), runner, BATCHES[:1])['energy/compute_mJ'] == pytest.approx(step['energy/GAC'])
+    assert validate(EnergyHook(cost=dict(ac=1.0)), runner, BATCHES[:1])[
+        'energy/compute_mJ'
+    ] == pytest.approx(step['energy/GAC'])
 
 
-@pytest.mark.parametrize('kwargs, message', [(dict(interval=0), 'interval must be at least 1'),
-                                             (dict(max_batches=0), 'max_batches must be at least 1'),
-                                             (dict(cost='gold'), "'gold' is no preset")])
+@pytest.mark.parametrize(
+    'kwargs, message',
+    [
+        (dict(interval=0), 'interval must be at least 1'),
+        (dict(max_batches=0), 'max_batches must be at least 1'),
+        (dict(cost='gold'), "'gold' is no preset"),
+    ],
+)
 def test_bad_arguments_are_named(kwargs, message):
     with pytest.raises(ValueError, match=message):
         EnergyHook(**kwargs)
@@ -126,17 +146,27 @@ def test_it_is_registered_and_runs_before_the_logger():
 
 def test_ablation_tables_have_an_energy_column():
     grid = SimpleNamespace(axes={'a': {}}, published={})
-    runs = [dict(seed=seed, final=1.0, curve={}, energy_mj=value) for seed, value in ((0, 0.25), (1, 0.75))]
+    runs = [
+        dict(seed=seed, final=1.0, curve={}, energy_mj=value)
+        for seed, value in ((0, 0.25), (1, 0.75))
+    ]
     row = Row({'a': 'x'}, 2, runs)
     header, cells = columns(grid, [row], 'acc')
     assert cells[0][header.index('energy, mJ')] == '0.5'
     assert 'energy_mj' in comma_separated(grid, [row], 'acc').splitlines()[0]
-    assert 'energy, mJ' not in columns(grid, [Row({'a': 'x'}, 1, [dict(seed=0, final=1.0, curve={})])], 'acc')[0]
+    assert (
+        'energy, mJ'
+        not in columns(grid, [Row({'a': 'x'}, 1, [dict(seed=0, final=1.0, curve={})])], 'acc')[0]
+    )
 
 
 def test_models_of_modules_alone_work(tmp_path):
-    runner = SimpleNamespace(model=nn.Linear(4, 2), message_hub=MessageHub.get_instance(f'plain_{tmp_path.name}'),
-                             work_dir=str(tmp_path), iter=0)
+    runner = SimpleNamespace(
+        model=nn.Linear(4, 2),
+        message_hub=MessageHub.get_instance(f'plain_{tmp_path.name}'),
+        work_dir=str(tmp_path),
+        iter=0,
+    )
     hook = EnergyHook()
     hook.before_val_epoch(runner)
     hook.before_val_iter(runner, 0, torch.rand(3, 4))

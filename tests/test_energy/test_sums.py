@@ -1,4 +1,5 @@
 """Exact sums: borders, strides, dilation, groups, units, layouts, against loops over integers."""
+
 import pytest
 import torch
 from brute import conv_pairs
@@ -9,8 +10,13 @@ from mmbsa.energy import sums
 from mmbsa.energy.tags import Tag
 from mmbsa.spiking import BINARY, TERNARY, counts
 
-DOMAINS = {'binary': BINARY, 'ternary': TERNARY, 'quarters': counts(4, 0.25), 'thirds': counts(3, 1 / 3),
-           'signed': counts(2, 1.0, signed=True)}
+DOMAINS = {
+    'binary': BINARY,
+    'ternary': TERNARY,
+    'quarters': counts(4, 0.25),
+    'thirds': counts(3, 1 / 3),
+    'signed': counts(2, 1.0, signed=True),
+}
 
 
 def draw(domain, shape, seed):
@@ -47,11 +53,15 @@ def test_per_position_sums_any_layout(name, layout):
 
 def test_total_of_a_part_is_not_that_of_the_whole():
     x, tag = torch.ones(4, 3), Tag(BINARY)
-    assert [sums.total(x, tag, 'counts'), sums.total(x[:1], tag, 'counts'), sums.total(x[1:3], tag, 'counts')] == [12, 3, 6]
+    assert [
+        sums.total(x, tag, 'counts'),
+        sums.total(x[:1], tag, 'counts'),
+        sums.total(x[1:3], tag, 'counts'),
+    ] == [12, 3, 6]
 
 
 def test_total_is_exact_beyond_the_precision_of_float32():
-    assert sums.total(torch.ones(2 ** 24 + 3), Tag(BINARY), 'counts') == 2 ** 24 + 3
+    assert sums.total(torch.ones(2**24 + 3), Tag(BINARY), 'counts') == 2**24 + 3
 
 
 @settings(max_examples=60, deadline=None)
@@ -67,14 +77,30 @@ def test_pairs_of_convolutions_equal_brute_force(data):
         padding = tuple(min(p, s - 1) for p, s in zip(padding, span))
     size = [max(pick(2, 5), s - 2 * p, 1) for s, p in zip(span, padding)]
     channels, outputs = groups * pick(1, 2), groups * pick(1, 2)
-    k = draw(domain, (pick(1, 2), channels, *size), pick(0, 10 ** 6))
+    k = draw(domain, (pick(1, 2), channels, *size), pick(0, 10**6))
     x = (k * domain.unit).float()
-    weight = torch.zeros(*((channels, outputs // groups) if transposed else (outputs, channels // groups)), *kernel)
+    weight = torch.zeros(
+        *((channels, outputs // groups) if transposed else (outputs, channels // groups)), *kernel
+    )
     convolve = torch.nn.functional.conv_transpose2d if transposed else torch.nn.functional.conv2d
     out = convolve(x, weight, None, stride, padding, groups=groups, dilation=dilation)
     from mmbsa.energy.rules.convolution import geometry
-    hits, fan_out, dense, valid = geometry(tuple(x.shape), tuple(weight.shape), tuple(out.shape), stride, padding,
-                                           dilation, groups, transposed)
-    wanted = conv_pairs(k.tolist(), weight.shape, stride, padding, dilation, groups, transposed, out.shape[2:])
-    assert (valid, *(sums.pairs(x, Tag(domain), what, hits, fan_out) for what in ('events', 'counts'))) == wanted
+
+    hits, fan_out, dense, valid = geometry(
+        tuple(x.shape),
+        tuple(weight.shape),
+        tuple(out.shape),
+        stride,
+        padding,
+        dilation,
+        groups,
+        transposed,
+    )
+    wanted = conv_pairs(
+        k.tolist(), weight.shape, stride, padding, dilation, groups, transposed, out.shape[2:]
+    )
+    assert (
+        valid,
+        *(sums.pairs(x, Tag(domain), what, hits, fan_out) for what in ('events', 'counts')),
+    ) == wanted
     assert dense >= valid
