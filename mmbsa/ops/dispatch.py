@@ -101,12 +101,14 @@ def resolve(op: str, impl: str, *call) -> str:
         elif wish and wish != 'auto' and not any(wish in table for table in _TABLE.values()):
             raise ValueError(f'{ENV}={wish!r}: no op has an implementation of that name')
     if impl == 'auto':
-        able = [e for e in entries.values() if e.missing() is None and e.refuses(*call) is None]
-        for entry in able:
-            if not entry.slower(*call):
-                return entry.name
+        able = None
+        for name, entry in entries.items():
+            if entry.missing() is None and entry.refuses(*call) is None:
+                if not entry.slower(*call):
+                    return name
+                able = able or name
         if able:
-            return able[0].name
+            return able
         reasons = {name: entry.missing() or entry.refuses(*call) for name, entry in entries.items()}
         raise RuntimeError(f'{op}: no implementation can take this call: {reasons}')
     reason = entries[impl].missing() or entries[impl].refuses(*call)

@@ -1,5 +1,6 @@
 """The ``mmbsa`` namespace of ``torch.library`` and what every op registered there needs."""
 import functools
+import inspect
 from collections.abc import Callable
 
 import torch
@@ -70,8 +71,12 @@ class Op:
         if vmap is not None:
             torch.library.register_vmap(qualified, vmap, lib=LIBRARY)
         self.registered = getattr(torch.ops.mmbsa, name).default
+
+        def forward(*args):
+            return self.registered(*args)
+        forward.__signature__ = inspect.signature(forward)  # torch asks for it at every call
         self._function = type(name, (torch.autograd.Function,), dict(
-            forward=staticmethod(lambda *args: self.registered(*args)), backward=staticmethod(backward),
+            forward=staticmethod(forward), backward=staticmethod(backward),
             setup_context=staticmethod(setup_context), generate_vmap_rule=True))
 
     def __call__(self, *args):

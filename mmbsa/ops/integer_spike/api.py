@@ -4,7 +4,7 @@ from torch import Tensor
 
 from mmbsa.ops import dispatch
 from mmbsa.ops.integer_spike import native, reference
-from mmbsa.ops.layout import as_rows, memory_order, new_in_order
+from mmbsa.ops.layout import layout_of
 from mmbsa.ops.registration import Op, batch_first
 
 NAME = 'integer_spike'
@@ -45,30 +45,28 @@ def integer_spike(u: Tensor, levels: int, *, signed: bool = False, norm: float =
     return _OP(u, low, float(levels), float(norm), half_up, inclusive, impl)[0]
 
 
+def _fake_forward(u: Tensor, *_) -> tuple[Tensor, Tensor]:
+    layout = layout_of(u)
+    return layout.empty(u), layout.empty(u, torch.uint8)
+
+
+def _fake_backward(grad: Tensor, passing: Tensor, *_) -> Tensor:
+    return layout_of(passing).empty(grad)
+
+
 def _forward(u: Tensor, low: float, high: float, norm: float, half_up: bool, inclusive: bool, impl: str):
     entry = dispatch.choose(NAME, impl, u)
-    order = memory_order(u)
-    spikes, passing = _fake_forward(u)
-    entry.forward(*(as_rows(x, order) for x in (u, spikes, passing)), low, high, norm, half_up, inclusive)
-    return spikes, passing
+    layout, results = layout_of(u), _fake_forward(u)
+    entry.forward(*(layout.rows(x) for x in (u, *results)), low, high, norm, half_up, inclusive)
+    return results
 
 
 def _backward(grad: Tensor, passing: Tensor, norm: float, impl: str) -> Tensor:
     entry = dispatch.choose(NAME, impl, grad)
-    order = memory_order(passing)
-    grad_u = _fake_backward(grad, passing)
-    rows = grad.permute(order).reshape(grad.size(0), -1)
-    entry.backward(rows, as_rows(passing, order), as_rows(grad_u, order), norm)
+    layout, grad_u = layout_of(passing), _fake_backward(grad, passing)
+    rows = grad.permute(layout.order).reshape(grad.size(0), -1)
+    entry.backward(rows, layout.rows(passing), layout.rows(grad_u), norm)
     return grad_u
-
-
-def _fake_forward(u: Tensor, *_) -> tuple[Tensor, Tensor]:
-    order = memory_order(u)
-    return new_in_order(u, order), new_in_order(u, order, torch.uint8)
-
-
-def _fake_backward(grad: Tensor, passing: Tensor, *_) -> Tensor:
-    return new_in_order(passing, memory_order(passing), grad.dtype)
 
 
 def _setup_context(ctx, inputs, output) -> None:

@@ -4,7 +4,7 @@ import math
 from torch import Tensor
 
 from mmbsa.ops import dispatch, triton_support
-from mmbsa.ops.layout import as_rows, memory_order, new_in_order, order_of_step
+from mmbsa.ops.layout import layout_of
 from mmbsa.ops.lif import launch, native, reference
 from mmbsa.ops.lif.common import SURROGATES, Parameters
 from mmbsa.ops.registration import Op, batch_first, working_dtype
@@ -99,47 +99,37 @@ def _membrane(x: Tensor, v0: Tensor | float) -> Tensor:
     return v0.to(dtype)
 
 
-def _as_row(v: Tensor, order: list[int]) -> Tensor:
-    """A membrane (*) as contiguous (N,), its neurons in the order of x's rows: a view where it lies so."""
-    return v.permute(order_of_step(order)).reshape(-1).contiguous()
+def _fake_forward(x: Tensor, v0: Tensor | None, *_) -> tuple[Tensor, Tensor]:
+    """Spikes and the last membrane, which is empty where none is asked for; uninitialised."""
+    layout, dtype = layout_of(x), working_dtype(x.dtype)
+    return layout.empty(x), x.new_empty(0, dtype=dtype) if v0 is None else layout.empty_step(x, dtype)
 
 
-def _new_membrane(x: Tensor, v0: Tensor | None, order: list[int]) -> Tensor:
-    """Room for a membrane in the layout of a step, or nothing where none is asked for."""
-    dtype = working_dtype(x.dtype)
-    return x.new_empty(0, dtype=dtype) if v0 is None else new_in_order(x[0], order_of_step(order), dtype)
+def _fake_backward(grad: Tensor, grad_v: Tensor, x: Tensor, v0: Tensor | None, *_) -> tuple[Tensor, Tensor]:
+    return _fake_forward(x, v0)
 
 
 def _forward(x: Tensor, v0: Tensor | None, *parameters) -> tuple[Tensor, Tensor]:
     *p, impl = parameters
     entry = dispatch.choose(NAME, impl, x)
-    order = memory_order(x)
-    spikes, v = new_in_order(x, order), _new_membrane(x, v0, order)
+    spikes, v = _fake_forward(x, v0)
     if x.numel():
-        states = (None, None) if v0 is None else (_as_row(v0, order), _as_row(v, order))
-        entry.forward(as_rows(x, order), states[0], as_rows(spikes, order), states[1], Parameters(*p))
+        layout = layout_of(x)
+        first, last = (None, None) if v0 is None else (layout.row(v0), layout.row(v))
+        entry.forward(layout.rows(x), first, layout.rows(spikes), last, Parameters(*p))
     return spikes, v
 
 
 def _backward(grad: Tensor, grad_v: Tensor, x: Tensor, v0: Tensor | None, *parameters) -> tuple[Tensor, Tensor]:
     *p, impl = parameters
     entry = dispatch.choose(NAME, impl, x)
-    order = memory_order(x)
-    grad_x, grad_v0 = new_in_order(x, order), _new_membrane(x, v0, order)
+    grad_x, grad_v0 = _fake_forward(x, v0)
     if x.numel():
-        states = (None,) * 3 if v0 is None else [_as_row(v, order) for v in (v0, grad_v, grad_v0)]
-        rows = grad.permute(order).reshape(x.size(0), -1)
-        entry.backward(rows, states[1], as_rows(x, order), states[0], as_rows(grad_x, order), states[2], Parameters(*p))
+        layout = layout_of(x)
+        states = (None,) * 3 if v0 is None else [layout.row(v) for v in (grad_v, v0, grad_v0)]
+        rows = grad.permute(layout.order).reshape(x.size(0), -1)
+        entry.backward(rows, states[0], layout.rows(x), states[1], layout.rows(grad_x), states[2], Parameters(*p))
     return grad_x, grad_v0
-
-
-def _fake_forward(x: Tensor, v0: Tensor | None, *_) -> tuple[Tensor, Tensor]:
-    order = memory_order(x)
-    return new_in_order(x, order), _new_membrane(x, v0, order)
-
-
-def _fake_backward(grad: Tensor, grad_v: Tensor, x: Tensor, v0: Tensor | None, *_) -> tuple[Tensor, Tensor]:
-    return _fake_forward(x, v0)
 
 
 def _setup_context(ctx, inputs, output) -> None:
