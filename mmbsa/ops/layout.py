@@ -9,8 +9,8 @@ from torch import Tensor
 def memory_order(x: Tensor) -> list[int]:
     """Dimensions of x from the slowest to the fastest, T first whatever its stride.
 
-    As they are where steps have gaps. Dimensions of one element come early: their strides say nothing, and a
-    small one before larger ones would hide from convolutions that channels are last.
+    As they are where steps have gaps. Dimensions of one element come early: their strides say
+    nothing, and a small one before larger ones would hide from convolutions that channels are last.
     """
     return _order(x.shape, x.stride())
 
@@ -47,7 +47,10 @@ class Layout:
         return like.new_empty_strided(self.shape[1:], self.strides[1:], dtype=dtype)
 
     def rows(self, x: Tensor) -> Tensor:
-        """x as (T, N), rows contiguous: a view, or a copy where steps have gaps or overlap themselves."""
+        """x as (T, N), rows contiguous.
+
+        a view, or a copy where steps have gaps or overlap themselves.
+        """
         x = x.permute(self.order)
         return (x if x[0].is_contiguous() else x.contiguous()).view(x.size(0), -1)
 
@@ -57,7 +60,10 @@ class Layout:
 
 
 def layout_of(x: Tensor) -> Layout:
-    """The layout of results that belong to x; kept by shape and strides, since it is asked for at every call."""
+    """The layout of results that belong to x.
+
+    Kept by shape and strides, since it is asked for at every call.
+    """
     try:
         return _kept(x.shape, x.stride())
     except TypeError:  # sizes that are symbols of a compiler are no keys
