@@ -40,6 +40,17 @@ def layout(weight: Tensor) -> torch.memory_format:
     return torch.channels_last if last else torch.contiguous_format
 
 
+def strided_pointwise(x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> bool:
+    """Whether the weight gradient of this call must be kept away from oneDNN.
+
+    oneDNN's 1x1 kernel gathers the pixels of a strided convolution into a buffer that is too small where maps are
+    channels-last and channels fill no whole vector: wrong gradients, or a corrupted heap (docs/reliability.md). The
+    same pixels, taken first, make a convolution of stride 1, which is right.
+    """
+    return (tuple(weight.shape[2:]) == (1, 1) and max(stride) > 1 and max(padding) == 0 and x.device.type == 'cpu'
+            and weight.requires_grad and torch.is_grad_enabled())
+
+
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: tuple[int, int] = (1, 1),
            padding: tuple[int, int] = (0, 0), groups: int = 1) -> Tensor:
     """:func:`torch.conv2d` without dilation; the gradient to the weight is :func:`mmbsa.ops.conv_weight_grad` where that
@@ -54,6 +65,8 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: tuple[
     Returns:
         (N, O, OH, OW), or (O, OH, OW).
     """
+    if strided_pointwise(x, weight, stride, padding):
+        x, stride = x[..., ::stride[0], ::stride[1]], (1, 1)
     if (weight.requires_grad and torch.is_grad_enabled() and x.dim() == 4 and x.device.type == 'cpu'
             and x.dtype == weight.dtype == torch.float32 and not torch.compiler.is_compiling()
             and not torch.is_autocast_enabled('cpu') and not torch.jit.is_tracing()

@@ -1,4 +1,6 @@
 """Conv2d trains as torch's does: the same results and gradients up to rounding, whatever computes them."""
+import subprocess
+import sys
 from copy import deepcopy
 
 import pytest
@@ -138,6 +140,33 @@ def test_frozen_parts(calls):
     x = image(8, requires_grad=False)
     assert_alike(ours, x, gradients(ours, x), gradients(theirs, x))
     assert len(calls) == 1
+
+
+STRIDED_POINTWISE = """
+import torch
+from mmbsa.models.layers import Conv2d
+for threads in (1, 2):
+    torch.set_num_threads(threads)
+    for batch, channels, side, outputs in ((6, 6, 48, 12), (9, 8, 24, 16), (6, 3, 48, 12), (5, 24, 17, 7)):
+        torch.manual_seed(0)
+        layer = Conv2d(channels, outputs, 1, 2)
+        x = torch.randn(batch, channels, side, side).to(memory_format=torch.channels_last).requires_grad_()
+        out = layer(x)
+        grad = torch.randn(out.shape)
+        found = torch.autograd.grad(out, (x, *layer.parameters()), grad)
+        layer.double()
+        with torch.backends.mkldnn.flags(enabled=False):
+            truth = x.detach().double().requires_grad_()
+            expected = torch.autograd.grad(layer(truth), (truth, *layer.parameters()), grad.double())
+        for a, b in zip(found, expected):
+            assert (a - b).abs().max() <= 1e-5 * b.abs().max(), (threads, batch, channels, side, a.shape)
+"""
+
+
+def test_strided_pointwise_gradients_are_right():
+    """In a process of its own: torch's own call corrupts the heap."""
+    done = subprocess.run([sys.executable, '-c', STRIDED_POINTWISE], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.mark.parametrize('reentrant', [False, True])
