@@ -61,7 +61,7 @@ def draw_case(seed: int, ops: list[str], fix: dict) -> dict:
         case = dict(op=op, seed=seed, batch=rng.randint(1, 9), channels=draw_channels(rng),
                     size=[rng.choice([rng.randint(1, 12), rng.randint(1, 56), *SIDES]) for _ in range(2)],
                     layout=rng.choice(['last', 'last', 'contiguous', 'sliced']),
-                    dtype=rng.choice(['float32', 'float32', 'float32', 'bfloat16', 'bfloat16', 'float64']), threads=rng.randint(1, 2))
+                    dtype=rng.choice(['float32'] * 3 + ['bfloat16'] * 2 + ['float64']), threads=rng.randint(1, 2))
         if rng.random() < 0.5:
             case['size'][1] = case['size'][0]
         if op == 'linear':

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 DTYPES = dict(float32=torch.float32, bfloat16=torch.bfloat16, float64=torch.float64)
-#: errors that roundings explain: of the largest value, and of the largest sum of magnitudes
-ROUNDING = dict(float32=(1e-6, 5e-6), bfloat16=(2. ** -7, 1e-5), float64=(1e-14, 1e-14))
+#: errors that roundings explain: of the largest value, and of the largest sum of magnitudes; torch's own kernels add up
+#: the taps of a window in bfloat16
+ROUNDING = dict(float32=(1e-6, 5e-6), bfloat16=(2. ** -5, 1e-5), float64=(1e-14, 1e-14))
 LAYOUTS = dict(last=torch.channels_last, contiguous=torch.contiguous_format)
 
 
@@ -120,8 +121,6 @@ def compare(case: dict, ours: bool) -> dict[str, float]:
     for name, found in results(function_of(case, ours), given, grad, only).items():
         error, most = (found.double() - reference[name]).abs().max().item(), reference[name].abs().max().item()
         of_value, of_sum = ROUNDING[case['dtype']]
-        if 'norm' in case['op'] or 'pool' in case['op']:  # torch's own kernels round in between
-            of_value *= 4
         if found.shape != reference[name].shape or not error <= of_value * most + of_sum * sums[name].abs().max().item():
             wrong[name] = round(error / max(most, 1e-30), 6)
     return wrong
