@@ -6,7 +6,7 @@ from pathlib import Path
 from mmengine.dist import barrier, is_main_process
 
 from mmbsa.datasets.classification import ClassificationDataset, class_folders
-from mmbsa.datasets.event_files import FORMATS
+from mmbsa.datasets.event_files import ENDINGS, recordings
 from mmbsa.datasets.event_sources import SERVICE, SOURCES, EventSource, find_folder, prepare
 from mmbsa.registry import DATASETS
 
@@ -31,7 +31,8 @@ class EventDataset(ClassificationDataset):
     ``split_to_train_test_set``. Labels are the positions of the sorted folder names ('10' comes before '2'), as in every
     model trained with SpikingJelly; ``metainfo['classes']`` has the names in this order.
 
-    A sample's description has ``img_path`` (the recording), ``gt_label`` and ``sensor_size`` (height, width).
+    A sample's description has ``img_path`` (the recording), ``gt_label``, ``sensor_size`` (height, width), and ``layout``
+    where the data set has its own (CIFAR10-DVS). Hidden files are left out; endings may be in upper case.
 
     Args:
         data_root: Folder of the data set.
@@ -54,7 +55,8 @@ class EventDataset(ClassificationDataset):
             if sensor_size is None or len(sensor_size) != 2 or min(sensor_size) < 1:
                 raise ValueError("mmbsa.EventDataset: reader='folders' needs sensor_size=(height, width), got "
                                  f'{sensor_size!r}')
-            self.source = EventSource(tuple(sensor_size), 0, splits={split: (split,)})
+            self.source = EventSource(tuple(sensor_size), 0, splits={split: (split,)},
+                                      archives=False)
         elif reader not in SOURCES:
             raise ValueError(f"mmbsa.EventDataset: reader must be 'folders' or one of {sorted(SOURCES)}, got {reader!r}")
         else:
@@ -81,20 +83,23 @@ class EventDataset(ClassificationDataset):
         self._metainfo.setdefault('classes', tuple(self.source.classes.get(name, name) for name in names))
         data = []
         for label, name in enumerate(names):
-            files = sorted(path for path in (folder / name).iterdir() if path.suffix in FORMATS)
+            files = recordings(folder / name)
             if self.train_share is not None:
                 edge = math.ceil(len(files) * self.train_share)
                 files = files[:edge] if self.split == 'train' else files[edge:]
             if not files:
                 raise FileNotFoundError(f'{source}: {folder / name} holds no recordings of this split '
-                                        f'({", ".join(FORMATS)})')
-            data += [dict(img_path=str(path), gt_label=label, sensor_size=self.source.size) for path in files]
+                                        f'({", ".join(ENDINGS)})')
+            facts = dict(gt_label=label, sensor_size=self.source.size)
+            if self.source.layout is not None:
+                facts['layout'] = self.source.layout
+            data += [dict(img_path=str(path), **facts) for path in files]
         return data
 
     def _folder(self) -> Path:
         root = Path(self.data_root)
         folder = find_folder(self.source, root, self.split)
-        if folder is None and (root / 'download').is_dir() and self.reader not in ('folders', 'NCARS'):
+        if folder is None and (root / 'download').is_dir() and self.source.archives:
             if is_main_process():
                 prepare(self.reader, root, self.split)
             barrier()
@@ -103,6 +108,6 @@ class EventDataset(ClassificationDataset):
             expected = '|'.join(self.source.splits.get(self.split, ())) or '.'
             raise FileNotFoundError(
                 f'mmbsa.EventDataset (reader={self.reader!r}, split={self.split!r}): no recordings in data_root={root}; '
-                f'expected class folders with {", ".join(FORMATS)} in {expected}, in events_np/{expected} or in '
+                f'expected class folders with {", ".join(ENDINGS)} in {expected}, in events_np/{expected} or in '
                 f'extract/{expected}, or the archives as distributed in download')
         return folder

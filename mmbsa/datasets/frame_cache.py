@@ -12,7 +12,7 @@ import numpy as np
 from mmbsa.utils.files import atomic_open
 
 #: part of every key: raise it when integration changes
-VERSION = 1
+VERSION = 2
 
 
 class FrameCache:

@@ -3,8 +3,11 @@ from pathlib import Path
 
 from mmbsa.datasets.classification import ClassificationDataset, class_folders
 from mmbsa.registry import DATASETS
+from mmbsa.utils.listing import visible_files
 
 IMAGES = ('.jpeg', '.jpg', '.png')
+#: folders beside the classes that are not classes
+IGNORED = ('__MACOSX',)
 
 
 @DATASETS.register_module()
@@ -37,14 +40,14 @@ class TinyImageNet(ClassificationDataset):
         source = f'mmbsa.TinyImageNet (split={self.split!r})'
         listed = root / 'wnids.txt'
         expected = listed.read_text().split() if listed.is_file() else None
-        wnids = class_folders(root / 'train', source, expected)
+        wnids = class_folders(root / 'train', source, expected, IGNORED)
         self._metainfo.setdefault('classes', tuple(wnids))
         labels = {wnid: label for label, wnid in enumerate(wnids)}
         annotations = root / 'val' / 'val_annotations.txt'
         if self.split == 'train' or not (annotations.is_file() or (root / 'val' / 'images').is_dir()):
-            class_folders(root / self.split, source, wnids)
-            pairs = [(path, labels[wnid]) for wnid in wnids for path in sorted((root / self.split / wnid).rglob('*'))
-                     if path.suffix.lower() in IMAGES]
+            class_folders(root / self.split, source, wnids, IGNORED)
+            pairs = [(path, labels[wnid]) for wnid in wnids
+                     for path in visible_files(root / self.split / wnid, IMAGES, recursive=True)]
         else:
             pairs = self._annotated(annotations, labels)
         if not pairs:

@@ -1,31 +1,57 @@
 """Steps that read recordings and turn them into frames."""
 import os
+from collections.abc import Collection
 
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from mmbsa.datasets.event_files import read_events
 from mmbsa.datasets.frame_cache import FrameCache
-from mmbsa.events import frame_index, integrate, make_events, resize
+from mmbsa.events import frame_index, integrate, make_events, read_events, resize
+from mmbsa.events.reading import check_repair
 from mmbsa.registry import TRANSFORMS
+
+
+def checked_repair(name: str, repair: str | Collection[str]) -> tuple[str, ...]:
+    """Return the faults to repair, sorted, or raise ValueError that names the step."""
+    try:
+        return tuple(sorted(check_repair(repair)))
+    except ValueError as error:
+        raise ValueError(f'{name}: {error}') from error
+
+
+def read_sample(results: dict, repair: tuple[str, ...]) -> np.ndarray:
+    """Return the events of the recording that a sample describes."""
+    return read_events(results['img_path'], results.get('part'), layout=results.get('layout'),
+                       sensor_size=results['sensor_size'], repair=repair)
 
 
 @TRANSFORMS.register_module()
 class LoadEvents(BaseTransform):
     """Read the events of a sample of ``mmbsa.EventDataset`` or ``mmbsa.SpikingAudioDataset``.
 
-    Required keys: ``img_path``, ``sensor_size``; optional: ``part``. Added keys: ``events`` (N,) with the
-    fields x, y, t, p; ``ori_shape`` (height, width).
+    Required keys: ``img_path``, ``sensor_size``; optional: ``part``, ``layout``. Added keys: ``events``
+    (N,) with the fields x, y, t, p; ``ori_shape`` (height, width).
+
+    Args:
+        repair: Faults of recordings to repair instead of raising an error: ``'truncated'``,
+            ``'unsorted'``, ``'outside'``, ``'empty'``, several of them, or ``'all'``; see
+            ``mmbsa.events.iter_events``.
+
+    Raises:
+        ValueError: A recording that cannot be read as a whole; the message names the file.
     """
+
+    def __init__(self, repair: str | Collection[str] = ()) -> None:
+        self.repair = checked_repair(type(self).__name__, repair)
 
     def transform(self, results: dict) -> dict:
         """Add the events to ``results``."""
-        results['events'] = read_events(results['img_path'], results.get('part'))
+        results['events'] = read_sample(results, self.repair)
         results['ori_shape'] = tuple(results['sensor_size'])
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}()'
+        return f'{type(self).__name__}(repair={self.repair})'
 
 
 @TRANSFORMS.register_module()
@@ -86,28 +112,35 @@ class EventsToFrames(BaseTransform):
 class LoadEventFrames(EventsToFrames):
     """``LoadEvents`` and ``EventsToFrames`` in one step that can remember its results.
 
-    Required keys: ``img_path``, ``sensor_size``; optional: ``part``. Added keys: ``img`` (T, 2, H, W) float32,
-    ``img_shape``, ``ori_shape``.
+    Required keys: ``img_path``, ``sensor_size``; optional: ``part``, ``layout``. Added keys: ``img``
+    (T, 2, H, W) float32, ``img_shape``, ``ori_shape``.
 
     Args:
         cache_dir: Folder for the frames of all parameters, see ``mmbsa.datasets.frame_cache``; None reads and integrates
             every time.
+        repair: See ``LoadEvents``.
         kwargs: See ``EventsToFrames``.
     """
 
-    def __init__(self, *args, cache_dir: str | os.PathLike | None = None, **kwargs) -> None:
+    def __init__(self, *args, cache_dir: str | os.PathLike | None = None,
+                 repair: str | Collection[str] = (), **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        self.cache_dir = cache_dir
+        self.cache_dir, self.repair = cache_dir, checked_repair(type(self).__name__, repair)
 
     def transform(self, results: dict) -> dict:
         """Add the frames to ``results``."""
-        path, part, size = results['img_path'], results.get('part'), tuple(results['sensor_size'])
+        size = tuple(results['sensor_size'])
+
+        def make() -> np.ndarray:
+            return self.integrate(read_sample(results, self.repair), size)
+
         if self.cache_dir is None:
-            frames = self.integrate(read_events(path, part), size)
+            frames = make()
         else:
-            cache = FrameCache(self.cache_dir, dict(by=self.by, num_frames=self.num_frames, duration=self.duration,
-                                                    size=self.size, sensor_size=size))
-            frames = cache.get(path, lambda: self.integrate(read_events(path, part), size), part)
+            cache = FrameCache(self.cache_dir, dict(
+                by=self.by, num_frames=self.num_frames, duration=self.duration, size=self.size,
+                sensor_size=size, layout=results.get('layout'), repair=self.repair))
+            frames = cache.get(results['img_path'], make, results.get('part'))
         results['img'] = frames.astype(np.float32)
         results['ori_shape'], results['img_shape'] = size, frames.shape[-2:]
         return results
