@@ -124,7 +124,7 @@ def as_events(events: np.ndarray) -> np.ndarray:
 
 
 def ordered_columns(events: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, ...]:
-    """Return pixel = y * width + x, t and p of events, (N,) int64 each, in the order of time.
+    """Return pixel = y * width + x (int64), t and p of events, (N,) each, in the order of time.
 
     Raises:
         ValueError: Events outside a sensor of ``size`` (height, width), or as in ``as_events``.
@@ -138,7 +138,9 @@ def ordered_columns(events: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarr
     height, width = check_size(size)
     if len(x) and (x.max() >= width or y.max() >= height):
         check_inside(events, size)
-    return y.astype(np.int64) * width + x, t, p.astype(np.int64)
+    pixel = np.multiply(y, width, dtype=np.int64)
+    pixel += x
+    return pixel, t, p
 
 
 def check_size(size: tuple[int, int]) -> tuple[int, int]:

@@ -44,10 +44,12 @@ def integrate(events: np.ndarray, size: tuple[int, int], by: str = 'number',
     height, width = check_size(size)
     shape = (len(edges) - 1, 2, height, width)
     check_volume(shape, f'frames by {by}')
-    place, length = p * (height * width) + pixel, 2 * height * width
-    counts = np.empty((len(edges) - 1, length), np.int64)
+    pixels = height * width
+    counts = np.empty((len(edges) - 1, 2 * pixels), np.int64)
     for frame, (start, stop) in enumerate(zip(edges[:-1], edges[1:])):
-        counts[frame] = np.bincount(place[start:stop], minlength=length)
+        place = np.multiply(p[start:stop], pixels, dtype=np.int64)
+        place += pixel[start:stop]
+        counts[frame] = np.bincount(place, minlength=2 * pixels)
     return counts.reshape(shape)
 
 

@@ -1,8 +1,5 @@
 """Recordings as events, whatever their format: as a whole or as a stream."""
 import os
-import struct
-import zipfile
-import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +8,7 @@ import numpy as np
 
 from mmbsa.events.array import EVENT_DTYPE, check_size, make_events, outside
 from mmbsa.events.formats import OPENERS, identify
+from mmbsa.events.formats.aedat import LAYOUTS
 from mmbsa.events.formats.source import (
     Block,
     Recording,
@@ -22,9 +20,6 @@ from mmbsa.events.slicing import time_order
 
 #: faults that can be repaired when asked
 REPAIRS = ('empty', 'outside', 'truncated', 'unsorted')
-#: what the libraries below raise for damaged files
-DAMAGE = (OSError, ValueError, KeyError, IndexError, EOFError, RuntimeError, NotImplementedError,
-          TypeError, MemoryError, OverflowError, struct.error, zipfile.BadZipFile, zlib.error)
 
 
 def check_repair(repair: str | Collection[str]) -> frozenset[str]:
@@ -46,6 +41,8 @@ def open_recording(path: str | os.PathLike, part: Any = None, *, layout: str | N
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such recording')
+    if layout is not None and layout not in LAYOUTS:
+        raise ValueError(f'layout must be one of {tuple(LAYOUTS)}, got {layout!r}')
     size = None if sensor_size is None else check_size(tuple(sensor_size))
     try:
         if not path.stat().st_size:
@@ -53,9 +50,7 @@ def open_recording(path: str | os.PathLike, part: Any = None, *, layout: str | N
         return OPENERS[identify(path)](Request(path, part, layout, size, follow))
     except (RecordingError, ModuleNotFoundError):
         raise
-    except DAMAGE as error:
-        if layout is not None and 'layout must be' in str(error):
-            raise
+    except Exception as error:  # zip, numpy, XML, HDF5 and MATLAB each have theirs for damage
         raise _damaged(path, error) from error
 
 
@@ -134,7 +129,7 @@ def _checked(recording: Recording, size: tuple[int, int] | None,
             raise
         except (RecordingError, ModuleNotFoundError):
             raise
-        except DAMAGE as error:
+        except Exception as error:  # as above
             raise _damaged(recording.path, error) from error
         if block is None:
             return

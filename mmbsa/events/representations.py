@@ -36,19 +36,20 @@ def voxel_grid(events: np.ndarray, size: tuple[int, int], num_bins: int,
     stop = (int(t[-1]) if len(t) else start) if stop is None else stop
     if stop < start:
         raise ValueError(f'stop must not be before start, got start={start} and stop={stop}')
-    inside = slice(*np.searchsorted(t, (start, stop + 1)))
-    place = (t[inside] - start) * ((num_bins - 1) / max(stop - start, 1))
-    low = np.minimum(place.astype(np.int64), num_bins - 1)
-    place -= low
-    sign = 2. * p[inside] - 1
+    # the events between two bins follow each other, and whole numbers say where a bin begins
+    steps, span = num_bins - 1, max(stop - start, 1)
+    borders = [start + -(-number * span // max(steps, 1)) for number in range(max(steps, 1))]
+    edges = np.searchsorted(t, [*borders, stop + 1])
     pixels = height * width
-    low *= pixels
-    low += pixel[inside]
-    place *= sign
-    grid = np.bincount(low, sign - place, (num_bins + 1) * pixels)
-    low += pixels
-    grid += np.bincount(low, place, (num_bins + 1) * pixels)
-    return grid[:num_bins * pixels].reshape(num_bins, height, width).astype(np.float32)
+    grid = np.zeros((num_bins + 1, pixels))
+    for number, (first, last) in enumerate(zip(edges[:-1], edges[1:])):
+        share = ((t[first:last] - start) * steps - number * span) / span
+        sign = 2. * p[first:last] - 1
+        share *= sign
+        sign -= share
+        grid[number] += np.bincount(pixel[first:last], sign, pixels)
+        grid[number + 1] += np.bincount(pixel[first:last], share, pixels)
+    return grid[:num_bins].reshape(num_bins, height, width).astype(np.float32)
 
 
 def time_surface(events: np.ndarray, size: tuple[int, int], times: ArrayLike,
@@ -79,12 +80,12 @@ def time_surface(events: np.ndarray, size: tuple[int, int], times: ArrayLike,
     pixel, t, p = ordered_columns(events, size)
     height, width = check_size(size)
     check_volume((len(moments), 2, height, width), 'the time surfaces')
-    place = p * (height * width) + pixel
     latest = np.full(2 * height * width, -np.inf)
     surfaces = np.empty((len(moments), len(latest)), np.float32)
     start = 0
     for surface, moment, stop in zip(surfaces, moments, np.searchsorted(t, moments, 'right')):
-        latest[place[start:stop]] = t[start:stop]  # of several values numpy keeps the last
-        surface[:] = np.exp((latest - int(moment)) / tau)
+        place = np.multiply(p[start:stop], height * width, dtype=np.int64) + pixel[start:stop]
+        latest[place] = t[start:stop]  # of several values numpy keeps the last
+        surface[:] = np.exp(((latest - int(moment)) / tau).astype(np.float32))
         start = stop
     return surfaces.reshape(-1, 2, height, width)

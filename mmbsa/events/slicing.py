@@ -149,9 +149,11 @@ def iter_windows(chunks: Iterable[np.ndarray], *, number: int | None = None,
         if not len(chunk):
             continue
         t = chunk['t']
-        if time_order(t) is not None or (last is not None and t[0] < last):
+        before = np.append(t[0] if last is None else last, t[:-1])
+        if (t < before).any():
+            place = int(np.argmax(t < before))
             raise ValueError('the events of a stream must be in the order of time; found '
-                             f't={int(t.min())} after {int(t[0] if last is None else last)}')
+                             f't={t[place]} after {before[place]}')
         last = t[-1]
         if start is None:
             start, stop = int(t[0]), int(t[0]) + duration

@@ -88,7 +88,8 @@ def draw_trajectory(steps: Iterable[np.ndarray], size: tuple[int, int], amount: 
     trajectory = before = None
     for events in steps:
         pixel, _, p = ordered_columns(events, size)
-        counts = np.bincount((1 - p) * (height * width) + pixel, minlength=2 * height * width)
+        place = np.multiply(1 - p, height * width, dtype=np.int64) + pixel
+        counts = np.bincount(place, minlength=2 * height * width)
         counts = np.minimum(counts.reshape(2, height, width) * amount, 255.)
         if before is None:
             trajectory = np.zeros((height, width))

@@ -39,6 +39,19 @@ def test_rearranged_validation(root):
     assert TinyImageNet(str(root), 'val').get_gt_labels().tolist() == [0, 1, 2]
 
 
+def test_hidden_files_do_not_count(root):
+    for path in [path for path in root.rglob('*') if path.is_file()]:
+        (path.parent / f'._{path.name}').write_bytes(b'Mac OS X')
+    (root / 'train' / '__MACOSX').mkdir()
+    (root / 'train' / '.cache').mkdir()
+    write_photo(root / 'train' / 'n01' / 'images' / '.thumbs' / 'a.png')
+    path = root / 'train' / 'n10' / 'images' / 'n10_0.JPEG'
+    path.rename(path.with_suffix('.Jpg'))
+    train = TinyImageNet(str(root), 'train')
+    assert train.get_gt_labels().tolist() == [0, 0, 1, 1, 2, 2]
+    assert len(TinyImageNet(str(root), 'val')) == 4
+
+
 def test_errors_name_the_file(root, tmp_path):
     with pytest.raises(ValueError, match="split must be one of .*'test'"):
         TinyImageNet(str(root), 'test')

@@ -80,8 +80,6 @@ def _choose(request: Request, chip: str | None, version: int, widest: int) -> tu
     """Return the layout of a file by its caller's word, its header's chip or its sensor's size."""
     named = None if chip is None else layout_of(chip)
     wanted = request.layout
-    if wanted is not None and wanted not in LAYOUTS:
-        raise ValueError(f'layout must be one of {tuple(LAYOUTS)}, got {wanted!r}')
     if wanted is not None and named is not None and LAYOUTS[wanted][:3] != LAYOUTS[named][:3]:
         raise RecordingError(request.path, f'layout={wanted!r} was asked for, but the header names '
                              f'the chip {chip!r}, which has the layout {named!r}', 0)

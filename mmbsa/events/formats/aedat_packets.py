@@ -104,10 +104,10 @@ def open_aedat4(request: Request) -> Recording:
         start = source.offset
     try:
         method, end, description = _header4(header)
-    except (struct.error, ValueError, IndexError) as error:
+        streams, sizes = _streams4(description)
+    except (struct.error, ValueError, IndexError, SyntaxError) as error:  # XML's is a SyntaxError
         raise RecordingError(request.path, f'the header is damaged: {error}', 18) from error
     _decompressor(method, request)
-    streams, sizes = _streams4(description)
     if not streams:
         raise RecordingError(request.path, 'it holds no stream of events (EVTS)', 18)
     chosen = _choose_stream(request, streams, None)

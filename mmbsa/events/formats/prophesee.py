@@ -93,6 +93,15 @@ def _hold(values: np.ndarray, where: np.ndarray, before: int) -> np.ndarray:
     return np.where(latest < 0, before, values[latest]) if len(values) else values
 
 
+def _turns(high: np.ndarray, before: int, bits: int) -> np.ndarray:
+    """Return how often the upper part of the time, of ``bits`` bits, has started anew, (N,).
+
+    A fall by more than half of its range is a new start. ``before`` is -1 at the beginning.
+    """
+    change = high - np.append(high[:1] if before < 0 else before, high[:-1])
+    return np.cumsum(change < -(1 << bits - 1))
+
+
 def _check_types(kind: np.ndarray, known: tuple[int, ...], request: Request, offset: int,
                  unit: int, name: str) -> None:
     table = np.ones(16, bool)
@@ -115,17 +124,18 @@ class Evt2:
     KNOWN = (0x0, 0x1, 0x8, 0xA, 0xE, 0xF)
 
     def __init__(self, request: Request) -> None:
-        self.request, self.high, self.unwrap = request, -1, Unwrap(34)
+        self.request, self.high, self.turns = request, -1, 0
 
     def __call__(self, words: np.ndarray, offset: int) -> Block:
         """Return the events of whole words (N,) that begin at byte ``offset``."""
         kind = words >> 28
         _check_types(kind, self.KNOWN, self.request, offset, 4, 'EVT 2.0')
         high = _hold((words & 0x0FFFFFFF).astype(np.int64), kind == 8, self.high)
-        self.high = int(high[-1])
+        turns = self.turns + _turns(high, self.high, 28)
+        self.high, self.turns = int(high[-1]), int(turns[-1])
         events = (kind <= 1) & (high >= 0)
-        words, kind, high = words[events], kind[events], high[events]
-        t = self.unwrap(high << 6 | (words >> 22 & 0x3F))
+        words, kind = words[events], kind[events]
+        t = (turns[events] << 34) + (high[events] << 6) + (words >> 22 & 0x3F)
         return Block(words >> 11 & 0x7FF, words & 0x7FF, t, kind, offset)
 
 
@@ -150,10 +160,8 @@ class Evt3:
         """Return the time at every word, negative before the first upper half, (N,) int64."""
         is_high, is_low = kind == self.HIGH, kind == self.LOW
         high = _hold(value, is_high, self.high)
-        before = np.append(self.high, high[:-1])
-        # 12 + 12 bits turn over every 16.8 s
-        turns = self.turns + np.cumsum(is_high & (before >= 0) & (high - before < -2048))
-        changed = is_high & (high != before)
+        turns = self.turns + _turns(high, self.high, 12)  # one every 16.8 s
+        changed = is_high & (high != np.append(self.high, high[:-1]))
         low = _hold(np.where(changed, 0, value), changed | is_low, self.low)
         self.high, self.low, self.turns = int(high[-1]), int(low[-1]), int(turns[-1])
         return np.where(high < 0, -1, (turns << 24) + (high << 12) + np.maximum(low, 0))
