@@ -27,7 +27,8 @@ class EventSource:
         size: (height, width) of the sensor in pixels.
         num_classes: Number of class folders.
         classes: Class folder -> name, where the folders are known.
-        splits: split -> the names its folder goes by; empty where the data set has no split folders.
+        splits: split -> the names its folder goes by; empty where the data set has no split
+            folders.
         train_share: Part of each class, in the order of the file names, that is the train split;
             where there are no folders.
         inner: Where the class (or split) folders of the distributed archive lie, under the root or
@@ -82,10 +83,12 @@ SOURCES = dict(
 def find_folder(source: EventSource, root: Path, split: str) -> Path | None:
     """Return the folder that holds the class folders of a split, or None.
 
-    Looked for in ``events_np`` (where SpikingJelly converts to), in ``root`` and in ``extract``, as distributed.
+    Looked for in ``events_np`` (where SpikingJelly converts to), in ``root`` and in ``extract``,
+    as distributed.
     """
     extract = root / 'extract'
-    distributed = () if source.convert else (root / source.inner, root, extract / source.inner, extract)
+    distributed = (root / source.inner, root, extract / source.inner, extract)
+    distributed = () if source.convert else distributed
     for base in (root / 'events_np', *distributed):
         for name in source.splits.get(split, ('',)):
             folder = base / name

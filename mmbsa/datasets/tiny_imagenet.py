@@ -12,11 +12,11 @@ IGNORED = ('__MACOSX',)
 
 @DATASETS.register_module()
 class TinyImageNet(ClassificationDataset):
-    """Tiny-ImageNet-200 (Stanford CS231n): 500 + 50 photos of 64 x 64 pixels in each of 200 classes.
+    """Tiny-ImageNet-200 (Stanford CS231n): 500 + 50 photos of 64 x 64 pixels in 200 classes each.
 
     Layout under ``data_root``, as in ``tiny-imagenet-200.zip``::
 
-        wnids.txt                                optional: the classes, in the order of the labels after sorting
+        wnids.txt                     optional: the classes; their order plays no role
         train/<wnid>/images/*.JPEG
         val/images/*.JPEG  val/val_annotations.txt   (or, rearranged, val/<wnid>/...)
 
@@ -44,20 +44,23 @@ class TinyImageNet(ClassificationDataset):
         self._metainfo.setdefault('classes', tuple(wnids))
         labels = {wnid: label for label, wnid in enumerate(wnids)}
         annotations = root / 'val' / 'val_annotations.txt'
-        if self.split == 'train' or not (annotations.is_file() or (root / 'val' / 'images').is_dir()):
+        original = annotations.is_file() or (root / 'val' / 'images').is_dir()
+        if self.split == 'train' or not original:
             class_folders(root / self.split, source, wnids, IGNORED)
             pairs = [(path, labels[wnid]) for wnid in wnids
                      for path in visible_files(root / self.split / wnid, IMAGES, recursive=True)]
         else:
             pairs = self._annotated(annotations, labels)
         if not pairs:
-            raise FileNotFoundError(f'{source}: no photos ({", ".join(IMAGES)}) under {root / self.split}')
+            raise FileNotFoundError(
+                f'{source}: no photos ({", ".join(IMAGES)}) under {root / self.split}')
         return [dict(img_path=str(path), gt_label=label) for path, label in pairs]
 
     @staticmethod
     def _annotated(annotations: Path, labels: dict[str, int]) -> list[tuple[Path, int]]:
         if not annotations.is_file():
-            raise FileNotFoundError(f'{annotations} is missing; it tells the class of every photo in val/images')
+            raise FileNotFoundError(
+                f'{annotations} is missing; it tells the class of every photo in val/images')
         images = annotations.parent / 'images'
         there = {path.name for path in images.iterdir()} if images.is_dir() else set()
         pairs = []
@@ -66,7 +69,9 @@ class TinyImageNet(ClassificationDataset):
             if not name:
                 continue
             if wnid not in labels:
-                raise ValueError(f'{annotations}:{number}: {wnid!r} is none of the {len(labels)} classes in train')
+                raise ValueError(
+                    f'{annotations}:{number}: {wnid!r} is none of the {len(labels)} classes in '
+                    'train')
             if name not in there:
                 raise ValueError(f'{annotations}:{number}: {name!r} is not in {images}')
             pairs.append((images / name, labels[wnid]))

@@ -104,7 +104,7 @@ def make_events(x: ArrayLike, y: ArrayLike, t: ArrayLike, p: ArrayLike,
 
 
 def as_events(events: np.ndarray) -> np.ndarray:
-    """Return an array with the fields x, y, t, p, in any order and numeric type, as ``EVENT_DTYPE``.
+    """Return an array with the fields x, y, t, p, of any order and types, as ``EVENT_DTYPE``.
 
     The array itself comes back where it is of that type already; it is never changed.
 
@@ -168,10 +168,11 @@ def check_inside(events: np.ndarray, size: tuple[int, int]) -> None:
         column = events[name]
         if len(column) and (column.min() < 0 or column.max() >= limit):
             place = _first((column < 0) | (column >= limit))
-            raise ValueError(f'events have {name} in {column.min()}..{column.max()}, but the sensor '
-                             f'of {height} x {width} (height x width) allows 0..{limit - 1}; the '
-                             f'first outside is event {place}: x={events["x"][place]}, '
-                             f'y={events["y"][place]}')
+            raise ValueError(
+                f'events have {name} in {column.min()}..{column.max()}, but the sensor '
+                f'of {height} x {width} (height x width) allows 0..{limit - 1}; the '
+                f'first outside is event {place}: x={events["x"][place]}, '
+                f'y={events["y"][place]}')
 
 
 def drop_outside(events: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -40,13 +40,15 @@ def read_boxes(path: str | os.PathLike, num_classes: int | None = None) -> np.nd
     try:
         rows = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise RecordingError(path, f'no array of boxes ({type(error).__name__}: {error})') from error
+        raise RecordingError(path,
+                             f'no array of boxes ({type(error).__name__}: {error})') from error
     names = rows.dtype.names or ()
     time_name = 't' if 't' in names else 'ts'
     needed = {time_name, 'x', 'y', 'w', 'h', 'class_id'}
     if rows.ndim != 1 or not needed <= set(names):
-        raise RecordingError(path, 'expected boxes with the fields t (or ts), x, y, w, h, class_id; '
-                             f'got shape {rows.shape}, fields {names or rows.dtype}')
+        raise RecordingError(
+            path, 'expected boxes with the fields t (or ts), x, y, w, h, class_id; '
+            f'got shape {rows.shape}, fields {names or rows.dtype}')
     boxes = np.zeros(len(rows), BOX_DTYPE)
     boxes['class_confidence'] = 1.
     for name in BOX_DTYPE.names:
@@ -66,6 +68,7 @@ def read_boxes(path: str | os.PathLike, num_classes: int | None = None) -> np.nd
     wrong = (boxes['class_id'] < 0) | (boxes['class_id'] >= limit)
     if wrong.any():
         place = int(np.argmax(wrong))
-        raise RecordingError(path, f'box {place} has the class {boxes["class_id"][place]}; expected '
-                             f'0..{limit - 1}')
+        raise RecordingError(
+            path, f'box {place} has the class {boxes["class_id"][place]}; expected '
+            f'0..{limit - 1}')
     return boxes[np.argsort(boxes['t'], kind='stable')]

@@ -59,16 +59,18 @@ def _check_frames(frames: np.ndarray) -> None:
 
 
 def flip_frames(frames: np.ndarray, direction: str = 'horizontal') -> np.ndarray:
-    """Mirror frames (T, P, H, W); ``'time'`` also exchanges the polarities, see ``mmbsa.events.flip``."""
+    """Mirror frames (T, P, H, W); ``'time'`` also exchanges the polarities, as ``flip``."""
     _check_frames(frames)
-    views = dict(horizontal=frames[..., ::-1], vertical=frames[..., ::-1, :], time=frames[::-1, ::-1])
+    views = dict(horizontal=frames[..., ::-1],
+                 vertical=frames[..., ::-1, :],
+                 time=frames[::-1, ::-1])
     if direction not in views:
         raise ValueError(f'direction must be one of {tuple(views)}, got {direction!r}')
     return np.ascontiguousarray(views[direction])
 
 
 def roll_frames(frames: np.ndarray, x: int = 0, y: int = 0) -> np.ndarray:
-    """Shift frames (T, P, H, W) by whole pixels; what leaves on one side comes back on the other."""
+    """Shift frames (T, P, H, W) by whole pixels; what leaves comes back on the other side."""
     _check_frames(frames)
     return np.roll(frames, (y, x), (-2, -1))
 
@@ -114,7 +116,7 @@ def _gather(frames: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def cutout_frames(frames: np.ndarray, x: int, y: int, width: int, height: int) -> np.ndarray:
-    """Return frames (T, P, H, W) that are 0 in the box with its upper left pixel at (x, y), in all frames."""
+    """Return frames (T, P, H, W) that are 0 in the box with its upper left pixel at (x, y)."""
     _check_frames(frames)
     out = frames.copy()
     out[..., max(y, 0):max(y + height, 0), max(x, 0):max(x + width, 0)] = 0

@@ -24,8 +24,8 @@ def flip(events: np.ndarray, size: Size, direction: str = 'horizontal') -> np.nd
     Args:
         events: (N,) with the fields x, y, t, p.
         size: (height, width) of the sensor in pixels.
-        direction: ``'horizontal'``, ``'vertical'``, or ``'time'``, which plays the recording backwards: an edge that
-            brightened a pixel then darkens it, so polarities change too.
+        direction: ``'horizontal'``, ``'vertical'``, or ``'time'``, which plays the recording
+            backwards: an edge that brightened a pixel then darkens it, so polarities change too.
 
     Returns:
         As many events, in the order of time.
@@ -46,7 +46,7 @@ def flip(events: np.ndarray, size: Size, direction: str = 'horizontal') -> np.nd
 
 
 def roll(events: np.ndarray, size: Size, x: int = 0, y: int = 0) -> np.ndarray:
-    """Shift events by whole pixels; what leaves the sensor of ``size`` on one side comes back on the other."""
+    """Shift events by whole pixels; what leaves the sensor comes back on the other side."""
     events = _on_sensor(events, size)
     out = events.copy()
     out['x'] = (events['x'].astype(np.int64) + x) % size[1]
@@ -54,7 +54,8 @@ def roll(events: np.ndarray, size: Size, x: int = 0, y: int = 0) -> np.ndarray:
     return out
 
 
-def warp(events: np.ndarray, size: Size, matrix: np.ndarray, shift: tuple[float, float] = (0., 0.)) -> np.ndarray:
+def warp(events: np.ndarray, size: Size, matrix: np.ndarray,
+         shift: tuple[float, float] = (0., 0.)) -> np.ndarray:
     """Map events by ``matrix`` about the middle of the sensor, then shift them.
 
     Args:
@@ -69,7 +70,8 @@ def warp(events: np.ndarray, size: Size, matrix: np.ndarray, shift: tuple[float,
     events = _on_sensor(events, size)
     centre = middle(size)
     points = np.stack([events['x'], events['y']]).astype(np.float64)
-    points = np.asarray(matrix) @ (points - centre[:, None]) + centre[:, None] + np.reshape(shift, (2, 1))
+    points = np.asarray(matrix) @ (points - centre[:, None]) + centre[:, None]
+    points += np.reshape(shift, (2, 1))
     x, y = np.floor(points + 0.5).astype(np.int64)
     inside = (x >= 0) & (x < size[1]) & (y >= 0) & (y < size[0])
     out = events[inside]
@@ -78,14 +80,16 @@ def warp(events: np.ndarray, size: Size, matrix: np.ndarray, shift: tuple[float,
 
 
 def cutout(events: np.ndarray, x: int, y: int, width: int, height: int) -> np.ndarray:
-    """Return the events outside the box with its upper left pixel at (x, y); the box may reach over the edge."""
+    """Return the events outside a box, which may reach over the edge, with its corner at (x, y)."""
     events = as_events(events)
-    inside = (events['x'] >= x) & (events['x'] < x + width) & (events['y'] >= y) & (events['y'] < y + height)
+    columns = (events['x'] >= x) & (events['x'] < x + width)
+    rows = (events['y'] >= y) & (events['y'] < y + height)
+    inside = columns & rows
     return events[~inside]
 
 
 def resize(events: np.ndarray, size: Size, new_size: Size) -> np.ndarray:
-    """Return as many events on a sensor of ``new_size`` (height, width); a coarse pixel sees all events that it covers."""
+    """Return as many events on a sensor of ``new_size``; a coarse pixel has all that it covers."""
     events, new_size = _on_sensor(events, size), check_size(new_size)
     out = events.copy()
     out['x'] = events['x'].astype(np.int64) * new_size[1] // size[1]

@@ -24,8 +24,8 @@ def trajectory_prompt(events: np.ndarray, size: tuple[int, int], timestamps: Arr
     Window k has the events with timestamps[k] <= t < timestamps[k + 1] and is cut into
     ``num_steps`` parts of equal length. For part i with h1 = amount * (on events) and
     h2 = amount * (off events) per pixel, both clipped at 255, the third channel is
-    h3_i = decay * h3_(i-1) + trajectory_amount * sum over j = 1, 2 of [h^j_(i-1) = 0 and h^j_i != 0],
-    clipped at 255, kept in float, 0 in the first part of all, and truncated in the picture.
+    h3_i = decay * h3_(i-1) + trajectory_amount * sum over j = 1, 2 of [h^j_(i-1) = 0 and h^j_i !=
+    0], clipped at 255, kept in float, 0 in the first part of all, and truncated in the picture.
 
     Args:
         events: (N,) with the fields x, y, t, p.

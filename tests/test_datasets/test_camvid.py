@@ -9,10 +9,16 @@ def build(root, split, **kwargs):
     from mmengine.registry import init_default_scope
     from mmseg.registry import DATASETS
     init_default_scope('mmseg')
-    return DATASETS.build(dict(
-        type='mmbsa.CamVidDataset', data_root=str(root),
-        data_prefix=dict(img_path=f'images/{split}', seg_map_path=f'annotations/{split}'),
-        pipeline=[dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')], **kwargs))
+    return DATASETS.build(
+        dict(type='mmbsa.CamVidDataset',
+             data_root=str(root),
+             data_prefix=dict(img_path=f'images/{split}', seg_map_path=f'annotations/{split}'),
+             pipeline=[
+                 dict(type='LoadImageFromFile'),
+                 dict(type='LoadAnnotations'),
+                 dict(type='PackSegInputs')
+             ],
+             **kwargs))
 
 
 @pytest.mark.seg
@@ -42,7 +48,8 @@ def test_layout(tmp_path):
         (tmp_path / folder / 'val').mkdir(parents=True)
         cv2.imwrite(str(tmp_path / folder / 'val' / f'a.{ending}'), np.full((6, 8), 10, np.uint8))
     data = build(tmp_path, 'val')
-    assert len(data) == 1 and data.metainfo['classes'][10] == 'bicyclist' and len(data.metainfo['palette']) == 11
+    assert len(data) == 1 and data.metainfo['classes'][10] == 'bicyclist'
+    assert len(data.metainfo['palette']) == 11
     assert (data[0]['data_samples'].gt_sem_seg.data == 10).all()
 
 
@@ -52,10 +59,12 @@ def test_hidden_files_do_not_count_and_endings_have_any_case(tmp_path):
     for folder, ending in (('images', 'jpg'), ('annotations', 'png')):
         (tmp_path / folder / 'val' / 'deep').mkdir(parents=True)
         for name, level in (('a', 1), ('deep/b', 2)):
-            assert cv2.imwrite(str(tmp_path / folder / 'val' / f'{name}.{ending}'), np.full((6, 8), level, np.uint8))
+            assert cv2.imwrite(str(tmp_path / folder / 'val' / f'{name}.{ending}'),
+                               np.full((6, 8), level, np.uint8))
             hidden = tmp_path / folder / 'val' / name
             hidden.with_name(f'._{hidden.name}.{ending}').write_bytes(b'Mac OS X')
-        (tmp_path / folder / 'val' / f'a.{ending}').rename(tmp_path / folder / 'val' / f'a.{ending.upper()}')
+        (tmp_path / folder / 'val' / f'a.{ending}').rename(
+            tmp_path / folder / 'val' / f'a.{ending.upper()}')
     data = build(tmp_path, 'val')
     assert len(data) == 2
     assert [int(sample['data_samples'].gt_sem_seg.data[0, 0, 0]) for sample in data] == [1, 2]

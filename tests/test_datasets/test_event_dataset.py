@@ -1,4 +1,4 @@
-"""Event recordings: formats, folders, splits, labels, preparation, and errors that name the file."""
+"""Event recordings: formats, folders, splits, labels, preparation, errors that name the file."""
 import dataclasses
 import hashlib
 import math
@@ -39,7 +39,8 @@ def test_formats_give_the_same_events(tmp_path):
 
 
 def test_broken_recordings_are_named(tmp_path):
-    for name, content in (('a.bin', b'123456'), ('a.npz', b'PK no zip'), ('a.aedat', b'#!AER\r\n12345678abc')):
+    contents = {'a.bin': b'123456', 'a.npz': b'PK no zip', 'a.aedat': b'#!AER\r\n12345678abc'}
+    for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=f'{tmp_path / name}: not a readable recording'):
             read_events(tmp_path / name)
@@ -55,10 +56,12 @@ def test_cifar10_dvs_first_ninety_percent_of_each_class(tmp_path):
     tiny_data.write_event_folders(tmp_path / 'events_np', CIFAR10, [''], (128, 128), per_class=12)
     train, test = (EventDataset(str(tmp_path), split, 'CIFAR10DVS') for split in ('train', 'test'))
     theirs = spikingjelly.CIFAR10DVS(str(tmp_path), data_type='event')
-    picked = spikingjelly.split_to_train_test_set(0.9, [(path, label) for path, label in theirs.samples], 10)
+    samples = [(path, label) for path, label in theirs.samples]
+    picked = spikingjelly.split_to_train_test_set(0.9, samples, 10)
     for ours, subset in zip((train, test), picked):
         expected = [theirs.samples[index] for index in subset.indices]
-        assert [(i['img_path'], i['gt_label']) for i in map(ours.get_data_info, range(len(ours)))] == expected
+        assert [(i['img_path'], i['gt_label'])
+                for i in map(ours.get_data_info, range(len(ours)))] == expected
     assert len(train) == 10 * math.ceil(12 * 0.9) and train.metainfo['classes'] == CIFAR10
     half = EventDataset(str(tmp_path), 'train', 'CIFAR10DVS', train_share=0.5)
     assert len(half) == 60
@@ -69,28 +72,36 @@ def test_gesture_labels_are_those_of_spikingjelly(tmp_path):
     tiny_data.write_event_folders(tmp_path / 'events_np', names, ['train', 'test'], (128, 128))
     ours = EventDataset(str(tmp_path), 'test', 'DVS128Gesture')
     theirs = spikingjelly.DVS128Gesture(str(tmp_path), train=False, data_type='event')
-    assert [(i['img_path'], i['gt_label']) for i in map(ours.get_data_info, range(len(ours)))] == theirs.samples
+    assert [(i['img_path'], i['gt_label'])
+            for i in map(ours.get_data_info, range(len(ours)))] == theirs.samples
     classes = ours.metainfo['classes']
-    assert classes[theirs.class_to_idx['10']] == 'other' and classes[theirs.class_to_idx['2']] == 'left hand wave'
+    assert classes[theirs.class_to_idx['10']] == 'other'
+    assert classes[theirs.class_to_idx['2']] == 'left hand wave'
     assert ours.get_data_info(0)['sensor_size'] == (128, 128) and ours.get_cat_ids(-1) == [10]
 
 
 def test_folders_as_distributed(tmp_path):
     for split in ('Train', 'Test'):
         for digit in range(10):
-            tiny_data.write_atis_bin(tmp_path / 'a' / split / str(digit) / '1.bin', tiny_data.random_events(9, (34, 34)))
+            tiny_data.write_atis_bin(tmp_path / 'a' / split / str(digit) / '1.bin',
+                                     tiny_data.random_events(9, (34, 34)))
     assert len(EventDataset(str(tmp_path / 'a'), 'test', 'NMNIST')) == 10
     for split in ('n-cars_train', 'n-cars_test'):
         for name in ('cars', 'background'):
             (tmp_path / 'b' / split / name).mkdir(parents=True)
             (tmp_path / 'b' / split / name / 'obj_1_td.dat').write_bytes(b'\x00\x08')
     cars = EventDataset(str(tmp_path / 'b'), 'train', 'NCARS')
-    assert cars.metainfo['classes'] == ('background', 'cars') and cars.get_data_info(1)['sensor_size'] == (100, 120)
+    assert cars.metainfo['classes'] == ('background', 'cars')
+    assert cars.get_data_info(1)['sensor_size'] == (100, 120)
     for index in range(101):
         for number in range(10):
-            tiny_data.write_atis_bin(tmp_path / 'c' / 'extract' / 'Caltech101' / f'c{index:03d}' / f'image_{number}.bin', {
-                name: [0] for name in 'xytp'})
-    sizes = [len(EventDataset(str(tmp_path / 'c'), split, 'NCaltech101')) for split in ('train', 'test')]
+            tiny_data.write_atis_bin(
+                tmp_path / 'c' / 'extract' / 'Caltech101' / f'c{index:03d}' / f'image_{number}.bin',
+                {name: [0]
+                 for name in 'xytp'})
+    sizes = [
+        len(EventDataset(str(tmp_path / 'c'), split, 'NCaltech101')) for split in ('train', 'test')
+    ]
     assert sizes == [909, 101]
 
 
@@ -113,21 +124,26 @@ def test_every_source_agrees_with_spikingjelly():
         assert bool(source.splits) != (source.train_share is not None), name
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (dict(reader='DVS'), "reader must be 'folders' or one of .*CIFAR10DVS.*'DVS'"),
-    (dict(reader='CIFAR10DVS', split='val'), r"split must be one of \('train', 'test'\) for CIFAR10DVS, got 'val'"),
-    (dict(reader='NMNIST', sensor_size=(34, 34)), 'sensor_size of NMNIST'),
-    (dict(reader='NMNIST', train_share=0.9), 'train_share .* for NMNIST'),
-    (dict(reader='CIFAR10DVS', train_share=1.5), 'train_share must be in')])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [(dict(reader='DVS'), "reader must be 'folders' or one of .*CIFAR10DVS.*'DVS'"),
+     (dict(reader='CIFAR10DVS',
+           split='val'), r"split must be one of \('train', 'test'\) for CIFAR10DVS, got 'val'"),
+     (dict(reader='NMNIST', sensor_size=(34, 34)), 'sensor_size of NMNIST'),
+     (dict(reader='NMNIST', train_share=0.9), 'train_share .* for NMNIST'),
+     (dict(reader='CIFAR10DVS', train_share=1.5), 'train_share must be in')])
 def test_bad_arguments(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         EventDataset(str(tmp_path), **arguments)
 
 
 def test_what_is_missing_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=rf'NMNIST.*no recordings in data_root={tmp_path}; expected class folders'):
+    with pytest.raises(
+            FileNotFoundError,
+            match=rf'NMNIST.*no recordings in data_root={tmp_path}; expected class folders'):
         EventDataset(str(tmp_path), 'train', 'NMNIST')
-    tiny_data.write_event_folders(tmp_path / 'events_np', [str(i) for i in range(9)], ['train'], (34, 34))
+    tiny_data.write_event_folders(tmp_path / 'events_np', [str(i) for i in range(9)], ['train'],
+                                  (34, 34))
     with pytest.raises(ValueError, match=r"10 class folders; missing \['9'\]"):
         EventDataset(str(tmp_path), 'train', 'NMNIST')
     (tmp_path / 'events_np' / 'train' / '9').mkdir()
@@ -136,7 +152,7 @@ def test_what_is_missing_is_named(tmp_path):
 
 
 def spoil(folder):
-    """Put beside every file what macOS leaves on foreign disks, and other files that are no data."""
+    """Put beside every file what macOS leaves on foreign disks."""
     for path in [path for path in folder.rglob('*') if path.is_file()]:
         (path.parent / f'._{path.name}').write_bytes(b'\0\5\x16\7 Mac OS X')
         (path.parent / '.DS_Store').write_bytes(b'Bud1')
@@ -169,7 +185,7 @@ def test_endings_in_any_case(tmp_path):
 
 
 def test_addresses_are_read_by_the_data_set_and_the_sensor(tmp_path):
-    """The same file means other pixels as a recording of CIFAR10-DVS than of a DVS128 or a DAVIS."""
+    """The same file means other pixels for CIFAR10-DVS than for a DVS128 or a DAVIS."""
     columns = tiny_data.random_events(20, (128, 128))
     root = tmp_path / 'cifar'
     for name in CIFAR10:
@@ -235,7 +251,8 @@ def md5(path):
 
 
 @pytest.mark.parametrize('convert', [False, True], ids=['unpack', 'convert'])
-def test_archives_are_prepared_once_and_a_killed_preparation_leaves_nothing(tmp_path, monkeypatch, convert):
+def test_archives_are_prepared_once_and_a_killed_preparation_leaves_nothing(
+        tmp_path, monkeypatch, convert):
     md5s = []
     nmnist_archives(tmp_path / 'download', md5s)
     reader = spikingjelly.NMNIST
@@ -259,7 +276,10 @@ def test_archives_are_prepared_once_and_a_killed_preparation_leaves_nothing(tmp_
     data = EventDataset(str(tmp_path), 'train', 'NMNIST')
     path = data.get_data_info(3)['img_path']
     assert len(data) == 10 and str(folder) in path and (tmp_path / 'events_np').exists() == convert
-    expected = {name: column.tolist() for name, column in tiny_data.random_events(20, (34, 34), 3).items()}
+    expected = {
+        name: column.tolist()
+        for name, column in tiny_data.random_events(20, (34, 34), 3).items()
+    }
     assert columns_of(read_events(path)) == expected
     monkeypatch.setattr(reader, step, dies)
     assert len(EventDataset(str(tmp_path), 'test', 'NMNIST')) == 10  # nothing is done twice
@@ -275,7 +295,8 @@ def test_archives_that_are_missing_or_damaged(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match='Train.zip: expected the MD5 sum'):
         EventDataset(str(tmp_path), 'train', 'NMNIST')
     archive.unlink()
-    with pytest.raises(FileNotFoundError, match='Train.zip is missing; get it from https://example.org'):
+    with pytest.raises(FileNotFoundError,
+                       match='Train.zip is missing; get it from https://example.org'):
         EventDataset(str(tmp_path), 'train', 'NMNIST')
     assert not (tmp_path / 'extract').exists() and not (tmp_path / 'events_np').exists()
 
@@ -284,7 +305,8 @@ def test_archives_that_are_missing_or_damaged(tmp_path, monkeypatch):
 def test_real_nmnist(shared_path):
     root = shared_path('data/nmnist_small')
     train, test = (EventDataset(str(root), split, 'NMNIST') for split in ('train', 'test'))
-    assert (len(train), len(test)) == (400, 100) and np.bincount(train.get_gt_labels()).tolist() == [40] * 10
+    assert (len(train), len(test)) == (400, 100)
+    assert np.bincount(train.get_gt_labels()).tolist() == [40] * 10
     for index in range(0, 400, 57):
         events = read_events(train.get_data_info(index)['img_path'])
         assert 1000 < len(events) < 12000 and events['x'].max() < 34 and events['y'].max() < 34

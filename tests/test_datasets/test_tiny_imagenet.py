@@ -25,7 +25,8 @@ def root(tmp_path):
 def test_original_layout(root):
     train, val = TinyImageNet(str(root), 'train'), TinyImageNet(str(root), 'val')
     assert train.metainfo['classes'] == val.metainfo['classes'] == ('n01', 'n02', 'n10')
-    assert train.get_gt_labels().tolist() == [0, 0, 1, 1, 2, 2] and val.get_gt_labels().tolist() == [2, 0, 1, 0]
+    assert train.get_gt_labels().tolist() == [0, 0, 1, 1, 2, 2]
+    assert val.get_gt_labels().tolist() == [2, 0, 1, 0]
     assert val.get_data_info(2)['img_path'].endswith('val/images/val_2.JPEG')
 
 

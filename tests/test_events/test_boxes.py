@@ -6,8 +6,8 @@ from mmbsa import events as ev
 
 GEN1 = [('ts', '<u8'), ('x', '<f4'), ('y', '<f4'), ('w', '<f4'), ('h', '<f4'), ('class_id', 'u1'),
         ('confidence', '<f4'), ('track_id', '<u4')]
-ONE_MPX = [('t', '<i8'), ('x', '<f4'), ('y', '<f4'), ('w', '<f4'), ('h', '<f4'), ('class_id', '<u4'),
-           ('track_id', '<u4'), ('class_confidence', '<f4')]
+ONE_MPX = [('t', '<i8'), ('x', '<f4'), ('y', '<f4'), ('w', '<f4'), ('h', '<f4'),
+           ('class_id', '<u4'), ('track_id', '<u4'), ('class_confidence', '<f4')]
 
 
 def boxes(dtype, count=3):
@@ -28,9 +28,11 @@ def test_read_boxes(tmp_path, dtype):
     assert len(ev.read_boxes(tmp_path / 'b_bbox.npy')) == 0
 
 
-@pytest.mark.parametrize('change, message', [
-    (dict(w=0.), 'box 1 has the size 0 x 30'), (dict(h=-2.), 'box 1 has the size 40 x -2'),
-    (dict(x=np.nan), 'x should hold finite numbers'), (dict(class_id=2), r'box 1 has the class 2; .*0\.\.1')])
+@pytest.mark.parametrize('change, message',
+                         [(dict(w=0.), 'box 1 has the size 0 x 30'),
+                          (dict(h=-2.), 'box 1 has the size 40 x -2'),
+                          (dict(x=np.nan), 'x should hold finite numbers'),
+                          (dict(class_id=2), r'box 1 has the class 2; .*0\.\.1')])
 def test_bad_boxes_are_named(tmp_path, change, message):
     rows = boxes(ONE_MPX)
     for name, value in change.items():

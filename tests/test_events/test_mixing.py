@@ -33,7 +33,8 @@ def test_a_gaussian_mask_moves_in_time():
 
 
 def test_mixed_labels_weigh_events():
-    one, two = (ev.integrate(events_of(count, seed), SIZE, 'number', 4) for count, seed in ((300, 1), (50, 2)))
+    one, two = (ev.integrate(events_of(count, seed), SIZE, 'number', 4)
+                for count, seed in ((300, 1), (50, 2)))
     mask = ev.gaussian_mask((4, *SIZE), 0.5, np.random.default_rng(0))
     mixed, share = ev.mix_frames(one, two, mask)
     assert share == pytest.approx((two * mask[:, None]).sum() / mixed.sum()) and share < 0.4

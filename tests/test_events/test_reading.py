@@ -184,10 +184,12 @@ def test_bad_numbers_in_a_file_are_named(tmp_path, arrays, message):
 def test_unknown_files(tmp_path):
     with pytest.raises(FileNotFoundError, match='none.npz: no such recording'):
         ev.read_events(tmp_path / 'none.npz')
-    for name, content, message in (
-            ('a.txt', b'1 2 3 1\n', 'of no known format'), ('a.raw', b'% date\nxx', 'neither'),
-            ('b.raw', b'% evt 2.1\n% end\n', 'EVT 2.1'), ('a.aedat', b'#!AER-DAT5.0\r\n', '5.0'),
-            ('a.dat', b'% Version 2\n\x0e\x08', '0x0E'), ('b.dat', b'% Version 2\n\x00\x10', 'says 16')):
+    for name, content, message in (('a.txt', b'1 2 3 1\n',
+                                    'of no known format'), ('a.raw', b'% date\nxx', 'neither'),
+                                   ('b.raw', b'% evt 2.1\n% end\n',
+                                    'EVT 2.1'), ('a.aedat', b'#!AER-DAT5.0\r\n', '5.0'),
+                                   ('a.dat', b'% Version 2\n\x0e\x08',
+                                    '0x0E'), ('b.dat', b'% Version 2\n\x00\x10', 'says 16')):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ev.RecordingError, match=f'{name}: .*{message}'):
             ev.read_events(tmp_path / name)
@@ -223,7 +225,7 @@ def test_a_growing_file_is_followed(tmp_path, name):
 
 
 def test_damaged_bytes_are_an_error_or_events(tmp_path):
-    """400 files with changed, missing or doubled bytes: a ValueError that names the file, or events."""
+    """400 files with changed, missing or doubled bytes: an error with the file, or events."""
     rng, errors = np.random.default_rng(0), 0
     for name in sorted(write.WRITERS):
         path = written(tmp_path, name, write.some_events(60))

@@ -77,7 +77,7 @@ def test_events_outside_the_sensor_are_refused(make):
 
 
 def test_representations_are_much_faster_than_a_loop(monkeypatch):
-    """The benchmark's own comparison; results are compared there too. It prints 25 times and more."""
+    """The benchmark's own comparison, which compares the results too; it prints 34 and more."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / 'tools' / 'benchmarks'))
     sys.modules.pop('events', None)
     import events as benchmark

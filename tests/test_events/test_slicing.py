@@ -9,8 +9,11 @@ SIZE = (7, 9)
 
 
 @pytest.mark.parametrize('arguments', [
-    dict(by='number', num_frames=7), dict(by='time', num_frames=5), dict(by='duration', duration=90),
-    dict(by='timestamps', timestamps=[0, 200, 300, 1000])])
+    dict(by='number', num_frames=7),
+    dict(by='time', num_frames=5),
+    dict(by='duration', duration=90),
+    dict(by='timestamps', timestamps=[0, 200, 300, 1000])
+])
 def test_the_order_of_the_array_plays_no_role(arguments):
     events = write.some_events(200, SIZE)
     events['t'] = np.random.default_rng(1).choice(1000, 200, replace=False)  # no two at one time
@@ -35,16 +38,19 @@ def test_negative_and_huge_times():
     with pytest.raises(ValueError, match='duration 1 gives .* frames .*expected at most'):
         ev.frame_index(events, 'duration', duration=1)
     with pytest.raises(ValueError, match='at most 2147483648'):
-        ev.integrate(ev.make_events([0, 0], [0, 0], [0, 10**7], [1, 1]), (480, 640), 'duration', duration=1)
+        ev.integrate(ev.make_events([0, 0], [0, 0], [0, 10**7], [1, 1]), (480, 640),
+                     'duration',
+                     duration=1)
 
 
 def test_timestamps():
     events = ev.make_events([0] * 6, [0] * 6, [0, 10, 19, 20, 39, 40], [1] * 6)
     index, count = ev.frame_index(events, 'timestamps', timestamps=[10, 20, 30, 40])
     assert index.tolist() == [-1, 0, 0, 1 + 0, 2, -1] and count == 3
-    assert ev.integrate(events, (1, 1), 'timestamps', timestamps=[10, 20, 30, 40]).ravel().tolist() == [
-        0, 2, 0, 1, 0, 1]
-    for bad, message in (([10], 'at least two'), ([10, 10], 'must increase; number 1 is 10 after 10'),
+    assert ev.integrate(events, (1, 1), 'timestamps',
+                        timestamps=[10, 20, 30, 40]).ravel().tolist() == [0, 2, 0, 1, 0, 1]
+    for bad, message in (([10], 'at least two'), ([10,
+                                                   10], 'must increase; number 1 is 10 after 10'),
                          ([0., 1.], 'whole numbers'), ([[1, 2]], 'at least two')):
         with pytest.raises(ValueError, match=message):
             ev.frame_index(events, 'timestamps', timestamps=bad)
@@ -85,7 +91,9 @@ def test_windows_of_an_empty_stream():
     assert [len(part) for part in ev.iter_windows(iter([]), timestamps=[0, 1, 2])] == [0, 0]
 
 
-@pytest.mark.parametrize('arguments', [{}, dict(number=3, duration=4), dict(number=0), dict(duration=-1)])
+@pytest.mark.parametrize(
+    'arguments', [{}, dict(number=3, duration=4),
+                  dict(number=0), dict(duration=-1)])
 def test_bad_rules_of_windows(arguments):
     with pytest.raises(ValueError, match='give one of number, duration'):
         list(ev.iter_windows(iter([]), **arguments))

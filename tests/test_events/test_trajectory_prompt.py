@@ -83,7 +83,8 @@ def test_official_quirks_follow_the_loop(seed, steps):
     rng = np.random.default_rng(seed)
     size = (5, 6)
     borders = np.cumsum(rng.choice([1, 3, 40, 900], rng.integers(2, 12))) + 100
-    events = write.some_events(int(rng.choice([0, 1, 5, 60, 400])), (7, 7), seed, int(borders[-1] * 1.1))
+    events = write.some_events(int(rng.choice([0, 1, 5, 60, 400])), (7, 7), seed,
+                               int(borders[-1] * 1.1))
     pictures, written = ev.trajectory_prompt(events, size, borders, steps, official_quirks=True)
     expected = official_loop(events, size, borders.tolist(), steps)
     assert set(map(tuple, np.argwhere(written).tolist())) == set(expected)
@@ -97,7 +98,8 @@ def test_a_stream_of_parts_gives_the_same_pictures():
     borders = [0, 100, 101, 500, 1000]
     whole, written = ev.trajectory_prompt(events, (8, 9), borders)
     windows = ev.iter_windows((events[i:i + 30] for i in range(0, 500, 30)), timestamps=borders)
-    assert written.all() and np.array_equal(np.stack(list(ev.draw_trajectory(windows, (8, 9)))), whole[:, 0])
+    assert written.all() and np.array_equal(np.stack(list(ev.draw_trajectory(windows,
+                                                                             (8, 9)))), whole[:, 0])
 
 
 def test_known_values():

@@ -4,8 +4,9 @@
     python tools/benchmarks/events.py --events 1000000 --size 260 346 --json out.json
 
 Each representation is made from the same random events by ``mmbsa.events`` and by a loop that
-handles one event at a time, in seconds of CPU; both results have to be equal (voxel grids: to 1e-4) before anything is
-printed. Also shown: millions of events per second that ``read_events`` decodes from raw EVT 3.0.
+handles one event at a time, in seconds of CPU; both results have to be equal (voxel grids: to 1e-4)
+before anything is printed. Also shown: millions of events per second that ``read_events`` decodes
+from raw EVT 3.0.
 """
 import argparse
 import json
@@ -128,7 +129,8 @@ def decoding_rate(count, repeats=3):
     words = np.empty((len(t), 67), '<u2')
     words[:, 0], words[:, 1] = 0x8000 | t >> 12, 0x6000 | (t & 0xFFF)
     words[:, 2] = rng.integers(0, 720, len(t))
-    words[:, 3:] = 0x2000 | rng.integers(0, 2, (len(t), 64)) << 11 | rng.integers(0, 1280, (len(t), 64))
+    words[:, 3:] = 0x2000 | rng.integers(0, 2,
+                                         (len(t), 64)) << 11 | rng.integers(0, 1280, (len(t), 64))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, 'a.raw')
         path.write_bytes(b'% evt 3.0\n% end\n' + words.tobytes())
@@ -152,7 +154,8 @@ def main(argv=None):
     rate = decoding_rate(args.events)
     print(f'raw EVT 3.0        {rate:8.1f} million events per second')
     if args.json:
-        args.json.write_text(json.dumps(dict(report, evt3_million_events_per_second=rate), indent=1))
+        args.json.write_text(json.dumps(dict(report, evt3_million_events_per_second=rate),
+                                        indent=1))
 
 
 if __name__ == '__main__':

@@ -32,11 +32,11 @@ def identify(path: Path) -> str:
     if head.startswith(b'#!AER-DAT'):
         version = head[9:10]
         if version not in (b'1', b'2', b'3', b'4'):
-            raise RecordingError(path, f'AEDAT of version {head[9:12]!r}; expected 1.0, 2.0, 3.1 or '
-                                 '4.0', 9)
+            raise RecordingError(
+                path, f'AEDAT of version {head[9:12]!r}; expected 1.0, 2.0, 3.1 or 4.0', 9)
         return {b'3': 'aedat3', b'4': 'aedat4'}.get(version, 'aedat')
-    for mark, name in ((b'\x89HDF\r\n\x1a\n', 'hdf5'), (b'\x93NUMPY', 'npy'), (b'PK\x03\x04', 'npz'),
-                       (b'PK\x05\x06', 'npz'), (b'MATLAB 5.0', 'mat')):
+    for mark, name in ((b'\x89HDF\r\n\x1a\n', 'hdf5'), (b'\x93NUMPY', 'npy'),
+                       (b'PK\x03\x04', 'npz'), (b'PK\x05\x06', 'npz'), (b'MATLAB 5.0', 'mat')):
         if head.startswith(mark):
             return name
     if head[512:520] == b'\x89HDF\r\n\x1a\n':  # MATLAB 7.3
@@ -51,5 +51,6 @@ def identify(path: Path) -> str:
         return 'atis_bin'
     if ending == '.aedat':
         return 'aedat'
-    raise RecordingError(path, f'the beginning {head[:12]!r} is of no known format; expected one of '
-                         f'{tuple(OPENERS)}', 0)
+    raise RecordingError(
+        path, f'the beginning {head[:12]!r} is of no known format; expected one of '
+        f'{tuple(OPENERS)}', 0)

@@ -51,7 +51,7 @@ _BY_SIZE = {layout.size: name for name, layout in LAYOUTS.items()
 
 
 def chip_of(lines: list[str]) -> str | None:
-    """Return the chip that the header names: its ``AEChip`` line, else a known interface, or None."""
+    """Return the chip that the header names (``AEChip``, else a known interface), or None."""
     for key in ('AEChip', 'HardwareInterface'):
         for line in lines:
             found = re.match(rf'#\s*{key}:\s*(.+)', line, re.I)

@@ -25,8 +25,8 @@ LARGEST = 2**30
 def open_aedat3(request: Request) -> Recording:
     """Open AEDAT 3: header lines, then packets of 28 bytes of header and events of one size.
 
-    Polarity events (type 1) have 64 bits: valid in bit 0, the polarity in bit 1, y in bits 2-16, x in
-    bits 17-31, 31 bits of the time; the packet has the upper bits of the time. Invalid events
+    Polarity events (type 1) have 64 bits: valid in bit 0, the polarity in bit 1, y in bits 2-16, x
+    in bits 17-31, 31 bits of the time; the packet has the upper bits of the time. Invalid events
     and packets of other types are left out. ``request.part`` chooses a source by its number.
 
     Raises:
@@ -36,7 +36,8 @@ def open_aedat3(request: Request) -> Recording:
     text = '\n'.join(lines)
     encoding = re.search(r'^#\s*Format:\s*(\S+)', text, re.M)
     if encoding and encoding[1].upper() != 'RAW':
-        raise RecordingError(request.path, f'AEDAT 3 in the encoding {encoding[1]!r}; expected RAW', 0)
+        raise RecordingError(request.path, f'AEDAT 3 in the encoding {encoding[1]!r}; expected RAW',
+                             0)
     sources = {int(number): name.strip() for number, name in
                re.findall(r'^#\s*Source\s+(\d+):\s*(.+)$', text, re.M)}
     chosen = _choose_stream(request, sources, None)
@@ -119,8 +120,9 @@ def open_aedat4(request: Request) -> Recording:
                 at = source.offset
                 head = source.exactly(8, 'a packet header')
                 if not head and end >= 0:
-                    raise TruncatedError(request.path, f'the header says that packets reach to byte '
-                                         f'{end}, but the file ends', at)
+                    raise TruncatedError(
+                        request.path, f'the header says that packets reach to byte '
+                        f'{end}, but the file ends', at)
                 if not head:
                     return
                 number, length = struct.unpack('<ii', head)

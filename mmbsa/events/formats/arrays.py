@@ -29,7 +29,8 @@ def find_columns(names: Iterable[str]) -> dict[str, str]:
              for field, known in NAMES.items()}
     missing = sorted(field for field, name in found.items() if name is None)
     if missing:
-        raise ValueError(f'expected the arrays x, y, t, p; missing {missing}, found {sorted(there)}')
+        raise ValueError(
+            f'expected the arrays x, y, t, p; missing {missing}, found {sorted(there)}')
     return found
 
 
@@ -86,8 +87,9 @@ def open_npy(request: Request) -> Recording:
         stream = _Stream(file, request.path, 'the array')
         start = file.tell()
     if stream.dtype.names is None:
-        raise RecordingError(request.path, f'expected an array with the fields x, y, t, p; got shape '
-                             f'{stream.shape} of {stream.dtype}')
+        raise RecordingError(
+            request.path, f'expected an array with the fields x, y, t, p; got shape '
+            f'{stream.shape} of {stream.dtype}')
     columns = find_columns(stream.dtype.names)
     count = _lengths(request.path, dict(events=stream.shape))
 

@@ -10,7 +10,7 @@ MARK, OVERFLOW = 240, 2**13
 
 
 def open_atis_bin(request: Request) -> Recording:
-    """Open a .bin file: per event 8 bits x, 8 bits y, 1 bit polarity, 23 bits time (microseconds)."""
+    """Open a .bin file: 8 bits x, 8 bits y, 1 bit polarity, 23 bits time (us) per event."""
 
     def blocks() -> Iterator[Block]:
         late = 0

@@ -29,8 +29,9 @@ def header_size(lines: list[str]) -> tuple[int, int] | None:
 def open_dat(request: Request) -> Recording:
     """Open a .dat file: lines that start with ``%``, the bytes event type and event size, events.
 
-    An event is a 32-bit time in microseconds and a 32-bit word: x in bits 0-13, y in bits 14-27, the
-    polarity in bit 28; in files of version 1, x in bits 0-8, y in bits 9-16, the polarity in bit 17.
+    An event is a 32-bit time in microseconds and a 32-bit word: x in bits 0-13, y in bits 14-27,
+    the polarity in bit 28; in files of version 1, x in bits 0-8, y in bits 9-16, the polarity in
+    bit 17.
 
     Raises:
         RecordingError: Events of another type or size.

@@ -1,4 +1,4 @@
-"""What all readers of recordings share: bytes with their place in the file, blocks of events, errors."""
+"""What all readers of recordings share: bytes and their places, blocks of events, errors."""
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -153,8 +153,9 @@ class Source:
             if whole:
                 yield start, data[:whole]
         if tail:
-            raise TruncatedError(self.path, f'{len(tail)} bytes are no whole event of {unit} bytes; '
-                                 'the file is cut off', self.offset - len(tail))
+            raise TruncatedError(
+                self.path, f'{len(tail)} bytes are no whole event of {unit} bytes; '
+                'the file is cut off', self.offset - len(tail))
 
 
 class Unwrap:

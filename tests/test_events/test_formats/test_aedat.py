@@ -46,7 +46,8 @@ def test_the_sensor_says_the_layout_where_no_chip_does(tmp_path, size, layout):
 
 def test_frames_measurements_and_triggers_are_no_events(tmp_path):
     events = write.some_events(size=(180, 240))
-    frame, imu, trigger = 1 << 31 | 5 << 22 | 7 << 12 | 300, 1 << 31 | 3 << 10 | 12345 << 12, 1 << 10
+    frame, imu = 1 << 31 | 5 << 22 | 7 << 12 | 300, 1 << 31 | 3 << 10 | 12345 << 12
+    trigger = 1 << 10
     write.write_aedat2(tmp_path / 'a.aedat', events, 'DAVIS240C',
                        others=[(0, frame), (5, imu), (9, trigger | 8 << 22), (200, frame)])
     assert np.array_equal(ev.read_events(tmp_path / 'a.aedat'), events)
@@ -63,7 +64,8 @@ def test_cifar10_dvs_is_asked_for(tmp_path):
     events = ev.read_events(tmp_path / 'a.aedat', layout='cifar10-dvs')
     assert all(np.array_equal(events[name], columns[name]) for name in 'xytp')
     write.write_aedat2(tmp_path / 'b.aedat', write.some_events(), 'DAVIS240C')
-    with pytest.raises(ev.RecordingError, match="b.aedat: .*'cifar10-dvs' was asked for, but .*DAVIS240C"):
+    with pytest.raises(ev.RecordingError,
+                       match="b.aedat: .*'cifar10-dvs' was asked for, but .*DAVIS240C"):
         ev.read_events(tmp_path / 'b.aedat', layout='cifar10-dvs')
 
 
@@ -112,8 +114,11 @@ def test_times_go_on_where_their_counter_starts_anew(tmp_path):
     assert (times - times[0]).tolist() == [0, 2, 2, 3, 7]
 
 
-@pytest.mark.parametrize('chip, layout', [(chip, layout) for chip, layout, _ in CHIPS] + [
-    ('DVS128-V1 0298', 'dvs128'), ('DAVIS FX3 0002-INI', 'davis'), ('com.sec.dvs.SecDvs640Gen2', None)])
+@pytest.mark.parametrize('chip, layout',
+                         [(chip, layout)
+                          for chip, layout, _ in CHIPS] + [('DVS128-V1 0298', 'dvs128'),
+                                                           ('DAVIS FX3 0002-INI', 'davis'),
+                                                           ('com.sec.dvs.SecDvs640Gen2', None)])
 def test_layout_of(chip, layout):
     assert layout_of(chip) == layout
 
@@ -122,7 +127,8 @@ def test_layout_of(chip, layout):
 def test_a_real_dvs128_recording(shared_path):
     path = shared_path('data/event_file_samples/dvs128_walking.aedat')
     content = path.read_bytes()
-    words = np.frombuffer(content[content.index(b'#End of Preferences for this AEChip\r\n') + 37:], '>u4')
+    words = np.frombuffer(content[content.index(b'#End of Preferences for this AEChip\r\n') + 37:],
+                          '>u4')
     address, t = words.reshape(-1, 2).T
     events = ev.read_events(path)
     expected = dict(x=address >> 1 & 127, y=address >> 8 & 127, t=t, p=address & 1)

@@ -83,7 +83,10 @@ def test_aedat4_without_an_index_is_read_to_its_end(tmp_path):
 
 def test_aedat4_streams(tmp_path):
     path = tmp_path / 'a.aedat4'
-    write.write_aedat4(path, write.some_events(), streams=((0, 'EVTS'), (3, 'EVTS')), per_packet=1000)
+    write.write_aedat4(path,
+                       write.some_events(),
+                       streams=((0, 'EVTS'), (3, 'EVTS')),
+                       per_packet=1000)
     with pytest.raises(ev.RecordingError, match="0: 'camera0', 3: 'camera3'.*choose one by part="):
         ev.read_events(path)
     assert len(ev.read_events(path, 0)) == 300

@@ -26,7 +26,8 @@ def test_hdf5_filters(tmp_path):
             space = h5py.h5s.create_simple((300,))
             group = file.require_group('events')
             h5py.h5d.create(group.id, name.encode(), h5py.h5t.NATIVE_INT64, space, settings)
-    with pytest.raises(ModuleNotFoundError, match="b.h5: .*filter Prophesee's ECF.*HDF5_PLUGIN_PATH"):
+    with pytest.raises(ModuleNotFoundError,
+                       match="b.h5: .*filter Prophesee's ECF.*HDF5_PLUGIN_PATH"):
         ev.read_events(tmp_path / 'b.h5')
 
 
@@ -59,7 +60,8 @@ def test_names_that_data_sets_give_the_columns(tmp_path):
         np.savez(tmp_path / 'a.npz', **{name: events[f] for name, f in zip(names, 'xytp')})
         assert np.array_equal(ev.read_events(tmp_path / 'a.npz'), events)
     np.savez(tmp_path / 'b.npz', x=[1], y=[1], t=[1])
-    with pytest.raises(ev.RecordingError, match=r"b.npz: .*missing \['p'\], found \['t', 'x', 'y'\]"):
+    with pytest.raises(ev.RecordingError,
+                       match=r"b.npz: .*missing \['p'\], found \['t', 'x', 'y'\]"):
         ev.read_events(tmp_path / 'b.npz')
 
 
@@ -94,7 +96,8 @@ def test_es_imagenet(tmp_path):
 
 
 def test_40_bit_events_go_on_after_overflow_marks(tmp_path):
-    rows = [(1, 2, 0x80, 0, 5), (0, 240, 0, 0, 0), (3, 4, 0, 0, 6), (0, 240, 0, 0, 0), (5, 6, 0, 0, 7)]
+    rows = [(1, 2, 0x80, 0, 5), (0, 240, 0, 0, 0), (3, 4, 0, 0, 6), (0, 240, 0, 0, 0),
+            (5, 6, 0, 0, 7)]
     (tmp_path / 'a.bin').write_bytes(np.array(rows, np.uint8).tobytes())
     assert ev.read_events(tmp_path / 'a.bin').tolist() == [
         (1, 2, 5, 1), (3, 4, 8192 + 6, 0), (5, 6, 16384 + 7, 0)]
