@@ -129,6 +129,6 @@ class EventDataset(ClassificationDataset):
             raise FileNotFoundError(
                 f'mmbsa.EventDataset (reader={self.reader!r}, split={self.split!r}): no recordings '
                 f'in data_root={root}; expected class folders with {", ".join(ENDINGS)} in '
-                f'{expected}, in events_np/{expected} or in extract/{expected}, or the archives as distributed '
-                'in download')
+                f'{expected}, in events_np/{expected} or in extract/{expected}, or the archives as '
+                'distributed in download')
         return folder

@@ -5,6 +5,7 @@ generator that is passed in.
 """
 from mmbsa.events.array import EVENT_DTYPE, as_events, drop_outside, make_events
 from mmbsa.events.boxes import BOX_DTYPE, read_boxes
+from mmbsa.events.formats.aedat4 import read_frame_times
 from mmbsa.events.formats.source import RecordingError, TruncatedError
 from mmbsa.events.frames import cutout_frames, flip_frames, integrate, roll_frames, warp_frames
 from mmbsa.events.geometry import rotation, shearing
@@ -19,7 +20,7 @@ __all__ = [
     'BOX_DTYPE', 'EVENT_DTYPE', 'RecordingError', 'TruncatedError', 'as_events', 'box_mask',
     'cutout', 'cutout_frames', 'draw_trajectory', 'drop_outside', 'flip', 'flip_frames',
     'frame_index', 'gaussian_mask', 'integrate', 'iter_events', 'iter_windows', 'make_events',
-    'mix_frames', 'open_recording', 'read_boxes', 'read_events', 'resize', 'roll',
-    'roll_frames', 'rotation', 'shearing', 'slice_time', 'time_surface', 'trajectory_prompt',
-    'voxel_grid', 'warp', 'warp_frames'
+    'mix_frames', 'open_recording', 'read_boxes', 'read_events', 'read_frame_times', 'resize',
+    'roll', 'roll_frames', 'rotation', 'shearing', 'slice_time', 'time_surface',
+    'trajectory_prompt', 'voxel_grid', 'warp', 'warp_frames'
 ]

@@ -3,7 +3,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mmbsa.events.formats.aedat import open_aedat
-from mmbsa.events.formats.aedat_packets import open_aedat3, open_aedat4
+from mmbsa.events.formats.aedat3 import open_aedat3
+from mmbsa.events.formats.aedat4 import open_aedat4
 from mmbsa.events.formats.arrays import open_mat, open_npy, open_npz
 from mmbsa.events.formats.atis_bin import open_atis_bin
 from mmbsa.events.formats.hdf5 import open_hdf5

@@ -13,6 +13,8 @@ BLOCK = 2**18
 POLL = 0.05
 #: bytes of the longest line of a header
 LONGEST_LINE = 2**16
+#: bytes of the largest packet that is believed
+LARGEST = 2**30
 
 
 class RecordingError(ValueError):
@@ -208,3 +210,15 @@ def header_lines(request: Request, mark: bytes, end: str | None = None) -> tuple
             if end is not None and lines[-1][1:].strip().lower() == end:
                 break
     return lines, offset
+
+
+def choose_stream(request: Request, streams: dict, default: int | None) -> int | None:
+    """Return the number of the stream of events to read: ``request.part``, or the only one."""
+    part = request.part
+    if part is None and len(streams) > 1:
+        raise RecordingError(request.path, f'it holds several streams of events, {streams}; choose '
+                             'one by part=')
+    if part is not None and part not in streams:
+        raise RecordingError(request.path, f'part={part!r} is none of the streams of events '
+                             f'{streams}')
+    return part if part is not None else next(iter(streams), default)
