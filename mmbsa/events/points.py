@@ -28,7 +28,7 @@ def flip(events: np.ndarray, size: Size, direction: str = 'horizontal') -> np.nd
             backwards: an edge that brightened a pixel then darkens it, so polarities change too.
 
     Returns:
-        As many events, in the order of time.
+        As many events; events in the order of time stay in it.
     """
     if direction not in DIRECTIONS:
         raise ValueError(f'direction must be one of {DIRECTIONS}, got {direction!r}')

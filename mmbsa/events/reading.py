@@ -47,7 +47,10 @@ def open_recording(path: str | os.PathLike, part: Any = None, *, layout: str | N
     try:
         if not path.stat().st_size:
             return Recording(path, 'empty', None, lambda: iter(()))
-        return OPENERS[identify(path)](Request(path, part, layout, size, follow))
+        recording = OPENERS[identify(path)](Request(path, part, layout, size, follow))
+        if part is not None and not recording.has_parts:
+            raise RecordingError(path, f'part={part!r} was asked for, but it holds one recording')
+        return recording
     except (RecordingError, ModuleNotFoundError):
         raise
     except Exception as error:  # zip, numpy, XML, HDF5 and MATLAB each have theirs for damage
@@ -73,7 +76,8 @@ def iter_events(path: str | os.PathLike, part: Any = None, *, layout: str | None
         part: Which of several: a stream's number of AEDAT 3 and 4, a camera of MVSEC, a recording
             of SHD. None where there is one.
         layout: What the addresses of AEDAT 1 and 2 mean, one of
-            ``mmbsa.events.formats.aedat.LAYOUTS``; None asks the header and ``sensor_size``.
+            ``mmbsa.events.formats.aedat.LAYOUTS``; None asks the header and ``sensor_size``. Other
+            formats need none.
         sensor_size: (height, width) in pixels; all events have to lie on it. None takes the size
             that the file states, where it does.
         repair: Faults to repair instead of raising an error, one or several of
@@ -85,7 +89,7 @@ def iter_events(path: str | os.PathLike, part: Any = None, *, layout: str | None
 
             or ``'all'``.
         follow: Seconds to wait for a growing file to grow before it counts as ended (AEDAT, .dat,
-            EVT, .bin).
+            EVT, .bin). Other formats are read as they are.
 
     Yields:
         Events (N,) of ``mmbsa.events.EVENT_DTYPE``, in the order of time, N > 0. An error may come

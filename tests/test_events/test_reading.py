@@ -195,6 +195,17 @@ def test_unknown_files(tmp_path):
             ev.read_events(tmp_path / name)
 
 
+@FORMATS
+def test_a_part_of_a_file_with_one_recording_is_refused(tmp_path, name):
+    path = written(tmp_path, name, write.some_events())
+    if name == 'hdf5 mvsec':
+        assert len(ev.read_events(path, 'left')) == 300
+    elif name in ('aedat3', 'aedat4'):
+        assert len(ev.read_events(path, 0)) == 300
+    with pytest.raises(ev.RecordingError, match=f'{path}: .*part=7|got 7'):
+        ev.read_events(path, 7)
+
+
 def test_objects_in_arrays_are_never_loaded(tmp_path):
     np.savez(tmp_path / 'a.npz', x=np.array([print], object), y=[1], t=[1], p=[1])
     np.save(tmp_path / 'a.npy', np.array([{'x': 1}], object))

@@ -4,6 +4,7 @@ What an address means depends on the camera's chip; iniVation's page "AEDAT 2.0"
 """
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -76,7 +77,7 @@ def layout_of(chip: str) -> str | None:
     return None
 
 
-def _choose(request: Request, chip: str | None, version: int, widest: int) -> tuple[str, Layout]:
+def _choose(request: Request, chip: str | None, version: int) -> tuple[str, Layout]:
     """Return the layout of a file by its caller's word, its header's chip or its sensor's size."""
     named = None if chip is None else layout_of(chip)
     wanted = request.layout
@@ -100,18 +101,18 @@ def _choose(request: Request, chip: str | None, version: int, widest: int) -> tu
     if version == 1 and LAYOUTS[name].y != _DVS128.y:
         raise RecordingError(request.path, f'AEDAT 1 has addresses of 16 bits, into which the '
                              f'layout {name!r} does not fit', 0)
-    if LAYOUTS[name].y == _DVS128.y and widest > 0xFFFF and named is None:
-        raise RecordingError(request.path, f'addresses up to 0x{widest:X} do not fit the layout '
-                             f'{name!r} of 16 bits', 0)
     return name, LAYOUTS[name]
 
 
-def _widest(request: Request, start: int, pair: np.dtype) -> int:
-    """Return the highest address among the first ones."""
-    with Source(Request(request.path), start) as source:
-        data = source.read(pair.itemsize * 4096)
-    pairs = np.frombuffer(data, pair, len(data) // pair.itemsize)
-    return int(pairs['address'].max(initial=0))
+def _check_width(path: Path, address: np.ndarray, name: str, offset: int) -> None:
+    """Raise RecordingError where addresses have more or fewer bits than a layout that was guessed.
+
+    A DVS128 writes 16 bits; a hundred addresses of a DAVIS of which none has more are none.
+    """
+    widest, narrow = int(address.max(initial=0)), LAYOUTS[name].y == _DVS128.y
+    if narrow and widest > 0xFFFF or not narrow and widest <= 0xFFFF and len(address) >= 100:
+        raise RecordingError(path, f'addresses up to 0x{widest:X} do not fit the layout {name!r}; '
+                             'the header names no chip (AEChip)', offset)
 
 
 def open_aedat(request: Request) -> Recording:
@@ -128,7 +129,7 @@ def open_aedat(request: Request) -> Recording:
     version = 2 if lines and lines[0].startswith('#!AER-DAT2') else 1
     pair = np.dtype([('address', '>u4' if version == 2 else '>u2'), ('t', '>u4')])
     chip = chip_of(lines)
-    name, layout = _choose(request, chip, version, _widest(request, start, pair))
+    name, layout = _choose(request, chip, version)
 
     def blocks() -> Iterator[Block]:
         unwrap = Unwrap(32)
@@ -136,6 +137,8 @@ def open_aedat(request: Request) -> Recording:
             for offset, data in source.units(pair.itemsize):
                 pairs = np.frombuffer(data, pair)
                 address = pairs['address'].astype(np.uint32)
+                if chip is None:
+                    _check_width(request.path, address, name, offset)
                 sensed = address & np.uint32(layout.others) == 0
                 x, y, p = (address[sensed] >> shift & (1 << bits) - 1
                            for shift, bits in layout[:3])

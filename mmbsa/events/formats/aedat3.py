@@ -69,4 +69,5 @@ def open_aedat3(request: Request) -> Recording:
                 t = words[:, 1].astype(np.int64) + (turns << 31)
                 yield Block(word >> 17, word >> 2 & 0x7FFF, t, word >> 1 & 1, at + 28)
 
-    return Recording(request.path, 'aedat3', size, blocks, details=dict(sources=sources))
+    return Recording(request.path, 'aedat3', size, blocks, details=dict(sources=sources),
+                     has_parts=True)

@@ -37,7 +37,8 @@ def open_aedat4(request: Request) -> Recording:
         raise RecordingError(request.path, 'it holds no stream of events (EVTS)', 18)
     chosen = choose_stream(request, streams, None)
     return Recording(request.path, 'aedat4', file.streams[chosen].size,
-                     lambda: file.packets(chosen, _events4), details=dict(streams=streams))
+                     lambda: file.packets(chosen, _events4), details=dict(streams=streams),
+                     has_parts=True)
 
 
 def read_frame_times(path: str | os.PathLike, part: int | None = None) -> np.ndarray:

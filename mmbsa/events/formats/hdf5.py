@@ -154,7 +154,8 @@ def _mvsec(request: Request, tables: list[str]) -> Recording:
             for first in range(0, len(file[name]), BLOCK):
                 yield Block(*file[name][first:first + BLOCK].T)
 
-    return Recording(request.path, 'hdf5', (260, 346), blocks, 's', dict(layout=name))
+    return Recording(request.path, 'hdf5', (260, 346), blocks, 's', dict(layout=name),
+                     has_parts=True)
 
 
 def _audio(request: Request, count: int) -> Recording:
@@ -172,4 +173,4 @@ def _audio(request: Request, count: int) -> Recording:
         yield Block(units[order], np.zeros_like(units), seconds[order],
                     np.ones(len(units), np.int8))
 
-    return Recording(request.path, 'hdf5', None, blocks, 's', dict(layout='spikes'))
+    return Recording(request.path, 'hdf5', None, blocks, 's', dict(layout='spikes'), has_parts=True)

@@ -80,6 +80,7 @@ class Recording:
         blocks: Starts reading from the beginning.
         time_unit: Of the times in the blocks, see ``mmbsa.events.make_events``.
         details: What else the header says.
+        has_parts: ``part`` chose one of several.
     """
 
     path: Path
@@ -88,6 +89,7 @@ class Recording:
     blocks: Callable[[], Iterator[Block]]
     time_unit: str = 'us'
     details: dict[str, Any] = field(default_factory=dict)
+    has_parts: bool = False
 
 
 class Source:

@@ -84,6 +84,17 @@ def test_what_is_not_known_is_refused_by_name(tmp_path, chip, davis, arguments, 
         ev.read_events(tmp_path / 'a.aedat', **arguments)
 
 
+def test_the_width_of_addresses_is_checked_where_no_chip_is_named(tmp_path):
+    late = write.some_events(2000, (1, 16))
+    late['y'][1500] = 100
+    write.write_aedat2(tmp_path / 'a.aedat', late)
+    with pytest.raises(ev.RecordingError, match="a.aedat: .*do not fit the layout 'dvs128'"):
+        ev.read_events(tmp_path / 'a.aedat', sensor_size=(128, 128))
+    write.write_aedat2(tmp_path / 'b.aedat', write.some_events(size=(128, 128)), davis=False)
+    with pytest.raises(ev.RecordingError, match="b.aedat: .*do not fit the layout 'davis346'"):
+        ev.read_events(tmp_path / 'b.aedat', sensor_size=(260, 346))
+
+
 def test_a_layout_that_is_none(tmp_path):
     write.write_aedat2(tmp_path / 'a.aedat', write.some_events())
     with pytest.raises(ValueError, match="layout must be one of .*'cifar10'"):
