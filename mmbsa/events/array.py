@@ -32,8 +32,8 @@ def _whole(name: str, column: np.ndarray, unit: str = 'us') -> np.ndarray:
     factor, divisor = TIME_UNITS[unit]
     if column.dtype.kind == 'f':
         if factor > 1:
-            # float32 has 24 bits: one second in microseconds needs 20
-            column = np.rint(column.astype(np.float64) * factor)
+            with np.errstate(over='ignore'):  # what is too large is refused below
+                column = np.rint(column.astype(np.float64) * factor)
         fractions = column != np.floor(column)
         if divisor == 1 and fractions.any():
             place = _first(fractions)

@@ -296,7 +296,7 @@ def test_a_missing_package_is_one_error(tmp_path, monkeypatch):
     ('ncars_sample.dat', 'dat', None, 2009, 'numpy'),
     ('nmnist_sample.bin', 'atis_bin', None, 4325, 'numpy'),
     ('prophesee_evt3_1280x720.raw', 'evt3', None, 219_596, 'numpy'),
-    ('sample_stmnist.mat', 'mat', (10, 10), 2346, 'scipy')])
+    ('sample_stmnist.mat', 'mat', (10, 10), 2346, 'numpy')])
 def test_real_recordings(shared_path, file, format_name, size, count, unit):
     pytest.importorskip(unit)
     path = shared_path('data/event_file_samples') / file

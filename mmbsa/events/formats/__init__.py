@@ -5,9 +5,10 @@ from pathlib import Path
 from mmbsa.events.formats.aedat import open_aedat
 from mmbsa.events.formats.aedat3 import open_aedat3
 from mmbsa.events.formats.aedat4 import open_aedat4
-from mmbsa.events.formats.arrays import open_mat, open_npy, open_npz
+from mmbsa.events.formats.arrays import open_npy, open_npz
 from mmbsa.events.formats.atis_bin import open_atis_bin
 from mmbsa.events.formats.hdf5 import open_hdf5
+from mmbsa.events.formats.mat import open_mat
 from mmbsa.events.formats.prophesee import open_dat, open_evt
 from mmbsa.events.formats.source import Recording, RecordingError, Request
 

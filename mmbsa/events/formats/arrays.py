@@ -1,4 +1,4 @@
-"""Recordings as arrays: .npy, .npz and MATLAB's .mat."""
+"""Recordings as arrays of numpy: .npy and .npz."""
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO
@@ -34,7 +34,7 @@ def find_columns(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _lengths(path, shapes: Mapping[str, tuple[int, ...]]) -> int:
+def equal_length(path, shapes: Mapping[str, tuple[int, ...]]) -> int:
     """Return the one length of all columns; (1, N) and (N, 1), as MATLAB writes, are fine."""
     long = {name: [length for length in shape if length != 1] for name, shape in shapes.items()}
     lengths = {tuple(sides) or (1,) for sides in long.values()}
@@ -91,7 +91,7 @@ def open_npy(request: Request) -> Recording:
             request.path, f'expected an array with the fields x, y, t, p; got shape '
             f'{stream.shape} of {stream.dtype}')
     columns = find_columns(stream.dtype.names)
-    count = _lengths(request.path, dict(events=stream.shape))
+    count = equal_length(request.path, dict(events=stream.shape))
 
     def blocks() -> Iterator[Block]:
         item = stream.dtype.itemsize
@@ -120,7 +120,7 @@ def open_npz(request: Request) -> Recording:
         with zipfile.ZipFile(request.path) as archive:
             streams = {field: _Stream(archive.open(f'{name}.npy'), request.path, name)
                        for field, name in columns.items()}
-            count = _lengths(request.path, {name: s.shape for name, s in streams.items()})
+            count = equal_length(request.path, {name: s.shape for name, s in streams.items()})
             for first in range(0, max(count, 1), BLOCK):
                 number = min(BLOCK, count - first)
                 yield Block(*(streams[name].read(number) for name in 'xytp'))
@@ -141,30 +141,3 @@ def _es_imagenet(request: Request) -> Block:
     rows = np.concatenate(rows)
     order = np.argsort(rows[:, 2], kind='stable')
     return Block(rows[order, 1], rows[order, 0], rows[order, 2], polarity[order])
-
-
-def open_mat(request: Request) -> Recording:
-    """Open a MATLAB 5 file with vectors x, y, ts, pol (ASL-DVS, UCF101-DVS, HMDB51-DVS) or
-    ST-MNIST's ``spiketrain``.
-
-    ``spiketrain`` is (101, N): the last row is the time in seconds and row 10 x + y the polarity of
-    the taxel at (x, y), 1 or -1, or 0 without an event.
-
-    Raises:
-        ModuleNotFoundError: scipy is missing.
-    """
-    from scipy.io import loadmat
-    loaded = {name: value for name, value in loadmat(request.path).items() if name[:2] != '__'}
-    if 'spiketrain' in loaded:
-        train = loaded['spiketrain']
-        if train.ndim != 2 or len(train) != 101:
-            raise RecordingError(request.path, 'expected a spiketrain of 101 rows, got the shape '
-                                 f'{train.shape}')
-        moment, taxel = np.nonzero(train[:-1].T)
-        block = Block(taxel // 10, taxel % 10, train[-1, moment], train[taxel, moment])
-        return Recording(request.path, 'mat', (10, 10), lambda: iter([block]), 's')
-    columns = find_columns(loaded)
-    arrays = {name: np.asarray(loaded[column]) for name, column in columns.items()}
-    _lengths(request.path, {name: array.shape for name, array in arrays.items()})
-    block = Block(*(arrays[name].reshape(-1) for name in 'xytp'))
-    return Recording(request.path, 'mat', None, lambda: iter([block]))

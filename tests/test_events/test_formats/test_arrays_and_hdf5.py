@@ -101,13 +101,3 @@ def test_40_bit_events_go_on_after_overflow_marks(tmp_path):
     (tmp_path / 'a.bin').write_bytes(np.array(rows, np.uint8).tobytes())
     assert ev.read_events(tmp_path / 'a.bin').tolist() == [
         (1, 2, 5, 1), (3, 4, 8192 + 6, 0), (5, 6, 16384 + 7, 0)]
-
-
-def test_a_stmnist_recording(tmp_path):
-    from scipy.io import savemat
-    train = np.zeros((101, 3))
-    train[37, 0], train[99, 1], train[0, 1], train[5, 2] = 1, -1, 1, 1
-    train[100] = 0.25, 0.5, 0.75
-    savemat(tmp_path / 'a.mat', dict(spiketrain=train))
-    assert ev.read_events(tmp_path / 'a.mat').tolist() == [
-        (3, 7, 250_000, 1), (0, 0, 500_000, 1), (9, 9, 500_000, 0), (0, 5, 750_000, 1)]
