@@ -13,7 +13,7 @@ from mmbsa.events.mixing import box_mask, gaussian_mask, mix_frames
 from mmbsa.events.points import cutout, flip, resize, roll, warp
 from mmbsa.events.reading import iter_events, open_recording, read_events
 from mmbsa.events.representations import time_surface, voxel_grid
-from mmbsa.events.slicing import frame_index, iter_windows, slice_time
+from mmbsa.events.slicing import frame_index, iter_windows, slice_time, split_windows
 from mmbsa.events.trajectory_prompt import draw_trajectory, trajectory_prompt
 
 __all__ = [
@@ -21,6 +21,6 @@ __all__ = [
     'cutout', 'cutout_frames', 'draw_trajectory', 'drop_outside', 'flip', 'flip_frames',
     'frame_index', 'gaussian_mask', 'integrate', 'iter_events', 'iter_windows', 'make_events',
     'mix_frames', 'open_recording', 'read_boxes', 'read_events', 'read_frame_times', 'resize',
-    'roll', 'roll_frames', 'rotation', 'shearing', 'slice_time', 'time_surface',
-    'trajectory_prompt', 'voxel_grid', 'warp', 'warp_frames'
+    'roll', 'roll_frames', 'rotation', 'shearing', 'slice_time', 'split_windows',
+    'time_surface', 'trajectory_prompt', 'voxel_grid', 'warp', 'warp_frames'
 ]

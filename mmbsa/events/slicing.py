@@ -14,18 +14,41 @@ ARGUMENTS = dict(number='num_frames', time='num_frames', duration='duration',
                  timestamps='timestamps')
 
 
-def check_timestamps(timestamps: ArrayLike) -> np.ndarray:
-    """Return the K + 1 borders of K windows as int64, or raise ValueError unless they increase."""
+def check_timestamps(timestamps: ArrayLike, empty: bool = False) -> np.ndarray:
+    """Return the K + 1 borders of K windows as int64, or raise ValueError unless they increase.
+
+    With ``empty``, two may be equal.
+    """
     borders = np.asarray(timestamps)
     if borders.ndim != 1 or len(borders) < 2 or borders.dtype.kind not in 'iu':
         raise ValueError('timestamps must be at least two whole numbers (microseconds), got '
                          f'{borders.dtype} of shape {borders.shape}')
     borders = borders.astype(np.int64)
-    if (np.diff(borders) <= 0).any():
-        place = int(np.argmax(np.diff(borders) <= 0))
+    falls = np.diff(borders) < (0 if empty else 1)
+    if falls.any():
+        place = int(np.argmax(falls))
         raise ValueError(f'timestamps must increase; number {place + 1} is {borders[place + 1]} '
                          f'after {borders[place]}')
     return borders
+
+
+def split_windows(timestamps: ArrayLike, num_steps: int) -> np.ndarray:
+    """Cut each of K windows into parts of equal length.
+
+    Args:
+        timestamps: The K + 1 borders in microseconds.
+        num_steps: T, parts per window.
+
+    Returns:
+        The K * T + 1 borders of the parts, int64: ``linspace`` of each window, rounded up, which
+        deals events of whole microseconds as the borders themselves do.
+    """
+    borders = check_timestamps(timestamps)
+    if isinstance(num_steps, bool) or not isinstance(num_steps, int | np.integer) or num_steps < 1:
+        raise ValueError(f'num_steps must be a positive integer, got {num_steps!r}')
+    inner = [np.linspace(start, stop, num_steps + 1)[:-1]
+             for start, stop in zip(borders[:-1], borders[1:])]
+    return np.append(np.ceil(np.concatenate(inner)).astype(np.int64), borders[-1])
 
 
 def time_order(t: np.ndarray) -> np.ndarray | None:
@@ -126,7 +149,8 @@ def iter_windows(chunks: Iterable[np.ndarray], *, number: int | None = None,
         chunks: Arrays of events in the order of time, as ``mmbsa.events.iter_events`` gives.
         number: Events per window; the last window may have fewer.
         duration: Length of a window in microseconds, counted from the first event.
-        timestamps: The K + 1 borders in microseconds; exactly K windows come, some may be empty.
+        timestamps: The K + 1 borders in microseconds, two may be equal; exactly K windows come, some
+            may be empty.
 
     Yields:
         The events of one window, (M,).
@@ -141,7 +165,8 @@ def iter_windows(chunks: Iterable[np.ndarray], *, number: int | None = None,
     if number is not None:
         yield from _windows_of_number(chunks, number)
         return
-    borders = None if timestamps is None else iter(check_timestamps(timestamps).tolist())
+    borders = None if timestamps is None else iter(
+        check_timestamps(timestamps, empty=True).tolist())
     start, stop = (next(borders), next(borders)) if borders else (None, None)
     held, last = [], None
     for chunk in chunks:

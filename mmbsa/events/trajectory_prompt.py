@@ -12,7 +12,7 @@ from mmbsa.events.array import (
     outside,
 )
 from mmbsa.events.frames import check_volume
-from mmbsa.events.slicing import check_timestamps, time_order
+from mmbsa.events.slicing import check_timestamps, split_windows, time_order
 
 
 def trajectory_prompt(events: np.ndarray, size: tuple[int, int], timestamps: ArrayLike,
@@ -51,21 +51,20 @@ def trajectory_prompt(events: np.ndarray, size: tuple[int, int], timestamps: Arr
     """
     height, width = check_size(size)
     borders = check_timestamps(timestamps)
-    if isinstance(num_steps, bool) or not isinstance(num_steps, int | np.integer) or num_steps < 1:
-        raise ValueError(f'num_steps must be a positive integer, got {num_steps!r}')
+    parts = split_windows(borders, num_steps)
     events = as_events(events)
     order = time_order(np.ascontiguousarray(events['t']))
     if official_quirks:
         if order is not None:
             raise ValueError('official_quirks=True needs events in the order of time')
-        part, written = _official_parts(events['t'], borders, num_steps)
+        part, written = _official_parts(events['t'], borders, parts)
         kept = (part >= 0) & ~outside(events, size) & (events['x'] > 0) & (events['y'] > 0)
         events, part = events[kept], part[kept]  # parts rise with the events
         edges = np.searchsorted(part, np.arange(len(written) + 1))
     else:
         check_inside(events, size)
         events = events if order is None else events[order]
-        edges = np.searchsorted(np.ascontiguousarray(events['t']), _parts(borders, num_steps))
+        edges = np.searchsorted(np.ascontiguousarray(events['t']), parts)
         written = np.ones(len(edges) - 1, bool)
     shape = (len(borders) - 1, num_steps, 3, height, width)
     check_volume(shape, 'the trajectory prompt')
@@ -81,8 +80,9 @@ def draw_trajectory(steps: Iterable[np.ndarray], size: tuple[int, int], amount: 
                     trajectory_amount: float = 30., decay: float = 0.8) -> Iterator[np.ndarray]:
     """Draw one picture (3, H, W) uint8 after the other from a stream of parts of a recording.
 
-    The generator holds the state of the recursion, see ``trajectory_prompt``, and no more: it
-    serves recordings of any length (``mmbsa.events.iter_windows`` cuts them) and growing ones.
+    The generator holds the state of the recursion, see ``trajectory_prompt``, and no more. It serves
+    recordings of any length and growing ones: ``iter_windows(iter_events(path),
+    timestamps=split_windows(timestamps, num_steps))`` gives the parts.
     """
     height, width = check_size(size)
     trajectory = before = None
@@ -100,15 +100,8 @@ def draw_trajectory(steps: Iterable[np.ndarray], size: tuple[int, int], amount: 
         yield np.concatenate([counts, trajectory[None]]).astype(np.uint8)
 
 
-def _parts(borders: np.ndarray, num_steps: int) -> np.ndarray:
-    """Return the borders of all parts, (K * T + 1,): each window cut by linspace."""
-    inner = [np.linspace(start, stop, num_steps + 1)[:-1]
-             for start, stop in zip(borders[:-1], borders[1:])]
-    return np.append(np.concatenate(inner), borders[-1])
-
-
 def _official_parts(t: np.ndarray, borders: np.ndarray,
-                    num_steps: int) -> tuple[np.ndarray, np.ndarray]:
+                    ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Follow the official loop over the events without a loop over the events.
 
     The event that closes window k is the first one at or after the window's end that comes after
@@ -119,6 +112,7 @@ def _official_parts(t: np.ndarray, borders: np.ndarray,
         The part of every event, (N,) int64, -1 where it is dropped; the parts written, (K * T,).
     """
     windows, numbers = len(borders) - 1, np.arange(len(t))
+    num_steps = (len(ends) - 1) // windows
     rank = np.arange(windows)
     started = np.searchsorted(t, borders[0])
     first = np.searchsorted(t, borders[1:])
@@ -128,7 +122,7 @@ def _official_parts(t: np.ndarray, borders: np.ndarray,
     dropped = (numbers < started) | (window == windows)
     dropped[closes[closes < len(t)]] = True
     window = np.minimum(window, windows - 1)
-    part, ends = np.zeros(len(t), np.int64), _parts(borders, num_steps)
+    part = np.zeros(len(t), np.int64)
     last_part, previous = np.zeros(windows, np.int64), begins - 1
     for step in range(1, num_steps):
         begin = np.searchsorted(t, ends[step:-1:num_steps])

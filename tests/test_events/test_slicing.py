@@ -58,6 +58,12 @@ def test_timestamps():
         ev.frame_index(events, 'timestamps', 3)
 
 
+def test_split_windows():
+    assert ev.split_windows([0, 10, 12], 4).tolist() == [0, 3, 5, 8, 10, 11, 11, 12, 12]
+    with pytest.raises(ValueError, match='num_steps'):
+        ev.split_windows([0, 10], 0)
+
+
 def test_slice_time():
     events = ev.make_events([0] * 4, [0] * 4, [5, 1, 3, 9], [1] * 4)
     assert ev.slice_time(events, 3, 9)['t'].tolist() == [5, 3]

@@ -93,13 +93,15 @@ def test_official_quirks_follow_the_loop(seed, steps):
     assert not pictures[~written].any()
 
 
-def test_a_stream_of_parts_gives_the_same_pictures():
+@pytest.mark.parametrize('steps', [1, 3, 4])
+def test_a_stream_of_parts_gives_the_same_pictures(steps):
     events = write.some_events(500, (8, 9), span=1000)
-    borders = [0, 100, 101, 500, 1000]
-    whole, written = ev.trajectory_prompt(events, (8, 9), borders)
-    windows = ev.iter_windows((events[i:i + 30] for i in range(0, 500, 30)), timestamps=borders)
-    assert written.all() and np.array_equal(np.stack(list(ev.draw_trajectory(windows,
-                                                                             (8, 9)))), whole[:, 0])
+    borders = [0, 100, 102, 500, 1000]
+    whole, written = ev.trajectory_prompt(events, (8, 9), borders, steps)
+    chunks = (events[first:first + 30] for first in range(0, 500, 30))
+    parts = ev.iter_windows(chunks, timestamps=ev.split_windows(borders, steps))
+    drawn = np.stack(list(ev.draw_trajectory(parts, (8, 9))))
+    assert written.all() and np.array_equal(drawn, whole.reshape(drawn.shape))
 
 
 def test_known_values():
