@@ -61,6 +61,9 @@ class ResumableCheckpointHook(CheckpointHook):
         self._stream: DataStream | None = None
         self._start = (0, 0)  # iteration and samples at which the stream began
 
+    #: the training draws from a stream without an end, see ``DataStream``.
+    streams = True
+
     def saved(self, runner: Runner) -> list[Path]:
         """List the checkpoints of this run, newest first."""
         folder = runner.work_dir

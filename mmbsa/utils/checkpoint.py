@@ -19,6 +19,8 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from mmbsa.utils.errors import MissingCheckpointError
+
 MapLocation = str | torch.device | Callable | None
 POINTER = 'last_checkpoint'
 
@@ -53,7 +55,7 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: MapLocation = No
     """
     path = os.path.expanduser(path)
     if not os.path.isfile(path):
-        raise FileNotFoundError(f'there is no checkpoint {path}')
+        raise MissingCheckpointError(f'there is no checkpoint {path}')
     # every time, because mmengine's own `safe_globals` contexts drop shared entries when they end
     torch.serialization.add_safe_globals(SAFE_GLOBALS)
     try:

@@ -17,6 +17,7 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmbsa.utils.errors import DataError, MissingCheckpointError, MissingDataError, message
 from mmbsa.utils.memory import keep_freed_memory
 
 
@@ -54,10 +55,19 @@ def fill_in(cfg: Config) -> None:
 
 
 def run(cfg: Config, verb: str) -> None:
-    """Build the runner of a config for this machine's devices, and let it ``train`` or ``test``."""
+    """Build the runner of a config for this machine's devices, and let it ``train`` or ``test``.
+
+    Raises:
+        SystemExit: Files of the data or a checkpoint are not there or cannot be used; one line says which.
+    """
     fit_devices(cfg)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    getattr(runner, verb)()
+    try:
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        getattr(runner, verb)()
+    except (MissingDataError, MissingCheckpointError) as error:  # the same in every process of a machine
+        _refuse(str(error))
+    except DataError as error:
+        raise SystemExit(f'error: {message(error)}') from None
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
