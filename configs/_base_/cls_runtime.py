@@ -23,4 +23,4 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     data_guard=dict(type='mmbsa.DataGuardHook'),
     finite_loss=dict(type='mmbsa.NonFiniteLossHook'),
-    visualization=dict(type='VisualizationHook', enable=False))
+    visualization=dict(type='mmbsa.ClsPictureHook', enable=False))
