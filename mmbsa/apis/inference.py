@@ -1,4 +1,5 @@
 """A trained model, its config's own way of reading a file, and what comes out: for the tools that look at one sample."""
+import logging
 from copy import deepcopy
 from pathlib import Path
 
@@ -6,14 +7,14 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
+from mmengine.logging import print_log
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, init_default_scope
-from mmengine.runner import load_checkpoint
 from torch import nn
 
 from mmbsa.datasets.event_sources import SOURCES
 from mmbsa.engine.data_sources import config_parts
-from mmbsa.utils.checkpoint import make_loading_safe
+from mmbsa.utils.checkpoint import fit_state, load_checkpoint_file
 from mmbsa.utils.launch import fill_in
 
 
@@ -41,10 +42,19 @@ def load_model(cfg: Config, checkpoint: str, device: str = 'cpu') -> BaseModel:
         cfg: The config.
         checkpoint: Path; it is read with ``weights_only``.
         device: Where the model goes.
+
+    Raises:
+        ValueError: A checkpoint with none of the model's weights.
     """
-    make_loading_safe()
-    model = build_model(cfg)
-    meta = load_checkpoint(model, checkpoint, map_location='cpu').get('meta', {})
+    model, saved = build_model(cfg), load_checkpoint_file(checkpoint, 'cpu')
+    try:
+        missing, unexpected = model.load_state_dict(fit_state(saved, model.state_dict()), strict=False)
+    except KeyError as error:
+        raise ValueError(f'checkpoint {checkpoint} does not fit the model: {error.args[0]}') from None
+    for what, keys in (('are missing in', missing), ('have no place in the model and are not used, in', unexpected)):
+        if keys:
+            print_log(f'{len(keys)} weights {what} {checkpoint}: {", ".join(keys)}', level=logging.WARNING)
+    meta = saved.get('meta') or {}
     found = {**_config_meta(cfg), **(meta.get('dataset_meta') or {})}
     model.dataset_meta = found or {key.lower(): meta[key] for key in ('CLASSES', 'PALETTE') if key in meta}
     classes = model.dataset_meta.setdefault('classes', [str(i) for i in range(_num_classes(model))])

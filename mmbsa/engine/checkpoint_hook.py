@@ -8,11 +8,13 @@ from mmengine.dist import all_gather_object, all_reduce_params, broadcast_object
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from torch import nn
 
 from mmbsa.engine.data_stream import DataStream, seed_epochs
 from mmbsa.registry import HOOKS
-from mmbsa.utils.checkpoint import POINTER, checkpoints_newest_first, whole_checkpoints
+from mmbsa.utils.checkpoint import POINTER, checkpoints_newest_first, fit_state, whole_checkpoints
 from mmbsa.utils.files import atomic_open, remove_drafts
 from mmbsa.utils.random_state import get_random_state, set_random_state
 
@@ -90,7 +92,18 @@ class ResumableCheckpointHook(CheckpointHook):
         runner._load_from = path
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep the random states and the place in the data until the training starts."""
+        """Find the weights in the file, and keep the random states and the place in the data until the training starts.
+
+        Raises:
+            ValueError: None of the model's weights is there (mmengine would go on with random ones).
+        """
+        wanted = _bare(runner.model).state_dict()
+        given = checkpoint.get('state_dict', checkpoint)
+        if not any(str(key).removeprefix('module.') in wanted for key in given):
+            try:
+                checkpoint['state_dict'] = fit_state(checkpoint, wanted)
+            except KeyError as error:
+                raise ValueError(f'checkpoint {runner._load_from} does not fit the model: {error.args[0]}') from None
         if not runner._resume:
             return
         self._resumed = checkpoint.get(STATE)
@@ -205,6 +218,10 @@ class ResumableCheckpointHook(CheckpointHook):
         """Save the best checkpoint; the previous best is deleted after it (mmengine deletes first)."""
         with _removals_last(self):
             super()._save_best_checkpoint(runner, metrics)
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    return model.module if is_model_wrapper(model) else model
 
 
 def validation_is_due(runner: Runner) -> bool:
