@@ -1,4 +1,5 @@
 """Say which file or config key is wrong before, or when, data spoils a run."""
+import socket
 from collections.abc import Iterable
 from typing import Any
 
@@ -6,7 +7,7 @@ import cv2
 import numpy as np
 from mmcv.transforms import LoadAnnotations
 from mmengine.dataset import Compose, InfiniteSampler
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import all_gather_object, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop, Runner
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmbsa.engine.data_sources import explain_failed_builds, missing_files, parts, why_no_samples
 from mmbsa.engine.data_stream import DataStream
+from mmbsa.engine.nodes import is_first_of_node
 from mmbsa.registry import HOOKS
 from mmbsa.utils.errors import DataError
 
@@ -224,14 +226,14 @@ class DataGuardHook(Hook):
 
     @staticmethod
     def _check_files(key: str, part: Dataset) -> None:
-        missing = [None]
-        if is_main_process():
-            missing = [missing_files(part)]
-        broadcast_object_list(missing)
-        if missing[0]:
-            some = '\n  '.join(missing[0][:10])
-            more = f'\n  and {len(missing[0]) - 10} more' if len(missing[0]) > 10 else ''
-            raise DataError(f'{key}.dataset ({type(part).__name__}): {len(missing[0])} files are missing:\n  {some}{more}')
+        found = (socket.gethostname(), missing_files(part) if is_first_of_node() else [])
+        for host, missing in all_gather_object(found):  # each machine may have data of its own
+            if missing:
+                some = '\n  '.join(missing[:10])
+                more = f'\n  and {len(missing) - 10} more' if len(missing) > 10 else ''
+                where = f' on {host}' if get_world_size() > 1 else ''
+                raise DataError(f'{key}.dataset ({type(part).__name__}): {len(missing)} files are missing{where}:\n  '
+                                f'{some}{more}')
 
 
 def _bare(model: nn.Module) -> nn.Module:

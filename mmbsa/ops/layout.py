@@ -1,4 +1,6 @@
 """How tensors lie in memory: T leading, the rest dense in whatever order, as rows of numbers."""
+import math
+
 from torch import Tensor
 
 
@@ -8,7 +10,7 @@ def memory_order(x: Tensor) -> list[int]:
     Dimensions of one element come early: their strides say nothing, and a small one before larger ones would hide from
     convolutions that channels are last.
     """
-    if x.dim() < 3:
+    if x.dim() < 3 or x.numel() == 0:
         return list(range(x.dim()))
     order = [0, *sorted(range(1, x.dim()), key=lambda i: (bool(x.size(i) > 1), -x.stride(i)))]
     return order if x[0].permute([i - 1 for i in order[1:]]).is_contiguous() else list(range(x.dim()))
@@ -22,6 +24,8 @@ def inverse(order: list[int]) -> list[int]:
 def as_rows(x: Tensor, order: list[int]) -> Tensor:
     """x as (T, N) in its :func:`memory_order`: a view, or a copy where steps have gaps or overlap themselves."""
     x = x.permute(order)
+    if x.numel() == 0:  # no number of columns can be told from the number of elements
+        return x.reshape(x.size(0), math.prod(x.shape[1:]))
     return (x if x[0].is_contiguous() else x.contiguous()).view(x.size(0), -1)
 
 

@@ -74,6 +74,7 @@ def run(cfg: Config, verb: str) -> Any:
         SystemExit: Files of the data or a checkpoint are not there or cannot be used; one line says which.
     """
     fit_devices(cfg)
+    gather_results(cfg)
     try:
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         result = getattr(runner, verb)()
@@ -89,6 +90,16 @@ def run(cfg: Config, verb: str) -> Any:
         del runner
         gc.collect()
     return result if verb == 'test' else None  # a trained model would keep the group alive
+
+
+def gather_results(cfg: Config) -> None:
+    """Let the metrics of a distributed run collect their results without a file system that all machines share."""
+    if cfg.launcher == 'none':
+        return
+    if cfg.get('default_hooks') is None:
+        cfg.default_hooks = {}
+    if all(type_name(hook) != 'GatherResultsHook' for hook in cfg.default_hooks.values()):
+        cfg.default_hooks.gather_results = dict(type='mmbsa.GatherResultsHook')
 
 
 def fit_devices(cfg: Config) -> None:

@@ -52,7 +52,7 @@ def _forward(u: Tensor, low: float, high: float, norm: float, half_up: bool, inc
 
 def _backward(grad: Tensor, passing: Tensor, norm: float, impl: str) -> Tensor:
     order = memory_order(passing)
-    rows = grad.permute(order).reshape(grad.size(0), -1)
+    rows = as_rows(grad, order)
     return from_rows(dispatch.get(NAME, impl).backward(rows, as_rows(passing, order), norm), passing, order)
 
 
