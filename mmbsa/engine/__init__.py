@@ -2,6 +2,7 @@
 from mmbsa.engine.checkpoint_hook import ResumableCheckpointHook
 from mmbsa.engine.data_guard_hook import DataGuardHook
 from mmbsa.engine.firing_rate_hook import FiringRateHook
+from mmbsa.engine.nodes import GatherResultsHook
 from mmbsa.engine.non_finite_loss_hook import NonFiniteLossHook
 
-__all__ = ['DataGuardHook', 'FiringRateHook', 'NonFiniteLossHook', 'ResumableCheckpointHook']
+__all__ = ['DataGuardHook', 'FiringRateHook', 'GatherResultsHook', 'NonFiniteLossHook', 'ResumableCheckpointHook']

@@ -1,5 +1,6 @@
 """How tensors lie in memory: T leading, the rest dense in whatever order, as rows of numbers."""
 import functools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -47,11 +48,10 @@ class Layout:
         return like.new_empty_strided(self.shape[1:], self.strides[1:], dtype=dtype)
 
     def rows(self, x: Tensor) -> Tensor:
-        """x as (T, N), rows contiguous.
-
-        a view, or a copy where steps have gaps or overlap themselves.
-        """
+        """x as (T, N), rows contiguous: a view, or a copy where steps have gaps or overlap."""
         x = x.permute(self.order)
+        if x.numel() == 0:  # the number of columns cannot be told from the number of elements
+            return x.reshape(x.size(0), math.prod(x.shape[1:]))
         return (x if x[0].is_contiguous() else x.contiguous()).view(x.size(0), -1)
 
     def row(self, step: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 
 from mmbsa.registry import HOOKS
 from mmbsa.visualization.overlay import side_by_side, write_image
+from mmbsa.visualization.pictures import SampleNames, to_picture
 
 
 @HOOKS.register_module()
@@ -18,7 +19,8 @@ class SegOverlayHook(Hook):
 
     A drop-in for mmseg's ``SegVisualizationHook`` under ``default_hooks.visualization``: ``--show`` and ``--show-dir``
     of mmseg's own ``tools/test.py`` work. The image comes from the batch, not from its file, so that datasets without
-    files can be drawn too. Pictures go to ``<out_dir>/val_iter_<iteration>/`` and ``<out_dir>/test/``.
+    files can be drawn too. Pictures go to ``<out_dir>/val_iter_<iteration>/`` and ``<out_dir>/test/``, in subfolders where
+    files of the dataset have the same name; files of the dataset are never written over.
 
     Args:
         draw: False switches the hook off (``--show`` and ``--show-dir`` switch it on).
@@ -49,6 +51,7 @@ class SegOverlayHook(Hook):
         self.draw, self.interval, self.max_images = draw, interval, max_images
         self.out_dir, self.opacity, self.show, self.wait_time = out_dir, opacity, show, wait_time
         self.drawn = 0
+        self._names: tuple | None = None  # of the dataset seen last
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Start counting pictures anew."""
@@ -79,6 +82,9 @@ class SegOverlayHook(Hook):
         root = self.out_dir or self._show_dir(runner) or osp.join(runner.work_dir, 'overlays')
         own_limit = float('inf') if limit is None else -(-limit // get_world_size())
         meta = loop.dataloader.dataset.metainfo  # mmseg's visualizer keeps it in the main process only
+        if self._names is None or self._names[0] is not loop.dataloader.dataset:
+            self._names = loop.dataloader.dataset, SampleNames(loop.dataloader.dataset)
+        names = self._names[1]
         for index, sample in enumerate(outputs):
             if self.drawn >= own_limit:
                 return
@@ -87,11 +93,10 @@ class SegOverlayHook(Hook):
                 maps = {'ground truth': label_map(sample.gt_sem_seg), **maps}
             image = input_image(data_batch, index, maps['prediction'].shape)
             picture = side_by_side(image, maps, meta['classes'], meta['palette'], self.opacity)
-            name = osp.splitext(osp.basename(sample.img_path))[0]
-            write_image(osp.join(root, folder, f'{name}.png'), picture)
+            write_image(names.target(osp.join(root, folder), sample.img_path, '.png'), picture)
             self.drawn += 1
             if self.show:
-                runner.visualizer.show(picture, win_name=name, wait_time=self.wait_time)
+                runner.visualizer.show(picture, win_name=names[sample.img_path], wait_time=self.wait_time)
 
 
 def label_map(data) -> np.ndarray:
@@ -102,7 +107,8 @@ def label_map(data) -> np.ndarray:
 def input_image(data_batch: dict, index: int, size: tuple[int, int]) -> np.ndarray:
     """Recover a sample's image from its batch, RGB uint8 (H, W, 3), resized to ``size``.
 
-    Batches hold images as loaders give them: BGR, not yet normalised, (3, h, w). Under test-time augmentation they are
+    Batches hold images as loaders give them: BGR, grey or of other channels, not yet normalised, (C, h, w), or event
+    frames (T, P, h, w). Under test-time augmentation they are
     lists of augmented batches, from which the largest image that is not flipped is taken.
     """
     inputs, samples = data_batch['inputs'], data_batch['data_samples']
@@ -111,10 +117,8 @@ def input_image(data_batch: dict, index: int, size: tuple[int, int]) -> np.ndarr
         chosen = max(upright or [aug[index] for aug in inputs], key=lambda image: image.numel())
     else:
         chosen = inputs[index]
-    image = chosen.cpu().numpy().transpose(1, 2, 0)
-    if image.shape[-1] == 1:
-        image = image.repeat(3, -1)
-    image = np.ascontiguousarray(image[..., 2::-1].clip(0, 255).astype(np.uint8))
+    image = chosen.cpu().numpy()
+    image = to_picture(image if image.ndim == 4 else image.transpose(1, 2, 0))
     if image.shape[:2] != tuple(size):
         image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
     return image

@@ -4,6 +4,7 @@ import itertools
 import pytest
 import torch
 
+from mmbsa.ops import integer_spike
 from mmbsa.ops.layout import inverse, layout_of, memory_order
 
 
@@ -36,3 +37,23 @@ def test_layout_puts_dimensions_of_one_element_first():
 def test_layout_reads_equal_steps_from_one_memory():
     x = torch.randn(1, 3, 4).expand(5, 3, 4)
     assert layout_of(x).rows(x).stride() == (0, 1)
+
+
+@pytest.mark.parametrize('shape', [(0, ), (0, 3), (0, 3, 4), (2, 0, 4), (2, 3, 0, 5), (0, 0, 4, 4), (2, 0, 3, 4, 4)])
+@pytest.mark.parametrize('channels_last', [False, True])
+def test_layout_takes_empty_tensors(shape, channels_last):
+    x = torch.empty(shape)
+    if channels_last and len(shape) == 4:
+        x = x.to(memory_format=torch.channels_last)
+    layout = layout_of(x)
+    rows = layout.rows(x)
+    assert sorted(layout.order) == list(range(len(shape))) and rows.shape[0] == shape[0] and rows.dim() == 2
+    assert layout.empty(x).shape == x.shape
+
+
+@pytest.mark.parametrize('shape', [(0, 3, 4, 4), (2, 0, 3, 4, 4)])
+def test_integer_spike_takes_empty_batches(shape):
+    u = torch.empty(shape, requires_grad=True)
+    out = integer_spike(u, 4, norm=4.0)
+    out.sum().backward()
+    assert out.shape == u.grad.shape == shape
