@@ -180,8 +180,8 @@ def _vmap_backward(info, in_dims, grad: Tensor, grad_v: Tensor, x: Tensor, v0: T
     return results, (1, None if v0 is None else 0)
 
 
-_PARAMETERS = ('float? tau, bool decay_input, float v_threshold, float? v_reset, bool detach_reset, '
-               'str surrogate, float alpha, bool signed, str impl')
+_PARAMETERS = ('float? tau, bool decay_input, float v_threshold, float? v_reset, '
+               'bool detach_reset, str surrogate, float alpha, bool signed, str impl')
 _OP = Op(f'lif(Tensor x, Tensor? v0, {_PARAMETERS}) -> (Tensor spikes, Tensor v)',
          _forward, _fake_forward, _vmap_forward, _autograd_backward, _setup_context)
 _BACKWARD = Op(f'lif_bwd(Tensor grad, Tensor grad_v, Tensor x, Tensor? v0, {_PARAMETERS}) '
