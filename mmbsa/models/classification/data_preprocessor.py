@@ -7,7 +7,7 @@ from mmengine.logging import MMLogger
 from mmpretrain.models.utils.data_preprocessor import ClsDataPreprocessor
 from torch import Tensor
 
-from mmbsa.models.data_preprocessors.event_mixing import MaskMix
+from mmbsa.models.classification.event_mixing import MaskMix
 from mmbsa.registry import MODELS
 from mmbsa.utils.types import is_ours, type_name
 

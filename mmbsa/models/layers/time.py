@@ -79,9 +79,15 @@ def split_time(x: Tensor, num_steps: int) -> Tensor:
 class _Copies(torch.autograd.Function):
     """(*) -> (T, *), T times the same memory; the gradient is summed by :func:`over_steps`."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, x: Tensor, num_steps: int) -> Tensor:
+    def forward(x: Tensor, num_steps: int) -> Tensor:
         return x.expand(num_steps, *x.shape)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
+        pass
 
     @staticmethod
     def backward(ctx, grad: Tensor):
