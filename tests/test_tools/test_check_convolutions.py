@@ -23,7 +23,11 @@ WRONG = [dict(batch=6, channels=6, size=[48, 48], kernel=[1, 1], stride=[2, 2], 
          dict(batch=1, channels=6, size=[48, 5], kernel=[5, 5], stride=[1, 3], outputs=12, groups=6, dtype='bfloat16',
               weight_layout='last'),
          dict(batch=9, channels=30, size=[6, 4], kernel=[5, 5], stride=[5, 5], padding=[2, 2], outputs=30, groups=30,
-              dtype='bfloat16')]
+              dtype='bfloat16'),
+         dict(batch=3, channels=40, size=[8, 48], kernel=[1, 1], stride=[1, 1], dilation=[2, 2], outputs=104, groups=8,
+              dtype='bfloat16'),
+         dict(batch=7, channels=15, size=[32, 32], kernel=[3, 3], stride=[1, 1], padding=[1, 1], dilation=[2, 2],
+              outputs=15, groups=15, dtype='bfloat16')]
 
 
 def load(name):

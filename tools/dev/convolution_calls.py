@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-DTYPES = dict(float32=torch.float32, bfloat16=torch.bfloat16, float64=torch.float64)
+DTYPES = {name: getattr(torch, name) for name in ('float32', 'bfloat16', 'float16', 'float64')}
 #: errors that roundings explain: of the largest value, and of the largest sum of magnitudes; torch's own kernels add up
 #: the taps of a window in bfloat16
-ROUNDING = dict(float32=(1e-6, 5e-6), bfloat16=(2. ** -5, 1e-5), float64=(1e-14, 1e-14))
+ROUNDING = dict(float32=(1e-6, 5e-6), bfloat16=(2. ** -5, 1e-5), float16=(2. ** -8, 1e-5), float64=(1e-14, 1e-14))
 LAYOUTS = dict(last=torch.channels_last, contiguous=torch.contiguous_format)
 
 

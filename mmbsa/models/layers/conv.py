@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from mmbsa.ops import conv_weight_grad
 from mmbsa.ops.conv_weight_grad import preferred
 
+HALVES = torch.bfloat16, torch.float16
+
 
 class _Convolution(torch.autograd.Function):
     """``torch.conv2d`` with :func:`mmbsa.ops.conv_weight_grad` in its backward."""
@@ -42,45 +44,39 @@ def layout(weight: Tensor) -> torch.memory_format:
     return torch.channels_last if last else torch.contiguous_format
 
 
-def without_stride(x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
-                   dilation: Sequence[int]) -> tuple[Tensor, Sequence[int], Sequence[int]]:
-    """The same convolution without a stride, for the kinds of strided calls that oneDNN gets wrong on CPUs.
+def wrong_in_bfloat16(x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
+                      dilation: Sequence[int], groups: int) -> bool:
+    """Whether oneDNN computes such a call wrongly in bfloat16 on processors that have it.
 
-    * 1x1 kernels: the pixels that they see are taken first. oneDNN gathers them into a buffer that is too small where
-      maps are channels-last and channels fill no whole vector: the weight's gradient is wrong and the heap corrupted.
-    * bfloat16 with one output position along a side, where what lies outside of the map is read: padding is written out.
-
-    Found by ``tools/dev/check_convolutions.py``; docs/reliability.md has the table. Forward calls without gradients take
-    the same way, so that spikes do not depend on whether gradients are wanted. Exported graphs keep the stride.
-
-    Args:
-        x: (N, C, H, W) or (C, H, W).
-        kernel, stride, padding, dilation: of the convolution, two ints each.
-
-    Returns:
-        Input, stride and padding of the call to make.
+    Found by ``tools/dev/check_convolutions.py``: with a stride and one output position along that side, and with dilation
+    and groups; docs/reliability.md has the table.
     """
-    if x.device.type != 'cpu' or max(stride) == 1 or torch.jit.is_tracing() or torch.compiler.is_exporting():
-        return x, stride, padding
-    if max(kernel) == 1 and max(padding) == 0:
-        return x[..., ::stride[0], ::stride[1]], (1, 1), padding
-    if x.dtype != torch.bfloat16 and not torch.is_autocast_enabled('cpu'):
-        return x, stride, padding
-    stride, padding, margins = list(stride), list(padding), [0, 0, 0, 0]
-    for side in (0, 1):
-        size, window = x.size(side - 2), dilation[side] * (kernel[side] - 1) + 1
-        before = padding[side]
-        if stride[side] > 1 and 0 <= size + 2 * before - window < stride[side]:
-            margins[2 - 2 * side:4 - 2 * side] = before, window - before - size
-            stride[side], padding[side] = 1, 0
-    return (nn.functional.pad(x, margins) if any(margins) else x), stride, padding
+    if x.dtype not in HALVES and not torch.is_autocast_enabled('cpu'):
+        return False
+    if groups > 1 and max(dilation) > 1:
+        return True
+    return any(s > 1 and size + 2 * p - d * (k - 1) - 1 < s
+               for size, k, s, p, d in zip(x.shape[-2:], kernel, stride, padding, dilation))
+
+
+def in_float32(x: Tensor, weight: Tensor, bias: Tensor | None, *options) -> Tensor:
+    """:func:`torch.conv2d` of operands in half precision, or under autocast, computed in float32 and rounded once."""
+    dtype = torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else x.dtype
+    with torch.autocast('cpu', enabled=False):
+        x, weight = x.to(dtype).float(), weight.to(dtype).float()
+        return torch.conv2d(x, weight, None if bias is None else bias.to(dtype).float(), *options).to(dtype)
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sequence[int] = (1, 1),
            padding: Sequence[int] = (0, 0), dilation: Sequence[int] = (1, 1), groups: int = 1) -> Tensor:
-    """:func:`torch.conv2d` with right gradients (:func:`without_stride`); the weight's is that of
+    """:func:`torch.conv2d`, right where oneDNN is not; the weight's gradient is that of
     :func:`mmbsa.ops.conv_weight_grad` where that has something faster than torch for x, without dilation and outside
     autocast, ``torch.compile``, tracing and transforms of functions.
+
+    On CPUs, a strided 1x1 kernel gets the pixels that it sees. oneDNN gathers them into a buffer that is too small where
+    maps are channels-last and channels fill no whole vector: the weight's gradient is wrong and the heap corrupted. Calls
+    of :func:`wrong_in_bfloat16` are made in float32. Forward calls without gradients take the same way, so that spikes do
+    not depend on whether gradients are wanted. Exported graphs keep the call as it is.
 
     Args:
         x: (N, C, H, W) or (C, H, W).
@@ -92,7 +88,12 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sequen
     Returns:
         (N, O, OH, OW), or (O, OH, OW).
     """
-    x, stride, padding = without_stride(x, weight.shape[2:], stride, padding, dilation)
+    if x.device.type == 'cpu' and not torch.jit.is_tracing() and not torch.compiler.is_exporting():
+        kernel = weight.shape[2:]
+        if max(stride) > 1 and max(kernel) == 1 and max(padding) == 0:
+            x, stride = x[..., ::stride[0], ::stride[1]], (1, 1)
+        if wrong_in_bfloat16(x, kernel, stride, padding, dilation, groups):
+            return in_float32(x, weight, bias, stride, padding, dilation, groups)
     if (weight.requires_grad and torch.is_grad_enabled() and x.dim() == 4 and x.device.type == 'cpu'
             and x.dtype == weight.dtype == torch.float32 and max(dilation) == 1 and not torch.compiler.is_compiling()
             and not torch.is_autocast_enabled('cpu') and not torch.jit.is_tracing()
