@@ -12,8 +12,11 @@ from mmbsa.apis.ablation.grid import Cell, GridError
 from mmbsa.utils.files import atomic_open
 
 STATE, LOCK, LOG, CONFIG, RATES = 'state.json', 'lock', 'train.log', 'config.py', 'firing_rates.json'
+ENERGY = 'energy.json'
 #: default hook that measures firing rates, in every cell unless its config has one.
 RATE_HOOK = dict(type='mmbsa.FiringRateHook')
+#: default hook that counts energy; a few batches are enough for its mean.
+ENERGY_HOOK = dict(type='mmbsa.EnergyHook', max_batches=8)
 
 
 class CellFolder:
@@ -75,6 +78,8 @@ class CellFolder:
         cfg = self.cell.config
         if 'firing_rate' not in (cfg.get('default_hooks') or {}):
             cfg.merge_from_dict({'default_hooks.firing_rate': dict(RATE_HOOK)})
+        if 'energy' not in cfg.default_hooks:
+            cfg.merge_from_dict({'default_hooks.energy': dict(ENERGY_HOOK)})
         content = {key: value for key, value in cfg.to_dict().items() if key != 'work_dir'}
         path = self.path / CONFIG
         with atomic_open(path) as file:
@@ -105,12 +110,18 @@ class CellFolder:
         return max(steps, default=0)
 
     def figures(self) -> dict:
-        """Firing rate and number of parameters that :class:`mmbsa.engine.FiringRateHook` noted last; empty if none."""
+        """What the hooks of :mod:`mmbsa.engine` noted last: firing rate, parameters, and mJ of one image (compute)."""
+        found = {}
         try:
             noted = json.loads((self.path / RATES).read_text())
+            found = {key: noted[key] for key in ('firing_rate', 'parameters') if noted[key] is not None}
         except FileNotFoundError:
-            return {}
-        return {key: noted[key] for key in ('firing_rate', 'parameters') if noted[key] is not None}
+            pass
+        try:
+            found['energy_mj'] = json.loads((self.path / ENERGY).read_text())['energy']['compute']
+        except FileNotFoundError:
+            pass
+        return found
 
     def is_done(self) -> bool:
         """Whether the run reached its last validation, whoever ran it; notes the figures when it sees that first."""

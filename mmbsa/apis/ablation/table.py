@@ -85,6 +85,8 @@ def columns(grid: Grid, rows: list[Row], metric: str) -> tuple[list[str], list[l
          lambda row: '-' if row.mean('parameters') is None else f'{row.mean("parameters") / 1e6:.3f} M'),
         ('firing rate', any(row.each('firing_rate') for row in rows),
          lambda row: '-' if row.mean('firing_rate') is None else f'{100 * row.mean("firing_rate"):.1f} %'),
+        ('energy, mJ', any(row.each('energy_mj') for row in rows),
+         lambda row: '-' if row.mean('energy_mj') is None else f'{row.mean("energy_mj"):.4g}'),
         ('core seconds', any(row.each('core_seconds') for row in rows), lambda row: whole(row, 'core_seconds')),
         (f'published: {grid.published.get("metric", metric)}', any(row.published is not None for row in rows),
          lambda row: '-' if row.published is None else f'{row.published:g}'),
@@ -106,7 +108,7 @@ def comma_separated(grid: Grid, rows: list[Row], metric: str) -> str:
     """Return CSV in full precision: for every combination a line per run, then mean and sample standard deviation."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator='\n')
-    figures = [key for key in ('final', 'test', 'parameters', 'firing_rate', 'seconds', 'core_seconds')
+    figures = [key for key in ('final', 'test', 'parameters', 'firing_rate', 'energy_mj', 'seconds', 'core_seconds')
                if any(key in run for row in rows for run in row.runs)]
     writer.writerow([*grid.axes, 'statistic', 'seeds', *(metric if key == 'final' else key for key in figures), 'published'])
     for row in rows:

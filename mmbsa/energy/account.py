@@ -1,0 +1,177 @@
+"""From counts to energy: compute and memory apart, per layer, per part, per image."""
+from dataclasses import dataclass, field
+
+from mmbsa.energy.costs import WEIGHT_POLICIES, CostTable, cost_table
+from mmbsa.energy.counts import Counts, Row
+from mmbsa.energy.report import Report, mean_count, rate_of
+from mmbsa.energy.scope import COMPONENTS
+
+#: posts of an account: those that compute, and those that move data.
+COMPUTE = ('mac', 'ac', 'shift', 'gate', 'other', 'neuron', 'norm', 'bias')
+MEMORY = ('weights', 'state', 'activations')
+
+
+def posts(counts: Counts, cost: CostTable) -> dict[str, float]:
+    """pJ of every post of a layer."""
+    macs = counts.mac_repeated if cost.repeats_equal_steps else counts.mac
+    adds = counts.ac_events if cost.by_events else counts.ac
+    read = getattr(counts, WEIGHT_POLICIES[cost.weights]) * cost.weight_bits
+    bits = 0
+    if cost.activations == 'dense':
+        bits = counts.in_bits + counts.out_bits
+    elif cost.activations == 'event':
+        bits = counts.event_bits
+    return dict(
+        mac=macs * cost.mac, ac=adds * cost.ac, shift=counts.shifts * cost.shift, gate=counts.gates * cost.gate,
+        other=counts.comparisons * cost.compare + counts.muls * cost.mul + counts.specials * cost.special,
+        neuron=(counts.updates * cost.update + counts.leaks * cost.leak + counts.thresholds * cost.threshold
+                + counts.resets * cost.reset),
+        norm=0.0 if cost.folds_norms else counts.norm_macs * cost.mac,
+        bias=counts.bias_adds * cost.ac if cost.counts_bias else 0.0,
+        weights=read * cost.weight, state=(counts.state_reads + counts.state_writes) * cost.state_bits * cost.state,
+        activations=bits * cost.activation)
+
+
+@dataclass
+class Energy:
+    """A report under a cost table; pJ for all images together, mJ per image where a name says so.
+
+    Attributes:
+        report, cost: what was counted, and what it costs.
+        rows: one account per row of ``report.counted()``.
+    """
+
+    report: Report
+    cost: CostTable
+    rows: list[tuple[Row, dict[str, float]]] = field(default_factory=list)
+
+    def __post_init__(self):
+        self.rows = [(row, posts(_widths(row.counts, self.cost, row), self.cost)) for row in self.report.counted()]
+
+    def _sum(self, names: tuple[str, ...], rows=None) -> float:
+        rows = self.rows if rows is None else rows
+        return sum(account[name] for _, account in rows for name in names) / self.report.images * 1e-9
+
+    @property
+    def compute(self) -> float:
+        """mJ of one image that is spent computing."""
+        return self._sum(COMPUTE)
+
+    @property
+    def memory(self) -> float:
+        """mJ of one image that is spent moving data."""
+        return self._sum(MEMORY)
+
+    @property
+    def total(self) -> float:
+        """mJ of one image."""
+        return self.compute + self.memory
+
+    @property
+    def stem_share(self) -> float:
+        """Share of the compute that the stem takes."""
+        return self.parts().get('stem', (0.0, 0.0))[0] / self.compute if self.compute else 0.0
+
+    def parts(self) -> dict[str, tuple[float, float]]:
+        """Component -> mJ of one image for compute and memory."""
+        found = {}
+        for name in COMPONENTS:
+            rows = [entry for entry in self.rows if entry[0].component == name]
+            if rows:
+                found[name] = (self._sum(COMPUTE, rows), self._sum(MEMORY, rows))
+        return found
+
+    def by_post(self) -> dict[str, float]:
+        """Post -> mJ of one image."""
+        return {name: self._sum((name,)) for name in (*COMPUTE, *MEMORY)}
+
+    def as_dict(self) -> dict:
+        """Plain data: all that enters the formula, and what comes out, per layer."""
+        layers = [dict(name=row.name, component=row.component, input=row.input, rate=rate_of(row.counts),
+                       mean_count=mean_count(row.counts), picojoule={key: value for key, value in account.items() if value})
+                  for row, account in self.rows]
+        return dict(cost=self.cost.as_dict(), pair=self.cost.pair, unit='mJ per image', compute=self.compute,
+                    memory=self.memory, total=self.total, stem_share=self.stem_share, by_post=self.by_post(),
+                    by_component={name: dict(compute=c, memory=m) for name, (c, m) in self.parts().items()},
+                    images=self.report.images, layers_unit='pJ, all images', layers=layers)
+
+
+def _widths(counts: Counts, cost: CostTable, row: Row) -> Counts:
+    """Counts with real activations of the table's width."""
+    if not cost.real_bits or cost.activations == 'none':
+        return counts
+    changed = Counts()
+    changed += counts
+    real = row.input in ('real', 'sum of spikes') and row.kind != 'neuron'
+    if real and counts.in_values:
+        changed.in_bits = counts.in_values * cost.real_bits
+        changed.event_bits = counts.in_events * cost.real_bits
+    if row.kind != 'neuron' and counts.outputs:
+        changed.out_bits = counts.outputs * cost.real_bits
+    return changed
+
+
+def energy(report: Report, cost: str | CostTable = 'field') -> Energy:
+    """Energy of a report under a preset, a file or a table.
+
+    Raises:
+        ValueError: nothing was counted, or no such cost table.
+    """
+    return Energy(report, cost_table(cost))
+
+
+def statements(result: Energy) -> list[str]:
+    """What has to be said beside every figure (energy.md 4.5)."""
+    report, cost = result.report, result.cost
+    attention = sorted({f'{row.detail["normalizer"]}' + (f', {row.detail["order"]} order' if 'order' in row.detail else '')
+                        for row in report.counted() if row.kind == 'attention' and 'normalizer' in row.detail})
+    lines = [
+        f'T = {report.steps}, D = {report.levels}; counts k are {"1 accumulate" if cost.by_events else "k accumulates"}',
+        f'unit costs {cost.name}: {cost.pair}',
+        'T equal steps of the stem are computed ' + ('T times' if cost.repeats_equal_steps else 'once')
+        + f'; the stem takes {100 * result.stem_share:.1f} % of the compute',
+        'norms are ' + ('folded' if cost.folds_norms else 'not folded') + ', biases are '
+        + ('accumulates' if cost.counts_bias else 'not counted'),
+        'convolutions in a row are counted as they run, and not merged',
+        f'weights are read {cost.weights.replace("_", " ")}, activations: {cost.activations}; membranes have {cost.state_bits} '
+        'bits' if cost.has_memory else 'memory is not charged',
+        f'{report.images} images; figures are for one'
+    ]
+    if attention:
+        lines.append(f'attention: {"; ".join(attention)}')
+    if report.unknown:
+        lines.append('without a rule: ' + ', '.join(f'{name} ({calls} calls)' for name, (calls, _) in report.unknown.items()))
+    return lines
+
+
+def _si(value: float) -> str:
+    for factor, letter in ((1e9, ' G'), (1e6, ' M'), (1e3, ' k')):
+        if abs(value) >= factor:
+            return f'{value / factor:.3f}{letter}'
+    return f'{value:.0f}'
+
+
+def markdown(result: Energy, layers: bool = True) -> str:
+    """Totals, parts and layers as tables."""
+    report, images = result.report, result.report.images
+    lines = [f'# Energy of {report.model}', '', *(f'* {line}' for line in statements(result)), '',
+             '| part | MAC | AC | AC by events | shifts | compute, mJ | memory, mJ |', '|---|---|---|---|---|---|---|']
+    for name, counts in report.by('component').items():
+        compute, memory = result.parts()[name]
+        figures = (counts.mac, counts.ac, counts.ac_events, counts.shifts)
+        lines.append(f'| {name} | ' + ' | '.join(_si(x / images) for x in figures) + f' | {compute:.6f} | {memory:.6f} |')
+    total = report.total
+    figures = (total.mac, total.ac, total.ac_events, total.shifts)
+    lines.append('| **total** | ' + ' | '.join(_si(x / images) for x in figures)
+                 + f' | **{result.compute:.6f}** | **{result.memory:.6f}** |')
+    if layers:
+        lines += ['', '| layer | part | input | rate | mean count | dense | MAC | AC | updates | compute, uJ | memory, uJ |',
+                  '|---|---|---|---|---|---|---|---|---|---|---|']
+        for row, account in result.rows:
+            counts, (rate, mean) = row.counts, (rate_of(row.counts), mean_count(row.counts))
+            compute, memory = (sum(account[key] for key in keys) / images * 1e-6 for keys in (COMPUTE, MEMORY))
+            ratios = ' | '.join('-' if x is None else f'{x:.4f}' for x in (rate, mean))
+            lines.append(f'| {row.name} | {row.component} | {row.input} | {ratios} | '
+                         + ' | '.join(_si(x / images) for x in (counts.dense, counts.mac, counts.ac, counts.updates))
+                         + f' | {compute:.4f} | {memory:.4f} |')
+    return '\n'.join(lines) + '\n'

@@ -1,0 +1,78 @@
+"""Pictures of accounts: bars by component with the twins beside, and energy over the firing rate."""
+from pathlib import Path
+
+import matplotlib
+
+from mmbsa.energy.account import Energy
+from mmbsa.energy.compare import Comparison
+from mmbsa.energy.scope import COMPONENTS
+
+matplotlib.use('Agg', force=False)
+
+
+def bars(accounts: dict[str, Energy], path: str | Path) -> Path:
+    """Stacked bars of compute and memory, mJ per image, by component; one pair of bars per network.
+
+    Args:
+        accounts: name -> energy, for example ``Comparison.accounts``.
+        path: of the picture.
+    """
+    from matplotlib import pyplot
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4.2))
+    names = list(accounts)
+    for index, (axis, what) in enumerate(zip(axes, ('compute', 'memory'))):
+        bottom = [0.0] * len(names)
+        for part in COMPONENTS:
+            heights = [accounts[name].parts().get(part, (0.0, 0.0))[index] for name in names]
+            if any(heights):
+                axis.bar(names, heights, bottom=bottom, label=part)
+                bottom = [a + b for a, b in zip(bottom, heights)]
+        axis.set_ylabel(f'{what}, mJ per image')
+        axis.tick_params(axis='x', labelrotation=20, labelsize=8)
+        if any(bottom):
+            axis.legend(fontsize=7)
+    first = next(iter(accounts.values()))
+    figure.suptitle(f'{first.report.model}, unit costs {first.cost.name}: {first.cost.pair}', fontsize=9)
+    return _finish(figure, path)
+
+
+def over_rate(comparison: Comparison, path: str | Path, points: int = 41) -> Path:
+    """Energy of the spiking network over its mean firing rate, its twins as lines, and the break-even rates.
+
+    Raises:
+        ValueError: the network never fired.
+    """
+    from matplotlib import pyplot
+    rate = comparison.snn.rate
+    if not rate:
+        raise ValueError('energy over the firing rate: the network never fired')
+    even = {'compute': comparison.break_even(memory=False), 'total': comparison.break_even()}
+    highest = max(1.5, *(1.2 * found / rate for found in even.values() if found)) if any(even.values()) else 1.5
+    factors = [highest * index / (points - 1) for index in range(points)]
+    energies = [comparison.at_rate(factor) for factor in factors]
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4.2))
+    for axis, what in zip(axes, even):
+        y = [compute + (memory if what == 'total' else 0.0) for compute, memory in energies]
+        axis.plot([100 * rate * factor for factor in factors], y, label='spiking')
+        for name, account in comparison.accounts.items():
+            if name != 'spiking':
+                axis.axhline(account.total if what == 'total' else account.compute, linestyle='--', linewidth=1,
+                             color=f'C{list(comparison.accounts).index(name)}', label=name)
+        axis.axvline(100 * rate, color='grey', linewidth=0.8, label='measured')
+        if even[what] is not None:
+            axis.axvline(100 * even[what], color='black', linestyle=':', label=f'break-even {100 * even[what]:.1f} %')
+        axis.set_xlabel('mean firing rate, %')
+        axis.set_ylabel(f'{what}, mJ per image')
+        axis.legend(fontsize=7)
+    figure.suptitle(f'{comparison.snn.model}, unit costs {comparison.cost.name}: {comparison.cost.pair}', fontsize=9)
+    return _finish(figure, path)
+
+
+def _finish(figure, path: str | Path) -> Path:
+    from matplotlib import pyplot
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+    return path

@@ -1,0 +1,7 @@
+"""What every op costs: a rule per name."""
+from mmbsa.energy.rules import (attention, convolution, elementwise, matmul, moves, neuron,  # noqa: F401
+                                reductions)
+from mmbsa.energy.rules.neuron import is_neuron, neuron_module
+from mmbsa.energy.rules.registry import RULES, Call, find, rule
+
+__all__ = ['RULES', 'Call', 'find', 'is_neuron', 'neuron_module', 'rule']

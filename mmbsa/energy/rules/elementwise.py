@@ -1,0 +1,254 @@
+"""Element by element: sums, products, functions, comparisons."""
+from torch import Tensor
+
+from mmbsa.energy import tags as domains
+from mmbsa.energy.counts import Counts
+from mmbsa.energy.rules.registry import Call, rule
+from mmbsa.energy.tags import Tag
+from mmbsa.spiking import BINARY, TERNARY, SpikeDomain
+
+
+def indices(call: Call) -> bool:
+    """Whether whole numbers or masks are computed: positions and flags, no activations."""
+    if not isinstance(call.out, Tensor) or call.out.is_floating_point():
+        return False
+    call.counter.tags.drop(call.out)
+    return True
+
+
+@rule('aten::add', 'aten::sub', 'aten::rsub', 'aten::_foreach_add')
+def add(call: Call) -> None:
+    """A sum: of spikes, an accumulate where both fire; of potentials, one per element; a weight is a bias."""
+    a, b, alpha = call.args.get('self'), call.args.get('other'), call.args.get('alpha', 1)
+    if indices(call):
+        return
+    if call.weights_only():
+        return call.put(Tag(origin='weights', weight=True))
+    sign = 1 if call.op.startswith('aten::add') else -1
+    if not isinstance(b, Tensor) or not isinstance(a, Tensor):
+        x = a if isinstance(a, Tensor) else b
+        counts, _ = call.row('elementwise', ('input', x), numbered=False)
+        counts.bias_adds += call.out.numel()
+        return call.put_real('of a number')
+    ta, tb = call.tag(a), call.tag(b)
+    if ta.weight != tb.weight and not (ta.sparse and tb.sparse):
+        x, tag = (b, tb) if ta.weight else (a, ta)
+        counts, _ = call.row('add', ('input', x), numbered=False)
+        counts.bias_adds += call.out.numel()
+        return call.put_real('of a weight')
+    counts, _ = call.row('add', ('left', a), ('right', b))
+    counts.dense += call.out.numel()
+    counts.outputs += call.out.numel()
+    meet = _sum_events(call, a, b)
+    counts.ac += meet
+    counts.ac_events += meet
+    second = domains.scale(tb.domain, sign * alpha)
+    first = domains.scale(ta.domain, -1) if call.op == 'aten::rsub' else ta.domain
+    second = tb.domain if call.op == 'aten::rsub' else second
+    domain = domains.add(first, second)
+    if domain is not None:
+        return call.put(Tag(domain, f'sum of spikes{call.counter.where()}', steps=max(ta.steps, tb.steps)))
+    if ta.sparse and tb.sparse:
+        return call.put(Tag(origin=f'sum of spikes of different units{call.counter.where()}', exact=True,
+                            steps=max(ta.steps, tb.steps)))
+    call.put_real('of potentials')
+
+
+def _sum_events(call: Call, a: Tensor, b: Tensor) -> int:
+    """Accumulates of a + b."""
+    ta, tb = call.tag(a), call.tag(b)
+    if not ta.sparse and not tb.sparse:
+        return call.out.numel()
+    if ta.sparse and tb.sparse:
+        return int((a.ne(0) & b.ne(0)).sum())
+    spikes, other = (a, b) if ta.sparse else (b, a)
+    return call.total(spikes, 'events') * (call.out.numel() // max(spikes.numel(), 1))
+
+
+@rule('aten::mul', 'aten::div', 'aten::_foreach_mul', 'aten::true_divide')
+def multiply(call: Call) -> None:
+    """A product: spikes times a number keep their counts; a mask lets pass; factors that are weights can be folded."""
+    a, b = call.args.get('self'), call.args.get('other')
+    if indices(call):
+        return
+    if call.weights_only():
+        domain = call.tag(a).domain if isinstance(a, Tensor) else None
+        return call.put(Tag(domains.SpikeDomain(0, 0) if domain is not None and not domain.levels else None, 'weights',
+                            weight=True))
+    divides = 'div' in call.op
+    if not isinstance(b, Tensor) or b.dim() == 0 and not b.is_floating_point():
+        return _times_number(call, a, 1 / b if divides and b else b)
+    if not isinstance(a, Tensor):
+        return _times_number(call, b, a)
+    ta, tb = call.tag(a), call.tag(b)
+    if divides:
+        counts, _ = call.row('elementwise', ('left', a), ('right', b), numbered=False)
+        if tb.weight:
+            counts.norm_macs += call.out.numel()
+        else:
+            counts.specials += call.out.numel()
+        return call.put_real()
+    counts, _ = call.row('elementwise', ('left', a), ('right', b), numbered=False)
+    if ta.domain is not None and tb.domain is not None:
+        domain = ta.domain.product(tb.domain)
+        call.put(Tag(domain, f'product of spikes{call.counter.where()}', steps=max(ta.steps, tb.steps)))
+        counts.gates += call.total(call.out, 'events')
+        return
+    if ta.weight or tb.weight:
+        x, tag = (b, tb) if ta.weight else (a, ta)
+        counts.norm_macs += call.total(x, 'events') if tag.sparse else call.out.numel()
+        return call.put_real('with a weight')
+    if ta.domain is not None or tb.domain is not None:
+        spikes = a if ta.domain is not None else b
+        counts.gates += call.total(spikes, 'events') * (call.out.numel() // max(spikes.numel(), 1))
+        return call.put_real('of spikes and real numbers')
+    counts.muls += call.out.numel()
+    call.put_real('of real numbers')
+
+
+def _times_number(call: Call, x: Tensor, factor) -> None:
+    tag = call.tag(x)
+    if isinstance(factor, Tensor):
+        factor = float(factor)
+    if tag.domain is not None:
+        domain = domains.scale(tag.domain, float(factor))
+        copied = tag.but(domain=domain, bounds=None)
+        if domain is not None and factor and x.numel() == call.out.numel():
+            copied.cache.update({key: value for key, value in tag.cache.items() if key[1:] in (('total',), ('map',))})
+        return call.put(copied)
+    if tag.exact:
+        return call.put(tag.but())
+    if tag.weight:
+        return call.put(tag.but())
+    counts, _ = call.row('elementwise', ('input', x), numbered=False)
+    counts.norm_macs += call.out.numel()
+    call.put_real('with a number', bounds=None if tag.bounds is None else
+                  tuple(sorted(bound * float(factor) for bound in tag.bounds)))
+
+
+@rule('aten::neg', 'aten::abs')
+def sign_change(call: Call) -> None:
+    """Free: a sign of spikes, or of potentials."""
+    tag = call.tag(call.args['self'])
+    if tag.domain is None:
+        return call.put_real() if not tag.exact else call.put(tag.but())
+    levels = tag.domain.levels
+    changed = domains.scale(tag.domain, -1) if 'neg' in call.op else SpikeDomain(0, levels, tag.domain.unit)
+    call.put(tag.but(domain=changed))
+
+
+@rule('aten::clamp', 'aten::clamp_min', 'aten::clamp_max', 'aten::hardtanh', 'aten::relu', 'aten::relu6', 'aten::threshold')
+def clamp(call: Call) -> None:
+    """One comparison per bound; spikes stay spikes where the bounds are levels."""
+    if indices(call):
+        return
+    args, x = call.args, call.args['self']
+    low, high = args.get('min', args.get('min_val')), args.get('max', args.get('max_val'))
+    if 'relu' in call.op:
+        low, high = 0, 6 if 'relu6' in call.op else None
+    if 'hardtanh' in call.op:
+        low, high = -1 if low is None else low, 1 if high is None else high
+    tag = call.tag(x)
+    if tag.weight:
+        return call.put(Tag(origin='weights', weight=True))
+    counts, _ = call.row('elementwise', ('input', x), numbered=False)
+    numbers = not any(isinstance(bound, Tensor) for bound in (low, high)) and 'threshold' not in call.op
+    domain = domains.clip(tag.domain, low, high) if numbers else None
+    if domain is not None:
+        return call.put(tag.but(domain=domain))
+    counts.comparisons += call.out.numel() * max(1, (low is not None) + (high is not None))
+    bounds = (float(low), float(high)) if numbers and low is not None and high is not None else None
+    call.put_real(bounds=bounds)
+
+
+@rule('aten::round', 'aten::floor', 'aten::ceil', 'aten::trunc')
+def to_integer(call: Call) -> None:
+    """A clamped tensor becomes counts of its interval, which is how integer neurons are often written."""
+    if indices(call):
+        return
+    tag = call.tag(call.args['self'])
+    if tag.domain is not None and float(tag.domain.unit).is_integer():
+        return call.put(tag.but())
+    if tag.bounds is not None and tag.bounds[0] <= 0 <= tag.bounds[1]:
+        low, high = int(tag.bounds[0]), int(tag.bounds[1])
+        return call.put(Tag(SpikeDomain(low, high), f'rounded clamp to {low}..{high}{call.counter.where()}', steps=tag.steps))
+    call.put_real()
+
+
+@rule('aten::eq', 'aten::ne', 'aten::lt', 'aten::le', 'aten::gt', 'aten::ge', 'aten::isnan', 'aten::isinf',
+      'aten::isfinite', 'aten::heaviside', 'aten::sign', 'aten::isclose', 'aten::signbit', 'aten::sgn', 'aten::isin')
+def compare(call: Call) -> None:
+    """One comparison per element; the answers are 0 and 1 (sign: -1, 0 and 1)."""
+    x = call.tensors()[0]
+    if x.is_floating_point() and not call.weights_only():
+        counts, _ = call.row('elementwise', ('input', x), numbered=False)
+        counts.comparisons += call.out.numel() * (2 if 'sgn' in call.op or call.op.startswith('aten::sign') else 1)
+    signed = call.op in ('aten::sign', 'aten::sgn', 'aten::sign_', 'aten::sgn_')
+    call.put(Tag(TERNARY if signed else BINARY, f'comparison{call.counter.where()}', weight=False, steps=call.tag(x).steps))
+
+
+@rule('aten::logical_and', 'aten::logical_or', 'aten::logical_not', 'aten::logical_xor', 'aten::bitwise_and',
+      'aten::bitwise_or', 'aten::bitwise_not', 'aten::bitwise_xor', 'aten::__and__', 'aten::__or__', 'aten::__xor__',
+      'aten::bitwise_left_shift', 'aten::bitwise_right_shift', 'aten::__lshift__', 'aten::__rshift__', 'aten::remainder',
+      'aten::fmod', 'aten::floor_divide', 'aten::gcd')
+def logic(call: Call) -> None:
+    """Masks and positions; on real numbers a division."""
+    if indices(call):
+        return
+    counts, _ = call.row('elementwise', ('input', call.tensors()[0]), numbered=False)
+    counts.specials += call.out.numel()
+    call.put_real()
+
+
+@rule('aten::maximum', 'aten::minimum', 'aten::fmax', 'aten::fmin')
+def larger(call: Call) -> None:
+    """One comparison per element."""
+    if indices(call):
+        return
+    a, b = call.args['self'], call.args['other']
+    counts, _ = call.row('elementwise', ('left', a), ('right', b), numbered=False)
+    counts.comparisons += call.out.numel()
+    tags = [call.tag(a), call.tag(b)]
+    domain = domains.union([tag.domain for tag in tags])
+    if domain is not None:
+        return call.put(Tag(domain, tags[0].origin, steps=max(tag.steps for tag in tags)))
+    call.put_real()
+
+
+def function(call: Call) -> None:
+    """A function of every element that no adder computes."""
+    if indices(call):
+        return
+    if call.weights_only():
+        return call.put(Tag(origin='weights', weight=True))
+    tensors = call.tensors()
+    counts, _ = call.row('elementwise', *(('input', x) for x in tensors[:1]), numbered=False)
+    counts.specials += call.out.numel()
+    call.put_real()
+
+
+rule('aten::exp', 'aten::exp2', 'aten::expm1', 'aten::log', 'aten::log2', 'aten::log10', 'aten::log1p', 'aten::sigmoid',
+     'aten::tanh', 'aten::gelu', 'aten::silu', 'aten::mish', 'aten::erf', 'aten::erfc', 'aten::erfinv', 'aten::sqrt',
+     'aten::rsqrt', 'aten::sin', 'aten::cos', 'aten::tan', 'aten::asin', 'aten::acos', 'aten::atan', 'aten::atan2',
+     'aten::sinh', 'aten::cosh', 'aten::reciprocal', 'aten::pow', 'aten::float_power', 'aten::square', 'aten::softplus',
+     'aten::elu', 'aten::celu', 'aten::leaky_relu', 'aten::prelu', 'aten::_prelu_kernel', 'aten::hardsigmoid',
+     'aten::hardswish', 'aten::log_sigmoid', 'aten::log_sigmoid_forward', 'aten::logit', 'aten::glu', 'aten::special_xlogy',
+     'aten::frac', 'aten::nan_to_num', 'aten::hypot', 'aten::ldexp', 'aten::frexp', 'aten::polar', 'aten::view_as_complex',
+     'aten::_fft_r2c', 'aten::_fft_c2r', 'aten::_fft_c2c', 'aten::logaddexp', 'aten::logaddexp2')(function)
+
+
+@rule('aten::addcmul', 'aten::addcdiv', 'aten::lerp')
+def fused(call: Call) -> None:
+    """A multiply-accumulate of every element, without weights."""
+    if call.weights_only():
+        return call.put(Tag(origin='weights', weight=True))
+    counts, _ = call.row('elementwise', ('input', call.args['self']), numbered=False)
+    _macs(counts, call.out.numel() * (2 if 'lerp' in call.op else 1))
+    call.put_real()
+
+
+def _macs(counts: Counts, macs: int) -> None:
+    counts.mac += macs
+    counts.mac_valid += macs
+    counts.mac_nonzero += macs
+    counts.mac_repeated += macs

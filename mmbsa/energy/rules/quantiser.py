@@ -1,0 +1,57 @@
+"""Quantisers of a twin network: whole numbers that are taken bit by bit, and no membrane."""
+import torch
+from torch import Tensor, nn
+
+from mmbsa.energy import sums
+from mmbsa.energy.rules.registry import Call
+from mmbsa.energy.tags import Tag
+from mmbsa.spiking import SpikeDomain
+
+
+class Quantiser(nn.Module):
+    r"""Real values -> whole numbers times a unit: :math:`u \cdot round(clip(x L / s, low, L))`.
+
+    Args:
+        bits: of the result, a sign included.
+        levels: L, the largest number.
+        scale: s, the input that reaches it.
+        unit: u.
+        signed: low is -L instead of 0; magnitudes are taken bit by bit.
+
+    Raises:
+        ValueError: levels that the bits do not hold, or a scale or unit that is not positive.
+    """
+
+    def __init__(self, bits: int, levels: int, scale: float, unit: float, signed: bool = False):
+        super().__init__()
+        if not 1 <= levels < 2 ** (bits - signed) or scale <= 0 or unit <= 0:
+            raise ValueError(f'Quantiser: {bits} bits (signed={signed}) do not hold {levels} levels, or scale={scale} and '
+                             f'unit={unit} are not positive')
+        self.bits, self.levels, self.scale, self.unit, self.signed = bits, levels, scale, unit, signed
+
+    @property
+    def domain(self) -> SpikeDomain:
+        """What it puts out."""
+        return SpikeDomain(-self.levels if self.signed else 0, self.levels, self.unit)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        low = -self.levels if self.signed else 0
+        return torch.round(x * (self.levels / self.scale)).clamp_(low, self.levels) * self.unit
+
+    def extra_repr(self) -> str:
+        """Widths."""
+        return f'bits={self.bits}, levels={self.levels}, scale={self.scale:g}, unit={self.unit:g}, signed={self.signed}'
+
+
+def quantise(call: Call, module: Quantiser, x: Tensor) -> None:
+    """A row without arithmetic: rounding is part of the layer before it."""
+    counts, detail = call.row('quantiser', ('input', x))
+    size = call.out.numel()
+    counts.outputs += size
+    counts.out_bits += size * module.bits
+    steps = call.tag(x).steps
+    call.put(Tag(module.domain, f'quantiser {call.counter.current.name}', bits=module.bits, steps=steps))
+    if call.out.dim() == 5:
+        sums.per_position(call.out, call.tag(call.out), 'bits', 2)
+    detail.update(bits=module.bits, levels=module.levels)

@@ -1,0 +1,155 @@
+"""What the counter knows of a tensor: a tag on its storage, set by the op that made it, never read off values."""
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from mmbsa.spiking import BINARY, SpikeDomain
+
+
+@dataclass(slots=True)
+class Tag:
+    """What a storage holds.
+
+    Attributes:
+        domain: of spikes; None for everything else.
+        origin: what made it, in words; the audit prints it.
+        weight: a parameter, a buffer, or something computed from these alone.
+        exact: no spikes, but whole sums of spikes, whose zeros are the absence of any event (scores).
+        bits: bits of an activation that is computed bit by bit; None otherwise.
+        steps: T of a tensor that holds T steps; 0 where no time is known.
+        copies: equal steps that one copy of ``copy_numel`` elements stands for; 1 where steps differ.
+        copy_numel: elements of one copy.
+        bounds: closed interval of a clamped tensor, whose rounding gives counts; None without.
+        cache: sums that were taken of this storage.
+    """
+
+    domain: SpikeDomain | None = None
+    origin: str = 'an op'
+    weight: bool = False
+    exact: bool = False
+    bits: int | None = None
+    steps: int = 0
+    copies: int = 1
+    copy_numel: int = 0
+    bounds: tuple[float, float] | None = None
+    cache: dict = field(default_factory=dict, repr=False)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether a zero costs nothing: spikes, sums of spikes, and bits."""
+        return self.domain is not None or self.exact
+
+    @property
+    def kind(self) -> str:
+        """``binary``, ``ternary``, ``integer``, ``bits``, ``sum of spikes``, ``weight`` or ``real``."""
+        if self.bits is not None:
+            return 'bits'
+        if self.domain is not None:
+            if self.domain.levels <= 1:
+                return 'ternary' if self.domain.signed else 'binary'
+            return 'integer'
+        if self.exact:
+            return 'sum of spikes'
+        return 'weight' if self.weight else 'real'
+
+    @property
+    def label(self) -> tuple[str, str, str]:
+        """Kind, domain and origin, as rows name them."""
+        if 'label' not in self.cache:
+            self.cache['label'] = (self.kind, '' if self.domain is None else str(self.domain), self.origin)
+        return self.cache['label']
+
+    def but(self, **changes) -> 'Tag':
+        """A copy with other values and an empty cache."""
+        return replace(self, cache={}, **changes)
+
+
+#: origin of tensors that nothing is known of.
+OUTSIDE = 'a tensor made outside'
+
+
+class TagStore:
+    """Tags of living storages.
+
+    Tags sit on storages, so that every view has its base's. Storages are held weakly: counting keeps no tensor alive,
+    and an address is not used again while a weak reference stands on it.
+    """
+
+    def __init__(self) -> None:
+        self._tags: dict[int, tuple[StorageWeakRef, Tag]] = {}
+        self._limit = 4096
+
+    def get(self, x: Tensor) -> Tag:
+        """The tag of x; where it has none, real values made outside, and 0 and 1 for the dtype bool."""
+        try:
+            return self._tags[x.untyped_storage()._cdata][1]
+        except (KeyError, NotImplementedError):
+            pass
+        tag = Tag(BINARY, 'a comparison') if x.dtype is torch.bool else Tag(origin=OUTSIDE)
+        self.put(x, tag)
+        return tag
+
+    def put(self, x: Tensor, tag: Tag) -> None:
+        """Tag the whole storage of x."""
+        if x.layout is not torch.strided:
+            return
+        storage = x.untyped_storage()
+        self._tags[storage._cdata] = (StorageWeakRef(storage), tag)
+        if len(self._tags) > self._limit:
+            self._tags = {key: entry for key, entry in self._tags.items() if not entry[0].expired()}
+            self._limit = max(4096, 2 * len(self._tags))
+
+    def drop(self, x: Tensor) -> None:
+        """Forget what x holds."""
+        self._tags.pop(_key(x), None)
+
+
+def _key(x: Tensor) -> int:
+    return x.untyped_storage()._cdata if x.layout is torch.strided else -1
+
+
+def union(domains: list[SpikeDomain | None]) -> SpikeDomain | None:
+    """The smallest domain of one unit that holds all; None if one is real or units differ."""
+    if not domains or None in domains:
+        return None
+    fired = [domain for domain in domains if domain.levels] or domains[:1]
+    if len({domain.unit for domain in fired}) > 1:
+        return None
+    return SpikeDomain(min(d.low for d in fired), max(d.high for d in fired), fired[0].unit)
+
+
+def add(a: SpikeDomain | None, b: SpikeDomain | None) -> SpikeDomain | None:
+    """Domain of a sum of spikes: levels add up; None if one is real or units differ."""
+    if a is None or b is None:
+        return None
+    if not a.levels or not b.levels:
+        return a if a.levels else b
+    return SpikeDomain(a.low + b.low, a.high + b.high, a.unit) if a.unit == b.unit else None
+
+
+def scale(domain: SpikeDomain | None, factor: float) -> SpikeDomain | None:
+    """Domain of spikes times a number: another unit, and for a negative one the other signs."""
+    if domain is None or not abs(factor) < float('inf'):
+        return None
+    if factor == 0:
+        return SpikeDomain(0, 0)
+    low, high = (domain.low, domain.high) if factor > 0 else (-domain.high, -domain.low)
+    return SpikeDomain(low, high, domain.unit * abs(factor))
+
+
+def clip(domain: SpikeDomain | None, low: float | None, high: float | None) -> SpikeDomain | None:
+    """Domain of clamped spikes; None if a bound is no level, or 0 lies outside."""
+    if domain is None:
+        return None
+    ends = []
+    for bound, end in ((low, domain.low), (high, domain.high)):
+        if bound is None:
+            ends.append(end)
+            continue
+        level = bound / domain.unit
+        if level != round(level):
+            return None
+        ends.append(max(end, round(level)) if end is domain.low else min(end, round(level)))
+    return SpikeDomain(*ends, domain.unit) if ends[0] <= 0 <= ends[1] else None

@@ -1,0 +1,101 @@
+"""The quantised network beside a spiking one: the same layers, one step, whole numbers in place of spikes."""
+import math
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from mmbsa.energy.counter import refuse_compiled
+from mmbsa.energy.rules.neuron import domain_of_neuron, is_neuron
+from mmbsa.energy.rules.quantiser import Quantiser
+from mmbsa.spiking import SpikeDomain
+
+
+def bits_for(steps: int, domain: SpikeDomain) -> int:
+    """Bits that hold as many levels as T steps of a neuron tell apart: ceil(log2(T D + 1)), and one for a sign.
+
+    T steps of binary spikes are ceil(log2(T + 1)) bits (Yan, Bai and Wong, theorem 1).
+    """
+    return math.ceil(math.log2(steps * domain.levels + 1)) + domain.signed
+
+
+def steps_of(model: nn.Module) -> int:
+    """T, as the model's encoder says it; 1 if nothing does."""
+    return max((module.num_steps for module in model.modules() if isinstance(getattr(module, 'num_steps', None), int)),
+               default=1)
+
+
+def quantised_twin(model: nn.Module, w_bits: int | None = 8, a_bits: int | None = None, steps: int | None = None) -> nn.Module:
+    """A copy of a spiking network in which every neuron is a quantiser, and which runs one step (energy.md 4.6).
+
+    A neuron of D levels over T steps becomes a quantiser of T D levels, so that both tell as many values apart. Its full
+    scale is the current at which the neuron fires at its most: threshold times D. Leaks and hard resets have no
+    counterpart, so the twin is matched in levels and not equal; it is not trained either.
+
+    Args:
+        model: the spiking network; it is not changed.
+        w_bits: of convolutions' and linear layers' weights, symmetric, a scale per output; None leaves them as they are.
+        a_bits: of every activation; None matches each neuron's levels, see :func:`bits_for`.
+        steps: T; None takes it from the model's encoder. Models that are given their steps as (T, B, ...) need it, and
+            their twin is given the mean over T.
+
+    Returns:
+        The twin, in evaluation mode. Event frames (B, T, ...) are averaged over T at its encoder.
+
+    Raises:
+        ValueError: bits < 1 (weights and signed activations: 2), a compiled model, or one without neurons.
+    """
+    refuse_compiled(model)
+    for name, bits, least in (('w_bits', w_bits, 2), ('a_bits', a_bits, 1)):
+        if bits is not None and bits < least:
+            raise ValueError(f'quantised_twin: {name} must be at least {least} or None, got {bits}')
+    steps = steps_of(model) if steps is None else steps
+    twin = deepcopy(model).eval().requires_grad_(False)
+    known: dict = {}
+    neurons = _outermost(twin)
+    if not neurons:
+        raise ValueError(f'quantised_twin: {type(model).__name__} has no spiking neuron')
+    for name, neuron in neurons.items():
+        domain = domain_of_neuron(neuron, known)
+        if domain is None:
+            continue
+        bits = bits_for(steps, domain) if a_bits is None else a_bits
+        levels = steps * domain.levels if a_bits is None else 2 ** (a_bits - domain.signed) - 1
+        if levels < 1:
+            raise ValueError(f'quantised_twin: a_bits={a_bits} leaves {name} no level beside 0; its spikes are signed')
+        scale = float(getattr(neuron, 'v_threshold', 1.0)) * domain.levels
+        parent, _, child = name.rpartition('.')
+        setattr(twin.get_submodule(parent) if parent else twin, child,
+                Quantiser(bits, levels, scale, domain.levels * domain.unit / levels, domain.signed))
+    for module in twin.modules():
+        if isinstance(getattr(module, 'num_steps', None), int):
+            module.num_steps = 1
+            module.register_forward_pre_hook(_mean_over_time)
+    if w_bits is not None:
+        _quantise_weights(twin, w_bits)
+    return twin
+
+
+def _outermost(model: nn.Module) -> dict[str, nn.Module]:
+    found: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        if name and is_neuron(module) and not any(name.startswith(f'{outer}.') for outer in found):
+            found[name] = module
+    return found
+
+
+def _mean_over_time(module: nn.Module, inputs: tuple) -> tuple | None:
+    if inputs and isinstance(inputs[0], Tensor) and inputs[0].dim() == 5 and inputs[0].shape[1] > 1:
+        return (inputs[0].mean(1, keepdim=True), *inputs[1:])
+    return None
+
+
+@torch.no_grad()
+def _quantise_weights(model: nn.Module, bits: int) -> None:
+    for module in model.modules():
+        weight = getattr(module, 'weight', None)
+        if isinstance(module, nn.modules.conv._ConvNd | nn.Linear) and isinstance(weight, Tensor):
+            top = 2 ** (bits - 1) - 1
+            peak = weight.flatten(1).abs().amax(1).clamp(min=torch.finfo(weight.dtype).tiny)
+            unit = (peak / top).view(-1, *[1] * (weight.dim() - 1))
+            weight.copy_((weight / unit).round() * unit)

@@ -1,0 +1,235 @@
+"""Count what a model of any task costs on real inputs, layer by layer.
+
+    python tools/analysis_tools/get_energy.py CONFIG [CHECKPOINT] --input photos --twin --cost step --out DIR
+
+Without ``--input`` the test set of the config is read. ``--out`` gets ``report.json`` (all that enters the formulas),
+``layers.csv``, ``energy.md``, ``audit.md`` and pictures. Without a checkpoint weights are random: firing rates, and energy
+with them, then say nothing about a trained model; ``--calibrate`` at least sets the norms' statistics from the inputs.
+"""
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.utils import ProgressBar
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmbsa.energy.account import Energy, energy, markdown
+from mmbsa.energy.audit import audit, summary
+from mmbsa.energy.audit import markdown as audit_markdown
+from mmbsa.energy.compare import Comparison
+from mmbsa.energy.costs import cost_table
+from mmbsa.energy.counter import refuse_compiled
+from mmbsa.energy.twin import quantised_twin
+from mmbsa.energy.watch import Watcher
+from mmbsa.utils.checkpoint import load_checkpoint_file
+from mmbsa.utils.files import atomic_open
+from mmbsa.utils.launch import fill_in
+
+ENDINGS = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
+#: parts of checkpoints that inference has no use for.
+TRAINING_ONLY = ('auxiliary_head.', 'teacher.', 'head.teacher.')
+
+
+class ToolError(Exception):
+    """What the user has to change."""
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', type=Path, help='config of any task')
+    parser.add_argument('checkpoint', type=Path, nargs='?', help='weights; random without')
+    parser.add_argument('--input', type=Path, help='a picture, or a folder that is searched with its subfolders')
+    parser.add_argument('--images', type=int, default=8, metavar='N', help='at most so many inputs; default 8')
+    parser.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), help='resize pictures first')
+    parser.add_argument('--cost', default='field', help="preset or JSON file of unit costs; default 'field'")
+    parser.add_argument('--twin', action='store_true', help='also count the quantised twin on the same inputs')
+    parser.add_argument('--w-bits', type=int, default=8, help="of the twin's weights; default 8")
+    parser.add_argument('--a-bits', type=int, help="of the twin's activations; default: as many levels as the neurons have")
+    parser.add_argument('--calibrate', action='store_true', help='set the statistics of batch norms from the inputs first')
+    parser.add_argument('--strict', action='store_true', help='stop at an op without a rule')
+    parser.add_argument('--out', type=Path, metavar='DIR', help='folder of the reports')
+    parser.add_argument('--device', default='cuda:0' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override the config, key=value')
+    return parser.parse_args(argv)
+
+
+def build(cfg: Config, checkpoint: Path | None, device: str) -> nn.Module:
+    """The model of a config in evaluation mode, with the weights of a checkpoint.
+
+    Raises:
+        ToolError: the checkpoint cannot be read, or belongs to another model.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    fill_in(cfg)
+    for key in ('pretrained', 'auxiliary_head'):
+        cfg.model.pop(key, None)
+    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    if checkpoint is not None:
+        _load(model, checkpoint)
+    return model.to(device).eval()
+
+
+def _load(model: nn.Module, path: Path) -> None:
+    try:
+        state = load_checkpoint_file(path, 'cpu')
+    except Exception as error:
+        raise ToolError(f'{path}: {error}') from error
+    state = state.get('state_dict', state) if isinstance(state, dict) else {}
+    own = model.state_dict()
+    missing = sorted(set(own) - set(state))
+    extra = sorted(key for key in set(state) - set(own) if not key.startswith(TRAINING_ONLY))
+    shapes = sorted(key for key in set(own) & set(state) if own[key].shape != state[key].shape)
+    if missing or extra or shapes:
+        found = [f'{len(keys)} {what} ({", ".join(keys[:3])}{", ..." if len(keys) > 3 else ""})' for what, keys in
+                 (('missing', missing), ('unexpected', extra), ('of other shapes', shapes)) if keys]
+        raise ToolError(f'{path} belongs to another model than the config: of {len(own)} tensors {"; ".join(found)}')
+    model.load_state_dict({key: state[key] for key in own})
+
+
+def inputs(cfg: Config, args: argparse.Namespace) -> tuple[int, Iterable[Any]]:
+    """How many inputs there are, and batches of one, as the model's ``test_step`` takes them.
+
+    Raises:
+        ToolError: no such file, an empty folder, or a test set that is not there.
+    """
+    if args.images < 1:
+        raise ToolError(f'--images must be at least 1, got {args.images}')
+    if args.input is None:
+        return _of_dataset(cfg, args.images)
+    if not args.input.exists():
+        raise ToolError(f'--input {args.input} does not exist')
+    paths = [args.input] if args.input.is_file() else sorted(
+        path for path in args.input.rglob('*') if path.suffix.lower() in ENDINGS and path.is_file())
+    if not paths:
+        raise ToolError(f'--input {args.input} has no picture (looked for {", ".join(sorted(ENDINGS))})')
+    step = max(1, len(paths) // args.images)  # spread over the folder, whose order is often by class
+    paths = paths[::step][:args.images]
+    pipeline = _picture_pipeline(cfg, args.size)
+    return len(paths), (pseudo_collate([pipeline(dict(img_path=str(path), img_id=index, seg_fields=[]))])
+                        for index, path in enumerate(paths))
+
+
+def _of_dataset(cfg: Config, images: int) -> tuple[int, Iterable[Any]]:
+    loader = cfg.get('test_dataloader') or cfg.get('val_dataloader')
+    if not loader:
+        raise ToolError('the config has no test set: name a folder with --input')
+    try:
+        dataset = DATASETS.build(deepcopy(loader.dataset))
+        count = min(images, len(dataset))
+    except (OSError, ValueError, RuntimeError, AssertionError) as error:
+        raise ToolError(f'the test set of the config cannot be read ({error}); name a folder with --input') from error
+    if not count:
+        raise ToolError('the test set of the config is empty: name a folder with --input')
+    step = max(1, len(dataset) // count)
+    return count, (pseudo_collate([dataset[index * step]]) for index in range(count))
+
+
+def _picture_pipeline(cfg: Config, size: list[int] | None) -> Compose:
+    loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
+    steps = deepcopy(cfg.get('test_pipeline') or loader.get('dataset', {}).get('pipeline') or [])
+    steps = [step for step in steps if not step['type'].split('.')[-1].startswith('Load')]
+    if not steps:
+        raise ToolError('the config has no test pipeline, so pictures cannot be prepared')
+    first = [dict(type='LoadImageFromFile')]
+    if size:
+        first.append(dict(type='mmcv.Resize', scale=(size[1], size[0]), keep_ratio=False))
+    for step in steps:
+        if step['type'].endswith('Inputs') and 'meta_keys' not in step and 'mmpretrain' in str(cfg.get('default_scope')):
+            step['meta_keys'] = ('img_path', 'ori_shape', 'img_shape')
+    return Compose(first + steps)
+
+
+def run(model: nn.Module, batches: Iterable[Any], bar: ProgressBar | None, watcher: Watcher | None) -> None:
+    """Predict every batch; a watcher counts it."""
+    for data in batches:
+        with torch.no_grad():
+            if watcher is None:
+                model.test_step(data)
+            else:
+                with watcher.batch(len(data['inputs'])):
+                    model.test_step(data)
+        if bar is not None:
+            bar.update()
+
+
+def calibrate(model: nn.Module, batches: Iterable[Any]) -> None:
+    """Set mean and variance of all batch norms to those of the inputs."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    run(model, batches, None, None)
+    for norm in norms:
+        norm.eval()
+
+
+def write(folder: Path, result: Energy, comparison: Comparison | None) -> list[str]:
+    """Write every form of the report, and return the names."""
+    report, findings = result.report, audit(result.report)
+    text = markdown(result) + (f'\n## Twins\n\n{comparison.markdown()}' if comparison else '')
+    content = dict(energy=result.as_dict(), report=report.as_dict(), twins=comparison.as_dict() if comparison else None)
+    files = {'report.json': json.dumps(content, indent=1), 'layers.csv': report.csv(), 'energy.md': text,
+             'audit.md': f'{summary(findings)}\n\n{audit_markdown(findings)}'}
+    for name, body in files.items():
+        with atomic_open(folder / name) as file:
+            file.write(body.encode())
+    from mmbsa.energy.plots import bars, over_rate
+    files['components.png'] = bars(comparison.accounts if comparison else {'network': result}, folder / 'components.png')
+    if comparison and report.rate:
+        files['rates.png'] = over_rate(comparison, folder / 'rates.png')
+    return list(files)
+
+
+def main(argv=None) -> int:
+    args = parse_args(argv)
+    try:
+        for path in (args.config, args.checkpoint):
+            if path is not None and not path.is_file():
+                raise ToolError(f'{path} does not exist')
+        cost = cost_table(args.cost)
+        cfg = Config.fromfile(args.config)
+        if args.cfg_options is not None:
+            cfg.merge_from_dict(args.cfg_options)
+        model = build(cfg, args.checkpoint, args.device)
+        refuse_compiled(model)
+        if args.calibrate:
+            calibrate(model, inputs(cfg, args)[1])
+        twin = quantised_twin(model, args.w_bits, args.a_bits) if args.twin else None
+        count, batches = inputs(cfg, args)
+        bar = ProgressBar(count * (2 if twin is not None else 1))
+        watcher = Watcher(model, strict=args.strict)
+        run(model, batches, bar, watcher)
+        result = energy(watcher.report, cost)
+        comparison = None
+        if twin is not None:
+            other = Watcher(twin, strict=args.strict)
+            run(twin, inputs(cfg, args)[1], bar, other)
+            comparison = Comparison(watcher.report, other.report, cost)
+    except (ToolError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    print()
+    if args.checkpoint is None:
+        print('weights are random: rates and energy say nothing about a trained model')
+    print(markdown(result, layers=False))
+    print(summary(audit(watcher.report)))
+    if comparison is not None:
+        print('\n' + comparison.markdown())
+    if args.out is not None:
+        print(f'{", ".join(write(args.out, result, comparison))} written to {args.out}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
