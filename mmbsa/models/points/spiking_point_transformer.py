@@ -93,7 +93,8 @@ class TransitionDown(nn.Module):
         index = once_for_equal_steps(lambda few, cloud: nearest_points(few, cloud, self.num_neighbors),
                                      centres, xyz)
         near = group_with_offsets(maps, centres, xyz, index)
-        return centres, self.units(near).amax(-1, keepdim=True)
+        # max, not amax: where neighbours tie the gradient goes to the nearest, as in the official code
+        return centres, self.units(near).max(-1, keepdim=True).values
 
 
 def group_with_offsets(maps: Tensor, centres: Tensor, xyz: Tensor, index: Tensor) -> Tensor:
