@@ -8,8 +8,9 @@ from mmbsa.converters import (
     spikformer,
     spikingformer,
     spikingresformer,
+    spt,
 )
 from mmbsa.converters.base import RECIPES, Recipe, Report, build_from_official
 
 __all__ = ['RECIPES', 'Recipe', 'Report', 'build_from_official', 'qkformer', 'sdt_v1', 'sdt_v2', 'sdt_v3',
-           'sdt_v3_large', 'spikformer', 'spikingformer', 'spikingresformer']
+           'sdt_v3_large', 'spikformer', 'spikingformer', 'spikingresformer', 'spt']

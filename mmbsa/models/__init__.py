@@ -7,7 +7,7 @@ from mmbsa.models import attentions, backbones, classification, encoders, layers
 __all__ = ['attentions', 'backbones', 'classification', 'encoders', 'layers', 'necks', 'neurons']
 
 #: task package -> the mm package that it needs.
-TASKS = dict(segmentation='mmseg')
+TASKS = dict(segmentation='mmseg', points='mmpretrain')
 for _task, _package in TASKS.items():
     if find_spec(_package):
         globals()[_task] = import_module(f'mmbsa.models.{_task}')
