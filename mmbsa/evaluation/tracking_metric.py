@@ -7,7 +7,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
-from mmbsa.evaluation.tracking_files import write_result
+from mmbsa.structures.track_files import write_result
 from mmbsa.evaluation.tracking_rules import (
     RULES,
     TrackingRules,

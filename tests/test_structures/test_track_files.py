@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from mmbsa.evaluation.tracking_files import read_absent, read_boxes, write_result, write_times
+from mmbsa.structures.track_files import read_absent, read_boxes, write_result, write_times
 
 
 def test_results_are_integers_truncated_towards_zero(tmp_path):
