@@ -13,7 +13,6 @@ from typing import Any
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
-from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
@@ -156,8 +155,6 @@ DATASETS = SpikingRegistry('dataset', parent=MMENGINE_DATASETS, scope='mmbsa', l
 # pipeline steps
 TRANSFORMS = SpikingRegistry('transform', parent=MMENGINE_TRANSFORMS, scope='mmbsa',
                              locations=['mmbsa.datasets.transforms'])
-# metrics that no OpenMMLab package has
-METRICS = SpikingRegistry('metric', parent=MMENGINE_METRICS, scope='mmbsa', locations=['mmbsa.evaluation'])
 # observers and guards of a run
 HOOKS = SpikingRegistry('hook', parent=MMENGINE_HOOKS, scope='mmbsa', locations=['mmbsa.engine', 'mmbsa.visualization'])
 # figures of merit that no mm package has
