@@ -5,6 +5,7 @@ from mmbsa.converters import (
     sdt_v2,
     sdt_v3,
     sdt_v3_large,
+    sdtrack,
     spikformer,
     spikingformer,
     spikingresformer,
@@ -12,4 +13,4 @@ from mmbsa.converters import (
 from mmbsa.converters.base import RECIPES, Recipe, Report, build_from_official
 
 __all__ = ['RECIPES', 'Recipe', 'Report', 'build_from_official', 'qkformer', 'sdt_v1', 'sdt_v2', 'sdt_v3',
-           'sdt_v3_large', 'spikformer', 'spikingformer', 'spikingresformer']
+           'sdt_v3_large', 'sdtrack', 'spikformer', 'spikingformer', 'spikingresformer']
