@@ -162,6 +162,26 @@ def read_annotation(layout: str, root: str | os.PathLike, split: str, name: str,
     return Annotation(boxes, absent, () if toolkit is None else _attributes(toolkit / 'att', name))
 
 
+def toolkit_annotations(root: str | os.PathLike) -> dict[str, Annotation]:
+    """All annotations of an evaluation toolkit: ``gt_rect/NAME.txt``, and where there are any, ``absent`` and ``att``.
+
+    Raises:
+        FileNotFoundError: no ``gt_rect`` with text files.
+        ValueError: files that do not fit each other.
+    """
+    root, found = Path(root), {}
+    for file in sorted((root / 'gt_rect').glob('*.txt')):
+        boxes, flags = read_boxes(file), root / 'absent' / file.name
+        absent = read_absent(flags) if flags.is_file() else np.zeros(len(boxes), bool)
+        if len(absent) != len(boxes):
+            raise ValueError(f'{flags}: {len(absent)} rows, but {file} has {len(boxes)}')
+        found[file.stem] = Annotation(boxes, absent, _attributes(root / 'att', file.stem))
+    if not found:
+        raise FileNotFoundError(f'{root / "gt_rect"}: there is no annotation of a toolkit (gt_rect/SEQ.txt); give the '
+                                'layout of a benchmark')
+    return found
+
+
 def _attributes(folder: Path, name: str) -> tuple[str, ...]:
     for file in (folder / f'{name}.txt', folder / f'{name}_attribute.txt'):
         if file.is_file():
