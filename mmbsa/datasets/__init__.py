@@ -5,8 +5,10 @@ from mmbsa.datasets.cifar import CIFAR10, CIFAR100
 from mmbsa.datasets.event_dataset import EventDataset
 from mmbsa.datasets.spiking_audio import SpikingAudioDataset
 from mmbsa.datasets.tiny_imagenet import TinyImageNet
+from mmbsa.datasets.tracking import MovingTargets, TrackingDataset
 
-__all__ = ['CIFAR10', 'CIFAR100', 'EventDataset', 'SpikingAudioDataset', 'TinyImageNet']
+__all__ = ['CIFAR10', 'CIFAR100', 'EventDataset', 'MovingTargets', 'SpikingAudioDataset', 'TinyImageNet',
+           'TrackingDataset']
 
 if find_spec('mmseg'):
     from mmbsa.datasets.camvid import CamVidDataset

@@ -2,9 +2,9 @@
 from importlib import import_module
 from importlib.util import find_spec
 
-from mmbsa.models import attentions, backbones, classification, encoders, layers, necks, neurons
+from mmbsa.models import attentions, backbones, classification, encoders, layers, necks, neurons, tracking
 
-__all__ = ['attentions', 'backbones', 'classification', 'encoders', 'layers', 'necks', 'neurons']
+__all__ = ['attentions', 'backbones', 'classification', 'encoders', 'layers', 'necks', 'neurons', 'tracking']
 
 #: task package -> the mm package that it needs.
 TASKS = dict(segmentation='mmseg', points='mmpretrain')
