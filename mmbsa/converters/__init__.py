@@ -3,13 +3,16 @@ from mmbsa.converters import (
     qkformer,
     sdt_v1,
     sdt_v2,
+    sdt_v2_det,
     sdt_v3,
     sdt_v3_large,
+    sdtv3_det,
+    spike_heads,
     spikformer,
     spikingformer,
     spikingresformer,
 )
 from mmbsa.converters.base import RECIPES, Recipe, Report, build_from_official
 
-__all__ = ['RECIPES', 'Recipe', 'Report', 'build_from_official', 'qkformer', 'sdt_v1', 'sdt_v2', 'sdt_v3',
-           'sdt_v3_large', 'spikformer', 'spikingformer', 'spikingresformer']
+__all__ = ['RECIPES', 'Recipe', 'Report', 'build_from_official', 'qkformer', 'sdt_v1', 'sdt_v2', 'sdt_v2_det',
+           'sdt_v3', 'sdt_v3_large', 'sdtv3_det', 'spike_heads', 'spikformer', 'spikingformer', 'spikingresformer']

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from mmbsa.models.detection.heads.units import COUNTS, each_step, mean_over_steps
 from mmbsa.models.detection.strides import check_time_major, image_size, true_strides
-from mmbsa.models.neurons import build_neuron
+from mmbsa.models.layers import check_steps
+from mmbsa.models.neurons import bind_steps, build_neuron
 from mmbsa.registry import MODELS
 
 
@@ -23,10 +24,12 @@ class SpikingDenseHead:
     """
 
     official_quirks = False
+    num_steps: int | None = None
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """(T, B, C, H_i, W_i) each -> per level scores (T, B, A K, H_i, W_i) and deltas (T, B, 4 A, H_i, W_i)."""
         check_time_major(maps, type(self).__name__)
+        check_steps(maps[0], self.num_steps, 'num_steps of the head')
         return super().forward(maps)
 
     def loss_by_feat(self, cls_scores, bbox_preds, batch_gt_instances, batch_img_metas, *args, **kwargs) -> dict:
@@ -59,24 +62,25 @@ class SpikeRPNHead(SpikingDenseHead, RPNHead):
 
     Args:
         neuron: neuron config; None is the official one, counts 0 .. 4.
+        num_steps: T, for neurons whose parameters depend on it; None takes any T.
         official_quirks: place anchors at the configured strides instead of the true ones.
         kwargs: see ``mmdet.RPNHead``.
     """
 
-    def __init__(self, *args, neuron: dict | None = None, official_quirks: bool = False, **kwargs):
+    def __init__(self, *args, neuron: dict | None = None, num_steps: int | None = None,
+                 official_quirks: bool = False, **kwargs):
         super().__init__(*args, **kwargs)
-        self.official_quirks = official_quirks
-        if self.num_convs == 1:
-            self.rpn_conv = nn.Sequential(self.rpn_conv)
-        else:
-            _drop_activations(self.rpn_conv)
-        neuron = neuron or COUNTS
-        self.conv_neurons = nn.ModuleList(build_neuron(neuron) for _ in self.rpn_conv)
+        self.official_quirks, self.num_steps = official_quirks, num_steps
+        neuron = bind_steps(neuron or COUNTS, num_steps)
+        self.conv_neurons = nn.ModuleList(build_neuron(neuron) for _ in range(self.num_convs))
         self.cls_neuron, self.reg_neuron = build_neuron(neuron), build_neuron(neuron)
+        if self.num_convs > 1:
+            _drop_activations(self.rpn_conv)
 
     def forward_single(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(T, B, C, H, W) -> scores (T, B, A, H, W) and deltas (T, B, 4 A, H, W)."""
-        for neuron, conv in zip(self.conv_neurons, self.rpn_conv):
+        convs = self.rpn_conv if self.num_convs > 1 else [self.rpn_conv]
+        for neuron, conv in zip(self.conv_neurons, convs):
             x = each_step(conv, neuron(x))
         return each_step(self.rpn_cls, self.cls_neuron(x)), each_step(self.rpn_reg, self.reg_neuron(x))
 
@@ -90,14 +94,16 @@ class SpikeRetinaHead(SpikingDenseHead, RetinaHead):
 
     Args:
         neuron: neuron config; None is counts 0 .. 4 as in :class:`SpikeRPNHead`.
+        num_steps: T, for neurons whose parameters depend on it; None takes any T.
         official_quirks: place anchors at the configured strides instead of the true ones.
         kwargs: see ``mmdet.RetinaHead``; ``norm_cfg`` puts norms behind the towers' convolutions.
     """
 
-    def __init__(self, *args, neuron: dict | None = None, official_quirks: bool = False, **kwargs):
+    def __init__(self, *args, neuron: dict | None = None, num_steps: int | None = None,
+                 official_quirks: bool = False, **kwargs):
         super().__init__(*args, **kwargs)
-        self.official_quirks = official_quirks
-        neuron = neuron or COUNTS
+        self.official_quirks, self.num_steps = official_quirks, num_steps
+        neuron = bind_steps(neuron or COUNTS, num_steps)
         for convs in (self.cls_convs, self.reg_convs):
             _drop_activations(convs)
         self.cls_neurons = nn.ModuleList(build_neuron(neuron) for _ in range(self.stacked_convs + 1))

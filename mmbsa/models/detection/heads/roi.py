@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmbsa.models.detection.heads.units import COUNTS, each_step, mean_over_steps
 from mmbsa.models.detection.strides import check_time_major, image_size, true_strides
 from mmbsa.models.layers import merge_time
-from mmbsa.models.neurons import build_neuron
+from mmbsa.models.neurons import bind_steps, build_neuron
 from mmbsa.registry import MODELS
 
 
@@ -128,12 +128,14 @@ class SpikeShared2FCBBoxHead(Shared2FCBBoxHead):
 
     Args:
         neuron: neuron config; None is the official one, counts 0 .. 4.
+        num_steps: T, for neurons whose parameters depend on it.
         kwargs: see ``mmdet.Shared2FCBBoxHead``.
     """
 
-    def __init__(self, *args, neuron: dict | None = None, **kwargs):
+    def __init__(self, *args, neuron: dict | None = None, num_steps: int | None = None, **kwargs):
         super().__init__(*args, **kwargs)
-        self.neurons = nn.ModuleList(build_neuron(neuron or COUNTS) for _ in self.shared_fcs)
+        neuron = bind_steps(neuron or COUNTS, num_steps)
+        self.neurons = nn.ModuleList(build_neuron(neuron) for _ in self.shared_fcs)
 
     def forward(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """(T, N, C, h, w) -> scores (T, N, K + 1) and deltas (T, N, 4 K), None without that branch."""
@@ -157,12 +159,13 @@ class SpikeFCNMaskHead(FCNMaskHead):
 
     Args:
         neuron: neuron config; None is the official one, counts 0 .. 4.
+        num_steps: T, for neurons whose parameters depend on it.
         kwargs: see ``mmdet.FCNMaskHead``.
     """
 
-    def __init__(self, *args, neuron: dict | None = None, **kwargs):
+    def __init__(self, *args, neuron: dict | None = None, num_steps: int | None = None, **kwargs):
         super().__init__(*args, **kwargs)
-        neuron = neuron or COUNTS
+        neuron = bind_steps(neuron or COUNTS, num_steps)
         self.neurons = nn.ModuleList(build_neuron(neuron) for _ in self.convs)
         self.upsample_neuron = build_neuron(neuron if self.upsample_method == 'deconv' else None)
         self.logits_neuron = build_neuron(neuron)
