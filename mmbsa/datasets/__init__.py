@@ -2,11 +2,12 @@
 from importlib.util import find_spec
 
 from mmbsa.datasets.cifar import CIFAR10, CIFAR100
+from mmbsa.datasets.drawn_instances import DrawnInstances
 from mmbsa.datasets.event_dataset import EventDataset
 from mmbsa.datasets.spiking_audio import SpikingAudioDataset
 from mmbsa.datasets.tiny_imagenet import TinyImageNet
 
-__all__ = ['CIFAR10', 'CIFAR100', 'EventDataset', 'SpikingAudioDataset', 'TinyImageNet']
+__all__ = ['CIFAR10', 'CIFAR100', 'DrawnInstances', 'EventDataset', 'SpikingAudioDataset', 'TinyImageNet']
 
 if find_spec('mmseg'):
     from mmbsa.datasets.camvid import CamVidDataset
