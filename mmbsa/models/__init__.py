@@ -2,12 +2,14 @@
 from importlib import import_module
 from importlib.util import find_spec
 
-from mmbsa.models import attentions, backbones, classification, encoders, layers, necks, neurons
+if find_spec('mmdet'):  # its models need mmcv's ops; first of all, as mmpretrain and mmseg import them where there are any
+    import mmbsa.utils.mmcv_ops  # noqa: F401
+
+from mmbsa.models import attentions, backbones, classification, encoders, layers, necks, neurons  # noqa: E402
 
 __all__ = ['attentions', 'backbones', 'classification', 'encoders', 'layers', 'necks', 'neurons']
 
-#: task package -> the mm package that it needs. Detection is first: it provides the ops of mmcv that mmdet needs, and
-#: mmseg imports mmdet's models where there are any.
+#: task package -> the mm package that it needs.
 TASKS = dict(detection='mmdet', segmentation='mmseg')
 for _task, _package in TASKS.items():
     if find_spec(_package):

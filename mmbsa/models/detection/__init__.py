@@ -1,9 +1,5 @@
 """Detection and instance segmentation: spiking heads for mmdet's detectors."""
-from mmbsa.utils.mmcv_ops import provide_ops
-
-provide_ops()  # before mmdet's models, which do not import without mmcv's ops
-
-from mmbsa.models.detection.heads import (  # noqa: E402
+from mmbsa.models.detection.heads import (
     SpikeCascadeRoIHead,
     SpikeFCNMaskHead,
     SpikeRetinaHead,
