@@ -14,3 +14,8 @@ if find_spec('mmseg'):
     from mmbsa.datasets.drawn_scenes import DrawnScenes
 
     __all__ += ['CamVidDataset', 'DrawnScenes']
+
+if find_spec('mmdet'):
+    from mmbsa.datasets.coco import CocoDataset
+
+    __all__ += ['CocoDataset']
