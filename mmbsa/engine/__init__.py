@@ -1,4 +1,4 @@
-"""Hooks that keep a run safe: whole checkpoints, exact resume, guarded data, finite losses; how much a model fires and costs."""
+"""Hooks: whole checkpoints, exact resume, guarded data, finite losses, firing rates and energy."""
 from mmbsa.engine.checkpoint_hook import ResumableCheckpointHook
 from mmbsa.engine.data_guard_hook import DataGuardHook
 from mmbsa.engine.energy_hook import EnergyHook

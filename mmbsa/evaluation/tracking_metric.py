@@ -7,7 +7,6 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
-from mmbsa.structures.track_files import write_result
 from mmbsa.evaluation.tracking_rules import (
     RULES,
     TrackingRules,
@@ -17,6 +16,7 @@ from mmbsa.evaluation.tracking_rules import (
     sequence_errors,
 )
 from mmbsa.registry import METRICS
+from mmbsa.structures.track_files import write_result
 
 
 def get_rules(rules: str | Mapping = 'toolkit') -> TrackingRules:

@@ -1,5 +1,6 @@
 """Every op of ours, and every op that a shipped config calls, has a rule."""
 import torch
+from config_files import ALL, load
 from mmengine.model import revert_sync_batchnorm
 from torch._C import DispatchKey
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -7,8 +8,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import mmbsa.ops  # noqa: F401  registers torch.ops.mmbsa
 from mmbsa.apis.swap.measure import build_skeleton
 from mmbsa.energy.rules import find, is_neuron
-from config_files import ALL, load
-
 
 #: entries of a model's config that add no op to its inference.
 NO_LAYERS = ('data_preprocessor', 'loss', 'loss_decode', 'init_cfg', 'train_cfg', 'auxiliary_head', 'teacher', 'recipe')

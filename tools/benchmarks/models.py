@@ -7,7 +7,8 @@
 
 Milliseconds of a shared machine say little, so every time is also given in units of a fixed piece of work, measured in
 the same process just before: a 3x3 convolution of (8, 64, 112, 112), a leaky update and a threshold. SpikingJelly's models
-run in the same process, interleaved with ours; ratios are printed for what ran there only. Memory is the peak resident size of a process of its own, minus its size before the model ran, forward + backward at the given batch.
+run in the same process, interleaved with ours; ratios are printed for what ran there only. Memory is the peak resident
+size of a process of its own, minus its size before the model ran, forward + backward at the given batch.
 
 ``limit`` is the time that the model's multiplications would take at the rate of a matrix product measured in the same
 process, over the time taken: what remains is memory traffic (norms, neurons, layouts) and convolutions below that rate.
