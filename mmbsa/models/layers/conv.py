@@ -51,7 +51,7 @@ def wrong_in_bfloat16(x: Tensor, kernel: Sequence[int], stride: Sequence[int], p
     Found by ``tools/dev/check_convolutions.py``: with a stride and one output position along that side, and with dilation
     and groups; docs/reliability.md has the table.
     """
-    if x.dtype not in HALVES and not torch.is_autocast_enabled('cpu'):
+    if x.dtype not in HALVES and not (x.dtype == torch.float32 and torch.is_autocast_enabled('cpu')):
         return False
     if groups > 1 and max(dilation) > 1:
         return True
@@ -73,8 +73,8 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sequen
     :func:`mmbsa.ops.conv_weight_grad` where that has something faster than torch for x, without dilation and outside
     autocast, ``torch.compile``, tracing and transforms of functions.
 
-    On CPUs, a strided 1x1 kernel gets the pixels that it sees. oneDNN gathers them into a buffer that is too small where
-    maps are channels-last and channels fill no whole vector: the weight's gradient is wrong and the heap corrupted. Calls
+    On CPUs, a strided 1x1 kernel gets the pixels that it sees. oneDNN gathers them itself, and writes past its buffer
+    where maps are channels-last and channels are few: the weight's gradient is wrong or the heap corrupted. Calls
     of :func:`wrong_in_bfloat16` are made in float32. Forward calls without gradients take the same way, so that spikes do
     not depend on whether gradients are wanted. Exported graphs keep the call as it is.
 
@@ -108,9 +108,7 @@ class Conv2d(nn.Conv2d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         padding = (0, 0) if self.padding == 'valid' else self.padding
-        if self.padding_mode != 'zeros':
-            input = nn.functional.pad(input, self._reversed_padding_repeated_twice, self.padding_mode)
-            padding = (0, 0)
-        elif padding == 'same':  # a stride is refused
-            return super()._conv_forward(input, weight, bias)
+        if self.padding_mode != 'zeros' or padding == 'same':
+            mode = 'constant' if self.padding_mode == 'zeros' else self.padding_mode
+            input, padding = nn.functional.pad(input, self._reversed_padding_repeated_twice, mode), (0, 0)
         return conv2d(input, weight, bias, self.stride, padding, self.dilation, self.groups)
