@@ -1,4 +1,6 @@
-"""The search for wrong convolutions finds what is wrong, survives crashes, and finds nothing in ours."""
+"""The search for wrong convolutions finds what is wrong, survives crashes, and finds nothing in
+ours."""
+
 import importlib.util
 import json
 import os
@@ -11,23 +13,99 @@ import torch
 import torch.nn.functional as F
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools/dev'
-BASE = dict(op='conv2d', seed=1, layout='last', dtype='float32', threads=2, padding=[0, 0], dilation=[1, 1], groups=1,
-            bias=True, weight_layout='contiguous', grad_layout='last')
+BASE = dict(
+    op='conv2d',
+    seed=1,
+    layout='last',
+    dtype='float32',
+    threads=2,
+    padding=[0, 0],
+    dilation=[1, 1],
+    groups=1,
+    bias=True,
+    weight_layout='contiguous',
+    grad_layout='last',
+)
 #: the smallest of every kind that torch 2.14.1 got wrong, and sizes that crashed
-WRONG = [dict(batch=6, channels=6, size=[48, 48], kernel=[1, 1], stride=[2, 2], outputs=12),
-         dict(batch=9, channels=8, size=[24, 24], kernel=[1, 1], stride=[2, 2], outputs=16),
-         dict(batch=3, channels=4, size=[48, 48], kernel=[1, 1], stride=[2, 2], outputs=2),
-         dict(batch=6, channels=3, size=[48, 32], kernel=[1, 1], stride=[2, 1], outputs=12, dtype='bfloat16'),
-         dict(batch=4, channels=3, size=[2, 2], kernel=[3, 3], stride=[3, 3], padding=[1, 1], outputs=6, dtype='bfloat16'),
-         dict(batch=9, channels=35, size=[1, 1], kernel=[3, 3], stride=[2, 3], padding=[1, 1], outputs=6, dtype='bfloat16'),
-         dict(batch=1, channels=6, size=[48, 5], kernel=[5, 5], stride=[1, 3], outputs=12, groups=6, dtype='bfloat16',
-              weight_layout='last'),
-         dict(batch=9, channels=30, size=[6, 4], kernel=[5, 5], stride=[5, 5], padding=[2, 2], outputs=30, groups=30,
-              dtype='bfloat16'),
-         dict(batch=3, channels=40, size=[8, 48], kernel=[1, 1], stride=[1, 1], dilation=[2, 2], outputs=104, groups=8,
-              dtype='bfloat16'),
-         dict(batch=7, channels=15, size=[32, 32], kernel=[3, 3], stride=[1, 1], padding=[1, 1], dilation=[2, 2],
-              outputs=15, groups=15, dtype='bfloat16')]
+WRONG = [
+    dict(batch=6, channels=6, size=[48, 48], kernel=[1, 1], stride=[2, 2], outputs=12),
+    dict(batch=9, channels=8, size=[24, 24], kernel=[1, 1], stride=[2, 2], outputs=16),
+    dict(batch=3, channels=4, size=[48, 48], kernel=[1, 1], stride=[2, 2], outputs=2),
+    dict(
+        batch=6,
+        channels=3,
+        size=[48, 32],
+        kernel=[1, 1],
+        stride=[2, 1],
+        outputs=12,
+        dtype='bfloat16',
+    ),
+    dict(
+        batch=4,
+        channels=3,
+        size=[2, 2],
+        kernel=[3, 3],
+        stride=[3, 3],
+        padding=[1, 1],
+        outputs=6,
+        dtype='bfloat16',
+    ),
+    dict(
+        batch=9,
+        channels=35,
+        size=[1, 1],
+        kernel=[3, 3],
+        stride=[2, 3],
+        padding=[1, 1],
+        outputs=6,
+        dtype='bfloat16',
+    ),
+    dict(
+        batch=1,
+        channels=6,
+        size=[48, 5],
+        kernel=[5, 5],
+        stride=[1, 3],
+        outputs=12,
+        groups=6,
+        dtype='bfloat16',
+        weight_layout='last',
+    ),
+    dict(
+        batch=9,
+        channels=30,
+        size=[6, 4],
+        kernel=[5, 5],
+        stride=[5, 5],
+        padding=[2, 2],
+        outputs=30,
+        groups=30,
+        dtype='bfloat16',
+    ),
+    dict(
+        batch=3,
+        channels=40,
+        size=[8, 48],
+        kernel=[1, 1],
+        stride=[1, 1],
+        dilation=[2, 2],
+        outputs=104,
+        groups=8,
+        dtype='bfloat16',
+    ),
+    dict(
+        batch=7,
+        channels=15,
+        size=[32, 32],
+        kernel=[3, 3],
+        stride=[1, 1],
+        padding=[1, 1],
+        dilation=[2, 2],
+        outputs=15,
+        groups=15,
+        dtype='bfloat16',
+    ),
+]
 
 
 def load(name):
@@ -57,7 +135,9 @@ def test_ours_is_right_where_torch_was_wrong(search, capsys):
 
 
 def test_ours_is_right_at_random(search, capsys):
-    assert search.main(['--ours', '--cases', '30', '--minutes', '2', '--seed', '7']) == 0, capsys.readouterr().out
+    assert search.main(['--ours', '--cases', '30', '--minutes', '2', '--seed', '7']) == 0, (
+        capsys.readouterr().out
+    )
 
 
 def test_cases_are_calls_that_torch_takes(search, calls):
@@ -86,7 +166,9 @@ def test_a_wrong_result_is_found(calls, monkeypatch, part):
             if ours and part == 'output':
                 out.data.copy_(off(out.data))
             return out
+
         return function
+
     monkeypatch.setattr(calls, 'function_of', function_of)
     assert list(calls.compare(case, True)) == [part]
     assert calls.compare({**case, 'only': part}, True).keys() == {part}
@@ -96,11 +178,13 @@ def test_a_crash_costs_one_case(search, tmp_path, monkeypatch, capsys):
     """A worker that aborts over the weight's gradient of one seed, and answers otherwise."""
     worker = tmp_path / 'a/b/worker.py'
     worker.parent.mkdir(parents=True)
-    worker.write_text('import json, os, sys\n'
-                      'for line in sys.stdin:\n'
-                      '    case = json.loads(line)\n'
-                      '    if case["seed"] == 2 and case.get("only", "weight") == "weight": os.abort()\n'
-                      '    print("{}", flush=True)\n')
+    worker.write_text(
+        'import json, os, sys\n'
+        'for line in sys.stdin:\n'
+        '    case = json.loads(line)\n'
+        '    if case["seed"] == 2 and case.get("only", "weight") == "weight": os.abort()\n'
+        '    print("{}", flush=True)\n'
+    )
     monkeypatch.setattr(search, 'WORKER', worker)
     file = tmp_path / 'cases.json'
     assert search.main(['--cases', '5', '--ops', 'conv2d', '--json', str(file)]) == 1
@@ -116,8 +200,14 @@ def test_the_guard_ends_a_process_that_writes_past_a_block(search, tmp_path):
     if guard is None:
         pytest.skip('no C compiler')
     for past, fine in ((0, True), (1, False)):
-        code = ('import torch, ctypes; x = torch.zeros(10); '
-                f'ctypes.memset(x.data_ptr() + 40 - 1 + {past}, 1, 1); del x; print("done")')
-        done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], env={**os.environ, 'LD_PRELOAD': str(guard)},
-                              capture_output=True, text=True)
+        code = (
+            'import torch, ctypes; x = torch.zeros(10); '
+            f'ctypes.memset(x.data_ptr() + 40 - 1 + {past}, 1, 1); del x; print("done")'
+        )
+        done = subprocess.run(
+            [sys.executable, '-W', 'ignore', '-c', code],
+            env={**os.environ, 'LD_PRELOAD': str(guard)},
+            capture_output=True,
+            text=True,
+        )
         assert ('done' in done.stdout and done.returncode == 0) == fine, (past, done)

@@ -4,15 +4,18 @@
     python tools/dev/check_convolutions.py --cases 500 --ours
     python tools/dev/check_convolutions.py --isa AVX2 --ops conv2d
 
-Random calls (kernel, stride, dilation, padding, groups, channels, sizes, layouts, dtype, threads) run in a worker process
-and are compared with float64 results of the same operands with oneDNN switched off: output, and gradients to input, weight
-and bias. A worker that crashes costs one case. Where there is a C compiler, workers run with ``guard_alloc.c``, so that a
-write past a buffer ends at once in the call that makes it. ``--ours`` checks ``mmbsa.models.layers.Conv2d`` instead of
-torch's convolution, ``--isa`` limits oneDNN to an older instruction set (see its ONEDNN_MAX_CPU_ISA).
+Random calls (kernel, stride, dilation, padding, groups, channels, sizes, layouts, dtype, threads)
+run in a worker process and are compared with float64 results of the same operands with oneDNN
+switched off: output, and gradients to input, weight and bias. A worker that crashes costs one case.
+Where there is a C compiler, workers run with ``guard_alloc.c``, so that a write past a buffer ends
+at once in the call that makes it. ``--ours`` checks ``mmbsa.models.layers.Conv2d`` instead of
+torch's convolution, ``--isa`` limits oneDNN to an older instruction set (see its
+ONEDNN_MAX_CPU_ISA).
 
-Prints one row per kind of wrong call: how many of how many were wrong, what was, and the smallest of them, which
-``--case`` repeats. The exit status is 1 if anything was wrong.
+Prints one row per kind of wrong call: how many of how many were wrong, what was, and the smallest
+of them, which ``--case`` repeats. The exit status is 1 if anything was wrong.
 """
+
 import argparse
 import json
 import os
@@ -26,7 +29,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-OPS = ('conv2d', 'conv1d', 'conv_transpose2d', 'batch_norm', 'max_pool2d', 'avg_pool2d', 'adaptive_avg_pool2d', 'linear')
+OPS = (
+    'conv2d',
+    'conv1d',
+    'conv_transpose2d',
+    'batch_norm',
+    'max_pool2d',
+    'avg_pool2d',
+    'adaptive_avg_pool2d',
+    'linear',
+)
 CONVOLUTIONS = OPS[:3]
 WORKER = Path(__file__).with_name('convolution_calls.py')
 MOST_PRODUCTS, MOST_VALUES = 4e7, 2e6
@@ -36,16 +48,38 @@ SIDES = 1, 8, 16, 24, 32, 48  # some kernels are taken for multiples of the stri
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--cases', type=int, default=1000, help='calls to try at most (default: 1000)')
-    parser.add_argument('--minutes', type=float, default=10, help='time to take at most (default: 10)')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--cases', type=int, default=1000, help='calls to try at most (default: 1000)'
+    )
+    parser.add_argument(
+        '--minutes', type=float, default=10, help='time to take at most (default: 10)'
+    )
     parser.add_argument('--seed', type=int, default=0, help='of the first case; others follow it')
     parser.add_argument('--ops', nargs='+', choices=OPS, default=list(OPS), help='calls to try')
-    parser.add_argument('--isa', help='instruction set that oneDNN may use, such as AVX2 or AVX512_CORE')
-    parser.add_argument('--ours', action='store_true', help="check mmbsa's Conv2d instead of torch's conv2d")
-    parser.add_argument('--no-guard', action='store_true', help="leave torch's memory to the system's allocator")
-    parser.add_argument('--case', type=json.loads, action='append', help='a case to run, as printed, instead of random ones')
-    parser.add_argument('--fix', type=json.loads, default={}, help='JSON of keys that all random cases have in common')
+    parser.add_argument(
+        '--isa', help='instruction set that oneDNN may use, such as AVX2 or AVX512_CORE'
+    )
+    parser.add_argument(
+        '--ours', action='store_true', help="check mmbsa's Conv2d instead of torch's conv2d"
+    )
+    parser.add_argument(
+        '--no-guard', action='store_true', help="leave torch's memory to the system's allocator"
+    )
+    parser.add_argument(
+        '--case',
+        type=json.loads,
+        action='append',
+        help='a case to run, as printed, instead of random ones',
+    )
+    parser.add_argument(
+        '--fix',
+        type=json.loads,
+        default={},
+        help='JSON of keys that all random cases have in common',
+    )
     parser.add_argument('--json', type=Path, help='file for all cases and what was wrong with them')
     args = parser.parse_args(argv)
     if args.ours:
@@ -57,11 +91,19 @@ def draw_case(seed: int, ops: list[str], fix: dict) -> dict:
     """A random call with the given keys; more convolutions than other ops."""
     rng = random.Random(seed)
     while True:
-        op = rng.choice(ops if rng.random() < 0.4 else [op for op in ops if op in CONVOLUTIONS] or ops)
-        case = dict(op=op, seed=seed, batch=rng.randint(1, 9), channels=draw_channels(rng),
-                    size=[rng.choice([rng.randint(1, 12), rng.randint(1, 56), *SIDES]) for _ in range(2)],
-                    layout=rng.choice(['last', 'last', 'contiguous', 'sliced']),
-                    dtype=rng.choice(['float32'] * 3 + ['bfloat16'] * 2 + ['float64']), threads=rng.randint(1, 2))
+        op = rng.choice(
+            ops if rng.random() < 0.4 else [op for op in ops if op in CONVOLUTIONS] or ops
+        )
+        case = dict(
+            op=op,
+            seed=seed,
+            batch=rng.randint(1, 9),
+            channels=draw_channels(rng),
+            size=[rng.choice([rng.randint(1, 12), rng.randint(1, 56), *SIDES]) for _ in range(2)],
+            layout=rng.choice(['last', 'last', 'contiguous', 'sliced']),
+            dtype=rng.choice(['float32'] * 3 + ['bfloat16'] * 2 + ['float64']),
+            threads=rng.randint(1, 2),
+        )
         if rng.random() < 0.5:
             case['size'][1] = case['size'][0]
         if op == 'linear':
@@ -82,23 +124,41 @@ def draw_channels(rng: random.Random) -> int:
 
 
 def draw_window(rng: random.Random, case: dict) -> None:
-    """Kernel, stride, padding and dilation; for convolutions channels, groups, bias and layouts as well."""
+    """Kernel, stride, padding and dilation; for convolutions channels, groups, bias and layouts as
+    well."""
     side = rng.choice([1, 1, 1, 2, 3, 3, 3, 4, 5, 7, 8])
-    kernel = [side, side] if rng.random() < 0.85 else [rng.choice([1, 3, side]), rng.choice([1, 5, side])]
+    kernel = (
+        [side, side]
+        if rng.random() < 0.85
+        else [rng.choice([1, 3, side]), rng.choice([1, 5, side])]
+    )
     stride = rng.choice([[1, 1], [2, 2], [2, 2], kernel, [rng.randint(1, 4), rng.randint(1, 4)]])
-    padding = rng.choice([[0, 0], [side // 2 for side in kernel], [rng.randint(0, side // 2) for side in kernel]])
-    dilation = [1, 1] if rng.random() < 0.85 or case['op'] == 'avg_pool2d' else [rng.randint(1, 3)] * 2
+    padding = rng.choice(
+        [[0, 0], [side // 2 for side in kernel], [rng.randint(0, side // 2) for side in kernel]]
+    )
+    dilation = (
+        [1, 1] if rng.random() < 0.85 or case['op'] == 'avg_pool2d' else [rng.randint(1, 3)] * 2
+    )
     case.update(kernel=kernel, stride=stride, padding=padding, dilation=dilation)
     if case['op'] not in CONVOLUTIONS:
         return
     kind = rng.choice(['dense', 'dense', 'dense', 'depthwise', 'multiplied', 'grouped'])
     groups = dict(dense=1, grouped=rng.choice([2, 3, 4, 8])).get(kind, case['channels'])
     inputs = max(1, case['channels'] // groups)
-    outputs = dict(dense=draw_channels(rng), depthwise=groups, multiplied=groups * rng.randint(2, 4),
-                   grouped=groups * rng.randint(1, 16))[kind]
-    case.update(channels=inputs * groups, outputs=outputs, groups=groups, bias=rng.random() < 0.5,
-                weight_layout=rng.choice(['contiguous', 'contiguous', 'contiguous', 'last']),
-                grad_layout=rng.choice(['last', 'contiguous', 'expanded']))
+    outputs = dict(
+        dense=draw_channels(rng),
+        depthwise=groups,
+        multiplied=groups * rng.randint(2, 4),
+        grouped=groups * rng.randint(1, 16),
+    )[kind]
+    case.update(
+        channels=inputs * groups,
+        outputs=outputs,
+        groups=groups,
+        bias=rng.random() < 0.5,
+        weight_layout=rng.choice(['contiguous', 'contiguous', 'contiguous', 'last']),
+        grad_layout=rng.choice(['last', 'contiguous', 'expanded']),
+    )
 
 
 def is_call(case: dict) -> bool:
@@ -106,10 +166,17 @@ def is_call(case: dict) -> bool:
     values = case['batch'] * case['channels']
     for side in case['size']:
         values *= side
-    if 'kernel' not in case:  # few values per channel have a variance that says little about their norm
+    if (
+        'kernel' not in case
+    ):  # few values per channel have a variance that says little about their norm
         return values <= MOST_VALUES and values >= 16 * case['channels']
-    products, outs = case['batch'] * case.get('outputs', 1) * case['channels'] // case.get('groups', 1), case['batch']
-    for size, k, s, p, d in zip(*(case[key] for key in ('size', 'kernel', 'stride', 'padding', 'dilation'))):
+    products, outs = (
+        case['batch'] * case.get('outputs', 1) * case['channels'] // case.get('groups', 1),
+        case['batch'],
+    )
+    for size, k, s, p, d in zip(
+        *(case[key] for key in ('size', 'kernel', 'stride', 'padding', 'dilation'))
+    ):
         out = (size + 2 * p - d * (k - 1) - 1) // s + 1
         if case['op'] == 'conv_transpose2d':
             out = (size - 1) * s - 2 * p + d * (k - 1) + 1
@@ -117,13 +184,21 @@ def is_call(case: dict) -> bool:
             return False
         products *= k * out
         outs *= out
-    return products <= MOST_PRODUCTS and max(values, outs * case.get('outputs', case['channels'])) <= MOST_VALUES
+    return (
+        products <= MOST_PRODUCTS
+        and max(values, outs * case.get('outputs', case['channels'])) <= MOST_VALUES
+    )
 
 
 def kind_of(case: dict) -> str:
     """The row of the table that a case belongs to."""
-    words = [case['op'], case['dtype'], 'channels-last' if 'last' in (case['layout'], case.get('weight_layout'))
-             else case['layout']]
+    words = [
+        case['op'],
+        case['dtype'],
+        'channels-last'
+        if 'last' in (case['layout'], case.get('weight_layout'))
+        else case['layout'],
+    ]
     if 'kernel' in case:
         words.append('1x1' if max(case['kernel']) == 1 else 'k x k')
         words += ['strided'] * (max(case['stride']) > 1) + ['dilated'] * (max(case['dilation']) > 1)
@@ -147,8 +222,14 @@ class Worker:
 
     def __init__(self, args: argparse.Namespace, guard: Path | None):
         self.command = [sys.executable, '-W', 'ignore', str(WORKER), *['--ours'] * args.ours]
-        self.environment = {**os.environ, 'OMP_NUM_THREADS': '2', 'OMP_WAIT_POLICY': 'PASSIVE',
-                            'PYTHONPATH': os.pathsep.join([str(WORKER.parents[2]), os.environ.get('PYTHONPATH', '')])}
+        self.environment = {
+            **os.environ,
+            'OMP_NUM_THREADS': '2',
+            'OMP_WAIT_POLICY': 'PASSIVE',
+            'PYTHONPATH': os.pathsep.join(
+                [str(WORKER.parents[2]), os.environ.get('PYTHONPATH', '')]
+            ),
+        }
         if args.isa:
             self.environment['ONEDNN_MAX_CPU_ISA'] = args.isa
         if guard is not None:
@@ -159,8 +240,14 @@ class Worker:
         """What is wrong with a case: part -> its error or how the process ended."""
         if self.process is None:
             self.errors = tempfile.TemporaryFile()
-            self.process = subprocess.Popen(self.command, env=self.environment, stdin=subprocess.PIPE,
-                                            stdout=subprocess.PIPE, stderr=self.errors, text=True)
+            self.process = subprocess.Popen(
+                self.command,
+                env=self.environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.errors,
+                text=True,
+            )
         alarm = signal.signal(signal.SIGALRM, lambda *_: self.process.kill())
         signal.alarm(CASE_SECONDS)
         try:
@@ -185,7 +272,9 @@ class Worker:
         wrong = self.run(case)
         if 'crash' not in wrong or case['op'] not in CONVOLUTIONS:
             return wrong
-        parts = {part: self.run({**case, 'only': part}) for part in ('output', 'input', 'weight', 'bias')}
+        parts = {
+            part: self.run({**case, 'only': part}) for part in ('output', 'input', 'weight', 'bias')
+        }
         found = {part: how.get('crash', how.get(part)) for part, how in parts.items() if how}
         return found or wrong
 
@@ -202,15 +291,28 @@ def build_guard(folder: str) -> Path | None:
     target = Path(folder, 'guard_alloc.so')
     if compiler is None or not sys.platform.startswith('linux'):
         return None
-    done = subprocess.run([compiler, '-O1', '-shared', '-fPIC', str(Path(__file__).with_name('guard_alloc.c')), '-o',
-                           str(target), '-ldl'], capture_output=True)
+    done = subprocess.run(
+        [
+            compiler,
+            '-O1',
+            '-shared',
+            '-fPIC',
+            str(Path(__file__).with_name('guard_alloc.c')),
+            '-o',
+            str(target),
+            '-ldl',
+        ],
+        capture_output=True,
+    )
     return target if not done.returncode else None
 
 
 def cases_of(args: argparse.Namespace) -> Iterator[dict]:
     """Cases until their number or the time is used up."""
     end = time.monotonic() + 60 * args.minutes
-    for case in args.case or (draw_case(args.seed + index, args.ops, args.fix) for index in range(args.cases)):
+    for case in args.case or (
+        draw_case(args.seed + index, args.ops, args.fix) for index in range(args.cases)
+    ):
         if time.monotonic() > end:
             return
         yield case
@@ -227,16 +329,23 @@ def table(tried: list[tuple[dict, dict]]) -> list[str]:
         if failed:
             parts = sorted({part for _, wrong in failed for part in wrong})
             case, wrong = min(failed, key=lambda entry: cost(entry[0]))
-            lines += [f'{kind}: {len(failed)} of {len(entries)} wrong ({", ".join(parts)}); the smallest: {wrong}',
-                      f"    --case '{json.dumps(case)}'"]
+            lines += [
+                f'{kind}: {len(failed)} of {len(entries)} wrong ({", ".join(parts)}); '
+                f'the smallest: {wrong}',
+                f"    --case '{json.dumps(case)}'",
+            ]
     return lines
 
 
 def torch_version() -> str:
     """Version of torch, its oneDNN and the instruction set, asked from another process."""
-    code = ('import torch; print("torch", torch.__version__, torch.backends.cpu.get_cpu_capability(), '
-            '*[line.strip() for line in torch.__config__.show().splitlines() if "MKL-DNN" in line])')
-    return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip()
+    code = (
+        'import torch; print("torch", torch.__version__, torch.backends.cpu.get_cpu_capability(), '
+        '*[line.strip() for line in torch.__config__.show().splitlines() if "MKL-DNN" in line])'
+    )
+    return subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def main(argv: list[str] | None = None) -> int:
