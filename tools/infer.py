@@ -1,6 +1,10 @@
-"""Segment a picture or a folder of pictures, and save image | prediction with a legend.
+"""Show what a model says of a picture, a recording, or a folder of them.
 
     python tools/infer.py photo.jpg configs/bsa_camvid.py work_dirs/bsa_camvid/iter_2000.pth --out overlays
+
+Files are read by the config's own test pipeline: photos, grey pictures, event recordings. Segmentors give
+image | prediction with a legend, classifiers the sample with its class. Files that are read are never written over: where
+an overlay would take the place of one, it is called <name>.overlay.png.
 """
 import argparse
 import sys
@@ -12,18 +16,19 @@ import numpy as np
 import torch
 from mmengine import Config, DictAction
 from mmengine.utils import ProgressBar
-from mmseg.apis import inference_model, init_model
 
+from mmbsa.apis.inference import SampleReader, load_model, predict
+from mmbsa.datasets.event_files import FORMATS
 from mmbsa.models.layers import fuse
-from mmbsa.utils.checkpoint import make_loading_safe
-from mmbsa.visualization import side_by_side, write_image
+from mmbsa.visualization import draw_sample, side_by_side, to_picture, write_image
 
-ENDINGS = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
+PICTURES = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
+OURS = ('.overlay.png', '.labels.png')
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('input', type=Path, help='a picture, or a folder that is searched with its subfolders')
+    parser.add_argument('input', type=Path, help='a picture or recording, or a folder that is searched with its subfolders')
     parser.add_argument('config', type=Path, help='config of the model')
     parser.add_argument('checkpoint', type=Path, help='its weights')
     parser.add_argument('--out', type=Path, required=True, help='folder of the overlays; subfolders are kept')
@@ -41,52 +46,86 @@ def parse_args(argv=None):
     return args
 
 
-def find_pictures(source: Path, out: Path) -> dict[Path, Path]:
-    """Map every picture to the path of its overlay; overlays of an earlier run under ``out`` are not read again."""
+def find_files(source: Path, out: Path, endings: set[str]) -> list[Path]:
+    """List the files to read; what an earlier run wrote under ``out`` is not read again."""
     if source.is_file():
-        return {source: out / f'{source.stem}.png'}
-    files = sorted(path for path in source.rglob('*') if path.suffix.lower() in ENDINGS and path.is_file()
-                   and out.resolve() not in path.resolve().parents)
+        return [source]
+    here, there = source.resolve(), out.resolve()
+    files = sorted(path for path in source.rglob('*') if path.suffix.lower() in endings and path.is_file()
+                   and not any(part.startswith('.') for part in path.relative_to(source).parts))
+    if here in there.parents:  # a folder within the source holds overlays alone
+        files = [path for path in files if there not in path.resolve().parents]
+    if here != there and there not in here.parents:
+        return files
+    originals = {path.with_suffix('') for path in files} | set(files)
+    return [path for path in files if not any(
+        path.name.endswith(end) and path.parent / path.name.removesuffix(end) in originals for end in OURS)]
+
+
+def name_targets(files: list[Path], source: Path, out: Path) -> dict[Path, tuple[Path, Path]]:
+    """Map every file to the paths of its overlay and its label map: none of them is read, and none is written twice."""
+    root = source.parent if source.is_file() else source
+    among = out.resolve() == root.resolve()  # then no name without .overlay is safe
     stems = Counter(path.with_suffix('') for path in files)
-    return {path: out / path.relative_to(source).with_name(
-        f'{path.stem if stems[path.with_suffix("")] == 1 else path.name}.png') for path in files}
+    taken = {path.resolve() for path in files}
+    targets = {}
+    for path in files:
+        bare = path.stem if stems[path.with_suffix('')] == 1 else path.name
+        folder = out / path.relative_to(root).parent
+        tries = [(bare, '.png')] * (not among) + [(bare, '.overlay.png'), (path.name, '.overlay.png')]
+        tries += [(f'{path.name}.{number}', '.overlay.png') for number in range(1, len(files) + 2)]
+        for name, ending in tries:
+            pair = folder / f'{name}{ending}', folder / f'{name}.labels.png'
+            if not taken & {target.resolve() for target in pair}:
+                break
+        taken |= {target.resolve() for target in pair}
+        targets[path] = pair
+    return targets
 
 
-def read_picture(path: Path) -> np.ndarray:
-    """Read a picture as BGR uint8 (H, W, 3), or raise ``ValueError`` with its name."""
-    data = np.fromfile(path, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None:
-        raise ValueError('not a readable picture')
-    return image
+def show(model, reader: SampleReader, path: Path, opacity: float) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the picture of one file's prediction (RGB) and, of a segmentor, its label map."""
+    if not path.stat().st_size:
+        raise ValueError('the file is empty')
+    sample, seen = reader(path)
+    result, meta = predict(model, sample), model.dataset_meta
+    if 'pred_sem_seg' not in result:
+        if 'pred_label' not in result:
+            raise ValueError('the model gives neither label maps nor classes')
+        return draw_sample(seen if seen.ndim == 4 else np.atleast_3d(seen).transpose(2, 0, 1), result, meta['classes']), None
+    labels = result.pred_sem_seg.data[0].cpu().numpy()
+    picture = to_picture(seen)
+    if picture.shape[:2] != labels.shape:
+        picture = cv2.resize(picture, labels.shape[::-1])
+    return side_by_side(picture, {'prediction': labels}, meta['classes'], meta['palette'], opacity), labels
 
 
 def main(argv=None) -> int:
     args = parse_args(argv)
-    pictures = find_pictures(args.input, args.out)
-    if not pictures:
-        print(f'{args.input}: no pictures there (looked for {", ".join(sorted(ENDINGS))})', file=sys.stderr)
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    reader = SampleReader(cfg)
+    endings = PICTURES if reader.frames is None else set(FORMATS)
+    targets = name_targets(find_files(args.input, args.out, endings), args.input, args.out)
+    if not targets:
+        print(f'{args.input}: nothing to read there (looked for {", ".join(sorted(endings))})', file=sys.stderr)
         return 1
-    make_loading_safe()
-    model = init_model(Config.fromfile(args.config), str(args.checkpoint), args.device, args.cfg_options)
+    model, failed = load_model(cfg, str(args.checkpoint), args.device), []
     if args.fuse:
         model = fuse(model)
-    meta, failed = model.dataset_meta, []
-    bar = ProgressBar(len(pictures))
-    for path, target in pictures.items():
+    bar = ProgressBar(len(targets))
+    for path, (target, label_target) in targets.items():
         try:
-            image = read_picture(path)
-            labels = inference_model(model, image).pred_sem_seg.data[0].cpu().numpy()
-            overlay = side_by_side(image[..., ::-1], {'prediction': labels}, meta['classes'], meta['palette'],
-                                   args.opacity)
-            write_image(target, overlay)
-            if args.labels:
-                kind = np.uint8 if len(meta['classes']) <= 256 else np.uint16
-                write_image(target.with_suffix('.labels.png'), labels.astype(kind))
+            picture, labels = show(model, reader, path, args.opacity)
+            write_image(target, picture)
+            if args.labels and labels is not None:
+                small = len(model.dataset_meta['classes']) <= 256
+                write_image(label_target, labels.astype(np.uint8 if small else np.uint16))
         except Exception as error:  # one bad picture must not cost the others; it is reported below
             failed.append(f'{path}: {error}' if isinstance(error, ValueError) else f'{path}: {error!r}')
         bar.update()
-    print(f'\n{len(pictures) - len(failed)} of {len(pictures)} pictures saved under {args.out}')
+    print(f'\n{len(targets) - len(failed)} of {len(targets)} pictures saved under {args.out}')
     for line in failed:
         print(f'failed: {line}', file=sys.stderr)
     return 1 if failed else 0

@@ -1,13 +1,14 @@
-"""Train a segmentor: ``python tools/train.py CONFIG``, or on several processes with ``tools/dist_train.sh``."""
+"""Train a model: ``python tools/train.py CONFIG``, or on several processes with ``tools/dist_train.sh``."""
 import argparse
 
 from mmengine.config import Config
 
 from mmbsa.utils.launch import add_arguments, load_config, run
+from mmbsa.utils.types import type_name
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Train a segmentor')
+    parser = argparse.ArgumentParser(description='Train a model')
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
@@ -18,7 +19,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def use_amp(cfg: Config) -> None:
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    kind = type_name(cfg.optim_wrapper) or 'OptimWrapper'
     if kind == 'AmpOptimWrapper':
         return
     if kind != 'OptimWrapper':

@@ -22,5 +22,6 @@ default_hooks = dict(
         type='mmbsa.ResumableCheckpointHook', by_epoch=True, interval=1, max_keep_ckpts=2, save_best='accuracy/top1'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     data_guard=dict(type='mmbsa.DataGuardHook'),
+    gather_results=dict(type='mmbsa.GatherResultsHook'),
     finite_loss=dict(type='mmbsa.NonFiniteLossHook'),
-    visualization=dict(type='VisualizationHook', enable=False))
+    visualization=dict(type='mmbsa.ClsPictureHook', enable=False))

@@ -21,5 +21,6 @@ default_hooks = dict(
         type='mmbsa.ResumableCheckpointHook', by_epoch=False, interval=10000, max_keep_ckpts=2, save_best='mIoU'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     data_guard=dict(type='mmbsa.DataGuardHook'),
+    gather_results=dict(type='mmbsa.GatherResultsHook'),
     finite_loss=dict(type='mmbsa.NonFiniteLossHook'),
     visualization=dict(type='mmbsa.SegOverlayHook'))

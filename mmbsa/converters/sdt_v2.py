@@ -7,7 +7,7 @@ from mmbsa.converters.base import Recipe, register
 from mmbsa.converters.metaformer import CLASSIFIER_RULES, metaformer_arch, metaformer_classifier
 from mmbsa.models.backbones import MetaSpikeFormer
 
-_UNITS = [
+UNITS = [
     # separable convolutions: the norm behind the depth-wise one does not exist
     *((rf'\.Conv\.{name}\.', f'.0.branch.{place}.') for name, place in (
         ('pwconv1', '0.conv'), ('bn1', '0.norm'), ('dwconv', '1.conv'), ('pwconv2', '2.conv'), ('bn2', '2.norm'))),
@@ -30,4 +30,4 @@ def _config(state: Mapping[str, Tensor], args: Mapping) -> dict:
                                  num_steps=args.get('T', 4), neuron=neuron)
 
 
-register('sdt_v2', Recipe(_config, [*CLASSIFIER_RULES, *_UNITS]))
+register('sdt_v2', Recipe(_config, [*CLASSIFIER_RULES, *UNITS]))

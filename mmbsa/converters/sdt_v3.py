@@ -7,7 +7,7 @@ from mmbsa.converters.base import Recipe, register
 from mmbsa.converters.metaformer import DOWN_RULES, STAGES
 from mmbsa.models.backbones import ESpikeFormer
 
-_UNITS = [
+UNITS = [
     *DOWN_RULES,
     # separable convolutions: `Conv` in ConvBlocks, `conv` in transformer blocks
     *((rf'\.[Cc]onv\.{name}\.{i}\.', f'.0.branch.{n}.{kind}.')
@@ -22,10 +22,10 @@ _UNITS = [
     *((rf'\.layer_scale{n + 1}$', f'.{n}.scale') for n in range(3)),
 ]
 #: rules for keys under `backbone.`; the stage names begin there.
-_BACKBONE = [(rf'(?<=^backbone\.){pattern}', new) for pattern, new in STAGES] + _UNITS
+_BACKBONE = [(rf'(?<=^backbone\.){pattern}', new) for pattern, new in STAGES] + UNITS
 
 
-def _backbone(state: Mapping[str, Tensor], args: dict, prefix: str = '') -> dict:
+def backbone_args(state: Mapping[str, Tensor], args: dict, prefix: str = '') -> dict:
     """Arguments of the backbone. Sizes from shapes; the number of heads is the one thing they do not tell."""
     def shape(key):
         if prefix + key not in state:
@@ -45,16 +45,16 @@ def _backbone(state: Mapping[str, Tensor], args: dict, prefix: str = '') -> dict
 
 
 def _classifier(state: Mapping[str, Tensor], args: dict) -> dict:
-    backbone = _backbone(state, args)
+    backbone = backbone_args(state, args)
     return ESpikeFormer.classifier_cfg(num_classes=len(state['head.weight']), **backbone)
 
 
 def _features(state: Mapping[str, Tensor], args: dict) -> dict:
-    return dict(type='mmbsa.ESpikeFormer', readout='mean', **_backbone(state, args))
+    return dict(type='mmbsa.ESpikeFormer', readout='mean', **backbone_args(state, args))
 
 
 def _segmentor(state: Mapping[str, Tensor], args: dict) -> dict:
-    backbone = dict(type='mmbsa.ESpikeFormer', **_backbone(state, args.get('backbone', {}), 'backbone.'))
+    backbone = dict(type='mmbsa.ESpikeFormer', **backbone_args(state, args.get('backbone', {}), 'backbone.'))
     neck_channels, in_channels = zip(*(state[f'neck.lateral_convs.{i}.0.weight'].shape[:2] for i in range(4)))
     head = args.get('decode_head', {})
     return dict(

@@ -2,14 +2,22 @@
 from importlib.util import find_spec
 
 from mmbsa.datasets.cifar import CIFAR10, CIFAR100
+from mmbsa.datasets.drawn_instances import DrawnInstances
 from mmbsa.datasets.event_dataset import EventDataset
 from mmbsa.datasets.spiking_audio import SpikingAudioDataset
 from mmbsa.datasets.tiny_imagenet import TinyImageNet
+from mmbsa.datasets.tracking import MovingTargets, TrackingDataset
 
-__all__ = ['CIFAR10', 'CIFAR100', 'EventDataset', 'SpikingAudioDataset', 'TinyImageNet']
+__all__ = ['CIFAR10', 'CIFAR100', 'DrawnInstances', 'EventDataset', 'MovingTargets', 'SpikingAudioDataset',
+           'TinyImageNet', 'TrackingDataset']
 
 if find_spec('mmseg'):
     from mmbsa.datasets.camvid import CamVidDataset
     from mmbsa.datasets.drawn_scenes import DrawnScenes
 
     __all__ += ['CamVidDataset', 'DrawnScenes']
+
+if find_spec('mmdet'):
+    from mmbsa.datasets.coco import CocoDataset
+
+    __all__ += ['CocoDataset']

@@ -3,11 +3,8 @@ from collections.abc import Sequence
 
 from mmseg.datasets import BaseSegDataset
 
-from mmbsa.datasets.scene_painter import CLASSES, PALETTE
+from mmbsa.datasets.scene_painter import CLASSES, PALETTE, SPLIT_SEEDS, check_scenes
 from mmbsa.registry import DATASETS
-
-#: seeds of the splits: the same index in two splits is two unrelated scenes
-SPLIT_SEEDS = {'train': 0, 'val': 1, 'test': 2}
 
 
 @DATASETS.register_module()
@@ -28,13 +25,7 @@ class DrawnScenes(BaseSegDataset):
     METAINFO = dict(classes=CLASSES, palette=PALETTE)
 
     def __init__(self, length: int = 1000, size: Sequence[int] = (160, 160), split: str = 'train', **kwargs) -> None:
-        if split not in SPLIT_SEEDS:
-            raise ValueError(f'mmbsa.DrawnScenes: split must be one of {sorted(SPLIT_SEEDS)}, got {split!r}')
-        if not isinstance(length, int) or length < 1:
-            raise ValueError(f'mmbsa.DrawnScenes: length must be a positive integer, got {length!r}')
-        size = tuple(size)
-        if len(size) != 2 or min(size) < 32:
-            raise ValueError(f'mmbsa.DrawnScenes: size must be (height, width) of at least 32 pixels, got {size!r}')
+        size = check_scenes('mmbsa.DrawnScenes', length, size, split)
         if kwargs.get('reduce_zero_label'):
             raise ValueError('mmbsa.DrawnScenes: reduce_zero_label must stay False, label 0 is the sky')
         self.length, self.size, self.split = length, size, split

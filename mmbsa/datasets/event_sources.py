@@ -4,16 +4,19 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmbsa.datasets.event_files import FORMATS
+from mmbsa.datasets.event_files import recordings
 from mmbsa.datasets.readers import spikingjelly_readers
 
 CIFAR10 = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
-GESTURES = ('hand clapping', 'right hand wave', 'left hand wave', 'right arm clockwise', 'right arm counter-clockwise',
-            'left arm clockwise', 'left arm counter-clockwise', 'arm roll', 'air drums', 'air guitar', 'other')
-BULLYING = ('handshake', 'slapping', 'punching', 'walking', 'finger guess', 'strangling', 'greeting', 'pushing',
-            'hair grabs', 'kicking')
+GESTURES = (
+    'hand clapping', 'right hand wave', 'left hand wave', 'right arm clockwise',
+    'right arm counter-clockwise', 'left arm clockwise', 'left arm counter-clockwise', 'arm roll',
+    'air drums', 'air guitar', 'other')
+BULLYING = (
+    'handshake', 'slapping', 'punching', 'walking', 'finger guess', 'strangling', 'greeting',
+    'pushing', 'hair grabs', 'kicking')
 #: folders beside the classes that are not classes
-SERVICE = ('download', 'extract', 'events_np', 'frames')
+SERVICE = ('download', 'extract', 'events_np', 'frames', '__MACOSX')
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,17 @@ class EventSource:
         size: (height, width) of the sensor in pixels.
         num_classes: Number of class folders.
         classes: Class folder -> name, where the folders are known.
-        splits: split -> the names its folder goes by; empty where the data set has no split folders.
-        train_share: Part of each class, in the order of the file names, that is the train split; where there are no folders.
-        inner: Where the class (or split) folders of the distributed archive lie, under the root or under ``extract``.
+        splits: split -> the names its folder goes by; empty where the data set has no split
+            folders.
+        train_share: Part of each class, in the order of the file names, that is the train split;
+            where there are no folders.
+        inner: Where the class (or split) folders of the distributed archive lie, under the root or
+            under ``extract``.
         optional: Files of the distribution that reading does not need.
-        convert: What the archives hold cannot be read as it is, only after SpikingJelly's conversion.
+        convert: What the archives hold cannot be read as it is, only after SpikingJelly's
+            conversion.
+        layout: Address layout of its AEDAT files, see ``mmbsa.events.formats.aedat.LAYOUTS``.
+        archives: SpikingJelly has a class of this name that unpacks the archives.
     """
 
     size: tuple[int, int]
@@ -39,34 +48,47 @@ class EventSource:
     inner: str = ''
     optional: tuple[str, ...] = ()
     convert: bool = False
+    layout: str | None = None
+    archives: bool = True
 
 
 _TWO = dict(train=('train', 'Train'), test=('test', 'Test'))
-#: name of SpikingJelly's class -> facts. N-CARS is the one that SpikingJelly has no class for.
+#: name of SpikingJelly's class (``archives=False``: it has none) -> facts. The shares of HMDB51DVS
+#: and UCF101DVS are ours: their authors give no list of files.
 SOURCES = dict(
     ASLDVS=EventSource((180, 240), 24, train_share=0.8),
-    Bullying10kClassification=EventSource((260, 346), 10, {str(i): name for i, name in enumerate(BULLYING)}, _TWO),
-    CIFAR10DVS=EventSource((128, 128), 10, {name: name for name in CIFAR10}, train_share=0.9),
-    DVS128Gesture=EventSource((128, 128), 11, {str(i): name for i, name in enumerate(GESTURES)}, _TWO),
+    Bullying10kClassification=EventSource(
+        (260, 346), 10, {str(i): name for i, name in enumerate(BULLYING)}, _TWO),
+    CIFAR10DVS=EventSource((128, 128), 10, {name: name for name in CIFAR10}, train_share=0.9,
+                           layout='cifar10-dvs'),
+    DVS128Gesture=EventSource(
+        (128, 128), 11, {str(i): name for i, name in enumerate(GESTURES)}, _TWO),
     DVSLip=EventSource((128, 128), 100, splits=_TWO, inner='DVS-Lip'),
     ESImageNet=EventSource((256, 256), 1000, splits=_TWO),
-    HARDVS=EventSource((260, 346), 300, splits=dict(train=('train',), val=('val',), test=('test',))),
+    HARDVS=EventSource(
+        (260, 346), 300, splits=dict(train=('train',), val=('val',), test=('test',))),
+    HMDB51DVS=EventSource((180, 240), 51, train_share=0.8, archives=False),
     NAVGestureSit=EventSource((240, 304), 6, train_share=0.8, convert=True),
     NAVGestureWalk=EventSource((240, 304), 6, train_share=0.8, convert=True),
     NCARS=EventSource((100, 120), 2, dict(background='background', cars='cars'),
-                      dict(train=('n-cars_train', 'train'), test=('n-cars_test', 'test'))),
-    NCaltech101=EventSource((180, 240), 101, train_share=0.9, inner='Caltech101', optional=('Caltech101_annotations.zip',)),
+                      dict(train=('n-cars_train', 'train'), test=('n-cars_test', 'test')),
+                      archives=False),
+    NCaltech101=EventSource((180, 240), 101, train_share=0.9, inner='Caltech101',
+                            optional=('Caltech101_annotations.zip',)),
     NMNIST=EventSource((34, 34), 10, {str(i): str(i) for i in range(10)}, _TWO),
+    UCF101DVS=EventSource((180, 240), 101, train_share=0.8, archives=False),
 )
 
 
 def find_folder(source: EventSource, root: Path, split: str) -> Path | None:
     """Return the folder that holds the class folders of a split, or None.
 
-    Looked for in ``events_np`` (where SpikingJelly converts to), in ``root`` and in ``extract``, as distributed.
+    Looked for in ``events_np`` (where SpikingJelly converts to), in ``root`` and in ``extract``,
+    as distributed.
     """
     extract = root / 'extract'
-    distributed = () if source.convert else (root / source.inner, root, extract / source.inner, extract)
+    distributed = (root / source.inner, root, extract / source.inner, extract)
+    distributed = () if source.convert else distributed
     for base in (root / 'events_np', *distributed):
         for name in source.splits.get(split, ('',)):
             folder = base / name
@@ -76,17 +98,19 @@ def find_folder(source: EventSource, root: Path, split: str) -> Path | None:
 
 
 def _holds_recordings(folder: Path) -> bool:
-    return folder.is_dir() and folder.name not in SERVICE and any(
-        child.suffix in FORMATS for child in folder.iterdir() if not child.is_dir())
+    return (folder.is_dir() and folder.name not in SERVICE and folder.name[0] != '.'
+            and bool(recordings(folder)))
 
 
 def prepare(name: str, root: Path, split: str) -> None:
-    """Unpack the archives in ``root/download`` and, if need be, convert what they hold, by SpikingJelly's class ``name``.
+    """Unpack the archives in ``root/download`` and, if need be, convert what they hold.
 
-    Both steps fill a folder of another name, which takes its own only when it is whole. Processes wait for each other.
+    SpikingJelly's class ``name`` does both. Both steps fill a folder of another name, which takes
+    its own only when it is whole. Processes wait for each other.
 
     Raises:
-        FileNotFoundError: An archive is not there; the message says where to get it. Nothing is downloaded.
+        FileNotFoundError: An archive is not there; the message says where to get it. Nothing is
+            downloaded.
         ValueError: An archive has another MD5 sum than it should.
     """
     from torchvision.datasets.utils import check_integrity
@@ -98,12 +122,15 @@ def prepare(name: str, root: Path, split: str) -> None:
             return
         if not extract.exists():
             for file, url, md5 in reader.resource_url_md5():
-                if file in source.optional or Path(file).suffix in ('.txt', '.csv') and not (download / file).exists():
+                archive = download / file
+                listing = archive.suffix in ('.txt', '.csv')
+                if file in source.optional or listing and not archive.exists():
                     continue
-                if not (download / file).is_file():
-                    raise FileNotFoundError(f'{download / file} is missing; get it from {url}')
-                if not check_integrity(download / file, md5):
-                    raise ValueError(f'{download / file}: expected the MD5 sum {md5}; damaged, or another version')
+                if not archive.is_file():
+                    raise FileNotFoundError(f'{archive} is missing; get it from {url}')
+                if not check_integrity(archive, md5):
+                    raise ValueError(f'{archive}: expected the MD5 sum {md5}; damaged, or another '
+                                     'version')
             _fill(extract, lambda folder: reader.extract_downloaded_files(download, folder))
         if find_folder(source, root, split) is None:
             _fill(raw, lambda folder: reader.create_raw_from_extracted(extract, folder))

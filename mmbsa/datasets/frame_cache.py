@@ -12,15 +12,16 @@ import numpy as np
 from mmbsa.utils.files import atomic_open
 
 #: part of every key: raise it when integration changes
-VERSION = 1
+VERSION = 2
 
 
 class FrameCache:
     """Frames of counts, one file per recording.
 
-    The folder's name is a hash of all parameters. A file appears whole or not at all (a temporary file takes its name
-    when it was written and synced), so readers, parallel workers and killed processes cannot see a part of one. A file
-    made from another version of the recording (size or time of change), or damaged, is made anew.
+    The folder's name is a hash of all parameters. A file appears whole or not at all (a temporary
+    file takes its name when it was written and synced), so readers, parallel workers and killed
+    processes cannot see a part of one. A file made from another version of the recording (size or
+    time of change), or damaged, is made anew.
 
     Args:
         root: Folder of all caches.
@@ -38,8 +39,14 @@ class FrameCache:
         digest = hashlib.sha256(absolute.encode()).hexdigest()
         return self.folder / digest[:2] / f'{Path(recording).stem}-{digest[:16]}.npz'
 
-    def get(self, recording: str | os.PathLike, make: Callable[[], np.ndarray], part: int | None = None) -> np.ndarray:
-        """Return the frames of a recording, from the disk or from ``make``, which returns counts >= 0 of any shape."""
+    def get(self,
+            recording: str | os.PathLike,
+            make: Callable[[], np.ndarray],
+            part: int | None = None) -> np.ndarray:
+        """Return the frames of a recording, from the disk or from ``make``.
+
+        ``make`` returns counts >= 0 of any shape.
+        """
         status = os.stat(recording)
         stamp = np.array([status.st_size, status.st_mtime_ns])
         path = self.path(recording, part)
@@ -61,7 +68,7 @@ class FrameCache:
                 return stored['frames'] if np.array_equal(stored['stamp'], stamp) else None
         except FileNotFoundError:
             return None
-        except Exception:  # zip, zlib and numpy have many for a damaged file, which a whole one replaces
+        except Exception:  # zip, zlib and numpy have many for a damaged file, which is made anew
             return None
 
     def _describe(self) -> None:

@@ -7,10 +7,11 @@ from types import ModuleType
 
 @functools.cache
 def spikingjelly_readers() -> ModuleType:
-    """``spikingjelly.datasets``, also where torchaudio is missing or made for another torch; takes seconds.
+    """Return ``spikingjelly.datasets``, also where torchaudio does not load; takes seconds.
 
-    The package imports torchaudio for Speech Commands, which nothing here reads, and torchaudio refuses every torch but one:
-    a fresh installation of the newest torch has none that fits. An empty module then stands in while the package is loaded.
+    The package imports torchaudio for Speech Commands, which nothing here reads, and torchaudio
+    refuses every torch but one: a fresh installation of the newest torch has none that fits. An
+    empty module then stands in while the package is loaded.
     """
     try:
         importlib.import_module('torchaudio')

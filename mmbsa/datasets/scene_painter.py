@@ -5,7 +5,7 @@ object is a *sprite* (a small picture and its mask), so that occlusion and cropp
 Colours say little about a class on purpose: surfaces draw from wide, overlapping palettes (paint of any colour, autumn,
 brick, meadow and asphalt) under one random light; what tells a car from a house is shape, texture, size and place.
 """
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -13,6 +13,8 @@ import numpy as np
 CLASSES = ('sky', 'ground', 'building', 'tree', 'car', 'person', 'sign')
 PALETTE = ([110, 170, 230], [128, 64, 128], [170, 90, 60], [60, 150, 60], [0, 0, 160], [220, 40, 80], [230, 200, 30])
 SKY, GROUND, BUILDING, TREE, CAR, PERSON, SIGN = range(len(CLASSES))
+#: seeds of the splits: the same index in two splits is two unrelated scenes
+SPLIT_SEEDS = {'train': 0, 'val': 1, 'test': 2}
 
 Sprite = tuple[np.ndarray, np.ndarray]  # BGR float32 (h, w, 3), mask uint8 (h, w)
 
@@ -181,18 +183,28 @@ OBJECTS: dict[int, tuple[Callable[..., Sprite], tuple[float, float], tuple[float
 }
 
 
-def paste(img: np.ndarray, labels: np.ndarray, sprite: Sprite, label: int, left: int, bottom: int) -> None:
-    """Put a sprite with its lower left corner at (left, bottom), cropped at the border, in place."""
+def paste(img: np.ndarray, labels: np.ndarray, sprite: Sprite, label: int, left: int, bottom: int,
+          numbers: np.ndarray | None = None, number: int = 0) -> int:
+    """Put a sprite with its lower left corner at (left, bottom), cropped at the border, in place.
+
+    Where a map of objects, ``numbers``, is given, the sprite's pixels get the ``number`` in it.
+
+    Returns:
+        How many pixels the sprite covers.
+    """
     picture, mask = sprite
     top = bottom - mask.shape[0]
     y0, x0 = max(top, 0), max(left, 0)
     y1, x1 = min(bottom, img.shape[0]), min(left + mask.shape[1], img.shape[1])
     if y0 >= y1 or x0 >= x1:
-        return
+        return 0
     window = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
     on = mask[window] > 0
     img[y0:y1, x0:x1][on] = picture[window][on]
     labels[y0:y1, x0:x1][on] = label
+    if numbers is not None:
+        numbers[y0:y1, x0:x1][on] = number
+    return int(on.sum())
 
 
 def backdrop(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray, int]:
@@ -227,27 +239,50 @@ def light(rng: np.random.Generator, img: np.ndarray) -> np.ndarray:
     return np.clip(img, 0, 255).astype(np.uint8)
 
 
-def draw_scene(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one scene.
+def draw_objects(rng: np.random.Generator, size: tuple[int, int]) \
+        -> tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[int, int]]]:
+    """Draw one scene and tell its objects apart.
 
     Args:
         rng: Source of every choice; the same generator state gives the same scene.
         size: (height, width) in pixels, each at least 32.
 
     Returns:
-        BGR image, uint8 (height, width, 3), and labels, uint8 (height, width), indices into ``CLASSES``.
+        BGR image, uint8 (height, width, 3); labels, uint8 (height, width), indices into ``CLASSES``; numbers of objects,
+        uint8 (height, width), 0 where there is none; and for the objects 1, 2, ... their label and how many pixels of the
+        image they covered before others came in front of them.
     """
     height, width = size
     img, labels, horizon = backdrop(rng, height, width)
+    numbers, objects = np.zeros_like(labels), []
     far = [(BUILDING, rng.uniform(0.0, 0.15)) for _ in range(rng.integers(2, 5))]
     far += [(TREE, rng.uniform(0.0, 0.35)) for _ in range(rng.integers(1, 4))]
     near = [(int(rng.choice((TREE, CAR, CAR, PERSON, PERSON, PERSON, SIGN, SIGN))), rng.uniform(0.15, 0.85))
             for _ in range(rng.integers(4, 10))]
-    for label, depth in sorted(far + near, key=lambda item: item[1]):
+    for number, (label, depth) in enumerate(sorted(far + near, key=lambda item: item[1]), 1):
         sprite, (low, high), (slim, wide) = OBJECTS[label]
         nearness = 0.6 + 0.4 * depth  # an object at the horizon is smaller than one at the front
         tall = max(8, int(height * rng.uniform(low, high) * nearness))
         broad = max(6, int(tall * rng.uniform(slim, wide)))
         bottom = int(horizon + 2 + (height - horizon) * depth)
-        paste(img, labels, sprite(rng, tall, broad), label, int(rng.uniform(-0.4 * broad, width - 0.6 * broad)), bottom)
-    return light(rng, img), labels
+        picture = sprite(rng, tall, broad)
+        left = int(rng.uniform(-0.4 * broad, width - 0.6 * broad))
+        objects.append((label, paste(img, labels, picture, label, left, bottom, numbers, number)))
+    return light(rng, img), labels, numbers, objects
+
+
+def draw_scene(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The image and the labels of :func:`draw_objects`."""
+    return draw_objects(rng, size)[:2]
+
+
+def check_scenes(name: str, length: int, size: Sequence[int], split: str) -> tuple[int, int]:
+    """The size of a set of scenes, or a ValueError in the name of the dataset about what is wrong."""
+    if split not in SPLIT_SEEDS:
+        raise ValueError(f'{name}: split must be one of {sorted(SPLIT_SEEDS)}, got {split!r}')
+    if not isinstance(length, int) or length < 1:
+        raise ValueError(f'{name}: length must be a positive integer, got {length!r}')
+    size = tuple(size)
+    if len(size) != 2 or min(size) < 32:
+        raise ValueError(f'{name}: size must be (height, width) of at least 32 pixels, got {size!r}')
+    return size

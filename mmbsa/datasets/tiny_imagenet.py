@@ -3,17 +3,20 @@ from pathlib import Path
 
 from mmbsa.datasets.classification import ClassificationDataset, class_folders
 from mmbsa.registry import DATASETS
+from mmbsa.utils.listing import visible_files
 
 IMAGES = ('.jpeg', '.jpg', '.png')
+#: folders beside the classes that are not classes
+IGNORED = ('__MACOSX',)
 
 
 @DATASETS.register_module()
 class TinyImageNet(ClassificationDataset):
-    """Tiny-ImageNet-200 (Stanford CS231n): 500 + 50 photos of 64 x 64 pixels in each of 200 classes.
+    """Tiny-ImageNet-200 (Stanford CS231n): 500 + 50 photos of 64 x 64 pixels in 200 classes each.
 
     Layout under ``data_root``, as in ``tiny-imagenet-200.zip``::
 
-        wnids.txt                                optional: the classes, in the order of the labels after sorting
+        wnids.txt                     optional: the classes; their order plays no role
         train/<wnid>/images/*.JPEG
         val/images/*.JPEG  val/val_annotations.txt   (or, rearranged, val/<wnid>/...)
 
@@ -37,24 +40,27 @@ class TinyImageNet(ClassificationDataset):
         source = f'mmbsa.TinyImageNet (split={self.split!r})'
         listed = root / 'wnids.txt'
         expected = listed.read_text().split() if listed.is_file() else None
-        wnids = class_folders(root / 'train', source, expected)
+        wnids = class_folders(root / 'train', source, expected, IGNORED)
         self._metainfo.setdefault('classes', tuple(wnids))
         labels = {wnid: label for label, wnid in enumerate(wnids)}
         annotations = root / 'val' / 'val_annotations.txt'
-        if self.split == 'train' or not (annotations.is_file() or (root / 'val' / 'images').is_dir()):
-            class_folders(root / self.split, source, wnids)
-            pairs = [(path, labels[wnid]) for wnid in wnids for path in sorted((root / self.split / wnid).rglob('*'))
-                     if path.suffix.lower() in IMAGES]
+        original = annotations.is_file() or (root / 'val' / 'images').is_dir()
+        if self.split == 'train' or not original:
+            class_folders(root / self.split, source, wnids, IGNORED)
+            pairs = [(path, labels[wnid]) for wnid in wnids
+                     for path in visible_files(root / self.split / wnid, IMAGES, recursive=True)]
         else:
             pairs = self._annotated(annotations, labels)
         if not pairs:
-            raise FileNotFoundError(f'{source}: no photos ({", ".join(IMAGES)}) under {root / self.split}')
+            raise FileNotFoundError(
+                f'{source}: no photos ({", ".join(IMAGES)}) under {root / self.split}')
         return [dict(img_path=str(path), gt_label=label) for path, label in pairs]
 
     @staticmethod
     def _annotated(annotations: Path, labels: dict[str, int]) -> list[tuple[Path, int]]:
         if not annotations.is_file():
-            raise FileNotFoundError(f'{annotations} is missing; it tells the class of every photo in val/images')
+            raise FileNotFoundError(
+                f'{annotations} is missing; it tells the class of every photo in val/images')
         images = annotations.parent / 'images'
         there = {path.name for path in images.iterdir()} if images.is_dir() else set()
         pairs = []
@@ -63,7 +69,9 @@ class TinyImageNet(ClassificationDataset):
             if not name:
                 continue
             if wnid not in labels:
-                raise ValueError(f'{annotations}:{number}: {wnid!r} is none of the {len(labels)} classes in train')
+                raise ValueError(
+                    f'{annotations}:{number}: {wnid!r} is none of the {len(labels)} classes in '
+                    'train')
             if name not in there:
                 raise ValueError(f'{annotations}:{number}: {name!r} is not in {images}')
             pairs.append((images / name, labels[wnid]))

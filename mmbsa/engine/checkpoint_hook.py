@@ -1,5 +1,6 @@
 """Checkpoints that survive a SIGKILL at any moment, and a resume that continues as if nothing had happened."""
 import logging
+import os
 import os.path as osp
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,11 +9,15 @@ from mmengine.dist import all_gather_object, all_reduce_params, broadcast_object
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from torch import nn
 
 from mmbsa.engine.data_stream import DataStream, seed_epochs
+from mmbsa.engine.nodes import is_first_of_node, share_file
+from mmbsa.engine.run_state import HookStates, gather_gradients, half_accumulated, set_gradients
 from mmbsa.registry import HOOKS
-from mmbsa.utils.checkpoint import POINTER, checkpoints_newest_first, whole_checkpoints
+from mmbsa.utils.checkpoint import POINTER, checkpoints_newest_first, fit_state, whole_checkpoints
 from mmbsa.utils.files import atomic_open, remove_drafts
 from mmbsa.utils.random_state import get_random_state, set_random_state
 
@@ -38,8 +43,11 @@ class ResumableCheckpointHook(CheckpointHook):
       after the new one is on the disk, never before.
     * ``--resume`` takes the newest whole checkpoint; cut off or damaged ones are passed over with a warning. A
       validation that was due at it, and not done, is done first.
+    * Only the first process's machine needs the file; others receive it over the network.
     * Before it is saved, and before a validation, buffers are averaged over the processes (see ``average_buffers``).
-    * A checkpoint holds every process's random states and how many samples the run has seen. A resumed
+    * A checkpoint holds every process's random states, how many samples the run has seen, gradients that wait for the
+      next step of the optimizer (``accumulative_counts``), and what changed in other hooks (an early stop's patience; see
+      ``HookStates``). A resumed
       iteration-based run repeats the uninterrupted one bit for bit (as far as the device's kernels do), and loads no
       sample again; see ``DataStream``, which this hook puts under the training loop. Validation draws from the
       generators without moving them on.
@@ -59,7 +67,13 @@ class ResumableCheckpointHook(CheckpointHook):
         self._state: dict | None = None  # state that goes into the next checkpoint
         self._held: dict | None = None  # random state of the training while a validation runs
         self._stream: DataStream | None = None
+        self._hooks: HookStates | None = None
+        self._metrics: dict | None = None  # of a validation that just ended
+        self._received: str | None = None  # a checkpoint that came from another machine
         self._start = (0, 0)  # iteration and samples at which the stream began
+
+    #: the training draws from a stream without an end, see ``DataStream``.
+    streams = True
 
     def saved(self, runner: Runner) -> list[Path]:
         """List the checkpoints of this run, newest first."""
@@ -70,8 +84,14 @@ class ResumableCheckpointHook(CheckpointHook):
         return checkpoints_newest_first(folder, self.filename_tmpl, osp.join(runner.work_dir, POINTER))
 
     def before_run(self, runner: Runner) -> None:
-        """Choose the checkpoint to resume from: the newest whole one, the same in every process."""
-        if not runner._resume or runner._load_from is not None or self.backend_args.get('backend') != BACKEND:
+        """Choose the checkpoint to resume from: the newest whole one of the first process, the same in every process."""
+        # last of all, so that what is saved holds what every other hook did in an iteration; a new list, because the
+        # runner is going through the old one
+        runner._hooks = [*(hook for hook in runner._hooks if hook is not self), self]
+        if runner._load_from is not None:
+            self._receive(runner)
+            return
+        if not runner._resume or self.backend_args.get('backend') != BACKEND:
             return
         found = [None, None]
         if is_main_process():
@@ -85,9 +105,33 @@ class ResumableCheckpointHook(CheckpointHook):
         if path is None:
             runner.logger.info(f'{runner.work_dir} has no checkpoint to resume from, the run starts at its beginning')
         runner._load_from = path
+        if path is not None:
+            self._receive(runner)
+
+    def _receive(self, runner: Runner) -> None:
+        """Let machines that have not the checkpoint of the first process load a copy."""
+        path = str(runner._load_from)
+        if '://' not in path:
+            runner._load_from = share_file(path, runner.work_dir)
+            self._received = runner._load_from if runner._load_from != path else None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep the random states and the place in the data until the training starts."""
+        """Find the weights in the file, and keep the random states and the place in the data until the training starts.
+
+        Raises:
+            ValueError: None of the model's weights is there (mmengine would go on with random ones).
+        """
+        wanted = _bare(runner.model).state_dict()
+        given = checkpoint.get('state_dict', checkpoint)
+        if not any(str(key).removeprefix('module.') in wanted for key in given):
+            try:
+                checkpoint['state_dict'] = fit_state(checkpoint, wanted)
+            except KeyError as error:
+                raise ValueError(f'checkpoint {runner._load_from} does not fit the model: {error.args[0]}') from None
+        if any(all_gather_object(self._received is not None)):  # it is in memory now, in every process
+            if self._received is not None and is_first_of_node():
+                os.remove(self._received)
+            self._received = None
         if not runner._resume:
             return
         self._resumed = checkpoint.get(STATE)
@@ -98,6 +142,9 @@ class ResumableCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Find the folder, clear what killed writers left there, and put a data stream under the loop."""
         super().before_train(runner)
+        self._hooks = HookStates(runner.hooks)
+        if self._resumed is not None:
+            self._hooks.set(self._resumed.get('hooks', {}))
         if is_main_process() and self.backend_args.get('backend') == BACKEND:
             remove_drafts(self.out_dir)
         loop = runner.train_loop
@@ -139,6 +186,11 @@ class ResumableCheckpointHook(CheckpointHook):
         else:
             print_log(f'the checkpoint has the random states of {len(state["random"])} processes, this run has '
                       f'{runner.world_size}: they are not restored', 'current', logging.WARNING)
+        if 'gradients' in state:
+            set_gradients(_bare(runner.model), state['gradients'])
+        elif half_accumulated(runner.optim_wrapper):
+            print_log('the checkpoint was written between two steps of the optimizer, without the gradients that were '
+                      'accumulated: they are lost', 'current', logging.WARNING)
         if not state['validated'] and validation_is_due(runner):
             runner.val_loop.run()
 
@@ -147,8 +199,15 @@ class ResumableCheckpointHook(CheckpointHook):
         self._held = get_random_state()
         average_buffers(runner)
 
+    def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
+        """Note the metrics: the best checkpoint is saved in ``after_val``, when all hooks have seen them."""
+        self._metrics = metrics
+
     def after_val(self, runner: Runner) -> None:
-        """Put it back, so that the training does not depend on how often it is validated."""
+        """Save the best checkpoint, and put the random state back as if there had been no validation."""
+        metrics, self._metrics = self._metrics, None
+        if metrics is not None:
+            super().after_val_epoch(runner, metrics)
         set_random_state(self._held)
         self._held = None
 
@@ -159,6 +218,10 @@ class ResumableCheckpointHook(CheckpointHook):
 
     def _gather_state(self, runner: Runner, iteration: int) -> dict:
         state = dict(random=all_gather_object(self._held or get_random_state()), validated=self._held is not None)
+        if self._hooks is not None:
+            state['hooks'] = self._hooks.get()
+        if half_accumulated(runner.optim_wrapper):
+            state['gradients'] = gather_gradients(_bare(runner.model))
         if self._stream is not None:
             begin, samples = self._start
             state['samples'] = samples + (iteration - begin) * self._stream.samples_per_iter
@@ -202,6 +265,10 @@ class ResumableCheckpointHook(CheckpointHook):
         """Save the best checkpoint; the previous best is deleted after it (mmengine deletes first)."""
         with _removals_last(self):
             super()._save_best_checkpoint(runner, metrics)
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    return model.module if is_model_wrapper(model) else model
 
 
 def validation_is_due(runner: Runner) -> bool:

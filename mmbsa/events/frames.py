@@ -1,32 +1,56 @@
 """Events as frames of counts (T, P, H, W), P = 2: off, on; and augmentations of frames."""
 import numpy as np
+from numpy.typing import ArrayLike
 
-from mmbsa.events.array import check_fields, check_inside
+from mmbsa.events.array import check_size, ordered_columns
 from mmbsa.events.geometry import middle
-from mmbsa.events.slicing import frame_index
+from mmbsa.events.slicing import frame_edges
+
+#: numbers in the largest array that is made, 16 GiB of int64
+MAX_NUMBERS = 2**31
 
 
-def integrate(events: np.ndarray, size: tuple[int, int], by: str = 'number', num_frames: int | None = None,
-              duration: int | None = None) -> np.ndarray:
+def check_volume(shape: tuple[int, ...], what: str) -> None:
+    """Raise ValueError where an array of ``shape`` would have more than ``MAX_NUMBERS`` numbers."""
+    numbers = 1
+    for length in shape:
+        numbers *= int(length)
+    if numbers > MAX_NUMBERS:
+        raise ValueError(f'{what} would be an array of the shape {shape}, {numbers} numbers; '
+                         f'expected at most {MAX_NUMBERS}')
+
+
+def integrate(events: np.ndarray, size: tuple[int, int], by: str = 'number',
+              num_frames: int | None = None, duration: int | None = None,
+              timestamps: ArrayLike | None = None) -> np.ndarray:
     """Count events per frame, polarity and pixel.
 
     Args:
-        events: (N,) with the fields x, y, t, p.
+        events: (N,) with the fields x, y, t, p, in any order.
         size: (height, width) of the sensor in pixels.
-        by, num_frames, duration: How events are dealt to frames, see ``frame_index``.
+        by, num_frames, duration, timestamps: How events are dealt to frames, see
+            ``frame_index``.
 
     Returns:
-        Counts (T, 2, H, W), int64; polarity 0 is off and 1 is on.
+        Counts (T, 2, H, W), int64; polarity 0 is off and 1 is on. Events before the first or after
+        the last of ``timestamps`` are not counted.
 
     Raises:
-        ValueError: Events outside the sensor, or a rule that is not one.
+        ValueError: Events outside the sensor or with values that ``as_events`` refuses, a rule that
+            is not one, or more frames than memory should hold (``MAX_NUMBERS``).
     """
-    check_fields(events)
-    check_inside(events, size)
-    index, frames = frame_index(events, by, num_frames, duration)
-    height, width = size
-    place = ((index * 2 + (events['p'] > 0)) * height + events['y']) * width + events['x']
-    return np.bincount(place, minlength=frames * 2 * height * width).reshape(frames, 2, height, width)
+    pixel, t, p = ordered_columns(events, size)
+    edges = frame_edges(t, by, num_frames, duration, timestamps)
+    height, width = check_size(size)
+    shape = (len(edges) - 1, 2, height, width)
+    check_volume(shape, f'frames by {by}')
+    pixels = height * width
+    counts = np.empty((len(edges) - 1, 2 * pixels), np.int64)
+    for frame, (start, stop) in enumerate(zip(edges[:-1], edges[1:])):
+        place = np.multiply(p[start:stop], pixels, dtype=np.int64)
+        place += pixel[start:stop]
+        counts[frame] = np.bincount(place, minlength=2 * pixels)
+    return counts.reshape(shape)
 
 
 def _check_frames(frames: np.ndarray) -> None:
@@ -35,21 +59,24 @@ def _check_frames(frames: np.ndarray) -> None:
 
 
 def flip_frames(frames: np.ndarray, direction: str = 'horizontal') -> np.ndarray:
-    """Mirror frames (T, P, H, W); ``'time'`` also exchanges the polarities, see ``mmbsa.events.flip``."""
+    """Mirror frames (T, P, H, W); ``'time'`` also exchanges the polarities, as ``flip``."""
     _check_frames(frames)
-    views = dict(horizontal=frames[..., ::-1], vertical=frames[..., ::-1, :], time=frames[::-1, ::-1])
+    views = dict(horizontal=frames[..., ::-1],
+                 vertical=frames[..., ::-1, :],
+                 time=frames[::-1, ::-1])
     if direction not in views:
         raise ValueError(f'direction must be one of {tuple(views)}, got {direction!r}')
     return np.ascontiguousarray(views[direction])
 
 
 def roll_frames(frames: np.ndarray, x: int = 0, y: int = 0) -> np.ndarray:
-    """Shift frames (T, P, H, W) by whole pixels; what leaves on one side comes back on the other."""
+    """Shift frames (T, P, H, W) by whole pixels; what leaves comes back on the other side."""
     _check_frames(frames)
     return np.roll(frames, (y, x), (-2, -1))
 
 
-def warp_frames(frames: np.ndarray, matrix: np.ndarray, shift: tuple[float, float] = (0., 0.),
+def warp_frames(frames: np.ndarray, matrix: np.ndarray,
+                shift: tuple[float, float] = (0., 0.),
                 interpolation: str = 'nearest') -> np.ndarray:
     """Map frames by ``matrix`` about their middle, then shift them; pixels from outside are 0.
 
@@ -89,7 +116,7 @@ def _gather(frames: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def cutout_frames(frames: np.ndarray, x: int, y: int, width: int, height: int) -> np.ndarray:
-    """Return frames (T, P, H, W) that are 0 in the box with its upper left pixel at (x, y), in all frames."""
+    """Return frames (T, P, H, W) that are 0 in the box with its upper left pixel at (x, y)."""
     _check_frames(frames)
     out = frames.copy()
     out[..., max(y, 0):max(y + height, 0), max(x, 0):max(x + width, 0)] = 0

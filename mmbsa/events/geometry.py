@@ -1,4 +1,4 @@
-"""Linear maps of the image plane; x runs right, y runs down, and the middle of the sensor stays where it is."""
+"""Linear maps of the image plane about the sensor's middle; x runs right, y runs down."""
 import numpy as np
 
 
@@ -14,6 +14,6 @@ def shearing(x: float = 0., y: float = 0.) -> np.ndarray:
 
 
 def middle(size: tuple[int, int]) -> np.ndarray:
-    """Return the middle (x, y) of a sensor of ``size`` (height, width), in pixels between the outermost pixel centres."""
+    """Return the middle (x, y) between the outermost pixel centres of a (height, width) sensor."""
     height, width = size
     return np.array([(width - 1) / 2, (height - 1) / 2])

@@ -13,10 +13,11 @@ def _check(shape: Shape, share: float) -> None:
 
 def gaussian_mask(shape: Shape, share: float, rng: np.random.Generator | np.random.RandomState,
                   num_gaussians: int = 3) -> np.ndarray:
-    """Return a mask of soft blobs in space and time, after EventMix (Shen et al., 2022, arXiv 2205.12054).
+    """Return a mask of soft blobs in space and time, after EventMix (arXiv 2205.12054).
 
-    A mixture of Gaussians with random centres and widths is drawn over (T, H, W); the mask is its densest part. Unlike
-    a box, it neither cuts moving objects along straight lines nor covers the same pixels at all times.
+    A mixture of Gaussians with random centres and widths is drawn over (T, H, W); the mask is its
+    densest part. Unlike a box, it neither cuts moving objects along straight lines nor covers the
+    same pixels at all times.
 
     Args:
         shape: (T, H, W).
@@ -32,7 +33,8 @@ def gaussian_mask(shape: Shape, share: float, rng: np.random.Generator | np.rand
     density = np.zeros(shape)
     for _ in range(num_gaussians):
         centres, widths = rng.uniform(0, 1, 3), rng.uniform(0.1, 0.5, 3)
-        t, y, x = (np.exp(-((axis - centre) / width)**2 / 2) for axis, centre, width in zip(axes, centres, widths))
+        t, y, x = (np.exp(-((axis - centre) / width)**2 / 2)
+                   for axis, centre, width in zip(axes, centres, widths))
         density += t[:, None, None] * y[:, None] * x
     covered = round(share * density.size)
     mask = np.zeros(density.size, bool)
@@ -40,8 +42,9 @@ def gaussian_mask(shape: Shape, share: float, rng: np.random.Generator | np.rand
     return mask.reshape(shape)
 
 
-def box_mask(shape: Shape, share: float, rng: np.random.Generator | np.random.RandomState) -> np.ndarray:
-    """Return the mask of CutMix (Yun et al., 2019): one box of about ``share`` of the pixels, the same in all frames.
+def box_mask(shape: Shape, share: float,
+             rng: np.random.Generator | np.random.RandomState) -> np.ndarray:
+    """Return the mask of CutMix (Yun et al., 2019): one box, the same in all frames.
 
     Args:
         shape: (T, H, W).
@@ -55,12 +58,14 @@ def box_mask(shape: Shape, share: float, rng: np.random.Generator | np.random.Ra
     _, height, width = shape
     middle_y, middle_x = rng.uniform(0, height), rng.uniform(0, width)
     half_y, half_x = height * share**0.5 / 2, width * share**0.5 / 2
-    rows = (np.arange(height) + 0.5 >= middle_y - half_y) & (np.arange(height) + 0.5 < middle_y + half_y)
-    columns = (np.arange(width) + 0.5 >= middle_x - half_x) & (np.arange(width) + 0.5 < middle_x + half_x)
+    rows, columns = np.arange(height) + 0.5, np.arange(width) + 0.5
+    rows = (rows >= middle_y - half_y) & (rows < middle_y + half_y)
+    columns = (columns >= middle_x - half_x) & (columns < middle_x + half_x)
     return np.broadcast_to(rows[:, None] & columns, shape).copy()
 
 
-def mix_frames(frames: np.ndarray, others: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, float]:
+def mix_frames(frames: np.ndarray, others: np.ndarray,
+               mask: np.ndarray) -> tuple[np.ndarray, float]:
     """Fill the masked part of ``frames`` from ``others``.
 
     Args:
@@ -68,12 +73,13 @@ def mix_frames(frames: np.ndarray, others: np.ndarray, mask: np.ndarray) -> tupl
         mask: Boolean (T, H, W).
 
     Returns:
-        The mixed frames, and the part of its events that comes from ``others`` (the weight of its label); where there is
-        no event at all, the part of the volume.
+        The mixed frames, and the part of its events that comes from ``others`` (the weight of its
+        label); where there is no event at all, the part of the volume.
     """
     if frames.shape != others.shape or mask.shape != (frames.shape[0], *frames.shape[2:]):
-        raise ValueError(f'frames {frames.shape}, others {others.shape} and the mask {mask.shape} do not fit each other: '
-                         'expected (T, P, H, W) twice and (T, H, W)')
+        raise ValueError(
+            f'frames {frames.shape}, others {others.shape} and the mask {mask.shape} do not fit '
+            'each other: expected (T, P, H, W) twice and (T, H, W)')
     mixed = np.where(mask[:, None], others, frames)
     total = float(mixed.sum())
     return mixed, float((mixed * mask[:, None]).sum()) / total if total else float(mask.mean())

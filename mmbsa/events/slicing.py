@@ -1,51 +1,214 @@
-"""Which frame an event belongs to."""
+"""Slices of recordings: by number of events, by time, by the times of frames."""
+from collections.abc import Iterable, Iterator
+
 import numpy as np
+from numpy.typing import ArrayLike
 
-from mmbsa.events.array import check_fields
+from mmbsa.events.array import EVENT_DTYPE, as_events
 
-RULES = ('number', 'time', 'duration')
+RULES = ('number', 'time', 'duration', 'timestamps')
+#: frames that a recording is cut into at most
+MAX_FRAMES = 2**24
+#: rule -> its one argument
+ARGUMENTS = dict(number='num_frames', time='num_frames', duration='duration',
+                 timestamps='timestamps')
+
+
+def check_timestamps(timestamps: ArrayLike, empty: bool = False) -> np.ndarray:
+    """Return the K + 1 borders of K windows as int64, or raise ValueError unless they increase.
+
+    With ``empty``, two may be equal.
+    """
+    borders = np.asarray(timestamps)
+    if borders.ndim != 1 or len(borders) < 2 or borders.dtype.kind not in 'iu':
+        raise ValueError('timestamps must be at least two whole numbers (microseconds), got '
+                         f'{borders.dtype} of shape {borders.shape}')
+    borders = borders.astype(np.int64)
+    falls = np.diff(borders) < (0 if empty else 1)
+    if falls.any():
+        place = int(np.argmax(falls))
+        raise ValueError(f'timestamps must increase; number {place + 1} is {borders[place + 1]} '
+                         f'after {borders[place]}')
+    return borders
+
+
+def split_windows(timestamps: ArrayLike, num_steps: int) -> np.ndarray:
+    """Cut each of K windows into parts of equal length.
+
+    Args:
+        timestamps: The K + 1 borders in microseconds.
+        num_steps: T, parts per window.
+
+    Returns:
+        The K * T + 1 borders of the parts, int64: ``linspace`` of each window, rounded up, which
+        deals events of whole microseconds as the borders themselves do.
+    """
+    borders = check_timestamps(timestamps)
+    if isinstance(num_steps, bool) or not isinstance(num_steps, int | np.integer) or num_steps < 1:
+        raise ValueError(f'num_steps must be a positive integer, got {num_steps!r}')
+    inner = [np.linspace(start, stop, num_steps + 1)[:-1]
+             for start, stop in zip(borders[:-1], borders[1:])]
+    return np.append(np.ceil(np.concatenate(inner)).astype(np.int64), borders[-1])
+
+
+def time_order(t: np.ndarray) -> np.ndarray | None:
+    """Return the stable order of times (N,), or None where they are in order already."""
+    return np.argsort(t, kind='stable') if (t[1:] < t[:-1]).any() else None
 
 
 def frame_index(events: np.ndarray, by: str, num_frames: int | None = None,
-                duration: int | None = None) -> tuple[np.ndarray, int]:
-    """Deal events to frames.
+                duration: int | None = None,
+                timestamps: ArrayLike | None = None) -> tuple[np.ndarray, int]:
+    """Deal events to frames; the order of the events in the array plays no role.
 
-    * ``'number'``: ``num_frames`` frames of N // num_frames events each; the last one takes the rest. With fewer events
-      than frames, one event per frame.
-    * ``'time'``: ``num_frames`` frames of (t_max - t_min) // num_frames units of time; the last one takes the rest.
-    * ``'duration'``: as many frames of ``duration`` units of time as the events need, at least one.
+    * ``'number'``: ``num_frames`` frames of N // num_frames events each, in the order of time; the
+      last one takes the rest. With fewer events than frames, one event per frame.
+    * ``'time'``: ``num_frames`` frames of (t_max - t_min) // num_frames microseconds; the last one
+      takes the rest.
+    * ``'duration'``: as many frames of ``duration`` microseconds as the events need, at least one.
+    * ``'timestamps'``: frame k has the events with timestamps[k] <= t < timestamps[k + 1].
 
-    Same slices as ``spikingjelly.datasets.integrate_events_by_fixed_frames_number`` and ``..._fixed_duration``, which
-    cannot do with empty slices or a time span of zero; here such frames stay empty.
+    The first three give the slices of ``spikingjelly.datasets.
+    integrate_events_by_fixed_frames_number`` and ``..._fixed_duration``, which fail on empty
+    slices and on a time span of zero; here such frames stay empty.
 
     Args:
-        events: (N,) with the fields x, y, t, p; N may be 0. For ``'number'`` in the order of time.
+        events: (N,) with the fields x, y, t, p; N may be 0.
         by: The rule.
         num_frames: Number of frames, for ``'number'`` and ``'time'``.
-        duration: Length of a frame, for ``'duration'``, in the unit of t.
+        duration: Length of a frame in microseconds, for ``'duration'``.
+        timestamps: The K + 1 borders of K frames in microseconds, for ``'timestamps'``.
 
     Returns:
-        The frame of every event, (N,) int64, and the number of frames T.
+        The frame of every event, (N,) int64 (-1: before or after all ``timestamps``), and the
+        number of frames T.
 
     Raises:
-        ValueError: Another rule, or its argument is missing, not positive, or beside the other one.
+        ValueError: Another rule; its argument is missing, not positive, or beside another one; more
+            than ``MAX_FRAMES`` frames; events that ``mmbsa.events.as_events`` refuses.
     """
-    check_fields(events)
-    wanted, other = (duration, num_frames) if by == 'duration' else (num_frames, duration)
-    name = 'duration' if by == 'duration' else 'num_frames'
+    t = np.ascontiguousarray(as_events(events)['t'])
+    order = time_order(t)
+    edges = frame_edges(t if order is None else t[order], by, num_frames, duration, timestamps)
+    index = np.full(len(t), -1)
+    index[edges[0]:edges[-1]] = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
+    if order is not None:
+        index[order] = index.copy()
+    return index, len(edges) - 1
+
+
+def frame_edges(t: np.ndarray, by: str, num_frames: int | None = None,
+                duration: int | None = None, timestamps: ArrayLike | None = None) -> np.ndarray:
+    """Return where the frames begin and end, (T + 1,), in times (N,) that are in order.
+
+    Frame k has the events edges[k] to edges[k + 1] - 1. Args, errors: see ``frame_index``.
+    """
     if by not in RULES:
         raise ValueError(f'by must be one of {RULES}, got {by!r}')
-    if isinstance(wanted, bool) or not isinstance(wanted, int | np.integer) or wanted < 1 or other is not None:
-        raise ValueError(f'by={by!r} takes {name}, a positive integer, and nothing else; got num_frames={num_frames!r}, '
-                         f'duration={duration!r}')
-    count = len(events)
+    given = dict(num_frames=num_frames, duration=duration, timestamps=timestamps)
+    wanted = given.pop(ARGUMENTS[by])
+    number = isinstance(wanted, int | np.integer) and not isinstance(wanted, bool) and wanted >= 1
+    if any(other is not None for other in given.values()) or (
+            wanted is None if by == 'timestamps' else not number):
+        kind = 'K + 1 times' if by == 'timestamps' else 'a positive integer'
+        raise ValueError(f'by={by!r} takes {ARGUMENTS[by]}, {kind}, and nothing else; got '
+                         f'num_frames={num_frames!r}, duration={duration!r}, '
+                         f'timestamps={timestamps!r}')
+    if by == 'timestamps':
+        return np.searchsorted(t, check_timestamps(wanted))
+    wanted, count = int(wanted), len(t)
+    frames, span = wanted, int(t[-1] - t[0]) if count else 0
+    if by == 'duration':
+        frames = max(-(-span // wanted), 1)  # an event at the very end belongs to the last frame
+    if frames > MAX_FRAMES:
+        raise ValueError(f'{by} {wanted} gives {frames} frames of events from {int(t[0])} to '
+                         f'{int(t[-1])} microseconds; expected at most {MAX_FRAMES}'
+                         if by == 'duration' else f'num_frames must be at most {MAX_FRAMES}, got '
+                         f'{wanted}')
     if by == 'number':
-        index = np.arange(count) // max(count // wanted, 1)
-        return np.minimum(index, wanted - 1), wanted
-    elapsed = events['t'].astype(np.int64)
-    elapsed = elapsed - elapsed.min() if count else elapsed
-    span = int(elapsed.max(initial=0))
-    if by == 'time':
-        return np.minimum(elapsed // max(span // wanted, 1), wanted - 1), wanted
-    frames = max(-(-span // wanted), 1)  # an event at the very end of the last frame still belongs to it
-    return np.minimum(elapsed // wanted, frames - 1), frames
+        inner = np.minimum(np.arange(1, frames) * max(count // wanted, 1), count)
+    else:
+        length = wanted if by == 'duration' else max(span // wanted, 1)
+        start = int(t[0]) if count else 0
+        inner = np.searchsorted(t, start + np.arange(1, frames) * length)
+    return np.concatenate([[0], inner, [count]]).astype(np.int64)
+
+
+def slice_time(events: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """Return the events with start <= t < stop (microseconds), in the order of the array."""
+    events = as_events(events)
+    return events[(events['t'] >= start) & (events['t'] < stop)]
+
+
+def iter_windows(chunks: Iterable[np.ndarray], *, number: int | None = None,
+                 duration: int | None = None,
+                 timestamps: ArrayLike | None = None) -> Iterator[np.ndarray]:
+    """Cut a stream of chunks in the order of time into windows, holding one window at a time.
+
+    Args:
+        chunks: Arrays of events in the order of time, as ``mmbsa.events.iter_events`` gives.
+        number: Events per window; the last window may have fewer.
+        duration: Length of a window in microseconds, counted from the first event.
+        timestamps: The K + 1 borders in microseconds, two may be equal; exactly K windows come, some
+            may be empty.
+
+    Yields:
+        The events of one window, (M,).
+
+    Raises:
+        ValueError: Not exactly one rule, or events out of order.
+    """
+    rules = dict(number=number, duration=duration, timestamps=timestamps)
+    chosen = [name for name, value in rules.items() if value is not None]
+    if len(chosen) != 1 or (timestamps is None and (number or duration or 0) < 1):
+        raise ValueError(f'give one of number, duration (positive) and timestamps, got {rules}')
+    if number is not None:
+        yield from _windows_of_number(chunks, number)
+        return
+    borders = None if timestamps is None else iter(
+        check_timestamps(timestamps, empty=True).tolist())
+    start, stop = (next(borders), next(borders)) if borders else (None, None)
+    held, last = [], None
+    for chunk in chunks:
+        chunk = as_events(chunk)
+        if not len(chunk):
+            continue
+        t = chunk['t']
+        before = np.append(t[0] if last is None else last, t[:-1])
+        if (t < before).any():
+            place = int(np.argmax(t < before))
+            raise ValueError('the events of a stream must be in the order of time; found '
+                             f't={t[place]} after {before[place]}')
+        last = t[-1]
+        if start is None:
+            start, stop = int(t[0]), int(t[0]) + duration
+        chunk = chunk[np.searchsorted(t, start):]
+        while stop is not None and last >= stop:
+            edge = int(np.searchsorted(chunk['t'], stop))
+            yield _joined([*held, chunk[:edge]])
+            held, chunk = [], chunk[edge:]
+            stop = next(borders, None) if borders else stop + duration
+        if stop is None:
+            return
+        held.append(chunk)
+    if borders is None and held:
+        yield _joined(held)
+    while borders is not None and stop is not None:
+        yield _joined(held)
+        held, stop = [], next(borders, None)
+
+
+def _windows_of_number(chunks: Iterable[np.ndarray], number: int) -> Iterator[np.ndarray]:
+    held = np.zeros(0, EVENT_DTYPE)
+    for chunk in chunks:
+        held = np.concatenate([held, as_events(chunk)])
+        whole = len(held) // number * number
+        for edge in range(0, whole, number):
+            yield held[edge:edge + number].copy()
+        held = held[whole:]
+    if len(held):
+        yield held
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([*parts, np.zeros(0, EVENT_DTYPE)])

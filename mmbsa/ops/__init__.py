@@ -6,4 +6,5 @@ from mmbsa.ops.integer_spike import integer_spike
 from mmbsa.ops.lif import lif, ternary_lif
 from mmbsa.ops.shiftmax import shiftmax
 
-__all__ = ['bipolar_attention', 'conv_weight_grad', 'implementations', 'integer_spike', 'lif', 'shiftmax', 'ternary_lif']
+__all__ = ['bipolar_attention', 'conv_weight_grad', 'implementations', 'integer_spike', 'lif',
+           'shiftmax', 'ternary_lif']

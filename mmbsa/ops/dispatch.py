@@ -1,11 +1,13 @@
-"""Which implementation of an op runs: a table per op, in order of preference, judged per machine and per call.
+"""Which implementation of an op runs: a table per op, in order of preference, judged per machine
+and per call.
 
-``impl='auto'`` takes the first implementation that can do the job. A name given explicitly is never replaced
-silently: it runs, or an error says why it cannot. The environment variable ``MMBSA_OPS_IMPL`` names the
-implementation that ``auto`` takes in every op that has one of that name; it never overrides an explicit request.
+``impl='auto'`` takes the first implementation that can do the job. A name given explicitly is never
+replaced silently: it runs, or an error says why it cannot. The environment variable
+``MMBSA_OPS_IMPL`` names the implementation that ``auto`` takes in every op that has one of that
+name; it never overrides an explicit request.
 
-The choice is made inside an op's kernel, at every call: a graph that was exported holds ``'auto'`` and runs on machines
-that lack the implementations of the one that exported it.
+The choice is made inside an op's kernel, at every call: a graph that was exported holds ``'auto'``
+and runs on machines that lack the implementations of the one that exported it.
 """
 import os
 from collections.abc import Callable
@@ -28,7 +30,8 @@ class Implementation:
         backward: The op's backward; None where the op has none.
         missing: () -> why this machine cannot run it, or None.
         refuses: (the op's tensors and options) -> why it cannot take this call, or None.
-        slower: (the same) -> whether another implementation is known to be faster; ``auto`` then looks for that one.
+        slower: (the same) -> whether another implementation is known to be faster; ``auto`` then
+            looks for that one.
     """
 
     name: str
@@ -89,7 +92,8 @@ def resolve(op: str, impl: str, *call) -> str:
 
     Raises:
         ValueError: the name is in no table.
-        RuntimeError: the named implementation cannot run here or cannot take this call; with the reason.
+        RuntimeError: the named implementation cannot run here or cannot take this call; with the
+            reason.
     """
     check_name(op, impl)
     entries = _entries(op)
@@ -101,12 +105,14 @@ def resolve(op: str, impl: str, *call) -> str:
         elif wish and wish != 'auto' and not any(wish in table for table in _TABLE.values()):
             raise ValueError(f'{ENV}={wish!r}: no op has an implementation of that name')
     if impl == 'auto':
-        able = [e for e in entries.values() if e.missing() is None and e.refuses(*call) is None]
-        for entry in able:
-            if not entry.slower(*call):
-                return entry.name
+        able = None
+        for name, entry in entries.items():
+            if entry.missing() is None and entry.refuses(*call) is None:
+                if not entry.slower(*call):
+                    return name
+                able = able or name
         if able:
-            return able[0].name
+            return able
         reasons = {name: entry.missing() or entry.refuses(*call) for name, entry in entries.items()}
         raise RuntimeError(f'{op}: no implementation can take this call: {reasons}')
     reason = entries[impl].missing() or entries[impl].refuses(*call)

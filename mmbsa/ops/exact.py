@@ -1,22 +1,27 @@
-"""The normaliser of Shiftmax, g(x) = ceil(log2 sum_j 2^x_j), as Python's big integers would give it.
+"""The normaliser of Shiftmax, g(x) = ceil(log2 sum_j 2^x_j), as Python's big integers would give
+it.
 
-A float logarithm cannot decide g near a power of two: a row that sums to 2^10 exactly needs g = 10, a row that
-exceeds 2^10 by 2^-30 needs g = 11. Sums of powers of two are bit patterns, so this file adds them as such.
+A float logarithm cannot decide g near a power of two: a row that sums to 2^10 exactly needs g = 10,
+a row that exceeds 2^10 by 2^-30 needs g = 11. Sums of powers of two are bit patterns, so this file
+adds them as such.
 
-Notation, for a row x_1..x_n: top = floor(max x), gap_j = top - x_j, g = top + ceil(log2 sum_j 2^-gap_j). Gaps and
-their sum stay small and exact, however large the scores are.
+Notation, for a row x_1..x_n: top = floor(max x), gap_j = top - x_j, g = top + ceil(log2 sum_j
+2^-gap_j). Gaps and their sum stay small and exact, however large the scores are.
 """
 import math
 
 import torch
 from torch import Tensor
 
-#: Rows longer than this would need more than one float64 per window of :func:`ceil_log2_sum_of_integers`.
+#: Rows longer than this would need more than one float64 per window of
+#: :func:`ceil_log2_sum_of_integers`.
 MAX_ROW = 1 << 24
 
 
 def pow2(exponent: Tensor, dtype: torch.dtype) -> Tensor:
-    """2^exponent for integer exponents in the normal range of ``dtype`` (float32 or float64), written as bits."""
+    """2^exponent for integer exponents in the normal range of ``dtype`` (float32 or float64),
+    written as bits.
+    """
     if dtype == torch.float64:
         return (exponent + 1023).to(torch.int64).bitwise_left_shift_(52).view(torch.float64)
     return (exponent + 127).to(torch.int32).bitwise_left_shift_(23).view(torch.float32)
@@ -29,28 +34,31 @@ def gaps(x: Tensor) -> tuple[Tensor, Tensor]:
         x: Scores (..., n), float32, float64 or any integer type; -inf marks a masked score.
 
     Returns:
-        ``top`` (..., 1), the floor of the row's maximum, in x's dtype, and ``gap = top - x`` (..., n), floating. For
-        integer scores the gap is exact up to ``n + 4096`` and saturates there, far below anything that can move g or
-        leave a nonzero weight (float64 ends at 2^-1074).
+        ``top`` (..., 1), the floor of the row's maximum, in x's dtype, and ``gap = top - x`` (...,
+        n), floating. For integer scores the gap is exact up to ``n + 4096`` and saturates there,
+        far below anything that can move g or leave a nonzero weight (float64 ends at 2^-1074).
     """
     _check_row(x)
     top = x.amax(-1, keepdim=True)
     if x.is_floating_point():
-        # The difference of two integers that are floats is exact whenever it is itself a float, and one that is not
-        # exceeds 2^24 and saturates all the same.
+        # The difference of two integers that are floats is exact whenever it is itself a float, and
+        # one that is not exceeds 2^24 and saturates all the same.
         top = top.floor()
         return top, top - x
     limit = x.shape[-1] + 4096
     gap = top.long() - x.long()
-    gap = torch.where(gap < 0, limit, gap).clamp(max=limit)  # a negative difference of int64 has wrapped around
+    gap = torch.where(gap < 0, limit,
+                      gap).clamp(max=limit)  # a negative difference of int64 has wrapped around
     return top, gap.to(torch.float32)
 
 
 def ceil_log2_sum(gap: Tensor) -> Tensor:
-    """ceil(log2 sum_j 2^-gap_j) per row: exact where all gaps are integers, in float64 arithmetic elsewhere.
+    """ceil(log2 sum_j 2^-gap_j) per row: exact where all gaps are integers, in float64 arithmetic
+    elsewhere.
 
-    A sum of powers of two with a fractional exponent among them is never itself a power of two (the numbers 2^(i/2^s)
-    are linearly independent over the rationals), so only integer rows can sum to one.
+    A sum of powers of two with a fractional exponent among them is never itself a power of two (the
+    numbers 2^(i/2^s) are linearly independent over the rationals), so only integer rows can sum to
+    one.
 
     Args:
         gap: (..., n) floating, from :func:`gaps`.
@@ -69,12 +77,13 @@ def ceil_log2_sum(gap: Tensor) -> Tensor:
 def ceil_log2_sum_of_integers(gap: Tensor) -> Tensor:
     """Exact e = ceil(log2 sum_j 2^-gap_j) of integer gaps >= 0 of which each row holds a 0.
 
-    The row's binary expansion is cut into windows of W bits below the top. In a window, float64 adds the powers without
-    rounding: they are multiples of 2^-(W-1) and their sum stays below 2n + 1, so W = 52 - bit_length(n) fits the 53
-    bits of the mantissa. From the least significant occupied window up, whatever exceeds a window's lowest bit is
-    carried into the next one, and what is left behind is remembered as "a bit was set down there" (sticky). Gaps of Y0
-    = n + bit_length(n) or more are sticky at once: together they are below 2^-(Y0 - bit_length(n)), and could only
-    carry through a run of Y0 - bit_length(n) ones, more than n powers can set.
+    The row's binary expansion is cut into windows of W bits below the top. In a window, float64
+    adds the powers without rounding: they are multiples of 2^-(W-1) and their sum stays below 2n +
+    1, so W = 52 - bit_length(n) fits the 53 bits of the mantissa. From the least significant
+    occupied window up, whatever exceeds a window's lowest bit is carried into the next one, and
+    what is left behind is remembered as "a bit was set down there" (sticky). Gaps of Y0 = n +
+    bit_length(n) or more are sticky at once: together they are below 2^-(Y0 - bit_length(n)), and
+    could only carry through a run of Y0 - bit_length(n) ones, more than n powers can set.
 
     Args:
         gap: (..., n) integer-valued, n <= 2^24.

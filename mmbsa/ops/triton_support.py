@@ -1,7 +1,9 @@
-"""Whether Triton kernels can run here. Known without importing triton, which takes a second and may be missing.
+"""Whether Triton kernels can run here. Known without importing triton, which takes a second and may
+be missing.
 
-With ``TRITON_INTERPRET=1`` in the environment (set before the first kernel is used) Triton runs kernels in Python, on
-tensors of the CPU: hundreds of times slower than the reference, and proof of the kernels on a machine without a GPU.
+With ``TRITON_INTERPRET=1`` in the environment (set before the first kernel is used) Triton runs
+kernels in Python, on tensors of the CPU: hundreds of times slower than the reference, and proof of
+the kernels on a machine without a GPU.
 """
 import contextlib
 import importlib.util
@@ -12,7 +14,8 @@ from torch import Tensor
 
 #: Whether the package triton can be found.
 INSTALLED = importlib.util.find_spec('triton') is not None
-#: Whether kernels run in Triton's interpreter; Triton reads the same variable once per kernel, when it is defined.
+#: Whether kernels run in Triton's interpreter; Triton reads the same variable once per kernel, when
+#: it is defined.
 INTERPRETED = os.environ.get('TRITON_INTERPRET', '').lower() in ('1', 'true', 'on', 'yes', 'y')
 
 
@@ -21,7 +24,8 @@ def missing() -> str | None:
     if not INSTALLED:
         return 'the package triton is not installed'
     if not INTERPRETED and not torch.cuda.is_available():
-        return 'there is no CUDA device (TRITON_INTERPRET=1 runs the kernels on the CPU, to check them)'
+        return ('there is no CUDA device (TRITON_INTERPRET=1 runs the kernels on the CPU, to check '
+                'them)')
     return None
 
 

@@ -7,7 +7,8 @@ import logging
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
@@ -18,6 +19,8 @@ import torch
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner.checkpoint import CheckpointLoader
+
+from mmbsa.utils.errors import MissingCheckpointError
 
 MapLocation = str | torch.device | Callable | None
 POINTER = 'last_checkpoint'
@@ -53,17 +56,31 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: MapLocation = No
     """
     path = os.path.expanduser(path)
     if not os.path.isfile(path):
-        raise FileNotFoundError(f'there is no checkpoint {path}')
+        raise MissingCheckpointError(f'there is no checkpoint {path}')
     # every time, because mmengine's own `safe_globals` contexts drop shared entries when they end
     torch.serialization.add_safe_globals(SAFE_GLOBALS)
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
     except UnpicklingError as error:
-        raise UnpicklingError(
-            f'checkpoint {path} is damaged or holds more than tensors, plain containers and log buffers, and was not '
-            f'loaded: {str(error).splitlines()[0]}') from error
+        raise UnpicklingError(f'checkpoint {path} was not loaded: {_refusal(path, str(error))}') from error
     except (RuntimeError, EOFError) as error:
         raise RuntimeError(f'checkpoint {path} is cut off or damaged: {str(error).splitlines()[0]}') from error
+
+
+def _refusal(path: str, error: str) -> str:
+    """What a refused checkpoint names or holds, from torch's message, which is a page about what to switch off."""
+    names = set(re.findall(r'GLOBAL (\S+)', error))
+    try:
+        names |= set(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except Exception:  # written by another torch, or by no torch at all
+        pass
+    names = {name.removeprefix('builtins.') for name in names}
+    if names:
+        return (f'it names {", ".join(sorted(names))}, but it may hold only tensors, plain containers and log buffers; '
+                'nothing in it was run. If you trust its source, load it there and save its weights alone: '
+                "torch.save(model.state_dict(), 'weights.pth')")
+    reason = error.rpartition('WeightsUnpickler error:')[2].strip().splitlines()
+    return f'it is damaged or no file of torch.save ({reason[0].strip() if reason else "it is empty"})'
 
 
 def load_from_local(filename: str, map_location: MapLocation = None) -> Any:
@@ -131,3 +148,74 @@ def is_finite(path: str | os.PathLike) -> bool:
     """Return whether all weights and buffers in a checkpoint are finite."""
     state = load_checkpoint_file(path, 'cpu')['state_dict']
     return all(value.isfinite().all() for value in state.values() if value.is_floating_point())
+
+
+#: where checkpoints keep their weights, the preferred place first.
+CONTAINERS = ('state_dict', 'model', 'net', 'model_state_dict', 'network', 'weights', 'module', 'ema_state_dict',
+              'state_dict_ema', 'model_ema', 'ema')
+#: names that wrappers (DataParallel, torch.compile, recomputation, FSDP) put into the names of weights.
+WRAPPERS = re.compile(r'(?:^|(?<=\.))(?:module|_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.')
+
+
+def state_dicts(checkpoint: Any, depth: int = 3) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
+    """Yield every dict of named tensors in a checkpoint with its place in it, the preferred ones first."""
+    if not isinstance(checkpoint, Mapping):
+        return
+    inner = [key for key, value in checkpoint.items() if isinstance(value, Mapping)]
+    for key in sorted(inner, key=lambda key: CONTAINERS.index(key) if key in CONTAINERS else len(CONTAINERS)):
+        for place, state in state_dicts(checkpoint[key], depth - 1) if depth else ():
+            yield f'{key}.{place}'.strip('.'), state
+    tensors = {key: value for key, value in checkpoint.items() if isinstance(key, str) and torch.is_tensor(value)}
+    if tensors:
+        yield '', tensors
+
+
+def _prefixes(keys: Iterable[str], wanted: Collection[str]) -> Counter:
+    """Prefix -> number of keys that are a wanted one behind it."""
+    counts = Counter()
+    for key in keys:
+        parts = key.split('.')
+        counts.update('.'.join([*parts[:i], '']) for i in range(len(parts)) if '.'.join(parts[i:]) in wanted)
+    return counts
+
+
+def fit_state(checkpoint: Any, wanted: Collection[str], prefix: str = '') -> dict[str, torch.Tensor]:
+    """Find a module's weights in a checkpoint, whatever container and prefix they are under.
+
+    Args:
+        checkpoint: What a file holds: weights, or dicts with weights in them (``state_dict``, ``model``, ``net``, ...).
+        wanted: The module's own names.
+        prefix: Take only weights under this prefix, or under one that ends with it; '' takes the prefix under which most
+            of the wanted names are (``backbone.``, ``model.encoder.``, ...). Names of wrappers (``module.``,
+            ``_orig_mod.``) are left out where they are in the way.
+
+    Returns:
+        All tensors under the prefix that was found, without it; their names need not all be wanted.
+
+    Raises:
+        KeyError: No wanted name is there; the message tells what is.
+    """
+    prefix = prefix + '.' if prefix and not prefix.endswith('.') else prefix
+    best, best_count, found = {}, 0, []
+    for place, raw in state_dicts(checkpoint):
+        found.append((place, list(raw)))
+        for state in (raw, {WRAPPERS.sub('', key): value for key, value in raw.items()}):
+            counts = _prefixes(state, wanted)
+            fitting = [p for p in counts if f'.{p}'.endswith(f'.{prefix}')]
+            if not fitting:
+                continue
+            chosen = min(fitting, key=lambda p: (-counts[p], len(p), p))
+            if counts[chosen] > best_count:
+                best_count = counts[chosen]
+                best = {key[len(chosen):]: value for key, value in state.items() if key.startswith(chosen)}
+    if best:
+        return best
+    under = f' under the prefix {prefix!r}' if prefix else ''
+    raise KeyError(f'none of the {_some(wanted)}{under} is there; found '
+                   + ('; '.join((f'in {place!r}: ' if place else '') + _some(keys) for place, keys in found)
+                      or 'no named tensors'))
+
+
+def _some(keys: Iterable[str], number: int = 6) -> str:
+    keys = list(keys)
+    return f'{len(keys)} names {", ".join(keys[:number])}' + (', ...' if len(keys) > number else '')

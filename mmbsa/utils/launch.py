@@ -10,6 +10,7 @@ import logging
 import os
 import os.path as osp
 from datetime import timedelta
+from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
@@ -17,7 +18,9 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmbsa.utils.errors import DataError, MissingCheckpointError, MissingDataError, message
 from mmbsa.utils.memory import keep_freed_memory
+from mmbsa.utils.types import type_name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +43,7 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     fill_in(cfg)
+    draw_frames(cfg)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
@@ -53,11 +57,31 @@ def fill_in(cfg: Config) -> None:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
 
 
-def run(cfg: Config, verb: str) -> None:
-    """Build the runner of a config for this machine's devices, and let it ``train`` or ``test``."""
+def draw_frames(cfg: Config) -> None:
+    """Replace mmpretrain's ``VisualizationHook``, which draws pictures alone, where samples are event frames."""
+    hook = (cfg.get('default_hooks') or {}).get('visualization')
+    model = cfg.get('model')
+    frames = type_name((model or {}).get('data_preprocessor')) == 'EventDataPreprocessor'
+    if frames and isinstance(hook, dict) and type_name(hook) == 'VisualizationHook':
+        kept = {key: hook[key] for key in ('enable', 'interval', 'show', 'out_dir', 'wait_time') if key in hook}
+        cfg.default_hooks.visualization = dict(type='mmbsa.ClsPictureHook', **kept)
+
+
+def run(cfg: Config, verb: str) -> Any:
+    """Build the runner of a config for this machine's devices, and let it ``train`` or ``test``; returns what that returns.
+
+    Raises:
+        SystemExit: Files of the data or a checkpoint are not there or cannot be used; one line says which.
+    """
     fit_devices(cfg)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    getattr(runner, verb)()
+    gather_results(cfg)
+    try:
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        result = getattr(runner, verb)()
+    except (MissingDataError, MissingCheckpointError) as error:  # the same in every process of a machine
+        _refuse(str(error))
+    except DataError as error:
+        raise SystemExit(f'error: {message(error)}') from None
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
@@ -65,6 +89,17 @@ def run(cfg: Config, verb: str) -> None:
         # lets go of a tensor that Python knows, and torchrun then calls the run failed.
         del runner
         gc.collect()
+    return result if verb == 'test' else None  # a trained model would keep the group alive
+
+
+def gather_results(cfg: Config) -> None:
+    """Let the metrics of a distributed run collect their results without a file system that all machines share."""
+    if cfg.launcher == 'none':
+        return
+    if cfg.get('default_hooks') is None:
+        cfg.default_hooks = {}
+    if all(type_name(hook) != 'GatherResultsHook' for hook in cfg.default_hooks.values()):
+        cfg.default_hooks.gather_results = dict(type='mmbsa.GatherResultsHook')
 
 
 def fit_devices(cfg: Config) -> None:
@@ -82,7 +117,7 @@ def fit_devices(cfg: Config) -> None:
         return
     keep_freed_memory()
     amp = cfg.get('optim_wrapper', {})
-    if amp.get('type') == 'AmpOptimWrapper':
+    if type_name(amp) == 'AmpOptimWrapper':
         print_log('there is no GPU: mixed precision is off, the run computes in float32', 'current', logging.WARNING)
         amp.type = 'OptimWrapper'
         for key in ('loss_scale', 'dtype', 'use_fsdp'):
@@ -102,10 +137,10 @@ def fit_devices(cfg: Config) -> None:
 
 
 def _without_sync_bn(cfg) -> bool:
-    """Replace ``type='SyncBN'`` by ``'BN'`` anywhere in a model config; return whether there was one."""
+    """Replace ``type='SyncBN'`` (or its class) by ``'BN'`` anywhere in a model config; return whether there was one."""
     found = False
     if isinstance(cfg, dict):
-        if cfg.get('type') == 'SyncBN':
+        if type_name(cfg) in ('SyncBN', 'SyncBatchNorm'):
             cfg['type'], found = 'BN', True
         cfg = list(cfg.values())
     if isinstance(cfg, list | tuple):

@@ -78,16 +78,22 @@ def side_by_side(image: np.ndarray,
     Returns:
         RGB, uint8.
     """
-    panels = {'image': image, **{title: blend(image, labels, palette, opacity) for title, labels in maps.items()}}
+    shown = {'image': image, **{title: blend(image, labels, palette, opacity) for title, labels in maps.items()}}
     if image.shape[0] < height:
         size = (round(image.shape[1] * height / image.shape[0]), height)
-        panels = {title: cv2.resize(panel, size, interpolation=cv2.INTER_NEAREST) for title, panel in panels.items()}
+        shown = {title: cv2.resize(panel, size, interpolation=cv2.INTER_NEAREST) for title, panel in shown.items()}
+    seen = np.unique(np.concatenate([np.unique(labels) for labels in maps.values()])) if maps else []
+    return panels(shown, classes, palette, [int(i) for i in seen if i < len(classes)])
+
+
+def panels(shown: Mapping[str, np.ndarray], classes: Sequence[str], palette: Sequence[Sequence[int]],
+           present: Sequence[int]) -> np.ndarray:
+    """Put pictures of one size (title -> RGB uint8 (H, W, 3)) side by side, over a legend of the ``present`` classes."""
     columns = []
-    for title, panel in panels.items():
+    for title, panel in shown.items():
         columns += [titled(panel, title), np.full((panel.shape[0] + 22, 6, 3), PAPER, np.uint8)]
     row = np.hstack(columns[:-1])
-    seen = np.unique(np.concatenate([np.unique(labels) for labels in maps.values()])) if maps else []
-    return np.vstack([row, legend(classes, palette, [int(i) for i in seen if i < len(classes)], row.shape[1])])
+    return np.vstack([row, legend(classes, palette, present, row.shape[1])])
 
 
 def write_image(path: str | os.PathLike, image: np.ndarray) -> None:

@@ -7,18 +7,21 @@ import numpy as np
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement, InstanceData
 
 from mmbsa.registry import HOOKS
+from mmbsa.visualization.instances import Instances, instances_side_by_side, spread_palette
 from mmbsa.visualization.overlay import side_by_side, write_image
+from mmbsa.visualization.pictures import SampleNames, to_picture
 
 
-@HOOKS.register_module()
-class SegOverlayHook(Hook):
+class OverlayHook(Hook):
     """Save image | ground truth | prediction, with a legend, for some samples of every validation and test.
 
-    A drop-in for mmseg's ``SegVisualizationHook`` under ``default_hooks.visualization``: ``--show`` and ``--show-dir``
-    of mmseg's own ``tools/test.py`` work. The image comes from the batch, not from its file, so that datasets without
-    files can be drawn too. Pictures go to ``<out_dir>/val_iter_<iteration>/`` and ``<out_dir>/test/``.
+    A drop-in for the visualization hook of an mm package under ``default_hooks.visualization``: ``--show`` and
+    ``--show-dir`` of its own ``tools/test.py`` work. The image comes from the batch, not from its file, so that datasets
+    without files can be drawn too. Pictures go to ``<out_dir>/val_iter_<iteration>/`` and ``<out_dir>/test/``, in
+    subfolders where files of the dataset have the same name; files of the dataset are never written over.
 
     Args:
         draw: False switches the hook off (``--show`` and ``--show-dir`` switch it on).
@@ -42,13 +45,14 @@ class SegOverlayHook(Hook):
                  show: bool = False,
                  wait_time: float = 0.) -> None:
         if interval < 1 or (max_images is not None and max_images < 1):
-            raise ValueError('mmbsa.SegOverlayHook: interval and max_images must be at least 1, '
+            raise ValueError(f'mmbsa.{type(self).__name__}: interval and max_images must be at least 1, '
                              f'got interval={interval}, max_images={max_images}')
         if not 0 <= opacity <= 1:
-            raise ValueError(f'mmbsa.SegOverlayHook: opacity must be between 0 and 1, got {opacity}')
+            raise ValueError(f'mmbsa.{type(self).__name__}: opacity must be between 0 and 1, got {opacity}')
         self.draw, self.interval, self.max_images = draw, interval, max_images
         self.out_dir, self.opacity, self.show, self.wait_time = out_dir, opacity, show, wait_time
         self.drawn = 0
+        self._names: tuple | None = None  # of the dataset seen last
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Start counting pictures anew."""
@@ -68,6 +72,10 @@ class SegOverlayHook(Hook):
         limit = None if self._show_dir(runner) else self.max_images
         self._draw_batch(runner, runner.test_loop, batch_idx, data_batch, outputs, 'test', limit)
 
+    def picture(self, batch: dict, index: int, sample: BaseDataElement, meta: dict) -> np.ndarray:
+        """Panels of an output, the ``index``-th of its batch, with the classes of the dataset's ``meta``: RGB uint8."""
+        raise NotImplementedError(f'{type(self).__name__} must define picture')
+
     @staticmethod
     def _show_dir(runner: Runner) -> str | None:
         """Return the folder that ``tools/test.py --show-dir`` writes into the config."""
@@ -79,19 +87,71 @@ class SegOverlayHook(Hook):
         root = self.out_dir or self._show_dir(runner) or osp.join(runner.work_dir, 'overlays')
         own_limit = float('inf') if limit is None else -(-limit // get_world_size())
         meta = loop.dataloader.dataset.metainfo  # mmseg's visualizer keeps it in the main process only
+        if self._names is None or self._names[0] is not loop.dataloader.dataset:
+            self._names = loop.dataloader.dataset, SampleNames(loop.dataloader.dataset)
+        names = self._names[1]
         for index, sample in enumerate(outputs):
             if self.drawn >= own_limit:
                 return
-            maps = {'prediction': label_map(sample.pred_sem_seg)}
-            if 'gt_sem_seg' in sample:
-                maps = {'ground truth': label_map(sample.gt_sem_seg), **maps}
-            image = input_image(data_batch, index, maps['prediction'].shape)
-            picture = side_by_side(image, maps, meta['classes'], meta['palette'], self.opacity)
-            name = osp.splitext(osp.basename(sample.img_path))[0]
-            write_image(osp.join(root, folder, f'{name}.png'), picture)
+            picture = self.picture(data_batch, index, sample, meta)
+            write_image(names.target(osp.join(root, folder), sample.img_path, '.png'), picture)
             self.drawn += 1
             if self.show:
-                runner.visualizer.show(picture, win_name=name, wait_time=self.wait_time)
+                runner.visualizer.show(picture, win_name=names[sample.img_path], wait_time=self.wait_time)
+
+
+@HOOKS.register_module()
+class SegOverlayHook(OverlayHook):
+    """Label maps over the image, see :class:`OverlayHook`."""
+
+    def picture(self, batch: dict, index: int, sample: BaseDataElement, meta: dict) -> np.ndarray:
+        """See :class:`OverlayHook`."""
+        maps = {'prediction': label_map(sample.pred_sem_seg)}
+        if 'gt_sem_seg' in sample:
+            maps = {'ground truth': label_map(sample.gt_sem_seg), **maps}
+        image = input_image(batch, index, maps['prediction'].shape)
+        return side_by_side(image, maps, meta['classes'], meta['palette'], self.opacity)
+
+
+@HOOKS.register_module()
+class DetOverlayHook(OverlayHook):
+    """Boxes and masks over the image, see :class:`OverlayHook`.
+
+    The truth must be loaded behind the resizing of the pipeline, as mmdet's own pipelines do.
+
+    Args:
+        score_thr: predictions with a lower score are not drawn.
+        kwargs: see :class:`OverlayHook`.
+
+    Raises:
+        ValueError: a threshold outside of 0..1.
+    """
+
+    def __init__(self, *args, score_thr: float = 0.3, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        if not 0 <= score_thr <= 1:
+            raise ValueError(f'mmbsa.DetOverlayHook: score_thr must be between 0 and 1, got {score_thr}')
+        self.score_thr = score_thr
+
+    def picture(self, batch: dict, index: int, sample: BaseDataElement, meta: dict) -> np.ndarray:
+        """See :class:`OverlayHook`."""
+        found = {'prediction': to_instances(sample.pred_instances).above(self.score_thr)}
+        if 'gt_instances' in sample:
+            found = {'ground truth': to_instances(sample.gt_instances), **found}
+        palette = meta.get('palette') or spread_palette(len(meta['classes']))
+        image = input_image(batch, index, sample.ori_shape)
+        return instances_side_by_side(image, found, meta['classes'], palette, self.opacity)
+
+
+def to_instances(data: InstanceData) -> Instances:
+    """mmdet's instances, on any device, as arrays; masks may be tensors or mmdet's bitmaps."""
+    masks = data.get('masks')
+    if masks is not None:
+        masks = (masks.cpu().numpy() if hasattr(masks, 'cpu') else masks.to_ndarray()).astype(bool)
+    boxes = getattr(data.bboxes, 'tensor', data.bboxes)
+    scores = data.get('scores')
+    return Instances(boxes.detach().cpu().numpy().reshape(-1, 4), data.labels.cpu().numpy(),
+                     None if scores is None else scores.detach().cpu().numpy(), masks)
 
 
 def label_map(data) -> np.ndarray:
@@ -102,7 +162,8 @@ def label_map(data) -> np.ndarray:
 def input_image(data_batch: dict, index: int, size: tuple[int, int]) -> np.ndarray:
     """Recover a sample's image from its batch, RGB uint8 (H, W, 3), resized to ``size``.
 
-    Batches hold images as loaders give them: BGR, not yet normalised, (3, h, w). Under test-time augmentation they are
+    Batches hold images as loaders give them: BGR, grey or of other channels, not yet normalised, (C, h, w), or event
+    frames (T, P, h, w). Under test-time augmentation they are
     lists of augmented batches, from which the largest image that is not flipped is taken.
     """
     inputs, samples = data_batch['inputs'], data_batch['data_samples']
@@ -111,10 +172,8 @@ def input_image(data_batch: dict, index: int, size: tuple[int, int]) -> np.ndarr
         chosen = max(upright or [aug[index] for aug in inputs], key=lambda image: image.numel())
     else:
         chosen = inputs[index]
-    image = chosen.cpu().numpy().transpose(1, 2, 0)
-    if image.shape[-1] == 1:
-        image = image.repeat(3, -1)
-    image = np.ascontiguousarray(image[..., 2::-1].clip(0, 255).astype(np.uint8))
+    image = chosen.cpu().numpy()
+    image = to_picture(image if image.ndim == 4 else image.transpose(1, 2, 0))
     if image.shape[:2] != tuple(size):
         image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
     return image

@@ -25,7 +25,8 @@ def root(tmp_path):
 def test_original_layout(root):
     train, val = TinyImageNet(str(root), 'train'), TinyImageNet(str(root), 'val')
     assert train.metainfo['classes'] == val.metainfo['classes'] == ('n01', 'n02', 'n10')
-    assert train.get_gt_labels().tolist() == [0, 0, 1, 1, 2, 2] and val.get_gt_labels().tolist() == [2, 0, 1, 0]
+    assert train.get_gt_labels().tolist() == [0, 0, 1, 1, 2, 2]
+    assert val.get_gt_labels().tolist() == [2, 0, 1, 0]
     assert val.get_data_info(2)['img_path'].endswith('val/images/val_2.JPEG')
 
 
@@ -37,6 +38,19 @@ def test_rearranged_validation(root):
     for wnid in WNIDS:
         write_photo(root / 'val' / wnid / 'a.png')
     assert TinyImageNet(str(root), 'val').get_gt_labels().tolist() == [0, 1, 2]
+
+
+def test_hidden_files_do_not_count(root):
+    for path in [path for path in root.rglob('*') if path.is_file()]:
+        (path.parent / f'._{path.name}').write_bytes(b'Mac OS X')
+    (root / 'train' / '__MACOSX').mkdir()
+    (root / 'train' / '.cache').mkdir()
+    write_photo(root / 'train' / 'n01' / 'images' / '.thumbs' / 'a.png')
+    path = root / 'train' / 'n10' / 'images' / 'n10_0.JPEG'
+    path.rename(path.with_suffix('.Jpg'))
+    train = TinyImageNet(str(root), 'train')
+    assert train.get_gt_labels().tolist() == [0, 0, 1, 1, 2, 2]
+    assert len(TinyImageNet(str(root), 'val')) == 4
 
 
 def test_errors_name_the_file(root, tmp_path):

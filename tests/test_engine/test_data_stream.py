@@ -53,6 +53,22 @@ def test_every_sample_comes_once_per_pass(tmp_path):
         assert sorted(indices[7 * epoch:7 * epoch + 7]) == list(range(7))
 
 
+@pytest.mark.parametrize('sampler', ['InfiniteSampler', 'DefaultSampler'])
+def test_every_pass_has_an_order_of_its_own(tmp_path, sampler):
+    indices = [index for batch in take(stream(tmp_path, sampler=sampler), 28) for index, *_ in batch]
+    orders = [tuple(indices[7 * epoch:7 * epoch + 7]) for epoch in range(12)]
+    assert len(set(orders)) == 12
+
+
+def test_a_pass_is_the_samplers_own_of_that_epoch(tmp_path):
+    """As in a loop of epochs: mmengine's sampler, told the epoch."""
+    indices = [index for batch in take(stream(tmp_path, sampler='DefaultSampler'), 7) for index, *_ in batch]
+    sampler = DefaultSampler(Noisy(7, tmp_path / 'x'), seed=5)
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        assert indices[7 * epoch:7 * epoch + 7] == list(sampler)
+
+
 @pytest.mark.parametrize('workers', [0, 2])
 def test_nothing_before_the_start_is_loaded(tmp_path, workers):
     start, batches = 300, 2

@@ -5,13 +5,18 @@ import shutil
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tiny_run
 import torch
+from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
+from mmengine.registry import HOOKS
+from mmengine.runner import IterBasedTrainLoop
 
+from mmbsa.engine.checkpoint_hook import validation_is_due
 from mmbsa.utils import files
 from mmbsa.utils.checkpoint import load_checkpoint_file
 
@@ -222,3 +227,78 @@ def test_epochs_are_resumed_too(config, tmp_path):
     assert_equal(last['state_dict'], expected_last['state_dict'], 'state_dict')
     scores = [checkpoint['message_hub']['log_scalars']['val/mIoU'].data[0].tolist() for checkpoint in (last, expected_last)]
     assert scores[0] == scores[1]
+
+
+class Patient(Hook):
+    """Counts its validations, and remembers its last score and a tensor, as a hook that stops a run might."""
+
+    priority = 'LOWEST'  # after the checkpoint is saved
+
+    def __init__(self):
+        self.waited, self.scores, self.total, self.model = 0, [], torch.zeros(2), None
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.total = self.total + float(outputs['loss'])
+        self.model = runner.model  # nothing to save
+
+    def after_val_epoch(self, runner, metrics=None):
+        self.waited += 1
+        self.scores.append(metrics['mIoU'])
+
+
+HOOKS.register_module(name='PatientHook', module=Patient, force=True)
+ACCUMULATE = dict(train_cfg__max_iters=8, train_cfg__val_interval=4, default_hooks__checkpoint__interval=2,
+                  default_hooks__checkpoint__max_keep_ckpts=9, optim_wrapper__accumulative_counts=4,
+                  default_hooks__patient=dict(type='PatientHook'))
+
+
+@pytest.fixture(scope='module')
+def accumulated(config):
+    """The work dir of an undisturbed run that steps its optimizer every 4 iterations."""
+    tiny_run.train(config, config.parent / 'accumulated', **ACCUMULATE)
+    return config.parent / 'accumulated'
+
+
+@pytest.mark.parametrize('at', [2, 4, 6])
+def test_accumulated_gradients_and_hooks_are_resumed(config, accumulated, tmp_path, at):
+    checkpoint = load_checkpoint_file(accumulated / f'iter_{at}.pth')
+    assert ('gradients' in checkpoint['resume_state']) == (at % 4 != 0)
+    shutil.copy(accumulated / f'iter_{at}.pth', tmp_path)
+    tiny_run.train(config, tmp_path, resume=True, **ACCUMULATE)
+    last, expected = (load_checkpoint_file(folder / 'iter_8.pth') for folder in (tmp_path, accumulated))
+    for key in ('state_dict', 'ema_state_dict', 'optimizer', 'resume_state'):
+        assert_equal(last[key], expected[key], key)
+    state = last['resume_state']['hooks']['Patient']
+    assert state['waited'] == len(state['scores']) >= 1 and state['total'][0] > 0 and 'model' not in state
+
+
+def test_a_lost_accumulation_is_said(config, accumulated, tmp_path):
+    checkpoint = load_checkpoint_file(accumulated / 'iter_2.pth')
+    del checkpoint['resume_state']['gradients']
+    torch.save(checkpoint, tmp_path / 'iter_2.pth')
+    tiny_run.train(config, tmp_path, resume=True, **ACCUMULATE)
+    assert 'without the gradients that were accumulated' in next(tmp_path.glob('*/*.log')).read_text()
+
+
+def test_an_early_stop_comes_when_it_would_have(config, tmp_path):
+    options = dict(train_cfg__max_iters=12, train_cfg__val_interval=2, default_hooks__checkpoint__interval=1,
+                   default_hooks__checkpoint__max_keep_ckpts=20, optim_wrapper__optimizer__lr=0.0, default_hooks__stop=dict(
+                       type='EarlyStoppingHook', monitor='aAcc', patience=3, min_delta=1e6, rule='greater'))
+    tiny_run.train(config, tmp_path / 'whole', **options)
+    ends = max(line['iter'] for line in tiny_run.read_diary(tmp_path / 'whole')[0])
+    assert ends < 12
+    for at in (3, 4, 5):  # 4 is validated, and saved before and after it
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        shutil.copy(tmp_path / 'whole' / f'iter_{at}.pth', folder)
+        tiny_run.train(config, folder, resume=True, **options)
+        assert max(line['iter'] for line in tiny_run.read_diary(folder)[0]) == ends
+
+
+@pytest.mark.parametrize('done, val_interval, due', [(4, 4, True), (5, 4, False), (6, 4, True), (6, 5, True), (2, 4, False)])
+def test_a_missed_validation_is_due_at_its_interval_and_at_the_end(done, val_interval, due):
+    loop = IterBasedTrainLoop.__new__(IterBasedTrainLoop)
+    loop.__dict__.update(_iter=done, _max_iters=6, val_begin=1, val_interval=val_interval, dynamic_milestones=[0],
+                         dynamic_intervals=[val_interval])
+    assert validation_is_due(SimpleNamespace(train_loop=loop, val_loop=object())) == due
+    assert not validation_is_due(SimpleNamespace(train_loop=loop, val_loop=None))

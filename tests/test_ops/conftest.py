@@ -1,4 +1,7 @@
-"""Ops must not read memory they did not write: every ``torch.empty`` under these tests is full of NaN."""
+"""Ops must not read memory they did not write.
+
+every ``torch.empty`` under these tests is full of NaN.
+"""
 import pytest
 import torch
 

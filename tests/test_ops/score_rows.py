@@ -1,4 +1,6 @@
-"""Rows of integer scores on Shiftmax's edge, the operands that produce them, and g by Python's big integers."""
+"""Rows of integer scores on Shiftmax's edge, the operands that produce them, and g by Python's big
+integers.
+"""
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,9 @@ def oracle_g(row) -> int:
 
 
 def split_power(top: int, low: int, pieces: int, rng) -> list[int]:
-    """``pieces`` exponents >= low (fewer if impossible) whose powers of two add up to 2^top exactly."""
+    """``pieces`` exponents >= low (fewer if impossible) whose powers of two add up to 2^top
+    exactly.
+    """
     row = [top]
     while len(row) < pieces:
         open_ends = [i for i, x in enumerate(row[-64:], max(0, len(row) - 64)) if x > low]
@@ -32,7 +36,10 @@ def split_power(top: int, low: int, pieces: int, rng) -> list[int]:
 
 
 def make_row(kind: str, n: int, d: int, rng) -> list[int]:
-    """One row of at most n scores in [-d, d]; the kinds are those whose float logarithms go wrong."""
+    """One row of at most n scores in [-d, d].
+
+    The kinds are those whose float logarithms go wrong.
+    """
     if kind == 'silent':  # over 2^k tokens the sum is 2^k
         return [0] * (1 << int(np.log2(n)))
     if kind == 'equal':
@@ -57,7 +64,8 @@ KINDS = ('silent', 'equal', 'one_hot', 'random', 'narrow', 'above_power', 'below
 @st.composite
 def score_rows(draw, max_n: int = 4096, max_d: int = 256):
     """(scores of one row, d) with n up to ``max_n`` and all scores in [-d, d]."""
-    n = draw(st.one_of(st.integers(1, max_n), st.sampled_from([1 << k for k in range(13) if 1 << k <= max_n])))
+    n = draw(st.one_of(st.integers(1, max_n),
+                       st.sampled_from([1 << k for k in range(13) if 1 << k <= max_n])))
     d = draw(st.integers(1, max_d))
     rng = np.random.default_rng(draw(st.integers(0, 2 ** 32 - 1)))
     row = make_row(draw(st.sampled_from(KINDS)), n, d, rng)
@@ -66,19 +74,24 @@ def score_rows(draw, max_n: int = 4096, max_d: int = 256):
 
 
 def operands(row, d: int, dtype: torch.dtype = torch.float32):
-    """Ternary q (3, d) and k (n, d) with q k^T = (row, 0, -row): the row, a silent query, and the mirrored row."""
+    """Ternary q (3, d) and k (n, d) with q k^T = (row, 0, -row).
+
+    the row, a silent query, and the mirrored row.
+    """
     row = torch.as_tensor(row)
     k = (torch.arange(d) < row.abs()[:, None]) * row.sign()[:, None]
     q = torch.stack([torch.ones(d), torch.zeros(d), -torch.ones(d)])
     return q.to(dtype), k.to(dtype)
 
 
-def attention_stats(q, k, v, impl: str, product: str = 'ternary', normalizer: str = 'shiftmax', scale: float = 1.):
+def attention_stats(q, k, v, impl: str, product: str = 'ternary', normalizer: str = 'shiftmax',
+                    scale: float = 1.):
     """(out, g, weight_sum) of the registered op."""
     return torch.ops.mmbsa.bipolar_attention(q, k, v, product, normalizer, scale, 'ste', impl)
 
 
-def spikes(shape, rate: float = 0.3, product: str = 'ternary', seed: int = 0, dtype: torch.dtype = torch.float32):
+def spikes(shape, rate: float = 0.3, product: str = 'ternary', seed: int = 0,
+           dtype: torch.dtype = torch.float32):
     """Spikes that fire at ``rate``; standard normal numbers for ``'real'``."""
     generator = torch.Generator().manual_seed(seed)
     if product == 'real':
@@ -88,12 +101,14 @@ def spikes(shape, rate: float = 0.3, product: str = 'ternary', seed: int = 0, dt
     return (fired * sign).to(dtype)
 
 
-def refuses(impl: str, dtype: torch.dtype = torch.float32, normalizer: str = 'shiftmax', product: str = 'ternary',
+def refuses(impl: str, dtype: torch.dtype = torch.float32, normalizer: str = 'shiftmax',
+            product: str = 'ternary',
             scale: float = 1., device: str = 'cpu') -> bool:
     """Whether an implementation leaves such calls to the others, and says so."""
     operands = [torch.zeros(1, 1, 2, 2, dtype=dtype, device=device)] * 3
     reason = dispatch.get('bipolar_attention', impl).refuses(*operands, normalizer, product, scale)
     if reason:
         with pytest.raises(RuntimeError, match=f"impl='{impl}' cannot take this call: "):
-            bipolar_attention(*operands, normalizer=normalizer, product=product, scale=scale, impl=impl)
+            bipolar_attention(*operands, normalizer=normalizer, product=product,
+                              scale=scale, impl=impl)
     return bool(reason)

@@ -1,4 +1,7 @@
-"""What is special to bipolar attention in C++: bytes that overflow, ties at odd sizes, strides, threads, silence."""
+"""What is special to bipolar attention in C++.
+
+bytes that overflow, ties at odd sizes, strides, threads, silence.
+"""
 import numpy as np
 import pytest
 import torch
@@ -12,11 +15,14 @@ pytestmark = pytest.mark.skipif(native.missing() is not None, reason=str(native.
 
 
 def check_rows(rows, q, k):
-    """g is the big integers', weight_sum lies in [1/2, 1], and out of a constant v is the weight_sum."""
+    """g is the big integers', weight_sum lies in [1/2, 1], and out of a constant v is the
+    weight_sum.
+    """
     out, g, weight_sum = attention_stats(q, k, torch.ones(*k.shape[:-1], 2), 'native')
     assert g.flatten().tolist() == [oracle_g(row) for row in rows]
     assert ((weight_sum >= 0.5) & (weight_sum <= 1)).all()
-    torch.testing.assert_close(out[..., 0], weight_sum, rtol=(k.size(-2) + 8) * 2 ** -24, atol=0)  # added up one by one
+    torch.testing.assert_close(out[..., 0], weight_sum, rtol=(k.size(-2) + 8) * 2 ** -24,
+                               atol=0)  # added up one by one
 
 
 @pytest.mark.parametrize('rate', [0.4, 0.6, 1.])
@@ -37,13 +43,18 @@ def test_all_ones():
     for d in (64, 65, 127, 128, 256, 1000):
         ones = torch.ones(1, 6, d)
         out, g, weight_sum = attention_stats(ones, ones[:, :4], torch.eye(4)[None], 'native')
-        assert g.unique().tolist() == [d + 2] and weight_sum.unique().tolist() == [1.] and out.unique().tolist() == [0.25]
+        assert g.unique().tolist() == [d
+                                       + 2] and weight_sum.unique().tolist() == [1.] and out.unique().tolist() == [0.25]
         out, g, weight_sum = attention_stats(-ones, ones[:, :3], torch.eye(3)[None], 'native')
-        assert g.unique().tolist() == [2 - d] and weight_sum.unique().tolist() == [0.75] and out.unique().tolist() == [0.25]
+        assert g.unique().tolist() == [2
+                                       - d] and weight_sum.unique().tolist() == [0.75] and out.unique().tolist() == [0.25]
 
 
-@pytest.mark.parametrize('kind', ['above_power', 'below_power', 'power', 'one_hot', 'equal', 'narrow'])
-@pytest.mark.parametrize('n, d', [(1, 3), (2, 31), (37, 64), (255, 40), (257, 66), (301, 200), (1003, 128), (4099, 256)])
+@pytest.mark.parametrize('kind',
+                         ['above_power', 'below_power', 'power', 'one_hot', 'equal', 'narrow'])
+@pytest.mark.parametrize('n, d',
+                         [(1, 3), (2, 31), (37, 64), (255, 40), (257, 66), (301, 200), (1003, 128),
+                          (4099, 256)])
 def test_ties_at_odd_sizes(n, d, kind):
     row = make_row(kind, n, d, np.random.default_rng(n))
     check_rows([row, [0] * len(row), [-x for x in row]], *operands(row, d))
@@ -54,14 +65,16 @@ def test_long_runs_of_ones():
     for length in (20, 30, 60, 120, 126):
         row = [63 - i for i in range(1, length)]  # 2^63 - 2^(64 - length)
         tail = min(row)
-        for more in ([], [tail], [tail, -64], [tail - 1] * 2, [tail - 1], [tail - 2, tail - 1, tail - 2]):
+        for more in ([], [tail], [tail, -64], [tail - 1] * 2, [tail - 1],
+                     [tail - 2, tail - 1, tail - 2]):
             if min(row + more) >= -64:
                 q, k = operands(row + more, 64)
                 check_rows([row + more], q[:1], k)
 
 
 def lay_out(x, layout):
-    """(T, B, H, n, d) over memory (T, B, n, H, d) (channels last), (T, B, H, d, n), or with gaps."""
+    """(T, B, H, n, d) over memory (T, B, n, H, d) (channels last), (T, B, H, d, n), or with gaps.
+    """
     if layout == 'channels last':
         return x.transpose(2, 3).contiguous().transpose(2, 3)
     if layout == 'channels first':
@@ -77,7 +90,8 @@ def test_operands_are_read_and_gradients_written_as_they_lie(layout, bytes_):
         v, upstream = torch.randn(2, 1, 3, n_k, d_v), torch.randn(2, 1, 3, n_q, d_v)
         plain = [x.requires_grad_() for x in (q, k, v)]
         strided = [lay_out(x.detach(), layout).requires_grad_() for x in plain]
-        expected, found = run(plain, upstream, impl='native'), run(strided, lay_out(upstream, layout), impl='native')
+        expected, found = run(plain, upstream,
+                              impl='native'), run(strided, lay_out(upstream, layout), impl='native')
         for a, b in zip(found, expected):
             assert torch.equal(a, b)
         for grad, x in zip(found[1:], strided):
@@ -116,7 +130,8 @@ def test_silent_queries(product):
             tensors = [x.requires_grad_() for x in (q, k, torch.randn(2, n_k, 19))]
             for grad in ('ste', 'detach'):
                 check(tensors, torch.float32, product=product, grad=grad, impl='native')
-            _, g, weight_sum = attention_stats(q.detach(), k.detach(), tensors[2].detach(), 'native', product)
+            _, g, weight_sum = attention_stats(q.detach(), k.detach(), tensors[2].detach(),
+                                               'native', product)
             bits = (n_k - 1).bit_length()
             assert (g[1, 5:90] == bits).all() and (weight_sum[1, 5:90] == n_k / 2 ** bits).all()
 
@@ -125,7 +140,8 @@ def test_silent_queries(product):
 def test_widths_of_values(d_v):
     for n_q, n_k, d in ((1, 1, 1), (1, 70, 9), (70, 1, 9), (7, 5, 3), (121, 129, 16)):
         for grad in ('ste', 'detach'):
-            check(make(((2, 3), n_q, n_k, d, d_v), 'ternary', torch.float32), torch.float32, grad=grad, impl='native')
+            check(make(((2, 3), n_q, n_k, d, d_v), 'ternary', torch.float32), torch.float32,
+                  grad=grad, impl='native')
 
 
 def test_values_that_are_not_finite_stay_in_their_columns():
@@ -137,7 +153,10 @@ def test_values_that_are_not_finite_stay_in_their_columns():
 
 
 def test_operands_outside_their_product_are_harmless():
-    """Nobody checks them, so they may give any result; but nothing is written where it should not be."""
+    """Nobody checks them, so they may give any result.
+
+    But nothing is written where it should not be.
+    """
     odd = 100 * torch.randn(2, 50, 70), torch.full((2, 60, 70), torch.nan)
     v = torch.randn(2, 60, 5).requires_grad_()
     for q, k in (odd, [x.nan_to_num().clamp(-128, 127).to(torch.int8) for x in odd]):

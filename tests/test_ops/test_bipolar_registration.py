@@ -1,4 +1,7 @@
-"""What torch.compile, opcheck, counters and fake tensors see of bipolar attention; and how much memory it asks for."""
+"""What torch.compile, opcheck, counters and fake tensors see of bipolar attention.
+
+And how much memory it asks for.
+"""
 import itertools
 
 import pytest
@@ -11,12 +14,14 @@ from mmbsa.ops import bipolar_attention, implementations
 from mmbsa.ops.bipolar_attention import sdpa
 from mmbsa.ops.bipolar_attention.common import NORMALIZERS, TILE
 
-IMPLS = [name for name in implementations('bipolar_attention') if name != 'triton']  # test_bipolar_triton.py
+IMPLS = [name for name in implementations('bipolar_attention')
+         if name != 'triton']  # test_bipolar_triton.py
 
 
 def operands(*lead, n=10, d=4, d_v=6, requires_grad=True):
     return [x.requires_grad_(requires_grad) for x in
-            (spikes((*lead, n, d)), spikes((*lead, n + 1, d), seed=1), spikes((*lead, n + 1, d_v), product='real'))]
+            (spikes((*lead, n, d)), spikes((*lead, n + 1, d), seed=1),
+             spikes((*lead, n + 1, d_v), product='real'))]
 
 
 @pytest.mark.parametrize('impl, normalizer', list(itertools.product(IMPLS, NORMALIZERS)))
@@ -30,10 +35,12 @@ def test_opcheck(impl, normalizer):
     with torch.no_grad():
         results = attention_stats(*tensors, impl, normalizer=normalizer)
     upstream = torch.randn_like(results[0])
-    args = upstream, *(x.detach() for x in tensors), *results, 'ternary', normalizer, 1., 'ste', impl
+    args = upstream, *(x.detach()
+                       for x in tensors), *results, 'ternary', normalizer, 1., 'ste', impl
     torch.library.opcheck(torch.ops.mmbsa.bipolar_attention_bwd.default, args)
     with FakeTensorMode() as mode:
-        fakes = torch.ops.mmbsa.bipolar_attention_bwd(*(mode.from_tensor(x) for x in args[:7]), *args[7:])
+        fakes = torch.ops.mmbsa.bipolar_attention_bwd(*(mode.from_tensor(x)
+                                                        for x in args[:7]), *args[7:])
     found = torch.ops.mmbsa.bipolar_attention_bwd(*args)
     assert [x.stride() for x in fakes] == [x.stride() for x in found]  # inductor relies on it
 
@@ -75,7 +82,8 @@ def test_counters_see_one_op_by_name(impl):
         bipolar_attention(*operands(2, 3), impl=impl).sum().backward()
     ours = [name for name in names.seen if 'mmbsa' in name]
     assert ours == ['mmbsa.bipolar_attention.default', 'mmbsa.bipolar_attention_bwd.default']
-    assert not any('attention' in name or 'matmul' in name or 'bmm' in name for name in set(names.seen) - set(ours))
+    assert not any('attention' in name or 'matmul' in name or 'bmm' in name
+                   for name in set(names.seen) - set(ours))
 
 
 def test_flop_counter():
@@ -96,15 +104,20 @@ def test_flop_counter():
 
 def test_double_backward_raises():
     tensors = operands(2)
-    grads = torch.autograd.grad(bipolar_attention(*tensors).square().sum(), tensors, create_graph=True)
+    grads = torch.autograd.grad(bipolar_attention(*tensors).square().sum(), tensors,
+                                create_graph=True)
     with pytest.raises(NotImplementedError, match='double backward'):
         grads[0].sum().backward()
 
 
-@pytest.mark.parametrize('dtype, d, d_v', [(torch.float32, 5, 20), (torch.float32, 16, 16), (torch.bfloat16, 12, 48),
+@pytest.mark.parametrize('dtype, d, d_v',
+                         [(torch.float32, 5, 20), (torch.float32, 16, 16), (torch.bfloat16, 12, 48),
                                            (torch.bfloat16, 12, 12)])
 def test_calls_of_the_cuda_kernels_fit_their_schemas(dtype, d, d_v, monkeypatch):
-    """Shapes and arguments only, on fake CUDA tensors: what a machine without a GPU can say about that path."""
+    """Shapes and arguments only, on fake CUDA tensors.
+
+    what a machine without a GPU can say about that path.
+    """
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device=None: (9, 0))
     with FakeTensorMode():
         def fake(*shape, kind=dtype):
@@ -114,7 +127,8 @@ def test_calls_of_the_cuda_kernels_fit_their_schemas(dtype, d, d_v, monkeypatch)
             out, lse = sdpa._attend(q, k, v, 0.5)
             assert (out.shape, lse.shape) == ((2, 3, 37, d_v), (2, 3, 37))
             assert (out.dtype, lse.dtype) == (dtype, torch.float32)
-            grads = sdpa._attend_backward(fake(2, 3, 37, d_v), q, k, v, out, fake(2, 3, 37, kind=torch.float32), 0.5)
+            grads = sdpa._attend_backward(fake(2, 3, 37, d_v), q, k, v, out,
+                                          fake(2, 3, 37, kind=torch.float32), 0.5)
         assert [g.shape for g in grads] == [q.shape, k.shape, v.shape]
     kernel = 'flash' if dtype != torch.float32 and d == d_v else 'efficient'
     assert f'aten._scaled_dot_product_{kernel}_attention.default' in names.seen
@@ -132,7 +146,8 @@ def test_reasons_of_refusal():
 
         def size(self, dim):
             return self.n
-    for device, dtype, n, word in (('mps', torch.float32, 4, 'mps'), ('cuda', torch.float64, 4, 'float64'),
+    for device, dtype, n, word in (('mps', torch.float32, 4, 'mps'),
+                                   ('cuda', torch.float64, 4, 'float64'),
                                    ('cpu', torch.float32, 1 << 25, 'exact for at most')):
         like = Like(device, dtype, n)
         assert word in sdpa.refuses(like, like, like, 'shiftmax', 'ternary', 1.)
@@ -157,20 +172,27 @@ class LargestAllocation(TorchDispatchMode):
 @pytest.mark.parametrize('rate', [0., 0.003, 0.2, 1.])
 @pytest.mark.parametrize('normalizer', NORMALIZERS)
 def test_no_map_of_scores_is_ever_held(normalizer, rate):
-    """Nor where every row is on the edge; n_q differs from n_k, so that the map cannot hide behind another tensor."""
+    """Nor where every row is on the edge.
+
+    N_q differs from n_k, so that the map cannot hide behind another tensor.
+    """
     n_q, n_k, d, d_v = 1024, 2048, 8, 16
-    q, k, v = spikes((1, 1, n_q, d), rate), spikes((1, 1, n_k, d), rate, seed=1), spikes((1, 1, n_k, d_v), 1, 'real')
+    q, k, v = spikes((1, 1, n_q, d), rate), spikes((1, 1, n_k, d), rate,
+                                                   seed=1), spikes((1, 1, n_k, d_v), 1, 'real')
     if rate == 1:
         q, k = torch.ones_like(q), torch.ones_like(k)
     with LargestAllocation() as watch:
-        results = torch.ops.mmbsa.bipolar_attention(q, k, v, 'ternary', normalizer, 1., 'ste', 'sdpa')
-        torch.ops.mmbsa.bipolar_attention_bwd(torch.randn_like(results[0]), q, k, v, *results, 'ternary', normalizer, 1.,
+        results = torch.ops.mmbsa.bipolar_attention(q, k, v, 'ternary', normalizer, 1.,
+                                                    'ste', 'sdpa')
+        torch.ops.mmbsa.bipolar_attention_bwd(torch.randn_like(results[0]), q, k, v, *results,
+                                              'ternary', normalizer, 1.,
                                               'ste', 'sdpa')
     allowed = TILE if normalizer == 'shiftmax' and rate else 0
     assert watch.numel <= max(n_k * d_v, allowed) < n_q * n_k / 4
 
 
-@pytest.mark.parametrize('product, dtype', [('ternary', torch.int8), ('binary', torch.int8), ('real', torch.float32)])
+@pytest.mark.parametrize('product, dtype',
+                         [('ternary', torch.int8), ('binary', torch.int8), ('real', torch.float32)])
 def test_spikes_wait_for_the_backward_as_bytes(product, dtype):
     tensors = operands(2)
     kept = []

@@ -38,7 +38,8 @@ def test_scores_of_attention(case):
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.integers(-6000, 6000), min_size=1, max_size=60), st.integers(0, 40), st.integers(-1, 1))
+@given(st.lists(st.integers(-6000, 6000), min_size=1, max_size=60), st.integers(0, 40),
+       st.integers(-1, 1))
 def test_any_integers(row, repeat, nudge):
     """Wide gaps, many windows; halves of halves that carry through all of them."""
     low = min(row)
@@ -61,12 +62,16 @@ def test_carry_runs_through_every_window(n):
 
 @pytest.mark.parametrize('a', [0, 3, 7, 12])
 def test_one_bit_at_every_distance(a):
-    """2^a + 2^-b and 2^a - 2^-b: past the 24 bits of a float32, the 53 of a float64, and every window's end."""
+    """2^a + 2^-b and 2^a - 2^-b.
+
+    past the 24 bits of a float32, the 53 of a float64, and every window's end.
+    """
     for b in range(1, 130):
         above = torch.zeros((1 << a) + 1)
         above[-1] = -b
         below = torch.cat([torch.zeros((1 << a) - 1), -torch.arange(1., b + 1)])
-        for row in (above, below, torch.cat([below, below[-1:]]), torch.cat([below, below[-1:], below[-1:]])):
+        for row in (above, below, torch.cat([below, below[-1:]]),
+                    torch.cat([below, below[-1:], below[-1:]])):
             assert exact_g(row).item() == oracle_g(row.tolist())
 
 
@@ -92,7 +97,8 @@ def test_rows_of_one_batch_do_not_disturb_each_other():
     rng = np.random.default_rng(0)
     rows = [make_row(kind, 64, 120, rng) for kind in KINDS for _ in range(8)]
     width = max(map(len, rows))
-    batch = torch.tensor([row + [-10 ** 6] * (width - len(row)) for row in rows], dtype=torch.float32)
+    batch = torch.tensor([row + [-10 ** 6] * (width - len(row)) for row in rows],
+                         dtype=torch.float32)
     assert exact_g(batch).tolist() == [oracle_g(row) for row in batch.tolist()]
     mixed = torch.cat([batch, batch + 0.3])  # real rows beside integer ones
     assert exact_g(mixed)[:len(batch)].tolist() == exact_g(batch).tolist()

@@ -1,4 +1,7 @@
-"""Integer spikes: the reference against the equation, every implementation against the reference, bit for bit."""
+"""Integer spikes.
+
+the reference against the equation, every implementation against the reference, bit for bit.
+"""
 import itertools
 
 import pytest
@@ -21,7 +24,8 @@ def spikes_and_gradient(u, upstream, **kwargs):
 def potentials(dtype=torch.float32):
     """Halves, wholes, both ends, their neighbours, infinities, and numbers of no distinction."""
     grid = torch.arange(-6., 6.25, 0.25)
-    around = torch.cat([torch.nextafter(grid, torch.tensor(9.)), torch.nextafter(grid, torch.tensor(-9.))])
+    around = torch.cat([torch.nextafter(grid, torch.tensor(9.)),
+                        torch.nextafter(grid, torch.tensor(-9.))])
     odd = torch.randn(5000, generator=torch.Generator().manual_seed(0)) * 4
     return torch.cat([grid, around, odd, torch.tensor([torch.inf, -torch.inf, -0.])]).to(dtype)
 
@@ -68,7 +72,8 @@ def test_ends_that_16_bits_cannot_hold_are_rounded_as_membranes_are(impl):
 
 @pytest.mark.parametrize('impl', IMPLS)
 def test_not_a_number_stays_one(impl):
-    assert integer_spike(torch.tensor([torch.nan, 1.]), 4, impl=impl).isnan().tolist() == [True, False]
+    assert integer_spike(torch.tensor([torch.nan, 1.]), 4,
+                         impl=impl).isnan().tolist() == [True, False]
 
 
 @pytest.mark.parametrize('impl', IMPLS)
@@ -81,12 +86,15 @@ def test_layouts(impl):
     for u, grad in itertools.product((base, last, last.unflatten(0, (1, 2))), (upstream, turned)):
         found = spikes_and_gradient(u, grad.reshape(u.shape), impl=impl)
         assert found[0].stride() == found[1].stride() == u.stride()
-        torch.testing.assert_close([x.reshape(base.shape) for x in found], list(expected), rtol=0, atol=0)
-    alone = last[:1].permute(0, 2, 3, 1).contiguous()[None].permute(0, 1, 4, 2, 3)  # whose first strides mean nothing
+        torch.testing.assert_close([x.reshape(base.shape) for x in found], list(expected),
+                                   rtol=0, atol=0)
+    alone = last[:1].permute(0, 2, 3,
+                             1).contiguous()[None].permute(0, 1, 4, 2, 3)  # whose first strides mean nothing
     for u in (alone, alone.as_strided(alone.shape, (1, 1, *alone.stride()[2:]))):
         found = spikes_and_gradient(u, upstream[:1][None], impl=impl)
         assert all(x[0].is_contiguous(memory_format=torch.channels_last) for x in found)
-    for view in (base[..., ::2], base[:, :1].expand(2, 4, 5, 7), base[:, :0], base.transpose(1, 3)[1:],
+    for view in (base[..., ::2], base[:, :1].expand(2, 4, 5, 7), base[:, :0],
+                 base.transpose(1, 3)[1:],
                  base[:1].expand(3, 6, 5, 7)):
         found = spikes_and_gradient(view, torch.ones(view.shape), impl=impl)
         expected = spikes_and_gradient(view.contiguous(), torch.ones(view.shape), impl='reference')
@@ -102,7 +110,8 @@ def test_opcheck(impl):
                           (u.detach(), torch.ones_like(u, dtype=torch.uint8), 4., impl))
     with FakeTensorMode() as mode:
         last = torch.zeros(3, 2, 4, 5, 6).permute(0, 1, 4, 2, 3)
-        assert torch.ops.mmbsa.integer_spike(mode.from_tensor(last), *rest)[0].stride() == last.stride()
+        assert torch.ops.mmbsa.integer_spike(mode.from_tensor(last),
+                                             *rest)[0].stride() == last.stride()
 
 
 def test_one_byte_is_kept_for_the_backward():
@@ -116,7 +125,9 @@ def test_one_byte_is_kept_for_the_backward():
 def test_errors():
     with pytest.raises(ValueError, match='u must be floating with a dimension, got torch.int64'):
         integer_spike(torch.ones(2, dtype=torch.int64), 4)
-    with pytest.raises(ValueError, match='levels must be at least 1 and norm positive, got 0 and 1'):
+    with pytest.raises(ValueError,
+                       match='levels must be at least 1 and norm positive, got 0 and 1'):
         integer_spike(torch.ones(2), 0)
-    with pytest.raises(ValueError, match='levels must be at least 1 and norm positive, got 4 and 0'):
+    with pytest.raises(ValueError,
+                       match='levels must be at least 1 and norm positive, got 4 and 0'):
         integer_spike(torch.ones(2), 4, norm=0)

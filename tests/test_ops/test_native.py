@@ -1,4 +1,7 @@
-"""C++ kernels: compiled once, whole or not at all, and never a reason to fail where there is no compiler."""
+"""C++ kernels.
+
+compiled once, whole or not at all, and never a reason to fail where there is no compiler.
+"""
 import os
 import subprocess
 import sys
@@ -10,7 +13,8 @@ import torch
 from mmbsa.ops import implementations, native
 from mmbsa.ops.lif import native as lif_native
 
-needs_compiler = pytest.mark.skipif(lif_native.missing() is not None, reason=str(lif_native.missing()))
+needs_compiler = pytest.mark.skipif(lif_native.missing() is not None,
+                                    reason=str(lif_native.missing()))
 SOURCE = '''#include "native.hpp"
 MMBSA_EXPORT int64_t twice(const float *x, double factor, int64_t n, float *out, int64_t threads) {
 #pragma omp parallel for num_threads(threads)
@@ -32,7 +36,8 @@ def source(tmp_path, monkeypatch):
 
 def run(code, **environment):
     """Output of a process of its own, which has loaded nothing yet."""
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env={**os.environ, **environment})
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                          env={**os.environ, **environment})
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -81,9 +86,12 @@ def test_a_cache_that_cannot_be_written_is_no_obstacle(source, monkeypatch):
 
 @needs_compiler
 def test_processes_that_compile_at_the_same_time_do_not_meet(source):
-    code = ('import sys, torch; from pathlib import Path; from mmbsa.ops.native import Library; out = torch.empty(3); '
-            'Library(Path(sys.argv[1])).call("twice", torch.ones(3), 1., 3, out); print(out.tolist())')
-    jobs = [subprocess.Popen([sys.executable, '-c', code, str(source)], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    code = ('import sys, torch; from pathlib import Path; from mmbsa.ops.native import Library; '
+            'out = torch.empty(3); '
+            'Library(Path(sys.argv[1])).call("twice", torch.ones(3), 1., 3, out); '
+            'print(out.tolist())')
+    jobs = [subprocess.Popen([sys.executable, '-c', code, str(source)], stdout=subprocess.PIPE,
+                             text=True) for _ in range(3)]
     assert [job.communicate()[0].strip() for job in jobs] == ['[2.0, 2.0, 2.0]'] * 3
     assert len(list(native.cache().iterdir())) == 1
 
@@ -93,13 +101,16 @@ def test_one_pool_of_threads():
     """A second OpenMP would fight with torch's for the cores."""
     if not Path('/proc/self/maps').exists():
         pytest.skip('reads /proc/self/maps')
-    code = ('import torch; from mmbsa.ops import lif; torch.ones(9).sum(); lif(torch.ones(2, 9), impl="native"); '
-            'print(len({l.split()[-1] for l in open("/proc/self/maps") if "gomp" in l or "libomp" in l}))')
+    code = ('import torch; from mmbsa.ops import lif; torch.ones(9).sum(); lif(torch.ones(2, 9), '
+            'impl="native"); '
+            'print(len({l.split()[-1] for l in open("/proc/self/maps") if "gomp" in l or "libomp" '
+            'in l}))')
     assert run(code) == '1'
 
 
 def test_without_a_compiler_the_others_run():
-    code = ('import torch; from mmbsa.ops import implementations, lif; print(implementations("lif"), '
+    code = ('import torch; from mmbsa.ops import implementations, lif; '
+            'print(implementations("lif"), '
             'lif(torch.full((1, 2), 3.)).tolist())\n'
             'try: lif(torch.ones(1, 2), impl="native")\nexcept RuntimeError as e: print(e)')
     out = run(code, CXX='no-such-compiler')

@@ -1,4 +1,7 @@
-"""What sees an op of the package: modes, profilers, subclasses, transforms of functions, compilers and exports."""
+"""What sees an op of the package.
+
+modes, profilers, subclasses, transforms of functions, compilers and exports.
+"""
 import io
 import os
 import subprocess
@@ -24,7 +27,8 @@ def carried(x):
 
 
 #: op -> a function of x that calls it, and others that use it in other ways.
-OPS = {'lif': lif, 'integer_spike': lambda x: integer_spike(x, 4), 'shiftmax': shiftmax, 'bipolar_attention': attention}
+OPS = {'lif': lif, 'integer_spike': lambda x: integer_spike(x, 4), 'shiftmax': shiftmax,
+       'bipolar_attention': attention}
 FUNCTIONS = OPS | {'lif with a state': carried, 'shiftmax of the first': lambda x: shiftmax(x, 0),
                    'softmax': lambda x: attention(x, normalizer='softmax'),
                    'real product': lambda x: bipolar_attention(x, x.flip(0), x, product='real', grad='detach'),
@@ -123,7 +127,8 @@ def test_vmap_equals_a_loop(function, dim):
     y = x.clone().requires_grad_()
     found = torch.autograd.grad(torch.vmap(function, in_dims=dim)(y).square().sum(), y)[0]
     z = x.clone().requires_grad_()
-    loop = torch.autograd.grad(torch.stack([function(part) for part in z.unbind(dim)]).square().sum(), z)[0]
+    loop = torch.autograd.grad(torch.stack([function(part)
+                                            for part in z.unbind(dim)]).square().sum(), z)[0]
     torch.testing.assert_close(found, loop)
 
 
@@ -133,7 +138,8 @@ def test_vmap_over_one_operand_equals_a_loop():
     found = torch.vmap(bipolar_attention, in_dims=(0, None, None))(q, k[0], v)
     torch.testing.assert_close(found, torch.stack([bipolar_attention(part, k[0], v) for part in q]))
     x, v0 = torch.randn(3, 4, 5), torch.randn(7, 4, 5)
-    for found, expected in zip(torch.vmap(lif, in_dims=(None, 0))(x, v0), zip(*(lif(x, part) for part in v0))):
+    for found, expected in zip(torch.vmap(lif, in_dims=(None, 0))(x, v0),
+                               zip(*(lif(x, part) for part in v0))):
         assert torch.equal(found, torch.stack(expected))
     for found, expected in zip(torch.vmap(lif, in_dims=(2, None))(x, v0[0, :, 0]),
                                zip(*(lif(part, v0[0, :, 0]) for part in x.unbind(2)))):
@@ -186,7 +192,8 @@ def test_export_holds_auto_and_runs_without_a_compiler(tmp_path, strict):
     code = ('import sys, torch; from mmbsa.ops import implementations; f = sys.argv[1]; '
             'model = torch.export.load(f + "/network.pt2").module(); '
             'torch.save((model(torch.load(f + "/x.pt")), implementations("lif")), f + "/out.pt")')
-    subprocess.run([sys.executable, '-c', code, str(tmp_path)], check=True, env={**os.environ, 'CXX': 'no-such-compiler'})
+    subprocess.run([sys.executable, '-c', code, str(tmp_path)], check=True,
+                   env={**os.environ, 'CXX': 'no-such-compiler'})
     out, there = torch.load(tmp_path / 'out.pt')
     assert there == ['reference'] and set(there) <= set(implementations('lif'))
     torch.testing.assert_close(out, Network()(x))
@@ -199,4 +206,5 @@ def test_export_of_a_named_implementation_keeps_its_name():
     program = torch.export.export(Named(), (torch.randn(2, 3),))
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
-    assert [node.args[-1] for node in program.graph.nodes if str(node.target).startswith('mmbsa')] == ['reference']
+    assert [node.args[-1] for node in program.graph.nodes
+            if str(node.target).startswith('mmbsa')] == ['reference']

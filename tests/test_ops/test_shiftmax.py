@@ -36,14 +36,16 @@ def test_weights_are_the_exact_powers(impl, case):
     g = oracle_g(row)
     for dtype, smallest in ((torch.float32, -149), (torch.float64, -1074), (torch.int64, -149)):
         weights = shiftmax(torch.tensor(row, dtype=dtype), impl=impl)
-        assert weights.double().tolist() == [2. ** (x - g) if x - g >= smallest else 0. for x in row]
+        assert weights.double().tolist() == [2. ** (x - g) if x - g >= smallest else 0.
+                                             for x in row]
         if dtype == torch.float64:  # holds them all: eq. 14, in fractions
             assert Fraction(1, 2) < sum(map(Fraction, weights.tolist())) <= 1
 
 
 @pytest.mark.parametrize('impl', IMPLS)
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-@pytest.mark.parametrize('shape, dim', [((63,), 0), ((5, 500), -1), ((3, 7, 11), 1), ((1, 1), -1), ((4, 9), -2)])
+@pytest.mark.parametrize('shape, dim',
+                         [((63,), 0), ((5, 500), -1), ((3, 7, 11), 1), ((1, 1), -1), ((4, 9), -2)])
 def test_any_dim_and_dtype(impl, dtype, shape, dim):
     x = torch.randint(-9, 10, shape, generator=torch.Generator().manual_seed(0)).to(dtype)
     weights = shiftmax(x, dim, impl=impl)
@@ -58,7 +60,8 @@ def test_any_dim_and_dtype(impl, dtype, shape, dim):
 def test_real_and_masked_scores(impl):
     x = torch.randn(20, 30, dtype=torch.float64) * 4
     total = torch.exp2(x).sum(-1, keepdim=True)
-    torch.testing.assert_close(shiftmax(x, impl=impl), torch.exp2(x - total.log2().ceil()), rtol=1e-14, atol=0)
+    torch.testing.assert_close(shiftmax(x, impl=impl), torch.exp2(x - total.log2().ceil()),
+                               rtol=1e-14, atol=0)
     masked = shiftmax(torch.tensor([1., -torch.inf, 1.]), impl=impl)
     assert masked.tolist() == [0.5, 0., 0.5]
     assert shiftmax(torch.tensor([-torch.inf, -torch.inf]), impl=impl).isnan().all()
@@ -67,11 +70,14 @@ def test_real_and_masked_scores(impl):
 @pytest.mark.parametrize('impl', IMPLS)
 @pytest.mark.parametrize('grad', ['ste', 'detach'])
 def test_gradient_is_that_of_the_surrogate(impl, grad):
-    """Finite differences of softmax_2 * const ('ste') and of 2^(x - const) ('detach') at the same point."""
+    """Finite differences of softmax_2 * const ('ste') and of 2^(x - const) ('detach') at the same
+    point.
+    """
     x = torch.randn(3, 11, dtype=torch.float64, requires_grad=True)
     with torch.no_grad():
         weights = shiftmax(x, impl=impl)
-        constant = weights.sum(-1, keepdim=True) if grad == 'ste' else torch.log2(torch.exp2(x) / weights)
+        constant = weights.sum(-1,
+                               keepdim=True) if grad == 'ste' else torch.log2(torch.exp2(x) / weights)
 
     def surrogate(y):
         return torch.softmax(LN2 * y, -1) * constant if grad == 'ste' else torch.exp2(y - constant)
@@ -92,11 +98,13 @@ def test_double_backward_raises():
 
 
 def test_registration():
-    for x in (torch.randn(3, 5, requires_grad=True), torch.randn(3, 5, 2).double(), torch.ones(4, dtype=torch.int32)):
+    for x in (torch.randn(3, 5, requires_grad=True), torch.randn(3, 5, 2).double(),
+              torch.ones(4, dtype=torch.int32)):
         torch.library.opcheck(torch.ops.mmbsa.shiftmax.default, (x, -1, 'ste', 'reference'))
     pair = torch.randn(3, 5), shiftmax(torch.randn(3, 5))
     torch.library.opcheck(torch.ops.mmbsa.shiftmax_bwd.default, (*pair, 1, 'detach', 'reference'))
-    compiled = torch.compile(lambda x: shiftmax(x * 2, 0, grad='detach'), backend='aot_eager', fullgraph=True)
+    compiled = torch.compile(lambda x: shiftmax(x * 2, 0, grad='detach'), backend='aot_eager',
+                             fullgraph=True)
     x = torch.randn(4, 3, requires_grad=True)
     torch.testing.assert_close(compiled(x), shiftmax(x * 2, 0))
 

@@ -1,4 +1,5 @@
 """Counts of parameters and multiply-accumulates against arithmetic done by hand."""
+import pathlib
 import re
 import runpy
 import subprocess
@@ -58,3 +59,27 @@ def test_command_prints_the_table(tmp_path):
     # convolution 8 -> 8, convolution 16 -> 8 (both 3x3, with a norm), classifier 8 -> 3
     params = 9 * 8 * 8 + 16 + 9 * 16 * 8 + 16 + 8 * 3 + 3
     assert re.search(rf'^decode_head +{params:,} ', output, re.M)
+
+
+@pytest.mark.parametrize('make, args, expected', [
+    ('grey_segmentor', ('--shape', '48', '64'), '1 x 1 x 48 x 64'),
+    ('event_classifier', (), '1 x 4 x 2 x 20 x 24'),
+    ('event_classifier', ('--shape', '16'), '1 x 4 x 2 x 16 x 16')])
+def test_channels_and_frames_are_those_of_the_config(make, args, expected, tmp_path, monkeypatch, capsys):
+    pytest.importorskip('mmpretrain')
+    import tiny_tools
+    config, _ = getattr(tiny_tools, make)(tmp_path)
+    tiny_tools.run_tool('analysis/get_flops.py', monkeypatch, config, *args)
+    output = capsys.readouterr().out
+    assert expected in output and 'head' in output
+
+
+def test_frames_of_recordings_take_the_steps_of_the_backbone(tmp_path, monkeypatch, capsys):
+    pytest.importorskip('mmpretrain')
+    import tiny_tools
+    config, _ = tiny_tools.event_classifier(tmp_path)
+    text = pathlib.Path(config).read_text().replace("num_frames=4, by='number'",
+                                                    "num_frames=None, by='duration', duration=9")
+    pathlib.Path(config).write_text(text)
+    tiny_tools.run_tool('analysis/get_flops.py', monkeypatch, config)
+    assert '1 x 4 x 2 x 20 x 24' in capsys.readouterr().out

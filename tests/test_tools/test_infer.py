@@ -124,3 +124,70 @@ def test_checkpoint_cannot_run_code(tool, model_files, tmp_path):
     with pytest.raises(Exception, match='evil.pth'):
         tool.main([str(source), model_files[0], str(tmp_path / 'evil.pth'), '--out', str(tmp_path / 'out')])
     assert not (tmp_path / 'owned').exists()
+
+
+def outputs(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file())
+
+
+def test_a_photo_is_never_written_over(tool, model_files, tmp_path):
+    source = picture(tmp_path / 'photo.png')
+    before = source.read_bytes()
+    picture(tmp_path / 'other.png')  # beside a photo, not read, and not ours either
+    args = [*model_files, '--out', str(tmp_path), '--device', 'cpu', '--labels']
+    assert tool.main([str(source), *args]) == 0 and tool.main([str(source), *args]) == 0
+    assert source.read_bytes() == before
+    assert outputs(tmp_path) == ['other.png', 'photo.labels.png', 'photo.overlay.png', 'photo.png']
+
+
+def test_a_folder_that_holds_its_own_output(tool, model_files, tmp_path):
+    for name in ('a.png', 'b.jpg', 'deep/a.png'):
+        picture(tmp_path / name)
+    picture(tmp_path / '._a.png')
+    before = {path: path.read_bytes() for path in tmp_path.rglob('*.*')}
+    expected = sorted([*(str(path.relative_to(tmp_path)) for path in before), 'a.overlay.png', 'b.overlay.png',
+                       'deep/a.overlay.png'])
+    for _ in range(2):  # the second time overlays are there, and are not read
+        assert tool.main([str(tmp_path), *model_files, '--out', str(tmp_path), '--device', 'cpu']) == 0
+        assert outputs(tmp_path) == expected
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_output_above_the_input(tool, model_files, tmp_path, monkeypatch):
+    picture(tmp_path / 'pics/a.jpg')
+    picture(tmp_path / 'pics/pics/b.jpg')
+    before = picture(tmp_path / 'pics/b.png').read_bytes()  # where the overlay of pics/pics/b.jpg would go
+    monkeypatch.chdir(tmp_path)
+    assert tool.main(['pics', *model_files, '--out', '.', '--device', 'cpu']) == 0
+    assert outputs(tmp_path) == ['a.png', 'b.png', 'pics/a.jpg', 'pics/b.overlay.png', 'pics/b.png', 'pics/pics/b.jpg']
+    assert (tmp_path / 'pics/b.png').read_bytes() == before
+
+
+def test_no_two_files_share_an_output(tool, tmp_path):
+    names = ['a.png', 'a.jpg', 'a.png.png', 'a.labels.png', 'a.jpg.labels.png', 'd/a.png', 'a.overlay.png']
+    files = [tmp_path / 'in' / name for name in names]
+    for out in ('out', 'in', '.', 'in/d'):
+        pairs = tool.name_targets(files, tmp_path / 'in', tmp_path / out).values()
+        targets = [target.resolve() for pair in pairs for target in pair]
+        assert len(set(targets)) == 2 * len(files) and not set(targets) & {path.resolve() for path in files}
+
+
+def test_grey_pictures_are_read_as_the_config_says(tool, tmp_path):
+    import tiny_tools
+    files = tiny_tools.grey_segmentor(tmp_path)
+    source = picture(tmp_path / 'in/a.png')
+    assert tool.main([str(source), *files, '--out', str(tmp_path / 'out'), '--device', 'cpu', '--labels']) == 0
+    from mmseg.apis import inference_model, init_model
+    labels = cv2.imread(str(tmp_path / 'out/a.labels.png'), cv2.IMREAD_UNCHANGED)
+    expected = inference_model(init_model(*files, device='cpu'), str(source)).pred_sem_seg.data[0].numpy()
+    assert np.array_equal(labels, expected)
+
+
+def test_recordings_are_classified(tool, tmp_path):
+    pytest.importorskip('mmpretrain')
+    import tiny_tools
+    files = tiny_tools.event_classifier(tmp_path)
+    picture(tmp_path / 'data/test/left/no_recording.png')
+    assert tool.main([str(tmp_path / 'data/test'), *files, '--out', str(tmp_path / 'out'), '--device', 'cpu']) == 0
+    assert outputs(tmp_path / 'out') == [f'{kind}/0{i}.png' for kind in ('left', 'right') for i in range(3)]
+    assert cv2.imread(str(tmp_path / 'out/left/00.png')).shape[1] >= 224

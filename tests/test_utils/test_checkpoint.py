@@ -12,7 +12,15 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 
 import mmbsa.registry  # noqa: F401  makes mmengine's loading strict
-from mmbsa.utils.checkpoint import checkpoints_newest_first, is_finite, is_whole, load_checkpoint_file, whole_checkpoints
+from mmbsa.utils.checkpoint import (
+    CONTAINERS,
+    checkpoints_newest_first,
+    fit_state,
+    is_finite,
+    is_whole,
+    load_checkpoint_file,
+    whole_checkpoints,
+)
 
 pytestmark = pytest.mark.seg
 
@@ -152,3 +160,75 @@ def test_is_finite(tmp_path):
     for value in (1., float('nan'), float('inf')):
         torch.save(dict(state_dict=dict(a=torch.tensor([0., value]), b=torch.tensor(3))), tmp_path / 'a.pth')
         assert is_finite(tmp_path / 'a.pth') == (value == 1.)
+
+
+class Custom:
+    """A class that a checkpoint may not name."""
+
+
+@pytest.mark.parametrize('what, name', [
+    (lambda folder: Custom(), r'test_checkpoint\.Custom'), (lambda folder: Evil(folder / 'pwned'), r'posix\.mkdir'),
+    (lambda folder: Custom, r'test_checkpoint\.Custom'), (lambda folder: eval, 'eval')])
+@pytest.mark.parametrize('zipped', [True, False])
+def test_refused_checkpoints_name_the_class_in_a_whole_sentence(tmp_path, what, name, zipped):
+    path = tmp_path / 'a.pth'
+    torch.save(dict(state_dict={}, extra=what(tmp_path)), path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(pickle.UnpicklingError, match=rf'{path} was not loaded: it names \S*{name}, but it may hold only '
+                       r'tensors, .* nothing in it was run\. .*torch\.save\(.*\)$'):
+        load_checkpoint_file(path)
+    assert not (tmp_path / 'pwned').exists()
+
+
+def test_files_of_others_are_refused_in_a_whole_sentence(tmp_path):
+    (tmp_path / 'a.pth').write_bytes(pickle.dumps(dict(a=Custom())))
+    (tmp_path / 'b.pth').write_bytes(b'not a checkpoint')
+    for name in 'ab':
+        with pytest.raises((pickle.UnpicklingError, RuntimeError),
+                           match=rf'{name}\.pth was not loaded: it is damaged or no file of torch.save \(.+\)$'):
+            load_checkpoint_file(tmp_path / f'{name}.pth')
+
+
+WEIGHTS = {'stem.conv.weight': torch.ones(2), 'stages.0.module.weight': torch.zeros(3)}
+
+
+@pytest.mark.parametrize('prefix', [
+    '', 'module.', 'backbone.', 'module.backbone.', 'model.', '_orig_mod.', 'module._orig_mod.', 'encoder.',
+    'model.backbone.', 'backbone._orig_mod.', 'net.encoder.', '_fsdp_wrapped_module.', 'student.backbone.', 'visual.'])
+@pytest.mark.parametrize('container', [None, *CONTAINERS, 'some.other'])
+def test_weights_are_found_under_every_prefix_and_container(prefix, container):
+    checkpoint = {prefix + key: value for key, value in WEIGHTS.items()}
+    checkpoint.update({'head.weight': torch.ones(1), 'head.bias': torch.ones(1)})
+    for name in (container or '').split('.') if container else ():
+        checkpoint = {'epoch': 3, 'optimizer': dict(state={0: dict(step=torch.ones(1))}), name: checkpoint}
+    found = fit_state(checkpoint, WEIGHTS)
+    assert all(found[key] is value for key, value in WEIGHTS.items())
+    assert set(found) - set(WEIGHTS) <= {'head.weight', 'head.bias'}
+
+
+def test_names_of_wrappers_within_names_are_left_out():
+    checkpoint = {'stem._orig_mod.conv.weight': WEIGHTS['stem.conv.weight'],
+                  '_orig_mod.stages.0.weight': torch.zeros(3)}
+    wanted = {'stem.conv.weight': None, 'stages.0.weight': None}
+    assert set(fit_state(checkpoint, wanted)) == set(wanted)
+
+
+def test_the_preferred_container_wins_and_the_better_one_more_so():
+    first, second = torch.ones(1), torch.zeros(1)
+    assert fit_state(dict(ema=dict(a=second), state_dict=dict(a=first)), ['a'])['a'] is first
+    assert fit_state(dict(state_dict=dict(b=first), net=dict(a=second)), ['a'])['a'] is second
+
+
+def test_a_given_prefix_is_kept_to():
+    checkpoint = {'teacher.a': torch.ones(1), 'module.student.a': torch.zeros(1), 'student.b': torch.ones(1)}
+    assert fit_state(checkpoint, ['a'], 'student')['a'] == 0
+    assert fit_state(checkpoint, ['a'], 'teacher.')['a'] == 1
+    with pytest.raises(KeyError, match="under the prefix 'none.' is there; found 3 names teacher.a, module.student.a"):
+        fit_state(checkpoint, ['a'], 'none')
+
+
+@pytest.mark.parametrize('checkpoint, found', [
+    (dict(state_dict=dict(x=torch.ones(1))), "in 'state_dict': 1 names x"), ({}, 'no named tensors'), ([1], 'no named'),
+    (dict(x=1), 'no named tensors')])
+def test_what_does_not_fit_is_named(checkpoint, found):
+    with pytest.raises(KeyError, match=found):
+        fit_state(checkpoint, ['a', 'b'])

@@ -11,17 +11,16 @@ import io
 import sys
 from pathlib import Path
 
-import cv2
 import matplotlib
 import numpy as np
 import torch
 from mmengine import Config, DictAction
-from mmseg.apis import inference_model, init_model
 from torch import Tensor, nn
 
+from mmbsa.apis.inference import SampleReader, load_model, predict
 from mmbsa.ops import shiftmax
-from mmbsa.utils.checkpoint import make_loading_safe
 from mmbsa.utils.files import atomic_open
+from mmbsa.visualization import to_picture
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402  (the backend is chosen first)
@@ -31,7 +30,7 @@ NORMALIZERS = {'shiftmax': shiftmax, 'softmax': lambda x: x.softmax(-1), 'none':
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('image', type=Path)
+    parser.add_argument('image', type=Path, help='a picture or an event recording, read by the config')
     parser.add_argument('config', type=Path)
     parser.add_argument('checkpoint', type=Path)
     parser.add_argument('--out', type=Path, required=True, help='picture to write')
@@ -46,6 +45,8 @@ def parse_args(argv=None):
     for path in (args.image, args.config, args.checkpoint):
         if not path.exists():
             parser.error(f'{path} does not exist')
+    if args.out.resolve() in {path.resolve() for path in (args.image, args.config, args.checkpoint)}:
+        parser.error(f'--out {args.out} would write over a file that is read')
     if not all(0 <= share < 1 for share in args.query):
         parser.error(f'--query takes shares of the height and width, 0 <= share < 1, got {args.query}')
     return args
@@ -57,14 +58,14 @@ def attention_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
             if all(hasattr(module, key) for key in ('q_neuron', 'k_neuron', 'num_heads', 'options'))]
 
 
-def capture(model: nn.Module, layer: nn.Module, image: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Run the model on a BGR image and return the layer's spikes of q and k, (T, B, C, H, W) each."""
+def capture(model: nn.Module, layer: nn.Module, sample: dict) -> tuple[Tensor, Tensor]:
+    """Run the model on a sample and return the layer's spikes of q and k, (T, B, C, H, W) each."""
     seen, handles = {}, []
     for key in ('q_neuron', 'k_neuron'):
         def keep(module, inputs, output, key=key):
             seen[key] = output.detach()
         handles.append(getattr(layer, key).register_forward_hook(keep))
-    inference_model(model, image)
+    predict(model, sample)
     for handle in handles:
         handle.remove()
     return seen['q_neuron'], seen['k_neuron']
@@ -136,18 +137,21 @@ def draw(image: np.ndarray, q: np.ndarray, k: np.ndarray, scores: np.ndarray, we
 
 def main(argv=None) -> int:
     args = parse_args(argv)
-    image = cv2.imread(str(args.image), cv2.IMREAD_COLOR)
-    if image is None:
-        print(f'{args.image}: not a readable picture', file=sys.stderr)
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    try:
+        sample, image = SampleReader(cfg)(args.image)
+    except Exception as error:  # every loader has its own
+        print(f'{args.image}: not readable: {error}', file=sys.stderr)
         return 1
-    make_loading_safe()
-    model = init_model(Config.fromfile(args.config), str(args.checkpoint), args.device, args.cfg_options)
+    model = load_model(cfg, str(args.checkpoint), args.device)
     layers = attention_layers(model)
     if not -len(layers) <= args.layer < len(layers):
         print(f'--layer {args.layer}: the model has {len(layers)} attention layers that compare q with k', file=sys.stderr)
         return 1
     name, layer = layers[args.layer]
-    q, k = capture(model, layer, image)
+    q, k = capture(model, layer, sample)
     if not 0 <= args.step < len(q):
         print(f'--step {args.step}: the model has T = {len(q)}', file=sys.stderr)
         return 1
@@ -159,7 +163,7 @@ def main(argv=None) -> int:
         print(f'--head {head}: the layer has {layer.num_heads} heads', file=sys.stderr)
         return 1
     q, k = (x.view(layer.num_heads, -1, *x.shape[1:])[head].numpy() for x in (q, k))
-    png = draw(image[..., ::-1], q, k, scores[head].numpy(), weights[head].numpy(), place, layer.options,
+    png = draw(to_picture(image), q, k, scores[head].numpy(), weights[head].numpy(), place, layer.options,
                f'{name}, head {head}')
     with atomic_open(args.out) as file:
         file.write(png)

@@ -1,6 +1,8 @@
-"""Count the parameters and multiply-accumulates of a segmentor, and say which operations were not counted.
+"""Count the parameters and multiply-accumulates of a model, and say which operations were not counted.
 
     python tools/analysis/get_flops.py CONFIG --shape 512 512
+
+The input has the channels that the backbone takes, and the frames and size that the config's event pipeline makes.
 
 Dense arithmetic is counted: a spiking network spends an accumulate, not a multiplication, where its input is a spike,
 and nothing where it is zero. Auxiliary heads, which only training uses, are left out.
@@ -10,8 +12,6 @@ from collections import Counter
 
 import torch
 from mmengine.config import Config, DictAction
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 import mmbsa.ops.flops  # noqa: F401  formulas of our ops
+from mmbsa.apis.inference import SampleReader, build_model, in_channels
 
 
 class UncountedOps(TorchDispatchMode):
@@ -40,11 +41,35 @@ class UncountedOps(TorchDispatchMode):
 
 
 def build(cfg: Config) -> nn.Module:
-    """Build the segmentor of a config for inference on a CPU, without pretrained weights."""
-    init_default_scope(cfg.get('default_scope', 'mmseg'))
+    """Build the model of a config for inference on a CPU, without pretrained weights and auxiliary heads."""
     cfg.model.pop('auxiliary_head', None)
-    cfg.model.pop('pretrained', None)
-    return revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
+    return build_model(cfg)
+
+
+def input_shape(cfg: Config, model: nn.Module, shape: tuple[int, int] | None = None) -> tuple[int, ...]:
+    """Shape of one sample as the model takes it: (C, H, W), or (T, C, H, W) of event frames.
+
+    Args:
+        cfg, model: The config and what was built from it.
+        shape: (height, width); None is that of the config's event frames, and 512 x 512 for pictures.
+
+    Raises:
+        ValueError: Event frames whose size the config leaves to the recordings.
+    """
+    channels = in_channels(model)
+    try:
+        reader = SampleReader(cfg)
+    except ValueError:  # a config without data
+        reader = None
+    if reader is None or reader.frames is None:
+        return (channels, *(shape or (512, 512)))
+    backbone = getattr(model, 'backbone', None)
+    steps = reader.frames[0] or getattr(getattr(backbone, 'encoder', backbone), 'num_steps', None)
+    shape = shape or reader.size_of_frames()
+    if steps is None or shape is None:
+        raise ValueError('the recordings decide how many frames of which size there are: set num_frames in the pipeline '
+                         'and give --shape')
+    return (steps, channels, *shape)
 
 
 def macs_within(part: str, macs: dict[str, int]) -> int:
@@ -53,13 +78,17 @@ def macs_within(part: str, macs: dict[str, int]) -> int:
     return sum(macs[name] for name in inside if not any(name.startswith(f'{other}.') for other in inside))
 
 
-def count(model: nn.Module, shape: tuple[int, int]) -> dict:
-    """Run one image of (height, width) through a segmentor, up to its logits.
+def count(model: nn.Module, shape: tuple[int, ...]) -> dict:
+    """Run one sample through a model, up to its logits.
+
+    Args:
+        model: Its backbone says how many channels a picture has.
+        shape: (H, W), (C, H, W) or (T, C, H, W).
 
     Returns:
         ``params``; ``macs``; ``by_part`` (part of the model -> params, macs); ``uncounted`` (op -> calls, elements).
     """
-    image = torch.rand(1, 3, *shape)
+    image = torch.rand(1, *(shape if len(shape) > 2 else (in_channels(model), *shape)))
     # as plain matrix products, since torch has no formula for its fused attention on a CPU
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as flops, UncountedOps() as rest:
         model(image, mode='tensor')
@@ -73,9 +102,9 @@ def count(model: nn.Module, shape: tuple[int, int]) -> dict:
         uncounted={name: (calls, rest.elements[name]) for name, calls in rest.calls.items()})
 
 
-def report(result: dict, shape: tuple[int, int]) -> str:
+def report(result: dict, shape: tuple[int, ...]) -> str:
     """Write a result of ``count`` as text."""
-    lines = [f'input       1 x 3 x {shape[0]} x {shape[1]}', f'parameters  {result["params"]:,}',
+    lines = [f'input       {" x ".join(map(str, (1, *shape)))}', f'parameters  {result["params"]:,}',
              f'MACs        {result["macs"]:,} ({result["macs"] / 1e9:.2f} G)', '',
              f'{"part":<24}{"parameters":>16}{"MACs":>20}']
     lines += [f'{name:<24}{params:>16,}{macs:>20,}' for name, (params, macs) in result['by_part'].items()]
@@ -88,16 +117,21 @@ def report(result: dict, shape: tuple[int, int]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--shape', type=int, nargs='+', default=[512, 512], metavar='N', help='height width, or one side')
+    parser.add_argument('--shape', type=int, nargs='+', metavar='N',
+                        help='height width, or one side; default 512, or the size of event frames')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override config entries, key=value')
     args = parser.parse_args()
-    if len(args.shape) > 2:
+    if args.shape is not None and len(args.shape) > 2:
         parser.error('--shape takes one number or two')
     cfg = Config.fromfile(args.config)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
-    shape = (args.shape[0], args.shape[-1])
-    print(report(count(build(cfg), shape), shape))
+    model = build(cfg)
+    try:
+        shape = input_shape(cfg, model, args.shape and (args.shape[0], args.shape[-1]))
+    except ValueError as error:
+        parser.error(str(error))
+    print(report(count(model, shape), shape))
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Speed and memory of whole models, beside the official code, SpikingJelly's own models and a dense twin.
+"""Speed and memory of whole models, beside SpikingJelly's own models and a dense twin in the same process.
 
     python tools/benchmarks/models.py --models espikeformer-m espikeformer-m-seg --json models.json --plot models.png
     python tools/benchmarks/models.py --models spikingformer-8-512 spikingformer-8-512-bsa --profile --inference
@@ -6,9 +6,9 @@
     python tools/benchmarks/models.py --compare before.json models.json
 
 Milliseconds of a shared machine say little, so every time is also given in units of a fixed piece of work, measured in
-the same process just before: a 3x3 convolution of (8, 64, 112, 112), a leaky update and a threshold. The official
-figures are in these units too. SpikingJelly's models run in the same process, interleaved with ours. Memory is the peak
-resident size of a process of its own, minus its size before the model ran, forward + backward at the given batch.
+the same process just before: a 3x3 convolution of (8, 64, 112, 112), a leaky update and a threshold. SpikingJelly's models
+run in the same process, interleaved with ours; ratios are printed for what ran there only. Memory is the peak resident
+size of a process of its own, minus its size before the model ran, forward + backward at the given batch.
 
 ``limit`` is the time that the model's multiplications would take at the rate of a matrix product measured in the same
 process, over the time taken: what remains is memory traffic (norms, neurons, layouts) and convolutions below that rate.
@@ -16,8 +16,8 @@ process, over the time taken: what remains is memory traffic (norms, neurons, la
 own, which has no softmax twin of the same width). ``--keep-memory`` says what keeping freed memory is worth, as
 ``tools/train.py`` does on CPUs (:func:`mmbsa.utils.memory.keep_freed_memory`): steps with and without, in turns.
 ``--inference`` adds the model in eval mode, with its norms folded (:func:`mmbsa.models.layers.fuse`), and on CUDA replayed
-from a CUDA graph. ``--profile`` says where the time of a training step goes. 16 bits are autocast's; the unit of time and
-the official figures stay those of float32 on a CPU.
+from a CUDA graph. ``--profile`` says where the time of a training step goes. 16 bits are autocast's; the unit of time stays
+that of float32.
 """
 import argparse
 import collections
@@ -37,14 +37,6 @@ import torch
 TESTS = 'tests/test_converters', 'tests/test_models'
 BSA = dict(type='mmbsa.BipolarSelfAttention')
 DENSE = dict(num_steps=1, neuron=dict(type='ReLU'), attention=dict(type='mmbsa.SoftmaxAttention'))
-#: official code on two CPU threads, fp32, torch 2.11: (forward units, forward + backward units, MiB) per image.
-OFFICIAL = {
-    'spikingformer-8-512': (11.9, 36.7, 3774), 'qkformer-10-384': (10.3, 32.9, 3494), 'espikeformer-m': (1.3, 6.3, 535),
-    'espikeformer-l': (2.0, 8.9, 773), 'spikformer-8-512': (12.0, 38.2, 3792), 'spikformer-8-384': (8.0, 23.5, 2908),
-    'sdt-8-384': (7.7, 23.2, 2630), 'sdt-8-512': (10.9, 35.6, 3557), 'meta-spikeformer-8-384': (16.4, 67.4, 5022),
-    'spikingresformer-ti': (7.6, 21.1, 2449), 'spikingresformer-s': (10.1, 27.3, 3078),
-    'espikeformer-m-seg': (7.6, 36.5, 1392), 'espikeformer-m-segmentor': (20.1, 73.4, 2164),
-}
 #: SpikingJelly's own models that are neighbours of ours.
 SPIKINGJELLY = {'spikformer-8-512': ('spikformer', 'Spikformer', dict(embed_dims=512, num_heads=8, depths=8)),
                 'qkformer-10-384': ('qkformer', 'qkformer_10_384', {}),
@@ -301,35 +293,27 @@ def run_worker(kind: str, name: str, args, keep_memory: bool = False) -> dict:
 
 
 def table(results: list[dict]) -> str:
-    """Markdown; ratios are official, SpikingJelly's or the dense twin's time over ours: more than 1 means ours is faster."""
-    head = 'x official, x SpikingJelly, x dense twin; limit'
+    """Markdown; ratios are SpikingJelly's or the dense twin's time over ours: more than 1 means ours is faster."""
+    head = 'x SpikingJelly, x dense twin; limit'
     lines = [f'| model | params | input | forward units ({head}) | forward + backward units ({head}) | MiB '
-             '(official, SpikingJelly) |', '|---|---|---|---|---|---|']
+             '(SpikingJelly) |', '|---|---|---|---|---|---|']
     for r in results:
-        official = OFFICIAL.get(r['name'].removesuffix('-bsa'))
         cells = []
-        for i, mode in enumerate(('forward', 'both')):
+        for mode in ('forward', 'both'):
             ours = r['ours'][mode]
-            ratios = [f"{official[i] / ours['units']:.2f}" if official else '-',
-                      *(f"{r[other][mode]['ms'] / ours['ms']:.2f}" if other in r else '-'
-                        for other in ('spikingjelly', 'ann'))]
+            ratios = [f"{r[other][mode]['ms'] / ours['ms']:.2f}" if other in r else '-' for other in ('spikingjelly', 'ann')]
             cells.append(f"{ours['units']:.2f} ({', '.join(ratios)}; {ours['limit']:.0%})")
-        others = [f'{official[2]}' if official else '-',
-                  f"{r['spikingjelly']['mib']:.0f}" if 'spikingjelly' in r else '-']
+        other = f"{r['spikingjelly']['mib']:.0f}" if 'spikingjelly' in r else '-'
         lines.append(f"| {r['name']} | {r['parameters']:,} | {r['batch']}x3x{r['size']} | {' | '.join(cells)} | "
-                     f"{r['ours']['mib']:.0f} ({', '.join(others)}) |")
+                     f"{r['ours']['mib']:.0f} ({other}) |")
     return '\n'.join(lines)
 
 
 def kept_table(results: list[dict]) -> str:
-    """Markdown; what keeping freed memory is worth: how many times faster, and times official then."""
-    lines = ['| model | forward: x given back (x official) | forward + backward: x given back (x official) | MiB |',
-             '|---|---|---|---|']
+    """Markdown; how many times faster a step is where freed memory is kept."""
+    lines = ['| model | forward: x given back | forward + backward: x given back | MiB |', '|---|---|---|---|']
     for r in results:
-        official, cells = OFFICIAL.get(r['name'].removesuffix('-bsa')), []
-        for i, mode in enumerate(('forward', 'both')):
-            gain = r['given back'][mode]['ms'] / r['kept'][mode]['ms']
-            cells.append(f'{gain:.2f}' + (f" ({official[i] / r['ours'][mode]['units'] * gain:.2f})" if official else ''))
+        cells = [f"{r['given back'][mode]['ms'] / r['kept'][mode]['ms']:.2f}" for mode in ('forward', 'both')]
         lines.append(f"| {r['name']} | {' | '.join(cells)} | {r['kept']['mib']:.0f} |")
     return '\n'.join(lines)
 
@@ -369,15 +353,9 @@ def plot(results: list[dict], path: Path) -> None:
     matplotlib.use('Agg')
     from matplotlib import pyplot
     figure, axes = pyplot.subplots(1, 2, figsize=(12, 0.6 * len(results) + 2), sharey=True)
-    for offset, code in enumerate(('ours', 'official', 'spikingjelly', 'ann')):
+    for offset, code in enumerate(('ours', 'spikingjelly', 'ann')):
         for axis, value in zip(axes, (lambda r: r[code]['both']['units'], lambda r: r[code].get('mib'))):  # noqa: B023
-            bars = []
-            for r in results:
-                official = OFFICIAL.get(r['name'].removesuffix('-bsa'))
-                if code == 'official':
-                    bars.append((official or (None,) * 3)[1 if axis is axes[0] else 2])
-                else:
-                    bars.append(value(r) if code in r else None)
+            bars = [value(r) if code in r else None for r in results]
             axis.barh([i + 0.2 * offset for i in range(len(bars))], [bar or 0 for bar in bars], height=0.2, label=code)
     axes[0].set_yticks([i + 0.3 for i in range(len(results))], [r['name'] for r in results])
     axes[0].set_xlabel('forward + backward per image, units of a fixed piece of work')

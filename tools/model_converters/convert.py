@@ -8,22 +8,20 @@ checkpoint of the whole model.
 import argparse
 import ast
 import os
-from collections.abc import Mapping
 
 import torch
 
 from mmbsa.converters import RECIPES, build_from_official
+from mmbsa.utils.checkpoint import load_checkpoint_file, state_dicts
 from mmbsa.utils.files import atomic_open
-
-CONTAINERS = ('model', 'state_dict', 'net')
 
 
 def read(path: str) -> dict[str, torch.Tensor]:
     """Load tensors only (``weights_only=True``), out of the usual containers, without ``module.`` prefixes."""
     with torch.serialization.safe_globals([argparse.Namespace]):  # official training scripts store their arguments
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    state = next((state[k] for k in CONTAINERS if isinstance(state.get(k), Mapping)), state)
-    return {k.removeprefix('module.'): v for k, v in state.items() if torch.is_tensor(v)}
+        checkpoint = load_checkpoint_file(path, 'cpu')
+    state = next((state for _, state in state_dicts(checkpoint)), {})
+    return {key.removeprefix('module.'): value for key, value in state.items()}
 
 
 def parse_args():

@@ -113,5 +113,5 @@ def load_config(cfg: Config | dict | str | Path) -> dict:
         raise SwapError(f'cfg must be a Config, a dict, a path or a package::path name, got {type(cfg).__name__}')
     result = plain({key: items[key] for key in items})
     if not isinstance(result.get('model'), dict):
-        raise SwapError(f"{name} has no 'model': expected a complete mmseg config")
+        raise SwapError(f"{name} has no 'model': expected a complete config")
     return _without_scope(result, result.get('default_scope') or 'mmseg')

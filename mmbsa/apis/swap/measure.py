@@ -76,11 +76,13 @@ class Outputs:
         levels: its maps.
         tokens: every map comes with a class token.
         eval_out: in eval mode it returns only this map, as a tensor; None if it returns the same in both modes.
+        vector: it returns one vector (B, C) per image, as transformers with a class token do; its stride is 0.
     """
 
     levels: tuple[Level, ...]
     tokens: bool = False
     eval_out: int | None = None
+    vector: bool = False
 
 
 def _stride(image: int, side: int) -> int:
@@ -122,8 +124,12 @@ def _run(backbone: nn.Module, image: tuple[int, int], channels: int, train: bool
     pairs = [isinstance(m, (tuple, list)) and len(m) == 2 and m[0].ndim == 4 and m[1].ndim == 2 for m in maps]
     tokens = bool(pairs) and all(pairs)
     maps = [m[0] for m in maps] if tokens else maps
+    if len(maps) == 1 and isinstance(maps[0], Tensor) and maps[0].ndim == 2:
+        return [Level(maps[0].shape[1], 0)], False, single
     if not maps or any(not isinstance(m, Tensor) or m.ndim != 4 for m in maps):
         raise SwapError(f'backbone {type(backbone).__name__} does not return (B, C, H, W) maps')
+    if any(len(m) != len(x) for m in maps):
+        raise SwapError(f'backbone {type(backbone).__name__} returns {len(maps[0])} maps of {len(x)} images')
     levels = []
     for m in maps:
         depth, coarsest = _history(m, sizes.of, image)
@@ -181,7 +187,7 @@ def measure_backbone(cfg: dict, scope: str, images: tuple[tuple[int, int], ...] 
             errors.append(error)
             continue
         if not single or len(levels) == 1:
-            return Outputs(tuple(levels), tokens)
+            return Outputs(tuple(levels), tokens, vector=not levels[0].stride)
         return Outputs(tuple(levels), tokens, _same_map(levels, in_eval[0], cfg['type']))
     raise errors[0]
 

@@ -28,12 +28,13 @@ class Plan:
     places: dict[int, int] = field(default_factory=dict)
 
 
-def _adapter(maps: Sequence[Level], sources: Sequence[int], **options) -> dict:
+def adapter(maps: Sequence[Level], sources: Sequence[int], **options) -> dict:
+    """Config of a :class:`LevelAdapter` that makes outputs of ``maps[sources[i]]``; options of None are left out."""
     return dict(type='mmbsa.LevelAdapter', in_channels=[m.channels for m in maps], in_strides=[m.stride for m in maps],
                 sources=list(sources), **{k: v for k, v in options.items() if v not in (None, False)})
 
 
-def _scoped(neck: dict, scope: str) -> dict:
+def scoped(neck: dict, scope: str) -> dict:
     """A stock neck's config with its scope written out, since a neck of ours builds it."""
     if isinstance(neck.get('type'), str) and '.' not in neck['type']:
         return dict(neck, type=f'{scope}.{neck["type"]}')
@@ -51,7 +52,7 @@ def plan_with_neck(neck: dict, outputs: Outputs, new: Sequence[Level], scope: st
         raise SwapError(f'neck {name} has {len(channels)} in_channels, but its backbone returns {len(old)} maps')
     matched = match(old, new, one_width)
     used = sorted(set(matched))
-    neck = _scoped(neck, scope)
+    neck = scoped(neck, scope)
     widths = [new[j].channels for j in matched]
     if isinstance(channels, (list, tuple)):
         neck['in_channels'] = type(channels)(widths)
@@ -59,7 +60,7 @@ def plan_with_neck(neck: dict, outputs: Outputs, new: Sequence[Level], scope: st
         neck[ONE_WIDTH.get(name, 'in_channels')] = widths[-1]
     plan = Plan(used, neck)
     if matched != used:
-        plan.neck = _adapter([new[j] for j in used], [used.index(j) for j in matched], neck=neck)
+        plan.neck = adapter([new[j] for j in used], [used.index(j) for j in matched], neck=neck)
     try:
         plan.maps = measure_neck(neck, [new[j] for j in matched], scope)
     except Exception as error:  # whatever the neck's package raises: without its ops or at all
@@ -105,7 +106,7 @@ def plan_without_neck(model: dict, outputs: Outputs, new: Sequence[Level]) -> Pl
     low, high = DECODER_WIDTHS
     width = min(high, max(low, *(old[i].channels for i in read))) if decoded else None
     sources = [plan.places[i] for i in read]
-    plan.neck = _adapter(
+    plan.neck = adapter(
         plan.maps, sources, top_down=width, strides=[old[i].stride for i in read] if exact else None,
         channels=[old[i].channels for i in read] if exact == 'maps' else None, tokens=outputs.tokens,
         eval_out=outputs.eval_out, norm_cfg=_norm(model) if decoded or exact == 'maps' else None)

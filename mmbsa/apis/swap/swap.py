@@ -1,4 +1,4 @@
-"""One call that makes a stock segmentation config spiking."""
+"""One call that makes a stock config spiking."""
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +7,16 @@ from mmengine.config import Config
 from mmbsa.apis.swap.heads import EXACT, REFUSED, head_list, readers, rewrite_reader, type_name
 from mmbsa.apis.swap.level import Level, SwapError
 from mmbsa.apis.swap.load import load_config
+from mmbsa.apis.swap.maps import SCOPES, check_necks, host, import_first, neck_list, plan_maps, set_neck
 from mmbsa.apis.swap.measure import KNOWN_STRIDES, Outputs, default_scope, measure_backbone, spiking_levels
 from mmbsa.apis.swap.names import backbone_config
 from mmbsa.apis.swap.plan import Plan, plan_with_neck, plan_without_neck
 from mmbsa.apis.swap.schedule import drop_leftovers, fix_optimizer
 from mmbsa.models.backbones import BaseSpikingBackbone
 from mmbsa.registry import MODELS, resolve_type
+
+#: sizes tried for backbones that run at one size only, beside those that the config names.
+USUAL_SIZES = (224, 384)
 
 
 def _check(model: dict) -> None:
@@ -21,25 +25,22 @@ def _check(model: dict) -> None:
         for head in head_list(model, key):
             if type_name(head) in REFUSED:
                 raise SwapError(f'{key} {type_name(head)} cannot read a spiking backbone: {REFUSED[type_name(head)]}')
-    if not isinstance(model.get('backbone'), dict):
-        raise SwapError(f"model {type_name(model)} has no 'backbone' to swap")
-    if str(model['backbone'].get('type')).startswith('mmbsa.'):
-        raise SwapError(f'backbone {model["backbone"]["type"]} is spiking already: swap the stock config that it came from')
     if not head_list(model, 'decode_head'):
         raise SwapError(f"model {type_name(model)} has no 'decode_head': expected a segmentor")
 
 
-def _image_sizes(cfg: dict) -> tuple[tuple[int, int], ...]:
+def _image_sizes(cfg: dict, part: dict) -> tuple[tuple[int, int], ...]:
     """Image sizes that the config names, for backbones that run at one size only."""
-    model = cfg['model']
-    named = (model['backbone'].get('img_size'), (model.get('data_preprocessor') or {}).get('size'), cfg.get('crop_size'))
+    model, backbone = cfg['model'], part['backbone']
+    named = (backbone.get('img_size'), backbone.get('pretrain_img_size'),
+             (model.get('data_preprocessor') or {}).get('size'), cfg.get('crop_size'), *USUAL_SIZES)
     sizes = [(size, size) if isinstance(size, int) else tuple(size) for size in named if size]
     return tuple(dict.fromkeys(sizes))
 
 
 def _assumed(model: dict, strides: tuple[int, ...]) -> Outputs | None:
     """Levels of a backbone that cannot be run, of given strides; None unless a consumer names as many channels."""
-    parts = [model.get('neck') or {}, *(r for h in head_list(model, 'decode_head') for r in readers(h))]
+    parts = [*neck_list(model)[:1], *(r for h in head_list(model, 'decode_head') for r in readers(h))]
     channels = next((list(p['in_channels']) for p in parts if isinstance(p.get('in_channels'), (list, tuple))), [])
     return Outputs(tuple(map(Level, channels, strides))) if len(channels) == len(strides) else None
 
@@ -50,17 +51,19 @@ def _by_index(model: dict) -> bool:
     return bool(model.get('neck')) or any('in_index' in reader for reader in heads)
 
 
-def _old_outputs(cfg: dict, scope: str) -> Outputs:
-    """What the replaced backbone returns: measured; where it does not build here, a pyramid of strides 4, 8, 16, 32."""
-    name = type_name(cfg['model']['backbone'])
-    if name in KNOWN_STRIDES and (known := _assumed(cfg['model'], KNOWN_STRIDES[name])):
+def _old_outputs(cfg: dict, part: dict, scope: str) -> Outputs:
+    """What the replaced backbone of a part of the model returns: measured; where it does not build here, a pyramid of
+    strides 4, 8, 16, 32.
+    """
+    name = type_name(part['backbone'])
+    if name in KNOWN_STRIDES and (known := _assumed(part, KNOWN_STRIDES[name])):
         return known
     try:
-        return measure_backbone(cfg['model']['backbone'], scope, _image_sizes(cfg), not _by_index(cfg['model']))
+        return measure_backbone(part['backbone'], scope, _image_sizes(cfg, part), not _by_index(part))
     except SwapError:
         raise
     except Exception as error:  # a missing package, an unknown type, an unusual input: all end in the assumption
-        pyramid = _assumed(cfg['model'], (4, 8, 16, 32))
+        pyramid = _assumed(part, (4, 8, 16, 32))
         if pyramid is None:
             raise SwapError(f'backbone {name} does not build here ({error}), and its levels cannot be told from the '
                             'config; install what it needs') from error
@@ -99,13 +102,19 @@ def _new_backbone(given: dict, plan: Plan, indices: list[int], model: dict) -> d
 
 
 def swap_backbone(cfg: Config | dict | str | Path, backbone: str | dict, readout: str = 'mean') -> Config:
-    """Put a spiking backbone into a stock mmseg 1.x config.
+    """Put a spiking backbone into a stock config of mmseg, mmdet or mmpretrain 1.x / 3.x.
 
     The replaced backbone is measured on the meta device: stride, channels and depth of every map it returns, and whether
-    it had decoded them by itself. Each map is matched with a level of the new backbone, time is read out by
-    ``mmbsa.TemporalReadout`` (which wraps the config's own neck), and every head follows: in_channels, in_index, strides.
-    Where heads rely on more than that (maps that the old backbone had decoded, as in U-Net and BiSeNet; class tokens; a
-    single tensor in eval mode), ``mmbsa.LevelAdapter`` provides it.
+    it had decoded them by itself. Each map is matched with a level of the new backbone, and time is read out by
+    ``mmbsa.TemporalReadout``, which wraps the config's own neck.
+
+    * mmseg: every head follows: in_channels, in_index, strides. Where heads rely on more than that (maps that the old
+      backbone had decoded, as in U-Net and BiSeNet; class tokens; a single tensor in eval mode), ``mmbsa.LevelAdapter``
+      provides it.
+    * mmdet, and whatever of mmpretrain takes a tuple of maps: the neck follows to the new channels where it can, and
+      ``mmbsa.LevelAdapter`` restores the old strides, by which anchors and RoIs are placed. Without such a neck it
+      restores the old channels as well. Classifiers that pool the last map, or read a class token, pool the new one.
+
     Dataset, pipelines, data preprocessor, schedule, train_cfg and test_cfg stay; what only fitted the old backbone
     (pretrained weights, layer-wise learning rates, its parameters' names) goes.
 
@@ -116,19 +125,48 @@ def swap_backbone(cfg: Config | dict | str | Path, backbone: str | dict, readout
         readout: mode of ``mmbsa.TemporalReadout``.
 
     Returns:
-        A self-contained Config; ``dump`` writes a file that mmseg's own tools train.
+        A self-contained Config; ``dump`` writes a file that the package's own tools train.
 
     Raises:
         SwapError: the config cannot be swapped; the message names the part and the reason.
     """
     cfg = load_config(cfg)
-    model, scope = cfg['model'], cfg.get('default_scope') or 'mmseg'
-    _check(model)
+    scope = cfg.get('default_scope') or 'mmseg'
+    if scope not in ('mmseg', *SCOPES):
+        raise SwapError(f"default_scope={scope!r}: expected a config of mmseg, {' or '.join(SCOPES)}")
+    if scope == 'mmseg':
+        _check(cfg['model'])
+    part = host(cfg['model'])
+    if str(part['backbone'].get('type')).startswith('mmbsa.'):
+        raise SwapError(f'backbone {part["backbone"]["type"]} is spiking already: swap the stock config that it came from')
     given = backbone_config(backbone)
+    removed = [part['backbone'], part.pop('pretrained', None)]
+    if scope == 'mmseg':
+        _swap_segmentor(part, cfg, given, readout)
+    else:
+        _swap_maps(part, cfg, given, readout, scope)
+        import_first(cfg, SCOPES[scope])
+    for model in (part, cfg['model']):
+        if isinstance(model.get('init_cfg'), dict) and model['init_cfg'].get('type') == 'Pretrained':
+            removed.append(model.pop('init_cfg'))
+    if isinstance(cfg.get('optim_wrapper'), dict):
+        fix_optimizer(cfg['optim_wrapper'])
+    drop_leftovers(cfg, removed)
+    return Config(cfg)
+
+
+def _readout(mode: str, plan: Plan) -> dict:
+    return dict(type='mmbsa.TemporalReadout', mode=mode, **({'neck': plan.neck} if plan.neck else {}))
+
+
+def _swap_segmentor(model: dict, cfg: dict, given: dict, readout: str) -> None:
+    """Swap the backbone of a segmentor, in place: its heads follow the new maps."""
     levels = spiking_levels(given)
-    outputs = _old_outputs(cfg, scope)
+    outputs = _old_outputs(cfg, model, 'mmseg')
+    if outputs.vector:
+        raise SwapError(f'backbone {type_name(model["backbone"])} does not return (B, C, H, W) maps')
     if model.get('neck'):
-        plan = plan_with_neck(model['neck'], outputs, list(levels.values()), scope)
+        plan = plan_with_neck(model['neck'], outputs, list(levels.values()), 'mmseg')
     else:
         plan = plan_without_neck(model, outputs, list(levels.values()))
     for key in ('decode_head', 'auxiliary_head'):
@@ -138,13 +176,16 @@ def swap_backbone(cfg: Config | dict | str | Path, backbone: str | dict, readout
                     old = None if model.get('neck') else outputs.levels
                     rewrite_reader(reader, plan.maps, plan.places, len(plan.maps) if old is None else len(old), old)
                 reader.update(EXACT.get(type_name(reader), (None, {}))[1])
-
-    removed = [model['backbone'], model.pop('pretrained', None)]
     model['backbone'] = _new_backbone(given, plan, list(levels), model)
-    if isinstance(model.get('init_cfg'), dict) and model['init_cfg'].get('type') == 'Pretrained':
-        removed.append(model.pop('init_cfg'))
-    model['neck'] = dict(type='mmbsa.TemporalReadout', mode=readout, **({'neck': plan.neck} if plan.neck else {}))
-    if isinstance(cfg.get('optim_wrapper'), dict):
-        fix_optimizer(cfg['optim_wrapper'])
-    drop_leftovers(cfg, removed)
-    return Config(cfg)
+    model['neck'] = _readout(readout, plan)
+
+
+def _swap_maps(part: dict, cfg: dict, given: dict, readout: str, scope: str) -> None:
+    """Swap the backbone of a detector or a classifier, in place: what stands behind it sees the maps it saw before."""
+    check_necks(part, scope)
+    levels = spiking_levels(given)
+    outputs = _old_outputs(cfg, part, scope)
+    norm_cfg = dict(type='SyncBN') if _synchronised(part) else None
+    plan = plan_maps(part, outputs, list(levels.values()), scope, norm_cfg)
+    part['backbone'] = _new_backbone(given, plan, list(levels), part)
+    set_neck(part, _readout(readout, plan))

@@ -11,8 +11,10 @@ from mmbsa.datasets.transforms.augment_events import (
 from mmbsa.datasets.transforms.draw_scene import DrawScene
 from mmbsa.datasets.transforms.load_events import EventPictureToChannels, EventsToFrames, LoadEventFrames, LoadEvents
 from mmbsa.datasets.transforms.to_sequence import ToSequence
+from mmbsa.datasets.transforms.track_pair import CropTrackPair, LoadTrackPair, PackTrackInputs
 
 __all__ = [
-    'DrawScene', 'EventCutout', 'EventDropFrames', 'EventFlip', 'EventPictureToChannels', 'EventRoll', 'EventRotate',
-    'EventShear', 'EventTranslate', 'EventsToFrames', 'LoadEventFrames', 'LoadEvents', 'ToSequence'
+    'CropTrackPair', 'DrawScene', 'EventCutout', 'EventDropFrames', 'EventFlip', 'EventPictureToChannels', 'EventRoll',
+    'EventRotate', 'EventShear', 'EventTranslate', 'EventsToFrames', 'LoadEventFrames', 'LoadEvents', 'LoadTrackPair',
+    'PackTrackInputs', 'ToSequence'
 ]

@@ -1,8 +1,8 @@
-"""Augmentations of events or of event frames; what a sample has at that point of the pipeline is changed.
+"""Augmentations of events or of event frames, whichever a sample has at that point.
 
-Each step works on ``events`` (N,) where a sample has them, and else on the frames ``img`` (T, P, H, W). All frames of a
-sample change alike. Random numbers come from numpy's global generator, as in all of mm, which the data stream seeds per
-sample.
+Each step works on ``events`` (N,) where a sample has them, and else on the frames ``img`` (T, P, H,
+W). All frames of a sample change alike. Random numbers come from numpy's global generator, as in
+all of mm, which the data stream seeds per sample.
 """
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -37,15 +37,16 @@ class _EventAugmentation(BaseTransform):
         img = results.get('img')
         if img is None or img.ndim != 4:
             found = 'neither events nor img' if img is None else f'img of shape {img.shape}'
-            raise ValueError(f'{type(self).__name__} needs events or frames (T, P, H, W), got {found}; it comes after '
-                             'mmbsa.LoadEvents or mmbsa.LoadEventFrames')
+            raise ValueError(
+                f'{type(self).__name__} needs events or frames (T, P, H, W), got {found}; it comes '
+                'after mmbsa.LoadEvents or mmbsa.LoadEventFrames')
         if chosen:
             results['img'] = self.change(img, img.shape[-2:], True)
         return results
 
     @abstractmethod
     def change(self, data: np.ndarray, size: tuple[int, int], frames: bool) -> np.ndarray:
-        """Return the changed events (``frames`` is False) or frames of a sensor of ``size`` (height, width)."""
+        """Return changed events (``frames`` is False) or frames of a sensor (height, width)."""
 
     def __repr__(self) -> str:
         arguments = ', '.join(f'{name}={value!r}' for name, value in vars(self).items())
@@ -64,24 +65,29 @@ class EventFlip(_EventAugmentation):
     """Mirror in space or time.
 
     Args:
-        direction: ``'horizontal'``, ``'vertical'`` or ``'time'`` (plays backwards and exchanges the polarities).
+        direction: ``'horizontal'``, ``'vertical'`` or ``'time'`` (plays backwards and exchanges the
+            polarities).
         prob: Probability.
     """
 
     def __init__(self, direction: str = 'horizontal', prob: float = 0.5) -> None:
         super().__init__(prob)
         if direction not in ('horizontal', 'vertical', 'time'):
-            raise ValueError(f"EventFlip: direction must be 'horizontal', 'vertical' or 'time', got {direction!r}")
+            raise ValueError(
+                "EventFlip: direction must be 'horizontal', 'vertical' or 'time', got "
+                f'{direction!r}')
         self.direction = direction
 
     def change(self, data: np.ndarray, size: tuple[int, int], frames: bool) -> np.ndarray:
         """Mirror."""
-        return ev.flip_frames(data, self.direction) if frames else ev.flip(data, size, self.direction)
+        return ev.flip_frames(data, self.direction) if frames else ev.flip(
+            data, size, self.direction)
 
 
 @TRANSFORMS.register_module()
 class EventRoll(_Limited):
-    """Shift by up to ``max_shift`` whole pixels to each side; what leaves on one side comes back on the other.
+    """Shift by up to ``max_shift`` whole pixels to each side; what leaves on one side comes back on
+    the other.
 
     Args:
         max_shift: In pixels, for x and for y.
@@ -117,14 +123,17 @@ class EventTranslate(_Warp):
     def __init__(self, max_shift: float = 5, direction: str = 'both', prob: float = 1.) -> None:
         super().__init__(max_shift, 'max_shift', prob)
         if direction not in ('horizontal', 'vertical', 'both'):
-            raise ValueError(f"EventTranslate: direction must be 'horizontal', 'vertical' or 'both', got {direction!r}")
+            raise ValueError(
+                "EventTranslate: direction must be 'horizontal', 'vertical' or 'both', got "
+                f'{direction!r}')
         self.max_shift, self.direction = max_shift, direction
 
     def change(self, data: np.ndarray, size: tuple[int, int], frames: bool) -> np.ndarray:
         """Translate."""
         x, y = np.random.uniform(-self.max_shift, self.max_shift, 2)
         return self.warp(data, size, frames, np.eye(2),
-                         (x if self.direction != 'vertical' else 0., y if self.direction != 'horizontal' else 0.))
+                         (x if self.direction != 'vertical' else 0.,
+                          y if self.direction != 'horizontal' else 0.))
 
 
 @TRANSFORMS.register_module()
@@ -142,7 +151,8 @@ class EventRotate(_Warp):
 
     def change(self, data: np.ndarray, size: tuple[int, int], frames: bool) -> np.ndarray:
         """Rotate."""
-        return self.warp(data, size, frames, ev.rotation(np.random.uniform(-self.max_degrees, self.max_degrees)))
+        return self.warp(data, size, frames,
+                         ev.rotation(np.random.uniform(-self.max_degrees, self.max_degrees)))
 
 
 @TRANSFORMS.register_module()
@@ -155,10 +165,14 @@ class EventShear(_Warp):
         prob: Probability.
     """
 
-    def __init__(self, max_shear: float = 0.3, direction: str = 'horizontal', prob: float = 1.) -> None:
+    def __init__(self,
+                 max_shear: float = 0.3,
+                 direction: str = 'horizontal',
+                 prob: float = 1.) -> None:
         super().__init__(max_shear, 'max_shear', prob)
         if direction not in ('horizontal', 'vertical'):
-            raise ValueError(f"EventShear: direction must be 'horizontal' or 'vertical', got {direction!r}")
+            raise ValueError(
+                f"EventShear: direction must be 'horizontal' or 'vertical', got {direction!r}")
         self.max_shear, self.direction = max_shear, direction
 
     def change(self, data: np.ndarray, size: tuple[int, int], frames: bool) -> np.ndarray:
@@ -199,7 +213,8 @@ class EventDropFrames(_EventAugmentation):
     def __init__(self, num_frames: int) -> None:
         super().__init__(1.)
         if not isinstance(num_frames, int) or num_frames < 1:
-            raise ValueError(f'EventDropFrames: num_frames must be a positive integer, got {num_frames!r}')
+            raise ValueError(
+                f'EventDropFrames: num_frames must be a positive integer, got {num_frames!r}')
         self.num_frames = num_frames
 
     def change(self, data: np.ndarray, size: Sequence[int], frames: bool) -> np.ndarray:

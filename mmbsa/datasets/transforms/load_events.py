@@ -1,46 +1,74 @@
 """Steps that read recordings and turn them into frames."""
 import os
+from collections.abc import Collection
 
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from mmbsa.datasets.event_files import read_events
 from mmbsa.datasets.frame_cache import FrameCache
-from mmbsa.events import frame_index, integrate, make_events, resize
+from mmbsa.events import frame_index, integrate, make_events, read_events, resize
+from mmbsa.events.reading import check_repair
 from mmbsa.registry import TRANSFORMS
+
+
+def checked_repair(name: str, repair: str | Collection[str]) -> tuple[str, ...]:
+    """Return the faults to repair, sorted, or raise ValueError that names the step."""
+    try:
+        return tuple(sorted(check_repair(repair)))
+    except ValueError as error:
+        raise ValueError(f'{name}: {error}') from error
+
+
+def read_sample(results: dict, repair: tuple[str, ...]) -> np.ndarray:
+    """Return the events of the recording that a sample describes."""
+    return read_events(results['img_path'], results.get('part'), layout=results.get('layout'),
+                       sensor_size=results['sensor_size'], repair=repair)
 
 
 @TRANSFORMS.register_module()
 class LoadEvents(BaseTransform):
     """Read the events of a sample of ``mmbsa.EventDataset`` or ``mmbsa.SpikingAudioDataset``.
 
-    Required keys: ``img_path``, ``sensor_size``; optional: ``part``. Added keys: ``events`` (N,) with the
-    fields x, y, t, p; ``ori_shape`` (height, width).
+    Required keys: ``img_path``, ``sensor_size``; optional: ``part``, ``layout``. Added keys:
+    ``events`` (N,) with the fields x, y, t, p; ``ori_shape`` (height, width).
+
+    Args:
+        repair: Faults of recordings to repair instead of raising an error: ``'truncated'``,
+            ``'unsorted'``, ``'outside'``, ``'empty'``, several of them, or ``'all'``; see
+            ``mmbsa.events.iter_events``.
+
+    Raises:
+        ValueError: A recording that cannot be read as a whole; the message names the file.
     """
+
+    def __init__(self, repair: str | Collection[str] = ()) -> None:
+        self.repair = checked_repair(type(self).__name__, repair)
 
     def transform(self, results: dict) -> dict:
         """Add the events to ``results``."""
-        results['events'] = read_events(results['img_path'], results.get('part'))
+        results['events'] = read_sample(results, self.repair)
         results['ori_shape'] = tuple(results['sensor_size'])
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}()'
+        return f'{type(self).__name__}(repair={self.repair})'
 
 
 @TRANSFORMS.register_module()
 class EventsToFrames(BaseTransform):
     """Count events per frame, polarity and pixel.
 
-    Required keys: ``events``, ``sensor_size``. Added keys: ``img`` (T, 2, H, W) float32, off and on; ``img_shape``. The
-    events are removed.
+    Required keys: ``events``, ``sensor_size``. Added keys: ``img`` (T, 2, H, W) float32, off and
+    on; ``img_shape``. The events are removed.
 
     Args:
-        num_frames: T. For ``by='duration'``, recordings are cut to or filled up with empty frames to this T; None keeps
-            their own, which the data preprocessor pads.
-        by: ``'number'`` (as many events in each frame), ``'time'`` (as much time), or ``'duration'``.
+        num_frames: T. For ``by='duration'``, recordings are cut to or filled up with empty frames
+            to this T; None keeps their own, which the data preprocessor pads.
+        by: ``'number'`` (as many events in each frame), ``'time'`` (as much time), or
+            ``'duration'``.
         duration: Length of a frame for ``by='duration'``, in the unit of the recording's times.
-        size: (height, width) of the frames; a coarse pixel counts the events of all that it covers. None: the sensor's.
+        size: (height, width) of the frames; a coarse pixel counts the events of all that it covers.
+            None: the sensor's.
 
     Raises:
         ValueError: Arguments that do not go together; a recording with events outside its sensor.
@@ -48,14 +76,18 @@ class EventsToFrames(BaseTransform):
 
     def __init__(self, num_frames: int | None = 16, by: str = 'number', duration: int | None = None,
                  size: tuple[int, int] | None = None) -> None:
-        if by == 'duration' and num_frames is not None and (not isinstance(num_frames, int) or num_frames < 1):
-            raise ValueError(f'{type(self).__name__}: num_frames must be a positive integer or None, got {num_frames!r}')
+        if by == 'duration' and num_frames is not None and (not isinstance(num_frames, int)
+                                                            or num_frames < 1):
+            raise ValueError(
+                f'{type(self).__name__}: num_frames must be a positive integer or None, got '
+                f'{num_frames!r}')
         if size is not None and (len(size) != 2 or min(size) < 1):
             raise ValueError(f'{type(self).__name__}: size must be (height, width), got {size!r}')
         self.num_frames, self.by, self.duration = num_frames, by, duration
         self.size = None if size is None else tuple(size)
         try:  # the rule itself, on no events
-            frame_index(make_events([], [], [], []), by, None if by == 'duration' else num_frames, duration)
+            frame_index(make_events([], [], [], []), by, None if by == 'duration' else num_frames,
+                        duration)
         except ValueError as error:
             raise ValueError(f'{type(self).__name__}: {error}') from error
 
@@ -73,41 +105,49 @@ class EventsToFrames(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Replace the events by frames."""
-        results['img'] = self.integrate(results.pop('events'), results['sensor_size']).astype(np.float32)
+        results['img'] = self.integrate(results.pop('events'),
+                                        results['sensor_size']).astype(np.float32)
         results['img_shape'] = results['img'].shape[-2:]
         return results
 
     def __repr__(self) -> str:
-        return (f'{type(self).__name__}(num_frames={self.num_frames}, by={self.by!r}, duration={self.duration}, '
-                f'size={self.size})')
+        return (f'{type(self).__name__}(num_frames={self.num_frames}, by={self.by!r}, '
+                f'duration={self.duration}, size={self.size})')
 
 
 @TRANSFORMS.register_module()
 class LoadEventFrames(EventsToFrames):
     """``LoadEvents`` and ``EventsToFrames`` in one step that can remember its results.
 
-    Required keys: ``img_path``, ``sensor_size``; optional: ``part``. Added keys: ``img`` (T, 2, H, W) float32,
-    ``img_shape``, ``ori_shape``.
+    Required keys: ``img_path``, ``sensor_size``; optional: ``part``, ``layout``. Added keys:
+    ``img`` (T, 2, H, W) float32, ``img_shape``, ``ori_shape``.
 
     Args:
-        cache_dir: Folder for the frames of all parameters, see ``mmbsa.datasets.frame_cache``; None reads and integrates
-            every time.
+        cache_dir: Folder for the frames of all parameters, see ``mmbsa.datasets.frame_cache``; None
+            reads and integrates every time.
+        repair: See ``LoadEvents``.
         kwargs: See ``EventsToFrames``.
     """
 
-    def __init__(self, *args, cache_dir: str | os.PathLike | None = None, **kwargs) -> None:
+    def __init__(self, *args, cache_dir: str | os.PathLike | None = None,
+                 repair: str | Collection[str] = (), **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        self.cache_dir = cache_dir
+        self.cache_dir, self.repair = cache_dir, checked_repair(type(self).__name__, repair)
 
     def transform(self, results: dict) -> dict:
         """Add the frames to ``results``."""
-        path, part, size = results['img_path'], results.get('part'), tuple(results['sensor_size'])
+        size = tuple(results['sensor_size'])
+
+        def make() -> np.ndarray:
+            return self.integrate(read_sample(results, self.repair), size)
+
         if self.cache_dir is None:
-            frames = self.integrate(read_events(path, part), size)
+            frames = make()
         else:
-            cache = FrameCache(self.cache_dir, dict(by=self.by, num_frames=self.num_frames, duration=self.duration,
-                                                    size=self.size, sensor_size=size))
-            frames = cache.get(path, lambda: self.integrate(read_events(path, part), size), part)
+            cache = FrameCache(self.cache_dir, dict(
+                by=self.by, num_frames=self.num_frames, duration=self.duration, size=self.size,
+                sensor_size=size, layout=results.get('layout'), repair=self.repair))
+            frames = cache.get(results['img_path'], make, results.get('part'))
         results['img'] = frames.astype(np.float32)
         results['ori_shape'], results['img_shape'] = size, frames.shape[-2:]
         return results
@@ -117,8 +157,9 @@ class LoadEventFrames(EventsToFrames):
 class EventPictureToChannels(BaseTransform):
     """Turn a picture of an event frame (one grey level per polarity) into two channels.
 
-    Follows ``LoadImageFromFile(color_type='grayscale')``. Required key: ``img`` (H, W) or (H, W, 1). Changed key: ``img``
-    (H, W, 2) float32, off and on, 0 or 1; a stock data preprocessor makes (B, 2, H, W) of it, which an encoder repeats.
+    Follows ``LoadImageFromFile(color_type='grayscale')``. Required key: ``img`` (H, W) or (H, W,
+    1). Changed key: ``img`` (H, W, 2) float32, off and on, 0 or 1; a stock data preprocessor makes
+    (B, 2, H, W) of it, which an encoder repeats.
 
     Args:
         off, none, on: Grey levels of an event of either polarity, and of no event.
@@ -129,7 +170,8 @@ class EventPictureToChannels(BaseTransform):
 
     def __init__(self, off: int = 0, none: int = 128, on: int = 255) -> None:
         if len({off, none, on}) != 3:
-            raise ValueError(f'EventPictureToChannels: off, none and on must differ, got {off}, {none} and {on}')
+            raise ValueError(
+                f'EventPictureToChannels: off, none and on must differ, got {off}, {none} and {on}')
         self.off, self.none, self.on = off, none, on
 
     def transform(self, results: dict) -> dict:
@@ -138,13 +180,15 @@ class EventPictureToChannels(BaseTransform):
         if img.ndim == 3 and img.shape[-1] == 1:
             img = img[..., 0]
         if img.ndim != 2:
-            raise ValueError(f'expected a grey picture (H, W), got the shape {img.shape}; load it with '
-                             "color_type='grayscale'")
+            raise ValueError(
+                f'expected a grey picture (H, W), got the shape {img.shape}; load it with '
+                "color_type='grayscale'")
         off, on = img == self.off, img == self.on
         others = np.unique(img[~(off | on | (img == self.none))])
         if len(others):
-            raise ValueError(f'expected the grey levels {self.off} (off), {self.none} (none) and {self.on} (on), also found '
-                             f'{others[:5].tolist()}')
+            raise ValueError(
+                f'expected the grey levels {self.off} (off), {self.none} (none) and {self.on} '
+                f'(on), also found {others[:5].tolist()}')
         results['img'] = np.stack([off, on], -1).astype(np.float32)
         return results
 

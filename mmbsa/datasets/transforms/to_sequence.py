@@ -11,14 +11,15 @@ ORDERS = ('pixels', 'rows', 'planes')
 class ToSequence(BaseTransform):
     """Read a picture pixel by pixel (Le et al., 2015, arXiv 1504.00941), as a picture of height 1.
 
-    Required key: ``img`` (H, W) or (H, W, C). Changed keys: ``img`` (1, L, C'), of which stock packing and preprocessing
-    make (B, C', 1, L), what convolutions along the sequence take; ``img_shape``.
+    Required key: ``img`` (H, W) or (H, W, C). Changed keys: ``img`` (1, L, C'), of which stock
+    packing and preprocessing make (B, C', 1, L), what convolutions along the sequence take;
+    ``img_shape``.
 
     Args:
-        order: ``'pixels'``, row by row: L = H * W, C' = C. ``'rows'``: L = H, C' = W * C. ``'planes'``, channel by channel:
-            L = C * H * W, C' = 1.
-        permutation_seed: Shuffle the steps by one fixed permutation (the same on every machine, for every sample and split)
-            drawn from this seed; None keeps their order.
+        order: ``'pixels'``, row by row: L = H * W, C' = C. ``'rows'``: L = H, C' = W * C.
+            ``'planes'``, channel by channel: L = C * H * W, C' = 1.
+        permutation_seed: Shuffle the steps by one fixed permutation (the same on every machine, for
+            every sample and split) drawn from this seed; None keeps their order.
 
     Raises:
         ValueError: Another order, or an ``img`` that is no picture.
@@ -31,10 +32,11 @@ class ToSequence(BaseTransform):
         self._permutations: dict[int, np.ndarray] = {}
 
     def permutation(self, length: int) -> np.ndarray:
-        """Return the permutation of ``length`` steps: step i of the shuffled sequence is step ``permutation[i]``."""
+        """Return the permutation of ``length`` steps: step i becomes step ``permutation[i]``."""
         if length not in self._permutations:
             # the legacy generator: numpy promises that its numbers never change
-            self._permutations[length] = np.random.RandomState(self.permutation_seed).permutation(length)
+            self._permutations[length] = np.random.RandomState(
+                self.permutation_seed).permutation(length)
         return self._permutations[length]
 
     def transform(self, results: dict) -> dict:
@@ -43,7 +45,8 @@ class ToSequence(BaseTransform):
         if img.ndim == 2:
             img = img[..., None]
         if img.ndim != 3:
-            raise ValueError(f'ToSequence: expected a picture (H, W) or (H, W, C), got the shape {img.shape}')
+            raise ValueError(
+                f'ToSequence: expected a picture (H, W) or (H, W, C), got the shape {img.shape}')
         height, width, channels = img.shape
         if self.order == 'rows':
             sequence = img.reshape(height, width * channels)
@@ -58,4 +61,5 @@ class ToSequence(BaseTransform):
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(order={self.order!r}, permutation_seed={self.permutation_seed})'
+        return (f'{type(self).__name__}(order={self.order!r}, '
+                f'permutation_seed={self.permutation_seed})')

@@ -18,9 +18,7 @@ from mmbsa.models.encoders import Encoder
 from mmbsa.models.layers import TIME_MODES, checkpointed, read_time
 from mmbsa.models.neurons import bind_steps, readout_neuron
 from mmbsa.registry import MODELS, build_checked
-
-#: names under which checkpoints keep their state dict.
-CONTAINERS = ('state_dict', 'model', 'net')
+from mmbsa.utils.checkpoint import fit_state
 
 
 class BaseSpikingBackbone(BaseModule):
@@ -288,16 +286,15 @@ class BaseSpikingBackbone(BaseModule):
             return super().init_weights()
         path = cfg['checkpoint']
         state = CheckpointLoader.load_checkpoint(path, map_location=cfg.get('map_location', 'cpu'))
-        state = next((state[k] for k in CONTAINERS if isinstance(state.get(k), dict)), state)
-        prefix = cfg.get('prefix', '')
-        prefix = prefix + '.' if prefix and not prefix.endswith('.') else prefix
-        if not prefix and not set(state) & set(self.state_dict()) and any(k.startswith('backbone.') for k in state):
-            prefix = 'backbone.'
-        state = {k[len(prefix):]: v for k, v in state.items() if k.startswith(prefix)}
-        if not set(state) & set(self.state_dict()):
-            raise ValueError(f'init_cfg.checkpoint={path!r} has no parameter of {type(self).__name__} under the prefix '
-                             f'{prefix!r}. Official checkpoints go through tools/model_converters/convert.py first.')
-        missing, unexpected = self.load_state_dict(state, strict=False)
+        try:
+            state = fit_state(state, self.state_dict(), cfg.get('prefix') or '')
+        except KeyError as error:
+            raise ValueError(f'init_cfg.checkpoint={path!r} does not fit {type(self).__name__}: {error.args[0]}. Official '
+                             'checkpoints go through tools/model_converters/convert.py first.') from None
+        try:
+            missing, unexpected = self.load_state_dict(state, strict=False)
+        except RuntimeError as error:  # sizes that differ
+            raise ValueError(f'init_cfg.checkpoint={path!r} does not fit: {error}') from None
         print_log(f'{type(self).__name__} loaded {len(state) - len(unexpected)} tensors from {path}', logger='current')
         for what, keys in (('missing in the checkpoint, left as initialised', missing),
                            ('unexpected in the checkpoint, not used', unexpected)):

@@ -34,7 +34,7 @@ class TimeMajorMap(Tensor):
 
 
 def mark_time_major(x: Tensor) -> Tensor:
-    """Show a map to stock layers as one with a time axis; compilers and exports get the plain tensor."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    """Show a map to stock layers as one with a time axis; compilers, exports and fake tensors are left as they are."""
+    if type(x) is not Tensor or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return x
     return x.as_subclass(TimeMajorMap)

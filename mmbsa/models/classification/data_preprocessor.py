@@ -7,7 +7,9 @@ from mmengine.logging import MMLogger
 from mmpretrain.models.utils.data_preprocessor import ClsDataPreprocessor
 from torch import Tensor
 
+from mmbsa.models.classification.event_mixing import MaskMix
 from mmbsa.registry import MODELS
+from mmbsa.utils.types import is_ours, type_name
 
 NORMALIZATIONS = (None, 'max', 'log')
 
@@ -49,11 +51,12 @@ class EventDataPreprocessor(ClsDataPreprocessor):
         cfg = deepcopy(dict(cfg))
         augments = cfg['augments'] if isinstance(cfg['augments'], list | tuple) else [cfg['augments']]
         for index, augment in enumerate(augments := list(augments)):
-            if isinstance(augment, dict) and augment['type'].startswith('mmbsa.'):
+            own = isinstance(augment, dict) and isinstance(augment['type'], type) and issubclass(augment['type'], MaskMix)
+            if own or isinstance(augment, dict) and is_ours(augment):
                 augments[index] = MODELS.build(augment)
-            elif isinstance(augment, dict) and augment['type'].split('.')[-1] != 'Mixup':
-                raise ValueError(f'data_preprocessor.batch_augments: {augment["type"]} cuts pictures and would cut frames '
-                                 'along channels and rows; take Mixup, mmbsa.EventMix or mmbsa.EventCutMix')
+            elif isinstance(augment, dict) and type_name(augment) != 'Mixup':
+                raise ValueError(f'data_preprocessor.batch_augments: {type_name(augment)} cuts pictures and would '
+                                 'cut frames along channels and rows; take Mixup, mmbsa.EventMix or mmbsa.EventCutMix')
         return dict(cfg, augments=augments)
 
     def forward(self, data: dict, training: bool = False) -> dict:

@@ -9,7 +9,7 @@ from mmbsa.events import box_mask, gaussian_mask
 from mmbsa.registry import MODELS
 
 
-class _MaskMix:
+class MaskMix:
     """Mix each sample of a batch with another one by a mask.
 
     Labels weigh as much as the events that come from either sample, not as the volume: empty space says nothing.
@@ -48,13 +48,13 @@ class _MaskMix:
 
 
 @MODELS.register_module()
-class EventMix(_MaskMix):
+class EventMix(MaskMix):
     """EventMix (Shen et al., 2022, arXiv 2205.12054): masks are mixtures of Gaussians in space and time.
 
-    See ``mmbsa.events.gaussian_mask``. Shapes and errors: see ``_MaskMix``.
+    See ``mmbsa.events.gaussian_mask``. Shapes and errors: see ``MaskMix``.
 
     Args:
-        alpha: See ``_MaskMix``.
+        alpha: See ``MaskMix``.
         num_gaussians: Components of the mixture.
     """
 
@@ -68,7 +68,7 @@ class EventMix(_MaskMix):
 
 
 @MODELS.register_module()
-class EventCutMix(_MaskMix):
+class EventCutMix(MaskMix):
     """CutMix (Yun et al., 2019) on event frames: one box, the same in all frames. See ``mmbsa.events.box_mask``."""
 
     def mask(self, shape: tuple[int, int, int], share: float, rng: np.random.Generator) -> np.ndarray:

@@ -1,9 +1,15 @@
-"""2-D convolution whose weight gradient is computed by the fastest implementation at hand."""
+"""2-D convolution: right where oneDNN is not, its weight gradient by the fastest implementation at
+hand."""
+
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from mmbsa.ops import conv_weight_grad
 from mmbsa.ops.conv_weight_grad import preferred
+
+HALVES = torch.bfloat16, torch.float16
 
 
 class _Convolution(torch.autograd.Function):
@@ -25,51 +31,138 @@ class _Convolution(torch.autograd.Function):
         theirs = needed if torch.is_grad_enabled() else [needed[0], False, False]
         grads = [None] * 3
         if any(theirs):
-            grads = list(torch.ops.aten.convolution_backward(grad, x, weight, ctx.bias_sizes, stride, padding, (1, 1), False,
-                                                             (0, 0), groups, theirs))
+            grads = list(
+                torch.ops.aten.convolution_backward(
+                    grad,
+                    x,
+                    weight,
+                    ctx.bias_sizes,
+                    stride,
+                    padding,
+                    (1, 1),
+                    False,
+                    (0, 0),
+                    groups,
+                    theirs,
+                )
+            )
         if needed[1] and not theirs[1]:
-            grads[1] = conv_weight_grad(x, grad, weight.shape[2:], stride, padding, groups, memory_format=layout(weight))
+            grads[1] = conv_weight_grad(
+                x, grad, weight.shape[2:], stride, padding, groups, memory_format=layout(weight)
+            )
         if needed[2] and not theirs[2]:  # oneDNN would compute the weight's along with it
             grads[2] = grad.sum((0, 2, 3))
         return *grads, None, None, None
 
 
 def layout(weight: Tensor) -> torch.memory_format:
-    """The layout that the weight's gradient should have: optimizers and DDP walk through both side by side."""
+    """The layout that the weight's gradient should have: optimizers and DDP walk through both side
+    by side."""
     last = not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if last else torch.contiguous_format
 
 
-def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: tuple[int, int] = (1, 1),
-           padding: tuple[int, int] = (0, 0), groups: int = 1) -> Tensor:
-    """:func:`torch.conv2d` without dilation; the gradient to the weight is :func:`mmbsa.ops.conv_weight_grad` where that
-    has something faster than torch for x, outside autocast, ``torch.compile``, tracing and transforms of functions.
+def wrong_in_bfloat16(
+    x: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> bool:
+    """Whether oneDNN computes such a call wrongly in bfloat16 on processors that have it.
+
+    Found by ``tools/dev/check_convolutions.py``: with a stride and one output position along that
+    side, and with dilation and groups; docs/reliability.md has the table.
+    """
+    if x.dtype not in HALVES and not (
+        x.dtype == torch.float32 and torch.is_autocast_enabled('cpu')
+    ):
+        return False
+    if groups > 1 and max(dilation) > 1:
+        return True
+    return any(
+        s > 1 and size + 2 * p - d * (k - 1) - 1 < s
+        for size, k, s, p, d in zip(x.shape[-2:], kernel, stride, padding, dilation)
+    )
+
+
+def in_float32(x: Tensor, weight: Tensor, bias: Tensor | None, *options) -> Tensor:
+    """:func:`torch.conv2d` of operands in half precision, or under autocast, computed in float32
+    and rounded once."""
+    dtype = torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else x.dtype
+    with torch.autocast('cpu', enabled=False):
+        x, weight = x.to(dtype).float(), weight.to(dtype).float()
+        return torch.conv2d(
+            x, weight, None if bias is None else bias.to(dtype).float(), *options
+        ).to(dtype)
+
+
+def conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sequence[int] = (1, 1),
+    padding: Sequence[int] = (0, 0),
+    dilation: Sequence[int] = (1, 1),
+    groups: int = 1,
+) -> Tensor:
+    """:func:`torch.conv2d`, right where oneDNN is not; the weight's gradient is that of
+    :func:`mmbsa.ops.conv_weight_grad` where that has something faster than torch for x, without
+    dilation and outside autocast, ``torch.compile``, tracing and transforms of functions.
+
+    On CPUs, a strided 1x1 kernel gets the pixels that it sees. oneDNN gathers them itself, and
+    writes past its buffer where maps are channels-last and channels are few: the weight's gradient
+    is wrong or the heap corrupted. Calls of :func:`wrong_in_bfloat16` are made in float32. Forward
+    calls without gradients take the same way, so that spikes do not depend on whether gradients are
+    wanted. Exported graphs keep the call as it is.
 
     Args:
         x: (N, C, H, W) or (C, H, W).
         weight: (O, C / groups, kh, kw).
         bias: (O,) or None.
-        stride, padding, groups: of the convolution.
+        stride, padding, dilation: of the convolution, two ints each.
+        groups: of the convolution.
 
     Returns:
         (N, O, OH, OW), or (O, OH, OW).
     """
-    if (weight.requires_grad and torch.is_grad_enabled() and x.dim() == 4 and x.device.type == 'cpu'
-            and x.dtype == weight.dtype == torch.float32 and not torch.compiler.is_compiling()
-            and not torch.is_autocast_enabled('cpu') and not torch.jit.is_tracing()
-            and not torch._C._are_functorch_transforms_active()
-            and preferred(x, weight.size(0), weight.shape[2:], stride, padding, groups) != 'reference'):
+    if x.device.type == 'cpu' and not torch.jit.is_tracing() and not torch.compiler.is_exporting():
+        kernel = weight.shape[2:]
+        if max(stride) > 1 and max(kernel) == 1 and max(padding) == 0:
+            x, stride = x[..., :: stride[0], :: stride[1]], (1, 1)
+        if wrong_in_bfloat16(x, kernel, stride, padding, dilation, groups):
+            return in_float32(x, weight, bias, stride, padding, dilation, groups)
+    if (
+        weight.requires_grad
+        and torch.is_grad_enabled()
+        and x.dim() == 4
+        and x.device.type == 'cpu'
+        and x.dtype == weight.dtype == torch.float32
+        and max(dilation) == 1
+        and not torch.compiler.is_compiling()
+        and not torch.is_autocast_enabled('cpu')
+        and not torch.jit.is_tracing()
+        and not torch._C._are_functorch_transforms_active()
+        and preferred(x, weight.size(0), weight.shape[2:], stride, padding, groups) != 'reference'
+    ):
         return _Convolution.apply(x, weight, bias, stride, padding, groups)
-    return torch.conv2d(x, weight, bias, stride, padding, 1, groups)
+    return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
 
 
 class Conv2d(nn.Conv2d):
-    """:class:`torch.nn.Conv2d`, trained through :func:`conv2d`; arguments, parameters and results are those of torch."""
+    """:class:`torch.nn.Conv2d` through :func:`conv2d`; arguments, parameters and results are those
+    of torch."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if self.padding_mode == 'zeros' and self.dilation == (1, 1) and not isinstance(self.padding, str):
-            return conv2d(input, weight, bias, self.stride, self.padding, self.groups)
-        return super()._conv_forward(input, weight, bias)
+        padding = (0, 0) if self.padding == 'valid' else self.padding
+        if self.padding_mode != 'zeros' or padding == 'same':
+            mode = 'constant' if self.padding_mode == 'zeros' else self.padding_mode
+            input, padding = (
+                nn.functional.pad(input, self._reversed_padding_repeated_twice, mode),
+                (0, 0),
+            )
+        return conv2d(input, weight, bias, self.stride, padding, self.dilation, self.groups)
 
 
 def init_convolutions(module: nn.Module) -> None:

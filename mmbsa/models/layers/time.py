@@ -79,9 +79,15 @@ def split_time(x: Tensor, num_steps: int) -> Tensor:
 class _Copies(torch.autograd.Function):
     """(*) -> (T, *), T times the same memory; the gradient is summed by :func:`over_steps`."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, x: Tensor, num_steps: int) -> Tensor:
+    def forward(x: Tensor, num_steps: int) -> Tensor:
         return x.expand(num_steps, *x.shape)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
+        pass
 
     @staticmethod
     def backward(ctx, grad: Tensor):
@@ -113,6 +119,31 @@ def map_steps(function: Callable[[Tensor, int], Tensor], x: Tensor) -> Tensor:
     return split_time(function(merge_time(x), 1), num_steps)
 
 
+class _GradAsLaid(torch.autograd.Function):
+    """Identity; the gradient comes back with the strides of the tensor."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.strides = x.stride()
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        if grad.stride() == ctx.strides:
+            return grad
+        return torch.empty_strided(grad.shape, ctx.strides, dtype=grad.dtype, device=grad.device).copy_(grad)
+
+
+def _normalise(norm: nn.Module, x: Tensor) -> Tensor:
+    """``norm(x)``. Of maps with a side of 1, torch's batch norm on CPUs (seen in 2.14) takes a contiguous map and its
+    channels-last gradient, or the reverse, for one layout, and returns wrong gradients."""
+    out = norm(x)
+    ambiguous = isinstance(norm, _BatchNorm) and norm.training and out.dim() == 4 and 1 in out.shape[2:]
+    if ambiguous and out.requires_grad and not torch.compiler.is_compiling():
+        return _GradAsLaid.apply(out)
+    return out
+
+
 def norm_of_copies(norm: nn.Module, x: Tensor, copies: int) -> Tensor:
     """The norm of a batch that holds every image of x ``copies`` times, computed from x.
 
@@ -120,14 +151,14 @@ def norm_of_copies(norm: nn.Module, x: Tensor, copies: int) -> Tensor:
     values per channel, and is put right for ``copies * n`` values.
     """
     if copies == 1 or not (isinstance(norm, _BatchNorm) and norm.training and norm.track_running_stats):
-        return norm(x)
+        return _normalise(norm, x)
     count = x.numel() // x.size(1)
     if isinstance(norm, nn.SyncBatchNorm) and torch.distributed.is_initialized():
         count *= torch.distributed.get_world_size(norm.process_group)
     if count == 1:  # no variance to estimate from x alone
         return norm(x.repeat(copies, *[1] * (x.dim() - 1)))[:len(x)]
     before = norm.running_var.clone()
-    out = norm(x)
+    out = _normalise(norm, x)
     momentum = 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
     kept = before.mul_(1 - momentum)
     # .data: autograd saved this buffer, though batch norm's backward does not use it in training

@@ -1,4 +1,4 @@
-"""Spiking feature pyramid of the SDT-V3 segmentation protocol (``QFPN`` there)."""
+"""Spiking feature pyramid of SDT-V3: segmentation (``QFPN`` there) and detection (``SpikeFPN``)."""
 from collections.abc import Sequence
 
 from mmengine.model import BaseModule
@@ -6,8 +6,19 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from mmbsa.models.layers import SpikeConv, check_steps, merge_time, split_time
-from mmbsa.models.neurons import bind_steps
-from mmbsa.registry import MODELS
+from mmbsa.models.neurons import IntegerNode, bind_steps
+from mmbsa.registry import MODELS, resolve_type
+
+BATCH_NORM = dict(type='BN')
+
+
+class BinaryInEval(IntegerNode):
+    """The neuron of the official detection neck: counts 0 .. D in training, 0 and 1 in evaluation."""
+
+    def fire(self, u: Tensor) -> Tensor:
+        """Membrane potential of any shape -> spikes of that shape."""
+        spikes = super().fire(u)
+        return spikes if self.training else spikes.clamp(max=1 / self.norm)
 
 
 @MODELS.register_module()
@@ -18,23 +29,29 @@ class SpikeFPN(BaseModule):
 
         level i --(neuron, 1x1 conv, norm)--> lateral i --(+ nearest upsampled i+1)--> (neuron, 3x3 conv, norm) --> out i
 
-    Laterals are added real-valued. Convolutions have a bias although a norm follows, as the official ones do.
+    Laterals are added real-valued. Convolutions have a bias although a norm may follow, as the official ones do.
+    The segmentation protocol has norms and spikes divided by D; that of detection has neither:
+    ``norm_cfg=None, neuron=dict(type='mmbsa.IntegerNode', levels=4, norm=1)``.
 
     Args:
         in_channels: channels of the backbone's maps, fine to coarse.
         out_channels: channels of every output.
         num_outs: number of outputs; those beyond the inputs are strided subsamples of the coarsest.
         neuron: neuron config.
-        norm_cfg: norm config.
+        norm_cfg: norm config, or None for no norms.
         num_steps: T, for neurons whose parameters depend on it; None takes any T.
+        official_quirks: clamp spikes of an integer neuron at 1 in evaluation, as the official detection neck does;
+            what it emits then is not what it was trained with.
         init_cfg: OpenMMLab's.
 
     Raises:
-        ValueError: fewer outputs than inputs, or a number of maps other than ``in_channels``.
+        ValueError: fewer outputs than inputs, a number of maps other than ``in_channels``, or ``official_quirks``
+            with a neuron that is no ``mmbsa.IntegerNode``.
     """
 
     def __init__(self, in_channels: Sequence[int], out_channels: int, num_outs: int | None = None,
-                 neuron: dict | None = None, norm_cfg: dict | None = None, num_steps: int | None = None,
+                 neuron: dict | None = None, norm_cfg: dict | None = BATCH_NORM,
+                 num_steps: int | None = None, official_quirks: bool = False,
                  init_cfg: dict | Sequence | None = None):
         init_cfg = init_cfg or dict(type='Xavier', layer='Conv2d', distribution='uniform')
         super().__init__(init_cfg)
@@ -44,7 +61,12 @@ class SpikeFPN(BaseModule):
             raise ValueError(f'SpikeFPN: num_outs={num_outs} is less than the {len(self.in_channels)} in_channels')
         self.num_steps = num_steps
         neuron = bind_steps(neuron or dict(type='mmbsa.IntegerNode', levels=4), num_steps)
-        unit = dict(bias=True, neuron=neuron, norm_cfg=norm_cfg or dict(type='BN'))
+        if official_quirks:
+            if resolve_type(neuron, nn.Module, 'neck.neuron', MODELS) is not IntegerNode:
+                raise ValueError('SpikeFPN: official_quirks=True is about neuron=dict(type=\'mmbsa.IntegerNode\', '
+                                 f'...), got {neuron}')
+            neuron = dict(neuron, type=BinaryInEval)
+        unit = dict(bias=True, neuron=neuron, norm_cfg=norm_cfg)
         self.laterals = nn.ModuleList(SpikeConv(c, out_channels, 1, **unit) for c in self.in_channels)
         self.outputs = nn.ModuleList(SpikeConv(out_channels, out_channels, 3, **unit) for _ in self.in_channels)
 

@@ -11,49 +11,59 @@ from mmbsa.ops.bipolar_attention.common import GRADS, NORMALIZERS, PRODUCTS, as_
 from mmbsa.ops.registration import Op, batch_first, without_autocast, working_dtype
 
 NAME = 'bipolar_attention'
-#: Environment variable: 1 makes every call check q and k against its product; it reads both once more.
+#: Environment variable: 1 makes every call check q and k against its product; it reads both once
+#: more.
 CHECK = 'MMBSA_CHECK_SPIKES'
-#: Implementations whose forward and whose backward take spikes as bytes; the others get them in v's dtype.
+#: Implementations whose forward and whose backward take spikes as bytes; the others get them in v's
+#: dtype.
 BYTES_FORWARD = ('triton', 'native')
 BYTES_BACKWARD = ('native',)
 
 dispatch.register(NAME, dispatch.Implementation(
-    'triton', launch.forward, launch.backward, missing=triton_support.missing, refuses=launch.refuses,
-    slower=launch.slower))
+    'triton', launch.forward, launch.backward, missing=triton_support.missing,
+    refuses=launch.refuses, slower=launch.slower))
 dispatch.register(NAME, dispatch.Implementation(
     'native', native.forward, native.backward, missing=native.missing, refuses=native.refuses))
-dispatch.register(NAME, dispatch.Implementation('sdpa', sdpa.forward, sdpa.backward, refuses=sdpa.refuses))
+dispatch.register(NAME, dispatch.Implementation('sdpa', sdpa.forward, sdpa.backward,
+                                                refuses=sdpa.refuses))
 dispatch.register(NAME, dispatch.Implementation('reference', reference.forward, reference.backward))
 
 
-def bipolar_attention(q: Tensor, k: Tensor, v: Tensor, *, product: str = 'ternary', normalizer: str = 'shiftmax',
-                      scale: float = 1., grad: str = 'ste', impl: str = 'auto') -> Tensor:
-    """Score = normalizer(scale * q k^T), out = Score v (BSA paper, eqs. 16-18): BMP, TMP and RMP with every normaliser.
+def bipolar_attention(q: Tensor, k: Tensor, v: Tensor, *, product: str = 'ternary',
+                      normalizer: str = 'shiftmax', scale: float = 1., grad: str = 'ste',
+                      impl: str = 'auto') -> Tensor:
+    """Score = normalizer(scale * q k^T), out = Score v (BSA paper, eqs. 16-18): BMP, TMP and RMP
+    with every normaliser.
 
-    q and k are given fired. With ``normalizer='shiftmax'`` each weight is 2^(score - g), and g = ceil(log2 sum 2^score)
-    is what exact integer arithmetic gives, in every implementation, for integer scores below 2^24 (2^53 in float64).
+    q and k are given fired. With ``normalizer='shiftmax'`` each weight is 2^(score - g), and g =
+    ceil(log2 sum 2^score) is what exact integer arithmetic gives, in every implementation, for
+    integer scores below 2^24 (2^53 in float64).
 
     Args:
         q: (..., n_q, d), any real dtype (int8 too); cast to v's dtype.
         k: (..., n_k, d), likewise.
-        v: (..., n_k, d_v) float16, bfloat16, float32 or float64; the leading dimensions of all three are equal. Under
-            autocast a float32 v takes autocast's dtype, as in ``scaled_dot_product_attention``.
-        product: What q and k hold: ``'ternary'`` {-1, 0, 1} (TMP, the paper's), ``'binary'`` {0, 1} (BMP), ``'real'``
-            anything (RMP). Implementations rely on it: the backward keeps spikes as bytes, and kernels write 2^score
-            as bits. The caller answers for it: q and k outside their product give wrong numbers, which differ between
-            implementations, unless the environment variable ``MMBSA_CHECK_SPIKES=1`` makes every call check them.
-            Neurons that count are ``'real'`` (whole scores get an exact g all the same).
-        normalizer: ``'shiftmax'``, ``'softmax'`` (base e), or ``'none'`` (spiking self-attention, in linear time).
+        v: (..., n_k, d_v) float16, bfloat16, float32 or float64; the leading dimensions of all
+            three are equal. Under autocast a float32 v takes autocast's dtype, as in
+            ``scaled_dot_product_attention``.
+        product: What q and k hold: ``'ternary'`` {-1, 0, 1} (TMP, the paper's), ``'binary'`` {0, 1}
+            (BMP), ``'real'`` anything (RMP). Implementations rely on it: the backward keeps spikes
+            as bytes, and kernels write 2^score as bits. The caller answers for it: q and k outside
+            their product give wrong numbers, which differ between implementations, unless the
+            environment variable ``MMBSA_CHECK_SPIKES=1`` makes every call check them. Neurons that
+            count are ``'real'`` (whole scores get an exact g all the same).
+        normalizer: ``'shiftmax'``, ``'softmax'`` (base e), or ``'none'`` (spiking self-attention,
+            in linear time).
         scale: Factor of the scores. BSA has none; vanilla attention has d^-0.5.
-        grad: Shiftmax's gradient, ``'ste'`` or ``'detach'``, see :func:`mmbsa.ops.shiftmax`. The others ignore it.
+        grad: Shiftmax's gradient, ``'ste'`` or ``'detach'``, see :func:`mmbsa.ops.shiftmax`. The
+            others ignore it.
         impl: ``'auto'`` or one of ``implementations('bipolar_attention')``.
 
     Returns:
         (..., n_q, d_v) in v's dtype, contiguous.
 
     Raises:
-        ValueError: a shape, dtype, device or option does not fit, or q or k was found outside its product; the message
-            names the argument.
+        ValueError: a shape, dtype, device or option does not fit, or q or k was found outside its
+            product; the message names the argument.
         RuntimeError: the implementation asked for cannot take this call; with the reason.
     """
     _check(q, k, v, product, normalizer, grad)
@@ -68,8 +78,8 @@ def bipolar_attention(q: Tensor, k: Tensor, v: Tensor, *, product: str = 'ternar
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, grad: str) -> None:
-    for name, value, choices in (('product', product, PRODUCTS), ('normalizer', normalizer, NORMALIZERS),
-                                 ('grad', grad, GRADS)):
+    for name, value, choices in (('product', product, PRODUCTS),
+                                 ('normalizer', normalizer, NORMALIZERS), ('grad', grad, GRADS)):
         if value not in choices:
             raise ValueError(f'{NAME}: {name} must be one of {choices}, got {value!r}')
     if v.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
@@ -82,28 +92,33 @@ def _check(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, grad:
         if x.device != v.device:
             raise ValueError(f'{NAME}: {name} is on {x.device}, v on {v.device}')
         if x.shape[:-2] != v.shape[:-2]:
-            raise ValueError(f'{NAME}: {name} must lead with {tuple(v.shape[:-2])} as v does, got {tuple(x.shape)}')
+            raise ValueError(f'{NAME}: {name} must lead with {tuple(v.shape[:-2])} as v does, got '
+                             f'{tuple(x.shape)}')
     if q.shape[-1] != k.shape[-1] or q.shape[-1] == 0:
-        raise ValueError(f'{NAME}: q and k need one last dimension d > 0, got {tuple(q.shape)} and {tuple(k.shape)}')
+        raise ValueError(f'{NAME}: q and k need one last dimension d > 0, got {tuple(q.shape)} and '
+                         f'{tuple(k.shape)}')
     if k.shape[-2] != v.shape[-2]:
-        raise ValueError(f'{NAME}: k and v must have as many tokens, got {tuple(k.shape)} and {tuple(v.shape)}')
+        raise ValueError(f'{NAME}: k and v must have as many tokens, got {tuple(k.shape)} and '
+                         f'{tuple(v.shape)}')
     if k.shape[-2] == 0:
         raise ValueError(f'{NAME}: k must have at least one token, got shape {tuple(k.shape)}')
 
 
 def check_spikes(name: str, x: Tensor, product: str) -> None:
-    """Raise a ValueError unless x holds what its product says: {-1, 0, 1} if ternary, {0, 1} if binary."""
+    """Raise a ValueError unless x is in {-1, 0, 1} (ternary) or {0, 1} (binary product)."""
     allowed = dict(ternary=(-1, 0, 1), binary=(0, 1)).get(product)
     if allowed is None:
         return
     wrong = (x != 0) & (x != 1) & (x != allowed[0])
     if bool(wrong.any()):
-        raise ValueError(f'{NAME}: {name} holds {float(x[wrong][0]):g}, but product={product!r} allows only the values '
-                         f"{allowed}; neurons that fire others need product='real' (checked because {CHECK} is set)")
+        raise ValueError(f'{NAME}: {name} holds {float(x[wrong][0]):g}, but product={product!r} '
+                         f'allows only the values {allowed}; neurons that fire others need '
+                         f"product='real' (checked because {CHECK} is set)")
 
 
 @without_autocast
-def _forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, scale: float, grad: str, impl: str):
+def _forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, scale: float,
+             grad: str, impl: str):
     entry = dispatch.choose(NAME, impl, q, k, v, normalizer, product, scale)
     if os.environ.get(CHECK) == '1':
         check_spikes('q', q, product)
@@ -119,8 +134,9 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, sca
 
 
 @without_autocast
-def _backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum: Tensor,
-              product: str, normalizer: str, scale: float, grad: str, impl: str):
+def _backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor,
+              weight_sum: Tensor, product: str, normalizer: str, scale: float,
+              grad: str, impl: str):
     entry = dispatch.choose(NAME, impl, q, k, v, normalizer, product, scale)
     results = _fake_backward(grad_out, q, k, v)
     if q.numel() == 0 or v.numel() == 0:
@@ -128,9 +144,11 @@ def _backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g:
     if entry.name not in BYTES_BACKWARD:
         q, k = _cast(q, v.dtype), _cast(k, v.dtype)
     heads = [as_heads(x) for x in (grad_out, q, k, v, out)]
-    grads = entry.backward(*heads, *_rows((g, weight_sum), heads[1]), product, normalizer, scale, grad)
+    grads = entry.backward(*heads, *_rows((g, weight_sum), heads[1]), product, normalizer,
+                           scale, grad)
     grads = [x.view(like.shape) for x, like in zip(grads, results)]
-    return tuple(x if x.stride() == like.stride() else like.copy_(x) for x, like in zip(grads, results))
+    return tuple(x if x.stride() == like.stride() else like.copy_(x)
+                 for x, like in zip(grads, results))
 
 
 def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -138,7 +156,7 @@ def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _rows(stats: Sequence[Tensor], q: Tensor) -> list[Tensor]:
-    """Numbers per query as contiguous (B, H, n_q), views of contiguous ones; empty ones as they are."""
+    """Numbers per query as contiguous (B, H, n_q), or empty: views of contiguous ones."""
     return [x.reshape(q.shape[:-1]).contiguous() if x.numel() else x for x in stats]
 
 
@@ -159,7 +177,7 @@ def _setup_context(ctx, inputs, output) -> None:
     product = ctx.options[0]
     out, g, weight_sum = output
     ctx.mark_non_differentiable(g, weight_sum)
-    if product != 'real':  # a spike fits a byte: a quarter of what it would hold until the backward, or half in 16 bits
+    if product != 'real':  # until the backward a spike takes a byte instead of two or four
         q, k = _cast(q, torch.int8), _cast(k, torch.int8)
     ctx.save_for_backward(q, k, v, out, g, weight_sum)
 
@@ -170,9 +188,11 @@ def _autograd_backward(ctx, grad_out: Tensor, *unused):
     return *grads, None, None, None, None, None
 
 
-def _vmap_forward(info, in_dims, q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, *rest):
+def _vmap_forward(info, in_dims, q: Tensor, k: Tensor, v: Tensor, product: str,
+                  normalizer: str, *rest):
     results = _OP.registered(*batch_first(info, in_dims, q, k, v), product, normalizer, *rest)
-    return results, (0, None if normalizer == 'none' else 0, 0 if normalizer == 'shiftmax' else None)
+    g_dim, sum_dim = None if normalizer == 'none' else 0, 0 if normalizer == 'shiftmax' else None
+    return results, (0, g_dim, sum_dim)
 
 
 def _vmap_backward(info, in_dims, *args):
@@ -180,8 +200,9 @@ def _vmap_backward(info, in_dims, *args):
 
 
 _OPTIONS = 'str product, str normalizer, float scale, str grad, str impl'
-_OP = Op(f'bipolar_attention(Tensor q, Tensor k, Tensor v, {_OPTIONS}) -> (Tensor out, Tensor g, Tensor weight_sum)',
+_OP = Op(f'bipolar_attention(Tensor q, Tensor k, Tensor v, {_OPTIONS}) '
+         '-> (Tensor out, Tensor g, Tensor weight_sum)',
          _forward, _fake_forward, _vmap_forward, _autograd_backward, _setup_context)
-_BACKWARD = Op(f'bipolar_attention_bwd(Tensor grad_out, Tensor q, Tensor k, Tensor v, Tensor out, Tensor g, '
-               f'Tensor weight_sum, {_OPTIONS}) -> (Tensor, Tensor, Tensor)',
+_BACKWARD = Op('bipolar_attention_bwd(Tensor grad_out, Tensor q, Tensor k, Tensor v, Tensor out, '
+               f'Tensor g, Tensor weight_sum, {_OPTIONS}) -> (Tensor, Tensor, Tensor)',
                _backward, _fake_backward, _vmap_backward)

@@ -117,7 +117,7 @@ struct Backward {
         room = a.take<int8_t>(BK * padded_d);
     }
 
-    void pack_queries(const Matrix &q, const Matrix &grad_out, const Matrix &out, const float *g, const float *mass);
+    void pack_queries(const Matrix &q, const Matrix &grad_out, const Matrix &out, const float *g, const float *weight_sum);
     int64_t gather(int64_t block, const float *g, int32_t *&list);
     void sum_moments();
     void pack_keys(const Matrix &k, const Matrix &v);
@@ -186,8 +186,8 @@ void Backward::sum_moments() {
         }
 }
 
-// `mass` is null where the gradient takes g for a constant.
-void Backward::pack_queries(const Matrix &q, const Matrix &grad_out, const Matrix &out, const float *g, const float *mass) {
+// `weight_sum` is null where the gradient takes g for a constant.
+void Backward::pack_queries(const Matrix &q, const Matrix &grad_out, const Matrix &out, const float *g, const float *weight_sum) {
     int32_t *list = lists;
     Term *terms = query_terms;
     bool summed = false;
@@ -208,7 +208,7 @@ void Backward::pack_queries(const Matrix &q, const Matrix &grad_out, const Matri
         }
         for (int64_t p = 0; p < panels.count(); p++, to += BQ * LANES) {
             panel(grad_out, first, count, p * LANES, panels.columns(p), to);
-            if (mass) {
+            if (weight_sum) {
                 panel(out, first, count, p * LANES, panels.columns(p), lanes);
                 for (int64_t i = 0; i < count; i++) {
                     floats sum = load<floats>(to + i * LANES) * load<floats>(lanes + i * LANES);
@@ -235,7 +235,7 @@ void Backward::pack_queries(const Matrix &q, const Matrix &grad_out, const Matri
             std::fill(to + fire * LANES, to + BQ * LANES, 0.f);
         }
         for (int64_t i = 0, next = 0; i < count; i++) {
-            const float pivot = mass ? row[i] / mass[first + i] : 0.f;
+            const float pivot = weight_sum ? row[i] / weight_sum[first + i] : 0.f;
             if (next < fire && place[first + next] == i) {
                 row[next++] = pivot;
                 continue;
@@ -399,7 +399,7 @@ Share share_of(int64_t part, int64_t parts, int64_t queries, int64_t keys) {
 }
 
 int64_t backward(const Operand &grad_out, const Operand &q, const Operand &k, const Operand &v, const Operand &out,
-                 const float *g, const float *mass, const Operand &grad_q, const Operand &grad_k, const Operand &grad_v,
+                 const float *g, const float *weight_sum, const Operand &grad_q, const Operand &grad_k, const Operand &grad_v,
                  const Call &call) {
     const Sizes s = call.size;
     // Halves of a head's work repeat its scores; together they are only quicker where threads would be idle.
@@ -423,7 +423,7 @@ int64_t backward(const Operand &grad_out, const Operand &q, const Operand &k, co
             const Share share = share_of(task % parts, parts, b.queries.count(), b.keys.count());
             b.pack_keys(call.head(k, map), call.head(v, map));
             b.pack_queries(call.head(q, map), call.head(grad_out, map), call.head(out, map), g + rows,
-                           mass ? mass + rows : nullptr);
+                           weight_sum ? weight_sum + rows : nullptr);
             for (int64_t key = share.key; key < share.key_end; key++)
                 for (int64_t query = share.query; query < share.query_end; query++)
                     b.block(query, key, share.for_queries, share.for_keys);

@@ -6,8 +6,8 @@ from mmbsa.ops.bipolar_attention.common import TILE
 from mmbsa.ops.exact import ceil_log2_sum, gaps
 
 
-def exact_normaliser(log2_sum: Tensor, slope: float, constant: float, q: Tensor, k: Tensor, product: str,
-                     scale: float) -> Tensor:
+def exact_normaliser(log2_sum: Tensor, slope: float, constant: float, q: Tensor, k: Tensor,
+                     product: str, scale: float) -> Tensor:
     """g = ceil(L), exact, from a floating L that errs by at most ``slope * |L| + constant``.
 
     Args:
@@ -27,10 +27,12 @@ def exact_normaliser(log2_sum: Tensor, slope: float, constant: float, q: Tensor,
 
 
 def _write_exact(q: Tensor, k: Tensor, scale: float, product: str, g: Tensor, near: Tensor) -> None:
-    """Write the exact g of the rows ``near`` (B, H, n_q) into ``g``; about ``TILE`` scores are held at a time.
+    """Write the exact g of the rows ``near`` (B, H, n_q) into ``g``; about ``TILE`` scores are held
+    at a time.
 
-    Rows of zeros need no scores: sum_j 2^0 = n. They come from silent queries, and where many sums are near a power of
-    two also from silent keys: k_j . q = 0 for all j exactly when (k^T k) q = 0, which costs O(n d^2) for all rows together.
+    Rows of zeros need no scores: sum_j 2^0 = n. They come from silent queries, and where many sums
+    are near a power of two also from silent keys: k_j . q = 0 for all j exactly when (k^T k) q = 0,
+    which costs O(n d^2) for all rows together.
     """
     n, d = k.shape[-2:]
     batch, head, row = near.nonzero().unbind(1)
@@ -40,14 +42,17 @@ def _write_exact(q: Tensor, k: Tensor, scale: float, product: str, g: Tensor, ne
         return
     alive = q[batch, head, row].abs_().amax(-1) != 0
     if len(row) * 8 > near.numel() and n & (n - 1) == 0:
-        whole = product != 'real' and n * d <= 1 << 24  # then float32 holds (k^T k) q without rounding
+        # float32 holds (k^T k) q without rounding, or float64 is taken
+        whole = product != 'real' and n * d <= 1 << 24
         wide = g.dtype if whole else torch.float64
         keys = k.to(wide)
-        alive &= (q.to(wide) @ (keys.transpose(-1, -2) @ keys)).abs_().amax(-1)[batch, head, row] != 0
+        alive &= (q.to(wide) @ (keys.transpose(-1, -2)
+                                @ keys)).abs_().amax(-1)[batch, head, row] != 0
     g.masked_fill_(near, (n - 1).bit_length())
     if bool(alive.any()):
         batch, head, row = (x[alive] for x in (batch, head, row))
-        g[batch, head, row] = _exact_g(q[batch, head, row].to(g.dtype), batch * k.size(1) + head, k, scale)
+        g[batch, head, row] = _exact_g(q[batch, head, row].to(g.dtype), batch * k.size(1)
+                                       + head, k, scale)
 
 
 def _exact_g(rows: Tensor, head: Tensor, k: Tensor, scale: float) -> Tensor:

@@ -52,10 +52,10 @@ struct Forward {
     void pack(const Matrix &k, const Matrix &v);
     int64_t pack_queries(const Matrix &q, int64_t first, int64_t count);
     int64_t top(const Query &q);
-    int64_t settle(const Query &q);
+    int64_t exact_exponent(const Query &q);
     ALONE void weigh(int64_t live, int64_t block);
-    int64_t normaliser(int64_t row, float &mass);
-    template <class T> void block(const Matrix &q, int64_t first, int64_t count, T *out, float *g, float *mass);
+    int64_t normaliser(int64_t row, float &weight_sum);
+    template <class T> void block(const Matrix &q, int64_t first, int64_t count, T *out, float *g, float *weight_sum);
 };
 
 void Forward::pack(const Matrix &k, const Matrix &v) {
@@ -98,7 +98,7 @@ int64_t Forward::top(const Query &q) {
     return top;
 }
 
-int64_t Forward::settle(const Query &q) {
+int64_t Forward::exact_exponent(const Query &q) {
     std::fill(counts, counts + 2 * size.d + 1, 0);
     for (int64_t first = 0; first < size.n_k; first += KEYS) {
         wide_scores<KEYS / STRIP>(q, keys + first * padded_d, scores);
@@ -165,7 +165,7 @@ MMBSA_INLINE double power(int64_t exponent) {
 
 // Shiftmax's exponent of a row whose sum is known; the sum is below 2^24 of the smallest powers a row can hold, or off the
 // powers of two by more than it can err, or added up again.
-int64_t Forward::normaliser(int64_t row, float &mass) {
+int64_t Forward::normaliser(int64_t row, float &weight_sum) {
     uint64_t bits;
     std::memcpy(&bits, &total[row], 8);
     const int64_t floor = int64_t(bits >> 52) - 1023;
@@ -173,20 +173,20 @@ int64_t Forward::normaliser(int64_t row, float &mass) {
     int64_t g = floor + (mantissa != 1) + reference[row];
     const bool exact = floor < 24 - queries[row].count() - reference[row];
     if (!exact && (mantissa <= 1 + BAND || mantissa >= 2 - BAND))
-        g = settle(queries[row]);
-    mass = float(std::min(1., std::max(0.5, total[row] * power(reference[row] - g))));
+        g = exact_exponent(queries[row]);
+    weight_sum = float(std::min(1., std::max(0.5, total[row] * power(reference[row] - g))));
     return g;
 }
 
 template <class T>
-void Forward::block(const Matrix &q, int64_t first, int64_t count, T *out, float *g, float *mass) {
+void Forward::block(const Matrix &q, int64_t first, int64_t count, T *out, float *g, float *weight_sum) {
     const int64_t live = pack_queries(q, first, count);
     const int64_t silent_g = size.n_k > 1 ? 64 - __builtin_clzll(uint64_t(size.n_k - 1)) : 0;
     const float share = as_float(uint32_t(127 - silent_g) << 23);
     if (live < count)
         for (int64_t i = 0; i < count; i++) {
             g[first + i] = float(silent_g);
-            mass[first + i] = float(size.n_k) * share;
+            weight_sum[first + i] = float(size.n_k) * share;
         }
     for (int64_t i = 0; i < live; i++) {
         total[i] = 0.;
@@ -200,7 +200,7 @@ void Forward::block(const Matrix &q, int64_t first, int64_t count, T *out, float
         float factor = share;
         const bool fires = next < live && place[next] == i;
         if (fires) {
-            const int64_t exponent = normaliser(next, mass[first + i]);
+            const int64_t exponent = normaliser(next, weight_sum[first + i]);
             g[first + i] = float(exponent);
             factor = float(power(reference[next] - exponent));
         }
@@ -248,7 +248,7 @@ struct Blocks {
 };
 
 template <class T>
-int64_t forward(const Operand &q, const Operand &k, const Operand &v, T *out, float *g, float *mass, const Call &call) {
+int64_t forward(const Operand &q, const Operand &k, const Operand &v, T *out, float *g, float *weight_sum, const Call &call) {
     const Sizes s = call.size;
     const Blocks blocks(s.n_q, QUERIES, ROWS);
     const int64_t parts = parts_of(call, blocks.count());
@@ -271,7 +271,7 @@ int64_t forward(const Operand &q, const Operand &k, const Operand &v, T *out, fl
                 f.pack(call.head(k, map), call.head(v, map));
             packed = map;
             for (int64_t b = part * blocks.count() / parts; b < (part + 1) * blocks.count() / parts; b++)
-                f.block(call.head(q, map), blocks.first(b), blocks.length(b), out + rows * s.d_v, g + rows, mass + rows);
+                f.block(call.head(q, map), blocks.first(b), blocks.length(b), out + rows * s.d_v, g + rows, weight_sum + rows);
         }
     }
     return failed;

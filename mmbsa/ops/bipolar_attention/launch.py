@@ -10,7 +10,8 @@ from mmbsa.ops.exact import MAX_ROW
 MAX_WIDTH = 256
 
 
-def refuses(q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str, scale: float) -> str | None:
+def refuses(q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str,
+            scale: float) -> str | None:
     """Why the kernels cannot take a call, or None."""
     if normalizer == 'none':  # no kernel: the linear product of ``common``
         return None
@@ -29,8 +30,8 @@ def slower(q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str, scale
     return v.device.type == 'cpu'
 
 
-def forward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum: Tensor, product: str,
-            normalizer: str, scale: float) -> None:
+def forward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum: Tensor,
+            product: str, normalizer: str, scale: float) -> None:
     """See ``common``."""
     if normalizer == 'none':
         out.copy_(unnormalised(q, k, v, scale))
@@ -39,13 +40,13 @@ def forward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum:
     modes = _modes(q, k, v, product, normalizer, scale)
     with triton_support.device_of(v):
         kernel.bipolar_attention_fwd_kernel[_grid(q.shape[:2], q.size(-2), 'BM')](
-            q, k, v, out, g, weight_sum, scale if normalizer == 'shiftmax' else scale / LN2, *q.stride(), *k.stride(),
-            *v.stride(), **_sizes(q, k, v), **modes, DIRECT=_direct(q, v, modes),
-            **exactness(q, k, modes), FIXED_K=_fixed(k))
+            q, k, v, out, g, weight_sum, scale if normalizer == 'shiftmax' else scale / LN2,
+            *q.stride(), *k.stride(), *v.stride(), **_sizes(q, k, v), **modes,
+            DIRECT=_direct(q, v, modes), **exactness(q, k, modes), FIXED_K=_fixed(k))
 
 
-def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum: Tensor, product: str,
-             normalizer: str, scale: float, grad: str):
+def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor,
+             weight_sum: Tensor, product: str, normalizer: str, scale: float, grad: str):
     """See ``common``; gradients lie in memory as their operands do."""
     if normalizer == 'none':
         return unnormalised_backward(grad_out, q, k, v, scale)
@@ -59,12 +60,14 @@ def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: 
     sizes = _sizes(q, k, v)
     with triton_support.device_of(v):
         kernel.bipolar_attention_bwd_q_kernel[_grid(q.shape[:2], q.size(-2), 'BM')](
-            grad_out, q, k, v, out, exponent, weight_sum, delta, grads[0], factor, slope, *grad_out.stride(), *q.stride(),
-            *k.stride(), *v.stride(), *out.stride(), *grads[0].stride(), **sizes, **modes,
-            STE=not shiftmax or grad == 'ste', FIXED_K=_fixed(k))
+            grad_out, q, k, v, out, exponent, weight_sum, delta, grads[0], factor, slope,
+            *grad_out.stride(), *q.stride(), *k.stride(), *v.stride(), *out.stride(),
+            *grads[0].stride(), **sizes, **modes, STE=not shiftmax or grad == 'ste',
+            FIXED_K=_fixed(k))
         kernel.bipolar_attention_bwd_kv_kernel[_grid(q.shape[:2], k.size(-2), 'BN')](
-            grad_out, q, k, v, exponent, delta, grads[1], grads[2], factor, slope, *grad_out.stride(), *q.stride(),
-            *k.stride(), *v.stride(), *grads[1].stride(), *grads[2].stride(), **sizes, **modes, FIXED_Q=_fixed(q))
+            grad_out, q, k, v, exponent, delta, grads[1], grads[2], factor, slope,
+            *grad_out.stride(), *q.stride(), *k.stride(), *v.stride(), *grads[1].stride(),
+            *grads[2].stride(), **sizes, **modes, FIXED_Q=_fixed(q))
     return tuple(grads)
 
 
@@ -90,23 +93,36 @@ def clamped(d: int) -> bool:
 
 
 def _direct(q: Tensor, v: Tensor, modes: dict) -> bool:
-    """2^-64 to 2^64 times n values of any sane size neither overflow nor vanish in float32 and bfloat16."""
+    """2^-64 to 2^64 times n values of any sane size neither overflow nor vanish in float32 and
+    bfloat16.
+    """
     return modes['WHOLE'] and q.size(-1) <= 64 and v.dtype != torch.float16
 
 
 def _sizes(q: Tensor, k: Tensor, v: Tensor) -> dict:
-    """Sizes; those of a head are compiled in and padded to what matrix units take, token counts keyed by magnitude."""
+    """Sizes.
+
+    Those of a head are compiled in and padded to what matrix units take, token counts keyed by
+    magnitude.
+    """
     least = 32 if q.dtype == torch.int8 else 16
     (d, d_v), (n_q, n_k) = (q.size(-1), v.size(-1)), (q.size(-2), k.size(-2))
-    return dict(heads=q.size(1), n_q=n_q, n_k=n_k, bucket_q=n_q.bit_length(), bucket_k=n_k.bit_length(), D=d, D_V=d_v,
-                BD=max(least, 1 << (d - 1).bit_length()), BDV=max(16, 1 << (d_v - 1).bit_length()))
+    return dict(heads=q.size(1), n_q=n_q, n_k=n_k, bucket_q=n_q.bit_length(),
+                bucket_k=n_k.bit_length(), D=d, D_V=d_v, BD=max(least, 1 << (d - 1).bit_length()),
+                BDV=max(16, 1 << (d_v - 1).bit_length()))
 
 
 def _grid(heads: tuple[int, int], n: int, block: str):
-    """One program per block of a head; neighbours share a head, and with it the operands in the cache."""
+    """One program per block of a head.
+
+    Neighbours share a head, and with it the operands in the cache.
+    """
     return lambda config: (-(-n // config[block]) * heads[0] * heads[1],)
 
 
 def _fixed(x: Tensor) -> int:
-    """The number of tokens where it must be compiled in: the interpreter loops up to constants only. -1 elsewhere."""
+    """The number of tokens where it must be compiled in.
+
+    the interpreter loops up to constants only. -1 elsewhere.
+    """
     return x.size(-2) if triton_support.INTERPRETED else -1

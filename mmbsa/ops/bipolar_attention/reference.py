@@ -1,5 +1,5 @@
-"""Bipolar attention with the whole n_q x n_k map in memory; written as eqs. 13-18 are; the others are tested
-against it."""
+"""Bipolar attention with the whole n_q x n_k map in memory; written as eqs. 13-18 are; the others
+are tested against it."""
 import torch
 from torch import Tensor
 
@@ -9,15 +9,21 @@ from mmbsa.ops.registration import working_dtype
 
 
 def _scores(q: Tensor, k: Tensor, scale: float) -> Tensor:
-    """q k^T * scale in float32 or float64; exact for integer operands while the partial sums stay below 2^24 (2^53)."""
+    """q k^T * scale in float32 or float64.
+
+    Exact for integer operands while the partial sums stay below 2^24 (2^53).
+    """
     dtype = working_dtype(q.dtype)
     score = q.to(dtype) @ k.to(dtype).transpose(-1, -2)
     return score if scale == 1. else score * scale
 
 
-def forward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum: Tensor, product: str,
-            normalizer: str, scale: float) -> None:
-    """See ``common``; the score is computed in float32 at least, and so is the sum over the keys."""
+def forward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum: Tensor,
+            product: str, normalizer: str, scale: float) -> None:
+    """See ``common``.
+
+    The score is computed in float32 at least, and so is the sum over the keys.
+    """
     score = _scores(q, k, scale)
     if normalizer == 'shiftmax':
         top, gap = gaps(score)
@@ -33,9 +39,12 @@ def forward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum:
     out.copy_(weight @ v.to(score.dtype))
 
 
-def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum: Tensor, product: str,
-             normalizer: str, scale: float, grad: str):
-    """Gradients of :func:`forward`; ``grad`` says what Shiftmax's ceil does to them (see ``shiftmax``)."""
+def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor,
+             weight_sum: Tensor, product: str, normalizer: str, scale: float, grad: str):
+    """Gradients of :func:`forward`.
+
+    ``grad`` says what Shiftmax's ceil does to them (see ``shiftmax``).
+    """
     score = _scores(q, k, scale)
     grad_out = grad_out.to(score.dtype)
     grad_weight = grad_out @ v.to(score.dtype).transpose(-1, -2)

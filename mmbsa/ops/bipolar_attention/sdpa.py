@@ -1,14 +1,16 @@
 """Bipolar attention in O(n) memory, on PyTorch's own attention kernels.
 
-The identity it stands on: with L = log2 sum_j 2^x_j, Shiftmax(x) = softmax_2(x) * 2^(L - g), g = ceil(L). The kernels
-compute softmax(ln2 * x) v tile by tile and return its log-sum-exp, which is ln2 * L; one factor per row in (1/2, 1]
-makes Shiftmax of it. What the kernels cannot give is g where L is within float error of an integer; :func:`_error`
-bounds that error, and ``exact_rows`` computes the rows inside it in exact arithmetic.
+The identity it stands on: with L = log2 sum_j 2^x_j, Shiftmax(x) = softmax_2(x) * 2^(L - g), g =
+ceil(L). The kernels compute softmax(ln2 * x) v tile by tile and return its log-sum-exp, which is
+ln2 * L; one factor per row in (1/2, 1] makes Shiftmax of it. What the kernels cannot give is g
+where L is within float error of an integer; :func:`_error` bounds that error, and ``exact_rows``
+computes the rows inside it in exact arithmetic.
 
-Backward: the kernels recompute weights as e^(ln2 * x - normaliser). Handed ln2 * g for the normaliser they get
-Shiftmax's weights S themselves, and compute dx_j = ln2 * S_j (dS_j - delta) with delta = dout . o for whatever o they
-are given. The straight-through rule wants delta = sum_j p_j dS_j, p = softmax_2(x): o is the softmax output, out /
-weight_sum. With g held constant delta vanishes: o is zero.
+Backward: the kernels recompute weights as e^(ln2 * x - normaliser). Handed ln2 * g for the
+normaliser they get Shiftmax's weights S themselves, and compute dx_j = ln2 * S_j (dS_j - delta)
+with delta = dout . o for whatever o they are given. The straight-through rule wants delta = sum_j
+p_j dS_j, p = softmax_2(x): o is the softmax output, out / weight_sum. With g held constant delta
+vanishes: o is zero.
 """
 import math
 
@@ -25,7 +27,8 @@ HALF = (torch.float16, torch.bfloat16)
 aten = torch.ops.aten
 
 
-def refuses(q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str, scale: float) -> str | None:
+def refuses(q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str,
+            scale: float) -> str | None:
     """Why PyTorch has no kernel for these tensors, or None."""
     if normalizer == 'none':
         return None
@@ -38,8 +41,8 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str, scal
     return None
 
 
-def forward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum: Tensor, product: str,
-            normalizer: str, scale: float) -> None:
+def forward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum: Tensor,
+            product: str, normalizer: str, scale: float) -> None:
     """See ``common``."""
     if normalizer == 'none':
         out.copy_(unnormalised(q, k, v, scale))
@@ -56,15 +59,16 @@ def forward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum:
     torch.mul(attended, weight_sum[..., None], out=out)
 
 
-def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum: Tensor, product: str,
-             normalizer: str, scale: float, grad: str):
+def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor,
+             weight_sum: Tensor, product: str, normalizer: str, scale: float, grad: str):
     """See ``common`` and the head of this file."""
     if normalizer == 'none':
         return unnormalised_backward(grad_out, q, k, v, scale)
     if normalizer == 'softmax':
         grads = _attend_backward(grad_out, q, k, v, out, g, scale)
     else:
-        pivot = (out / weight_sum[..., None]).to(out.dtype) if grad == 'ste' else torch.zeros_like(out)
+        softmax = out / weight_sum[..., None]
+        pivot = softmax.to(out.dtype) if grad == 'ste' else torch.zeros_like(out)
         grads = _attend_backward(grad_out, q, k, v, pivot, g * LN2, scale * LN2)
     return grads
 
@@ -72,27 +76,34 @@ def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: 
 def _error(n: int, dtype: torch.dtype) -> tuple[float, float]:
     """(slope, constant): the kernels' L errs by at most slope * |L| + constant.
 
-    Let u be the unit roundoff of the accumulator (2^-24; 2^-53 for float64), s_j = ln2 * scale * x_j, p = softmax(s).
-    The log-sum-exp is a max plus the log of sum_j e^(s_j - max), and errs, relatively to that sum, by
+    Let u be the unit roundoff of the accumulator (2^-24; 2^-53 for float64), s_j = ln2 * scale *
+    x_j, p = softmax(s). The log-sum-exp is a max plus the log of sum_j e^(s_j - max), and errs,
+    relatively to that sum, by
 
-    * scaling: s_j is off by at most 3u |s_j| (rounded ln2 * scale, at most two rounded products). To first order a
-      term's error counts by its share p_j, and sum_j p_j |s_j| <= |lse| + entropy(p) <= |lse| + ln n, as
-      s_j = lse + ln p_j. The max is one of these s_j and cancels: 3u (|lse| + ln n);
-    * e^t of the rounded difference t: u sum_j p_j |t_j| <= u ln n, since max <= lse; and 40u for exp (20 ulp, the
-      weakest PyTorch uses in float32; its 16-bit kernels use a cubic with an error of 1.6e-4 in log2, for which 2^-12
-      is added);
+    * scaling: s_j is off by at most 3u |s_j| (rounded ln2 * scale, at most two rounded products).
+      To first order a term's error counts by its share p_j, and sum_j p_j |s_j| <= |lse| +
+      entropy(p) <= |lse| + ln n, as s_j = lse + ln p_j. The max is one of these s_j and cancels: 3u
+      (|lse| + ln n);
+    * e^t of the rounded difference t: u sum_j p_j |t_j| <= u ln n, since max <= lse; and 40u for
+      exp (20 ulp, the weakest PyTorch uses in float32; its 16-bit kernels use a cubic with an error
+      of 1.6e-4 in log2, for which 2^-12 is added);
     * adding n positive terms in any order and rescaling blocks of 32 or more: 1.25 n u;
     * log, adding max, dividing by ln2: 2u ln n + 3u |lse|.
 
-    Divided by ln2 that is u (6 |L| + 6 log2 n + 58 + 1.81 n), to first order. Twice as much is allowed, which covers
-    the higher orders: where the first order exceeds 1/4 (millions of keys), every row is taken.
+    Divided by ln2 that is u (6 |L| + 6 log2 n + 58 + 1.81 n), to first order. Twice as much is
+    allowed, which covers the higher orders: where the first order exceeds 1/4 (millions of keys),
+    every row is taken.
     """
     unit = torch.finfo(working_dtype(dtype)).eps  # twice the roundoff
-    return 6 * unit, unit * (6 * math.log2(n) + 58 + 1.81 * n) + (2. ** -11 if dtype in HALF else 0.)
+    constant = unit * (6 * math.log2(n) + 58 + 1.81 * n)
+    return 6 * unit, constant + (2. ** -11 if dtype in HALF else 0.)
 
 
 def _ready(x: Tensor, width: int) -> Tensor:
-    """x as the kernels take it: ``width`` columns, the new ones zero, dense in the last dimension, no stride of 0."""
+    """x as the kernels take it.
+
+    ``width`` columns, the new ones zero, dense in the last dimension, no stride of 0.
+    """
     if x.size(-1) != width:
         return pad(x, (0, width - x.size(-1)))
     if x.stride(-1) != 1 or 0 in x.stride():
@@ -105,15 +116,18 @@ def _widths(q: Tensor, v: Tensor) -> tuple[int, int, bool]:
     d, d_v = q.size(-1), v.size(-1)
     if q.device.type == 'cpu':
         return max(d, d_v), max(d, d_v), False
-    flash = q.dtype in HALF and d == d_v and d <= 256 and torch.cuda.get_device_capability(q.device) >= (8, 0)
+    flash = (q.dtype in HALF and d == d_v and d <= 256
+             and torch.cuda.get_device_capability(q.device) >= (8, 0))
     return -(-d // 8) * 8, -(-d_v // 8) * 8, flash
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """softmax(scale * q k^T) v and its log-sum-exp (B, H, n_q), natural, in the accumulator's dtype.
+    """softmax(scale * q k^T) v and its log-sum-exp (B, H, n_q), natural, in the accumulator's
+    dtype.
 
-    The CPU kernel wants equal widths. Zero columns of q and k leave the scores alone, zero columns of v the other
-    columns: padding costs one longer inner product, where cutting v into pieces of width d repeats the exponentials.
+    The CPU kernel wants equal widths. Zero columns of q and k leave the scores alone, zero columns
+    of v the other columns: padding costs one longer inner product, where cutting v into pieces of
+    width d repeats the exponentials.
     """
     d_v = v.size(-1)
     width, width_v, flash = _widths(q, v)
@@ -121,14 +135,19 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tens
     if q.device.type == 'cpu':
         out, lse = aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0., False, scale=scale)
     elif flash:
-        out, lse = aten._scaled_dot_product_flash_attention(q, k, v, 0., False, False, scale=scale)[:2]
+        out, lse = aten._scaled_dot_product_flash_attention(
+            q, k, v, 0., False, False, scale=scale)[:2]
     else:
-        out, lse = aten._scaled_dot_product_efficient_attention(q, k, v, None, True, 0., False, scale=scale)[:2]
+        out, lse = aten._scaled_dot_product_efficient_attention(
+            q, k, v, None, True, 0., False, scale=scale)[:2]
     return out[..., :d_v], lse[..., :q.size(-2)]
 
 
-def _attend_backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, scale: float):
-    """Gradients of :func:`_attend` for weights e^(scale * q k^T - lse) and delta = rowsum(grad_out * out)."""
+def _attend_backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
+                     scale: float):
+    """Gradients of :func:`_attend` for weights e^(scale * q k^T - lse) and delta = rowsum(grad_out
+    * out).
+    """
     d, d_v = q.size(-1), v.size(-1)
     width, width_v, flash = _widths(q, v)
     grad_out, v, out = (_ready(x, width_v) for x in (grad_out, v, out))
@@ -140,10 +159,13 @@ def _attend_backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Ten
         seed = torch.zeros((), dtype=torch.int64, device=q.device)  # of a dropout that is off
         if flash:
             grads = aten._scaled_dot_product_flash_attention_backward(
-                grad_out, q, k, v, out, lse, None, None, q.size(-2), k.size(-2), 0., False, seed, seed, scale=scale)
+                grad_out, q, k, v, out, lse, None, None, q.size(-2), k.size(-2), 0., False, seed,
+                seed, scale=scale)
         else:
-            # This kernel reads the normaliser in blocks of 32 rows; the infinite ones give weights of 0.
+            # This kernel reads the normaliser in blocks of 32 rows; the infinite ones give weights
+            # of 0.
             lse = pad(lse, (0, -lse.size(-1) % 32), value=math.inf)
             grads = aten._scaled_dot_product_efficient_attention_backward(
-                grad_out, q, k, v, None, out, lse, seed, seed, 0., [True, True, True, False], False, scale=scale)
+                grad_out, q, k, v, None, out, lse, seed, seed, 0., [True, True, True, False], False,
+                scale=scale)
     return grads[0][..., :d], grads[1][..., :d], grads[2][..., :d_v]

@@ -1,17 +1,20 @@
-"""Triton kernels of bipolar attention: a forward, and a backward in two passes without atomics, in O(n) memory.
+"""Triton kernels of bipolar attention: a forward, and a backward in two passes without atomics, in
+O(n) memory.
 
-What spikes give these kernels that no softmax kernel has: scores are small integers, so a weight 2^x is an exponent
-written into a float's bits; it is exact in 16 bits, where a probability is rounded; and sums of weights add bits, so
-that most rows know their g exactly from one float32 sum. :func:`_exceeds` adds up the others in 64-bit integers.
+What spikes give these kernels that no softmax kernel has: scores are small integers, so a weight
+2^x is an exponent written into a float's bits; it is exact in 16 bits, where a probability is
+rounded; and sums of weights add bits, so that most rows know their g exactly from one float32 sum.
+:func:`_exceeds` adds up the others in 64-bit integers.
 
-Names: ``i_`` program indices, ``o_`` offsets, ``m_`` masks, ``b_`` blocks of data. Sizes: ``D`` and ``D_V`` channels of a
-head, padded with zeros to ``BD`` and ``BDV``; ``BM`` queries by ``BN`` keys to a block. Modes:
+Names: ``i_`` program indices, ``o_`` offsets, ``m_`` masks, ``b_`` blocks of data. Sizes: ``D`` and
+``D_V`` channels of a head, padded with zeros to ``BD`` and ``BDV``; ``BM`` queries by ``BN`` keys
+to a block. Modes:
 
 | | |
 |---|---|
 | ``SHIFTMAX`` | powers of two and a ceil; otherwise softmax, computed to the base 2 |
 | ``SPIKES`` | q and k hold -1, 0, 1: products of 16 bits (8, if they come as int8) are exact |
-| ``WHOLE`` | Shiftmax of unscaled spikes: scores are integers in [-D, D] and weights powers of two |
+| ``WHOLE`` | Shiftmax of unscaled spikes: scores are integers in [-D, D], weights powers of two |
 | ``DIRECT`` | and 2^D needs no maximum subtracted: D <= 64, and weights that are not float16 |
 """
 import triton
@@ -21,15 +24,20 @@ from mmbsa.ops import triton_support
 
 INTERPRETED = tl.constexpr(triton_support.INTERPRETED)
 LN2 = tl.constexpr(0.6931471805599453)
-#: 1.5 * 2^23 + 127: an integer k added to it stands, biased as an exponent, in the low bits of the sum's mantissa.
+#: 1.5 * 2^23 + 127: an integer k added to it stands, biased as an exponent, in the low bits of the
+#: sum's mantissa.
 BIAS = tl.constexpr(12583039.)
 
 
 def _configs(*sizes):
-    """(BM, BN, warps, stages and at most so many registers) -> configs to choose from; the interpreter takes one."""
+    """(BM, BN, warps, stages and at most so many registers) -> configs to choose from.
+
+    The interpreter takes one.
+    """
     if triton_support.INTERPRETED:
         sizes = ((64, 64, 4, 1),)
-    return [triton.Config({'BM': m, 'BN': n}, num_warps=warps, num_stages=stages, maxnreg=limit[0] if limit else None)
+    return [triton.Config({'BM': m, 'BN': n}, num_warps=warps, num_stages=stages,
+                          maxnreg=limit[0] if limit else None)
             for m, n, warps, stages, *limit in sizes]
 
 
@@ -43,9 +51,10 @@ def _fitting(configs, named_args, **kwargs):
     return small or configs[-1:]
 
 
-FORWARD = _configs((128, 64, 8, 3, 128), (128, 64, 8, 3), (128, 64, 4, 3), (128, 128, 8, 2), (64, 64, 4, 3), (64, 32, 4, 3),
-                   (32, 32, 4, 2))
-BACKWARD = _configs((64, 64, 4, 2), (128, 64, 8, 2), (64, 128, 8, 2), (64, 32, 4, 2), (32, 64, 4, 2), (32, 32, 4, 2))
+FORWARD = _configs((128, 64, 8, 3, 128), (128, 64, 8, 3), (128, 64, 4, 3), (128, 128, 8, 2),
+                   (64, 64, 4, 3), (64, 32, 4, 3), (32, 32, 4, 2))
+BACKWARD = _configs((64, 64, 4, 2), (128, 64, 8, 2), (64, 128, 8, 2), (64, 32, 4, 2),
+                    (32, 64, 4, 2), (32, 32, 4, 2))
 KEY = ['bucket_q', 'bucket_k', 'BD', 'BDV', 'SHIFTMAX', 'WHOLE']
 
 
@@ -53,13 +62,14 @@ KEY = ['bucket_q', 'bucket_k', 'BD', 'BDV', 'SHIFTMAX', 'WHOLE']
 def _operand(x, DTYPE: tl.constexpr):
     """x as an operand of a matrix product in DTYPE.
 
-    The interpreter multiplies the bits of bfloat16 as if they were integers and narrows to it by truncation; there the
-    operand is rounded in float32 arithmetic and stays float32.
+    The interpreter multiplies the bits of bfloat16 as if they were integers and narrows to it by
+    truncation; there the operand is rounded in float32 arithmetic and stays float32.
     """
     if not INTERPRETED:
         return x.to(DTYPE)
     elif DTYPE == tl.bfloat16 and x.dtype == tl.float32:
-        high = x * 65537.  # Veltkamp: what remains of x after the subtractions has 24 - 16 bits, rounded to nearest
+        # Veltkamp: what remains of x after the subtractions has 24 - 16 bits, rounded to nearest
+        high = x * 65537.
         return high - (high - x)
     elif DTYPE == tl.float16:
         return x.to(tl.float16).to(tl.float32)
@@ -69,10 +79,11 @@ def _operand(x, DTYPE: tl.constexpr):
 
 @triton.jit
 def _product(a, b, acc, A_EXACT: tl.constexpr, B_EXACT: tl.constexpr, DTYPE: tl.constexpr):
-    """acc + a b, where v has DTYPE. An EXACT operand is one that bfloat16 holds (spikes, powers of two).
+    """acc + a b, where v has DTYPE. An EXACT operand is one that bfloat16 holds (spikes, powers of
+    two).
 
-    In float32 the operand that is not exact is cut into three bfloat16, which together hold its 24 bits: three products
-    at 16-bit speed with float32's result.
+    In float32 the operand that is not exact is cut into three bfloat16, which together hold its 24
+    bits: three products at 16-bit speed with float32's result.
     """
     if DTYPE != tl.float32:
         return tl.dot(_operand(a, DTYPE), _operand(b, DTYPE), acc)
@@ -96,7 +107,10 @@ def _product(a, b, acc, A_EXACT: tl.constexpr, B_EXACT: tl.constexpr, DTYPE: tl.
 
 @triton.jit
 def _scores(a, b, SPIKES: tl.constexpr):
-    """a b: int32 of int8 operands, float32 otherwise; exact for whole numbers (below 2^24 in all)."""
+    """The product a b.
+
+    int32 of int8 operands, float32 otherwise; exact for whole numbers (below 2^24 in all).
+    """
     if a.dtype == tl.int8:
         return tl.dot(a, b, out_dtype=tl.int32)
     elif a.dtype != tl.float32:
@@ -109,7 +123,10 @@ def _scores(a, b, SPIKES: tl.constexpr):
 
 @triton.jit
 def _pow2(x, shift, CLAMP: tl.constexpr):
-    """2^(x - shift) of whole numbers as the bits of a float32; CLAMP: 0 below 2^-126, otherwise nothing lies there."""
+    """2^(x - shift) of whole numbers as the bits of a float32.
+
+    CLAMP: 0 below 2^-126, otherwise nothing lies there.
+    """
     if x.dtype == tl.int32:
         field = x + (127 - shift).to(tl.int32)
         if CLAMP:
@@ -118,8 +135,9 @@ def _pow2(x, shift, CLAMP: tl.constexpr):
         if CLAMP:
             biased = tl.maximum(x - shift, -127.) + BIAS
         else:
-            # Not x + (BIAS - shift): Triton would start the tensor core's sum at that term, where nobody promises all
-            # 24 bits; and ptxas 12.8 then takes the low bits for constants and drops the product (seen in its SASS).
+            # Not x + (BIAS - shift): Triton would start the tensor core's sum at that term, where
+            # nobody promises all 24 bits; and ptxas 12.8 then takes the low bits for constants and
+            # drops the product (seen in its SASS).
             biased = x - (shift - BIAS)
         field = biased.to(tl.int32, bitcast=True)  # what stands above the exponent is shifted out
     return (field << 23).to(tl.float32, bitcast=True)
@@ -136,7 +154,9 @@ def _weights(x, shift, factor, WHOLE: tl.constexpr, CLAMP: tl.constexpr):
 
 @triton.jit
 def _block(base, start, o_n, o_d, stride_n, stride_d, n, D: tl.constexpr, BD: tl.constexpr):
-    """Tokens ``start + o_n`` and channels ``o_d`` of a head (one offset a column, one a row), zero outside."""
+    """Tokens ``start + o_n`` and channels ``o_d`` of a head (one offset a column, one a row), zero
+    outside.
+    """
     start = tl.full([], start, tl.int64)
     m = o_n < n - start
     if D < BD:
@@ -145,9 +165,10 @@ def _block(base, start, o_n, o_d, stride_n, stride_d, n, D: tl.constexpr, BD: tl
 
 
 @triton.jit
-def _attend(b_acc, b_sum, b_top, b_q, k, v, start, k_n, k_d, v_n, v_d, n_k, factor, D: tl.constexpr, D_V: tl.constexpr,
-            BD: tl.constexpr, BDV: tl.constexpr, SHIFTMAX: tl.constexpr, SPIKES: tl.constexpr, WHOLE: tl.constexpr,
-            DIRECT: tl.constexpr, TAIL: tl.constexpr, BN: tl.constexpr):
+def _attend(b_acc, b_sum, b_top, b_q, k, v, start, k_n, k_d, v_n, v_d, n_k, factor, D: tl.constexpr,
+            D_V: tl.constexpr, BD: tl.constexpr, BDV: tl.constexpr, SHIFTMAX: tl.constexpr,
+            SPIKES: tl.constexpr, WHOLE: tl.constexpr, DIRECT: tl.constexpr, TAIL: tl.constexpr,
+            BN: tl.constexpr):
     """Take the keys ``start`` to ``start + BN`` into the sums, which are in units of 2^top."""
     o_n, o_d, o_v = tl.arange(0, BN), tl.arange(0, BD), tl.arange(0, BDV)
     b_k = _block(k, start, o_n[None, :], o_d[:, None], k_n, k_d, n_k, D, BD)  # (BD, BN)
@@ -176,16 +197,19 @@ def _attend(b_acc, b_sum, b_top, b_q, k, v, start, k_n, k_d, v_n, v_d, n_k, fact
 
 
 @triton.jit
-def _exceeds(b_q, b_target, m_open, k, k_n, k_d, n_k, factor, D: tl.constexpr, BD: tl.constexpr, SPIKES: tl.constexpr,
-            WHOLE: tl.constexpr, BITS: tl.constexpr, WINDOWS: tl.constexpr, FIXED: tl.constexpr, BN: tl.constexpr):
-    """Whether sum_j 2^x_j exceeds 2^target, exactly, for the rows ``m_open`` whose floats say "nearly equal".
+def _exceeds(b_q, b_target, m_open, k, k_n, k_d, n_k, factor, D: tl.constexpr, BD: tl.constexpr,
+             SPIKES: tl.constexpr, WHOLE: tl.constexpr, BITS: tl.constexpr, WINDOWS: tl.constexpr,
+             FIXED: tl.constexpr, BN: tl.constexpr):
+    """Whether sum_j 2^x_j exceeds 2^target, exactly, for the rows ``m_open`` whose floats say
+    "nearly equal".
 
-    The difference is added up in windows of BITS exponents from the target down, in units of a window's last bit. What
-    lies below a window is less than n_k units (n_k powers, each less than one): a difference above 0, one of -n_k or
-    less, and any with nothing below are decided. The others, few and shrinking, go through the next window; BITS =
-    62 - bit_length(n_k) leaves room for them. No row outlives n_k + bit_length(n_k) exponents: a negative difference so
-    small has more ones in its binary expansion than n_k powers can set. Only whole numbers can lie on the edge: rows
-    with a fractional score keep what the floats said.
+    The difference is added up in windows of BITS exponents from the target down, in units of a
+    window's last bit. What lies below a window is less than n_k units (n_k powers, each less than
+    one): a difference above 0, one of -n_k or less, and any with nothing below are decided. The
+    others, few and shrinking, go through the next window; BITS = 62 - bit_length(n_k) leaves room
+    for them. No row outlives n_k + bit_length(n_k) exponents: a negative difference so small has
+    more ones in its binary expansion than n_k powers can set. Only whole numbers can lie on the
+    edge: rows with a fractional score keep what the floats said.
     """
     o_n, o_d = tl.arange(0, BN), tl.arange(0, BD)
     b_rest = tl.where(m_open, -1, 0).to(tl.int64) << (BITS - 1)
@@ -218,11 +242,15 @@ def _exceeds(b_q, b_target, m_open, k, k_n, k_d, n_k, factor, D: tl.constexpr, B
 @triton.autotune(configs=FORWARD, key=KEY, prune_configs_by={'early_config_prune': _fitting})
 @triton.jit
 def bipolar_attention_fwd_kernel(
-        q, k, v, out, g, weight_sum, factor, q_b, q_h, q_n, q_d, k_b, k_h, k_n, k_d, v_b, v_h, v_n, v_d, heads, n_q, n_k,
-        bucket_q, bucket_k, D: tl.constexpr, D_V: tl.constexpr, BD: tl.constexpr, BDV: tl.constexpr,
-        SHIFTMAX: tl.constexpr, SPIKES: tl.constexpr, WHOLE: tl.constexpr, DIRECT: tl.constexpr, BITS: tl.constexpr,
-        WINDOWS: tl.constexpr, FIXED_K: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr):
-    """One program: BM queries of one head against all keys. See the file's head and ``common`` for the results."""
+        q, k, v, out, g, weight_sum, factor, q_b, q_h, q_n, q_d, k_b, k_h, k_n, k_d, v_b, v_h, v_n,
+        v_d, heads, n_q, n_k, bucket_q, bucket_k, D: tl.constexpr, D_V: tl.constexpr,
+        BD: tl.constexpr, BDV: tl.constexpr, SHIFTMAX: tl.constexpr, SPIKES: tl.constexpr,
+        WHOLE: tl.constexpr, DIRECT: tl.constexpr, BITS: tl.constexpr, WINDOWS: tl.constexpr,
+        FIXED_K: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr):
+    """One program.
+
+    BM queries of one head against all keys. See the file's head and ``common`` for the results.
+    """
     blocks_q = tl.cdiv(n_q, BM)
     i_m, i_h = tl.program_id(0) % blocks_q, (tl.program_id(0) // blocks_q).to(tl.int64)
     q += i_h // heads * q_b + i_h % heads * q_h
@@ -235,11 +263,13 @@ def bipolar_attention_fwd_kernel(
     b_top = tl.zeros([BM], tl.float32) + (0. if DIRECT else float('-inf'))
     whole_blocks = n_k // BN
     for block in range(n_k // BN if FIXED_K < 0 else FIXED_K // BN):
-        b_acc, b_sum, b_top = _attend(b_acc, b_sum, b_top, b_q, k, v, block * BN, k_n, k_d, v_n, v_d, n_k, factor,
-                                      D, D_V, BD, BDV, SHIFTMAX, SPIKES, WHOLE, DIRECT, False, BN)
+        b_acc, b_sum, b_top = _attend(b_acc, b_sum, b_top, b_q, k, v, block * BN, k_n, k_d, v_n,
+                                      v_d, n_k, factor, D, D_V, BD, BDV, SHIFTMAX, SPIKES, WHOLE,
+                                      DIRECT, False, BN)
     if whole_blocks * BN < n_k:
-        b_acc, b_sum, b_top = _attend(b_acc, b_sum, b_top, b_q, k, v, whole_blocks * BN, k_n, k_d, v_n, v_d, n_k,
-                                      factor, D, D_V, BD, BDV, SHIFTMAX, SPIKES, WHOLE, DIRECT, True, BN)
+        b_acc, b_sum, b_top = _attend(b_acc, b_sum, b_top, b_q, k, v, whole_blocks * BN, k_n, k_d,
+                                      v_n, v_d, n_k, factor, D, D_V, BD, BDV, SHIFTMAX, SPIKES,
+                                      WHOLE, DIRECT, True, BN)
     row = i_h * n_q + i_m * BM + o_m
     m_q = o_m < n_q - i_m * BM
     if SHIFTMAX:
@@ -248,18 +278,21 @@ def bipolar_attention_fwd_kernel(
         fraction = bits & 0x7FFFFF
         exponent = b_top + ((bits >> 23) - 127).to(tl.float32)
         b_g = exponent + tl.where(fraction > 0, 1., 0.)
-        # Nothing was rounded where every power is a multiple of 2^-reach and the sum is below 2^24 of them.
+        # Nothing was rounded where every power is a multiple of 2^-reach and the sum is below 2^24
+        # of them.
         b_reach = tl.sum(tl.abs(b_q.to(tl.float32)), 1)
         if WHOLE:
             m_exact = exponent + b_reach <= 23
         else:
             m_exact = b_reach == 0
-        # Otherwise a sum of blocks errs by (BN + blocks) / 2 units of the fraction; powers from exp2 add 4. Twice that.
+        # Otherwise a sum of blocks errs by (BN + blocks) / 2 units of the fraction; powers from
+        # exp2 add 4. Twice that.
         ties = 2 * (BN + whole_blocks + 10)
         m_open = m_q & ((m_exact == 0) & ((fraction < ties) | (fraction > 0x800000 - ties)))
         if tl.max(m_open.to(tl.int32)) > 0:
             b_target = exponent + tl.where(fraction > 0x400000, 1., 0.)
-            m_above, m_whole = _exceeds(b_q, b_target, m_open, k, k_n, k_d, n_k, factor, D, BD, SPIKES, WHOLE, BITS,
+            m_above, m_whole = _exceeds(b_q, b_target, m_open, k, k_n, k_d, n_k, factor, D, BD,
+                                        SPIKES, WHOLE, BITS,
                                        WINDOWS, FIXED_K, 16)
             b_g = tl.where(m_open & m_whole, b_target + tl.where(m_above, 1., 0.), b_g)
         b_scale = _pow2(b_top, b_g, True)

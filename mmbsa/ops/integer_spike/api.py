@@ -4,21 +4,23 @@ from torch import Tensor
 
 from mmbsa.ops import dispatch
 from mmbsa.ops.integer_spike import native, reference
-from mmbsa.ops.layout import as_rows, memory_order, new_in_order
+from mmbsa.ops.layout import layout_of
 from mmbsa.ops.registration import Op, batch_first
 
 NAME = 'integer_spike'
 
-dispatch.register(NAME, dispatch.Implementation('native', native.forward, native.backward, missing=native.missing,
-                                                refuses=native.refuses))
+dispatch.register(NAME, dispatch.Implementation('native', native.forward, native.backward,
+                                                missing=native.missing, refuses=native.refuses))
 dispatch.register(NAME, dispatch.Implementation('reference', reference.forward, reference.backward))
 
 
-def integer_spike(u: Tensor, levels: int, *, signed: bool = False, norm: float = 1., half_up: bool = False,
-                  inclusive: bool = True, impl: str = 'auto') -> Tensor:
-    """round(clip(u, low, D)) / norm with the gradient of a clipped line (I-LIF, Luo et al., ECCV 2024).
+def integer_spike(u: Tensor, levels: int, *, signed: bool = False, norm: float = 1.,
+                  half_up: bool = False, inclusive: bool = True, impl: str = 'auto') -> Tensor:
+    """round(clip(u, low, D)) / norm with the gradient of a clipped line (I-LIF, Luo et al., ECCV
+    2024).
 
-    The gradient is 1/norm where low <= u <= D and 0 elsewhere. What is kept for it is one byte per element, and not u.
+    The gradient is 1/norm where low <= u <= D and 0 elsewhere. What is kept for it is one byte per
+    element, and not u.
 
     Args:
         u: (*) membrane potential, floating, with at least one dimension.
@@ -37,38 +39,39 @@ def integer_spike(u: Tensor, levels: int, *, signed: bool = False, norm: float =
         RuntimeError: the implementation asked for cannot take this call; with the reason.
     """
     if u.dim() < 1 or not u.is_floating_point():
-        raise ValueError(f'{NAME}: u must be floating with a dimension, got {u.dtype} {tuple(u.shape)}')
+        raise ValueError(f'{NAME}: u must be floating with a dimension, got {u.dtype} '
+                         f'{tuple(u.shape)}')
     if levels < 1 or not norm > 0:
-        raise ValueError(f'{NAME}: levels must be at least 1 and norm positive, got {levels} and {norm}')
+        raise ValueError(f'{NAME}: levels must be at least 1 and norm positive, got {levels} and '
+                         f'{norm}')
     low = -float(levels) if signed else 0.
     dispatch.check_name(NAME, impl)
     return _OP(u, low, float(levels), float(norm), half_up, inclusive, impl)[0]
 
 
-def _forward(u: Tensor, low: float, high: float, norm: float, half_up: bool, inclusive: bool, impl: str):
+def _fake_forward(u: Tensor, *_) -> tuple[Tensor, Tensor]:
+    layout = layout_of(u)
+    return layout.empty(u), layout.empty(u, torch.uint8)
+
+
+def _fake_backward(grad: Tensor, passing: Tensor, *_) -> Tensor:
+    return layout_of(passing).empty(grad)
+
+
+def _forward(u: Tensor, low: float, high: float, norm: float, half_up: bool,
+             inclusive: bool, impl: str):
     entry = dispatch.choose(NAME, impl, u)
-    order = memory_order(u)
-    spikes, passing = _fake_forward(u)
-    entry.forward(*(as_rows(x, order) for x in (u, spikes, passing)), low, high, norm, half_up, inclusive)
-    return spikes, passing
+    layout, results = layout_of(u), _fake_forward(u)
+    entry.forward(*(layout.rows(x) for x in (u, *results)), low, high, norm, half_up, inclusive)
+    return results
 
 
 def _backward(grad: Tensor, passing: Tensor, norm: float, impl: str) -> Tensor:
     entry = dispatch.choose(NAME, impl, grad)
-    order = memory_order(passing)
-    grad_u = _fake_backward(grad, passing)
-    rows = grad.permute(order).reshape(grad.size(0), -1)
-    entry.backward(rows, as_rows(passing, order), as_rows(grad_u, order), norm)
+    layout, grad_u = layout_of(passing), _fake_backward(grad, passing)
+    rows = grad.permute(layout.order).reshape(grad.size(0), -1)
+    entry.backward(rows, layout.rows(passing), layout.rows(grad_u), norm)
     return grad_u
-
-
-def _fake_forward(u: Tensor, *_) -> tuple[Tensor, Tensor]:
-    order = memory_order(u)
-    return new_in_order(u, order), new_in_order(u, order, torch.uint8)
-
-
-def _fake_backward(grad: Tensor, passing: Tensor, *_) -> Tensor:
-    return new_in_order(passing, memory_order(passing), grad.dtype)
 
 
 def _setup_context(ctx, inputs, output) -> None:
@@ -94,8 +97,8 @@ def _vmap_backward(info, in_dims, grad: Tensor, passing: Tensor, *rest):
     return _BACKWARD.registered(*batch_first(info, in_dims, grad, passing), *rest), 0
 
 
-_OP = Op('integer_spike(Tensor u, float low, float high, float norm, bool half_up, bool inclusive, str impl) '
-         '-> (Tensor spikes, Tensor passing)', _forward, _fake_forward, _vmap_forward, _autograd_backward,
-         _setup_context)
-_BACKWARD = Op('integer_spike_bwd(Tensor grad, Tensor passing, float norm, str impl) -> Tensor', _backward,
-               _fake_backward, _vmap_backward)
+_OP = Op('integer_spike(Tensor u, float low, float high, float norm, bool half_up, bool inclusive, '
+         'str impl) -> (Tensor spikes, Tensor passing)', _forward, _fake_forward, _vmap_forward,
+         _autograd_backward, _setup_context)
+_BACKWARD = Op('integer_spike_bwd(Tensor grad, Tensor passing, float norm, str impl) -> Tensor',
+               _backward, _fake_backward, _vmap_backward)

@@ -1,9 +1,10 @@
 """Integer spikes in plain torch, written as the equation is; the others are tested against it.
 
-An implementation is two functions on rows of numbers (T, N), which write into what they are given, contiguous:
+An implementation is two functions on rows of numbers (T, N), which write into what they are given,
+contiguous:
 
-* ``forward(u, spikes, passing, low, high, norm, half_up, inclusive)``; ``passing`` is uint8, 1 where the gradient passes;
-  T equal rows of u may be one memory (stride 0),
+* ``forward(u, spikes, passing, low, high, norm, half_up, inclusive)``; ``passing`` is uint8, 1
+  where the gradient passes; T equal rows of u may be one memory (stride 0),
 * ``backward(grad, passing, grad_u, norm)``; grad and passing come with any strides.
 """
 import torch
@@ -19,8 +20,8 @@ def rounded(count: Tensor, norm: float, half_up: bool) -> Tensor:
     return count if norm == 1 else count.div_(norm)
 
 
-def forward(u: Tensor, spikes: Tensor, passing: Tensor, low: float, high: float, norm: float, half_up: bool,
-            inclusive: bool) -> None:
+def forward(u: Tensor, spikes: Tensor, passing: Tensor, low: float, high: float, norm: float,
+            half_up: bool, inclusive: bool) -> None:
     """See the head of this file."""
     count = torch.clamp(u, low, high, out=spikes)
     passing.copy_(count.eq(u) if inclusive else (u > low).logical_and_(u < high))

@@ -1,10 +1,12 @@
-"""The public leaky integrate-and-fire op, its registration with ``torch.library``, and its validation."""
+"""The public leaky integrate-and-fire op, its registration with ``torch.library``, and its
+validation.
+"""
 import math
 
 from torch import Tensor
 
 from mmbsa.ops import dispatch, triton_support
-from mmbsa.ops.layout import as_rows, memory_order, new_in_order, order_of_step
+from mmbsa.ops.layout import layout_of
 from mmbsa.ops.lif import launch, native, reference
 from mmbsa.ops.lif.common import SURROGATES, Parameters
 from mmbsa.ops.registration import Op, batch_first, working_dtype
@@ -12,74 +14,88 @@ from mmbsa.ops.registration import Op, batch_first, working_dtype
 NAME = 'lif'
 
 dispatch.register(NAME, dispatch.Implementation(
-    'triton', launch.forward, launch.backward, missing=triton_support.missing, refuses=launch.refuses,
-    slower=launch.slower))
+    'triton', launch.forward, launch.backward, missing=triton_support.missing,
+    refuses=launch.refuses, slower=launch.slower))
 dispatch.register(NAME, dispatch.Implementation(
     'native', native.forward, native.backward, missing=native.missing, refuses=native.refuses))
 dispatch.register(NAME, dispatch.Implementation('reference', reference.forward, reference.backward))
 
 
-def lif(x: Tensor, v0: Tensor | float | None = None, *, tau: float | None = 2., decay_input: bool = True,
-        v_threshold: float = 1., v_reset: float | None = 0., detach_reset: bool = False,
-        surrogate: str = 'sigmoid', alpha: float = 4., signed: bool = False,
-        impl: str = 'auto') -> Tensor | tuple[Tensor, Tensor]:
+def lif(x: Tensor, v0: Tensor | float | None = None, *, tau: float | None = 2.,
+        decay_input: bool = True, v_threshold: float = 1., v_reset: float | None = 0.,
+        detach_reset: bool = False, surrogate: str = 'sigmoid', alpha: float = 4.,
+        signed: bool = False, impl: str = 'auto') -> Tensor | tuple[Tensor, Tensor]:
     """Leaky integrate-and-fire neurons over T steps; the numbers are those of SpikingJelly's nodes.
 
     .. math::
         H[t] &= V[t-1] + (X[t] - (V[t-1] - V_{reset})) / \\tau \\\\
-        S[t] &= [H[t] >= V_{th}] - [H[t] <= -V_{th}] \\quad\\text{(the second only if signed: TSN, BSA eqs. 9-11)} \\\\
-        V[t] &= V_{reset} \\text{ where } S[t] \\ne 0, H[t] \\text{ elsewhere} \\quad\\text{(soft: } H[t] - V_{th} S[t])
+        S[t] &= [H[t] >= V_{th}] - [H[t] <= -V_{th}] \\\\
+        V[t] &= V_{reset} \\text{ where } S[t] \\ne 0, H[t] \\text{ elsewhere}
 
-    Without ``v0`` the neurons start from rest and the spikes are the only result. With ``v0`` the membrane after the last
-    step is returned too; given to the next call it continues the sequence: T steps one by one give the bits of one
-    call over all of them. Gradients flow into ``v0`` and out of the last membrane.
+    The second term of S stands for signed neurons only (TSN, BSA eqs. 9-11). A soft reset is
+    V[t] = H[t] - V_th S[t].
 
-    Membranes are kept in float32 (float64 for float64 inputs). Only x and v0 are saved for backward. Channels-last maps
-    and equal steps (expanded, stride 0) are read as they lie; steps with gaps in memory are copied.
+    Without ``v0`` the neurons start from rest and the spikes are the only result. With ``v0`` the
+    membrane after the last step is returned too; given to the next call it continues the sequence:
+    T steps one by one give the bits of one call over all of them. Gradients flow into ``v0`` and
+    out of the last membrane.
+
+    Membranes are kept in float32 (float64 for float64 inputs). Only x and v0 are saved for
+    backward. Channels-last maps and equal steps (expanded, stride 0) are read as they lie; steps
+    with gaps in memory are copied.
 
     Args:
         x: (T, *) input current, floating.
-        v0: membrane potential before the first step: a floating tensor (*) of x[0]'s shape on x's device, or a number
-            for all neurons; None is the rest potential, without a membrane in the result.
-        tau: time constant of the membrane; None integrates without a leak (IF): H[t] = V[t-1] + X[t].
-        decay_input: whether the input is divided by tau too; otherwise H[t] = V[t-1] - (V[t-1] - V_reset)/tau + X[t].
+        v0: membrane potential before the first step: a floating tensor (*) of x[0]'s shape on x's
+            device, or a number for all neurons; None is the rest potential, without a membrane in
+            the result.
+        tau: time constant of the membrane; None integrates without a leak (IF): H[t] = V[t-1] +
+            X[t].
+        decay_input: whether the input is divided by tau too; otherwise H[t] = V[t-1] - (V[t-1] -
+            V_reset)/tau + X[t].
         v_threshold: threshold, positive.
-        v_reset: rest potential, and the potential after a spike; None subtracts the threshold, with rest at 0.
+        v_reset: rest potential, and the potential after a spike; None subtracts the threshold, with
+            rest at 0.
         detach_reset: whether the reset is a constant to the gradient.
-        surrogate: ``'sigmoid'``, ``'atan'``, ``'piecewise_quadratic'`` or ``'rect'``, as SpikingJelly defines them.
+        surrogate: ``'sigmoid'``, ``'atan'``, ``'piecewise_quadratic'`` or ``'rect'``, as
+            SpikingJelly defines them.
         alpha: its sharpness, positive.
         signed: ternary spikes {-1, 0, 1} instead of binary ones.
         impl: ``'auto'`` or one of ``implementations('lif')``.
 
     Returns:
-        (T, *) spikes in x's dtype; every step has x's memory layout, or is contiguous where x had to be copied. With
-        ``v0``: (spikes, v), v (*) the membrane after the last step in the layout of a step, float64 for float64 inputs
-        and float32 for all others.
+        (T, *) spikes in x's dtype; every step has x's memory layout, or is contiguous where x had
+        to be copied. With ``v0``: (spikes, v), v (*) the membrane after the last step in the layout
+        of a step, float64 for float64 inputs and float32 for all others.
 
     Raises:
-        ValueError: x has no step or is not floating, v0 does not fit x, or a parameter is out of range; the message
-            names it.
+        ValueError: x has no step or is not floating, v0 does not fit x, or a parameter is out of
+            range; the message names it.
         RuntimeError: the implementation asked for cannot take this call; with the reason.
     """
     if x.dim() < 1 or x.size(0) < 1 or not x.is_floating_point():
-        raise ValueError(f'{NAME}: x must be floating and (T, *) with T >= 1, got {x.dtype} {tuple(x.shape)}')
+        raise ValueError(f'{NAME}: x must be floating and (T, *) with T >= 1, got {x.dtype} '
+                         f'{tuple(x.shape)}')
     if tau is not None and not tau >= 1:
         raise ValueError(f'{NAME}: tau must be at least 1 or None, got {tau}')
     for name, value in (('v_threshold', v_threshold), ('alpha', alpha)):
         if not 0 < value < math.inf:
             raise ValueError(f'{NAME}: {name} must be positive and finite, got {value}')
     if v_reset is not None and not (-v_threshold if signed else -math.inf) < v_reset < v_threshold:
-        raise ValueError(f'{NAME}: v_reset must lie below v_threshold={v_threshold} (and above its negative if signed), '
+        raise ValueError(f'{NAME}: v_reset must lie below v_threshold={v_threshold} (and above its '
+                         f'negative if signed), '
                          f'got {v_reset}')
     if surrogate not in SURROGATES:
         raise ValueError(f'{NAME}: surrogate must be one of {SURROGATES}, got {surrogate!r}')
     dispatch.check_name(NAME, impl)
     membrane = None if v0 is None else _membrane(x, v0)
-    spikes, v = _OP(x, membrane, tau, decay_input, v_threshold, v_reset, detach_reset, surrogate, alpha, signed, impl)
+    spikes, v = _OP(x, membrane, tau, decay_input, v_threshold, v_reset, detach_reset, surrogate,
+                    alpha, signed, impl)
     return spikes if v0 is None else (spikes, v)
 
 
-def ternary_lif(x: Tensor, v0: Tensor | float | None = None, **kwargs) -> Tensor | tuple[Tensor, Tensor]:
+def ternary_lif(x: Tensor, v0: Tensor | float | None = None,
+                **kwargs) -> Tensor | tuple[Tensor, Tensor]:
     """:func:`lif` with spikes {-1, 0, 1}: the ternary spiking neuron TSN (BSA paper, eqs. 9-11)."""
     return lif(x, v0, signed=True, **kwargs)
 
@@ -92,54 +108,49 @@ def _membrane(x: Tensor, v0: Tensor | float) -> Tensor:
             raise ValueError(f'{NAME}: v0 must be finite, got {v0}')
         return x.new_full(x.shape[1:], float(v0), dtype=dtype)
     if v0.shape != x.shape[1:] or not v0.is_floating_point():
-        raise ValueError(f'{NAME}: v0 must be floating and of the shape of a step of x, {tuple(x.shape[1:])}, '
+        raise ValueError(f'{NAME}: v0 must be floating and of the shape of a step of x, '
+                         f'{tuple(x.shape[1:])}, '
                          f'got {v0.dtype} {tuple(v0.shape)}')
     if v0.device != x.device:
         raise ValueError(f'{NAME}: v0 is on {v0.device}, x on {x.device}')
     return v0.to(dtype)
 
 
-def _as_row(v: Tensor, order: list[int]) -> Tensor:
-    """A membrane (*) as contiguous (N,), its neurons in the order of x's rows: a view where it lies so."""
-    return v.permute(order_of_step(order)).reshape(-1).contiguous()
+def _fake_forward(x: Tensor, v0: Tensor | None, *_) -> tuple[Tensor, Tensor]:
+    """Spikes and the last membrane, which is empty where none is asked for; uninitialised."""
+    layout, dtype = layout_of(x), working_dtype(x.dtype)
+    v = x.new_empty(0, dtype=dtype) if v0 is None else layout.empty_step(x, dtype)
+    return layout.empty(x), v
 
 
-def _new_membrane(x: Tensor, v0: Tensor | None, order: list[int]) -> Tensor:
-    """Room for a membrane in the layout of a step, or nothing where none is asked for."""
-    dtype = working_dtype(x.dtype)
-    return x.new_empty(0, dtype=dtype) if v0 is None else new_in_order(x[0], order_of_step(order), dtype)
+def _fake_backward(grad: Tensor, grad_v: Tensor, x: Tensor, v0: Tensor | None,
+                   *_) -> tuple[Tensor, Tensor]:
+    return _fake_forward(x, v0)
 
 
 def _forward(x: Tensor, v0: Tensor | None, *parameters) -> tuple[Tensor, Tensor]:
     *p, impl = parameters
     entry = dispatch.choose(NAME, impl, x)
-    order = memory_order(x)
-    spikes, v = new_in_order(x, order), _new_membrane(x, v0, order)
+    spikes, v = _fake_forward(x, v0)
     if x.numel():
-        states = (None, None) if v0 is None else (_as_row(v0, order), _as_row(v, order))
-        entry.forward(as_rows(x, order), states[0], as_rows(spikes, order), states[1], Parameters(*p))
+        layout = layout_of(x)
+        first, last = (None, None) if v0 is None else (layout.row(v0), layout.row(v))
+        entry.forward(layout.rows(x), first, layout.rows(spikes), last, Parameters(*p))
     return spikes, v
 
 
-def _backward(grad: Tensor, grad_v: Tensor, x: Tensor, v0: Tensor | None, *parameters) -> tuple[Tensor, Tensor]:
+def _backward(grad: Tensor, grad_v: Tensor, x: Tensor, v0: Tensor | None,
+              *parameters) -> tuple[Tensor, Tensor]:
     *p, impl = parameters
     entry = dispatch.choose(NAME, impl, x)
-    order = memory_order(x)
-    grad_x, grad_v0 = new_in_order(x, order), _new_membrane(x, v0, order)
+    grad_x, grad_v0 = _fake_forward(x, v0)
     if x.numel():
-        states = (None,) * 3 if v0 is None else [_as_row(v, order) for v in (v0, grad_v, grad_v0)]
-        rows = grad.permute(order).reshape(x.size(0), -1)
-        entry.backward(rows, states[1], as_rows(x, order), states[0], as_rows(grad_x, order), states[2], Parameters(*p))
+        layout = layout_of(x)
+        states = (None,) * 3 if v0 is None else [layout.row(v) for v in (grad_v, v0, grad_v0)]
+        rows = grad.permute(layout.order).reshape(x.size(0), -1)
+        entry.backward(rows, states[0], layout.rows(x), states[1], layout.rows(grad_x), states[2],
+                       Parameters(*p))
     return grad_x, grad_v0
-
-
-def _fake_forward(x: Tensor, v0: Tensor | None, *_) -> tuple[Tensor, Tensor]:
-    order = memory_order(x)
-    return new_in_order(x, order), _new_membrane(x, v0, order)
-
-
-def _fake_backward(grad: Tensor, grad_v: Tensor, x: Tensor, v0: Tensor | None, *_) -> tuple[Tensor, Tensor]:
-    return _fake_forward(x, v0)
 
 
 def _setup_context(ctx, inputs, output) -> None:
@@ -162,15 +173,16 @@ def _vmap_forward(info, in_dims, x: Tensor, v0: Tensor | None, *parameters):
     return results, (1, None if v0 is None else 0)
 
 
-def _vmap_backward(info, in_dims, grad: Tensor, grad_v: Tensor, x: Tensor, v0: Tensor | None, *parameters):
+def _vmap_backward(info, in_dims, grad: Tensor, grad_v: Tensor, x: Tensor, v0: Tensor | None,
+                   *parameters):
     grad, grad_v, x, v0 = batch_first(info, in_dims, grad, grad_v, x, v0)
     results = _BACKWARD.registered(grad.transpose(0, 1), grad_v, x.transpose(0, 1), v0, *parameters)
     return results, (1, None if v0 is None else 0)
 
 
-_PARAMETERS = ('float? tau, bool decay_input, float v_threshold, float? v_reset, bool detach_reset, str surrogate, '
-               'float alpha, bool signed, str impl')
-_OP = Op(f'lif(Tensor x, Tensor? v0, {_PARAMETERS}) -> (Tensor spikes, Tensor v)', _forward, _fake_forward, _vmap_forward,
-         _autograd_backward, _setup_context)
-_BACKWARD = Op(f'lif_bwd(Tensor grad, Tensor grad_v, Tensor x, Tensor? v0, {_PARAMETERS}) -> (Tensor, Tensor)', _backward,
-               _fake_backward, _vmap_backward)
+_PARAMETERS = ('float? tau, bool decay_input, float v_threshold, float? v_reset, '
+               'bool detach_reset, str surrogate, float alpha, bool signed, str impl')
+_OP = Op(f'lif(Tensor x, Tensor? v0, {_PARAMETERS}) -> (Tensor spikes, Tensor v)',
+         _forward, _fake_forward, _vmap_forward, _autograd_backward, _setup_context)
+_BACKWARD = Op(f'lif_bwd(Tensor grad, Tensor grad_v, Tensor x, Tensor? v0, {_PARAMETERS}) '
+               '-> (Tensor, Tensor)', _backward, _fake_backward, _vmap_backward)

@@ -1,15 +1,19 @@
-"""What the implementations of ``lif`` share: the parameters, the surrogates, and how steps lie in memory.
+"""What the implementations of ``lif`` share: the parameters, the surrogates, and how steps lie in
+memory.
 
-An implementation is two functions on N neurons that know nothing of each other, which write into what they are given:
+An implementation is two functions on N neurons that know nothing of each other, which write into
+what they are given:
 
-* ``forward(x, v0, spikes, v, p)`` reads the currents x (T, N) and the membrane v0 (N,) before the first step, writes the
-  spikes (T, N) and the membrane v (N,) after the last step,
-* ``backward(grad, grad_v, x, v0, grad_x, grad_v0, p)`` reads the gradients of the spikes and of v, writes those of x and
-  of v0. It charges the membranes again from x and v0: nothing else is kept for it.
+* ``forward(x, v0, spikes, v, p)`` reads the currents x (T, N) and the membrane v0 (N,) before the
+  first step, writes the spikes (T, N) and the membrane v (N,) after the last step,
+* ``backward(grad, grad_v, x, v0, grad_x, grad_v0, p)`` reads the gradients of the spikes and of v,
+  writes those of x and of v0. It charges the membranes again from x and v0: nothing else is kept
+  for it.
 
-v0, v, grad_v and grad_v0 are in the working dtype, or all None: from rest, and without a membrane in the result. x,
-spikes, grad and grad_x share a dtype. All are contiguous but x, whose rows are any distance apart (T equal steps may be
-one row, stride 0), and grad, which comes with any strides, 0 included.
+v0, v, grad_v and grad_v0 are in the working dtype, or all None: from rest, and without a membrane
+in the result. x, spikes, grad and grad_x share a dtype. All are contiguous but x, whose rows are
+any distance apart (T equal steps may be one row, stride 0), and grad, which comes with any strides,
+0 included.
 """
 import math
 from dataclasses import dataclass
@@ -18,8 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: surrogates by name: their derivative is ``factor(alpha) * shape(alpha, z)``, z the distance to the threshold. All are
-#: even in z, which lets one formula serve both thresholds of a ternary neuron.
+#: surrogates by name: their derivative is ``factor(alpha) * shape(alpha, z)``, z the distance to
+#: the threshold. All are even in z, which lets one formula serve both thresholds of a ternary
+#: neuron.
 SURROGATES = ('sigmoid', 'atan', 'piecewise_quadratic', 'rect')
 
 

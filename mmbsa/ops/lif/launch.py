@@ -33,8 +33,8 @@ def backward(grad: Tensor, grad_v: Tensor | None, x: Tensor, v0: Tensor | None, 
     charged = grad_x if x.dtype == torch.float32 else x.new_empty(x.shape, dtype=torch.float32)
     with triton_support.device_of(x):
         kernel.lif_bwd_kernel[_grid(x)](
-            grad, grad_v, x, v0, charged, grad_x, grad_v0, **_scalars(x, p), **_modes(x, v0, p), alpha=p.alpha,
-            DETACH=p.detach_reset, SURROGATE=p.surrogate)
+            grad, grad_v, x, v0, charged, grad_x, grad_v0, **_scalars(x, p), **_modes(x, v0, p),
+            alpha=p.alpha, DETACH=p.detach_reset, SURROGATE=p.surrogate)
 
 
 def _scalars(x: Tensor, p: Parameters) -> dict:

@@ -1,4 +1,7 @@
-"""LIF step by step in plain torch; written as the equations are; the others are tested against it."""
+"""LIF step by step in plain torch.
+
+Written as the equations are; the others are tested against it.
+"""
 import torch
 from torch import Tensor
 
@@ -15,7 +18,8 @@ def charge(x: Tensor, v: Tensor, p: Parameters) -> Tensor:
     return v - (v - p.rest) / p.tau + x
 
 
-def membranes(x: Tensor, v0: Tensor | None, p: Parameters) -> tuple[list[Tensor], list[Tensor], Tensor]:
+def membranes(x: Tensor, v0: Tensor | None,
+              p: Parameters) -> tuple[list[Tensor], list[Tensor], Tensor]:
     """H and S of every step, and V after the last; all in float32 at least."""
     x = x.to(working_dtype(x.dtype))
     threshold = threshold_in(p.v_threshold, x.dtype)
@@ -26,7 +30,7 @@ def membranes(x: Tensor, v0: Tensor | None, p: Parameters) -> tuple[list[Tensor]
         s = (h >= threshold).to(h)
         if p.signed:
             s = s - (-h >= threshold).to(h)
-        v = h - threshold * s if p.v_reset is None else torch.where(s != 0, torch.full_like(h, p.v_reset), h)
+        v = h - threshold * s if p.v_reset is None else torch.where(s != 0, p.v_reset, h)
         charged.append(h)
         spikes.append(s)
     return charged, spikes, v
@@ -42,10 +46,11 @@ def forward(x: Tensor, v0: Tensor | None, spikes: Tensor, v: Tensor | None, p: P
 
 def backward(grad: Tensor, grad_v: Tensor | None, x: Tensor, v0: Tensor | None, grad_x: Tensor,
              grad_v0: Tensor | None, p: Parameters) -> None:
-    """Backpropagation through time. With P and N the events at the upper and lower threshold, S = P - N, R = P + N:
+    """Backpropagation through time. With P and N the events at the upper and lower threshold, S = P
+    - N, R = P + N:
 
-    dS/dH = s'(H - v_th) + s'(-H - v_th), and V = H - v_th S (soft) or (1 - R) H + R v_reset (hard), where S and R are
-    constants if the reset is detached.
+    dS/dH = s'(H - v_th) + s'(-H - v_th), and V = H - v_th S (soft) or (1 - R) H + R v_reset (hard),
+    where S and R are constants if the reset is detached.
     """
     charged, spikes, _ = membranes(x, v0, p)
     threshold = threshold_in(p.v_threshold, charged[0].dtype)

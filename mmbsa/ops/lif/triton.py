@@ -1,10 +1,13 @@
-"""Triton kernels of LIF: one read of x and one write of spikes forward; two reads and one write backward.
+"""Triton kernels of LIF: one read of x and one write of spikes forward; two reads and one write
+backward.
 
-A program owns ``BLOCK`` neurons for all T steps, so membranes live in registers. Backward charges them again and leaves
-them in ``charged``, float32, where the same program reads them on its way back through time: what is written there and
-read again comes from the cache. Modes mirror ``Parameters``: ``LEAK``, ``DECAY_INPUT``, ``HALVES`` (1 / tau is exact),
-``HARD`` (reset), ``DETACH``, ``SURROGATE`` and ``SIGNED``; ``STATE`` says whether there are membranes before the first and
-after the last step (their pointers are None otherwise). Names: ``i_`` program indices, ``o_`` offsets, ``m_`` masks.
+A program owns ``BLOCK`` neurons for all T steps, so membranes live in registers. Backward charges
+them again and leaves them in ``charged``, float32, where the same program reads them on its way
+back through time: what is written there and read again comes from the cache. Modes mirror
+``Parameters``: ``LEAK``, ``DECAY_INPUT``, ``HALVES`` (1 / tau is exact), ``HARD`` (reset),
+``DETACH``, ``SURROGATE`` and ``SIGNED``; ``STATE`` says whether there are membranes before the
+first and after the last step (their pointers are None otherwise). Names: ``i_`` program indices,
+``o_`` offsets, ``m_`` masks.
 """
 import triton
 import triton.language as tl
@@ -75,16 +78,18 @@ def _slope(z, alpha, SURROGATE: tl.constexpr):
 
 @triton.autotune(CONFIGS, key=KEY)
 @triton.jit
-def lif_fwd_kernel(x, v0, spikes, v_last, n, stride, bucket, tau, threshold, rest, T: tl.constexpr, LEAK: tl.constexpr,
-                   DECAY_INPUT: tl.constexpr, HALVES: tl.constexpr, HARD: tl.constexpr, SIGNED: tl.constexpr,
-                   STATE: tl.constexpr, BLOCK: tl.constexpr):
+def lif_fwd_kernel(x, v0, spikes, v_last, n, stride, bucket, tau, threshold, rest, T: tl.constexpr,
+                   LEAK: tl.constexpr, DECAY_INPUT: tl.constexpr, HALVES: tl.constexpr,
+                   HARD: tl.constexpr, SIGNED: tl.constexpr, STATE: tl.constexpr,
+                   BLOCK: tl.constexpr):
     """x (T, n), steps ``stride`` apart, and v0 (n,) -> spikes (T, n) and v_last (n,)."""
     o_n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     m_n = o_n < n
     v = _first(v0, o_n, m_n, rest, STATE, BLOCK)
     for t in range(T):
         o = o_n + t * tl.full([], n, tl.int64)
-        b_x = tl.load(x + o_n + t * tl.full([], stride, tl.int64), mask=m_n, other=0.).to(tl.float32)
+        b_x = tl.load(x + o_n + t * tl.full([], stride, tl.int64), mask=m_n,
+                      other=0.).to(tl.float32)
         h = _charge(b_x, v, tau, rest, LEAK, DECAY_INPUT, HALVES)
         s = _spikes(h, threshold, SIGNED)
         tl.store(spikes + o, s.to(spikes.dtype.element_ty), mask=m_n)
@@ -95,11 +100,13 @@ def lif_fwd_kernel(x, v0, spikes, v_last, n, stride, bucket, tau, threshold, res
 
 @triton.autotune(CONFIGS, key=KEY)
 @triton.jit
-def lif_bwd_kernel(grad, grad_v, x, v0, charged, grad_x, grad_v0, n, stride, bucket, tau, threshold, rest, alpha,
-                   T: tl.constexpr, LEAK: tl.constexpr, DECAY_INPUT: tl.constexpr, HALVES: tl.constexpr, HARD: tl.constexpr,
-                   SIGNED: tl.constexpr, STATE: tl.constexpr, DETACH: tl.constexpr, SURROGATE: tl.constexpr,
+def lif_bwd_kernel(grad, grad_v, x, v0, charged, grad_x, grad_v0, n, stride, bucket, tau, threshold,
+                   rest, alpha, T: tl.constexpr, LEAK: tl.constexpr, DECAY_INPUT: tl.constexpr,
+                   HALVES: tl.constexpr, HARD: tl.constexpr, SIGNED: tl.constexpr,
+                   STATE: tl.constexpr, DETACH: tl.constexpr, SURROGATE: tl.constexpr,
                    BLOCK: tl.constexpr):
-    """Gradients of the spikes (T, n) and of the last membrane (n,) -> those of x (T, n) and v0 (n,).
+    """Gradients of the spikes (T, n) and of the last membrane (n,) -> those of x (T, n) and v0
+    (n,).
 
     ``charged`` (T, n) float32 is scratch and may be grad_x.
     """
@@ -108,11 +115,12 @@ def lif_bwd_kernel(grad, grad_v, x, v0, charged, grad_x, grad_v0, n, stride, buc
     v = _first(v0, o_n, m_n, rest, STATE, BLOCK)
     for t in range(T):
         o = o_n + t * tl.full([], n, tl.int64)
-        b_x = tl.load(x + o_n + t * tl.full([], stride, tl.int64), mask=m_n, other=0.).to(tl.float32)
+        b_x = tl.load(x + o_n + t * tl.full([], stride, tl.int64), mask=m_n,
+                      other=0.).to(tl.float32)
         h = _charge(b_x, v, tau, rest, LEAK, DECAY_INPUT, HALVES)
         tl.store(charged + o, h, mask=m_n)
         v = _reset(h, _spikes(h, threshold, SIGNED), threshold, rest, HARD)
-    tl.debug_barrier()  # a membrane may be read by another thread of the program than the one that wrote it
+    tl.debug_barrier()  # another thread may read a membrane than the one that wrote it
     carry = _first(grad_v, o_n, m_n, 0., STATE, BLOCK)  # dL/dV
     for i in range(T):
         o = o_n + (T - 1 - i) * tl.full([], n, tl.int64)

@@ -8,28 +8,32 @@ from mmbsa.ops.shiftmax import reference
 
 GRADS = ('ste', 'detach')
 
-dispatch.register('shiftmax', dispatch.Implementation('reference', reference.forward, reference.backward))
+dispatch.register('shiftmax',
+                  dispatch.Implementation('reference', reference.forward, reference.backward))
 
 
 def shiftmax(x: Tensor, dim: int = -1, grad: str = 'ste', impl: str = 'auto') -> Tensor:
     """Shiftmax(x)_j = 2^(x_j - g), g = ceil(log2 sum_i 2^x_i) (BSA paper, eqs. 13-15).
 
-    For integer scores of any size every weight is an exact power of two (as far as the result's dtype reaches) and g is
-    what exact integer arithmetic gives; rows sum to (1/2, 1]. Real scores are weighed by the same formula, their g
-    comes from float64. A score of -inf gets the weight 0; a row of nothing else gives NaN, as in softmax.
+    For integer scores of any size every weight is an exact power of two (as far as the result's
+    dtype reaches) and g is what exact integer arithmetic gives; rows sum to (1/2, 1]. Real scores
+    are weighed by the same formula, their g comes from float64. A score of -inf gets the weight 0;
+    a row of nothing else gives NaN, as in softmax.
 
     Args:
         x: Scores, any shape, floating or integer; integers give the default float dtype.
         dim: The dimension that is normalised.
-        grad: ``'ste'`` sends the gradient straight through the ceil: dx_j = ln2 S_j (dS_j - sum_i p_i dS_i), p the
-            base-2 softmax [ours]. ``'detach'`` takes g for a constant: dx_j = ln2 S_j dS_j [ours].
+        grad: ``'ste'`` sends the gradient straight through the ceil: dx_j = ln2 S_j (dS_j - sum_i
+            p_i dS_i), p the base-2 softmax [ours]. ``'detach'`` takes g for a constant: dx_j = ln2
+            S_j dS_j [ours].
         impl: ``'auto'`` or one of ``implementations('shiftmax')``.
 
     Returns:
         Weights of x's shape.
 
     Raises:
-        ValueError: x is no real tensor or has no such dim, the dim is empty, or an option is unknown.
+        ValueError: x is no real tensor or has no such dim, the dim is empty, or an option is
+            unknown.
     """
     if x.is_complex() or x.dtype == torch.bool:
         raise ValueError(f'shiftmax: x must be floating or integer, got {x.dtype}')
@@ -59,7 +63,8 @@ def _backward(grad_out: Tensor, weight: Tensor, dim: int, grad: str, impl: str) 
     dtype = working_dtype(weight.dtype)
     rows = [t.to(dtype).movedim(dim, -1) for t in (grad_out, weight)]
     result = dispatch.choose('shiftmax', impl, weight).backward(*rows, grad)
-    return torch.empty(weight.shape, dtype=weight.dtype, device=weight.device).copy_(result.movedim(-1, dim))
+    return torch.empty(weight.shape, dtype=weight.dtype,
+                       device=weight.device).copy_(result.movedim(-1, dim))
 
 
 def _fake_forward(x: Tensor, dim: int, grad: str, impl: str) -> Tensor:
@@ -81,7 +86,8 @@ def _autograd_backward(ctx, grad_out: Tensor):
 
 
 def _vmap_forward(info, in_dims, x: Tensor, dim: int, grad: str, impl: str):
-    return _OP.registered(*batch_first(info, in_dims, x), dim + 1 if dim >= 0 else dim, grad, impl), 0
+    return _OP.registered(*batch_first(info, in_dims, x), dim + 1 if dim >= 0 else dim,
+                          grad, impl), 0
 
 
 def _vmap_backward(info, in_dims, grad_out: Tensor, weight: Tensor, dim: int, grad: str, impl: str):
@@ -89,7 +95,8 @@ def _vmap_backward(info, in_dims, grad_out: Tensor, weight: Tensor, dim: int, gr
     return _BACKWARD.registered(*tensors, dim + 1 if dim >= 0 else dim, grad, impl), 0
 
 
-_OP = Op('shiftmax(Tensor x, int dim, str grad, str impl) -> Tensor', _forward, _fake_forward, _vmap_forward,
-         _autograd_backward, _setup_context)
-_BACKWARD = Op('shiftmax_bwd(Tensor grad_out, Tensor weight, int dim, str grad, str impl) -> Tensor', _backward,
-               _fake_backward, _vmap_backward)
+_OP = Op('shiftmax(Tensor x, int dim, str grad, str impl) -> Tensor', _forward, _fake_forward,
+         _vmap_forward, _autograd_backward, _setup_context)
+_BACKWARD = Op('shiftmax_bwd(Tensor grad_out, Tensor weight, int dim, str grad, str impl) '
+               '-> Tensor',
+               _backward, _fake_backward, _vmap_backward)

@@ -10,13 +10,16 @@ LN2 = math.log(2.)
 
 
 def forward(x: Tensor) -> Tensor:
-    """S_j = 2^(x_j - g) over the last dimension; x (..., n) float32, float64 or integer, S in float32 or float64."""
+    """S_j = 2^(x_j - g) over the last dimension.
+
+    x is (..., n) float32, float64 or integer, S is float32 or float64.
+    """
     _, gap = gaps(x)
     return torch.exp2(-gap - ceil_log2_sum(gap))
 
 
 def backward(grad_out: Tensor, weight: Tensor, grad: str) -> Tensor:
-    """dx_j = ln2 * S_j * (dS_j - sum_i p_i dS_i), p = S / sum S (``'ste'``); without the sum (``'detach'``)."""
+    """dx_j = ln2 S_j (dS_j - sum_i p_i dS_i), p = S / sum S; ``'detach'`` leaves out the sum."""
     if grad == 'ste':
         total = weight.sum(-1, keepdim=True)
         grad_out = grad_out - (grad_out * weight).sum(-1, keepdim=True) / total

@@ -1,4 +1,5 @@
 """Equal steps are computed once, and nobody can tell: outputs, gradients and running statistics are those of T copies."""
+import itertools
 from copy import deepcopy
 
 import pytest
@@ -6,7 +7,7 @@ import torch
 from torch import nn
 
 from mmbsa.models.layers import TIME_MODES, SpikeConv, Timewise, merge_time, split_time
-from mmbsa.models.layers.time import copies
+from mmbsa.models.layers.time import copies, norm_of_copies
 from mmbsa.registry import MODELS
 
 LIF = dict(type='mmbsa.LIFNode', tau=2.0, detach_reset=True)
@@ -116,3 +117,15 @@ def test_one_image_keeps_its_channels_last(neuron):
         merge_time(y).square().sum().backward()
         torch.testing.assert_close(y.grad, 2 * first)
     assert merge_time(torch.randn(1, 1, 4, 5, 6)).is_contiguous()
+
+
+@pytest.mark.parametrize('shape, contiguous, channels_last', [
+    ((8, 16, 1, 6), (96, 6, 1, 1), (96, 1, 96, 16)), ((8, 16, 6, 1), (96, 6, 1, 1), (96, 1, 16, 768))])
+def test_norm_of_a_map_with_a_side_of_one_keeps_its_gradient(shape, contiguous, channels_last):
+    """The stride of a side of 1 says nothing, and is what the operations before have left there."""
+    x, grad, norm = torch.randn(shape), torch.randn(shape), nn.BatchNorm2d(16)
+    for at_input, at_output in itertools.product((contiguous, channels_last), repeat=2):
+        norm.zero_grad()
+        inputs = torch.empty_strided(shape, at_input).copy_(x).requires_grad_()
+        norm_of_copies(norm, inputs, 1).backward(torch.empty_strided(shape, at_output).copy_(grad))
+        torch.testing.assert_close(norm.bias.grad, grad.sum((0, 2, 3)))

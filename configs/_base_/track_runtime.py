@@ -1,0 +1,23 @@
+"""How a tracking run behaves: epochs, our own scope, and the same guards as segmentation."""
+default_scope = 'mmbsa'
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'))  # with GPUs; our tools take gloo where there are none
+vis_backends = [dict(type='LocalVisBackend')]
+visualizer = dict(type='Visualizer', vis_backends=vis_backends, name='visualizer')
+log_processor = dict(by_epoch=True)
+log_level = 'INFO'
+load_from = None
+resume = False
+randomness = dict(seed=42)
+
+# Hooks stand here and not in custom_hooks, because a list in a config that inherits this one would replace them.
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(type='ResumableCheckpointHook', by_epoch=True, interval=5, max_keep_ckpts=2, save_best='track/AUC'),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    data_guard=dict(type='DataGuardHook'),
+    finite_loss=dict(type='NonFiniteLossHook'))

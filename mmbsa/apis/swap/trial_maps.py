@@ -1,0 +1,92 @@
+"""Does a swapped detector or classifier work? Its features must have the shapes that the stock model's have."""
+from collections.abc import Mapping
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS as ROOT_MODELS
+from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
+
+from mmbsa.apis.swap.maps import host, neck_list
+from mmbsa.apis.swap.measure import build_skeleton, default_scope
+
+#: size of the images that features are computed from, and of those of a real training step.
+IMAGE, TINY_IMAGE = (384, 384), (96, 128)
+
+
+def _shapes(value) -> list[tuple[int, ...]]:
+    """Shapes of all tensors in what a network returns, in order."""
+    if isinstance(value, Tensor):
+        return [tuple(value.shape)]
+    values = value.values() if isinstance(value, Mapping) else value if isinstance(value, (tuple, list)) else ()
+    return [shape for item in values for shape in _shapes(item)]
+
+
+def feature_shapes(cfg: Config | dict, size: tuple[int, int] = IMAGE) -> list[tuple[int, ...]]:
+    """Shapes of the features that a config's backbone and necks make of two images, computed without memory.
+
+    Raises:
+        Exception: whatever building or running them raises.
+    """
+    scope, part = cfg['default_scope'], host(cfg['model'])
+    parts = [build_skeleton(dict(item), scope) for item in (part['backbone'], *neck_list(part))]
+    channels = part['backbone'].get('in_channels', 3)
+    with default_scope(scope), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
+        x = torch.zeros(2, channels if isinstance(channels, int) else 3, *size)
+        for module in parts:
+            x = module.to_empty(device='cpu').eval()(x)
+    return _shapes(x)
+
+
+def run_features(swapped: Config, stock: Config) -> int:
+    """Build a swapped model without memory, and compare its features with those of the stock model.
+
+    Returns:
+        Number of parameters of the swapped model.
+
+    Raises:
+        Exception: whatever building or running raises. ValueError: features of other shapes than the stock model's, for
+            classifiers but for the width.
+    """
+    shapes = feature_shapes(swapped)
+    model = build_skeleton(dict(swapped['model']), swapped['default_scope'])
+    try:
+        expected = feature_shapes(stock)
+    except Exception:  # its own backbone does not run here; the swapped one does
+        expected = shapes
+    kept = 1 if all(len(shape) == 2 for shape in shapes) else None  # heads follow to another width of vectors
+    if [s[:kept] for s in shapes] != [s[:kept] for s in expected]:
+        raise ValueError(f'features have the shapes {shapes}, those of the stock model {expected}')
+    return sum(p.numel() for p in model.parameters())
+
+
+def random_batch(cfg: Config | dict, size: tuple[int, int] = TINY_IMAGE) -> dict:
+    """Two random images with random boxes and masks, or labels, as a data loader hands them to the preprocessor."""
+    if cfg['default_scope'] == 'mmdet':
+        from mmdet.testing import demo_mm_inputs
+        return demo_mm_inputs(2, [[3, *size]] * 2, num_items=[2, 3], num_classes=2, with_mask=True, with_semantic=True)
+    from mmpretrain.structures import DataSample
+    images = [torch.randint(256, (3, *size), dtype=torch.uint8) for _ in range(2)]
+    return dict(inputs=images, data_samples=[DataSample().set_gt_label(label) for label in range(2)])
+
+
+def train_step(cfg: Config | dict, size: tuple[int, int] = TINY_IMAGE) -> tuple[nn.Module, dict[str, float]]:
+    """Build a config's model for real, and run one forward and backward of its loss on random data.
+
+    Returns:
+        The model with gradients, and the losses by name.
+
+    Raises:
+        Exception: whatever the model raises. ValueError: a loss that is not finite.
+    """
+    from mmengine.model import revert_sync_batchnorm
+    part = dict(cfg['model'])
+    part.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
+    with default_scope(cfg['default_scope']):
+        model = revert_sync_batchnorm(ROOT_MODELS.build(part)).train()
+        losses = model(**model.data_preprocessor(random_batch(cfg, size), True), mode='loss')
+        total, logged = model.parse_losses(losses)
+    total.backward()
+    if not torch.isfinite(total):
+        raise ValueError(f'the loss is not finite: {logged}')
+    return model, {name: float(value.detach()) for name, value in logged.items()}

@@ -1,0 +1,80 @@
+"""COCO annotations with files that are none, and classes that do not match, answered by name."""
+import json
+from collections.abc import Sequence
+from functools import partial
+
+from mmdet.datasets import CocoDataset as MMDetCocoDataset
+from mmdet.datasets.api_wrappers import COCO
+
+from mmbsa.registry import DATASETS
+
+#: lists of a COCO file, and the keys of their items that detectors need.
+NEEDED = dict(images=('id', 'file_name', 'height', 'width'),
+              annotations=('id', 'image_id', 'category_id', 'bbox', 'area'), categories=('id', 'name'))
+
+
+class CheckedCoco(COCO):
+    """An annotation file that was looked at; arguments and errors of :class:`CocoDataset`."""
+
+    def __init__(self, path: str, name: str, classes: Sequence[str]):
+        super().__init__()
+        try:
+            with open(path, 'rb') as file:
+                self.dataset = json.load(file)
+        except FileNotFoundError:
+            raise FileNotFoundError(f'ann_file={name!r} does not exist') from None
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ValueError(f'ann_file={name!r} is no COCO file: {error}') from None
+        check_coco(self.dataset, name, classes)
+        self.createIndex()
+        self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
+
+
+def check_coco(content: dict, name: str, classes: Sequence[str]) -> None:
+    """Raise ValueError where the content of an annotation file is no COCO set with these classes."""
+    if not isinstance(content, dict) or any(not isinstance(content.get(key), list) for key in NEEDED):
+        found = sorted(content) if isinstance(content, dict) else type(content).__name__
+        raise ValueError(f'ann_file={name!r} is no COCO file: expected the lists {", ".join(NEEDED)}, got {found}')
+    for section, keys in NEEDED.items():
+        for item in content[section]:
+            missing = [key for key in keys if key not in item]
+            if missing:
+                raise ValueError(f'ann_file={name!r}: {section} id={item.get("id")!r} has no {", ".join(missing)}')
+    images = {image['id'] for image in content['images']}
+    for item in content['annotations']:
+        if item['image_id'] not in images:
+            raise ValueError(f'ann_file={name!r}: annotation id={item["id"]!r} is of image_id={item["image_id"]!r}, which '
+                             'is not among the images')
+        if len(item['bbox']) != 4:
+            raise ValueError(f'ann_file={name!r}: annotation id={item["id"]!r} has bbox={item["bbox"]!r}, expected x, y, '
+                             'width, height')
+    names = {category['name'] for category in content['categories']}
+    lacking = [label for label in classes if label not in names]
+    if lacking:
+        raise ValueError(f'ann_file={name!r} lacks the categories {lacking}; it has {sorted(names)}. Set '
+                         'dataset.metainfo.classes, and num_classes of the heads to their number')
+
+
+@DATASETS.register_module()
+class CocoDataset(MMDetCocoDataset):
+    """mmdet's ``CocoDataset`` that says what is wrong with an annotation file.
+
+    What is wrong with a single box is left to mmdet, which skips boxes outside of the image and boxes of zero size, and
+    keeps or drops images without boxes by ``filter_cfg.filter_empty_gt``.
+
+    Args:
+        args, kwargs: see ``mmdet.CocoDataset``.
+
+    Raises:
+        ValueError: a file that is no COCO file, classes that it lacks, an image or an annotation without a key that is
+            needed, or an annotation of an image that is not there; the message names the file and the id.
+        FileNotFoundError: no such file.
+    """
+
+    def load_data_list(self) -> list[dict]:
+        """The images with their instances."""
+        self.COCOAPI = partial(CheckedCoco, name=self.ann_file, classes=self.metainfo['classes'])
+        try:
+            return super().load_data_list()
+        finally:
+            del self.COCOAPI  # a copy of the dataset in a worker needs none

@@ -1,0 +1,93 @@
+"""What tracking datasets share: pairs for training, whole sequences for testing."""
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+
+from mmbsa.datasets.tracking.pairs import can_train, draw_pair, visible_frames
+
+
+class BaseTrackingDataset(BaseDataset):
+    """Sequences with a box per frame.
+
+    A subclass lists its sequences in ``load_data_list``: dicts with ``sequence`` (name), ``frames``
+    (:class:`mmbsa.structures.FrameSequence`), ``gt_boxes`` (N, 4), ``absent`` (N,) and ``attributes``.
+
+    * With ``test_mode=False`` an item is a causal pair, drawn from numpy's global generator, whatever
+      the index: ``template_frame``, ``template_box``, ``search_frame``, ``search_box``, ``sequence``.
+    * With ``test_mode=True`` item i is sequence i.
+
+    Args:
+        samples_per_epoch: pairs that count as an epoch; None: the number of sequences.
+        max_gap: distance of the search frame to the template, exclusive, in frames (200 in SDTrack).
+        pipeline: steps after that.
+        test_mode: see above.
+        kwargs: mmengine's ``BaseDataset``.
+
+    Raises:
+        ValueError: no sequence that can be trained with (more than 4 visible of at least 20 frames).
+    """
+
+    def __init__(self, samples_per_epoch: int | None = None, max_gap: int = 200,
+                 pipeline: Sequence = (), test_mode: bool = False, **kwargs):
+        if samples_per_epoch is not None and samples_per_epoch < 1:
+            raise ValueError(f'samples_per_epoch must be positive, got {samples_per_epoch}')
+        self.samples_per_epoch, self.max_gap = samples_per_epoch, max_gap
+        self._trainable: np.ndarray | None = None
+        kwargs.setdefault('max_refetch', 200)
+        super().__init__(pipeline=list(pipeline), test_mode=test_mode, **kwargs)
+
+    @abstractmethod
+    def load_data_list(self) -> list[dict]:
+        """List the sequences."""
+
+    def full_init(self) -> None:
+        """Load the annotations, and find what can be trained with."""
+        super().full_init()
+        if self._trainable is None:
+            infos = [self.get_data_info(index) for index in range(self.num_sequences)]
+            for info in infos if self.test_mode else ():
+                self._check_first_box(info)
+            self._trainable = np.array([index for index, info in enumerate(infos)
+                                        if can_train(visible_frames(info['gt_boxes']))], int)
+        if not self.test_mode and not len(self._trainable):
+            raise ValueError(f'{type(self).__name__}: none of {self.num_sequences} sequences has more than '
+                             '4 visible frames and at least 20 frames, which training needs')
+
+    @staticmethod
+    def _check_first_box(info: dict) -> None:
+        box = np.asarray(info['gt_boxes'][0])
+        if not (np.isfinite(box).all() and (box[2:] > 0).all()):
+            raise ValueError(f'{info["sequence"]}: the first box {box.tolist()} (x, y, w, h) has no area; '
+                             'a tracker starts from it')
+
+    @property
+    def num_sequences(self) -> int:
+        """Number of sequences, in both modes."""
+        return len(self.data_address) if self.serialize_data else len(self.data_list)
+
+    def __len__(self) -> int:
+        """Sequences (``test_mode``), or pairs per epoch."""
+        if not self._fully_initialized:
+            self.full_init()
+        if self.test_mode or self.samples_per_epoch is None:
+            return self.num_sequences
+        return self.samples_per_epoch
+
+    def get_data_info(self, idx: int) -> dict:
+        """Description of sequence ``idx``, in both modes."""
+        return super().get_data_info(idx % max(self.num_sequences, 1) if self._fully_initialized else idx)
+
+    def prepare_data(self, idx: int) -> dict | None:
+        """A sequence, or a pair drawn at random; None if the crops of the pair show nothing."""
+        if self.test_mode:
+            return super().prepare_data(idx)
+        # numpy's global generator is the one that workers and resumed runs seed
+        info = self.get_data_info(int(self._trainable[np.random.randint(len(self._trainable))]))
+        pair = draw_pair(visible_frames(info['gt_boxes']), self.max_gap)
+        data = dict(sequence=info['sequence'])
+        for name, frame in zip(('template', 'search'), pair):
+            data[f'{name}_frame'] = (info['frames'], frame)
+            data[f'{name}_box'] = np.asarray(info['gt_boxes'][frame], np.float32)
+        return self.pipeline(data)

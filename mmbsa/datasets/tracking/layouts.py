@@ -1,0 +1,281 @@
+"""How tracking benchmarks lie on disk: folders, lists, annotation files and the numbers of frames."""
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mmbsa.structures.track_files import read_absent, read_boxes, read_rows
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names of one benchmark's files; ``{name}`` is the sequence.
+
+    Attributes:
+        folders: split -> folder under the root.
+        boxes: annotation file of a sequence, the first that exists.
+        frame: path of a frame under the sequence; ``{index}`` its number, ``{step}`` its sub-frame from
+            1, ``{steps}`` how many there are, ``{modality}`` a choice of COESOT.
+        endings: of the frame's file, the first that exists.
+        first: number of the frame that belongs to row 0 of the annotation.
+        lists: split -> list of sequences under the root, the first that exists; without any, every
+            folder with an annotation counts.
+        indices: split -> file with row numbers into the list.
+        present_is: number that ``absent.txt`` has for frames with the target.
+    """
+
+    folders: dict[str, str]
+    boxes: tuple[str, ...]
+    frame: str
+    endings: tuple[str, ...] = ('.png',)
+    first: int = 0
+    lists: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    indices: dict[str, str] = field(default_factory=dict)
+    present_is: int = 0
+
+
+_SPLITS = dict(train='train', test='test')
+_STACKS = 'inter{steps}_stack_3008/{index:04d}_{step}'
+
+#: layouts as SDTrack's loaders read them, COESOT also as CEUTrack does, and plain folders of frames.
+LAYOUTS: dict[str, Layout] = {
+    'FE108': Layout(_SPLITS, ('groundtruth_rect.txt',), _STACKS, first=1,
+                    lists={split: (f'{split}/{split}.txt', f'{split}.txt') for split in _SPLITS}),
+    'VisEvent': Layout(_SPLITS, ('groundtruth.txt',), _STACKS),
+    'FELT': Layout(_SPLITS, ('groundtruth.txt',), _STACKS),
+    'COESOT': Layout(
+        dict(train='train', val='train', test='test'), ('groundtruth.txt',),
+        '{name}_{modality}/frame{index:04d}', ('.png', '.bmp'),
+        lists=dict(train=('train/list.txt',), val=('train/list.txt',), test=('test/list.txt',)),
+        indices=dict(train='train/train.txt', val='train/val.txt'), present_is=1),
+    'COESOT-spike': Layout(
+        dict(train='training_subset', test='testing_subset'),
+        ('groundtruth_rect.txt', 'groundtruth.txt'), 'spike_thresh_2.5_decay_0.25/{index:04d}',
+        present_is=1),
+    'frames': Layout(dict(train='.', test='.'), ('groundtruth_rect.txt', 'groundtruth.txt'),
+                     'img/{index:04d}', first=1),
+}
+
+#: the 17 columns of VisEvent's attribute files.
+VISEVENT_ATTRIBUTES = ('CM', 'ROT', 'DEF', 'FOC', 'LI', 'OV', 'POC', 'VC', 'SV', 'BC', 'MB', 'ARC',
+                       'FM', 'NMO', 'IV', 'OE', 'BOM')
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """A sequence's annotation: boxes (N, 4), absent (N,) bool, and names of its attributes."""
+
+    boxes: np.ndarray
+    absent: np.ndarray
+    attributes: tuple[str, ...] = ()
+
+
+def get_layout(name: str) -> Layout:
+    """The layout of a benchmark, or a KeyError that lists them."""
+    if name not in LAYOUTS:
+        raise KeyError(f'layout={name!r} is unknown; there are {", ".join(LAYOUTS)}')
+    return LAYOUTS[name]
+
+
+def split_folder(layout: str, root: str | os.PathLike, split: str) -> Path:
+    """Folder of a split's sequences.
+
+    Raises:
+        ValueError: the benchmark has no such split.
+        FileNotFoundError: no such folder.
+    """
+    rules = get_layout(layout)
+    if split not in rules.folders:
+        raise ValueError(f'split={split!r}: {layout} has {", ".join(rules.folders)}')
+    folder = Path(root, rules.folders[split])
+    if not folder.is_dir():
+        raise FileNotFoundError(f'{folder}: there is no such folder; {layout} has its {split} sequences '
+                                'there. Is data_root right?')
+    return folder
+
+
+def find_sequences(layout: str, root: str | os.PathLike, split: str) -> list[str]:
+    """Names of a split's sequences: from the benchmark's list, else all annotated folders, sorted."""
+    rules, folder = get_layout(layout), split_folder(layout, root, split)
+    for file in (Path(root, entry) for entry in rules.lists.get(split, ())):
+        if file.is_file():
+            names = file.read_text().split()
+            rows = Path(root, rules.indices[split]) if split in rules.indices else None
+            if rows is None or not rows.is_file():
+                return names
+            chosen = read_rows(rows, 1)[:, 0].astype(int)
+            if len(chosen) and not 0 <= chosen.min() <= chosen.max() < len(names):
+                raise ValueError(f'{rows}: row {chosen.max()} is not in {file}, which has '
+                                 f'{len(names)} names')
+            return [names[row] for row in chosen]
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()
+                   and any(Path(entry.path, boxes).is_file() for boxes in rules.boxes))
+    if not names:
+        raise FileNotFoundError(f'{folder}: no sequence has {" or ".join(rules.boxes)}, as {layout} has '
+                                f'it{_looks_like(folder, layout)}')
+    return names
+
+
+def _looks_like(folder: Path, layout: str) -> str:
+    """A hint at the layouts whose files lie in a folder instead."""
+    first = next((Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()), folder)
+    others = [name for name, rules in LAYOUTS.items() if name != layout
+              and any((first / boxes).is_file() for boxes in rules.boxes)]
+    return f'. What is there looks like {" or ".join(others)}' if others else ''
+
+
+def read_annotation(layout: str, root: str | os.PathLike, split: str, name: str,
+                    toolkit: str | os.PathLike | None = None) -> Annotation:
+    """Annotation of a sequence.
+
+    Args:
+        layout, root, split: see :func:`find_sequences`.
+        name: of the sequence.
+        toolkit: folder of an evaluation toolkit with ``absent/NAME.txt`` and ``att/NAME.txt`` (1 =
+            absent there, 0 in rows of attributes that do not apply), and maybe ``gt_rect/NAME.txt``,
+            which wins over the benchmark's own files.
+
+    Raises:
+        FileNotFoundError: a sequence without annotation.
+        ValueError: files that do not fit each other.
+    """
+    rules, folder = get_layout(layout), split_folder(layout, root, split) / name
+    toolkit = None if toolkit is None else Path(toolkit)
+    candidates = [] if toolkit is None else [toolkit / 'gt_rect' / f'{name}.txt']
+    candidates += [folder / boxes for boxes in rules.boxes]
+    file = next((file for file in candidates if file.is_file()), None)
+    if file is None:
+        raise FileNotFoundError(f'{folder}: there is no {" or ".join(rules.boxes)}, as {layout} has it'
+                                f'{_looks_like(folder.parent, layout)}')
+    boxes = read_boxes(file)
+    absent = np.zeros(len(boxes), bool)
+    flags = [] if toolkit is None else [(toolkit / 'absent' / f'{name}.txt', 0)]
+    for flag_file, present_is in [*flags, (folder / 'absent.txt', rules.present_is)]:
+        if flag_file.is_file():
+            absent = read_absent(flag_file, present_is)
+            break
+    if len(absent) != len(boxes):
+        raise ValueError(f'{flag_file}: {len(absent)} rows, but {file} has {len(boxes)}')
+    return Annotation(boxes, absent, () if toolkit is None else _attributes(toolkit / 'att', name))
+
+
+def toolkit_annotations(root: str | os.PathLike) -> dict[str, Annotation]:
+    """All annotations of an evaluation toolkit: ``gt_rect/NAME.txt``, and where there are any, ``absent`` and ``att``.
+
+    Raises:
+        FileNotFoundError: no ``gt_rect`` with text files.
+        ValueError: files that do not fit each other.
+    """
+    root, found = Path(root), {}
+    for file in sorted((root / 'gt_rect').glob('*.txt')):
+        boxes, flags = read_boxes(file), root / 'absent' / file.name
+        absent = read_absent(flags) if flags.is_file() else np.zeros(len(boxes), bool)
+        if len(absent) != len(boxes):
+            raise ValueError(f'{flags}: {len(absent)} rows, but {file} has {len(boxes)}')
+        found[file.stem] = Annotation(boxes, absent, _attributes(root / 'att', file.stem))
+    if not found:
+        raise FileNotFoundError(f'{root / "gt_rect"}: there is no annotation of a toolkit (gt_rect/SEQ.txt); give the '
+                                'layout of a benchmark')
+    return found
+
+
+def _attributes(folder: Path, name: str) -> tuple[str, ...]:
+    for file in (folder / f'{name}.txt', folder / f'{name}_attribute.txt'):
+        if file.is_file():
+            flags = [float(word) for word in file.read_text().replace(',', ' ').split()]
+            known = VISEVENT_ATTRIBUTES if len(flags) == len(VISEVENT_ATTRIBUTES) else None
+            return tuple(known[i] if known else f'attribute{i + 1}'
+                         for i, flag in enumerate(flags) if flag > 0)
+    return ()
+
+
+@dataclass(frozen=True)
+class FrameFiles:
+    """Where the frames of a sequence lie; a callable source of :class:`mmbsa.structures.FrameSequence`.
+
+    Attributes:
+        layout: of the benchmark.
+        folder: of the sequence.
+        steps: T, sub-frames per frame.
+        modality: ``'dvs'`` (event frames) or ``'aps'`` (intensity frames); for COESOT only.
+    """
+
+    layout: str
+    folder: str
+    steps: int = 1
+    modality: str = 'dvs'
+
+    def path(self, row: int, step: int = 1) -> Path:
+        """File of the frame of an annotation row; the first ending if there is none."""
+        rules, folder = get_layout(self.layout), Path(self.folder)
+        stem = rules.frame.format(name=folder.name, index=row + rules.first, step=step,
+                                  steps=self.steps, modality=self.modality)
+        files = [folder / f'{stem}{ending}' for ending in rules.endings]
+        return next((file for file in files if file.is_file()), files[0])
+
+    def read(self, row: int) -> np.ndarray:
+        """Frame (T, H, W, 3) uint8; the channels are those of the file in RGB order.
+
+        A sub-frame that is missing or unreadable is replaced by the first one, as the official loader
+        does.
+
+        Raises:
+            FileNotFoundError: no frame. ValueError: the file is no picture.
+        """
+        first = _read_image(self.path(row))
+        frames = [first]
+        for step in range(2, self.steps + 1):
+            file = self.path(row, step)
+            image = _read_image(file, strict=False) if file != self.path(row) else None
+            frames.append(first if image is None or image.shape != first.shape else image)
+        return np.stack(frames)
+
+    def check(self, length: int) -> tuple[int, int]:
+        """(height, width), after a look at the first and last of ``length`` frames.
+
+        Raises:
+            FileNotFoundError: one of them is missing.
+        """
+        for row in (0, length - 1):
+            if not self.path(row).is_file():
+                raise FileNotFoundError(f'{self.path(row)}: the frame of annotation row {row} (from 0) of '
+                                        f'{length} is missing{self._hint()}')
+        return self.read(0).shape[1:3]
+
+    def _hint(self) -> str:
+        folder = self.path(0).parent
+        if not folder.is_dir():
+            there = sorted(entry.name for entry in os.scandir(self.folder) if entry.is_dir())[:6]
+            return f'; there is no folder {folder.name}, only {there}'
+        files = sorted(os.listdir(folder))
+        there = f'{files[0]} .. {files[-1]}' if files else 'no file'
+        return f'; the folder has {len(files)} files, {there}'
+
+
+def _read_image(file: Path, strict: bool = True) -> np.ndarray | None:
+    image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+    if image is not None:
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    if not strict:
+        return None
+    if not file.is_file():
+        raise FileNotFoundError(f'{file}: there is no such frame')
+    raise ValueError(f'{file}: this is no picture that OpenCV can read')
+
+
+def listed(names: Sequence[str] | str | None, layout: str, root: str | os.PathLike,
+           split: str) -> list[str]:
+    """Sequences that a config asks for: names, a text file with one name per line, or None for all."""
+    if names is None:
+        return find_sequences(layout, root, split)
+    if isinstance(names, str):
+        if not Path(names).is_file():
+            raise FileNotFoundError(f'sequences={names!r}: there is no such file; give a file with one '
+                                    'name per line, a list of names, or leave it out')
+        names = Path(names).read_text().split()
+    if not names:
+        raise ValueError('sequences is empty')
+    return list(names)

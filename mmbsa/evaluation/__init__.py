@@ -1,0 +1,15 @@
+"""Metrics that no OpenMMLab package has."""
+from mmbsa.evaluation.tracking_metric import TrackingMetric, get_rules
+from mmbsa.evaluation.tracking_rules import (
+    CURVES,
+    RULES,
+    THRESHOLDS,
+    TrackingRules,
+    curves,
+    mean_curves,
+    scores,
+    sequence_errors,
+)
+
+__all__ = ['CURVES', 'RULES', 'THRESHOLDS', 'TrackingMetric', 'TrackingRules', 'curves', 'get_rules',
+           'mean_curves', 'scores', 'sequence_errors']

@@ -1,0 +1,97 @@
+"""The metric of tracking runs."""
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+
+from mmbsa.evaluation.tracking_rules import (
+    RULES,
+    TrackingRules,
+    curves,
+    mean_curves,
+    scores,
+    sequence_errors,
+)
+from mmbsa.registry import METRICS
+from mmbsa.structures.track_files import write_result
+
+
+def get_rules(rules: str | Mapping = 'toolkit') -> TrackingRules:
+    """Rules by name, or a dict with a ``base`` and the fields of :class:`TrackingRules` that differ.
+
+    Raises:
+        ValueError: an unknown name or field.
+    """
+    changes = dict(rules) if isinstance(rules, Mapping) else {}
+    name = changes.pop('base', 'toolkit') if isinstance(rules, Mapping) else rules
+    if name not in RULES:
+        raise ValueError(f'rules must be one of {", ".join(RULES)}, got {name!r}')
+    known = [field.name for field in fields(TrackingRules)]
+    if set(changes) - set(known):
+        raise ValueError(f'rules has the unknown fields {sorted(set(changes) - set(known))}; there are '
+                         f'{", ".join(known)}')
+    return replace(RULES[name], **changes)
+
+
+@METRICS.register_module()
+class TrackingMetric(BaseMetric):
+    """Success AUC, precision and normalised precision of one-pass evaluation.
+
+    ``AUC`` is the mean of the success curve over 21 overlap thresholds, ``PR`` the share of frames with
+    a centre error of at most 20 pixels, ``NPR`` the same at 0.2 sides of the annotated box; percent.
+
+    Args:
+        rules: ``'toolkit'`` (the MATLAB toolkits of FE108 and VisEvent, also used for FELT and COESOT),
+            ``'python'`` or ``'python_visible'`` (the code in the SDTrack repository without and with
+            ``target_visible``), or a dict such as ``dict(base='toolkit', success_inclusive=True)``.
+        output_dir: folder for result files in the official format; None writes none.
+        attributes: also report every attribute, as ``track/<attribute>/AUC`` and so on.
+        collect_device, prefix: mmengine's; the prefix is ``track``.
+    """
+
+    default_prefix = 'track'
+
+    def __init__(self, rules: str | dict = 'toolkit', output_dir: str | None = None,
+                 attributes: bool = False, collect_device: str = 'cpu', prefix: str | None = None):
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.rules = get_rules(rules)
+        self.output_dir = output_dir
+        self.attributes = attributes
+
+    def process(self, data_batch, data_samples: Sequence) -> None:
+        """Keep the curves of tracked sequences; samples are :class:`TrackDataSample` or their dicts."""
+        for sample in data_samples:
+            sample = sample if isinstance(sample, dict) else sample.to_dict()
+            name = sample['sequence']
+            result, gt = (np.asarray(sample[key], np.float64) for key in ('pred_boxes', 'gt_boxes'))
+            errors = sequence_errors(result, gt, np.asarray(sample['absent']), self.rules, name)
+            seconds = float(np.asarray(sample['seconds'])[1:].sum()) if 'seconds' in sample else 0.0
+            self.results.append(dict(
+                name=name, curves=curves(errors, self.rules), frames=len(gt), seconds=seconds,
+                attributes=tuple(sample.get('attributes') or ())))
+            if self.output_dir is not None:
+                write_result(Path(self.output_dir) / f'{name}.txt', result)
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """``AUC``, ``PR``, ``NPR`` in percent, and ``fps`` of the tracker where it was timed."""
+        if not results:
+            raise ValueError('TrackingMetric: no sequence was tracked')
+        found = scores(mean_curves([r['curves'] for r in results], self.rules))
+        seconds = sum(result['seconds'] for result in results)
+        if seconds:
+            found['fps'] = sum(result['frames'] - 1 for result in results) / seconds
+        if self.attributes:
+            found.update(self._by_attribute(results))
+        print_log(f'{len(results)} sequences, {sum(r["frames"] for r in results)} frames', 'current')
+        return found
+
+    def _by_attribute(self, results: list) -> dict[str, float]:
+        found = {}
+        for attribute in sorted({a for result in results for a in result['attributes']}):
+            chosen = [r['curves'] for r in results if attribute in r['attributes']]
+            for key, value in scores(mean_curves(chosen, self.rules)).items():
+                found[f'{attribute}/{key}'] = value
+        return found

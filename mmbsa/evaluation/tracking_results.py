@@ -1,0 +1,119 @@
+"""Result files of trackers, ours or foreign, judged against a benchmark's annotation."""
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from mmbsa.evaluation.tracking_rules import (
+    RULES,
+    TrackingRules,
+    curves,
+    mean_curves,
+    scores,
+    sequence_errors,
+)
+from mmbsa.structures.track_files import read_boxes
+
+
+class Annotated(Protocol):
+    """What is needed of an annotation."""
+
+    boxes: np.ndarray
+    absent: np.ndarray
+    attributes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class TrackerResult:
+    """One tracker on one benchmark.
+
+    Attributes:
+        name: of the tracker.
+        per_sequence: sequence -> its three curves.
+        mean: the three mean curves, fractions.
+        scores: ``AUC``, ``PR`` and ``NPR`` in percent.
+        by_attribute: attribute -> scores over the sequences that have it.
+    """
+
+    name: str
+    per_sequence: dict[str, dict[str, np.ndarray]]
+    mean: dict[str, np.ndarray]
+    scores: dict[str, float]
+    by_attribute: dict[str, dict[str, float]]
+
+
+def find_trackers(folders: Sequence[str | os.PathLike], sequences: Sequence[str]) -> dict[str, Path]:
+    """Trackers by name: folders that hold ``SEQ.txt``, or folders of such folders.
+
+    Raises:
+        FileNotFoundError: a folder with neither. ValueError: two trackers of one name.
+    """
+    found: dict[str, Path] = {}
+    wanted = {f'{name}.txt' for name in sequences}
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise FileNotFoundError(f'{folder}: there is no such folder of results')
+        inside = sorted(entry for entry in folder.iterdir() if entry.is_dir())
+        some = [place for place in (folder, *inside)
+                if wanted & {entry.name for entry in place.iterdir()}]
+        if not some:
+            there = sorted(entry.name for entry in folder.iterdir())[:5]
+            raise FileNotFoundError(f'{folder}: no result file of the benchmark is there or in a folder below; '
+                                    f'expected names such as {sorted(wanted)[0]}, found {there}')
+        for place in some[:1] if some[0] == folder else some:
+            if place.name in found:
+                raise ValueError(f'{place} and {found[place.name]}: two trackers have one name')
+            found[place.name] = place
+    return found
+
+
+def judge_results(folder: str | os.PathLike, annotations: Mapping[str, Annotated],
+                  rules: TrackingRules = RULES['toolkit'], partial: bool = False) -> TrackerResult:
+    """Read the result files of one tracker and compare them with the annotation.
+
+    Args:
+        folder: with a ``SEQ.txt`` per sequence: x, y, w, h per row, separated by commas, tabs or blanks.
+        annotations: sequence -> annotation.
+        rules: of the benchmark.
+        partial: judge the sequences that have a file, instead of refusing an incomplete folder.
+
+    Raises:
+        FileNotFoundError: files are missing. ValueError: a file that cannot be compared; it is named.
+    """
+    folder = Path(folder)
+    there = [name for name in annotations if (folder / f'{name}.txt').is_file()]
+    missing = [name for name in annotations if name not in set(there)]
+    if missing and not (partial and there):
+        raise FileNotFoundError(f'{folder}: {len(missing)} of {len(annotations)} result files are missing, for '
+                                f'example {", ".join(f"{name}.txt" for name in missing[:3])}')
+    found = {}
+    for name in there:
+        file = folder / f'{name}.txt'
+        errors = sequence_errors(read_boxes(file), annotations[name].boxes, annotations[name].absent, rules,
+                                 str(file))
+        found[name] = curves(errors, rules)
+    mean = mean_curves(list(found.values()), rules)
+    attributes = sorted({a for name in found for a in annotations[name].attributes})
+    by_attribute = {attribute: scores(mean_curves(
+        [found[name] for name in found if attribute in annotations[name].attributes], rules))
+        for attribute in attributes}
+    return TrackerResult(folder.name, found, mean, scores(mean), by_attribute)
+
+
+def score_table(results: Sequence[TrackerResult]) -> str:
+    """Markdown tables: the scores of every tracker, best AUC first, then AUC / PR per attribute."""
+    ranked = sorted(results, key=lambda result: -result.scores['AUC'])
+    lines = ['| tracker | sequences | AUC | PR | NPR |', '|---|---|---|---|---|']
+    lines += [f'| {r.name} | {len(r.per_sequence)} | ' + ' | '.join(
+        f'{r.scores[key]:.2f}' for key in ('AUC', 'PR', 'NPR')) + ' |' for r in ranked]
+    attributes = sorted({attribute for result in ranked for attribute in result.by_attribute})
+    if attributes:
+        lines += ['', '| AUC / PR | ' + ' | '.join(attributes) + ' |', '|---' * (len(attributes) + 1) + '|']
+        for result in ranked:
+            cells = [result.by_attribute.get(attribute) for attribute in attributes]
+            lines.append(f'| {result.name} | ' + ' | '.join(
+                '-' if cell is None else f'{cell["AUC"]:.1f} / {cell["PR"]:.1f}' for cell in cells) + ' |')
+    return '\n'.join(lines)

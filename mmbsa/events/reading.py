@@ -1,0 +1,198 @@
+"""Recordings as events, whatever their format: as a whole or as a stream."""
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmbsa.events.array import EVENT_DTYPE, check_size, make_events, outside
+from mmbsa.events.formats import OPENERS, identify
+from mmbsa.events.formats.aedat import LAYOUTS
+from mmbsa.events.formats.source import (
+    Block,
+    Recording,
+    RecordingError,
+    Request,
+    TruncatedError,
+)
+from mmbsa.events.slicing import time_order
+
+#: faults that can be repaired when asked
+REPAIRS = ('empty', 'outside', 'truncated', 'unsorted')
+
+
+def check_repair(repair: str | Collection[str]) -> frozenset[str]:
+    """Return the faults to repair, or raise ValueError where one is not known."""
+    wanted = frozenset([repair] if isinstance(repair, str) else repair)
+    if wanted == {'all'}:
+        return frozenset(REPAIRS)
+    if not wanted <= set(REPAIRS):
+        raise ValueError(f"repair must be some of {REPAIRS} or 'all', got {repair!r}")
+    return wanted
+
+
+def open_recording(path: str | os.PathLike, part: Any = None, *, layout: str | None = None,
+                   sensor_size: tuple[int, int] | None = None, follow: float = 0.) -> Recording:
+    """Open a recording: its format, the sensor's size where the file states it, and its blocks.
+
+    Args, errors: see ``iter_events``.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such recording')
+    if layout is not None and layout not in LAYOUTS:
+        raise ValueError(f'layout must be one of {tuple(LAYOUTS)}, got {layout!r}')
+    size = None if sensor_size is None else check_size(tuple(sensor_size))
+    try:
+        if not path.stat().st_size:
+            return Recording(path, 'empty', None, lambda: iter(()))
+        recording = OPENERS[identify(path)](Request(path, part, layout, size, follow))
+        if part is not None and not recording.has_parts:
+            raise RecordingError(path, f'part={part!r} was asked for, but it holds one recording')
+        return recording
+    except (RecordingError, ModuleNotFoundError):
+        raise
+    except Exception as error:  # zip, numpy, XML, HDF5 and MATLAB each have theirs for damage
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> RecordingError:
+    kind = TruncatedError if 'truncated' in str(error).lower() else RecordingError
+    return kind(path, f'{type(error).__name__}: {error}')
+
+
+def iter_events(path: str | os.PathLike, part: Any = None, *, layout: str | None = None,
+                sensor_size: tuple[int, int] | None = None,
+                repair: str | Collection[str] = (), follow: float = 0.) -> Iterator[np.ndarray]:
+    """Read a recording in chunks of bounded size, whatever its format.
+
+    The format is found by what the file holds: AEDAT 1, 2, 3.1 and 4, Prophesee's .dat and raw
+    EVT 2.0 and 3.0, HDF5 (Prophesee, DSEC, MVSEC, plain columns, SHD), .npz and .npy (x, y, t, p;
+    ES-ImageNet's ``pos`` and ``neg``), .mat (vectors; ST-MNIST), .bin (N-MNIST, N-Caltech101).
+
+    Args:
+        path: The file.
+        part: Which of several: a stream's number of AEDAT 3 and 4, a camera of MVSEC, a recording
+            of SHD. None where there is one.
+        layout: What the addresses of AEDAT 1 and 2 mean, one of
+            ``mmbsa.events.formats.aedat.LAYOUTS``; None asks the header and ``sensor_size``. Other
+            formats need none.
+        sensor_size: (height, width) in pixels; all events have to lie on it. None takes the size
+            that the file states, where it does.
+        repair: Faults to repair instead of raising an error, one or several of
+
+            * ``'truncated'``: take the whole events before the end of a file that is cut off;
+            * ``'unsorted'``: sort the events by time (stable; reads the recording as a whole);
+            * ``'outside'``: leave out events outside the sensor;
+            * ``'empty'``: accept a recording without events;
+
+            or ``'all'``.
+        follow: Seconds to wait for a growing file to grow before it counts as ended (AEDAT, .dat,
+            EVT, .bin). Other formats are read as they are.
+
+    Yields:
+        Events (N,) of ``mmbsa.events.EVENT_DTYPE``, in the order of time, N > 0. An error may come
+        after some chunks: only a stream that ends without one is whole.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ModuleNotFoundError: A package that this format needs is missing.
+        ValueError: ``mmbsa.events.RecordingError``, which names the file and where possible the
+            byte: unknown, damaged, cut off, out of order, outside the sensor, empty; or an argument
+            that is not one.
+    """
+    repairs = check_repair(repair)
+    recording = open_recording(path, part, layout=layout, sensor_size=sensor_size, follow=follow)
+    size = recording.size if sensor_size is None else check_size(tuple(sensor_size))
+    chunks = _checked(recording, size, repairs)
+    if 'unsorted' in repairs:
+        events = np.concatenate([*chunks, np.zeros(0, EVENT_DTYPE)])
+        order = time_order(events['t'])
+        chunks = iter([events if order is None else events[order]])
+    count = 0
+    for events in chunks:
+        count += len(events)
+        if len(events):
+            yield events
+    if not count and 'empty' not in repairs:
+        raise RecordingError(recording.path, 'it holds no events')
+
+
+def _checked(recording: Recording, size: tuple[int, int] | None,
+             repairs: frozenset[str]) -> Iterator[np.ndarray]:
+    """Yield the events of a recording block by block, after a look at all their values."""
+    last, before = None, 0
+    blocks = recording.blocks()
+    while True:
+        try:
+            block = next(blocks, None)
+        except TruncatedError:
+            if 'truncated' in repairs:
+                return
+            raise
+        except (RecordingError, ModuleNotFoundError):
+            raise
+        except Exception as error:  # as above
+            raise _damaged(recording.path, error) from error
+        if block is None:
+            return
+        try:
+            events = make_events(*block[:4], time_unit=recording.time_unit)
+        except ValueError as error:
+            raise RecordingError(recording.path, f'{error}; events are counted from event {before} '
+                                 'of the recording', block.offset) from error
+        number = len(events)
+        if size is not None:
+            events = _inside(recording.path, events, size, block, before, 'outside' in repairs)
+        if len(events) and 'unsorted' not in repairs:
+            _check_order(recording.path, events, last, block, before)
+            last = int(events['t'][-1])
+        before += number
+        yield events
+
+
+def _place(block: Block, index: int) -> int | None:
+    return None if block.offset is None else block.offset + index * block.stride
+
+
+def _inside(path: Path, events: np.ndarray, size: tuple[int, int], block: Block, before: int,
+            repair: bool) -> np.ndarray:
+    """Return the events on the sensor; without ``repair`` all have to be."""
+    wrong = outside(events, size)
+    if not wrong.any():
+        return events
+    if repair:
+        return events[~wrong]
+    index = int(np.argmax(wrong))
+    raise RecordingError(path, f'event {before + index} at x={events["x"][index]}, y='
+                         f'{events["y"][index]} lies outside the sensor of {size[0]} x {size[1]} '
+                         "(height x width); repair='outside' leaves such events out",
+                         _place(block, index))
+
+
+def _check_order(path: Path, events: np.ndarray, last: int | None, block: Block,
+                 before: int) -> None:
+    t = events['t']
+    falls = t < np.append(t[0] if last is None else last, t[:-1])
+    if falls.any():
+        index = int(np.argmax(falls))
+        earlier = t[index - 1] if index else last
+        raise RecordingError(path, f'event {before + index} has the time {t[index]} after {earlier}'
+                             "; expected events in the order of time, repair='unsorted' sorts them",
+                             _place(block, index) if len(t) == len(block.t) else block.offset)
+
+
+def read_events(path: str | os.PathLike, part: Any = None, *, layout: str | None = None,
+                sensor_size: tuple[int, int] | None = None,
+                repair: str | Collection[str] = ()) -> np.ndarray:
+    """Read a recording as a whole.
+
+    Args, errors: see ``iter_events``. A file with a fault that is not to be repaired gives an error
+    and never a part of its events.
+
+    Returns:
+        Events (N,) of ``mmbsa.events.EVENT_DTYPE`` in the order of time.
+    """
+    chunks = iter_events(path, part, layout=layout, sensor_size=sensor_size, repair=repair)
+    return np.concatenate([*chunks, np.zeros(0, EVENT_DTYPE)])

@@ -1,0 +1,134 @@
+"""Global Trajectory Prompt: the event picture of SDTrack (arXiv 2503.08703, section 3.2)."""
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mmbsa.events.array import (
+    as_events,
+    check_inside,
+    check_size,
+    ordered_columns,
+    outside,
+)
+from mmbsa.events.frames import check_volume
+from mmbsa.events.slicing import check_timestamps, split_windows, time_order
+
+
+def trajectory_prompt(events: np.ndarray, size: tuple[int, int], timestamps: ArrayLike,
+                      num_steps: int = 1, *, amount: float = 30., trajectory_amount: float = 30.,
+                      decay: float = 0.8,
+                      official_quirks: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the events of each window as counts of both polarities and a decaying trajectory.
+
+    Window k has the events with timestamps[k] <= t < timestamps[k + 1] and is cut into
+    ``num_steps`` parts of equal length. For part i with h1 = amount * (on events) and
+    h2 = amount * (off events) per pixel, both clipped at 255, the third channel is
+    h3_i = decay * h3_(i-1) + trajectory_amount * sum over j = 1, 2 of [h^j_(i-1) = 0 and h^j_i !=
+    0], clipped at 255, kept in float, 0 in the first part of all, and truncated in the picture.
+
+    Args:
+        events: (N,) with the fields x, y, t, p.
+        size: (height, width) of the sensor in pixels.
+        timestamps: The K + 1 borders of K windows in microseconds (the start times of the frames of
+            a DAVIS camera).
+        num_steps: T, parts per window.
+        amount: Added to a pixel of h1 or h2 per event.
+        trajectory_amount: Added to a pixel of h3 per polarity that begins there.
+        decay: Factor of h3 from part to part.
+        official_quirks: Deal events to windows as the official script does: events in row 0, in
+            column 0 or outside the sensor are dropped; the event that closes a window is dropped,
+            and each event closes at most one window or one part, so that every empty window costs
+            one later event, and parts of sparse windows are never written.
+
+    Returns:
+        Pictures (K, T, 3, H, W) uint8, channels on, off, trajectory; and which of them are written,
+        (K, T) bool: all, unless ``official_quirks``. A picture that is not written is 0.
+
+    Raises:
+        ValueError: Without quirks, events outside the sensor; with quirks, events out of order;
+            timestamps that do not increase; ``num_steps`` below 1.
+    """
+    height, width = check_size(size)
+    borders = check_timestamps(timestamps)
+    parts = split_windows(borders, num_steps)
+    events = as_events(events)
+    order = time_order(np.ascontiguousarray(events['t']))
+    if official_quirks:
+        if order is not None:
+            raise ValueError('official_quirks=True needs events in the order of time')
+        part, written = _official_parts(events['t'], borders, parts)
+        kept = (part >= 0) & ~outside(events, size) & (events['x'] > 0) & (events['y'] > 0)
+        events, part = events[kept], part[kept]  # parts rise with the events
+        edges = np.searchsorted(part, np.arange(len(written) + 1))
+    else:
+        check_inside(events, size)
+        events = events if order is None else events[order]
+        edges = np.searchsorted(np.ascontiguousarray(events['t']), parts)
+        written = np.ones(len(edges) - 1, bool)
+    shape = (len(borders) - 1, num_steps, 3, height, width)
+    check_volume(shape, 'the trajectory prompt')
+    steps = (events[edges[index]:edges[index + 1]] for index in np.flatnonzero(written))
+    pictures = np.zeros((len(written), 3, height, width), np.uint8)
+    for index, picture in zip(np.flatnonzero(written), draw_trajectory(
+            steps, size, amount, trajectory_amount, decay)):
+        pictures[index] = picture
+    return pictures.reshape(shape), written.reshape(shape[:2])
+
+
+def draw_trajectory(steps: Iterable[np.ndarray], size: tuple[int, int], amount: float = 30.,
+                    trajectory_amount: float = 30., decay: float = 0.8) -> Iterator[np.ndarray]:
+    """Draw one picture (3, H, W) uint8 after the other from a stream of parts of a recording.
+
+    The generator holds the state of the recursion, see ``trajectory_prompt``, and no more. It serves
+    recordings of any length and growing ones: ``iter_windows(iter_events(path),
+    timestamps=split_windows(timestamps, num_steps))`` gives the parts.
+    """
+    height, width = check_size(size)
+    trajectory = before = None
+    for events in steps:
+        pixel, _, p = ordered_columns(events, size)
+        place = np.multiply(1 - p, height * width, dtype=np.int64) + pixel
+        counts = np.bincount(place, minlength=2 * height * width)
+        counts = np.minimum(counts.reshape(2, height, width) * amount, 255.)
+        if before is None:
+            trajectory = np.zeros((height, width))
+        else:
+            begun = ((before == 0) & (counts != 0)).sum(0)
+            trajectory = np.clip(trajectory * decay + trajectory_amount * begun, 0., 255.)
+        before = counts
+        yield np.concatenate([counts, trajectory[None]]).astype(np.uint8)
+
+
+def _official_parts(t: np.ndarray, borders: np.ndarray,
+                    ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Follow the official loop over the events without a loop over the events.
+
+    The event that closes window k is the first one at or after the window's end that comes after
+    the event that closed window k - 1: closes[k] = max(closes[k - 1] + 1, first[k]), a running
+    maximum of first[k] - k. Parts of a window are closed by the same rule.
+
+    Returns:
+        The part of every event, (N,) int64, -1 where it is dropped; the parts written, (K * T,).
+    """
+    windows, numbers = len(borders) - 1, np.arange(len(t))
+    num_steps = (len(ends) - 1) // windows
+    rank = np.arange(windows)
+    started = np.searchsorted(t, borders[0])
+    first = np.searchsorted(t, borders[1:])
+    closes = np.minimum(np.maximum.accumulate(first - rank) + rank, len(t))
+    begins = np.append(started, closes[:-1] + 1)
+    window = np.searchsorted(closes, numbers)
+    dropped = (numbers < started) | (window == windows)
+    dropped[closes[closes < len(t)]] = True
+    window = np.minimum(window, windows - 1)
+    part = np.zeros(len(t), np.int64)
+    last_part, previous = np.zeros(windows, np.int64), begins - 1
+    for step in range(1, num_steps):
+        begin = np.searchsorted(t, ends[step:-1:num_steps])
+        previous = np.maximum(previous + 1, begin)
+        part += numbers >= previous[window]
+        last_part += previous < closes
+    reached = np.append(-1, closes[:-1]) < len(t)  # the last window is written as far as it came
+    written = reached[:, None] & (np.arange(num_steps) <= last_part[:, None])
+    return np.where(dropped, -1, window * num_steps + part), written.ravel()

@@ -1,0 +1,121 @@
+"""Attention among the nearest neighbours of a point: per channel with a softmax, or bipolar."""
+from copy import deepcopy
+
+from torch import Tensor, nn
+
+from mmbsa.models.layers import SpikeConv
+from mmbsa.models.neurons import build_neuron, ternary_neuron
+from mmbsa.models.points.geometry import group
+from mmbsa.ops import shiftmax
+from mmbsa.registry import MODELS
+from mmbsa.spiking import SpikeDomain, domain_of
+
+
+class PointAttention(nn.Module):
+    """Base of the attention kinds for points.
+
+    The block owns the projections to q, k and v and the position code; the kind owns the neurons and the
+    mixing among neighbours. A subclass sets ``out_neuron``.
+
+    Args:
+        embed_dims: D, channels of q, k, v and of the output.
+    """
+
+    out_neuron: nn.Module
+
+    def __init__(self, embed_dims: int):
+        super().__init__()
+        self.embed_dims = embed_dims
+
+    @property
+    def domain(self) -> SpikeDomain | None:
+        """What the output may hold."""
+        return domain_of(self.out_neuron)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, position: Tensor, index: Tensor) -> Tensor:
+        """Potentials q, k, v (T,B,D,N,1), position spikes (T,B,D,N,K), neighbours (T,B,N,K) -> (T,B,D,N,1)."""
+        raise NotImplementedError(f'{type(self).__name__} must define forward')
+
+
+@MODELS.register_module()
+class PointVectorAttention(PointAttention):
+    r"""Vector attention of Spiking Point Transformer: every channel has its own softmax over the neighbours.
+
+    .. math:: g_{ij} = \gamma(q_i - k_j + \delta_{ij}), \quad
+              r_i = \sum_j softmax_j(g_{ij} / \sqrt{D}) (v_j + \delta_{ij})
+
+    q, k, v and the position code :math:`\delta` are spikes, :math:`\gamma` is two units neuron -> 1x1
+    convolution -> norm, and r fires. The softmax is real-valued.
+
+    Args:
+        embed_dims: D.
+        neuron: neuron config of all its neurons.
+        norm_cfg: of :math:`\gamma`.
+    """
+
+    def __init__(self, embed_dims: int, neuron: dict | None, norm_cfg: dict | None):
+        super().__init__(embed_dims)
+        self.q_neuron, self.k_neuron, self.v_neuron = (build_neuron(neuron) for _ in range(3))
+        unit = dict(bias=True, neuron=neuron, norm_cfg=norm_cfg)
+        self.relation = nn.Sequential(*(SpikeConv(embed_dims, embed_dims, **unit) for _ in range(2)))
+        self.out_neuron = build_neuron(neuron)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, position: Tensor, index: Tensor) -> Tensor:
+        """See :class:`PointAttention`."""
+        k, v = group(self.k_neuron(k), index), group(self.v_neuron(v), index)
+        scores = self.relation(self.q_neuron(q) - k + position)
+        weights = (scores / self.embed_dims ** 0.5).softmax(-1)
+        return self.out_neuron((weights * (v + position)).sum(-1, keepdim=True))
+
+
+@MODELS.register_module()
+class BipolarPointAttention(PointAttention):
+    r"""Bipolar Self-attention (BSA, NeurIPS 2025) among the neighbours of a point **[ours]**.
+
+    .. math:: A_{ij} = Shiftmax_j(TSN(q_i) (TSN(k_j) + \delta_{ij})^T), \quad
+              out_i = TSN(\sum_j A_{ij} (V_j + \delta_{ij}))
+
+    Scores are integers per head, weights are powers of two, and the subnetwork :math:`\gamma` on all N K
+    pairs is gone. V stays real-valued, as in BSA; there is no scale.
+
+    Args:
+        embed_dims: D.
+        neuron: the host's neuron config; the ternary neurons take over its parameters.
+        norm_cfg: accepted from the block; there is no norm here.
+        num_heads: must divide D.
+        ternary: overrides of the ternary neurons, for example ``dict(v_threshold=1.0)``.
+        out_threshold: of the output neuron; None is half of the ternary neurons' threshold, because the
+            mean over neighbours is smaller than V.
+        grad: gradient rule of Shiftmax, ``'ste'`` or ``'detach'``.
+
+    Raises:
+        ValueError: heads that do not divide D.
+    """
+
+    def __init__(self, embed_dims: int, neuron: dict, norm_cfg: dict | None = None, num_heads: int = 8,
+                 ternary: dict | None = None, out_threshold: float | None = None, grad: str = 'ste'):
+        super().__init__(embed_dims)
+        if num_heads < 1 or embed_dims % num_heads:
+            raise ValueError(f'BipolarPointAttention: num_heads={num_heads} does not divide '
+                             f'embed_dims={embed_dims}')
+        self.num_heads, self.grad = num_heads, grad
+        tsn = ternary_neuron(neuron, **deepcopy(ternary or {}))
+        self.q_neuron, self.k_neuron = build_neuron(tsn), build_neuron(tsn)
+        threshold = tsn.get('v_threshold', 1.0) / 2 if out_threshold is None else out_threshold
+        self.out_neuron = build_neuron(tsn, v_threshold=threshold)
+
+    def heads(self, x: Tensor) -> Tensor:
+        """(T, B, D, N, K) -> (T, B, heads, D / heads, N, K)."""
+        return x.unflatten(2, (self.num_heads, -1))
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, position: Tensor, index: Tensor) -> Tensor:
+        """See :class:`PointAttention`."""
+        k = group(self.k_neuron(k), index) + position
+        scores = self.heads(self.q_neuron(q) * k).sum(3)  # integers
+        weights = shiftmax(scores, grad=self.grad).unsqueeze(3)
+        mixed = (weights * self.heads(group(v, index) + position)).sum(-1, keepdim=True)
+        return self.out_neuron(mixed.flatten(2, 3))
+
+    def extra_repr(self) -> str:
+        """Sizes."""
+        return f'embed_dims={self.embed_dims}, num_heads={self.num_heads}, grad={self.grad}'

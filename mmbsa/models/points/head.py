@@ -1,0 +1,47 @@
+"""Classification head of point models."""
+from collections.abc import Sequence
+
+from mmpretrain.models.heads import ClsHead
+from torch import Tensor, nn
+
+from mmbsa.models.layers import SpikeConv, TimeReadout
+from mmbsa.models.points.spiking_point_transformer import NEURON
+from mmbsa.registry import MODELS
+
+
+@MODELS.register_module()
+class PointClsHead(ClsHead):
+    """Mean over points -> units neuron -> linear -> norm, the last one without norm -> time read out.
+
+    Losses and predictions are those of mmpretrain's heads.
+
+    Args:
+        num_classes: L.
+        in_channels: C of the last map.
+        hidden_channels: widths in between.
+        neuron: neuron config; None is the LIF of Spiking Point Transformer.
+        norm_cfg: norm config; None is batch norm.
+        readout: how time is read out, see :class:`mmbsa.models.layers.TimeReadout`.
+        loss: config of the loss; None is cross entropy.
+        kwargs: of ``mmpretrain.models.ClsHead``: ``topk``, ``cal_acc``, ``init_cfg``.
+    """
+
+    def __init__(self, num_classes: int, in_channels: int = 512, hidden_channels: Sequence[int] = (256, 64),
+                 neuron: dict | None = None, norm_cfg: dict | None = None, readout: str | dict = 'mean',
+                 loss: dict | None = None, **kwargs):
+        super().__init__(loss=loss or dict(type='mmpretrain.CrossEntropyLoss'), **kwargs)
+        self.num_classes, self.in_channels = num_classes, in_channels
+        neuron, norm_cfg = neuron or NEURON, norm_cfg or dict(type='BN')
+        widths = [in_channels, *hidden_channels]
+        self.hidden = nn.Sequential(*(SpikeConv(few, many, bias=True, neuron=neuron, norm_cfg=norm_cfg)
+                                      for few, many in zip(widths, widths[1:])))
+        self.fc = SpikeConv(widths[-1], num_classes, bias=True, neuron=neuron)
+        self.time = TimeReadout(**(dict(mode=readout) if isinstance(readout, str) else readout))
+
+    def pre_logits(self, feats: Sequence[Tensor]) -> Tensor:
+        """Maps (T, B, C_i, N_i, 1) -> what the last unit reads in every step (T, B, C', 1, 1)."""
+        return self.hidden(feats[-1].mean(3, keepdim=True))
+
+    def forward(self, feats: Sequence[Tensor]) -> Tensor:
+        """Maps (T, B, C_i, N_i, 1) -> logits (B, L)."""
+        return self.time(self.fc(self.pre_logits(feats)).flatten(2))

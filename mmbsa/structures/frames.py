@@ -1,0 +1,27 @@
+"""The frames of a recording, read when they are asked for."""
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+
+class FrameSequence(Sequence):
+    """N frames of T sub-frames each; a frame is read when it is indexed.
+
+    Args:
+        read: from (source, index) to an array (T, H, W, 3) uint8 RGB; a module-level function or a
+            bound method of a picklable object, so that worker processes can take it.
+        source: what ``read`` needs, for example the recording's folder or its seed.
+        length: N.
+    """
+
+    def __init__(self, read: Callable[[Any, int], np.ndarray], source: Any, length: int):
+        self.read, self.source, self.length = read, source, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        if not -self.length <= index < self.length:
+            raise IndexError(f'frame {index} of a recording with {self.length} frames')
+        return self.read(self.source, index % self.length)

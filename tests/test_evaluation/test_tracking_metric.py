@@ -1,0 +1,54 @@
+"""The metric as an evaluator uses it."""
+import numpy as np
+import pytest
+import torch
+import tracking_fixtures
+from mmengine.evaluator import Evaluator
+
+from mmbsa.evaluation import TrackingMetric, get_rules
+from mmbsa.structures import TrackDataSample
+
+FIXTURES = tracking_fixtures.find('tracking_metrics', '.npz')
+
+
+def sample(name, gt, pred, absent=None, **meta):
+    gt = torch.as_tensor(np.array(gt, float))
+    out = TrackDataSample(metainfo=dict(sequence=name, **meta))
+    out.gt_boxes, out.pred_boxes = gt, torch.as_tensor(np.array(pred, float))
+    out.absent = torch.zeros(len(gt), dtype=torch.bool) if absent is None else torch.as_tensor(absent)
+    return out
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize('path', FIXTURES)
+@pytest.mark.parametrize('rules, block, key', [
+    ('toolkit', 'toolkit', 'pred'), ('python', 'python', 'pred_python'),
+    ('python_visible', 'python_visible_excl', 'pred_python')])
+def test_metric_equals_the_official_scores(path, rules, block, key):
+    meta, arrays = tracking_fixtures.load(path)
+    evaluator = Evaluator(dict(type='mmbsa.TrackingMetric', rules=rules))
+    for name in meta['order']:
+        evaluator.process([sample(name, arrays[f'{name}.gt'], arrays[f'{name}.{key}'],
+                                  arrays[f'{name}.absent'].astype(bool))])
+    found = evaluator.evaluate(len(meta['order']))
+    expected = np.asarray(arrays[f'{block}.dataset.AUC_PR_NPR']) * (100 if block == 'toolkit' else 1)
+    for name, value in zip(('AUC', 'PR', 'NPR'), expected):
+        assert found[f'track/{name}'] == pytest.approx(value, rel=1e-6)
+
+
+def test_attributes_are_reported_apart(tmp_path):
+    metric = TrackingMetric(attributes=True, output_dir=str(tmp_path))
+    gt = [[10, 10, 20, 20], [12, 10, 20, 20]]
+    metric.process(None, [sample('a', gt, gt, attributes=['blur']),
+                          sample('b', gt, [[10, 10, 20, 20], [300, 10, 20, 20]], attributes=['blur', 'far'])])
+    found = metric.evaluate(2)
+    assert found['track/far/PR'] == 50 and found['track/blur/PR'] == 75 == found['track/PR']
+    assert (tmp_path / 'b.txt').read_text() == '10\t10\t20\t20\n300\t10\t20\t20\n'
+
+
+def test_rules_are_switched_by_field():
+    assert get_rules(dict(base='python', repair='none')).repair == 'none'
+    with pytest.raises(ValueError, match='lasot'):
+        get_rules('lasot')
+    with pytest.raises(ValueError, match='strict'):
+        get_rules(dict(strict=True))

@@ -1,0 +1,97 @@
+"""``tools/track.py`` on folders of frames and event files."""
+import runpy
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tiny_tracking
+import torch
+from mmengine.config import Config
+
+from mmbsa.apis.tracking import load_tracker
+from mmbsa.events import make_events
+from mmbsa.structures.track_files import read_boxes
+
+TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'track.py'
+CONFIG = '''
+default_scope = 'mmbsa'
+model = dict(
+    type='SDTrack',
+    backbone=dict(type='ESpikeFormer', num_steps={steps},
+                  arch=dict(embed_dims=(8, 8, 16, 16), depths=(1, 1), num_heads=2, with_conv=False)),
+    head=dict(type='CentreHead', channels=8), crops=dict(template_size=32, search_size=64))
+'''
+
+
+@pytest.fixture(scope='module')
+def models(tmp_path_factory):
+    """Config and checkpoint by T."""
+    folder, found = tmp_path_factory.mktemp('models'), {}
+    for steps in (1, 2):
+        config = folder / f'model{steps}.py'
+        config.write_text(CONFIG.format(steps=steps))
+        torch.manual_seed(steps)
+        model = load_tracker(config, None)
+        torch.save(dict(state_dict=model.state_dict()), folder / f'model{steps}.pth')
+        found[steps] = (config, folder / f'model{steps}.pth')
+    return found
+
+
+def run(monkeypatch, capsys, *args):
+    monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, args), '--device', 'cpu'])
+    runpy.run_path(str(TOOL), run_name='__main__')
+    return capsys.readouterr().out.splitlines()[-1]
+
+
+def test_folder_of_frames(models, tmp_path, monkeypatch, capsys):
+    folder = tiny_tracking.write_sequence('frames', tmp_path, 'test', 'seq', length=7)
+    line = run(monkeypatch, capsys, folder, *models[1], '--out', tmp_path / 'out')
+    assert line.startswith('7 frames, ') and 'frames per second on cpu' in line
+    boxes = read_boxes(tmp_path / 'out' / 'seq.txt')
+    assert boxes.shape == (7, 4) and boxes[0].tolist() == tiny_tracking.boxes(1)[0].tolist()
+    assert len((tmp_path / 'out' / 'seq_time.txt').read_text().split()) == 7
+    video = cv2.VideoCapture(str(tmp_path / 'out' / 'video.mp4'))
+    assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == 7
+    assert cv2.imread(str(tmp_path / 'out' / 'strip.png')).shape[0] == 2 * 240
+
+
+def test_event_file_with_two_steps_and_fused_norms(models, tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    stream = make_events(rng.integers(0, 80, 3000), rng.integers(0, 60, 3000), np.sort(rng.integers(0, 200_000, 3000)),
+                         rng.integers(0, 2, 3000))
+    np.savez(tmp_path / 'rec.npz', **{name: stream[name] for name in 'xytp'})
+    line = run(monkeypatch, capsys, tmp_path / 'rec.npz', *models[2], '--box', 30, 20, 16, 12, '--window', 20000,
+               '--sensor-size', 60, 80, '--out', tmp_path / 'out', '--no-video', '--fuse', '--max-frames', 5)
+    assert line.startswith('5 frames')
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['rec.txt', 'rec_time.txt', 'strip.png']
+
+
+@pytest.mark.parametrize('args, message', [
+    (['--box', 500, 20, 10, 10], 'lies outside of the frame, which is 60 x 40'),
+    (['--box', 5, 20, 0, 10], 'has no area'), ([], 'give the target with --box')])
+def test_nothing_is_written_for_a_bad_box(models, tmp_path, monkeypatch, capsys, args, message):
+    folder = tiny_tracking.write_sequence('frames', tmp_path, 'test', 'seq', length=3)
+    (folder / 'groundtruth_rect.txt').unlink()
+    with pytest.raises(SystemExit, match=message):
+        run(monkeypatch, capsys, folder, *models[1], *args, '--out', tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_interrupted_recordings_leave_no_video(models, tmp_path, monkeypatch, capsys):
+    folder = tiny_tracking.write_sequence('frames', tmp_path, 'test', 'seq', length=5)
+    (folder / 'img' / '0004.png').write_bytes(b'broken')
+    with pytest.raises(SystemExit, match='0004.png'):
+        run(monkeypatch, capsys, folder, *models[1], '--out', tmp_path / 'out')
+    assert not list((tmp_path / 'out').iterdir())
+
+
+def test_checkpoints_and_configs_must_fit(models, tmp_path):
+    cfg = Config.fromfile(models[1][0])
+    cfg.model.head.channels = 16
+    with pytest.raises(ValueError, match=r"does not fit the config: sizes \['head"):
+        load_tracker(cfg, models[1][1])
+    torch.save(dict(state_dict={'nothing': torch.zeros(1)}), tmp_path / 'x.pth')
+    with pytest.raises(ValueError, match="x.pth does not fit.*unexpected \\['nothing'\\]"):
+        load_tracker(models[1][0], tmp_path / 'x.pth')
