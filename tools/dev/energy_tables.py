@@ -169,14 +169,30 @@ CASES = {
         (8, 3, 224, 224),
     ),
     'Spikingformer-4-384, 32 x 32': (
-        dict(type='mmbsa.Spikingformer', arch='4-384'),
+        dict(type='mmbsa.Spikingformer', arch='cifar-4-384'),
         (1, 3, 32, 32),
     ),
     'Spikingformer-4-384, 32 x 32, batch': (
-        dict(type='mmbsa.Spikingformer', arch='4-384'),
+        dict(type='mmbsa.Spikingformer', arch='cifar-4-384'),
         (8, 3, 32, 32),
     ),
 }
+
+
+def _cells(r: dict) -> list[str]:
+    """Figures of one preset, as its row has them."""
+    costs = r['costs']
+    both = [
+        f'{costs[name]["compute"]:.3f} + {costs[name]["memory"]:.2f}' for name in ('step', 'yan')
+    ]
+    computed = [
+        f'{costs[name]["compute"]:.3f}' for name in ('field', 'horowitz-int8', 'horowitz-fp32')
+    ]
+    even = '-' if r['break_even'] is None else f'{100 * r["break_even"]:.1f} %'
+    counted = [f'{r[key]:.3f}' for key in ('dense', 'gmac', 'gac', 'gac_events', 'shifts')]
+    twins = [f'{r[key]:.3f}' for key in ('twin', 'int8', 'float')]
+    rate = f'{100 * r["rate"]:.1f} %'
+    return [str(r['steps']), str(r['levels']), rate, *counted, *computed, *both, *twins, even]
 
 
 def tables(data: dict) -> str:
@@ -189,27 +205,22 @@ def tables(data: dict) -> str:
         '',
         '## Presets',
         '',
-        'Random weights, norms set from the photos, 224 x 224, one image; mJ per image. `twin` is the bit-serial '
-        'quantised network of as many levels, `int8` and `float` the same on multipliers, all under `field`; '
-        '`even` is the mean rate at which the spiking network and the bit-serial twin compute alike.',
+        'Random weights, norms set from the photos, 224 x 224, one image; mJ per image. '
+        '`twin` is the bit-serial '
+        'quantised network of as many levels, `int8` and `float` the same on multipliers, '
+        'all under `field`; '
+        '`even` is the mean rate at which the spiking network and the bit-serial twin '
+        'compute alike.',
         '',
-        '| preset | attention | T | D | rate | dense G | MAC G | AC G | by events | shifts G | field | int8 adds | fp32 adds | step: compute + memory '
+        '| preset | attention | T | D | rate | dense G | MAC G | AC G | by events | shifts G '
+        '| field | int8 adds | fp32 adds | step: compute + memory '
         '| yan: compute + memory | twin | int8 | float | even |',
         '|' + '---|' * 19,
     ]
     rows = data.get('presets', {})
     for key in sorted(rows):
         name, _, kind = key.partition('/')
-        r = rows[key]
-        costs = r['costs']
-        even = '-' if r['break_even'] is None else f'{100 * r["break_even"]:.1f} %'
-        lines.append(
-            f'| {name} | {kind} | {r["steps"]} | {r["levels"]} | {100 * r["rate"]:.1f} % | {r["dense"]:.2f} | {r["gmac"]:.3f} | '
-            f'{r["gac"]:.3f} | {r["gac_events"]:.3f} | {r["shifts"]:.3f} | {costs["field"]["compute"]:.3f} | '
-            f'{costs["horowitz-int8"]["compute"]:.3f} | {costs["horowitz-fp32"]["compute"]:.3f} | '
-            f'{costs["step"]["compute"]:.2f} + {costs["step"]["memory"]:.2f} | '
-            f'{costs["yan"]["compute"]:.3f} + {costs["yan"]["memory"]:.2f} | {r["twin"]:.3f} | {r["int8"]:.3f} | {r["float"]:.2f} | {even} |'
-        )
+        lines.append(f'| {name} | {kind} | {" | ".join(_cells(rows[key]))} |')
     unknown = sorted({name for r in rows.values() for name in r['without_a_rule']})
     lines += [
         '',
@@ -217,7 +228,8 @@ def tables(data: dict) -> str:
         '',
         '## Audit',
         '',
-        'Products (convolutions, linear layers, matrix products, attentions) whose operands make accumulates alone, and '
+        'Products (convolutions, linear layers, matrix products, attentions) whose operands '
+        'make accumulates alone, and '
         'the others with what they read.',
         '',
         '| preset | attention | spike-driven | not spike-driven |',
@@ -234,14 +246,16 @@ def tables(data: dict) -> str:
         lines += [
             '## Overhead',
             '',
-            'CPU time of a forward, one thread, medians of seven in turns in one process; peak memory '
+            'CPU time of a forward, one thread, medians of seven in turns in one process; '
+            'peak memory '
             'of a process.',
             '',
             '| network | batch | dense G | alone, ms | counted | memory |',
             '|---|---|---|---|---|---|',
         ]
         lines += [
-            f'| {r["name"]} | {r["batch"]} | {r["dense"]:.2f} | {r["ms"]:.0f} | {r["ratio"]:.2f} x | {r["memory"]:.2f} x |'
+            f'| {r["name"]} | {r["batch"]} | {r["dense"]:.2f} | {r["ms"]:.0f} | '
+            f'{r["ratio"]:.2f} x | {r["memory"]:.2f} x |'
             for r in data['overhead']
         ]
     return '\n'.join(lines) + '\n'
