@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -85,7 +84,7 @@ class OpCounter(TorchDispatchMode):
         self._stack: list[Scope] = []
         self._neuron: nn.Module | None = None
         self._pending: tuple | None = None
-        self._handles: list = []
+        self._original: Any = None
         self._plans: dict[Any, tuple] = {}
         self._first_layer: str | None = None
 
@@ -96,16 +95,13 @@ class OpCounter(TorchDispatchMode):
                 if x is not None:
                     self.tags.put(x, Tag(origin='a parameter', weight=True))
         self._stack, self._neuron = [Scope(self.model, '', root_component(self.model))], None
-        self._handles = [
-            register_module_forward_pre_hook(self._enter_module),
-            register_module_forward_hook(self._leave_module, always_call=True),
-        ]
+        self._original, follow = nn.Module.__call__, self._follow
+        # calls are wrapped as torch.fx does it: hooks of all modules would cost ten times as much
+        nn.Module.__call__ = lambda module, *args, **kwargs: follow(module, args, kwargs)
         return super().__enter__()
 
     def __exit__(self, *exc):
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
+        nn.Module.__call__ = self._original
         result = super().__exit__(*exc)
         if self._pending is not None and not any(exc):
             self._count_neuron()
@@ -159,33 +155,28 @@ class OpCounter(TorchDispatchMode):
             found.operands = _merged(found.operands, operands)
         return found
 
-    def _enter_module(self, module: nn.Module, inputs: tuple) -> None:
+    def _follow(self, module: nn.Module, args: tuple, kwargs: dict) -> Any:
+        """Call a module, and know that it runs."""
         if self._neuron is not None:
-            return
+            return self._original(module, *args, **kwargs)
         place = self._places.get(module)
         if place is None:  # made during the forward, or no part of the model
-            place = (
-                f'{self.current.name}({type(module).__name__})',
-                self.current.component,
-                rules.is_neuron(module),
-            )
-        name, component, neuron = place
-        self._stack.append(Scope(module, name, component))
-        if neuron:
-            self._neuron = module
-
-    def _leave_module(self, module: nn.Module, inputs: tuple, out: Any) -> None:
-        if self._neuron is not None and module is not self._neuron:
-            return
-        if len(self._stack) == 1 or self._stack[-1].module is not module:
-            return
-        scope = self._stack.pop()
-        if module is self._neuron:
+            name = f'{self.current.name}({type(module).__name__})'
+            place = (name, self.current.component, rules.is_neuron(module))
+        scope = Scope(module, place[0], place[1])
+        self._stack.append(scope)
+        self._neuron = module if place[2] else None
+        try:
+            out = self._original(module, *args, **kwargs)
+        finally:
             self._neuron = None
+            self._stack.pop()
+        if place[2]:
             spikes = next((x for x in tree_leaves(out) if isinstance(x, Tensor)), None)
-            currents = [x for x in tree_leaves(inputs) if isinstance(x, Tensor)]
+            currents = [x for x in tree_leaves([args, kwargs]) if isinstance(x, Tensor)]
             if spikes is not None and currents:
                 self._pending = (scope, currents[0], spikes)
+        return out
 
     def _count_neuron(self) -> None:
         """Count the neuron that ran last: from within a dispatch, where the sums that this takes
