@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from parity_fixtures import oracle_folder
 from safetensors.torch import load_file
 
 SHARED = Path(os.environ.get('MMBSA_SHARED', Path(__file__).resolve().parents[2] / 'shared'))
-ORACLE = Path(os.environ.get('MMBSA_ORACLE_DIR', SHARED / 'oracle'))
+ORACLE = oracle_folder()
 
 
 def find(kind: str, ending: str) -> list:

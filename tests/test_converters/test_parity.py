@@ -1,14 +1,12 @@
 """Our models against what the official implementations computed: every fixture found is judged.
 
-The fixtures are data (weights, inputs, outputs, gradients, updated buffers, firing counts) in the folder named by
-``MMBSA_ORACLE_DIR``, by default ``../shared/oracle`` beside the checkout. Without them these tests are skipped.
+The fixtures are data: weights, inputs, outputs, gradients, updated buffers, firing counts; see ``parity_fixtures``.
 """
 import json
-import os
-from pathlib import Path
 
 import pytest
 import torch
+from parity_fixtures import oracle_folder
 from safetensors.torch import load_file
 from torch import nn
 
@@ -16,7 +14,7 @@ from mmbsa.converters import RECIPES, build_from_official
 from mmbsa.models.neurons import IntegerNode, StatelessNode
 from mmbsa.spiking import SpikingNeuron
 
-ORACLE = Path(os.environ.get('MMBSA_ORACLE_DIR', Path(__file__).resolve().parents[3] / 'shared' / 'oracle'))
+ORACLE = oracle_folder()
 NAMES = sorted(p.name.removesuffix('.weights.safetensors') for p in ORACLE.glob('*.weights.safetensors')
                if not p.name.startswith('sdtrack_'))  # test_sdtrack_parity.py judges pairs of crops
 #: fixtures whose model is not in this package yet, with the reason.
