@@ -1,7 +1,7 @@
-"""FE108 as SDTrack trains and tests it. Another folder: FE108_ROOT=/path, the toolkit's annotations: FE108_TOOLKIT=/path."""
+"""FE108 as SDTrack trains and tests it. Another folder: FE108_ROOT=/path."""
 layout = 'FE108'
 data_root = '{{$FE108_ROOT:data/fe108}}'
-toolkit = '{{$FE108_TOOLKIT:data/fe108/annos}}'
+toolkit = None  # folder of the evaluation toolkit's annotation, for attributes (no frame is absent)
 num_steps = 1
 train_pipeline = [
     dict(type='LoadTrackPair'),

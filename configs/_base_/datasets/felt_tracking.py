@@ -1,7 +1,7 @@
-"""FELT as SDTrack trains and tests it. Another folder: FELT_ROOT=/path, the toolkit's annotations: FELT_TOOLKIT=/path."""
+"""FELT as SDTrack trains and tests it. Another folder: FELT_ROOT=/path."""
 layout = 'FELT'
 data_root = '{{$FELT_ROOT:data/felt}}'
-toolkit = '{{$FELT_TOOLKIT:data/felt/annos}}'
+toolkit = None  # folder of the evaluation toolkit's annotation, for attributes
 num_steps = 1
 train_pipeline = [
     dict(type='LoadTrackPair'),

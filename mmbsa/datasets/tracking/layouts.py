@@ -144,6 +144,9 @@ def read_annotation(layout: str, root: str | os.PathLike, split: str, name: str,
     """
     rules, folder = get_layout(layout), split_folder(layout, root, split) / name
     toolkit = None if toolkit is None else Path(toolkit)
+    if toolkit is not None and not toolkit.is_dir():
+        raise FileNotFoundError(f'toolkit={str(toolkit)!r}: there is no such folder; it holds absent/ and att/ of the '
+                                'evaluation toolkit. Leave it out to judge without its flags of absence')
     candidates = [] if toolkit is None else [toolkit / 'gt_rect' / f'{name}.txt']
     candidates += [folder / boxes for boxes in rules.boxes]
     file = next((file for file in candidates if file.is_file()), None)

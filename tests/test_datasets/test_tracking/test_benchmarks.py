@@ -80,6 +80,8 @@ def test_toolkit_annotations_win(tmp_path):
     assert np.flatnonzero(info['absent']).tolist() == [23]
     assert info['attributes'] == (VISEVENT_ATTRIBUTES[1],) == ('ROT',)
     assert info['gt_boxes'][9].tolist() == [5, 5, 5, 5]
+    with pytest.raises(FileNotFoundError, match='toolkit=.*missing.*no such folder'):
+        build('VisEvent', tmp_path, toolkit=str(tmp_path / 'missing'))
 
 
 def test_annotation_of_tests_may_mix_separators(tmp_path):
