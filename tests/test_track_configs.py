@@ -14,7 +14,11 @@ CONFIGS = config_files.of_scope('mmbsa')
 BENCHMARKS = [path for path in CONFIGS if path.startswith('configs/sdtrack/')]
 BSA = dict(type='BipolarSelfAttention')
 #: data set -> (layout, epochs of base and tiny, pairs per epoch)
-PROTOCOL = dict(fe108=('FE108', 50, 100, 60000), visevent=('VisEvent', 100, 100, 30000), felt=('FELT', 300, 300, 60000))
+PROTOCOL = dict(
+    fe108=('FE108', 50, 100, 60000),
+    visevent=('VisEvent', 100, 100, 30000),
+    felt=('FELT', 300, 300, 60000),
+)
 
 
 def data_of(path):
@@ -35,11 +39,20 @@ def test_config_builds_what_the_metafile_says(path):
 @pytest.mark.parametrize('path', CONFIGS)
 def test_config_holds_a_whole_run(path):
     cfg = load(path)
-    for key in ('optim_wrapper', 'param_scheduler', 'train_cfg', 'visualizer', 'env_cfg', 'test_dataloader'):
+    for key in (
+        'optim_wrapper',
+        'param_scheduler',
+        'train_cfg',
+        'visualizer',
+        'env_cfg',
+        'test_dataloader',
+    ):
         assert cfg.get(key), f'{path} has no {key}'
     assert all(HOOKS.get(hook['type']) for hook in cfg.default_hooks.values())
     assert METRICS.build(cfg.val_evaluator) and METRICS.build(cfg.test_evaluator)
-    crop = next(step for step in cfg.train_dataloader.dataset.pipeline if step['type'] == 'CropTrackPair')
+    crop = next(
+        step for step in cfg.train_dataloader.dataset.pipeline if step['type'] == 'CropTrackPair'
+    )
     crops = cfg.model.crops
     assert tuple(crop.size) == (crops.template_size, crops.search_size)
     assert tuple(crop.get('factor', (2, 4))) == (crops.template_factor, crops.search_factor)
@@ -66,17 +79,36 @@ def test_benchmarks_are_the_published_protocol(path):
     epochs = base if '_base_' in path else tiny
     batch = 18 if '_base_' in path else 16 if '_2x2_' in path else 8 if '_4x1_' in path else 42
     assert (cfg.train_cfg.max_epochs, train.batch_size, train.drop_last) == (epochs, batch, True)
-    assert (train.dataset.layout, train.dataset.samples_per_epoch, train.dataset.max_gap) == (layout, pairs, 200)
+    assert (train.dataset.layout, train.dataset.samples_per_epoch, train.dataset.max_gap) == (
+        layout,
+        pairs,
+        200,
+    )
     optim = cfg.optim_wrapper
-    assert (optim.optimizer.type, optim.optimizer.lr, optim.optimizer.weight_decay) == ('AdamW', 4e-4, 1e-4)
-    assert optim.paramwise_cfg.custom_keys.backbone.lr_mult == 0.1 and optim.clip_grad.max_norm == 0.1
-    assert cfg.param_scheduler[0].milestones == [epochs * 4 // 5] and cfg.param_scheduler[0].gamma == 0.1
+    assert (optim.optimizer.type, optim.optimizer.lr, optim.optimizer.weight_decay) == (
+        'AdamW',
+        4e-4,
+        1e-4,
+    )
+    assert (
+        optim.paramwise_cfg.custom_keys.backbone.lr_mult == 0.1 and optim.clip_grad.max_norm == 0.1
+    )
+    assert (
+        cfg.param_scheduler[0].milestones == [epochs * 4 // 5]
+        and cfg.param_scheduler[0].gamma == 0.1
+    )
     assert ('mean' in cfg.model.data_preprocessor) == (layout == 'FELT')
     assert cfg.test_evaluator.rules == 'toolkit' and cfg.randomness.seed == 42
 
 
-@pytest.mark.parametrize('path', ['configs/sdtrack/sdtrack_tiny_fe108.py', 'configs/sdtrack/sdtrack_tiny_2x2_visevent.py',
-                                  'configs/sdtrack/sdtrack_tiny_4x1_felt.py'])
+@pytest.mark.parametrize(
+    'path',
+    [
+        'configs/sdtrack/sdtrack_tiny_fe108.py',
+        'configs/sdtrack/sdtrack_tiny_2x2_visevent.py',
+        'configs/sdtrack/sdtrack_tiny_4x1_felt.py',
+    ],
+)
 def test_datasets_of_configs_feed_the_model(path, tmp_path):
     cfg = load(path)
     init_default_scope('mmbsa')

@@ -8,7 +8,8 @@ import numpy as np
 class FrameSequence:
     """N frames of T sub-frames each; a frame is read when it is indexed.
 
-    It is no ``collections.abc.Sequence``, because OpenMMLab's collate functions would read and transpose those.
+    It is no ``collections.abc.Sequence``, because OpenMMLab's collate functions would read and
+    transpose those.
 
     Args:
         read: from (source, index) to an array (T, H, W, 3) uint8 RGB; a module-level function or a
