@@ -1,4 +1,5 @@
-"""Fixtures of the tracking tests: data computed by the official code, in a folder beside the checkout.
+"""Fixtures of the tracking tests: data computed by the official code, in a folder beside the
+checkout.
 
 ``MMBSA_ORACLE_DIR`` and ``MMBSA_SHARED`` name the folders; the defaults lie beside the checkout.
 """
@@ -16,7 +17,9 @@ ORACLE = oracle_folder()
 
 
 def find(kind: str, ending: str) -> list:
-    """Fixtures whose name starts with ``kind`` as parameters of a test; one that skips if there are none."""
+    """Fixtures whose name starts with ``kind`` as parameters of a test; one that skips if there are
+    none.
+    """
     paths = sorted(ORACLE.glob(f'{kind}*{ending}'))
     if not paths:
         reason = f'no fixture {kind}*{ending} in {ORACLE} (set MMBSA_ORACLE_DIR)'

@@ -11,5 +11,15 @@ from mmbsa.evaluation.tracking_rules import (
     sequence_errors,
 )
 
-__all__ = ['CURVES', 'RULES', 'THRESHOLDS', 'TrackingMetric', 'TrackingRules', 'curves', 'get_rules',
-           'mean_curves', 'scores', 'sequence_errors']
+__all__ = [
+    'CURVES',
+    'RULES',
+    'THRESHOLDS',
+    'TrackingMetric',
+    'TrackingRules',
+    'curves',
+    'get_rules',
+    'mean_curves',
+    'scores',
+    'sequence_errors',
+]
