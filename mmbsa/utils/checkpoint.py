@@ -63,8 +63,9 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: MapLocation = No
         return torch.load(path, map_location=map_location, weights_only=True)
     except UnpicklingError as error:
         raise UnpicklingError(f'checkpoint {path} was not loaded: {_refusal(path, str(error))}') from error
-    except (RuntimeError, EOFError) as error:
-        raise RuntimeError(f'checkpoint {path} is cut off or damaged: {str(error).splitlines()[0]}') from error
+    except Exception as error:  # torch fails in many ways on bytes that it did not write
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RuntimeError(f'checkpoint {path} is cut off or damaged: {reason}') from error
 
 
 def _refusal(path: str, error: str) -> str:

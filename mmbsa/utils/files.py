@@ -24,8 +24,10 @@ def atomic_open(path: str | os.PathLike) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)
-    except BaseException:
+    except BaseException as error:
         draft.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = str(path)  # a full disk, for example, which names no file
         raise
     if os.name == 'posix':  # bring the rename itself to the disk
         folder = os.open(path.parent, os.O_RDONLY)

@@ -14,6 +14,7 @@ from mmbsa.models.layers import checkpointed
 from mmbsa.models.neurons import readout_neuron
 from mmbsa.registry import MODELS
 from mmbsa.utils.checkpoint import fit_state
+from mmbsa.utils.types import type_name
 
 
 class BaseSpikingBackbone(BaseModule):
@@ -178,7 +179,7 @@ class BaseSpikingBackbone(BaseModule):
     def init_weights(self) -> None:
         """Load ``init_cfg``'s checkpoint if it names one; convolutions and norms otherwise keep PyTorch's defaults."""
         cfg = self.init_cfg
-        if not isinstance(cfg, dict) or cfg.get('type') != 'Pretrained':
+        if not isinstance(cfg, dict) or type_name(cfg) not in ('Pretrained', 'PretrainedInit'):
             return super().init_weights()
         path = cfg['checkpoint']
         state = CheckpointLoader.load_checkpoint(path, map_location=cfg.get('map_location', 'cpu'))
