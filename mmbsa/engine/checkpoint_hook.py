@@ -18,7 +18,7 @@ from mmbsa.engine.nodes import is_first_of_node, share_file
 from mmbsa.engine.run_state import HookStates, gather_gradients, half_accumulated, set_gradients
 from mmbsa.registry import HOOKS
 from mmbsa.utils.checkpoint import POINTER, checkpoints_newest_first, fit_state, whole_checkpoints
-from mmbsa.utils.files import atomic_open, remove_drafts
+from mmbsa.utils.files import atomic_open, lock_folder, remove_drafts
 from mmbsa.utils.random_state import get_random_state, set_random_state
 
 BACKEND = 'mmbsa.atomic_local'
@@ -43,6 +43,7 @@ class ResumableCheckpointHook(CheckpointHook):
       after the new one is on the disk, never before.
     * ``--resume`` takes the newest whole checkpoint; cut off or damaged ones are passed over with a warning. A
       validation that was due at it, and not done, is done first.
+    * A work dir in which another process trains is refused.
     * Only the first process's machine needs the file; others receive it over the network.
     * Before it is saved, and before a validation, buffers are averaged over the processes (see ``average_buffers``).
     * A checkpoint holds every process's random states, how many samples the run has seen, gradients that wait for the
@@ -69,6 +70,7 @@ class ResumableCheckpointHook(CheckpointHook):
         self._stream: DataStream | None = None
         self._hooks: HookStates | None = None
         self._metrics: dict | None = None  # of a validation that just ended
+        self._lock = None  # held until the process ends
         self._received: str | None = None  # a checkpoint that came from another machine
         self._start = (0, 0)  # iteration and samples at which the stream began
 
@@ -146,6 +148,8 @@ class ResumableCheckpointHook(CheckpointHook):
         if self._resumed is not None:
             self._hooks.set(self._resumed.get('hooks', {}))
         if is_main_process() and self.backend_args.get('backend') == BACKEND:
+            os.makedirs(self.out_dir, exist_ok=True)
+            self._lock = lock_folder(self.out_dir)
             remove_drafts(self.out_dir)
         loop = runner.train_loop
         sampler_cfg = (runner.cfg.get('train_dataloader') or {}).get('sampler')

@@ -1,10 +1,17 @@
 """Files that appear whole or not at all."""
+import errno
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None
 
 
 @contextmanager
@@ -43,3 +50,33 @@ def remove_drafts(folder: str | os.PathLike) -> list[Path]:
     for draft in drafts:
         draft.unlink(missing_ok=True)
     return drafts
+
+
+def lock_folder(folder: str | os.PathLike) -> BinaryIO | None:
+    """Keep other processes from writing to a folder at the same time, until this process ends, however it does.
+
+    Returns:
+        The open ``in_use.lock`` of the folder, to be kept; None on a system without locks.
+
+    Raises:
+        RuntimeError: Another process has it; the message names its id, where it was written.
+    """
+    if fcntl is None:
+        return None
+    path = Path(folder) / 'in_use.lock'
+    file = open(path, 'a+b')
+    try:
+        # a record lock: not inherited by data workers, which outlive a killed process by some seconds
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        owner = file.read(100).decode(errors='replace').strip()
+        file.close()
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            return None
+        raise RuntimeError(f'{folder} is in use by another run ({owner or "unknown"}): wait for its end, or take another '
+                           'work_dir') from None
+    file.truncate(0)
+    file.write(f'process {os.getpid()} on {socket.gethostname()}'.encode())
+    file.flush()
+    return file
