@@ -1,4 +1,6 @@
-"""Short versions of the campaigns in tools/dev: kills, full disks, damaged files; and the machinery that runs them."""
+"""Short versions of the campaigns in tools/dev: kills, full disks, damaged files; and the machinery
+that runs them."""
+
 import importlib
 import os
 import signal
@@ -24,6 +26,7 @@ def kills_and_disks(folder: str, log: str) -> None:
     sys.path.insert(0, str(tiny_run.ROOT / 'tools' / 'dev'))
     campaign = importlib.import_module('campaign_kills')
     from pathlib import Path
+
     campaign.preload()
     parts = [Path(folder) / name for name in ('kills', 'disks')]
     for part in parts:
@@ -34,16 +37,23 @@ def kills_and_disks(folder: str, log: str) -> None:
 
 
 def test_kills_and_full_disks_leave_a_run_whole(tmp_path):
-    assert tiny_run.finish(tiny_run.start(kills_and_disks, str(tmp_path), str(tmp_path / 'log')), seconds=600) == [0]
+    assert tiny_run.finish(
+        tiny_run.start(kills_and_disks, str(tmp_path), str(tmp_path / 'log')), seconds=600
+    ) == [0]
     killed, full, faults = eval((tmp_path / 'log').read_text())
     assert not faults, '\n'.join(faults)
-    assert killed['kills'] >= 1 and killed['runs equal'] == killed['runs through'] >= 1 and not killed['processes left']
+    assert (
+        killed['kills'] >= 1
+        and killed['runs equal'] == killed['runs through'] >= 1
+        and not killed['processes left']
+    )
     assert full['ended'] == full['named a file'] == 2
 
 
 def inputs(log: str) -> None:
     sys.path.insert(0, str(tiny_run.ROOT / 'tools' / 'dev'))
     from pathlib import Path
+
     counts, bad = importlib.import_module('campaign_inputs').run(80, seed=7)
     Path(log).write_text(repr((dict(counts), bad)))
 
@@ -67,10 +77,18 @@ def crash_or_hang(index: int) -> tuple:
 def cases(log: str) -> None:
     sys.path.insert(0, str(tiny_run.ROOT / 'tools' / 'dev'))
     from pathlib import Path
-    Path(log).write_text(repr(importlib.import_module('forked').run_cases(crash_or_hang, 5, seconds=1.5)))
+
+    Path(log).write_text(
+        repr(importlib.import_module('forked').run_cases(crash_or_hang, 5, seconds=1.5))
+    )
 
 
 def test_crashes_and_hangs_cost_their_own_case(tmp_path):
     assert tiny_run.finish(tiny_run.start(cases, str(tmp_path / 'log')), seconds=60) == [0]
     assert eval((tmp_path / 'log').read_text()) == [
-        ('result', 0), ('crash', -signal.SIGSEGV), ('result', 2), ('hang', None), ('result', 4)]
+        ('result', 0),
+        ('crash', -signal.SIGSEGV),
+        ('result', 2),
+        ('hang', None),
+        ('result', 4),
+    ]

@@ -1,4 +1,5 @@
 """Files appear whole or not at all, also when the disk is full, and the error names the file."""
+
 import errno
 import os
 import signal
@@ -24,7 +25,10 @@ def test_atomic_open_replaces_a_file_at_the_end(tmp_path):
 def test_atomic_open_names_the_file_on_a_full_disk(tmp_path):
     path = tmp_path / 'a.txt'
     path.write_bytes(b'old')
-    with pytest.raises(OSError, match=f'No space left on device: .{path}') as caught, atomic_open(path) as file:
+    with (
+        pytest.raises(OSError, match=f'No space left on device: .{path}') as caught,
+        atomic_open(path) as file,
+    ):
         file.write(b'new')
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert caught.value.errno == errno.ENOSPC
@@ -52,10 +56,14 @@ time.sleep(60)
 def test_lock_folder_is_held_by_one_process_until_it_is_killed(tmp_path):
     first = lock_folder(tmp_path)
     first.close()
-    holder = subprocess.Popen([sys.executable, '-c', HOLD, str(tmp_path)], stdout=subprocess.PIPE, start_new_session=True)
+    holder = subprocess.Popen(
+        [sys.executable, '-c', HOLD, str(tmp_path)], stdout=subprocess.PIPE, start_new_session=True
+    )
     try:
         assert holder.stdout.readline() == b'held\n'
-        with pytest.raises(RuntimeError, match=rf'{tmp_path} is in use by another run \(process {holder.pid} on '):
+        with pytest.raises(
+            RuntimeError, match=rf'{tmp_path} is in use by another run \(process {holder.pid} on '
+        ):
             lock_folder(tmp_path)
         holder.kill()
         holder.wait()

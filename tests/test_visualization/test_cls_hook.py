@@ -1,4 +1,6 @@
-"""The hook of classifiers: photos, grey pictures, sequences and event frames, with what they are and are taken for."""
+"""The hook of classifiers: photos, grey pictures, sequences and event frames, with what they are
+and are taken for."""
+
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,28 +17,46 @@ def sample(path, label=1, score=(0.2, 0.7, 0.1)):
     return out.set_gt_label(label).set_pred_label(1).set_pred_score(torch.tensor(score))
 
 
-@pytest.mark.parametrize('shape', [(3, 20, 30), (1, 20, 30), (1, 1, 64), (4, 2, 20, 24), (2, 20, 30)])
+@pytest.mark.parametrize(
+    'shape', [(3, 20, 30), (1, 20, 30), (1, 1, 64), (4, 2, 20, 24), (2, 20, 30)]
+)
 @pytest.mark.parametrize('classes', [None, ('a', 'b', 'c')])
 def test_draw_sample_takes_every_input(shape, classes):
     inputs = np.random.default_rng(0).integers(0, 3, shape).astype(np.float32)
     picture = draw_sample(inputs, sample('x.jpg'), classes)
     bare = draw_sample(inputs, structures.DataSample(), classes)
-    assert picture.dtype == np.uint8 and picture.shape[0] == bare.shape[0] + 44 and max(bare.shape) >= 224
+    assert (
+        picture.dtype == np.uint8
+        and picture.shape[0] == bare.shape[0] + 44
+        and max(bare.shape) >= 224
+    )
 
 
 def test_draw_sample_knows_the_order_of_the_channels():
     inputs = np.zeros((3, 4, 4), np.float32)
     inputs[0] = 200
-    first = [draw_sample(inputs, structures.DataSample(), bgr=bgr)[0, 0].tolist() for bgr in (True, False)]
+    first = [
+        draw_sample(inputs, structures.DataSample(), bgr=bgr)[0, 0].tolist()
+        for bgr in (True, False)
+    ]
     assert first == [[0, 0, 200], [200, 0, 0]]
 
 
 def runner(**shown):
     dataset = SimpleNamespace(metainfo=dict(classes=('a', 'b', 'c')))
     loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=dataset))
-    visualizer = SimpleNamespace(**{name: lambda *args, name=name, **kwargs: shown[name].append(args) for name in shown})
-    return SimpleNamespace(test_loop=loop, val_loop=loop, train_loop=None, iter=7, epoch=0, visualizer=visualizer,
-                           model=SimpleNamespace(data_preprocessor=SimpleNamespace(to_rgb=False)))
+    visualizer = SimpleNamespace(
+        **{name: lambda *args, name=name, **kwargs: shown[name].append(args) for name in shown}
+    )
+    return SimpleNamespace(
+        test_loop=loop,
+        val_loop=loop,
+        train_loop=None,
+        iter=7,
+        epoch=0,
+        visualizer=visualizer,
+        model=SimpleNamespace(data_preprocessor=SimpleNamespace(to_rgb=False)),
+    )
 
 
 def batch(size, tta=False):

@@ -1,4 +1,6 @@
-"""Anything a model sees becomes a picture, and no picture takes the place of another or of the data."""
+"""Anything a model sees becomes a picture, and no picture takes the place of another or of the
+data."""
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,9 @@ from mmbsa.visualization.pictures import (
 )
 
 
-@pytest.mark.parametrize('shape', [(5, 6), (5, 6, 1), (5, 6, 2), (5, 6, 3), (5, 6, 4), (4, 2, 5, 6), (1, 1, 5, 6)])
+@pytest.mark.parametrize(
+    'shape', [(5, 6), (5, 6, 1), (5, 6, 2), (5, 6, 3), (5, 6, 4), (4, 2, 5, 6), (1, 1, 5, 6)]
+)
 @pytest.mark.parametrize('dtype', [np.uint8, np.float32, np.int64, bool])
 def test_to_picture_takes_every_sample(shape, dtype):
     sample = np.random.default_rng(0).integers(0, 2, shape).astype(dtype)
@@ -23,8 +27,13 @@ def test_to_picture_takes_every_sample(shape, dtype):
 
 def test_to_picture_keeps_photos_and_stretches_the_rest():
     photo = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    assert np.array_equal(to_picture(photo), photo[..., ::-1]) and np.array_equal(to_picture(photo, bgr=False), photo)
-    assert to_picture(np.array([[-1., 0.], [0.5, 1.]]))[..., 0].tolist() == [[0, 127], [191, 255]]
+    assert np.array_equal(to_picture(photo), photo[..., ::-1]) and np.array_equal(
+        to_picture(photo, bgr=False), photo
+    )
+    assert to_picture(np.array([[-1.0, 0.0], [0.5, 1.0]]))[..., 0].tolist() == [
+        [0, 127],
+        [191, 255],
+    ]
     assert np.array_equal(to_picture(photo[..., 0].astype(np.float32))[..., 0], photo[..., 0])
     assert not to_picture(np.full((2, 2), np.float32(0.3))).any()
 
@@ -53,15 +62,18 @@ def test_enlarge_leaves_room_for_text(size):
     assert height % size[0] == 0 and width % size[1] == 0
 
 
-@pytest.mark.parametrize('paths, names', [
-    (['d/a.jpg', 'd/b.jpg'], ['a', 'b']),
-    (['d/x/00.jpg', 'd/y/00.jpg', 'd/z.jpg'], ['x/00', 'y/00', 'z']),
-    (['d/00.jpg', 'd/x/00.jpg'], ['00', 'x/00']),
-    (['d/a.jpg', 'd/a.png'], ['a.jpg', 'a.png']),
-    (['d/a.jpg', 'd/a.jpg'], ['a']),
-    (['one/x/0.jpg', 'two/x/0.jpg'], ['one/x/0', 'two/x/0']),
-    (['scene 3', 'scene 4'], ['scene 3', 'scene 4']),
-])
+@pytest.mark.parametrize(
+    'paths, names',
+    [
+        (['d/a.jpg', 'd/b.jpg'], ['a', 'b']),
+        (['d/x/00.jpg', 'd/y/00.jpg', 'd/z.jpg'], ['x/00', 'y/00', 'z']),
+        (['d/00.jpg', 'd/x/00.jpg'], ['00', 'x/00']),
+        (['d/a.jpg', 'd/a.png'], ['a.jpg', 'a.png']),
+        (['d/a.jpg', 'd/a.jpg'], ['a']),
+        (['one/x/0.jpg', 'two/x/0.jpg'], ['one/x/0', 'two/x/0']),
+        (['scene 3', 'scene 4'], ['scene 3', 'scene 4']),
+    ],
+)
 def test_unique_names(paths, names):
     found = unique_names(paths)
     assert [found[path] for path in sorted(set(paths))] == names
@@ -79,7 +91,6 @@ def test_sample_names_without_a_list_of_files():
 
 
 class Listed:
-
     def __init__(self, *paths):
         self.paths = paths
 
@@ -87,7 +98,9 @@ class Listed:
         return len(self.paths)
 
     def get_data_info(self, index):
-        return dict(img_path=self.paths[index], seg_map_path=self.paths[index].replace('.jpg', '.png'))
+        return dict(
+            img_path=self.paths[index], seg_map_path=self.paths[index].replace('.jpg', '.png')
+        )
 
 
 def test_sample_names_refuse_files_of_the_data(tmp_path):

@@ -2,10 +2,12 @@
 
     python tools/dev/campaign_inputs.py --count 1000 --seed 0
 
-Checkpoints, photos, label maps and recordings of events are mutated: bytes flipped, cut off, filled with noise, fields
-swapped, sizes made huge, types changed, pickles given code. Each case must end in a result, or in one error whose text names
-the file, within 60 s. It fails if a process crashes, hangs, takes more than 4 GiB, writes a file, or runs code of the input.
+Checkpoints, photos, label maps and recordings of events are mutated: bytes flipped, cut off, filled
+with noise, fields swapped, sizes made huge, types changed, pickles given code. Each case must end
+in a result, or in one error whose text names the file, within 60 s. It fails if a process crashes,
+hangs, takes more than 4 GiB, writes a file, or runs code of the input.
 """
+
 import argparse
 import io
 import sys
@@ -35,7 +37,8 @@ class Code:
 
     def __reduce__(self):
         import os
-        return os.mkdir, (self.marker, )
+
+        return os.mkdir, (self.marker,)
 
 
 def damage(data: bytes, rng: np.random.Generator) -> bytes:
@@ -45,13 +48,13 @@ def damage(data: bytes, rng: np.random.Generator) -> bytes:
         for place in rng.integers(0, len(raw), rng.integers(1, 20)):
             raw[place] ^= 1 << int(rng.integers(8))
     elif kind == 1:
-        raw = raw[:int(rng.integers(0, len(raw)))]
+        raw = raw[: int(rng.integers(0, len(raw)))]
     elif kind == 2:  # a run of noise
         begin, length = int(rng.integers(len(raw))), int(rng.integers(1, 200))
-        raw[begin:begin + length] = rng.bytes(length)
+        raw[begin : begin + length] = rng.bytes(length)
     elif kind == 3:  # what a header may call a size
         begin = int(rng.integers(0, min(len(raw), 200)))
-        raw[begin:begin + 4] = b'\xff\xff\xff\x7f' if rng.random() < .5 else b'\x7f\xff\xff\xff'
+        raw[begin : begin + 4] = b'\xff\xff\xff\x7f' if rng.random() < 0.5 else b'\x7f\xff\xff\xff'
     elif kind == 4:
         begin = int(rng.integers(len(raw)))
         raw = raw[begin:] + raw[:begin]
@@ -72,38 +75,58 @@ def checkpoint_bytes(rng: np.random.Generator, weights: dict, marker: Path) -> b
     elif kind == 1:
         state[name] = [None, 7, 'text', [], state[name].numpy(), {}][rng.integers(5)]
     elif kind == 2:
-        state[name] = torch.zeros(1).expand(1 << 12, 1 << 20)[:int(rng.integers(1, 9))]
+        state[name] = torch.zeros(1).expand(1 << 12, 1 << 20)[: int(rng.integers(1, 9))]
     elif kind == 3:
-        state[name] = state[name].to([torch.int8, torch.complex64, torch.float64, torch.bool][rng.integers(4)])
+        state[name] = state[name].to(
+            [torch.int8, torch.complex64, torch.float64, torch.bool][rng.integers(4)]
+        )
     elif kind == 4:
         other = names[rng.integers(len(names))]
         state[name], state[other] = state[other], state[name]
     elif kind == 5:
         state = {f'{"abc"[rng.integers(3)]}.{key}': value for key, value in state.items()}
-    wrapped = [state, dict(state_dict=state), dict(model=state, extra=Code(marker)), dict(state_dict=[state]),
-               [state], dict(net=dict(state_dict=state))][rng.integers(6)]
+    wrapped = [
+        state,
+        dict(state_dict=state),
+        dict(model=state, extra=Code(marker)),
+        dict(state_dict=[state]),
+        [state],
+        dict(net=dict(state_dict=state)),
+    ][rng.integers(6)]
     buffer = io.BytesIO()
-    torch.save(wrapped, buffer, _use_new_zipfile_serialization=bool(rng.random() < .8))
+    torch.save(wrapped, buffer, _use_new_zipfile_serialization=bool(rng.random() < 0.8))
     return damage(buffer.getvalue(), rng) if kind >= 6 else buffer.getvalue()
 
 
 def recording_bytes(rng: np.random.Generator, marker: Path) -> tuple[str, bytes]:
-    """A damaged recording: .npz (also of objects with code, or huge by its header), .npy, .bin, .aedat, .dat."""
+    """A damaged recording: .npz (also of objects with code, or huge by its header), .npy, .bin,
+    .aedat, .dat."""
     count, buffer = 200, io.BytesIO()
-    columns = dict(x=rng.integers(0, 24, count), y=rng.integers(0, 20, count), t=np.sort(rng.integers(0, 9000, count)),
-                   p=rng.integers(0, 2, count))
+    columns = dict(
+        x=rng.integers(0, 24, count),
+        y=rng.integers(0, 20, count),
+        t=np.sort(rng.integers(0, 9000, count)),
+        p=rng.integers(0, 2, count),
+    )
     kind = rng.integers(8)
     if kind == 0:
         columns['t'] = np.array([Code(marker)] * count, object)
     elif kind == 1:
-        columns[['x', 'y', 't', 'p'][rng.integers(4)]] = [np.zeros(3), np.full(count, np.nan), np.full(count, 'a'),
-                                                          np.full(count, -5), np.zeros((2, 3))][rng.integers(5)]
+        columns[['x', 'y', 't', 'p'][rng.integers(4)]] = [
+            np.zeros(3),
+            np.full(count, np.nan),
+            np.full(count, 'a'),
+            np.full(count, -5),
+            np.zeros((2, 3)),
+        ][rng.integers(5)]
     elif kind == 2:
         del columns[['x', 'y', 't', 'p'][rng.integers(4)]]
     np.savez(buffer, **columns)
     if kind == 3:  # an array whose header says that it has 2 ** 50 numbers
         head = io.BytesIO()
-        np.lib.format.write_array_header_1_0(head, dict(descr='<i8', fortran_order=False, shape=(1 << 50, )))
+        np.lib.format.write_array_header_1_0(
+            head, dict(descr='<i8', fortran_order=False, shape=(1 << 50,))
+        )
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, 'w') as archive:
             for name in 'xytp':
@@ -129,18 +152,30 @@ class Campaign:
         from mmbsa.datasets.transforms import LoadEventFrames
         from mmbsa.engine.data_guard_hook import GuardedPipeline
         from mmbsa.registry import MODELS
+
         self.folder, self.seed, self.marker = folder, seed, folder / 'code_ran'
-        self.build = lambda path: MODELS.build(dict(
-            type='mmbsa.ESpikeFormer', arch=ARCH, init_cfg=dict(type='Pretrained', checkpoint=path)))
+        self.build = lambda path: MODELS.build(
+            dict(
+                type='mmbsa.ESpikeFormer',
+                arch=ARCH,
+                init_cfg=dict(type='Pretrained', checkpoint=path),
+            )
+        )
         self.weights = MODELS.build(dict(type='mmbsa.ESpikeFormer', arch=ARCH)).state_dict()
-        self.photos = GuardedPipeline([LoadImageFromFile(), LoadAnnotations(), PackSegInputs()], 3, [255], 'num_classes')
+        self.photos = GuardedPipeline(
+            [LoadImageFromFile(), LoadAnnotations(), PackSegInputs()], 3, [255], 'num_classes'
+        )
         self.events = GuardedPipeline([LoadEventFrames(num_frames=4)], None, [], '')
         rng = np.random.default_rng(0)
         encode = {'.jpg': rng.integers(0, 256, (30, 40, 3)), '.png': rng.integers(0, 3, (30, 40))}
-        self.whole = {end: cv2.imencode(end, image.astype(np.uint8))[1].tobytes() for end, image in encode.items()}
+        self.whole = {
+            end: cv2.imencode(end, image.astype(np.uint8))[1].tobytes()
+            for end, image in encode.items()
+        }
 
     def case(self, index: int) -> tuple[str, str, str]:
-        """Run a case: (what it was, 'result' | 'named' | 'unnamed' | 'code' | 'files', the error)."""
+        """Run a case: (what it was, 'result' | 'named' | 'unnamed' | 'code' | 'files', the
+        error)."""
         rng = np.random.default_rng((self.seed, index))
         kind = ('checkpoint', 'photo', 'labels', 'recording')[index % 4]
         path, run = getattr(self, f'_{kind}')(rng, self.folder / f'case_{index}')
@@ -190,7 +225,8 @@ class Campaign:
 
 
 def run(count: int, seed: int = 0) -> tuple[Counter, list[tuple]]:
-    """Run ``count`` cases; return (what, outcome) -> number, and what must not be: (index, what, outcome, text)."""
+    """Run ``count`` cases; return (what, outcome) -> number, and what must not be: (index, what,
+    outcome, text)."""
     with tempfile.TemporaryDirectory() as folder:
         torch.set_num_threads(1)
         results = run_cases(Campaign(Path(folder), seed).case, count)
@@ -200,7 +236,9 @@ def run(count: int, seed: int = 0) -> tuple[Counter, list[tuple]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--count', type=int, default=1000)
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()

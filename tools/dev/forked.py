@@ -1,4 +1,6 @@
-"""Functions in processes of their own, forked from one that has everything imported: limits, kills and crashes are seen."""
+"""Functions in processes of their own, forked from one that has everything imported: limits, kills
+and crashes are seen."""
+
 import os
 import pickle
 import resource
@@ -14,19 +16,21 @@ from typing import Any
 
 
 def limit(memory: int | None = None, file_size: int | None = None) -> None:
-    """Limit this process: bytes of address space beyond what it has, and bytes of any file that it writes."""
+    """Limit this process: bytes of address space beyond what it has, and bytes of any file that it
+    writes."""
     if memory is not None:
         pages = int(Path('/proc/self/statm').read_text().split()[0])
-        resource.setrlimit(resource.RLIMIT_AS, (pages * os.sysconf('SC_PAGE_SIZE') + memory, ) * 2)
+        resource.setrlimit(resource.RLIMIT_AS, (pages * os.sysconf('SC_PAGE_SIZE') + memory,) * 2)
     if file_size is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write fails, as it does on a full disk
-        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, ) * 2)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size,) * 2)
 
 
 def fork(function: Callable, *args, log: str | os.PathLike | None = None) -> int:
     """Start a function in a child with a session of its own; return its process id.
 
-    The child ends with 0, or with 1 after an exception, whose traceback goes to ``log`` with all of its output.
+    The child ends with 0, or with 1 after an exception, whose traceback goes to ``log`` with all of
+    its output.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -85,11 +89,15 @@ def survivors(session: int, seconds: float = 15) -> list[int]:
         time.sleep(0.1)
 
 
-def run_cases(function: Callable[[int], Any], count: int, seconds: float = 60, memory: int = 4 << 30) -> list[Any]:
-    """Call ``function(0) ... function(count - 1)`` in children; a crash or a hang costs its own case.
+def run_cases(
+    function: Callable[[int], Any], count: int, seconds: float = 60, memory: int = 4 << 30
+) -> list[Any]:
+    """Call ``function(0) ... function(count - 1)`` in children; a crash or a hang costs its own
+    case.
 
     Returns:
-        Per case what it returned; ``('crash', signal)`` or ``('hang', None)`` where it returned nothing.
+        Per case what it returned; ``('crash', signal)`` or ``('hang', None)`` where it returned
+        nothing.
     """
     results: list[Any] = []
     while len(results) < count:
