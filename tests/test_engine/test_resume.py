@@ -385,3 +385,26 @@ def test_a_missed_validation_is_due_at_its_interval_and_at_the_end(done, val_int
     )
     assert validation_is_due(SimpleNamespace(train_loop=loop, val_loop=object())) == due
     assert not validation_is_due(SimpleNamespace(train_loop=loop, val_loop=None))
+
+
+def hold(folder: str) -> None:
+    held = files.lock_folder(folder)
+    Path(folder, 'held').touch()
+    time.sleep(600)
+    held.close()
+
+
+def test_a_work_dir_in_use_is_refused(config, tmp_path):
+    holder = tiny_run.start(hold, str(tmp_path))
+    until = time.monotonic() + 120
+    while not (tmp_path / 'held').exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    try:
+        with pytest.raises(
+            RuntimeError, match=f'{tmp_path} is in use by another run .process {holder.pid} on '
+        ):
+            tiny_run.train(config, tmp_path, train_cfg__max_iters=1)
+    finally:
+        holder.kill()
+        holder.join()
+    assert not list(tmp_path.glob('*.pth'))
