@@ -1,16 +1,8 @@
-"""Hooks that keep a run safe: whole checkpoints, exact resume, guarded data, finite losses; how
-much a model fires."""
-
+"""Hooks that keep a run safe: whole checkpoints, exact resume, guarded data, finite losses; how much a model fires."""
 from mmbsa.engine.checkpoint_hook import ResumableCheckpointHook
 from mmbsa.engine.data_guard_hook import DataGuardHook
 from mmbsa.engine.firing_rate_hook import FiringRateHook
 from mmbsa.engine.nodes import GatherResultsHook
 from mmbsa.engine.non_finite_loss_hook import NonFiniteLossHook
 
-__all__ = [
-    'DataGuardHook',
-    'FiringRateHook',
-    'GatherResultsHook',
-    'NonFiniteLossHook',
-    'ResumableCheckpointHook',
-]
+__all__ = ['DataGuardHook', 'FiringRateHook', 'GatherResultsHook', 'NonFiniteLossHook', 'ResumableCheckpointHook']

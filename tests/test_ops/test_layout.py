@@ -1,5 +1,4 @@
 """Layouts of empty tensors, which say nothing about strides."""
-
 import pytest
 import torch
 
@@ -7,9 +6,7 @@ from mmbsa.ops import integer_spike
 from mmbsa.ops.layout import as_rows, from_rows, memory_order
 
 
-@pytest.mark.parametrize(
-    'shape', [(0,), (0, 3), (0, 3, 4), (2, 0, 4), (2, 3, 0, 5), (0, 0, 4, 4), (2, 0, 3, 4, 4)]
-)
+@pytest.mark.parametrize('shape', [(0, ), (0, 3), (0, 3, 4), (2, 0, 4), (2, 3, 0, 5), (0, 0, 4, 4), (2, 0, 3, 4, 4)])
 @pytest.mark.parametrize('channels_last', [False, True])
 def test_memory_order_and_rows_take_empty_tensors(shape, channels_last):
     x = torch.empty(shape)
@@ -17,9 +14,7 @@ def test_memory_order_and_rows_take_empty_tensors(shape, channels_last):
         x = x.to(memory_format=torch.channels_last)
     order = memory_order(x)
     rows = as_rows(x, order)
-    assert (
-        sorted(order) == list(range(len(shape))) and rows.shape[0] == shape[0] and rows.dim() == 2
-    )
+    assert sorted(order) == list(range(len(shape))) and rows.shape[0] == shape[0] and rows.dim() == 2
     assert from_rows(rows, x, order).shape == x.shape
 
 
