@@ -5,14 +5,13 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import MODELS as ROOT_MODELS
 
-from mmbsa.apis.swap.heads import EXACT, REFUSED, head_list, readers, rewrite_reader
+from mmbsa.apis.swap.heads import EXACT, REFUSED, head_list, readers, rewrite_reader, type_name
 from mmbsa.apis.swap.level import Level, SwapError
 from mmbsa.apis.swap.load import load_config
 from mmbsa.apis.swap.measure import KNOWN_STRIDES, Outputs, default_scope, measure_backbone, spiking_levels
 from mmbsa.apis.swap.names import arguments, backbone_config
 from mmbsa.apis.swap.plan import Plan, plan_with_neck, plan_without_neck
 from mmbsa.apis.swap.schedule import drop_leftovers, fix_optimizer
-from mmbsa.utils.types import is_ours, type_name
 
 
 def _check(model: dict) -> None:
@@ -23,9 +22,8 @@ def _check(model: dict) -> None:
                 raise SwapError(f'{key} {type_name(head)} cannot read a spiking backbone: {REFUSED[type_name(head)]}')
     if not isinstance(model.get('backbone'), dict):
         raise SwapError(f"model {type_name(model)} has no 'backbone' to swap")
-    if is_ours(model['backbone']):
-        raise SwapError(f'backbone {type_name(model["backbone"])} is spiking already: swap the stock config that it '
-                        'came from')
+    if str(model['backbone'].get('type')).startswith('mmbsa.'):
+        raise SwapError(f'backbone {model["backbone"]["type"]} is spiking already: swap the stock config that it came from')
     if not head_list(model, 'decode_head'):
         raise SwapError(f"model {type_name(model)} has no 'decode_head': expected a segmentor")
 
@@ -79,7 +77,7 @@ def _new_backbone(given: dict, plan: Plan, indices: list[int], model: dict) -> d
     """Config of the spiking backbone: levels from the plan; input channels, norm and checkpointing from the old one."""
     old = model['backbone']
     with default_scope():
-        accepted = arguments(given['type'] if isinstance(given['type'], type) else ROOT_MODELS.get(given['type']))
+        accepted = arguments(ROOT_MODELS.get(given['type']))
     inherited = {}
     image = old['in_channels'] if isinstance(old.get('in_channels'), int) else 3
     if 'in_channels' in accepted and accepted['in_channels'].default != image:
@@ -135,7 +133,7 @@ def swap_backbone(cfg: Config | dict | str | Path, backbone: str | dict, readout
 
     removed = [model['backbone'], model.pop('pretrained', None)]
     model['backbone'] = _new_backbone(given, plan, list(levels), model)
-    if isinstance(model.get('init_cfg'), dict) and type_name(model['init_cfg']) in ('Pretrained', 'PretrainedInit'):
+    if isinstance(model.get('init_cfg'), dict) and model['init_cfg'].get('type') == 'Pretrained':
         removed.append(model.pop('init_cfg'))
     model['neck'] = dict(type='mmbsa.TemporalReadout', mode=readout, **({'neck': plan.neck} if plan.neck else {}))
     if isinstance(cfg.get('optim_wrapper'), dict):
