@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmbsa.apis.swap.level import Level, SwapError
+from mmbsa.utils.types import type_name
 
 #: Heads whose layers fix more about their maps than channels; 'strides' or 'maps' (strides and channels) must be as before.
 EXACT = {
@@ -15,11 +16,6 @@ ONE_WIDTH = {'Feature2Pyramid': 'embed_dim', 'DPTHead': 'embed_dims'}
 REFUSED = {
     'SideAdapterCLIPHead': "it reads CLIP's image tokens and text embeddings, not feature maps",
 }
-
-
-def type_name(cfg: dict) -> str:
-    """Type of a config without its scope."""
-    return str(cfg.get('type')).rpartition('.')[2]
 
 
 def head_list(model: dict, key: str) -> list[dict]:

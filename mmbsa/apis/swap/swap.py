@@ -73,7 +73,7 @@ def _old_outputs(cfg: dict, part: dict, scope: str) -> Outputs:
 def _synchronised(value: Any) -> bool:
     """Whether a model config uses synchronised norms anywhere."""
     if isinstance(value, dict):
-        return value.get('type') == 'SyncBN' or any(_synchronised(item) for item in value.values())
+        return type_name(value) in ('SyncBN', 'SyncBatchNorm') or any(_synchronised(item) for item in value.values())
     return isinstance(value, (list, tuple)) and any(_synchronised(item) for item in value)
 
 
