@@ -1,7 +1,19 @@
-"""What a network costs, layer by layer: operations counted exactly, cost tables, twins and audits."""
+"""What a network costs, layer by layer: operations counted exactly, cost tables, twins and
+audits.
+"""
+
 from mmbsa.energy.counter import OpCounter, UnknownOpError
 from mmbsa.energy.counts import Counts, Row
 from mmbsa.energy.report import Report, count_operations
 from mmbsa.energy.rules import RULES, rule
 
-__all__ = ['Counts', 'OpCounter', 'RULES', 'Report', 'Row', 'UnknownOpError', 'count_operations', 'rule']
+__all__ = [
+    'Counts',
+    'OpCounter',
+    'RULES',
+    'Report',
+    'Row',
+    'UnknownOpError',
+    'count_operations',
+    'rule',
+]

@@ -1,4 +1,5 @@
 """From counts to energy: compute and memory apart, per layer, per part, per image."""
+
 from dataclasses import dataclass, field
 
 from mmbsa.energy.costs import WEIGHT_POLICIES, CostTable, cost_table
@@ -11,25 +12,40 @@ COMPUTE = ('mac', 'ac', 'shift', 'gate', 'other', 'neuron', 'norm', 'bias')
 MEMORY = ('weights', 'state', 'activations')
 
 
-def posts(counts: Counts, cost: CostTable) -> dict[str, float]:
-    """pJ of every post of a layer."""
+#: rows that read activations, and rows that write them where a network has neurons or quantisers.
+READERS, WRITERS = ('conv', 'linear', 'matmul', 'attention'), ('neuron', 'quantiser')
+
+
+def posts(counts: Counts, cost: CostTable, writes: bool = False) -> dict[str, float]:
+    """pJ of every post of a layer; ``writes``: whether its results are written to memory."""
     macs = counts.mac_repeated if cost.repeats_equal_steps else counts.mac
     adds = counts.ac_events if cost.by_events else counts.ac
     read = getattr(counts, WEIGHT_POLICIES[cost.weights]) * cost.weight_bits
     bits = 0
     if cost.activations == 'dense':
-        bits = counts.in_bits + counts.out_bits
+        bits = counts.in_bits + counts.out_bits * writes
     elif cost.activations == 'event':
         bits = counts.event_bits
     return dict(
-        mac=macs * cost.mac, ac=adds * cost.ac, shift=counts.shifts * cost.shift, gate=counts.gates * cost.gate,
-        other=counts.comparisons * cost.compare + counts.muls * cost.mul + counts.specials * cost.special,
-        neuron=(counts.updates * cost.update + counts.leaks * cost.leak + counts.thresholds * cost.threshold
-                + counts.resets * cost.reset),
+        mac=macs * cost.mac,
+        ac=adds * cost.ac,
+        shift=counts.shifts * cost.shift,
+        gate=counts.gates * cost.gate,
+        other=counts.comparisons * cost.compare
+        + counts.muls * cost.mul
+        + counts.specials * cost.special,
+        neuron=(
+            counts.updates * cost.update
+            + counts.leaks * cost.leak
+            + counts.thresholds * cost.threshold
+            + counts.resets * cost.reset
+        ),
         norm=0.0 if cost.folds_norms else counts.norm_macs * cost.mac,
         bias=counts.bias_adds * cost.ac if cost.counts_bias else 0.0,
-        weights=read * cost.weight, state=(counts.state_reads + counts.state_writes) * cost.state_bits * cost.state,
-        activations=bits * cost.activation)
+        weights=read * cost.weight,
+        state=(counts.state_reads + counts.state_writes) * cost.state_bits * cost.state,
+        activations=bits * cost.activation,
+    )
 
 
 @dataclass
@@ -46,11 +62,18 @@ class Energy:
     rows: list[tuple[Row, dict[str, float]]] = field(default_factory=list)
 
     def __post_init__(self):
-        self.rows = [(row, posts(_widths(row.counts, self.cost, row), self.cost)) for row in self.report.counted()]
+        rows = self.report.counted()
+        writers = WRITERS if any(row.kind in WRITERS for row in rows) else READERS
+        self.rows = [
+            (row, posts(_widths(row.counts, self.cost, row), self.cost, row.kind in writers))
+            for row in rows
+        ]
 
     def _sum(self, names: tuple[str, ...], rows=None) -> float:
         rows = self.rows if rows is None else rows
-        return sum(account[name] for _, account in rows for name in names) / self.report.images * 1e-9
+        return (
+            sum(account[name] for _, account in rows for name in names) / self.report.images * 1e-9
+        )
 
     @property
     def compute(self) -> float:
@@ -87,13 +110,31 @@ class Energy:
 
     def as_dict(self) -> dict:
         """Plain data: all that enters the formula, and what comes out, per layer."""
-        layers = [dict(name=row.name, component=row.component, input=row.input, rate=rate_of(row.counts),
-                       mean_count=mean_count(row.counts), picojoule={key: value for key, value in account.items() if value})
-                  for row, account in self.rows]
-        return dict(cost=self.cost.as_dict(), pair=self.cost.pair, unit='mJ per image', compute=self.compute,
-                    memory=self.memory, total=self.total, stem_share=self.stem_share, by_post=self.by_post(),
-                    by_component={name: dict(compute=c, memory=m) for name, (c, m) in self.parts().items()},
-                    images=self.report.images, layers_unit='pJ, all images', layers=layers)
+        layers = [
+            dict(
+                name=row.name,
+                component=row.component,
+                input=row.input,
+                rate=rate_of(row.counts),
+                mean_count=mean_count(row.counts),
+                picojoule={key: value for key, value in account.items() if value},
+            )
+            for row, account in self.rows
+        ]
+        return dict(
+            cost=self.cost.as_dict(),
+            pair=self.cost.pair,
+            unit='mJ per image',
+            compute=self.compute,
+            memory=self.memory,
+            total=self.total,
+            stem_share=self.stem_share,
+            by_post=self.by_post(),
+            by_component={name: dict(compute=c, memory=m) for name, (c, m) in self.parts().items()},
+            images=self.report.images,
+            layers_unit='pJ, all images',
+            layers=layers,
+        )
 
 
 def _widths(counts: Counts, cost: CostTable, row: Row) -> Counts:
@@ -123,24 +164,40 @@ def energy(report: Report, cost: str | CostTable = 'field') -> Energy:
 def statements(result: Energy) -> list[str]:
     """What has to be said beside every figure (energy.md 4.5)."""
     report, cost = result.report, result.cost
-    attention = sorted({f'{row.detail["normalizer"]}' + (f', {row.detail["order"]} order' if 'order' in row.detail else '')
-                        for row in report.counted() if row.kind == 'attention' and 'normalizer' in row.detail})
+    attention = sorted(
+        {
+            f'{row.detail["normalizer"]}'
+            + (f', {row.detail["order"]} order' if 'order' in row.detail else '')
+            for row in report.counted()
+            if row.kind == 'attention' and 'normalizer' in row.detail
+        }
+    )
     lines = [
-        f'T = {report.steps}, D = {report.levels}; counts k are {"1 accumulate" if cost.by_events else "k accumulates"}',
+        f'T = {report.steps}, D = {report.levels}; counts k are '
+        f'{"1 accumulate" if cost.by_events else "k accumulates"}',
         f'unit costs {cost.name}: {cost.pair}',
-        'T equal steps of the stem are computed ' + ('T times' if cost.repeats_equal_steps else 'once')
+        'T equal steps of the stem are computed '
+        + ('T times' if cost.repeats_equal_steps else 'once')
         + f'; the stem takes {100 * result.stem_share:.1f} % of the compute',
-        'norms are ' + ('folded' if cost.folds_norms else 'not folded') + ', biases are '
+        'norms are '
+        + ('folded' if cost.folds_norms else 'not folded')
+        + ', biases are '
         + ('accumulates' if cost.counts_bias else 'not counted'),
         'convolutions in a row are counted as they run, and not merged',
-        f'weights are read {cost.weights.replace("_", " ")}, activations: {cost.activations}; membranes have {cost.state_bits} '
-        'bits' if cost.has_memory else 'memory is not charged',
-        f'{report.images} images; figures are for one'
+        f'weights are read {cost.weights.replace("_", " ")}, activations: {cost.activations}; '
+        f'membranes have {cost.state_bits} '
+        'bits'
+        if cost.has_memory
+        else 'memory is not charged',
+        f'{report.images} images; figures are for one',
     ]
     if attention:
         lines.append(f'attention: {"; ".join(attention)}')
     if report.unknown:
-        lines.append('without a rule: ' + ', '.join(f'{name} ({calls} calls)' for name, (calls, _) in report.unknown.items()))
+        lines.append(
+            'without a rule: '
+            + ', '.join(f'{name} ({calls} calls)' for name, (calls, _) in report.unknown.items())
+        )
     return lines
 
 
@@ -154,24 +211,47 @@ def _si(value: float) -> str:
 def markdown(result: Energy, layers: bool = True) -> str:
     """Totals, parts and layers as tables."""
     report, images = result.report, result.report.images
-    lines = [f'# Energy of {report.model}', '', *(f'* {line}' for line in statements(result)), '',
-             '| part | MAC | AC | AC by events | shifts | compute, mJ | memory, mJ |', '|---|---|---|---|---|---|---|']
+    lines = [
+        f'# Energy of {report.model}',
+        '',
+        *(f'* {line}' for line in statements(result)),
+        '',
+        '| part | MAC | AC | AC by events | shifts | compute, mJ | memory, mJ |',
+        '|---|---|---|---|---|---|---|',
+    ]
     for name, counts in report.by('component').items():
         compute, memory = result.parts()[name]
         figures = (counts.mac, counts.ac, counts.ac_events, counts.shifts)
-        lines.append(f'| {name} | ' + ' | '.join(_si(x / images) for x in figures) + f' | {compute:.6f} | {memory:.6f} |')
+        lines.append(
+            f'| {name} | '
+            + ' | '.join(_si(x / images) for x in figures)
+            + f' | {compute:.6f} | {memory:.6f} |'
+        )
     total = report.total
     figures = (total.mac, total.ac, total.ac_events, total.shifts)
-    lines.append('| **total** | ' + ' | '.join(_si(x / images) for x in figures)
-                 + f' | **{result.compute:.6f}** | **{result.memory:.6f}** |')
+    lines.append(
+        '| **total** | '
+        + ' | '.join(_si(x / images) for x in figures)
+        + f' | **{result.compute:.6f}** | **{result.memory:.6f}** |'
+    )
     if layers:
-        lines += ['', '| layer | part | input | rate | mean count | dense | MAC | AC | updates | compute, uJ | memory, uJ |',
-                  '|---|---|---|---|---|---|---|---|---|---|---|']
+        lines += [
+            '',
+            '| layer | part | input | rate | mean count | dense | MAC | AC | updates | '
+            'compute, uJ | memory, uJ |',
+            '|---|---|---|---|---|---|---|---|---|---|---|',
+        ]
         for row, account in result.rows:
             counts, (rate, mean) = row.counts, (rate_of(row.counts), mean_count(row.counts))
-            compute, memory = (sum(account[key] for key in keys) / images * 1e-6 for keys in (COMPUTE, MEMORY))
+            compute, memory = (
+                sum(account[key] for key in keys) / images * 1e-6 for keys in (COMPUTE, MEMORY)
+            )
             ratios = ' | '.join('-' if x is None else f'{x:.4f}' for x in (rate, mean))
-            lines.append(f'| {row.name} | {row.component} | {row.input} | {ratios} | '
-                         + ' | '.join(_si(x / images) for x in (counts.dense, counts.mac, counts.ac, counts.updates))
-                         + f' | {compute:.4f} | {memory:.4f} |')
+            lines.append(
+                f'| {row.name} | {row.component} | {row.input} | {ratios} | '
+                + ' | '.join(
+                    _si(x / images) for x in (counts.dense, counts.mac, counts.ac, counts.updates)
+                )
+                + f' | {compute:.4f} | {memory:.4f} |'
+            )
     return '\n'.join(lines) + '\n'

@@ -1,11 +1,14 @@
 """What one operation costs: cited tables, and the user's own."""
+
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 #: how often weights are read; see :class:`mmbsa.energy.Counts`.
-WEIGHT_POLICIES = dict(event='words_event', once='words_once', per_step='words_step', dense='words_dense')
+WEIGHT_POLICIES = dict(
+    event='words_event', once='words_once', per_step='words_step', dense='words_dense'
+)
 #: which activations are read and written: none, every value, or those that are not zero.
 ACTIVATION_POLICIES = ('none', 'dense', 'event')
 
@@ -16,17 +19,20 @@ class CostTable:
 
     Attributes:
         name, source: of the table, for the report.
-        mac, ac: multiply-accumulate, accumulate. The pair decides what a spike saves, so reports name it.
+        mac, ac: multiply-accumulate, accumulate. The pair decides what a spike saves, so reports
+            name it.
         shift: of a value by a power of two.
-        compare, mul, special, gate: comparison, multiplication, exponential or division, mask of a spike.
+        compare, mul, special, gate: comparison, multiplication, exponential or division, mask of a
+            spike.
         update, leak, threshold, reset: of a membrane, per step.
         weight, state, activation: one bit read or written.
-        weight_bits, state_bits: of a weight and a membrane; activations have the bits of their domain, real ones
-            ``real_bits``.
+        weight_bits, state_bits: of a weight and a membrane; activations have the bits of their
+            domain, real ones ``real_bits``.
         real_bits: of real activations; 0 leaves the width of the tensors that were counted.
         weights: ``'once'`` per image, ``'per_step'``, ``'event'`` (no reuse) or ``'dense'``.
         activations: ``'none'``, ``'dense'`` or ``'event'``.
-        repeats_equal_steps: whether T equal steps (direct encoding) are computed T times, as papers count the stem.
+        repeats_equal_steps: whether T equal steps (direct encoding) are computed T times, as
+            papers count the stem.
         by_events: whether a count k is one accumulate instead of k.
         folds_norms: whether norms are free.
         counts_bias: whether a bias is an accumulate.
@@ -62,14 +68,24 @@ class CostTable:
 
     def __post_init__(self):
         if self.weights not in WEIGHT_POLICIES:
-            raise ValueError(f'cost table {self.name}: weights must be one of {", ".join(WEIGHT_POLICIES)}, got {self.weights!r}')
+            raise ValueError(
+                f'cost table {self.name}: weights must be one of '
+                f'{", ".join(WEIGHT_POLICIES)}, got {self.weights!r}'
+            )
         if self.activations not in ACTIVATION_POLICIES:
-            raise ValueError(f'cost table {self.name}: activations must be one of {", ".join(ACTIVATION_POLICIES)}, got '
-                             f'{self.activations!r}')
+            raise ValueError(
+                f'cost table {self.name}: activations must be one of '
+                f'{", ".join(ACTIVATION_POLICIES)}, got '
+                f'{self.activations!r}'
+            )
         for entry in fields(self):
             value = getattr(self, entry.name)
-            if entry.type is float and not (isinstance(value, int | float) and 0 <= value < float('inf')):
-                raise ValueError(f'cost table {self.name}: {entry.name} must be a number >= 0, got {value!r}')
+            if entry.type is float and not (
+                isinstance(value, int | float) and 0 <= value < float('inf')
+            ):
+                raise ValueError(
+                    f'cost table {self.name}: {entry.name} must be a number >= 0, got {value!r}'
+                )
 
     @property
     def pair(self) -> str:
@@ -94,22 +110,39 @@ class CostTable:
         return asdict(self)
 
 
-#: additions and multiplications in pJ at 45 nm (M. Horowitz, ISSCC 2014); int16 multiplications are interpolated as the
-#: square of the width.
+#: additions and multiplications in pJ at 45 nm (M. Horowitz, ISSCC 2014); int16 multiplications
+#: are interpolated as the square of the width.
 ADD = dict(int8=0.03, int16=0.05, int32=0.1, fp16=0.4, fp32=0.9)
 MULT = dict(int8=0.2, int16=3.1 / 4, int32=3.1, fp16=1.1, fp32=3.7)
-#: pJ per bit: SRAM of that size, 64-bit accesses; DRAM is the middle of 1,300 to 2,600 pJ per 64 bits.
+#: pJ per bit: SRAM of that size, 64-bit accesses; DRAM is the middle of 1,300 to 2,600 pJ per 64
+#: bits.
 MEMORY = {'none': 0.0, '8KB': 10 / 64, '32KB': 20 / 64, '1MB': 100 / 64, 'DRAM': 1950 / 64}
 
 FIELD = CostTable(
-    'field', 'the rule of spiking papers: E_MAC = 4.6 and E_AC = 0.9 pJ (fp32 at 45 nm, Horowitz, ISSCC 2014); a shift is '
-    'a twentieth of an AC (BSA, NeurIPS 2025); masks of spikes are ACs (Spike-driven Transformer, NeurIPS 2023)',
-    mac=4.6, ac=0.9, shift=0.045, gate=0.9)
+    'field',
+    'the rule of spiking papers: E_MAC = 4.6 and E_AC = 0.9 pJ (fp32 at 45 nm, Horowitz, '
+    'ISSCC 2014); a shift is '
+    'a twentieth of an AC (BSA, NeurIPS 2025); masks of spikes are ACs (Spike-driven '
+    'Transformer, NeurIPS 2023)',
+    mac=4.6,
+    ac=0.9,
+    shift=0.045,
+    gate=0.9,
+)
 
 STEP = CostTable(
-    'step', 'STEP (arXiv 2505.11151): E_MAC 4.6, E_AC 0.9, memory 3.12 pJ per bit, as cited; the traffic is ours: weights '
+    'step',
+    'STEP (arXiv 2505.11151): E_MAC 4.6, E_AC 0.9, memory 3.12 pJ per bit, as cited; the '
+    'traffic is ours: weights '
     'once per image, a membrane read and written per step and neuron, 32 bits each',
-    mac=4.6, ac=0.9, shift=0.045, gate=0.9, weight=3.12, state=3.12, twin=dict(activation=3.12, activations='dense'))
+    mac=4.6,
+    ac=0.9,
+    shift=0.045,
+    gate=0.9,
+    weight=3.12,
+    state=3.12,
+    twin=dict(activation=3.12, activations='dense'),
+)
 
 
 def horowitz(kind: str = 'int8', memory: str = 'none', weights: str = 'once') -> CostTable:
@@ -117,23 +150,46 @@ def horowitz(kind: str = 'int8', memory: str = 'none', weights: str = 'once') ->
 
     Args:
         kind: ``'int8'``, ``'int16'``, ``'int32'``, ``'fp16'`` or ``'fp32'``.
-        memory: ``'none'``, ``'8KB'``, ``'32KB'``, ``'1MB'`` or ``'DRAM'``: where weights, membranes and activations lie.
+        memory: ``'none'``, ``'8KB'``, ``'32KB'``, ``'1MB'`` or ``'DRAM'``: where weights,
+            membranes and activations lie.
         weights: policy, see :class:`CostTable`.
 
     Raises:
         ValueError: an unknown kind or memory.
     """
     if kind not in ADD or memory not in MEMORY:
-        raise ValueError(f'horowitz: kind must be one of {", ".join(ADD)} and memory one of {", ".join(MEMORY)}, got '
-                         f'{kind!r} and {memory!r}')
+        raise ValueError(
+            f'horowitz: kind must be one of {", ".join(ADD)} and memory one of '
+            f'{", ".join(MEMORY)}, got '
+            f'{kind!r} and {memory!r}'
+        )
     add, mult, bits = ADD[kind], MULT[kind], int(kind.lstrip('intfp'))
     name = f'horowitz-{kind}' + ('' if memory == 'none' else f'-{memory}')
-    return CostTable(name, f'{kind} at 45 nm: add {add:g}, multiply {mult:g} pJ (Horowitz, ISSCC 2014); comparisons, resets '
-                     f'and updates are adds, leaks and functions multiplications [ours]; memory {memory}',
-                     mac=add + mult, ac=add, shift=add / 20, compare=add, mul=mult, special=mult, gate=0.0, update=add,
-                     leak=mult, threshold=add, reset=add, weight=MEMORY[memory], state=MEMORY[memory],
-                     activation=MEMORY[memory], weight_bits=bits, state_bits=bits, real_bits=bits, weights=weights,
-                     activations='none' if memory == 'none' else 'dense')
+    return CostTable(
+        name,
+        f'{kind} at 45 nm: add {add:g}, multiply {mult:g} pJ (Horowitz, ISSCC 2014); '
+        'comparisons, resets '
+        f'and updates are adds, leaks and functions multiplications [ours]; memory {memory}',
+        mac=add + mult,
+        ac=add,
+        shift=add / 20,
+        compare=add,
+        mul=mult,
+        special=mult,
+        gate=0.0,
+        update=add,
+        leak=mult,
+        threshold=add,
+        reset=add,
+        weight=MEMORY[memory],
+        state=MEMORY[memory],
+        activation=MEMORY[memory],
+        weight_bits=bits,
+        state_bits=bits,
+        real_bits=bits,
+        weights=weights,
+        activations='none' if memory == 'none' else 'dense',
+    )
 
 
 def accumulate(bits: int) -> float:
@@ -147,25 +203,52 @@ def multiply_accumulate(bits: int) -> float:
 
 
 YAN = CostTable(
-    'yan', 'Yan, Bai and Wong (arXiv 2409.08290), second hand, 22 nm: E_ACC = E_CMP = E_SUB = 0.05448 pJ, spikes 3.0 and dense '
-    'data 0.25 pJ per bit and hop, DRAM 20.3 pJ per bit; every event reads its 8-bit weight, as spyx has it; a MAC is '
-    'scaled by spyx\'s mac(8) / ac(8) [ours]',
-    mac=0.05448 * multiply_accumulate(8) / accumulate(8), ac=0.05448, shift=0.05448 / 20, compare=0.05448,
-    threshold=0.05448, reset=0.05448, weight=20.3, state=0.25, activation=3.0, weight_bits=8, state_bits=8, real_bits=8,
-    weights='event', activations='event', twin=dict(weights='once', activation=0.25, activations='dense'))
+    'yan',
+    'Yan, Bai and Wong (arXiv 2409.08290), second hand, 22 nm: E_ACC = E_CMP = E_SUB = '
+    '0.05448 pJ, spikes 3.0 and dense '
+    'data 0.25 pJ per bit and hop, DRAM 20.3 pJ per bit; every event reads its 8-bit weight, '
+    'as spyx has it; a MAC is '
+    "scaled by spyx's mac(8) / ac(8) [ours]",
+    mac=0.05448 * multiply_accumulate(8) / accumulate(8),
+    ac=0.05448,
+    shift=0.05448 / 20,
+    compare=0.05448,
+    threshold=0.05448,
+    reset=0.05448,
+    weight=20.3,
+    state=0.25,
+    activation=3.0,
+    weight_bits=8,
+    state_bits=8,
+    real_bits=8,
+    weights='event',
+    activations='event',
+    twin=dict(weights='once', activation=0.25, activations='dense'),
+)
 
-PRESETS = {'field': FIELD, 'step': STEP, 'yan': YAN,
-           **{f'horowitz-{kind}': horowitz(kind) for kind in ADD},
-           **{f'horowitz-{kind}-{memory}': horowitz(kind, memory) for kind in ADD for memory in MEMORY if memory != 'none'}}
+PRESETS = {
+    'field': FIELD,
+    'step': STEP,
+    'yan': YAN,
+    **{f'horowitz-{kind}': horowitz(kind) for kind in ADD},
+    **{
+        f'horowitz-{kind}-{memory}': horowitz(kind, memory)
+        for kind in ADD
+        for memory in MEMORY
+        if memory != 'none'
+    },
+}
 #: one of each kind, for tables.
 MAIN = ('field', 'horowitz-int8', 'horowitz-fp32', 'step', 'yan')
 
 
 def cost_table(name: 'str | Path | dict | CostTable') -> CostTable:
-    """A preset by name, or a table from a dict, or from a JSON file, with the keys of :class:`CostTable`.
+    """A preset by name, or a table from a dict, or from a JSON file, with the keys of
+    :class:`CostTable`.
 
     Raises:
-        ValueError: no preset and no readable file, or a key that tables do not have; the message names it.
+        ValueError: no preset and no readable file, or a key that tables do not have; the message
+        names it.
     """
     if isinstance(name, CostTable):
         return name
@@ -175,7 +258,10 @@ def cost_table(name: 'str | Path | dict | CostTable') -> CostTable:
         return PRESETS[name]
     path = Path(name)
     if not path.is_file():
-        raise ValueError(f'cost: {str(name)!r} is no preset ({", ".join(MAIN)}, ... in mmbsa.energy.costs.PRESETS) and no file')
+        raise ValueError(
+            f'cost: {str(name)!r} is no preset ({", ".join(MAIN)}, ... in '
+            'mmbsa.energy.costs.PRESETS) and no file'
+        )
     try:
         data = json.loads(path.read_text())
     except ValueError as error:
@@ -187,7 +273,9 @@ def _from_dict(data: dict, where: str, name: str) -> CostTable:
     known = {entry.name for entry in fields(CostTable)}
     unknown = sorted(set(data) - known) if isinstance(data, dict) else [type(data).__name__]
     if unknown:
-        raise ValueError(f'cost: {where} has {", ".join(unknown)}; expected {", ".join(sorted(known))}')
+        raise ValueError(
+            f'cost: {where} has {", ".join(unknown)}; expected {", ".join(sorted(known))}'
+        )
     try:
         return CostTable(**{'name': name, 'source': where, **data})
     except TypeError as error:

@@ -1,4 +1,5 @@
 """Watches the ops of a forward, and counts each by its rule."""
+
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from mmbsa.energy import rules
 from mmbsa.energy.counts import Row
-from mmbsa.energy.scope import Scope, components
+from mmbsa.energy.scope import Scope, components, root_component
 from mmbsa.energy.tags import Tag, TagStore
 from mmbsa.spiking import SpikeDomain
 
@@ -26,31 +27,45 @@ class UnknownOpError(RuntimeError):
 class OpCounter(TorchDispatchMode):
     """A dispatch mode with one rule per op name.
 
-    Every op arrives by name, whatever implementation computes it, and is counted from its arguments and results. Inside
-    neurons (:func:`mmbsa.energy.rules.is_neuron`) ops are not counted: the layer is, by the rule of neurons. Whether a
-    tensor holds spikes is a tag of its storage, which its neuron sets, and never a guess from its values.
+    Every op arrives by name, whatever implementation computes it, and is counted from its
+    arguments and results. Inside neurons (:func:`mmbsa.energy.rules.is_neuron`) ops are not
+    counted: the layer is, by the rule of neurons. Whether a tensor holds spikes is a tag of its
+        storage, which its neuron sets, and never a guess from its values.
 
     Args:
         model: names and parameters come from it.
         images: samples per forward; set it before every forward whose batch differs.
         strict: raise on an op without a rule, instead of listing it.
-        audit: check at every matrix product and convolution that spikes lie in the domain that their tag says.
-        attention_order: of q k^T v without a normaliser: ``'taken'`` is the one with fewer dense multiply-adds, which the
-            op takes too; ``'quadratic'`` or ``'linear'``.
-        both_orders: put the figures of both orders into the row's detail; the quadratic one builds maps of scores.
-        fixed_point_bits: count shifts by fewer places than this, and keep the g of every row; builds maps of scores.
+        audit: check at every matrix product and convolution that spikes lie in the domain that
+            their tag says.
+        attention_order: of q k^T v without a normaliser: ``'taken'`` is the one with fewer dense
+            multiply-adds, which the op takes too; ``'quadratic'`` or ``'linear'``.
+        both_orders: put the figures of both orders into the row's detail; the quadratic one builds
+            maps of scores.
+        fixed_point_bits: count shifts by fewer places than this, and keep the g of every row;
+            builds maps of scores.
 
     Raises:
         ValueError: the model was compiled, whose ops cannot be seen, or an unknown order.
         UnknownOpError: strict, and an op without a rule.
     """
 
-    def __init__(self, model: nn.Module, images: int = 1, strict: bool = False, audit: bool = False,
-                 attention_order: str = 'taken', both_orders: bool = False, fixed_point_bits: int | None = None):
+    def __init__(
+        self,
+        model: nn.Module,
+        images: int = 1,
+        strict: bool = False,
+        audit: bool = False,
+        attention_order: str = 'taken',
+        both_orders: bool = False,
+        fixed_point_bits: int | None = None,
+    ):
         super().__init__()
         refuse_compiled(model)
         if attention_order not in ORDERS:
-            raise ValueError(f'attention_order must be one of {", ".join(ORDERS)}, got {attention_order!r}')
+            raise ValueError(
+                f'attention_order must be one of {", ".join(ORDERS)}, got {attention_order!r}'
+            )
         self.model, self.images, self.strict, self.audit = model, images, strict, audit
         self.attention_order, self.both_orders = attention_order, both_orders
         self.fixed_point_bits = fixed_point_bits
@@ -64,10 +79,10 @@ class OpCounter(TorchDispatchMode):
         self.domains: dict[nn.Module, SpikeDomain | None] = {}
         #: tensors whose values left the domain of their tag.
         self.violations: list[str] = []
-        self.total_steps = 0
-        self._places = {module: (*place, rules.is_neuron(module)) for module, place in components(model).items()}
-        self._root = Scope(model, '', 'body')
-        self._stack: list[Scope] = [self._root]
+        self._places = {
+            module: (*place, rules.is_neuron(module)) for module, place in components(model).items()
+        }
+        self._stack: list[Scope] = []
         self._neuron: nn.Module | None = None
         self._pending: tuple | None = None
         self._handles: list = []
@@ -80,9 +95,11 @@ class OpCounter(TorchDispatchMode):
             for x in (*module._parameters.values(), *module._buffers.values()):
                 if x is not None:
                     self.tags.put(x, Tag(origin='a parameter', weight=True))
-        self._stack, self._neuron = [Scope(self.model, '', 'body')], None
-        self._handles = [register_module_forward_pre_hook(self._enter_module),
-                         register_module_forward_hook(self._leave_module, always_call=True)]
+        self._stack, self._neuron = [Scope(self.model, '', root_component(self.model))], None
+        self._handles = [
+            register_module_forward_pre_hook(self._enter_module),
+            register_module_forward_hook(self._leave_module, always_call=True),
+        ]
         return super().__enter__()
 
     def __exit__(self, *exc):
@@ -97,7 +114,9 @@ class OpCounter(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Without torch's wrapper against being compiled, a third of an empty mode's cost: compiled models are refused."""
+        """Without torch's wrapper against being compiled, a third of an empty mode's cost:
+        compiled models are refused.
+        """
         return False
 
     @property
@@ -109,8 +128,14 @@ class OpCounter(TorchDispatchMode):
         """Its name, for origins of tensors."""
         return f' in {self.current.name}' if self.current.name else ''
 
-    def mark(self, x: Any, domain: SpikeDomain | None = None, steps: int = 0, bits: int | None = None,
-             origin: str = 'the input') -> None:
+    def mark(
+        self,
+        x: Any,
+        domain: SpikeDomain | None = None,
+        steps: int = 0,
+        bits: int | None = None,
+        origin: str = 'the input',
+    ) -> None:
         """Say what tensors made outside hold, the model's inputs for example."""
         for leaf in tree_leaves(x):
             if isinstance(leaf, Tensor) and leaf.is_floating_point():
@@ -139,7 +164,11 @@ class OpCounter(TorchDispatchMode):
             return
         place = self._places.get(module)
         if place is None:  # made during the forward, or no part of the model
-            place = (f'{self.current.name}({type(module).__name__})', self.current.component, rules.is_neuron(module))
+            place = (
+                f'{self.current.name}({type(module).__name__})',
+                self.current.component,
+                rules.is_neuron(module),
+            )
         name, component, neuron = place
         self._stack.append(Scope(module, name, component))
         if neuron:
@@ -159,7 +188,9 @@ class OpCounter(TorchDispatchMode):
                 self._pending = (scope, currents[0], spikes)
 
     def _count_neuron(self) -> None:
-        """Count the neuron that ran last: from within a dispatch, where the sums that this takes are not seen."""
+        """Count the neuron that ran last: from within a dispatch, where the sums that this takes
+        are not seen.
+        """
         scope, x, spikes = self._pending
         self._pending = None
         self._stack.append(scope)
@@ -194,7 +225,7 @@ class OpCounter(TorchDispatchMode):
             bound = dict(zip(parameters, args))
             bound.update(kwargs)
             call = rules.Call(self, name, bound, out)
-            if self.audit:
+            if self.audit and rule.__module__.endswith(('convolution', 'matmul', 'attention')):
                 self._check(call)
             rule(call)
         else:
@@ -205,13 +236,22 @@ class OpCounter(TorchDispatchMode):
         schema = func._schema
         name = schema.name
         composite = func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd)
-        return rules.find(name), name, tuple(argument.name for argument in schema.arguments), composite, func.is_view
+        return (
+            rules.find(name),
+            name,
+            tuple(argument.name for argument in schema.arguments),
+            composite,
+            func.is_view,
+        )
 
     def _unknown(self, name: str, out: Any) -> None:
         written = sum(x.numel() for x in tree_leaves(out) if isinstance(x, Tensor))
         if self.strict:
-            raise UnknownOpError(f'{name} has no rule (called{self.where() or " outside of all modules"}); add one with '
-                                 f"mmbsa.energy.rule('{name}'), or count without strict to have it listed")
+            raise UnknownOpError(
+                f'{name} has no rule (called{self.where() or " outside of all modules"}); add '
+                'one with '
+                f"mmbsa.energy.rule('{name}'), or count without strict to have it listed"
+            )
         entry = self.unknown.setdefault(name, [0, 0])
         entry[0] += 1
         entry[1] += written
@@ -222,17 +262,36 @@ class OpCounter(TorchDispatchMode):
     def _check(self, call) -> None:
         for x in call.tensors():
             tag = self.tags.get(x)
-            if tag.domain is not None and tag.bits is None and x.is_floating_point() and not tag.domain.contains(x):
-                self.violations.append(f'{self.current.name or "model"}, {call.op}: {tag.origin} was declared {tag.domain}, '
-                                       f'but holds {x.min().item():g} .. {x.max().item():g}')
+            if (
+                tag.domain is not None
+                and tag.bits is None
+                and x.is_floating_point()
+                and not tag.domain.contains(x)
+            ):
+                self.violations.append(
+                    f'{self.current.name or "model"}, {call.op}: {tag.origin} was declared '
+                    f'{tag.domain}, '
+                    f'but holds {x.min().item():g} .. {x.max().item():g}'
+                )
 
 
 def _merged(old: tuple, new: tuple) -> tuple:
     """Operands of two calls of one op: what differs between them is named with both."""
     if len(old) != len(new):
         return old
-    return tuple(a if a == b else (a[0], *(x if x == y or y in x.split(' or ') else f'{x} or {y}'
-                                           for x, y in zip(a[1:3], b[1:3])), a[3]) for a, b in zip(old, new))
+    return tuple(
+        a
+        if a == b
+        else (
+            a[0],
+            *(
+                x if x == y or y in x.split(' or ') else f'{x} or {y}'
+                for x, y in zip(a[1:3], b[1:3])
+            ),
+            a[3],
+        )
+        for a, b in zip(old, new)
+    )
 
 
 def refuse_compiled(model: nn.Module) -> None:
@@ -245,16 +304,20 @@ def refuse_compiled(model: nn.Module) -> None:
         raise TypeError(f'count_operations: expected a torch.nn.Module, got {type(model).__name__}')
     for name, module in model.named_modules():
         if hasattr(module, '_orig_mod') or getattr(module, '_compiled_call_impl', None) is not None:
-            raise ValueError(f'count_operations: {name or "the model"} was compiled with torch.compile, which hides its ops; '
-                             'count the original model')
+            raise ValueError(
+                f'count_operations: {name or "the model"} was compiled with torch.compile, '
+                'which hides its ops; '
+                'count the original model'
+            )
         if isinstance(module, torch.jit.ScriptModule):
-            raise ValueError(f'count_operations: {name or "the model"} is a TorchScript module, which hides its modules; '
-                             'count the original model')
+            raise ValueError(
+                f'count_operations: {name or "the model"} is a TorchScript module, which '
+                'hides its modules; '
+                'count the original model'
+            )
 
 
 def batch_of(inputs: Sequence[Any]) -> int:
     """Samples of a forward: the leading size of the first tensor input, 1 without any."""
     first = next((x for x in tree_leaves(list(inputs)) if isinstance(x, Tensor) and x.dim()), None)
     return 1 if first is None else max(1, first.shape[0])
-
-

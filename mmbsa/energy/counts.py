@@ -1,4 +1,5 @@
 """The figures of one layer, and what identifies it."""
+
 from dataclasses import dataclass, field, fields
 
 
@@ -16,7 +17,8 @@ class Counts:
         mac: multiply-accumulates: dense, of real-valued inputs; T equal steps are computed once.
         mac_valid, mac_nonzero: of these, the pairs, and the pairs whose input is not zero.
         mac_repeated: mac, if each of T equal steps is computed.
-        ac: accumulates by counts: a spike of either sign is 1, a count k is k. The first contribution is one too.
+        ac: accumulates by counts: a spike of either sign is 1, a count k is k. The first
+            contribution is one too.
         ac_events: accumulates by events: a count is 1.
         ac_dense: bit by bit without skipping zeros: bits times dense.
         one_bits: of the inputs that are taken bit by bit.
@@ -27,11 +29,13 @@ class Counts:
         specials: exponentials, roots, divisions and the like.
         bias_adds: outputs of layers with a bias; in no total.
         norm_macs: of norms that can be folded into the layer before them; in no total.
-        updates, leaks, thresholds, resets, spikes: of neurons: membranes updated, decayed, compared and reset.
+        updates, leaks, thresholds, resets, spikes: of neurons: membranes updated, decayed,
+            compared and reset.
         state_reads, state_writes: membrane words.
-        words_event, words_once, words_step, words_dense: weight words: one read per event, once per image, once per step, or
-            per dense multiply-add.
-        in_values, in_counts, in_events: elements of the input, their sum of |k|, and those that are not zero.
+        words_event, words_once, words_step, words_dense: weight words: one read per event, once
+            per image, once per step, or per dense multiply-add.
+        in_values, in_counts, in_events: elements of the input, their sum of |k|, and those that
+            are not zero.
         in_bits, out_bits: bits of activations read and written once.
         event_bits: bits of those input values that are not zero.
         calls: how often it ran.
@@ -97,8 +101,8 @@ class Row:
         module: full name; empty for ops outside of all submodules.
         op: name with the namespace, or the class of a neuron.
         index: which call of this op within one call of the module.
-        kind: ``conv``, ``linear``, ``matmul``, ``attention``, ``neuron``, ``add``, ``pool``, ``norm``, ``elementwise``,
-            ``reduction``, ``resize`` or ``backward``.
+        kind: ``conv``, ``linear``, ``matmul``, ``attention``, ``neuron``, ``add``, ``pool``,
+            ``norm``, ``elementwise``, ``reduction``, ``resize`` or ``backward``.
         component: ``stem``, ``attention``, ``mlp``, ``head``, ``neck`` or ``body``.
         operands: (role, kind, domain or empty, origin) of every operand.
         steps: T at this layer; 0 if unknown.
@@ -122,13 +126,20 @@ class Row:
     def name(self) -> str:
         """Module and op, as tables print it."""
         op = self.op.split('::')[-1]
-        label = self.module if self.kind in ('conv', 'linear', 'neuron') and self.module else f'{self.module}:{op}'
+        label = (
+            self.module
+            if self.kind in ('conv', 'linear', 'neuron') and self.module
+            else f'{self.module}:{op}'
+        )
         return label + (f'[{self.index}]' if self.index else '')
 
     @property
     def input(self) -> str:
         """Kind of the first operand that is no weight."""
-        return next((kind for _, kind, *_ in self.operands if kind != 'weight'), 'weight' if self.operands else '')
+        return next(
+            (kind for _, kind, *_ in self.operands if kind != 'weight'),
+            'weight' if self.operands else '',
+        )
 
     @property
     def key(self) -> tuple:

@@ -1,4 +1,7 @@
-"""Pictures of accounts: bars by component with the twins beside, and energy over the firing rate."""
+"""Pictures of accounts: bars by component with the twins beside, and energy over the firing
+rate.
+"""
+
 from pathlib import Path
 
 import matplotlib
@@ -18,6 +21,7 @@ def bars(accounts: dict[str, Energy], path: str | Path) -> Path:
         path: of the picture.
     """
     from matplotlib import pyplot
+
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4.2))
     names = list(accounts)
     for index, (axis, what) in enumerate(zip(axes, ('compute', 'memory'))):
@@ -32,22 +36,30 @@ def bars(accounts: dict[str, Energy], path: str | Path) -> Path:
         if any(bottom):
             axis.legend(fontsize=7)
     first = next(iter(accounts.values()))
-    figure.suptitle(f'{first.report.model}, unit costs {first.cost.name}: {first.cost.pair}', fontsize=9)
+    figure.suptitle(
+        f'{first.report.model}, unit costs {first.cost.name}: {first.cost.pair}', fontsize=9
+    )
     return _finish(figure, path)
 
 
 def over_rate(comparison: Comparison, path: str | Path, points: int = 41) -> Path:
-    """Energy of the spiking network over its mean firing rate, its twins as lines, and the break-even rates.
+    """Energy of the spiking network over its mean firing rate, its twins as lines, and the
+    break-even rates.
 
     Raises:
         ValueError: the network never fired.
     """
     from matplotlib import pyplot
+
     rate = comparison.snn.rate
     if not rate:
         raise ValueError('energy over the firing rate: the network never fired')
     even = {'compute': comparison.break_even(memory=False), 'total': comparison.break_even()}
-    highest = max(1.5, *(1.2 * found / rate for found in even.values() if found)) if any(even.values()) else 1.5
+    highest = (
+        max(1.5, *(1.2 * found / rate for found in even.values() if found))
+        if any(even.values())
+        else 1.5
+    )
     factors = [highest * index / (points - 1) for index in range(points)]
     energies = [comparison.at_rate(factor) for factor in factors]
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4.2))
@@ -56,20 +68,34 @@ def over_rate(comparison: Comparison, path: str | Path, points: int = 41) -> Pat
         axis.plot([100 * rate * factor for factor in factors], y, label='spiking')
         for name, account in comparison.accounts.items():
             if name != 'spiking':
-                axis.axhline(account.total if what == 'total' else account.compute, linestyle='--', linewidth=1,
-                             color=f'C{list(comparison.accounts).index(name)}', label=name)
+                axis.axhline(
+                    account.total if what == 'total' else account.compute,
+                    linestyle='--',
+                    linewidth=1,
+                    color=f'C{list(comparison.accounts).index(name)}',
+                    label=name,
+                )
         axis.axvline(100 * rate, color='grey', linewidth=0.8, label='measured')
         if even[what] is not None:
-            axis.axvline(100 * even[what], color='black', linestyle=':', label=f'break-even {100 * even[what]:.1f} %')
+            axis.axvline(
+                100 * even[what],
+                color='black',
+                linestyle=':',
+                label=f'break-even {100 * even[what]:.1f} %',
+            )
         axis.set_xlabel('mean firing rate, %')
         axis.set_ylabel(f'{what}, mJ per image')
         axis.legend(fontsize=7)
-    figure.suptitle(f'{comparison.snn.model}, unit costs {comparison.cost.name}: {comparison.cost.pair}', fontsize=9)
+    figure.suptitle(
+        f'{comparison.snn.model}, unit costs {comparison.cost.name}: {comparison.cost.pair}',
+        fontsize=9,
+    )
     return _finish(figure, path)
 
 
 def _finish(figure, path: str | Path) -> Path:
     from matplotlib import pyplot
+
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.tight_layout()

@@ -1,15 +1,19 @@
-"""Published energies, computed by the rule that each paper used, from the figures that were released.
+"""Published energies, computed by the rule that each paper used, from the figures that were
+released.
 
-All figures were read in logs, tables and sheets of the authors' repositories, or in tables of other papers that quote
-them; docs/energy.md says where, and what each becomes under one rule.
+All figures were read in logs, tables and sheets of the authors' repositories, or in tables of
+other papers that quote them; docs/energy.md says where, and what each becomes under one rule.
 """
+
 from dataclasses import dataclass
 
 #: pJ of a multiply-accumulate and an accumulate in all of them.
 E_MAC, E_AC = 4.6, 0.9
-#: multiply-adds of a 3 x 3 stem from 3 to C / 8 channels at 224 x 224, in all of T = 4 steps, per channel of C / 8.
+#: multiply-adds of a 3 x 3 stem from 3 to C / 8 channels at 224 x 224, in all of T = 4 steps, per
+#: channel of C / 8.
 STEM_PER_CHANNEL = 4 * 27 * 224 * 224
-#: multiply-adds of the classifier's head behind the time mean, per channel, with the bias of 1000 classes beside.
+#: multiply-adds of the classifier's head behind the time mean, per channel, with the bias of 1000
+#: classes beside.
 HEAD_CLASSES = 1000
 
 
@@ -18,24 +22,34 @@ def field_rule(macs: float, acs: float) -> float:
     return (E_MAC * macs + E_AC * acs) * 1e-9
 
 
-def linear_attention_bound(steps: int, heads: int, tokens: int, width: int, rate_q: float, rate_k: float,
-                           rate_v: float) -> float:
-    """Accumulates of q (k^T v) as Spikingformer's script bounds them: T h N d^2 (min(f_k, f_v) + f_q), d = width / h."""
+def linear_attention_bound(
+    steps: int, heads: int, tokens: int, width: int, rate_q: float, rate_k: float, rate_v: float
+) -> float:
+    """Accumulates of q (k^T v) as Spikingformer's script bounds them: T h N d^2 (min(f_k, f_v) +
+    f_q), d = width / h.
+    """
     return steps * heads * tokens * (width // heads) ** 2 * (min(rate_k, rate_v) + rate_q)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution or linear layer of a released log: multiply-accumulates and accumulates of one image, all steps."""
+    """A convolution or linear layer of a released log: multiply-accumulates and accumulates of one
+    image, all steps.
+    """
 
     name: str
     macs: float
     acs: float
 
 
-#: Spikingformer-8-512's log: accumulates of the tokenizer, and per block of q (and k, and v), projection, fc1 and fc2.
-_TOKENIZER = dict(proj_conv1=955595335.05072, proj_conv2=567352732.32666, proj_conv3=484860113.01378,
-                  rpe_conv=239640649.6176)
+#: Spikingformer-8-512's log: accumulates of the tokenizer, and per block of q (and k, and v),
+#: projection, fc1 and fc2.
+_TOKENIZER = dict(
+    proj_conv1=955595335.05072,
+    proj_conv2=567352732.32666,
+    proj_conv3=484860113.01378,
+    rpe_conv=239640649.6176,
+)
 _BLOCKS = (
     (36294116.91444, 61324280.75375191, 220482576.19735593, 27049144.073178384),
     (69456408.22904, 63750386.15326336, 271977240.84957564, 24382872.691673774),
@@ -44,7 +58,8 @@ _BLOCKS = (
     (70549708.47512, 43220095.10245547, 296846249.11044466, 11686697.009903518),
     (73840965.22404, 34119884.97298336, 296114600.2453734, 7834684.814281684),
     (70347337.75776, 21999470.950397637, 265800897.65919375, 4679459.348576994),
-    (65288232.60764, 19515506.85684756, 246475019.74431655, 11324371.15425487))
+    (65288232.60764, 19515506.85684756, 246475019.74431655, 11324371.15425487),
+)
 #: and the firing rates of q, k and v per block.
 _RATES = (
     (0.17230188630104062, 0.03626344770312309, 0.06957707978010177),
@@ -54,7 +69,8 @@ _RATES = (
     (0.06365273276925086, 0.04325467040181161, 0.07054187965631485),
     (0.07711239219903945, 0.0311313860142231, 0.07321582739830017),
     (0.07023756886482238, 0.024202287513613703, 0.07348622434139251),
-    (0.09727698216676713, 0.02812242347121239, 0.07954712931871415))
+    (0.09727698216676713, 0.02812242347121239, 0.07954712931871415),
+)
 
 
 def spikingformer_8_512() -> list[Layer]:
@@ -62,9 +78,15 @@ def spikingformer_8_512() -> list[Layer]:
     layers = [Layer('patch_embed.proj_conv', STEM_PER_CHANNEL * 64, 0.0)]
     layers += [Layer(f'patch_embed.{name}', 0.0, acs) for name, acs in _TOKENIZER.items()]
     for index, (projection, out, fc1, fc2) in enumerate(_BLOCKS):
-        layers += [Layer(f'block[{index}].attn.{name}', 0.0, projection) for name in ('q_conv', 'k_conv', 'v_conv')]
-        layers += [Layer(f'block[{index}].attn.proj_conv', 0.0, out), Layer(f'block[{index}].mlp.fc1_conv', 0.0, fc1),
-                   Layer(f'block[{index}].mlp.fc2_conv', 0.0, fc2)]
+        layers += [
+            Layer(f'block[{index}].attn.{name}', 0.0, projection)
+            for name in ('q_conv', 'k_conv', 'v_conv')
+        ]
+        layers += [
+            Layer(f'block[{index}].attn.proj_conv', 0.0, out),
+            Layer(f'block[{index}].mlp.fc1_conv', 0.0, fc1),
+            Layer(f'block[{index}].mlp.fc2_conv', 0.0, fc2),
+        ]
     return [*layers, Layer('head', (512 + 1) * HEAD_CLASSES, 0.0)]
 
 
@@ -117,21 +139,27 @@ class Quoted:
 
 
 #: README of Spikingformer (its "FLOPs" are accumulates; those of 8-384 are rounded to two digits).
-SPIKINGFORMER = (Quoted('Spikingformer-8-384', 384, 3.88, 4.69, 384, True),
-                 Quoted('Spikingformer-8-512', 512, 6.52, 7.46, 512, True),
-                 Quoted('Spikingformer-8-768', 768, 12.54, 13.68, 768, True))
+SPIKINGFORMER = (
+    Quoted('Spikingformer-8-384', 384, 3.88, 4.69, 384, True),
+    Quoted('Spikingformer-8-512', 512, 6.52, 7.46, 512, True),
+    Quoted('Spikingformer-8-768', 768, 12.54, 13.68, 768, True),
+)
 #: Spikformer (ICLR 2023): every row contains the stem of the 512-wide models.
-SPIKFORMER = (Quoted('Spikformer-8-384', 384, 6.82, 7.734, 512, False),
-              Quoted('Spikformer-6-512', 512, 8.69, 9.417, 512, False),
-              Quoted('Spikformer-8-512', 512, 11.09, 11.577, 512, False),
-              Quoted('Spikformer-10-512', 512, 13.67, 13.899, 512, False),
-              Quoted('Spikformer-8-768', 768, 22.09, 21.477, 512, False))
-#: Spikingformer-8-768's own log: accumulates in 10^9, and mJ; its attention was counted for 12 heads instead of 8.
+SPIKFORMER = (
+    Quoted('Spikformer-8-384', 384, 6.82, 7.734, 512, False),
+    Quoted('Spikformer-6-512', 512, 8.69, 9.417, 512, False),
+    Quoted('Spikformer-8-512', 512, 11.09, 11.577, 512, False),
+    Quoted('Spikformer-10-512', 512, 13.67, 13.899, 512, False),
+    Quoted('Spikformer-8-768', 768, 22.09, 21.477, 512, False),
+)
+#: Spikingformer-8-768's own log: accumulates in 10^9, and mJ; its attention was counted for 12
+#: heads instead of 8.
 SPIKINGFORMER_768_LOG = (12.513660, 13.6589)
 
 #: BICLab's sheet for SpikeYOLO-23.1M: its sum, and two cells.
 SPIKEYOLO_SHEET = 34.489
-#: pJ per operation that the sheet has for the first convolution: the cost 4.6 stands where a rate belongs.
+#: pJ per operation that the sheet has for the first convolution: the cost 4.6 stands where a rate
+#: belongs.
 SPIKEYOLO_FIRST = 0.9 * 4.6
 #: mJ of block 12's last convolution at 20 x 20, as in the sheet; the block runs at 40 x 40.
 SPIKEYOLO_BLOCK_12, SPIKEYOLO_SIDES = 0.115, (20, 40)
@@ -145,8 +173,13 @@ def spikeyolo_block_12() -> float:
 
 def markdown() -> str:
     """Published figures beside what their own operations give, and under one rule."""
-    lines = ['| model | published, mJ | by the paper\'s rule | with its own stem T times | stem once |', '|---|---|---|---|---|']
+    lines = [
+        "| model | published, mJ | by the paper's rule | with its own stem T times | stem once |",
+        '|---|---|---|---|---|',
+    ]
     for entry in (*SPIKINGFORMER, *SPIKFORMER):
-        lines.append(f'| {entry.model} | {entry.mj:g} | {entry.by_its_rule:.3f} | {entry.by_own_stem:.3f} | '
-                     f'{entry.stem_once:.3f} |')
+        lines.append(
+            f'| {entry.model} | {entry.mj:g} | {entry.by_its_rule:.3f} | {entry.by_own_stem:.3f} | '
+            f'{entry.stem_once:.3f} |'
+        )
     return '\n'.join(lines) + '\n'

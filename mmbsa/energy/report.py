@@ -1,4 +1,5 @@
 """What was counted, as data: rows, totals, parts, and what was not counted."""
+
 import csv
 import io
 import json
@@ -18,15 +19,18 @@ from mmbsa.spiking import SpikeDomain
 DEFINITIONS = {
     'rate': 'share of non-zero elements at the input of the layer, over all samples and steps',
     'mean_count': 'mean |k| of its elements; above 1 only for counts',
-    'ac': 'accumulates by counts: one per spike of either sign that reaches an output, k for a count k; the first '
-          'contribution to an output is one too; borders are exact',
+    'ac': 'accumulates by counts: one per spike of either sign that reaches an output, k for '
+    'a count k; the first '
+    'contribution to an output is one too; borders are exact',
     'ac_events': 'the same with a count as one accumulate',
-    'mac': 'dense multiply-adds of real-valued inputs, padded taps included; T equal steps are computed once',
+    'mac': 'dense multiply-adds of real-valued inputs, padded taps included; T equal steps '
+    'are computed once',
     'mac_repeated': 'the same if each of T equal steps is computed',
     'norms': 'folded into the layer before them: 0; unfolded they cost norm_macs',
     'bias': 'bias_adds, beside the total',
     'neurons': 'updates, leaks, thresholds, resets and membrane words, beside the compute total',
-    'weights': 'words read under four policies: once per event, once per image, once per step, per dense multiply-add',
+    'weights': 'words read under four policies: once per event, once per image, once per '
+    'step, per dense multiply-add',
     'twice': 'modules that run several times have one row with the sum',
 }
 
@@ -41,8 +45,10 @@ class Report:
         steps: T; 1 for networks without neurons.
         levels: D, the largest count of any neuron; 0 without neurons.
         unknown: op -> (calls, elements written) of ops without a rule.
-        inside: neuron class -> op -> calls, of ops inside neurons, which the rule of neurons stands for.
-        violations: spikes outside of the domain that their neuron declares; checked with ``audit=True`` only.
+        inside: neuron class -> op -> calls, of ops inside neurons, which the rule of neurons
+            stands for.
+        violations: spikes outside of the domain that their neuron declares; checked with
+            ``audit=True`` only.
         options: how it was counted.
         model: class of the model.
     """
@@ -83,7 +89,11 @@ class Report:
     @property
     def rate(self) -> float | None:
         """Mean firing rate of all neurons with spikes, weighted by their size; None without."""
-        rows = [row for row in self.counted() if row.kind == 'neuron' and row.detail.get('domain') != 'real']
+        rows = [
+            row
+            for row in self.counted()
+            if row.kind == 'neuron' and row.detail.get('domain') != 'real'
+        ]
         size = sum(row.counts.updates for row in rows)
         return sum(row.counts.spikes for row in rows) / size if size else None
 
@@ -105,25 +115,60 @@ class Report:
         for name, (calls, elements) in other.unknown.items():
             before = unknown.get(name, (0, 0))
             unknown[name] = (before[0] + calls, before[1] + elements)
-        return Report(list(rows.values()), self.images + other.images, max(self.steps, other.steps),
-                      max(self.levels, other.levels), unknown, {**other.inside, **self.inside},
-                      self.violations + other.violations, self.options, self.model)
+        return Report(
+            list(rows.values()),
+            self.images + other.images,
+            max(self.steps, other.steps),
+            max(self.levels, other.levels),
+            unknown,
+            {**other.inside, **self.inside},
+            self.violations + other.violations,
+            self.options,
+            self.model,
+        )
 
     def as_dict(self) -> dict:
         """All of it as plain data, with definitions; figures are sums over ``images``."""
         rows = []
         for row in self.counted():
-            rows.append(dict(name=row.name, module=row.module, op=row.op, index=row.index, kind=row.kind,
-                             component=row.component, input=row.input, operands=[list(x) for x in row.operands],
-                             steps=row.steps, levels=row.levels, rate=rate_of(row.counts),
-                             mean_count=mean_count(row.counts), counts=row.counts.as_dict(zeros=False),
-                             detail={key: value for key, value in row.detail.items()}))
-        return dict(model=self.model, images=self.images, steps=self.steps, levels=self.levels, rate=self.rate,
-                    options=self.options, definitions=DEFINITIONS, total=self.total.as_dict(),
-                    by_component={name: counts.as_dict(zeros=False) for name, counts in self.by('component').items()},
-                    rows=rows, without_a_rule={name: dict(calls=calls, elements=elements)
-                                               for name, (calls, elements) in self.unknown.items()},
-                    inside_neurons={name: dict(ops) for name, ops in self.inside.items()}, violations=self.violations)
+            rows.append(
+                dict(
+                    name=row.name,
+                    module=row.module,
+                    op=row.op,
+                    index=row.index,
+                    kind=row.kind,
+                    component=row.component,
+                    input=row.input,
+                    operands=[list(x) for x in row.operands],
+                    steps=row.steps,
+                    levels=row.levels,
+                    rate=rate_of(row.counts),
+                    mean_count=mean_count(row.counts),
+                    counts=row.counts.as_dict(zeros=False),
+                    detail={key: value for key, value in row.detail.items()},
+                )
+            )
+        return dict(
+            model=self.model,
+            images=self.images,
+            steps=self.steps,
+            levels=self.levels,
+            rate=self.rate,
+            options=self.options,
+            definitions=DEFINITIONS,
+            total=self.total.as_dict(),
+            by_component={
+                name: counts.as_dict(zeros=False) for name, counts in self.by('component').items()
+            },
+            rows=rows,
+            without_a_rule={
+                name: dict(calls=calls, elements=elements)
+                for name, (calls, elements) in self.unknown.items()
+            },
+            inside_neurons={name: dict(ops) for name, ops in self.inside.items()},
+            violations=self.violations,
+        )
 
     @classmethod
     def from_dict(cls, data: dict) -> 'Report':
@@ -133,14 +178,36 @@ class Report:
             ValueError: a key is missing; the message names it.
         """
         try:
-            rows = [Row(row['module'], row['op'], row['index'], row['kind'], row['component'],
-                        tuple(tuple(x) for x in row['operands']), row['steps'], row['levels'],
-                        Counts(**row['counts']), dict(row['detail'])) for row in data['rows']]
-            return cls(rows, data['images'], data['steps'], data['levels'],
-                       {name: (x['calls'], x['elements']) for name, x in data['without_a_rule'].items()},
-                       data['inside_neurons'], data['violations'], data['options'], data['model'])
+            rows = [
+                Row(
+                    row['module'],
+                    row['op'],
+                    row['index'],
+                    row['kind'],
+                    row['component'],
+                    tuple(tuple(x) for x in row['operands']),
+                    row['steps'],
+                    row['levels'],
+                    Counts(**row['counts']),
+                    dict(row['detail']),
+                )
+                for row in data['rows']
+            ]
+            return cls(
+                rows,
+                data['images'],
+                data['steps'],
+                data['levels'],
+                {name: (x['calls'], x['elements']) for name, x in data['without_a_rule'].items()},
+                data['inside_neurons'],
+                data['violations'],
+                data['options'],
+                data['model'],
+            )
         except (KeyError, TypeError) as error:
-            raise ValueError(f'energy: this is no report: {error!r}; expected what Report.as_dict gives') from error
+            raise ValueError(
+                f'energy: this is no report: {error!r}; expected what Report.as_dict gives'
+            ) from error
 
     def json(self) -> str:
         """As JSON."""
@@ -150,11 +217,36 @@ class Report:
         """One line per row, in whole numbers over all images."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator='\n')
-        writer.writerow(['name', 'op', 'kind', 'component', 'input', 'steps', 'levels', 'rate', 'mean_count', *NAMES])
+        writer.writerow(
+            [
+                'name',
+                'op',
+                'kind',
+                'component',
+                'input',
+                'steps',
+                'levels',
+                'rate',
+                'mean_count',
+                *NAMES,
+            ]
+        )
         for row in self.counted():
             figures = row.counts.as_dict()
-            writer.writerow([row.name, row.op, row.kind, row.component, row.input, row.steps, row.levels,
-                             rate_of(row.counts), mean_count(row.counts), *figures.values()])
+            writer.writerow(
+                [
+                    row.name,
+                    row.op,
+                    row.kind,
+                    row.component,
+                    row.input,
+                    row.steps,
+                    row.levels,
+                    rate_of(row.counts),
+                    mean_count(row.counts),
+                    *figures.values(),
+                ]
+            )
         return out.getvalue()
 
 
@@ -179,8 +271,18 @@ def add_up(rows: list[Row]) -> Counts:
 def _copied(row: Row) -> Row:
     counts = Counts()
     counts += row.counts
-    return Row(row.module, row.op, row.index, row.kind, row.component, row.operands, row.steps, row.levels, counts,
-               json.loads(json.dumps(row.detail)))
+    return Row(
+        row.module,
+        row.op,
+        row.index,
+        row.kind,
+        row.component,
+        row.operands,
+        row.steps,
+        row.levels,
+        counts,
+        json.loads(json.dumps(row.detail)),
+    )
 
 
 def _merge_detail(into: dict, other: dict) -> None:
@@ -197,39 +299,68 @@ def report_of(counter: OpCounter, images: int) -> Report:
     """What a counter has seen, over so many images."""
     rows = list(counter.rows.values())
     neurons = [row for row in rows if row.kind == 'neuron']
-    steps = max((row.counts.updates // max(row.detail['neurons'], 1) // max(row.counts.calls, 1) for row in neurons),
-                default=1)
+    steps = max(
+        (
+            row.counts.updates // max(row.detail['neurons'], 1) // max(row.counts.calls, 1)
+            for row in neurons
+        ),
+        default=1,
+    )
     levels = max((tag_levels(row.detail['domain']) for row in neurons), default=0)
-    options = dict(attention_order=counter.attention_order, fixed_point_bits=counter.fixed_point_bits, strict=counter.strict)
-    return Report(rows, images, steps, levels, {name: tuple(entry) for name, entry in counter.unknown.items()},
-                  {name: dict(ops) for name, ops in counter.inside.items()}, list(counter.violations), options,
-                  type(counter.model).__name__)
+    options = dict(
+        attention_order=counter.attention_order,
+        fixed_point_bits=counter.fixed_point_bits,
+        strict=counter.strict,
+    )
+    return Report(
+        rows,
+        images,
+        steps,
+        levels,
+        {name: tuple(entry) for name, entry in counter.unknown.items()},
+        {name: dict(ops) for name, ops in counter.inside.items()},
+        list(counter.violations),
+        options,
+        type(counter.model).__name__,
+    )
 
 
 def tag_levels(domain: str) -> int:
     """Largest count of a domain as it is printed, ``{low..high} x unit``; 0 for real values."""
     if not domain.startswith('{'):
         return 0
-    low, high = domain[1:domain.index('}')].split('..')
+    low, high = domain[1 : domain.index('}')].split('..')
     return max(-int(low), int(high))
 
 
-def count_operations(model: nn.Module, *inputs: Any, images: int | None = None,
-                     domain: SpikeDomain | None | Sequence[SpikeDomain | None] = None,
-                     steps: int = 0, bits: int | None = None, strict: bool = False, audit: bool = False, attention_order: str = 'taken',
-                     both_orders: bool = False, fixed_point_bits: int | None = None, **kwargs: Any) -> Report:
+def count_operations(
+    model: nn.Module,
+    *inputs: Any,
+    images: int | None = None,
+    domain: SpikeDomain | None | Sequence[SpikeDomain | None] = None,
+    steps: int = 0,
+    bits: int | None = None,
+    strict: bool = False,
+    audit: bool = False,
+    attention_order: str = 'taken',
+    both_orders: bool = False,
+    fixed_point_bits: int | None = None,
+    **kwargs: Any,
+) -> Report:
     """Count the operations of ``model(*inputs, **kwargs)`` in evaluation mode, without gradients.
 
-    Any torch model is taken; neurons of ours, of SpikingJelly, snnTorch and norse are counted by their rule.
+    Any torch model is taken; neurons of ours, of SpikingJelly, snnTorch and norse are counted by
+    their rule.
 
     Args:
         model: what runs; its mode is restored.
         inputs, kwargs: of its forward.
         images: samples that the inputs hold; None is the leading size of the first tensor.
-        domain: of the inputs, if they are spikes, or one per input; None takes them for real numbers, whatever their
-            values.
+        domain: of the inputs, if they are spikes, or one per input; None takes them for real
+            numbers, whatever their values.
         steps: T, if the inputs hold steps of spikes.
-        bits: width of the inputs, if they are whole numbers (of ``domain``) that are taken bit by bit.
+        bits: width of the inputs, if they are whole numbers (of ``domain``) that are taken bit by
+            bit.
         strict, audit, attention_order, both_orders, fixed_point_bits: see :class:`OpCounter`.
 
     Returns:
@@ -242,10 +373,16 @@ def count_operations(model: nn.Module, *inputs: Any, images: int | None = None,
     images = batch_of([*inputs, kwargs]) if images is None else images
     if images < 1:
         raise ValueError(f'count_operations: images must be at least 1, got {images}')
-    domains = list(domain) + [None] if isinstance(domain, Sequence) else [domain] * (len(inputs) + 1)
+    domains = (
+        list(domain) + [None] if isinstance(domain, Sequence) else [domain] * (len(inputs) + 1)
+    )
     if len(domains) != len(inputs) + 1:
-        raise ValueError(f'count_operations: {len(domains) - 1} domains were given for {len(inputs)} inputs')
-    counter = OpCounter(model, images, strict, audit, attention_order, both_orders, fixed_point_bits)
+        raise ValueError(
+            f'count_operations: {len(domains) - 1} domains were given for {len(inputs)} inputs'
+        )
+    counter = OpCounter(
+        model, images, strict, audit, attention_order, both_orders, fixed_point_bits
+    )
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -257,5 +394,3 @@ def count_operations(model: nn.Module, *inputs: Any, images: int | None = None,
         for module, mode in modes.items():
             module.training = mode
     return report_of(counter, images)
-
-

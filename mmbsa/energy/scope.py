@@ -1,15 +1,29 @@
-"""Where in a model an op runs: names of modules, and the part of the network that they belong to."""
+"""Where in a model an op runs: names of modules, and the part of the network that they belong
+to.
+"""
+
 import re
 
 from torch import nn
 
-#: part of a network by the names of modules on the path, from the outside in; the last one that fits wins.
-_BY_NAME = (('stem', r'(^|\.)(stem|patch_embed|conv_?1|embed|tokenizer|downsample1_1)$'), ('neck', r'(^|\.)(neck|fpn)$'),
-            ('head', r'(^|\.)(\w*head|fc|classifier|readout)$'), ('attention', r'(^|\.)\w*attn\w*$'),
-            ('mlp', r'(^|\.)(\w*mlp|ffn)$'))
+#: part of a network by the names of modules on the path, from the outside in; the last one that
+#: fits wins.
+_BY_NAME = (
+    ('stem', r'(^|\.)(stem|patch_embed|conv_?1|embed|tokenizer|downsample1_1)$'),
+    ('neck', r'(^|\.)(neck|fpn)$'),
+    ('head', r'(^|\.)(\w*head|fc|classifier|readout)$'),
+    ('attention', r'(^|\.)\w*attn\w*$'),
+    ('mlp', r'(^|\.)(\w*mlp|ffn)$'),
+)
 #: and by the name of the class.
-_BY_CLASS = (('attention', 'Attention'), ('mlp', 'MLP'), ('mlp', 'Mlp'), ('mlp', 'FFN'), ('head', 'Head'),
-             ('neck', 'Neck'))
+_BY_CLASS = (
+    ('attention', 'Attention'),
+    ('mlp', 'MLP'),
+    ('mlp', 'Mlp'),
+    ('mlp', 'FFN'),
+    ('head', 'Head'),
+    ('neck', 'Neck'),
+)
 COMPONENTS = ('stem', 'attention', 'mlp', 'body', 'neck', 'head')
 
 
@@ -43,4 +57,14 @@ def components(model: nn.Module) -> dict[nn.Module, tuple[str, str]]:
                 part = label
         parts[name] = part
         found[module] = (name, part)
+    found[model] = ('', root_component(model))
     return found
+
+
+def root_component(model: nn.Module) -> str:
+    """Part of the ops that a model runs itself: where it has a head, they come behind it (logits
+    resized, softmax).
+    """
+    return (
+        'head' if any(re.search(r'head$', name) for name, _ in model.named_children()) else 'body'
+    )

@@ -1,4 +1,5 @@
 """Exact sums of spikes: totals, per position, per channel, and the pairs of a convolution."""
+
 import math
 from collections.abc import Callable
 from functools import lru_cache
@@ -13,7 +14,9 @@ CHUNK = 1 << 18
 
 
 def total(x: Tensor, tag: Tag, what: str) -> int:
-    """Sum over all elements of ``'events'`` (1 where not zero), ``'counts'`` (|k|) or ``'bits'`` (one-bits of |k|)."""
+    """Sum over all elements of ``'events'`` (1 where not zero), ``'counts'`` (|k|) or ``'bits'``
+    (one-bits of |k|).
+    """
     what = _cheapest(tag, what)
     if _whole(x):
         if (what, 'map') in tag.cache and (what, 'total') not in tag.cache:
@@ -27,18 +30,21 @@ def total(x: Tensor, tag: Tag, what: str) -> int:
 def per_position(x: Tensor, tag: Tag, what: str, dims: int) -> Tensor:
     """The same sum, over all but the last ``dims`` dimensions of x, as float64 integers."""
     what = _cheapest(tag, what)
-    shape, whole = tuple(x.shape[x.dim() - dims:]), _whole(x)
+    shape, whole = tuple(x.shape[x.dim() - dims :]), _whole(x)
     known = tag.cache.get((what, 'map'))
     if known is not None and known[0] == shape and whole:
         return known[1]
     if x.dim() > dims + 2:
         x = x.flatten(0, x.dim() - dims - 2)
-    last = x.dim() > dims + 1 and x.stride(1) == 1 and x.size(1) > 1  # channels last: sum the inner dimension first
+    last = (
+        x.dim() > dims + 1 and x.stride(1) == 1 and x.size(1) > 1
+    )  # channels last: sum the inner dimension first
 
     def reduce(y: Tensor) -> Tensor:
         if last:
             return y.movedim(1, -1).sum(-1).sum(0)
         return y.sum(tuple(range(y.dim() - dims)))
+
     result = _round(_reduce(x, tag, what, reduce))
     if whole:
         tag.cache[what, 'map'] = (shape, result)
@@ -48,7 +54,12 @@ def per_position(x: Tensor, tag: Tag, what: str, dims: int) -> Tensor:
 def per_channel(x: Tensor, tag: Tag, what: str, dim: int) -> Tensor:
     """(*, n, k) -> the same sum over ``dim`` (-2 or -1), as float64 integers."""
     what = _cheapest(tag, what)
-    return _cached(tag, x, (what, dim), lambda: _round(amounts(x, tag, what).sum(dim).double() / _unit(tag, what)))
+    return _cached(
+        tag,
+        x,
+        (what, dim),
+        lambda: _round(amounts(x, tag, what).sum(dim).double() / _unit(tag, what)),
+    )
 
 
 def amounts(x: Tensor, tag: Tag, what: str) -> Tensor:
@@ -70,7 +81,9 @@ def amounts(x: Tensor, tag: Tag, what: str) -> Tensor:
 
 
 def _exact(tag: Tag) -> bool:
-    """Whether sums of spikes are exact before they are divided by the unit: it is a power of two."""
+    """Whether sums of spikes are exact before they are divided by the unit: it is a power of
+    two.
+    """
     return tag.domain is not None and math.frexp(tag.domain.unit)[0] == 0.5
 
 
@@ -93,7 +106,9 @@ def _sum(x: Tensor) -> Tensor:
 
 
 def _whole(x: Tensor) -> bool:
-    """Whether x shows every element of its storage once, so that all views of that kind have the same sums."""
+    """Whether x shows every element of its storage once, so that all views of that kind have the
+    same sums.
+    """
     return x.numel() * x.element_size() == x.untyped_storage().nbytes() and 0 not in x.stride()
 
 
@@ -118,7 +133,9 @@ def _reduce(x: Tensor, tag: Tag, what: str, reduce: Callable) -> Tensor:
     rows = max(1, CHUNK * len(x) // x.numel())
     if rows >= len(x):
         return reduce(amounts(x, tag, what)).double() / _unit(tag, what)
-    return sum(reduce(amounts(part, tag, what)).double() for part in x.split(rows)) / _unit(tag, what)
+    return sum(reduce(amounts(part, tag, what)).double() for part in x.split(rows)) / _unit(
+        tag, what
+    )
 
 
 def _round(x: Tensor):
@@ -127,11 +144,13 @@ def _round(x: Tensor):
 
 
 @lru_cache(4096)
-def taps(size: int, out: int, kernel: int, stride: int, padding: int, dilation: int, transposed: bool) -> tuple[int, ...]:
+def taps(
+    size: int, out: int, kernel: int, stride: int, padding: int, dilation: int, transposed: bool
+) -> tuple[int, ...]:
     """How many pairs of an output and a tap hit each input position, along one dimension.
 
-    A convolution's output o sees position ``o * stride - padding + tap * dilation``. A transposed one sends position i to
-    output ``i * stride - padding + tap * dilation``.
+    A convolution's output o sees position ``o * stride - padding + tap * dilation``. A transposed
+    one sends position i to output ``i * stride - padding + tap * dilation``.
     """
     hits = [0] * size
     if transposed:
@@ -147,7 +166,9 @@ def taps(size: int, out: int, kernel: int, stride: int, padding: int, dilation: 
 
 
 def pairs(x: Tensor, tag: Tag, what: str, hits: tuple[tuple[int, ...], ...], fan_out: int) -> int:
-    """Sum over pairs of an input element and a tap on the map: ``fan_out`` times f_1^T P f_2 (energy.md 4.3)."""
+    """Sum over pairs of an input element and a tap on the map: ``fan_out`` times f_1^T P f_2
+    (energy.md 4.3).
+    """
     uniform, weights = _hit_map(hits)
     if weights is None:
         return total(x, tag, what) * uniform * fan_out

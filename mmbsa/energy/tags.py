@@ -1,4 +1,7 @@
-"""What the counter knows of a tensor: a tag on its storage, set by the op that made it, never read off values."""
+"""What the counter knows of a tensor: a tag on its storage, set by the op that made it, never read
+off values.
+"""
+
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -16,10 +19,12 @@ class Tag:
         domain: of spikes; None for everything else.
         origin: what made it, in words; the audit prints it.
         weight: a parameter, a buffer, or something computed from these alone.
-        exact: no spikes, but whole sums of spikes, whose zeros are the absence of any event (scores).
+        exact: no spikes, but whole sums of spikes, whose zeros are the absence of any event
+            (scores).
         bits: bits of an activation that is computed bit by bit; None otherwise.
         steps: T of a tensor that holds T steps; 0 where no time is known.
-        copies: equal steps that one copy of ``copy_numel`` elements stands for; 1 where steps differ.
+        copies: equal steps that one copy of ``copy_numel`` elements stands for; 1 where steps
+            differ.
         copy_numel: elements of one copy.
         bounds: closed interval of a clamped tensor, whose rounding gives counts; None without.
         cache: sums that were taken of this storage.
@@ -43,7 +48,9 @@ class Tag:
 
     @property
     def kind(self) -> str:
-        """``binary``, ``ternary``, ``integer``, ``bits``, ``sum of spikes``, ``weight`` or ``real``."""
+        """``binary``, ``ternary``, ``integer``, ``bits``, ``sum of spikes``, ``weight`` or
+        ``real``.
+        """
         if self.bits is not None:
             return 'bits'
         if self.domain is not None:
@@ -58,7 +65,11 @@ class Tag:
     def label(self) -> tuple[str, str, str]:
         """Kind, domain and origin, as rows name them."""
         if 'label' not in self.cache:
-            self.cache['label'] = (self.kind, '' if self.domain is None else str(self.domain), self.origin)
+            self.cache['label'] = (
+                self.kind,
+                '' if self.domain is None else str(self.domain),
+                self.origin,
+            )
         return self.cache['label']
 
     def but(self, **changes) -> 'Tag':
@@ -73,8 +84,8 @@ OUTSIDE = 'a tensor made outside'
 class TagStore:
     """Tags of living storages.
 
-    Tags sit on storages, so that every view has its base's. Storages are held weakly: counting keeps no tensor alive,
-    and an address is not used again while a weak reference stands on it.
+    Tags sit on storages, so that every view has its base's. Storages are held weakly: counting
+    keeps no tensor alive, and an address is not used again while a weak reference stands on it.
     """
 
     def __init__(self) -> None:
@@ -82,7 +93,9 @@ class TagStore:
         self._limit = 4096
 
     def get(self, x: Tensor) -> Tag:
-        """The tag of x; where it has none, real values made outside, and 0 and 1 for the dtype bool."""
+        """The tag of x; where it has none, real values made outside, and 0 and 1 for the dtype
+        bool.
+        """
         try:
             return self._tags[x.untyped_storage()._cdata][1]
         except (KeyError, NotImplementedError):

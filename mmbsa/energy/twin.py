@@ -1,4 +1,7 @@
-"""The quantised network beside a spiking one: the same layers, one step, whole numbers in place of spikes."""
+"""The quantised network beside a spiking one: the same layers, one step, whole numbers in place of
+spikes.
+"""
+
 import math
 from copy import deepcopy
 
@@ -12,7 +15,8 @@ from mmbsa.spiking import SpikeDomain
 
 
 def bits_for(steps: int, domain: SpikeDomain) -> int:
-    """Bits that hold as many levels as T steps of a neuron tell apart: ceil(log2(T D + 1)), and one for a sign.
+    """Bits that hold as many levels as T steps of a neuron tell apart: ceil(log2(T D + 1)), and
+    one for a sign.
 
     T steps of binary spikes are ceil(log2(T + 1)) bits (Yan, Bai and Wong, theorem 1).
     """
@@ -21,29 +25,42 @@ def bits_for(steps: int, domain: SpikeDomain) -> int:
 
 def steps_of(model: nn.Module) -> int:
     """T, as the model's encoder says it; 1 if nothing does."""
-    return max((module.num_steps for module in model.modules() if isinstance(getattr(module, 'num_steps', None), int)),
-               default=1)
+    return max(
+        (
+            module.num_steps
+            for module in model.modules()
+            if isinstance(getattr(module, 'num_steps', None), int)
+        ),
+        default=1,
+    )
 
 
-def quantised_twin(model: nn.Module, w_bits: int | None = 8, a_bits: int | None = None, steps: int | None = None) -> nn.Module:
-    """A copy of a spiking network in which every neuron is a quantiser, and which runs one step (energy.md 4.6).
+def quantised_twin(
+    model: nn.Module, w_bits: int | None = 8, a_bits: int | None = None, steps: int | None = None
+) -> nn.Module:
+    """A copy of a spiking network in which every neuron is a quantiser, and which runs one step
+    (energy.md 4.6).
 
-    A neuron of D levels over T steps becomes a quantiser of T D levels, so that both tell as many values apart. Its full
-    scale is the current at which the neuron fires at its most: threshold times D. Leaks and hard resets have no
+    A neuron of D levels over T steps becomes a quantiser of T D levels, so that both tell as many
+    values apart. Its full
+    scale is the current at which the neuron fires at its most: threshold times D. Leaks and hard
+        resets have no
     counterpart, so the twin is matched in levels and not equal; it is not trained either.
 
     Args:
         model: the spiking network; it is not changed.
-        w_bits: of convolutions' and linear layers' weights, symmetric, a scale per output; None leaves them as they are.
+        w_bits: of convolutions' and linear layers' weights, symmetric, a scale per output; None
+            leaves them as they are.
         a_bits: of every activation; None matches each neuron's levels, see :func:`bits_for`.
-        steps: T; None takes it from the model's encoder. Models that are given their steps as (T, B, ...) need it, and
-            their twin is given the mean over T.
+        steps: T; None takes it from the model's encoder. Models that are given their steps as (T,
+            B, ...) need it, and their twin is given the mean over T.
 
     Returns:
         The twin, in evaluation mode. Event frames (B, T, ...) are averaged over T at its encoder.
 
     Raises:
-        ValueError: bits < 1 (weights and signed activations: 2), a compiled model, or one without neurons.
+        ValueError: bits < 1 (weights and signed activations: 2), a compiled model, or one without
+        neurons.
     """
     refuse_compiled(model)
     for name, bits, least in (('w_bits', w_bits, 2), ('a_bits', a_bits, 1)):
@@ -62,11 +79,17 @@ def quantised_twin(model: nn.Module, w_bits: int | None = 8, a_bits: int | None 
         bits = bits_for(steps, domain) if a_bits is None else a_bits
         levels = steps * domain.levels if a_bits is None else 2 ** (a_bits - domain.signed) - 1
         if levels < 1:
-            raise ValueError(f'quantised_twin: a_bits={a_bits} leaves {name} no level beside 0; its spikes are signed')
+            raise ValueError(
+                f'quantised_twin: a_bits={a_bits} leaves {name} no level beside 0; its spikes '
+                'are signed'
+            )
         scale = float(getattr(neuron, 'v_threshold', 1.0)) * domain.levels
         parent, _, child = name.rpartition('.')
-        setattr(twin.get_submodule(parent) if parent else twin, child,
-                Quantiser(bits, levels, scale, domain.levels * domain.unit / levels, domain.signed))
+        setattr(
+            twin.get_submodule(parent) if parent else twin,
+            child,
+            Quantiser(bits, levels, scale, domain.levels * domain.unit / levels, domain.signed),
+        )
     for module in twin.modules():
         if isinstance(getattr(module, 'num_steps', None), int):
             module.num_steps = 1

@@ -1,4 +1,5 @@
 """Counting a model that somebody else runs: a runner's validation, or a tool's loop."""
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +11,8 @@ from mmbsa.energy.report import Report, report_of
 
 
 class Watcher:
-    """Counts forwards of a model within :meth:`batch`; what runs before and after its forward is not counted.
+    """Counts forwards of a model within :meth:`batch`; what runs before and after its forward is
+    not counted.
 
     Args:
         model: the model itself, without wrappers for distributed training.
@@ -37,8 +39,10 @@ class Watcher:
         self.stop()
         self.counter.images = images
         self._ran = False
-        self._handles = [self.model.register_forward_pre_hook(self._enter),
-                         self.model.register_forward_hook(self._leave, always_call=True)]
+        self._handles = [
+            self.model.register_forward_pre_hook(self._enter, with_kwargs=True),
+            self.model.register_forward_hook(self._leave, always_call=True),
+        ]
 
     def stop(self) -> None:
         """Look away; the batch counts if its forward ran."""
@@ -49,8 +53,9 @@ class Watcher:
             self.images += self.counter.images
             self._ran = False
 
-    def _enter(self, module: nn.Module, inputs: tuple) -> None:
+    def _enter(self, module: nn.Module, inputs: tuple, kwargs: dict) -> None:
         self.counter.__enter__()
+        self.counter.mark([inputs, kwargs])
         self._ran = True
 
     def _leave(self, module: nn.Module, inputs: tuple, out: Any) -> None:

@@ -1,4 +1,5 @@
 """What a model costs, counted during its validations and tests."""
+
 import json
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from mmbsa.utils.files import atomic_open
 
 @HOOKS.register_module()
 class EnergyHook(Hook):
-    """Operations and energy of one image, averaged over the counted batches of a validation or test.
+    """Operations and energy of one image, averaged over the counted batches of a validation or
+    test.
 
-    Figures go into the metrics (``energy/compute_mJ``, ``energy/memory_mJ``, ``energy/GMAC``, ``energy/GAC``), and with them
-    into the log and all visualizers. ``energy.json`` (``energy_test.json``) in the work dir has every layer, and
-    ``energy.md`` the same as tables.
+    Figures go into the metrics (``energy/compute_mJ``, ``energy/memory_mJ``, ``energy/GMAC``,
+    ``energy/GAC``), and with them into the log and all visualizers. ``energy.json``
+    (``energy_test.json``) in the work dir has every layer, and ``energy.md`` the same as tables.
 
     Args:
         cost: preset, file or dict of :class:`mmbsa.energy.CostTable`.
@@ -39,8 +41,14 @@ class EnergyHook(Hook):
     # before RuntimeInfoHook and LoggerHook, so that the figures are there when they log
     priority = 'VERY_HIGH'
 
-    def __init__(self, cost: str | dict = 'field', interval: int = 1, max_batches: int | None = None, strict: bool = False,
-                 attention_order: str = 'taken') -> None:
+    def __init__(
+        self,
+        cost: str | dict = 'field',
+        interval: int = 1,
+        max_batches: int | None = None,
+        strict: bool = False,
+        attention_order: str = 'taken',
+    ) -> None:
         for name, value in (('interval', interval), ('max_batches', max_batches)):
             if value is not None and value < 1:
                 raise ValueError(f'EnergyHook: {name} must be at least 1, got {value}')
@@ -64,9 +72,15 @@ class EnergyHook(Hook):
 
     def before_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Look at every n-th batch."""
-        if batch_idx % self.interval or self.max_batches is not None and self._counted >= self.max_batches:
+        if (
+            batch_idx % self.interval
+            or self.max_batches is not None
+            and self._counted >= self.max_batches
+        ):
             return
-        inputs = data_batch.get('inputs', data_batch) if isinstance(data_batch, dict) else data_batch
+        inputs = (
+            data_batch.get('inputs', data_batch) if isinstance(data_batch, dict) else data_batch
+        )
         images = len(inputs) if isinstance(inputs, list | tuple) else batch_of([inputs])
         self._counted += 1
         self._watcher.start(images)
@@ -75,11 +89,15 @@ class EnergyHook(Hook):
         """As in validation."""
         self.before_val_iter(runner, batch_idx, data_batch)
 
-    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         """Look away."""
         self._watcher.stop()
 
-    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         """Look away."""
         self._watcher.stop()
 
@@ -101,18 +119,28 @@ class EnergyHook(Hook):
             report = report + other
         result = Energy(report, self.cost)
         total = report.total
-        figures = {'energy/compute_mJ': result.compute, 'energy/memory_mJ': result.memory,
-                   'energy/GMAC': total.mac / report.images * 1e-9, 'energy/GAC': total.ac / report.images * 1e-9}
+        figures = {
+            'energy/compute_mJ': result.compute,
+            'energy/memory_mJ': result.memory,
+            'energy/GMAC': total.mac / report.images * 1e-9,
+            'energy/GAC': total.ac / report.images * 1e-9,
+        }
         if metrics is not None:
             metrics.update(figures)
         for name, value in figures.items():  # RuntimeInfoHook may have copied the metrics already
             runner.message_hub.update_scalar(f'{mode}/{name}', value)
         if report.unknown:
-            print_log(f'EnergyHook: without a rule, not counted: {", ".join(report.unknown)}', 'current', 30)
+            print_log(
+                f'EnergyHook: without a rule, not counted: {", ".join(report.unknown)}',
+                'current',
+                30,
+            )
         if is_main_process():
             stem = Path(runner.work_dir) / ('energy' if mode == 'val' else 'energy_test')
             content = dict(iter=runner.iter, energy=result.as_dict(), report=report.as_dict())
-            for path, text in ((stem.with_suffix('.json'), json.dumps(content, indent=1)),
-                               (stem.with_suffix('.md'), markdown(result))):
+            for path, text in (
+                (stem.with_suffix('.json'), json.dumps(content, indent=1)),
+                (stem.with_suffix('.md'), markdown(result)),
+            ):
                 with atomic_open(path) as file:
                     file.write(text.encode())

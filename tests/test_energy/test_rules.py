@@ -1,20 +1,51 @@
 """Every op of ours, and every op that a shipped config calls, has a rule."""
+
+from copy import deepcopy
+from functools import cache
+
+import pytest
 import torch
-from config_files import ALL, load
+from config_files import ALL
+from config_files import load as load_config
 from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, init_default_scope
 from torch._C import DispatchKey
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import mmbsa.ops  # noqa: F401  registers torch.ops.mmbsa
 from mmbsa.apis.swap.measure import build_skeleton
+from mmbsa.energy import count_operations
 from mmbsa.energy.rules import find, is_neuron
 
 #: entries of a model's config that add no op to its inference.
-NO_LAYERS = ('data_preprocessor', 'loss', 'loss_decode', 'init_cfg', 'train_cfg', 'auxiliary_head', 'teacher', 'recipe')
+NO_LAYERS = (
+    'data_preprocessor',
+    'loss',
+    'loss_decode',
+    'init_cfg',
+    'train_cfg',
+    'auxiliary_head',
+    'teacher',
+    'recipe',
+)
+
+
+@cache
+def _read(path: str):
+    return load_config(path)
+
+
+def load(path: str):
+    """A config, read from its file once."""
+    cfg = deepcopy(_read(path))
+    init_default_scope(cfg.default_scope)
+    return cfg
 
 
 class Names(TorchDispatchMode):
-    """Notes the ops without a rule that run outside of neurons; nothing is computed, tensors are on the meta device."""
+    """Notes the ops without a rule that run outside of neurons; nothing is computed, tensors are
+    on the meta device.
+    """
 
     def __init__(self):
         super().__init__()
@@ -72,25 +103,84 @@ def _representatives() -> list[str]:
     """One config per set of classes."""
     found = {}
     for path in ALL:
-        cfg = load(path)
+        cfg = _read(path)
         found.setdefault((cfg.default_scope, frozenset(_types(cfg.model))), path)
     return sorted(found.values())
 
 
+def _meta_inputs(model, cfg):
+    """What ``model(..., mode='tensor')`` takes, without memory."""
+    steps = getattr(getattr(model, 'backbone', None), 'num_steps', 1)
+    if cfg.model.get('crops'):
+        return {
+            name: torch.empty(
+                steps,
+                1,
+                3,
+                cfg.model.crops[f'{name}_size'],
+                cfg.model.crops[f'{name}_size'],
+                device='meta',
+            )
+            for name in ('template', 'search')
+        }
+    channels = (
+        getattr(model.backbone, 'in_channels', None)
+        or next(w for w in model.parameters() if w.dim() == 4).shape[1]
+    )
+    return torch.empty(
+        *((2, steps, channels, 64, 64) if channels == 2 else (2, channels, 64, 64)), device='meta'
+    )
+
+
 def test_every_op_of_the_shipped_configs_has_a_rule(monkeypatch):
-    monkeypatch.setattr(torch, 'is_autocast_enabled', lambda *_: False)  # torch does not know it for meta tensors
+    monkeypatch.setattr(
+        torch, 'is_autocast_enabled', lambda *_: False
+    )  # torch does not know it for meta tensors
     paths, unknown = _representatives(), {}
     assert len(paths) >= 10
     for path in paths:
         cfg = load(path)
         _untrained(cfg.model)
         model = revert_sync_batchnorm(build_skeleton(cfg.model, cfg.default_scope).eval())
-        backbone = getattr(model, 'backbone', None)
-        channels = getattr(backbone, 'in_channels', None) or next(w for w in model.parameters() if w.dim() == 4).shape[1]
-        shape = (2, backbone.num_steps, channels, 64, 64) if channels == 2 else (2, channels, 64, 64)
         names = Names()
         names.follow(model)
         with torch.no_grad(), names:
-            model(torch.empty(*shape, device='meta'), mode='tensor')
+            if cfg.default_scope == 'mmdet':  # the rest depends on values, see below
+                model.extract_feat(_meta_inputs(model, cfg))
+            else:
+                model(_meta_inputs(model, cfg), mode='tensor')
         unknown.update({name: path for name in names.unknown})
     assert unknown == {}
+
+
+def _detectors() -> list[str]:
+    """One config per set of heads."""
+    found = {}
+    for path in ALL:
+        cfg = _read(path)
+        if cfg.default_scope == 'mmdet':
+            heads = {key: value for key, value in cfg.model.items() if key != 'backbone'}
+            found.setdefault(frozenset(_types(heads)), path)
+    return sorted(found.values())
+
+
+@pytest.mark.parametrize('path', _detectors())
+def test_every_op_of_a_detector_s_predictions_has_a_rule(path):
+    from mmdet.structures import DetDataSample
+
+    cfg = load(path)
+    _untrained(cfg.model)
+    model = revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
+    sample = DetDataSample(
+        metainfo=dict(
+            img_shape=(64, 64),
+            ori_shape=(64, 64),
+            pad_shape=(64, 64),
+            scale_factor=(1.0, 1.0),
+            batch_input_shape=(64, 64),
+        )
+    )
+    report = count_operations(
+        model, torch.rand(1, 3, 64, 64), [sample], mode='predict', strict=True
+    )
+    assert report.total.ac + report.total.mac > 0

@@ -1,11 +1,14 @@
 """Count what a model of any task costs on real inputs, layer by layer.
 
-    python tools/analysis_tools/get_energy.py CONFIG [CHECKPOINT] --input photos --twin --cost step --out DIR
+    python tools/analysis_tools/get_energy.py CONFIG [CHECKPOINT] --input photos --twin --cost step
+    --out DIR
 
-Without ``--input`` the test set of the config is read. ``--out`` gets ``report.json`` (all that enters the formulas),
-``layers.csv``, ``energy.md``, ``audit.md`` and pictures. Without a checkpoint weights are random: firing rates, and energy
-with them, then say nothing about a trained model; ``--calibrate`` at least sets the norms' statistics from the inputs.
+Without ``--input`` the test set of the config is read. ``--out`` gets ``report.json`` (all that
+enters the formulas), ``layers.csv``, ``energy.md``, ``audit.md`` and pictures. Without a
+checkpoint weights are random: firing rates, and energy with them, then say nothing about a trained
+    model; ``--calibrate`` at least sets the norms' statistics from the inputs.
 """
+
 import argparse
 import json
 import sys
@@ -45,21 +48,43 @@ class ToolError(Exception):
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', type=Path, help='config of any task')
     parser.add_argument('checkpoint', type=Path, nargs='?', help='weights; random without')
-    parser.add_argument('--input', type=Path, help='a picture, or a folder that is searched with its subfolders')
-    parser.add_argument('--images', type=int, default=8, metavar='N', help='at most so many inputs; default 8')
-    parser.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), help='resize pictures first')
-    parser.add_argument('--cost', default='field', help="preset or JSON file of unit costs; default 'field'")
-    parser.add_argument('--twin', action='store_true', help='also count the quantised twin on the same inputs')
+    parser.add_argument(
+        '--input', type=Path, help='a picture, or a folder that is searched with its subfolders'
+    )
+    parser.add_argument(
+        '--images', type=int, default=8, metavar='N', help='at most so many inputs; default 8'
+    )
+    parser.add_argument(
+        '--size', type=int, nargs=2, metavar=('H', 'W'), help='resize pictures first'
+    )
+    parser.add_argument(
+        '--cost', default='field', help="preset or JSON file of unit costs; default 'field'"
+    )
+    parser.add_argument(
+        '--twin', action='store_true', help='also count the quantised twin on the same inputs'
+    )
     parser.add_argument('--w-bits', type=int, default=8, help="of the twin's weights; default 8")
-    parser.add_argument('--a-bits', type=int, help="of the twin's activations; default: as many levels as the neurons have")
-    parser.add_argument('--calibrate', action='store_true', help='set the statistics of batch norms from the inputs first')
+    parser.add_argument(
+        '--a-bits',
+        type=int,
+        help="of the twin's activations; default: as many levels as the neurons have",
+    )
+    parser.add_argument(
+        '--calibrate',
+        action='store_true',
+        help='set the statistics of batch norms from the inputs first',
+    )
     parser.add_argument('--strict', action='store_true', help='stop at an op without a rule')
     parser.add_argument('--out', type=Path, metavar='DIR', help='folder of the reports')
     parser.add_argument('--device', default='cuda:0' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override the config, key=value')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='override the config, key=value'
+    )
     return parser.parse_args(argv)
 
 
@@ -90,9 +115,19 @@ def _load(model: nn.Module, path: Path) -> None:
     extra = sorted(key for key in set(state) - set(own) if not key.startswith(TRAINING_ONLY))
     shapes = sorted(key for key in set(own) & set(state) if own[key].shape != state[key].shape)
     if missing or extra or shapes:
-        found = [f'{len(keys)} {what} ({", ".join(keys[:3])}{", ..." if len(keys) > 3 else ""})' for what, keys in
-                 (('missing', missing), ('unexpected', extra), ('of other shapes', shapes)) if keys]
-        raise ToolError(f'{path} belongs to another model than the config: of {len(own)} tensors {"; ".join(found)}')
+        found = [
+            f'{len(keys)} {what} ({", ".join(keys[:3])}{", ..." if len(keys) > 3 else ""})'
+            for what, keys in (
+                ('missing', missing),
+                ('unexpected', extra),
+                ('of other shapes', shapes),
+            )
+            if keys
+        ]
+        raise ToolError(
+            f'{path} belongs to another model than the config: of {len(own)} tensors '
+            f'{"; ".join(found)}'
+        )
     model.load_state_dict({key: state[key] for key in own})
 
 
@@ -108,15 +143,28 @@ def inputs(cfg: Config, args: argparse.Namespace) -> tuple[int, Iterable[Any]]:
         return _of_dataset(cfg, args.images)
     if not args.input.exists():
         raise ToolError(f'--input {args.input} does not exist')
-    paths = [args.input] if args.input.is_file() else sorted(
-        path for path in args.input.rglob('*') if path.suffix.lower() in ENDINGS and path.is_file())
+    paths = (
+        [args.input]
+        if args.input.is_file()
+        else sorted(
+            path
+            for path in args.input.rglob('*')
+            if path.suffix.lower() in ENDINGS and path.is_file()
+        )
+    )
     if not paths:
-        raise ToolError(f'--input {args.input} has no picture (looked for {", ".join(sorted(ENDINGS))})')
-    step = max(1, len(paths) // args.images)  # spread over the folder, whose order is often by class
-    paths = paths[::step][:args.images]
+        raise ToolError(
+            f'--input {args.input} has no picture (looked for {", ".join(sorted(ENDINGS))})'
+        )
+    step = max(
+        1, len(paths) // args.images
+    )  # spread over the folder, whose order is often by class
+    paths = paths[::step][: args.images]
     pipeline = _picture_pipeline(cfg, args.size)
-    return len(paths), (pseudo_collate([pipeline(dict(img_path=str(path), img_id=index, seg_fields=[]))])
-                        for index, path in enumerate(paths))
+    return len(paths), (
+        pseudo_collate([pipeline(dict(img_path=str(path), img_id=index, seg_fields=[]))])
+        for index, path in enumerate(paths)
+    )
 
 
 def _of_dataset(cfg: Config, images: int) -> tuple[int, Iterable[Any]]:
@@ -127,7 +175,9 @@ def _of_dataset(cfg: Config, images: int) -> tuple[int, Iterable[Any]]:
         dataset = DATASETS.build(deepcopy(loader.dataset))
         count = min(images, len(dataset))
     except (OSError, ValueError, RuntimeError, AssertionError) as error:
-        raise ToolError(f'the test set of the config cannot be read ({error}); name a folder with --input') from error
+        raise ToolError(
+            f'the test set of the config cannot be read ({error}); name a folder with --input'
+        ) from error
     if not count:
         raise ToolError('the test set of the config is empty: name a folder with --input')
     step = max(1, len(dataset) // count)
@@ -144,12 +194,18 @@ def _picture_pipeline(cfg: Config, size: list[int] | None) -> Compose:
     if size:
         first.append(dict(type='mmcv.Resize', scale=(size[1], size[0]), keep_ratio=False))
     for step in steps:
-        if step['type'].endswith('Inputs') and 'meta_keys' not in step and 'mmpretrain' in str(cfg.get('default_scope')):
+        if (
+            step['type'].endswith('Inputs')
+            and 'meta_keys' not in step
+            and 'mmpretrain' in str(cfg.get('default_scope'))
+        ):
             step['meta_keys'] = ('img_path', 'ori_shape', 'img_shape')
     return Compose(first + steps)
 
 
-def run(model: nn.Module, batches: Iterable[Any], bar: ProgressBar | None, watcher: Watcher | None) -> None:
+def run(
+    model: nn.Module, batches: Iterable[Any], bar: ProgressBar | None, watcher: Watcher | None
+) -> None:
     """Predict every batch; a watcher counts it."""
     for data in batches:
         with torch.no_grad():
@@ -164,7 +220,11 @@ def run(model: nn.Module, batches: Iterable[Any], bar: ProgressBar | None, watch
 
 def calibrate(model: nn.Module, batches: Iterable[Any]) -> None:
     """Set mean and variance of all batch norms to those of the inputs."""
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    norms = [
+        module
+        for module in model.modules()
+        if isinstance(module, _BatchNorm) and module.track_running_stats
+    ]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
@@ -178,14 +238,25 @@ def write(folder: Path, result: Energy, comparison: Comparison | None) -> list[s
     """Write every form of the report, and return the names."""
     report, findings = result.report, audit(result.report)
     text = markdown(result) + (f'\n## Twins\n\n{comparison.markdown()}' if comparison else '')
-    content = dict(energy=result.as_dict(), report=report.as_dict(), twins=comparison.as_dict() if comparison else None)
-    files = {'report.json': json.dumps(content, indent=1), 'layers.csv': report.csv(), 'energy.md': text,
-             'audit.md': f'{summary(findings)}\n\n{audit_markdown(findings)}'}
+    content = dict(
+        energy=result.as_dict(),
+        report=report.as_dict(),
+        twins=comparison.as_dict() if comparison else None,
+    )
+    files = {
+        'report.json': json.dumps(content, indent=1),
+        'layers.csv': report.csv(),
+        'energy.md': text,
+        'audit.md': f'{summary(findings)}\n\n{audit_markdown(findings)}',
+    }
     for name, body in files.items():
         with atomic_open(folder / name) as file:
             file.write(body.encode())
     from mmbsa.energy.plots import bars, over_rate
-    files['components.png'] = bars(comparison.accounts if comparison else {'network': result}, folder / 'components.png')
+
+    files['components.png'] = bars(
+        comparison.accounts if comparison else {'network': result}, folder / 'components.png'
+    )
     if comparison and report.rate:
         files['rates.png'] = over_rate(comparison, folder / 'rates.png')
     return list(files)
@@ -215,7 +286,7 @@ def main(argv=None) -> int:
         if twin is not None:
             other = Watcher(twin, strict=args.strict)
             run(twin, inputs(cfg, args)[1], bar, other)
-            comparison = Comparison(watcher.report, other.report, cost)
+            comparison = Comparison(watcher.report, other.report, cost, args.w_bits)
     except (ToolError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2

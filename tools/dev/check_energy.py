@@ -2,9 +2,11 @@
 
     python tools/dev/check_energy.py FILE [FILE ...]
 
-A file has ``units`` (fJ per MAC, AC and shift) and ``cases``: networks with weights, inputs, and exact counts per layer. One
-line per network that differs, then ``n/n`` networks, and numbers, that agree.
+A file has ``units`` (fJ per MAC, AC and shift) and ``cases``: networks with weights, inputs, and
+exact counts per layer. One line per network that differs, then ``n/n`` networks, and numbers, that
+agree.
 """
+
 import argparse
 import json
 import sys
@@ -65,14 +67,24 @@ class Network(nn.Module):
 
     def layer(self, kind: str, name: str, options: Any, x: Tensor, inputs: tuple) -> Tensor:
         """One layer."""
-        weight, bias = (self.weights[f'{name}_{key}'] if f'{name}_{key}' in self.weights else None
-                        for key in ('weight', 'bias'))
+        weight, bias = (
+            self.weights[f'{name}_{key}'] if f'{name}_{key}' in self.weights else None
+            for key in ('weight', 'bias')
+        )
         if kind == 'linear':
             return F.linear(x, weight, bias)
         if kind == 'conv':
             convolve = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[weight.dim()]
-            return convolve(x, weight, bias, **{key: options[key] for key in ('stride', 'padding', 'dilation', 'groups')
-                                                if key in options})
+            return convolve(
+                x,
+                weight,
+                bias,
+                **{
+                    key: options[key]
+                    for key in ('stride', 'padding', 'dilation', 'groups')
+                    if key in options
+                },
+            )
         if kind in ('lif', 'ternary_lif'):
             return (lif if kind == 'lif' else ternary_lif)(x, **options, impl=self.impl)
         if kind == 'integer_spike':
@@ -105,7 +117,11 @@ def domain_of_inputs(case: dict, inputs: tuple[Tensor, ...]) -> SpikeDomain | No
     net = case['net']
     if 'a_bits' in net:
         return counts(2 ** net['a_bits'] - 1)
-    if 'integer_spike' in net or 'bipolar_attention' in net and net['bipolar_attention'].get('product') == 'real':
+    if (
+        'integer_spike' in net
+        or 'bipolar_attention' in net
+        and net['bipolar_attention'].get('product') == 'real'
+    ):
         return None
     named = next((layer['input'] for layer in case['layers'] if 'input' in layer), 'real')
     if 'add' in net:
@@ -126,8 +142,19 @@ def count(case: dict, impl: str = 'auto') -> tuple[Report, Network, tuple[Tensor
         steps = 0 if 'T' in net or 'bipolar_attention' in net else len(inputs[0])
     if 'bipolar_attention' in net and net['bipolar_attention'].get('normalizer') != 'none':
         domain = [domain, domain, None]  # values are potentials
-    report = count_operations(model, *inputs, images=1, domain=domain, steps=steps, bits=net.get('a_bits'), strict=True,
-                              audit=True, attention_order='quadratic', both_orders=True, fixed_point_bits=net.get('bits'))
+    report = count_operations(
+        model,
+        *inputs,
+        images=1,
+        domain=domain,
+        steps=steps,
+        bits=net.get('a_bits'),
+        strict=True,
+        audit=True,
+        attention_order='quadratic',
+        both_orders=True,
+        fixed_point_bits=net.get('bits'),
+    )
     return report, model, inputs
 
 
@@ -154,13 +181,17 @@ def figures_of(row: Row, wanted: dict) -> dict:
     return {key: found[key] for key in wanted}
 
 
-def extras_of(case: dict, report: Report, model: Network, inputs: tuple[Tensor, ...], units: dict) -> dict:
+def extras_of(
+    case: dict, report: Report, model: Network, inputs: tuple[Tensor, ...], units: dict
+) -> dict:
     """Figures of a whole case."""
     total, rows = report.total, report.counted()
     first = next((row for row in rows if row.kind in ('conv', 'linear')), rows[0]).counts
     found = {
         'total': dict(mac=total.mac, ac=total.ac, shift=total.shifts),
-        'compute_energy_fj': total.mac * units['mac_fj'] + total.ac * units['ac_fj'] + total.shifts * units['shift_fj'],
+        'compute_energy_fj': total.mac * units['mac_fj']
+        + total.ac * units['ac_fj']
+        + total.shifts * units['shift_fj'],
         'mac_if_repeated': total.mac_repeated,
         'output': next(reversed(model.seen.values())),
         'rate_times_dense': Fraction(first.in_events, max(first.in_values, 1)) * first.dense,
@@ -174,16 +205,25 @@ def extras_of(case: dict, report: Report, model: Network, inputs: tuple[Tensor, 
     if 'integer_spike' in case['net']:
         levels = (model.seen['integer_spike'] * case['net']['integer_spike'].get('norm', 1)).round()
         bits = sum(int(k).bit_count() for k in levels.abs().flatten().tolist())
-        found.update(counts=levels, bits=bits, bits_per_fanout=bits * first.outputs // len(levels.flatten(0, -2)))
+        found.update(
+            counts=levels,
+            bits=bits,
+            bits_per_fanout=bits * first.outputs // len(levels.flatten(0, -2)),
+        )
     if 'published_rule' in case:
-        found['published_rule'] = dict(rates=[Fraction(int(x.count_nonzero()), x.numel()) for x in inputs])
+        found['published_rule'] = dict(
+            rates=[Fraction(int(x.count_nonzero()), x.numel()) for x in inputs]
+        )
     return found
 
 
 def same(wanted: Any, found: Any, path: str, wrong: list[str]) -> int:
     """Compare, note differences, and return how many numbers were compared."""
     if isinstance(wanted, dict):
-        return sum(same(value, (found or {}).get(key), f'{path}.{key}', wrong) for key, value in wanted.items())
+        return sum(
+            same(value, (found or {}).get(key), f'{path}.{key}', wrong)
+            for key, value in wanted.items()
+        )
     if isinstance(found, Tensor):
         found = found.tolist()
     if isinstance(wanted, list):
@@ -194,8 +234,11 @@ def same(wanted: Any, found: Any, path: str, wrong: list[str]) -> int:
             return 1
         return sum(same(a, b, f'{path}[{i}]', wrong) for i, (a, b) in enumerate(zip(wanted, found)))
     exact = wanted if isinstance(wanted, str) and '/' not in wanted else Fraction(wanted)
-    if found is None or isinstance(found, str) != isinstance(exact, str) or exact != (
-            found if isinstance(found, str) else Fraction(found)):
+    if (
+        found is None
+        or isinstance(found, str) != isinstance(exact, str)
+        or exact != (found if isinstance(found, str) else Fraction(found))
+    ):
         wrong.append(f'{path}: expected {wanted}, got {found}')
     return 1
 
@@ -203,16 +246,29 @@ def same(wanted: Any, found: Any, path: str, wrong: list[str]) -> int:
 def check(case: dict, units: dict, impl: str = 'auto') -> tuple[int, list[str]]:
     """How many numbers of a case were compared, and what differs."""
     report, model, inputs = count(case, impl)
-    wrong = [f'violation: {text}' for text in report.violations] + [f'without a rule: {name}' for name in report.unknown]
+    wrong = [f'violation: {text}' for text in report.violations] + [
+        f'without a rule: {name}' for name in report.unknown
+    ]
     # the file describes LIF neurons; of integer ones it has the counts
-    rows = [row for row in report.counted() if not (row.kind == 'neuron' and row.op == 'mmbsa::integer_spike')]
+    rows = [
+        row
+        for row in report.counted()
+        if not (row.kind == 'neuron' and row.op == 'mmbsa::integer_spike')
+    ]
     if [row.kind for row in rows] != [layer['kind'] for layer in case['layers']]:
-        wrong.append(f'layers: expected {[layer["kind"] for layer in case["layers"]]}, got {[row.kind for row in rows]}')
+        wrong.append(
+            f'layers: expected {[layer["kind"] for layer in case["layers"]]}, got '
+            f'{[row.kind for row in rows]}'
+        )
         return len(case['layers']), wrong
     numbers_compared = 0
     for index, (row, layer) in enumerate(zip(rows, case['layers'])):
         numbers_compared += same(layer, figures_of(row, layer), f'layers[{index}]', wrong)
-    rest = {key: value for key, value in case.items() if key not in ('name', 'note', 'net', 'inputs', 'layers')}
+    rest = {
+        key: value
+        for key, value in case.items()
+        if key not in ('name', 'note', 'net', 'inputs', 'layers')
+    }
     numbers_compared += same(rest, extras_of(case, report, model, inputs, units), 'case', wrong)
     return numbers_compared, wrong
 
@@ -241,7 +297,9 @@ def check_file(path: Path, impl: str = 'auto') -> tuple[int, int, int, list[str]
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('files', nargs='+', type=Path, metavar='FILE', help='JSON of toy cases')
     parser.add_argument('--impl', default='auto', help="implementation of our ops; default 'auto'")
     args = parser.parse_args(argv)
@@ -254,7 +312,10 @@ def main(argv=None) -> int:
             return 2
         for line in lines:
             print(line)
-        print(f'{path.name}: {good}/{total} networks agree, {compared - len(lines)}/{compared} numbers')
+        print(
+            f'{path.name}: {good}/{total} networks agree, {compared - len(lines)}/{compared} '
+            'numbers'
+        )
         failed |= good < total
     return int(failed)
 

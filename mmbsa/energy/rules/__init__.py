@@ -1,4 +1,5 @@
 """What every op costs: a rule per name."""
+
 from mmbsa.energy.rules import attention, convolution, elementwise, matmul, moves, neuron, reductions  # noqa: F401
 from mmbsa.energy.rules.neuron import is_neuron, neuron_module
 from mmbsa.energy.rules.registry import RULES, Call, find, rule

@@ -1,4 +1,5 @@
 """Bipolar attention and Shiftmax: what the op's definition costs, whatever implementation runs."""
+
 import math
 
 import torch
@@ -12,7 +13,8 @@ from mmbsa.energy.rules.registry import Call, rule
 from mmbsa.energy.tags import Tag
 from mmbsa.spiking import BINARY, TERNARY
 
-#: domain of q and k that a caller declares by the op's ``product``, where no neuron of ours made them.
+#: domain of q and k that a caller declares by the op's ``product``, where no neuron of ours made
+#: them.
 DECLARED = dict(binary=BINARY, ternary=TERNARY)
 #: elements of a map of scores that are looked at together.
 MAP_CHUNK = 1 << 20
@@ -41,7 +43,9 @@ def bipolar_attention(call: Call) -> None:
 
 
 def _shifted(call: Call, counts: Counts, detail: dict, q: Tensor, k: Tensor, v: Tensor) -> None:
-    """Shiftmax: per row m - 1 compares and m powers, per (query, key, value channel) a shift and an add."""
+    """Shiftmax: per row m - 1 compares and m powers, per (query, key, value channel) a shift and
+    an add.
+    """
     rows, keys, width = math.prod(q.shape[:-1]), k.shape[-2], v.shape[-1]
     dense_qk, dense_sv, values = rows * keys * q.shape[-1], rows * keys * width, call.tag(v)
     events, accumulates = meeting(call, q, k.transpose(-2, -1))
@@ -54,8 +58,12 @@ def _shifted(call: Call, counts: Counts, detail: dict, q: Tensor, k: Tensor, v: 
     else:
         counts.ac += accumulates
         counts.ac_events += events
-        _add(detail, coincidences=events, q_gated=call.total(q, 'events') * keys,
-             k_gated=call.total(k, 'events') * q.shape[-2])
+        _add(
+            detail,
+            coincidences=events,
+            q_gated=call.total(q, 'events') * keys,
+            k_gated=call.total(k, 'events') * q.shape[-2],
+        )
     shifts = call.total(v, 'events') * q.shape[-2] if values.domain is not None else dense_sv
     counts.shifts += shifts
     counts.ac += shifts
@@ -66,8 +74,15 @@ def _shifted(call: Call, counts: Counts, detail: dict, q: Tensor, k: Tensor, v: 
     counts.valid += dense_qk + dense_sv
     counts.events += events + shifts
     detail['normalizer'] = 'shiftmax'
-    _add(detail, dense_qk=dense_qk, dense_sv=dense_sv, shifts=shifts, adds=shifts, compares=rows * (keys - 1),
-         powers=rows * keys)
+    _add(
+        detail,
+        dense_qk=dense_qk,
+        dense_sv=dense_sv,
+        shifts=shifts,
+        adds=shifts,
+        compares=rows * (keys - 1),
+        powers=rows * keys,
+    )
     bits = call.counter.fixed_point_bits
     if bits is not None:
         _add(detail, shifts_below_bits=_short_shifts(call, q, k, bits) * width)
@@ -76,7 +91,9 @@ def _shifted(call: Call, counts: Counts, detail: dict, q: Tensor, k: Tensor, v: 
 
 
 def _short_shifts(call: Call, q: Tensor, k: Tensor, bits: int) -> int:
-    """(query, key) pairs whose weight 2^-n has n < ``bits``: the others are 0 in fixed point of that width."""
+    """(query, key) pairs whose weight 2^-n has n < ``bits``: the others are 0 in fixed point of
+    that width.
+    """
     g, found = call.result[1], 0
     for part, exponents in zip(*_by_rows(q, k, g)):
         scores = part @ k.to(part.dtype).transpose(-2, -1) * call.args['scale']
@@ -85,13 +102,19 @@ def _short_shifts(call: Call, q: Tensor, k: Tensor, bits: int) -> int:
 
 
 def _by_rows(q: Tensor, k: Tensor, *others: Tensor) -> list[list[Tensor]]:
-    """q (float64) and tensors of its rows in chunks of queries, so that no map of scores is large."""
+    """q (float64) and tensors of its rows in chunks of queries, so that no map of scores is
+    large.
+    """
     length = max(1, MAP_CHUNK // max(1, math.prod(k.shape[:-1])))
     return [list(q.double().split(length, -2)), *(list(x.split(length, -1)) for x in others)]
 
 
-def _unnormalised(call: Call, counts: Counts, detail: dict, q: Tensor, k: Tensor, v: Tensor) -> None:
-    """(q k^T) v or q (k^T v): a score, or an entry of k^T v, is one number that is added where the other side fires."""
+def _unnormalised(
+    call: Call, counts: Counts, detail: dict, q: Tensor, k: Tensor, v: Tensor
+) -> None:
+    """(q k^T) v or q (k^T v): a score, or an entry of k^T v, is one number that is added where the
+    other side fires.
+    """
     rows, keys, dims, width = math.prod(q.shape[:-1]), k.shape[-2], q.shape[-1], v.shape[-1]
     dense = dict(quadratic=rows * keys * (dims + width), linear=(k.numel() + q.numel()) * width)
     taken = 'linear' if dense['linear'] < dense['quadratic'] else 'quadratic'
@@ -114,15 +137,21 @@ def _unnormalised(call: Call, counts: Counts, detail: dict, q: Tensor, k: Tensor
             counts.events += first[0] + second[0]
             if tags[0].bits is not None:
                 counts.ac_dense += tags[0].bits * dense[order]
-    call.put(Tag(origin=f'product of spikes{call.counter.where()}', exact=True, steps=tags[0].steps))
+    call.put(
+        Tag(origin=f'product of spikes{call.counter.where()}', exact=True, steps=tags[0].steps)
+    )
 
 
 def _quadratic(call: Call, q: Tensor, k: Tensor, v: Tensor) -> tuple[tuple, tuple, dict]:
     first = meeting(call, q, k.transpose(-2, -1))
-    fired = {what: sums.per_channel(v, call.tag(v), what, -1) for what in ('events', _added(call, v))}
+    fired = {
+        what: sums.per_channel(v, call.tag(v), what, -1) for what in ('events', _added(call, v))
+    }
     totals = dict.fromkeys(fired, 0)
     for part in _by_rows(q, k)[0]:
-        scores = (part @ k.double().transpose(-2, -1)).ne(0).sum(-2)  # (*, keys): scores that are there, per key
+        scores = (
+            (part @ k.double().transpose(-2, -1)).ne(0).sum(-2)
+        )  # (*, keys): scores that are there, per key
         for what, amount in fired.items():
             totals[what] += int((scores * amount).sum().item())
     second = totals['events'], totals[_added(call, v)]
@@ -131,9 +160,13 @@ def _quadratic(call: Call, q: Tensor, k: Tensor, v: Tensor) -> tuple[tuple, tupl
 
 def _linear(call: Call, q: Tensor, k: Tensor, v: Tensor) -> tuple[tuple, tuple, dict]:
     first = meeting(call, k.transpose(-2, -1), v)
-    entries = (k.double().transpose(-2, -1) @ v.double()).ne(0).sum(-1)  # (*, d): entries of k^T v that are there
-    second = [int((sums.per_channel(q, call.tag(q), what, -2) * entries).sum().item())
-              for what in ('events', _added(call, q))]
+    entries = (
+        (k.double().transpose(-2, -1) @ v.double()).ne(0).sum(-1)
+    )  # (*, d): entries of k^T v that are there
+    second = [
+        int((sums.per_channel(q, call.tag(q), what, -2) * entries).sum().item())
+        for what in ('events', _added(call, q))
+    ]
     return first, tuple(second), dict(kv_coincidences=first[0], q_kv_events=second[0])
 
 
@@ -143,15 +176,26 @@ def _added(call: Call, x: Tensor) -> str:
 
 
 def _partly_real(call: Call, counts: Counts, order: str, q: Tensor, k: Tensor, v: Tensor) -> None:
-    """One of q, k and v is real-valued: accumulates where a spike meets a real number, multiply-adds elsewhere."""
-    first, second = ((q, k.transpose(-2, -1)), v) if order == 'quadratic' else ((k.transpose(-2, -1), v), q)
+    """One of q, k and v is real-valued: accumulates where a spike meets a real number,
+    multiply-adds elsewhere.
+    """
+    first, second = (
+        ((q, k.transpose(-2, -1)), v) if order == 'quadratic' else ((k.transpose(-2, -1), v), q)
+    )
     dense = first[0].numel() * first[1].shape[-1]
     events, accumulates = meeting(call, *first)
     other = q.shape[-2] if order == 'quadratic' else v.shape[-1]
     tag = call.tag(second)
-    both = [(events, accumulates, dense),
-            (None, 0, second.numel() * other) if tag.domain is None else
-            (call.total(second, 'events') * other, call.total(second, _added(call, second)) * other, 0)]
+    both = [
+        (events, accumulates, dense),
+        (None, 0, second.numel() * other)
+        if tag.domain is None
+        else (
+            call.total(second, 'events') * other,
+            call.total(second, _added(call, second)) * other,
+            0,
+        ),
+    ]
     for found, added, macs in both:
         if found is None:
             counts.mac += macs
@@ -180,7 +224,12 @@ def shiftmax(call: Call) -> None:
     call.put_real('powers of two')
 
 
-@rule('mmbsa::bipolar_attention_bwd', 'mmbsa::shiftmax_bwd', 'mmbsa::lif_bwd', 'mmbsa::integer_spike_bwd')
+@rule(
+    'mmbsa::bipolar_attention_bwd',
+    'mmbsa::shiftmax_bwd',
+    'mmbsa::lif_bwd',
+    'mmbsa::integer_spike_bwd',
+)
 def gradients(call: Call) -> None:
     """Only in training: multiply-adds of the gradients; no part of inference."""
     counts, _ = call.row('backward', numbered=False)
@@ -203,5 +252,3 @@ def torch_gradients(call: Call) -> None:
     q, k, v = (call.args[key] for key in ('query', 'key', 'value'))
     counts, _ = call.row('backward', numbered=False)
     counts.mac += 2 * math.prod(q.shape[:-1]) * k.shape[-2] * (q.shape[-1] + v.shape[-1])
-
-

@@ -1,4 +1,5 @@
 """Convolutions: exact pairs at borders, any stride, dilation, groups, transposed or not."""
+
 import math
 from functools import lru_cache
 
@@ -7,49 +8,91 @@ from torch import Tensor
 
 from mmbsa.energy import sums
 from mmbsa.energy.counts import Counts
-from mmbsa.energy.rules.registry import Call, rule, value_bits
+from mmbsa.energy.rules.registry import Call, aten, rule, value_bits
 from mmbsa.energy.tags import Tag
 
 
-@rule('aten::convolution', 'aten::_convolution', 'aten::convolution_overrideable', 'aten::cudnn_convolution',
-      'aten::mkldnn_convolution', 'aten::miopen_convolution', 'aten::_slow_conv2d_forward', 'aten::slow_conv3d_forward')
+@rule(
+    *aten(
+        'convolution _convolution convolution_overrideable cudnn_convolution '
+        'mkldnn_convolution miopen_convolution _slow_conv2d_forward slow_conv3d_forward'
+    )
+)
 def convolution(call: Call) -> None:
     """``input`` with ``weight``: 1 to 3 dimensions, batched or not."""
     args = call.args
     x, weight = args.get('input', args.get('self')), args['weight']
     dims = weight.dim() - 2
-    stride, padding, dilation = (_spread(args.get(key), dims, default) for key, default in
-                                 (('stride', 1), ('padding', 0), ('dilation', 1)))
+    stride, padding, dilation = (
+        _spread(args.get(key), dims, default)
+        for key, default in (('stride', 1), ('padding', 0), ('dilation', 1))
+    )
     out, groups, transposed = call.out, args.get('groups', 1), args.get('transposed', False)
     if call.weights_only():
         return call.put(Tag(origin='weights', weight=True))
-    hits, fan_out, dense, valid = geometry(tuple(x.shape), tuple(weight.shape), tuple(out.shape), tuple(stride),
-                                           tuple(padding), tuple(dilation), groups, transposed)
+    hits, fan_out, dense, valid = geometry(
+        tuple(x.shape),
+        tuple(weight.shape),
+        tuple(out.shape),
+        tuple(stride),
+        tuple(padding),
+        tuple(dilation),
+        groups,
+        transposed,
+    )
     counts, _ = call.row('conv', ('activation', x), ('weight', weight))
     batch = x.shape[0] if x.dim() > dims + 1 else 1
-    layer(call, counts, x, weight, dense, valid, batch, lambda what: sums.pairs(x, call.tag(x), what, hits, fan_out))
+    layer(
+        call,
+        counts,
+        x,
+        weight,
+        dense,
+        valid,
+        batch,
+        lambda what: sums.pairs(x, call.tag(x), what, hits, fan_out),
+    )
     counts.bias_adds += out.numel() if args.get('bias') is not None else 0
     call.put_real()
 
 
 @lru_cache(1024)
-def geometry(x: tuple, weight: tuple, out: tuple, stride: tuple, padding: tuple, dilation: tuple, groups: int,
-             transposed: bool) -> tuple[tuple[tuple[int, ...], ...], int, int, int]:
-    """Shapes -> taps that hit each position along every dimension, fan-out, dense multiply-adds, and pairs."""
+def geometry(
+    x: tuple,
+    weight: tuple,
+    out: tuple,
+    stride: tuple,
+    padding: tuple,
+    dilation: tuple,
+    groups: int,
+    transposed: bool,
+) -> tuple[tuple[tuple[int, ...], ...], int, int, int]:
+    """Shapes -> taps that hit each position along every dimension, fan-out, dense multiply-adds,
+    and pairs.
+    """
     dims = len(weight) - 2
-    hits = tuple(sums.taps(*key, transposed) for key in zip(x[-dims:], out[-dims:], weight[2:], stride, padding, dilation))
+    hits = tuple(
+        sums.taps(*key, transposed)
+        for key in zip(x[-dims:], out[-dims:], weight[2:], stride, padding, dilation)
+    )
     fan_out = weight[1] if transposed else weight[0] // groups
     dense = math.prod(x if transposed else out) * weight[1] * math.prod(weight[2:])
     valid = math.prod(x[:-dims]) * math.prod(map(sum, hits)) * fan_out
     return hits, fan_out, dense, valid
 
 
-def layer(call: Call, counts: Counts, x: Tensor, weight: Tensor, dense: int, valid: int, batch: int, pairs) -> None:
-    """Add one layer of weights: ``pairs(what)`` sums events, counts or bits over the pairs of an input and a weight."""
+def layer(
+    call: Call, counts: Counts, x: Tensor, weight: Tensor, dense: int, valid: int, batch: int, pairs
+) -> None:
+    """Add one layer of weights: ``pairs(what)`` sums events, counts or bits over the pairs of an
+    input and a weight.
+    """
     tag, out = call.tag(x), call.out
     equal, repeats = once(tag, x)
     events = pairs('events')
-    dense, valid, events, outputs = (count // equal for count in (dense, valid, events, out.numel()))
+    dense, valid, events, outputs = (
+        count // equal for count in (dense, valid, events, out.numel())
+    )
     counts.dense += dense
     counts.valid += valid
     counts.events += events
@@ -91,7 +134,9 @@ def add_input(call: Call, counts: Counts, x: Tensor) -> None:
 
 
 def once(tag: Tag, x: Tensor) -> tuple[int, int]:
-    """How many equal copies x holds, by which its work is divided, and how many steps one copy stands for."""
+    """How many equal copies x holds, by which its work is divided, and how many steps one copy
+    stands for.
+    """
     if tag.copies <= 1 or not tag.copy_numel or x.numel() % tag.copy_numel:
         return 1, 1
     held = max(1, x.numel() // tag.copy_numel)
@@ -99,20 +144,29 @@ def once(tag: Tag, x: Tensor) -> tuple[int, int]:
 
 
 def _spread(value, dims: int, default: int) -> list[int]:
-    values = [default] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+    values = (
+        [default] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+    )
     return values * dims if len(values) == 1 else values
 
 
 @rule('aten::convolution_backward', 'mmbsa::conv_weight_grad')
 def backward(call: Call) -> None:
-    """Only in training: multiply-adds of the gradients to the input and to the weight; no part of inference."""
+    """Only in training: multiply-adds of the gradients to the input and to the weight; no part of
+    inference.
+    """
     args = call.args
     if 'kernel_size' in args:
         x, grad = args['x'], args['grad']
         macs = grad.numel() * x.shape[1] // args['groups'] * math.prod(args['kernel_size'])
     else:
         grad, weight = args['grad_output'], args['weight']
-        macs = grad.numel() * weight.shape[1] * math.prod(weight.shape[2:]) * sum(args['output_mask'][:2])
+        macs = (
+            grad.numel()
+            * weight.shape[1]
+            * math.prod(weight.shape[2:])
+            * sum(args['output_mask'][:2])
+        )
     counts, _ = call.row('backward', numbered=False)
     counts.mac += macs
     for x in call.result if isinstance(call.result, tuple | list) else (call.result,):

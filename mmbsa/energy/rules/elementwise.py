@@ -1,9 +1,10 @@
 """Element by element: sums, products, functions, comparisons."""
+
 from torch import Tensor
 
 from mmbsa.energy import tags as domains
 from mmbsa.energy.counts import Counts
-from mmbsa.energy.rules.registry import Call, rule
+from mmbsa.energy.rules.registry import Call, aten, rule
 from mmbsa.energy.tags import Tag
 from mmbsa.spiking import BINARY, TERNARY, SpikeDomain
 
@@ -18,7 +19,9 @@ def indices(call: Call) -> bool:
 
 @rule('aten::add', 'aten::sub', 'aten::rsub', 'aten::_foreach_add')
 def add(call: Call) -> None:
-    """A sum: of spikes, an accumulate where both fire; of potentials, one per element; a weight is a bias."""
+    """A sum: of spikes, an accumulate where both fire; of potentials, one per element; a weight is
+    a bias.
+    """
     a, b, alpha = call.args.get('self'), call.args.get('other'), call.args.get('alpha', 1)
     if indices(call):
         return
@@ -47,10 +50,17 @@ def add(call: Call) -> None:
     second = tb.domain if call.op == 'aten::rsub' else second
     domain = domains.add(first, second)
     if domain is not None:
-        return call.put(Tag(domain, f'sum of spikes{call.counter.where()}', steps=max(ta.steps, tb.steps)))
+        return call.put(
+            Tag(domain, f'sum of spikes{call.counter.where()}', steps=max(ta.steps, tb.steps))
+        )
     if ta.sparse and tb.sparse:
-        return call.put(Tag(origin=f'sum of spikes of different units{call.counter.where()}', exact=True,
-                            steps=max(ta.steps, tb.steps)))
+        return call.put(
+            Tag(
+                origin=f'sum of spikes of different units{call.counter.where()}',
+                exact=True,
+                steps=max(ta.steps, tb.steps),
+            )
+        )
     call.put_real('of potentials')
 
 
@@ -67,14 +77,21 @@ def _sum_events(call: Call, a: Tensor, b: Tensor) -> int:
 
 @rule('aten::mul', 'aten::div', 'aten::_foreach_mul', 'aten::true_divide')
 def multiply(call: Call) -> None:
-    """A product: spikes times a number keep their counts; a mask lets pass; factors that are weights can be folded."""
+    """A product: spikes times a number keep their counts; a mask lets pass; factors that are
+    weights can be folded.
+    """
     a, b = call.args.get('self'), call.args.get('other')
     if indices(call):
         return
     if call.weights_only():
         domain = call.tag(a).domain if isinstance(a, Tensor) else None
-        return call.put(Tag(domains.SpikeDomain(0, 0) if domain is not None and not domain.levels else None, 'weights',
-                            weight=True))
+        return call.put(
+            Tag(
+                domains.SpikeDomain(0, 0) if domain is not None and not domain.levels else None,
+                'weights',
+                weight=True,
+            )
+        )
     divides = 'div' in call.op
     if not isinstance(b, Tensor) or b.dim() == 0 and not b.is_floating_point():
         return _times_number(call, a, 1 / b if divides and b else b)
@@ -91,7 +108,9 @@ def multiply(call: Call) -> None:
     counts, _ = call.row('elementwise', ('left', a), ('right', b), numbered=False)
     if ta.domain is not None and tb.domain is not None:
         domain = ta.domain.product(tb.domain)
-        call.put(Tag(domain, f'product of spikes{call.counter.where()}', steps=max(ta.steps, tb.steps)))
+        call.put(
+            Tag(domain, f'product of spikes{call.counter.where()}', steps=max(ta.steps, tb.steps))
+        )
         counts.gates += call.total(call.out, 'events')
         return
     if ta.weight or tb.weight:
@@ -114,7 +133,13 @@ def _times_number(call: Call, x: Tensor, factor) -> None:
         domain = domains.scale(tag.domain, float(factor))
         copied = tag.but(domain=domain, bounds=None)
         if domain is not None and factor and x.numel() == call.out.numel():
-            copied.cache.update({key: value for key, value in tag.cache.items() if key[1:] in (('total',), ('map',))})
+            copied.cache.update(
+                {
+                    key: value
+                    for key, value in tag.cache.items()
+                    if key[1:] in (('total',), ('map',))
+                }
+            )
         return call.put(copied)
     if tag.exact:
         return call.put(tag.but())
@@ -122,8 +147,12 @@ def _times_number(call: Call, x: Tensor, factor) -> None:
         return call.put(tag.but())
     counts, _ = call.row('elementwise', ('input', x), numbered=False)
     counts.norm_macs += call.out.numel()
-    call.put_real('with a number', bounds=None if tag.bounds is None else
-                  tuple(sorted(bound * float(factor) for bound in tag.bounds)))
+    call.put_real(
+        'with a number',
+        bounds=None
+        if tag.bounds is None
+        else tuple(sorted(bound * float(factor) for bound in tag.bounds)),
+    )
 
 
 @rule('aten::neg', 'aten::abs')
@@ -133,11 +162,15 @@ def sign_change(call: Call) -> None:
     if tag.domain is None:
         return call.put_real() if not tag.exact else call.put(tag.but())
     levels = tag.domain.levels
-    changed = domains.scale(tag.domain, -1) if 'neg' in call.op else SpikeDomain(0, levels, tag.domain.unit)
+    changed = (
+        domains.scale(tag.domain, -1)
+        if 'neg' in call.op
+        else SpikeDomain(0, levels, tag.domain.unit)
+    )
     call.put(tag.but(domain=changed))
 
 
-@rule('aten::clamp', 'aten::clamp_min', 'aten::clamp_max', 'aten::hardtanh', 'aten::relu', 'aten::relu6', 'aten::threshold')
+@rule(*aten('clamp clamp_min clamp_max hardtanh relu relu6 threshold'))
 def clamp(call: Call) -> None:
     """One comparison per bound; spikes stay spikes where the bounds are levels."""
     if indices(call):
@@ -152,7 +185,9 @@ def clamp(call: Call) -> None:
     if tag.weight:
         return call.put(Tag(origin='weights', weight=True))
     counts, _ = call.row('elementwise', ('input', x), numbered=False)
-    numbers = not any(isinstance(bound, Tensor) for bound in (low, high)) and 'threshold' not in call.op
+    numbers = (
+        not any(isinstance(bound, Tensor) for bound in (low, high)) and 'threshold' not in call.op
+    )
     domain = domains.clip(tag.domain, low, high) if numbers else None
     if domain is not None:
         return call.put(tag.but(domain=domain))
@@ -163,7 +198,9 @@ def clamp(call: Call) -> None:
 
 @rule('aten::round', 'aten::floor', 'aten::ceil', 'aten::trunc')
 def to_integer(call: Call) -> None:
-    """A clamped tensor becomes counts of its interval, which is how integer neurons are often written."""
+    """A clamped tensor becomes counts of its interval, which is how integer neurons are often
+    written.
+    """
     if indices(call):
         return
     tag = call.tag(call.args['self'])
@@ -171,26 +208,43 @@ def to_integer(call: Call) -> None:
         return call.put(tag.but())
     if tag.bounds is not None and tag.bounds[0] <= 0 <= tag.bounds[1]:
         low, high = int(tag.bounds[0]), int(tag.bounds[1])
-        return call.put(Tag(SpikeDomain(low, high), f'rounded clamp to {low}..{high}{call.counter.where()}', steps=tag.steps))
+        return call.put(
+            Tag(
+                SpikeDomain(low, high),
+                f'rounded clamp to {low}..{high}{call.counter.where()}',
+                steps=tag.steps,
+            )
+        )
     call.put_real()
 
 
-@rule('aten::eq', 'aten::ne', 'aten::lt', 'aten::le', 'aten::gt', 'aten::ge', 'aten::isnan', 'aten::isinf',
-      'aten::isfinite', 'aten::heaviside', 'aten::sign', 'aten::isclose', 'aten::signbit', 'aten::sgn', 'aten::isin')
+@rule(*aten('eq ne lt le gt ge isnan isinf isfinite heaviside sign isclose signbit sgn isin'))
 def compare(call: Call) -> None:
     """One comparison per element; the answers are 0 and 1 (sign: -1, 0 and 1)."""
     x = call.tensors()[0]
     if x.is_floating_point() and not call.weights_only():
         counts, _ = call.row('elementwise', ('input', x), numbered=False)
-        counts.comparisons += call.out.numel() * (2 if 'sgn' in call.op or call.op.startswith('aten::sign') else 1)
+        counts.comparisons += call.out.numel() * (
+            2 if 'sgn' in call.op or call.op.startswith('aten::sign') else 1
+        )
     signed = call.op in ('aten::sign', 'aten::sgn', 'aten::sign_', 'aten::sgn_')
-    call.put(Tag(TERNARY if signed else BINARY, f'comparison{call.counter.where()}', weight=False, steps=call.tag(x).steps))
+    call.put(
+        Tag(
+            TERNARY if signed else BINARY,
+            f'comparison{call.counter.where()}',
+            weight=False,
+            steps=call.tag(x).steps,
+        )
+    )
 
 
-@rule('aten::logical_and', 'aten::logical_or', 'aten::logical_not', 'aten::logical_xor', 'aten::bitwise_and',
-      'aten::bitwise_or', 'aten::bitwise_not', 'aten::bitwise_xor', 'aten::__and__', 'aten::__or__', 'aten::__xor__',
-      'aten::bitwise_left_shift', 'aten::bitwise_right_shift', 'aten::__lshift__', 'aten::__rshift__', 'aten::remainder',
-      'aten::fmod', 'aten::floor_divide', 'aten::gcd')
+@rule(
+    *aten(
+        'logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not '
+        'bitwise_xor __and__ __or__ __xor__ bitwise_left_shift bitwise_right_shift __lshift__ '
+        '__rshift__ remainder fmod floor_divide gcd'
+    )
+)
 def logic(call: Call) -> None:
     """Masks and positions; on real numbers a division."""
     if indices(call):
@@ -227,14 +281,15 @@ def function(call: Call) -> None:
     call.put_real()
 
 
-rule('aten::exp', 'aten::exp2', 'aten::expm1', 'aten::log', 'aten::log2', 'aten::log10', 'aten::log1p', 'aten::sigmoid',
-     'aten::tanh', 'aten::gelu', 'aten::silu', 'aten::mish', 'aten::erf', 'aten::erfc', 'aten::erfinv', 'aten::sqrt',
-     'aten::rsqrt', 'aten::sin', 'aten::cos', 'aten::tan', 'aten::asin', 'aten::acos', 'aten::atan', 'aten::atan2',
-     'aten::sinh', 'aten::cosh', 'aten::reciprocal', 'aten::pow', 'aten::float_power', 'aten::square', 'aten::softplus',
-     'aten::elu', 'aten::celu', 'aten::leaky_relu', 'aten::prelu', 'aten::_prelu_kernel', 'aten::hardsigmoid',
-     'aten::hardswish', 'aten::log_sigmoid', 'aten::log_sigmoid_forward', 'aten::logit', 'aten::glu', 'aten::special_xlogy',
-     'aten::frac', 'aten::nan_to_num', 'aten::hypot', 'aten::ldexp', 'aten::frexp', 'aten::polar', 'aten::view_as_complex',
-     'aten::_fft_r2c', 'aten::_fft_c2r', 'aten::_fft_c2c', 'aten::logaddexp', 'aten::logaddexp2')(function)
+rule(
+    *aten(
+        'exp exp2 expm1 log log2 log10 log1p sigmoid tanh gelu silu mish erf erfc erfinv sqrt '
+        'rsqrt sin cos tan asin acos atan atan2 sinh cosh reciprocal pow float_power square '
+        'softplus elu celu leaky_relu prelu _prelu_kernel hardsigmoid hardswish log_sigmoid '
+        'log_sigmoid_forward logit glu special_xlogy frac nan_to_num hypot ldexp frexp polar '
+        'view_as_complex _fft_r2c _fft_c2r _fft_c2c logaddexp logaddexp2'
+    )
+)(function)
 
 
 @rule('aten::addcmul', 'aten::addcdiv', 'aten::lerp')

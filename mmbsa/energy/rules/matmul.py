@@ -1,4 +1,7 @@
-"""Matrix products: linear layers, attention written with matmul, and scaled dot-product attention."""
+"""Matrix products: linear layers, attention written with matmul, and scaled dot-product
+attention.
+"""
+
 import math
 
 from torch import Tensor
@@ -6,7 +9,7 @@ from torch import Tensor
 from mmbsa.energy import sums
 from mmbsa.energy.counts import Counts
 from mmbsa.energy.rules.convolution import add_input, layer
-from mmbsa.energy.rules.registry import Call, rule
+from mmbsa.energy.rules.registry import Call, aten, rule
 from mmbsa.energy.tags import Tag
 
 
@@ -19,7 +22,9 @@ def matmul(call: Call) -> None:
 
 @rule('aten::addmm', 'aten::baddbmm', 'aten::addmv', 'aten::addbmm')
 def add_matmul(call: Call) -> None:
-    """A product and a summand, which is a bias if it is a weight, and otherwise added element by element."""
+    """A product and a summand, which is a bias if it is a weight, and otherwise added element by
+    element.
+    """
     args = list(call.args.values())
     counts = product(call, args[1], args[2])
     if counts is not None:
@@ -51,7 +56,9 @@ def product(call: Call, a: Tensor, b: Tensor) -> Counts | None:
         fan_out = dense // max(x.numel(), 1)
         counts, _ = call.row('linear', ('activation', x), ('weight', weight))
         batch = call.counter.images  # rows are samples, tokens and steps: only the tag knows T
-        layer(call, counts, x, weight, dense, dense, batch, lambda what: call.total(x, what) * fan_out)
+        layer(
+            call, counts, x, weight, dense, dense, batch, lambda what: call.total(x, what) * fan_out
+        )
         call.put_real()
         return counts
     counts, _ = call.row('matmul', ('left', a), ('right', b))
@@ -76,18 +83,25 @@ def product(call: Call, a: Tensor, b: Tensor) -> Counts | None:
                 counts.ac_dense += tag.bits * dense
                 break
     if ta.sparse and tb.sparse:
-        call.put(Tag(origin=f'product of spikes{call.counter.where()}', exact=True, steps=max(ta.steps, tb.steps)))
+        call.put(
+            Tag(
+                origin=f'product of spikes{call.counter.where()}',
+                exact=True,
+                steps=max(ta.steps, tb.steps),
+            )
+        )
     else:
         call.put_real()
     return counts
 
 
 def meeting(call: Call, a: Tensor, b: Tensor) -> tuple[int | None, int]:
-    """Events and accumulates of a b: where both are spikes, their coincidences; where one is, its fan-out.
+    """Events and accumulates of a b: where both are spikes, their coincidences; where one is, its
+    fan-out.
 
-    Counts multiply: k spikes that meet j spikes are k j accumulates; a sum of spikes (a score) is added as one number.
-    Taken bit by bit, the left operand counts its one-bits, and the right one is a word. Events are None if no operand
-    has any.
+    Counts multiply: k spikes that meet j spikes are k j accumulates; a sum of spikes (a score) is
+    added as one number. Taken bit by bit, the left operand counts its one-bits, and the right one
+    is a word. Events are None if no operand has any.
     """
     ta, tb = call.tag(a), call.tag(b)
     a, b = (a.unsqueeze(0) if a.dim() == 1 else a), (b.unsqueeze(-1) if b.dim() == 1 else b)
@@ -99,8 +113,13 @@ def meeting(call: Call, a: Tensor, b: Tensor) -> tuple[int | None, int]:
     if not ta.sparse:
         n = a.shape[-2]
         return call.total(b, 'events') * n, call.total(b, _measure(tb, True)) * n
-    events, accumulates = (int((sums.per_channel(a, ta, first, -2) * sums.per_channel(b, tb, second, -1)).sum().item())
-                           for first, second in (('events', 'events'), (_measure(ta, True), _measure(tb, ta.bits is None))))
+    events, accumulates = (
+        int((sums.per_channel(a, ta, first, -2) * sums.per_channel(b, tb, second, -1)).sum().item())
+        for first, second in (
+            ('events', 'events'),
+            (_measure(ta, True), _measure(tb, ta.bits is None)),
+        )
+    )
     return events, accumulates
 
 
@@ -111,10 +130,14 @@ def _measure(tag: Tag, serial: bool) -> str:
     return 'counts' if tag.domain is not None else 'events'
 
 
-@rule('aten::_scaled_dot_product_flash_attention_for_cpu', 'aten::_scaled_dot_product_flash_attention',
-      'aten::_scaled_dot_product_efficient_attention', 'aten::_scaled_dot_product_cudnn_attention',
-      'aten::_scaled_dot_product_fused_attention_overrideable', 'aten::_scaled_dot_product_attention_math',
-      'aten::_scaled_dot_product_attention_math_for_mps')
+@rule(
+    *aten(
+        '_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention '
+        '_scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention '
+        '_scaled_dot_product_fused_attention_overrideable _scaled_dot_product_attention_math '
+        '_scaled_dot_product_attention_math_for_mps'
+    )
+)
 def dot_product_attention(call: Call) -> None:
     """Softmax attention of (*, n, d) operands; a causal mask is not subtracted."""
     softmax_attention(call, call.args['query'], call.args['key'], call.args['value'])
@@ -135,7 +158,9 @@ def softmax_attention(call: Call, q: Tensor, k: Tensor, v: Tensor) -> None:
         counts.ac, counts.ac_events = counts.ac + qk_counts, counts.ac_events + qk
     tag = call.tag(v)
     if tag.domain is not None:
-        sv, sv_counts = (call.total(v, what) * q.shape[-2] for what in ('events', _measure(tag, True)))
+        sv, sv_counts = (
+            call.total(v, what) * q.shape[-2] for what in ('events', _measure(tag, True))
+        )
         counts.ac, counts.ac_events = counts.ac + sv_counts, counts.ac_events + sv
     else:
         sv = dense_sv
@@ -147,8 +172,11 @@ def softmax_attention(call: Call, q: Tensor, k: Tensor, v: Tensor) -> None:
     counts.outputs += call.out.numel()
     counts.out_bits += call.out.numel() * 8 * call.out.element_size()
     softmax(counts, rows, keys)
-    detail.update(normalizer='softmax', dense_qk=detail.get('dense_qk', 0) + dense_qk,
-                  dense_sv=detail.get('dense_sv', 0) + dense_sv)
+    detail.update(
+        normalizer='softmax',
+        dense_qk=detail.get('dense_qk', 0) + dense_qk,
+        dense_sv=detail.get('dense_sv', 0) + dense_sv,
+    )
 
 
 def softmax(counts: Counts, rows: int, length: int) -> None:

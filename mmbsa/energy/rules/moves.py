@@ -1,9 +1,10 @@
 """Ops without arithmetic: they allocate, copy, pick or join, and values stay what they were."""
+
 import torch
 from torch import Tensor
 
 from mmbsa.energy import sums
-from mmbsa.energy.rules.registry import Call, rule
+from mmbsa.energy.rules.registry import Call, aten, rule
 from mmbsa.energy.tags import OUTSIDE, Tag, union
 from mmbsa.spiking import SpikeDomain
 
@@ -17,25 +18,31 @@ def keep(call: Call) -> None:
     tag = call.tag(source)
     for x in call.result if isinstance(call.result, tuple | list) else (call.result,):
         if isinstance(x, Tensor) and (x.is_floating_point() or x.dtype == source.dtype):
-            copied = tag.but(**({} if x.numel() == source.numel() else dict(copies=1, copy_numel=0)))
+            copied = tag.but(
+                **({} if x.numel() == source.numel() else dict(copies=1, copy_numel=0))
+            )
             # a copy of all elements has the sums of its source
             if x.numel() == source.numel() and sums._whole(source):
-                copied.cache.update({key: value for key, value in tag.cache.items() if key[1:] == ('total',)})
+                copied.cache.update(
+                    {key: value for key, value in tag.cache.items() if key[1:] == ('total',)}
+                )
             call.put(copied, x)
 
 
-rule('aten::clone', 'aten::_to_copy', 'aten::_reshape_copy', 'aten::contiguous', 'aten::index', 'aten::index_select',
-     'aten::gather', 'aten::masked_select', 'aten::take', 'aten::flip', 'aten::roll', 'aten::repeat_interleave',
-     'aten::pixel_shuffle', 'aten::pixel_unshuffle', 'aten::channel_shuffle', 'aten::native_channel_shuffle',
-     'aten::im2col', 'aten::tril', 'aten::triu', 'aten::sort', 'aten::topk', 'aten::unique_dim', 'aten::_unique2',
-     'aten::unique_consecutive', 'aten::embedding', 'aten::upsample_nearest1d', 'aten::upsample_nearest2d',
-     'aten::upsample_nearest3d', 'aten::_upsample_nearest_exact2d', 'aten::view_copy', 'aten::permute_copy',
-     'aten::slice_copy', 'aten::select_copy', 'aten::expand_copy', 'aten::unfold_copy', 'aten::rot90',
-     'aten::pad_sequence', 'aten::kthvalue', 'aten::median', 'aten::mode', 'aten::_index_put_impl',
-     'aten::replication_pad1d', 'aten::replication_pad2d', 'aten::replication_pad3d', 'aten::reflection_pad1d',
-     'aten::reflection_pad2d', 'aten::reflection_pad3d', 'aten::native_dropout', 'aten::dropout',
-     'aten::_fused_dropout', 'aten::alpha_dropout', 'aten::resize', 'aten::split_with_sizes_copy', 'aten::unbind_copy',
-     'aten::stack_copy', 'aten::max_unpool2d')(keep)
+rule(
+    *aten(
+        'clone _to_copy _reshape_copy contiguous index index_select gather masked_select take '
+        'flip roll repeat_interleave pixel_shuffle pixel_unshuffle channel_shuffle '
+        'native_channel_shuffle im2col tril triu sort topk unique_dim _unique2 '
+        'unique_consecutive embedding upsample_nearest1d upsample_nearest2d '
+        'upsample_nearest3d _upsample_nearest_exact2d view_copy permute_copy slice_copy '
+        'select_copy expand_copy unfold_copy rot90 pad_sequence kthvalue median mode '
+        '_index_put_impl replication_pad1d replication_pad2d replication_pad3d '
+        'reflection_pad1d reflection_pad2d reflection_pad3d native_dropout dropout '
+        '_fused_dropout alpha_dropout resize split_with_sizes_copy unbind_copy stack_copy '
+        'max_unpool2d'
+    )
+)(keep)
 
 
 @rule('aten::repeat')
@@ -76,12 +83,19 @@ def write(call: Call, target: Tensor, source: Tensor) -> None:
     if sums._whole(target) or old.origin == OUTSIDE and new.domain is None:
         return call.put(new.but(copies=1, copy_numel=0), target)
     domain = union([old.domain, new.domain])
-    call.put(Tag(domain, old.origin if old.domain is not None and new.domain is None else new.origin,
-                 weight=old.weight and new.weight, exact=old.sparse and new.sparse and domain is None,
-                 steps=max(old.steps, new.steps)), target)
+    call.put(
+        Tag(
+            domain,
+            old.origin if old.domain is not None and new.domain is None else new.origin,
+            weight=old.weight and new.weight,
+            exact=old.sparse and new.sparse and domain is None,
+            steps=max(old.steps, new.steps),
+        ),
+        target,
+    )
 
 
-@rule('aten::cat', 'aten::stack', 'aten::hstack', 'aten::vstack', 'aten::block_diag', 'aten::_foreach_copy')
+@rule(*aten('cat stack hstack vstack block_diag _foreach_copy'))
 def join(call: Call) -> None:
     """Joined spikes are spikes if their units agree."""
     tags = [call.tag(x) for x in call.tensors() if x.numel()]
@@ -94,9 +108,16 @@ def merge(call: Call, tags: list[Tag]) -> None:
     """The result holds values of all of these."""
     domain = union([tag.domain for tag in tags])
     sources = [tag for tag in tags if tag.domain is None] or tags
-    call.put(Tag(domain, sources[0].origin, weight=all(tag.weight for tag in tags),
-                 exact=domain is None and all(tag.sparse for tag in tags), steps=max(tag.steps for tag in tags),
-                 bits=tags[0].bits if all(tag.bits == tags[0].bits for tag in tags) else None))
+    call.put(
+        Tag(
+            domain,
+            sources[0].origin,
+            weight=all(tag.weight for tag in tags),
+            exact=domain is None and all(tag.sparse for tag in tags),
+            steps=max(tag.steps for tag in tags),
+            bits=tags[0].bits if all(tag.bits == tags[0].bits for tag in tags) else None,
+        )
+    )
 
 
 @rule('aten::where')
@@ -126,11 +147,22 @@ def filled(call: Call) -> None:
     merge(call, [tag, Tag(None, f'filled with {number}', weight=tag.weight)])
 
 
-@rule('aten::index_put', 'aten::scatter', 'aten::scatter_add', 'aten::index_add', 'aten::index_copy', 'aten::slice_scatter',
-      'aten::select_scatter', 'aten::scatter_reduce', 'aten::masked_scatter', 'aten::put', 'aten::index_reduce')
+@rule(
+    *aten(
+        'index_put scatter scatter_add index_add index_copy slice_scatter select_scatter '
+        'scatter_reduce masked_scatter put index_reduce'
+    )
+)
 def scattered(call: Call) -> None:
     """A part is overwritten or added to."""
-    values = next((call.args[key] for key in ('values', 'src', 'source') if isinstance(call.args.get(key), Tensor)), None)
+    values = next(
+        (
+            call.args[key]
+            for key in ('values', 'src', 'source')
+            if isinstance(call.args.get(key), Tensor)
+        ),
+        None,
+    )
     tags = [call.tag(call.args['self'])] + ([] if values is None else [call.tag(values)])
     adds = 'add' in call.op or bool(call.args.get('accumulate'))
     if adds and call.out.is_floating_point() and not all(tag.weight for tag in tags):
@@ -141,7 +173,9 @@ def scattered(call: Call) -> None:
     merge(call, tags)
 
 
-@rule('aten::zeros', 'aten::zeros_like', 'aten::new_zeros', 'aten::zero', 'aten::_efficientzerotensor')
+@rule(
+    'aten::zeros', 'aten::zeros_like', 'aten::new_zeros', 'aten::zero', 'aten::_efficientzerotensor'
+)
 def zeros(call: Call) -> None:
     """No spikes at all."""
     constant(call, 0)
@@ -152,27 +186,35 @@ def constant(call: Call, number: float | None) -> None:
     call.put(Tag(SILENT if number == 0 else None, 'a constant', weight=True))
 
 
-@rule('aten::ones', 'aten::ones_like', 'aten::new_ones', 'aten::full', 'aten::full_like', 'aten::new_full', 'aten::arange',
-      'aten::linspace', 'aten::logspace', 'aten::eye', 'aten::scalar_tensor', 'aten::tril_indices', 'aten::triu_indices',
-      'aten::hann_window', 'aten::range')
+@rule(
+    *aten(
+        'ones ones_like new_ones full full_like new_full arange linspace logspace eye '
+        'scalar_tensor tril_indices triu_indices hann_window range'
+    )
+)
 def constants(call: Call) -> None:
     """Tensors that no input enters."""
     constant(call, None)
 
 
-@rule('aten::empty', 'aten::empty_like', 'aten::new_empty', 'aten::new_empty_strided', 'aten::empty_strided',
-      'aten::empty_permuted', 'aten::lift_fresh', 'aten::lift_fresh_copy', 'aten::lift', 'aten::rand', 'aten::randn',
-      'aten::rand_like', 'aten::randn_like', 'aten::randint', 'aten::randperm', 'aten::bernoulli', 'aten::uniform',
-      'aten::normal', 'aten::normal_functional', 'aten::random', 'aten::multinomial', 'aten::exponential', 'aten::poisson',
-      'aten::set', 'aten::set_data', 'aten::resize_as', 'aten::_unsafe_view', 'aten::_local_scalar_dense', 'aten::item',
-      'aten::is_same_size', 'aten::equal', 'aten::nonzero', 'aten::nonzero_static', 'aten::argwhere', 'aten::bincount',
-      'aten::histc', 'aten::bucketize', 'aten::searchsorted', 'aten::one_hot', 'aten::sym_size', 'aten::sym_stride',
-      'aten::sym_numel', 'aten::is_nonzero', 'aten::_assert_async', 'aten::_assert_scalar', 'aten::record_stream',
-      'aten::is_pinned', 'aten::_pin_memory', 'aten::_has_compatible_shallow_copy_type', 'aten::argsort',
-      'aten::_nested_tensor_from_mask', 'aten::_unsafe_index', 'aten::_is_all_true', 'aten::_is_any_true',
-      'aten::can_cast', 'aten::_cast_Float', 'aten::_debug_has_internal_overlap', 'aten::_conj_physical',
-      'profiler::_record_function_enter_new', 'profiler::_record_function_exit', 'prim::device', 'prim::layout',
-      'torchvision::nms', 'aten::combinations', 'aten::cartesian_prod', 'aten::meshgrid')
+@rule(
+    *aten(
+        'empty empty_like new_empty new_empty_strided empty_strided empty_permuted lift_fresh '
+        'lift_fresh_copy lift rand randn rand_like randn_like randint randperm bernoulli '
+        'uniform normal normal_functional random multinomial exponential poisson set set_data '
+        'resize_as _unsafe_view _local_scalar_dense item is_same_size equal nonzero '
+        'nonzero_static argwhere bincount histc bucketize searchsorted one_hot sym_size '
+        'sym_stride sym_numel is_nonzero _assert_async _assert_scalar record_stream is_pinned '
+        '_pin_memory _has_compatible_shallow_copy_type argsort _nested_tensor_from_mask '
+        '_unsafe_index _is_all_true _is_any_true can_cast _cast_Float '
+        '_debug_has_internal_overlap _conj_physical combinations cartesian_prod meshgrid'
+    ),
+    'profiler::_record_function_enter_new',
+    'profiler::_record_function_exit',
+    'prim::device',
+    'prim::layout',
+    'torchvision::nms',
+)
 def nothing(call: Call) -> None:
     """Memory, random draws, indices and answers to questions: no arithmetic on activations."""
     op = call.op

@@ -1,4 +1,7 @@
-"""Neurons: one update, one leak and one comparison per threshold, per step and neuron, whatever code computes them."""
+"""Neurons: one update, one leak and one comparison per threshold, per step and neuron, whatever
+code computes them.
+"""
+
 from copy import deepcopy
 
 from torch import Tensor, nn
@@ -8,10 +11,23 @@ from mmbsa.energy import sums
 from mmbsa.energy.rules.quantiser import Quantiser, quantise
 from mmbsa.energy.rules.registry import Call, rule
 from mmbsa.energy.tags import Tag
-from mmbsa.spiking import BINARY, TERNARY, SpikeDomain, SpikingNeuron, counts, domain_of, measure_domain
+from mmbsa.spiking import (
+    BINARY,
+    TERNARY,
+    SpikeDomain,
+    SpikingNeuron,
+    counts,
+    domain_of,
+    measure_domain,
+)
 
-#: packages whose classes are neurons: inside them aten ops are not counted, as they differ between backends.
-THIRD_PARTY = ('spikingjelly.activation_based.neuron', 'snntorch._neurons', 'norse.torch.module.lif')
+#: packages whose classes are neurons: inside them aten ops are not counted, as they differ between
+#: backends.
+THIRD_PARTY = (
+    'spikingjelly.activation_based.neuron',
+    'snntorch._neurons',
+    'norse.torch.module.lif',
+)
 #: packages in which a class ending so is a neuron, and not a container or a base of synapses.
 _ENDINGS = ('Node', 'PSN', 'Leaky', 'LIF', 'Cell', 'Alpha', 'Synaptic', 'Lapicque')
 #: classes, or bases of them, without a leak.
@@ -21,23 +37,32 @@ _NO_LEAK = ('IFNode', 'TernaryIFNode', 'PSN', 'MaskedPSN', 'SlidingPSN', 'Lapicq
 def is_neuron(module: nn.Module) -> bool:
     """Whether a module is counted by the rule of neurons instead of by its ops.
 
-    A :class:`SpikingNeuron` is one, a module that was given a ``domain`` is, and SpikingJelly's, snnTorch's and norse's
-    nodes are; so are the quantisers of a twin.
+    A :class:`SpikingNeuron` is one, a module that was given a ``domain`` is, and SpikingJelly's,
+    snnTorch's and norse's nodes are; so are the quantisers of a twin.
     """
-    if isinstance(module, SpikingNeuron | Quantiser) or isinstance(vars(module).get('domain'), SpikeDomain):
+    if isinstance(module, SpikingNeuron | Quantiser) or isinstance(
+        vars(module).get('domain'), SpikeDomain
+    ):
         return True
-    return any(base.__module__.startswith(THIRD_PARTY) and base.__name__.endswith(_ENDINGS)
-               for base in type(module).__mro__)
+    return any(
+        base.__module__.startswith(THIRD_PARTY) and base.__name__.endswith(_ENDINGS)
+        for base in type(module).__mro__
+    )
 
 
 def leaks(module: nn.Module) -> bool:
-    """Whether a membrane decays between steps; a module says so by ``leaky`` where its class does not."""
+    """Whether a membrane decays between steps; a module says so by ``leaky`` where its class does
+    not.
+    """
     if hasattr(module, 'leaky'):
         return bool(module.leaky)
     if getattr(module, 'decay', None) == 0:
         return False
     own = (cls for cls in type(module).__mro__ if cls is not nn.Module)
-    exact = next((cls.__name__ for cls in own if cls.__module__.startswith(THIRD_PARTY)), type(module).__name__)
+    exact = next(
+        (cls.__name__ for cls in own if cls.__module__.startswith(THIRD_PARTY)),
+        type(module).__name__,
+    )
     return exact not in _NO_LEAK
 
 
@@ -84,7 +109,8 @@ def _counts_in_one_step(module: nn.Module) -> bool:
 def fire(call: Call, x: Tensor, domain: SpikeDomain | None, leaky: bool, steps: int) -> None:
     """Count a neuron layer: x (T, *) -> ``call.out``.
 
-    A threshold is one between two neighbouring levels: 1 of a binary neuron, 2 of a ternary one, D of a count.
+    A threshold is one between two neighbouring levels: 1 of a binary neuron, 2 of a ternary one, D
+    of a count.
     """
     tag, spikes = call.counter.tags.get(x), call.out
     figures, detail = call.row('neuron', ('current', x))
@@ -107,15 +133,24 @@ def fire(call: Call, x: Tensor, domain: SpikeDomain | None, leaky: bool, steps: 
         figures.resets += fired
         detail['counts'] = detail.get('counts', 0) + call.total(spikes, 'counts')
     figures.outputs += size
-    detail.update(domain=str(domain) if domain is not None else 'real', neurons=max(detail.get('neurons', 0), size // steps),
-                  neuron=call.op.split('::')[-1])
+    detail.update(
+        domain=str(domain) if domain is not None else 'real',
+        neurons=max(detail.get('neurons', 0), size // steps),
+        neuron=call.op.split('::')[-1],
+    )
 
 
 @rule('mmbsa::lif')
 def lif(call: Call) -> None:
     """The op by itself, outside of a neuron module."""
     x = call.args['x']
-    fire(call, x, TERNARY if call.args['signed'] else BINARY, leaky=call.args['tau'] is not None, steps=len(x))
+    fire(
+        call,
+        x,
+        TERNARY if call.args['signed'] else BINARY,
+        leaky=call.args['tau'] is not None,
+        steps=len(x),
+    )
 
 
 @rule('mmbsa::integer_spike')

@@ -1,4 +1,5 @@
 """Quantisers of a twin network: whole numbers that are taken bit by bit, and no membrane."""
+
 import torch
 from torch import Tensor, nn
 
@@ -25,9 +26,18 @@ class Quantiser(nn.Module):
     def __init__(self, bits: int, levels: int, scale: float, unit: float, signed: bool = False):
         super().__init__()
         if not 1 <= levels < 2 ** (bits - signed) or scale <= 0 or unit <= 0:
-            raise ValueError(f'Quantiser: {bits} bits (signed={signed}) do not hold {levels} levels, or scale={scale} and '
-                             f'unit={unit} are not positive')
-        self.bits, self.levels, self.scale, self.unit, self.signed = bits, levels, scale, unit, signed
+            raise ValueError(
+                f'Quantiser: {bits} bits (signed={signed}) do not hold {levels} levels, or '
+                f'scale={scale} and '
+                f'unit={unit} are not positive'
+            )
+        self.bits, self.levels, self.scale, self.unit, self.signed = (
+            bits,
+            levels,
+            scale,
+            unit,
+            signed,
+        )
 
     @property
     def domain(self) -> SpikeDomain:
@@ -41,7 +51,10 @@ class Quantiser(nn.Module):
 
     def extra_repr(self) -> str:
         """Widths."""
-        return f'bits={self.bits}, levels={self.levels}, scale={self.scale:g}, unit={self.unit:g}, signed={self.signed}'
+        return (
+            f'bits={self.bits}, levels={self.levels}, scale={self.scale:g}, '
+            f'unit={self.unit:g}, signed={self.signed}'
+        )
 
 
 def quantise(call: Call, module: Quantiser, x: Tensor) -> None:
@@ -51,7 +64,9 @@ def quantise(call: Call, module: Quantiser, x: Tensor) -> None:
     counts.outputs += size
     counts.out_bits += size * module.bits
     steps = call.tag(x).steps
-    call.put(Tag(module.domain, f'quantiser {call.counter.current.name}', bits=module.bits, steps=steps))
+    call.put(
+        Tag(module.domain, f'quantiser {call.counter.current.name}', bits=module.bits, steps=steps)
+    )
     if call.out.dim() == 5:
         sums.per_position(call.out, call.tag(call.out), 'bits', 2)
     detail.update(bits=module.bits, levels=module.levels)

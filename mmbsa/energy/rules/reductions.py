@@ -1,4 +1,5 @@
 """Sums, means, maxima, pools, norms, and resizing."""
+
 import math
 
 from torch import Tensor
@@ -7,7 +8,7 @@ from mmbsa.energy import sums
 from mmbsa.energy.rules.convolution import _spread, once
 from mmbsa.energy.rules.elementwise import _macs, indices
 from mmbsa.energy.rules.matmul import softmax as softmax_figures
-from mmbsa.energy.rules.registry import Call, rule
+from mmbsa.energy.rules.registry import Call, aten, rule
 from mmbsa.energy.tags import Tag
 
 
@@ -23,9 +24,11 @@ def _steps(call: Call, x: Tensor) -> int:
     return 0 if over and tag.steps and x.dim() and x.size(0) == tag.steps else tag.steps
 
 
-@rule('aten::sum', 'aten::nansum', 'aten::cumsum', 'aten::mean', 'aten::nanmean', 'aten::trace')
+@rule(*aten('sum nansum cumsum mean nanmean trace'))
 def sum_up(call: Call) -> None:
-    """Every spike, or every real number, is one accumulate; the division of a mean can be folded."""
+    """Every spike, or every real number, is one accumulate; the division of a mean can be
+    folded.
+    """
     if indices(call):
         return
     x = _input(call)
@@ -34,15 +37,19 @@ def sum_up(call: Call) -> None:
         return call.put(Tag(origin='weights', weight=True))
     counts, _ = call.row('reduction', ('input', x), numbered=False)
     equal, _ = once(tag, x)
-    counts.ac += (call.total(x, 'counts' if tag.domain is not None else 'events') if tag.sparse else x.numel()) // equal
+    counts.ac += (
+        call.total(x, 'counts' if tag.domain is not None else 'events') if tag.sparse else x.numel()
+    ) // equal
     counts.ac_events += (call.total(x, 'events') if tag.sparse else x.numel()) // equal
     counts.outputs += call.out.numel()
     if tag.sparse and 'mean' not in call.op:
-        return call.put(Tag(origin=f'sum of spikes{call.counter.where()}', exact=True, steps=_steps(call, x)))
+        return call.put(
+            Tag(origin=f'sum of spikes{call.counter.where()}', exact=True, steps=_steps(call, x))
+        )
     call.put_real('of spikes' if tag.sparse else '', steps=_steps(call, x), copies=1)
 
 
-@rule('aten::amax', 'aten::amin', 'aten::max', 'aten::min', 'aten::aminmax', 'aten::argmax', 'aten::argmin', 'aten::cummax')
+@rule(*aten('amax amin max min aminmax argmax argmin cummax'))
 def extreme(call: Call) -> None:
     """One comparison less than there are elements; the largest spike is a spike."""
     x = _input(call)
@@ -55,8 +62,12 @@ def extreme(call: Call) -> None:
     call.put(tag.but(copies=1, copy_numel=0, bounds=None, steps=_steps(call, x)))
 
 
-@rule('aten::prod', 'aten::cumprod', 'aten::std', 'aten::var', 'aten::var_mean', 'aten::std_mean', 'aten::norm',
-      'aten::linalg_vector_norm', 'aten::dist', 'aten::_cdist_forward', 'aten::_euclidean_dist', 'aten::_pdist_forward')
+@rule(
+    *aten(
+        'prod cumprod std var var_mean std_mean norm linalg_vector_norm dist _cdist_forward '
+        '_euclidean_dist _pdist_forward'
+    )
+)
 def moments(call: Call) -> None:
     """A multiply-accumulate per element; distances have one per pair and dimension."""
     if indices(call):
@@ -78,7 +89,7 @@ def quantify(call: Call) -> None:
     indices(call)
 
 
-@rule('aten::_softmax', 'aten::_log_softmax', 'aten::softmax', 'aten::log_softmax', 'aten::logsumexp', 'aten::_safe_softmax')
+@rule(*aten('_softmax _log_softmax softmax log_softmax logsumexp _safe_softmax'))
 def softmax(call: Call) -> None:
     """Exponentials, divisions, a maximum and a sum per row."""
     x = _input(call)
@@ -89,17 +100,31 @@ def softmax(call: Call) -> None:
     call.put_real()
 
 
-@rule('aten::max_pool1d', 'aten::max_pool2d', 'aten::max_pool2d_with_indices', 'aten::max_pool3d_with_indices',
-      'aten::max_pool1d_with_indices', 'aten::mkldnn_max_pool2d')
+@rule(
+    *aten(
+        'max_pool1d max_pool2d max_pool2d_with_indices max_pool3d_with_indices '
+        'max_pool1d_with_indices mkldnn_max_pool2d'
+    )
+)
 def max_pool(call: Call) -> None:
     """One comparison less than the taps on the map, per output; spikes stay spikes."""
     x, out = call.args['self'], call.out
     kernel = call.args['kernel_size']
-    dims = len(kernel) if isinstance(kernel, list | tuple) and len(kernel) > 1 else int(call.op.split('pool')[1][0])
+    dims = (
+        len(kernel)
+        if isinstance(kernel, list | tuple) and len(kernel) > 1
+        else int(call.op.split('pool')[1][0])
+    )
     kernel = _spread(kernel, dims, 1)
     stride = _spread(call.args.get('stride') or kernel, dims, 1)
-    padding, dilation = (_spread(call.args.get(key), dims, default) for key, default in (('padding', 0), ('dilation', 1)))
-    hits = [sum(sums.taps(*key, False)) for key in zip(x.shape[-dims:], out.shape[-dims:], kernel, stride, padding, dilation)]
+    padding, dilation = (
+        _spread(call.args.get(key), dims, default)
+        for key, default in (('padding', 0), ('dilation', 1))
+    )
+    hits = [
+        sum(sums.taps(*key, False))
+        for key in zip(x.shape[-dims:], out.shape[-dims:], kernel, stride, padding, dilation)
+    ]
     maps = x.numel() // max(math.prod(x.shape[-dims:]), 1)
     counts, _ = call.row('pool', ('input', x))
     counts.comparisons += maps * math.prod(hits) - out.numel()
@@ -109,7 +134,12 @@ def max_pool(call: Call) -> None:
     call.put(tag.but(bounds=None, **copies))
 
 
-@rule('aten::adaptive_max_pool2d', 'aten::adaptive_max_pool3d', 'aten::adaptive_max_pool1d', 'aten::fractional_max_pool2d')
+@rule(
+    'aten::adaptive_max_pool2d',
+    'aten::adaptive_max_pool3d',
+    'aten::adaptive_max_pool1d',
+    'aten::fractional_max_pool2d',
+)
 def adaptive_max_pool(call: Call) -> None:
     """Windows that share the map: one comparison less than its elements."""
     x = call.args['self']
@@ -119,10 +149,16 @@ def adaptive_max_pool(call: Call) -> None:
     call.put(call.tag(x).but(copies=1, copy_numel=0, bounds=None))
 
 
-@rule('aten::avg_pool1d', 'aten::avg_pool2d', 'aten::avg_pool3d', 'aten::_adaptive_avg_pool2d', 'aten::_adaptive_avg_pool3d',
-      'aten::adaptive_avg_pool1d', 'aten::adaptive_avg_pool2d', 'aten::mkldnn_adaptive_avg_pool2d')
+@rule(
+    *aten(
+        'avg_pool1d avg_pool2d avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d '
+        'adaptive_avg_pool1d adaptive_avg_pool2d mkldnn_adaptive_avg_pool2d'
+    )
+)
 def average_pool(call: Call) -> None:
-    """Every tap on the map is an accumulate (of a spike, or of a real number); the division can be folded."""
+    """Every tap on the map is an accumulate (of a spike, or of a real number); the division can be
+    folded.
+    """
     x, out, kernel = call.args['self'], call.out, call.args.get('kernel_size')
     tag = call.tag(x)
     if kernel is None:
@@ -132,12 +168,19 @@ def average_pool(call: Call) -> None:
         kernel = _spread(kernel, dims, 1)
         stride = _spread(call.args.get('stride') or kernel, dims, 1)
         padding = _spread(call.args.get('padding'), dims, 0)
-        taps = [sums.taps(*key, 1, False) for key in zip(x.shape[-dims:], out.shape[-dims:], kernel, stride, padding)]
+        taps = tuple(
+            sums.taps(*key, 1, False)
+            for key in zip(x.shape[-dims:], out.shape[-dims:], kernel, stride, padding)
+        )
     counts, _ = call.row('pool', ('input', x))
     figures = {}
     for what in ('counts' if tag.domain is not None else 'events', 'events'):
         if not tag.sparse:
-            whole = x.numel() // max(math.prod(x.shape[-len(taps):]), 1) * math.prod(map(sum, taps)) if taps else x.numel()
+            whole = (
+                x.numel() // max(math.prod(x.shape[-len(taps) :]), 1) * math.prod(map(sum, taps))
+                if taps
+                else x.numel()
+            )
         else:
             whole = sums.pairs(x, tag, what, taps, 1) if taps else call.total(x, what)
         figures[what] = whole
@@ -147,9 +190,14 @@ def average_pool(call: Call) -> None:
     call.put_real('of spikes' if tag.sparse else '')
 
 
-@rule('aten::native_batch_norm', 'aten::_native_batch_norm_legit', 'aten::_native_batch_norm_legit_no_training',
-      'aten::_native_batch_norm_legit_functional', 'aten::cudnn_batch_norm', 'aten::miopen_batch_norm', 'aten::batch_norm',
-      'aten::_batch_norm_with_update', 'aten::_batch_norm_no_update', 'aten::batch_norm_elemt', 'aten::_batch_norm_impl_index')
+@rule(
+    *aten(
+        'native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training '
+        '_native_batch_norm_legit_functional cudnn_batch_norm miopen_batch_norm batch_norm '
+        '_batch_norm_with_update _batch_norm_no_update batch_norm_elemt '
+        '_batch_norm_impl_index'
+    )
+)
 def batch_norm(call: Call) -> None:
     """Folded into the layer before it: free. Unfolded: one multiply-accumulate per element."""
     x = call.args['input']
@@ -159,10 +207,16 @@ def batch_norm(call: Call) -> None:
     call.put_real()
 
 
-@rule('aten::native_layer_norm', 'aten::native_group_norm', 'aten::instance_norm', 'aten::layer_norm', 'aten::group_norm',
-      'aten::_fused_rms_norm', 'aten::rms_norm', 'aten::batch_norm_stats', 'aten::batch_norm_gather_stats_with_counts')
+@rule(
+    *aten(
+        'native_layer_norm native_group_norm instance_norm layer_norm group_norm '
+        '_fused_rms_norm rms_norm batch_norm_stats batch_norm_gather_stats_with_counts'
+    )
+)
 def layer_norm(call: Call) -> None:
-    """Depends on the input, so it is never folded: an accumulate (mean) and two multiply-accumulates per element."""
+    """Depends on the input, so it is never folded: an accumulate (mean) and two
+    multiply-accumulates per element.
+    """
     x = call.args.get('input', _input(call))
     counts, _ = call.row('norm', ('input', x))
     counts.ac += x.numel()
@@ -174,9 +228,20 @@ def layer_norm(call: Call) -> None:
 
 
 #: multiply-adds per output value.
-_TAPS = {'upsample_linear1d': 2, 'upsample_bilinear2d': 4, '_upsample_bilinear2d_aa': 4, 'upsample_trilinear3d': 8,
-         'upsample_bicubic2d': 16, '_upsample_bicubic2d_aa': 16, 'grid_sampler_2d': 4, 'grid_sampler_3d': 8,
-         'grid_sampler': 4, 'cudnn_grid_sampler': 4, '_grid_sampler_2d_cpu_fallback': 4, 'roi_align': 4}
+_TAPS = {
+    'upsample_linear1d': 2,
+    'upsample_bilinear2d': 4,
+    '_upsample_bilinear2d_aa': 4,
+    'upsample_trilinear3d': 8,
+    'upsample_bicubic2d': 16,
+    '_upsample_bicubic2d_aa': 16,
+    'grid_sampler_2d': 4,
+    'grid_sampler_3d': 8,
+    'grid_sampler': 4,
+    'cudnn_grid_sampler': 4,
+    '_grid_sampler_2d_cpu_fallback': 4,
+    'roi_align': 4,
+}
 
 
 def resize(call: Call) -> None:

@@ -1,4 +1,5 @@
 """One rule per op name, and what a rule is handed."""
+
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,21 +12,30 @@ from mmbsa.energy.tags import Tag
 if TYPE_CHECKING:
     from mmbsa.energy.counter import OpCounter
 
-#: op name with its namespace -> rule. A rule reads arguments and results only, so all implementations count alike.
+#: op name with its namespace -> rule. A rule reads arguments and results only, so all
+#: implementations count alike.
 RULES: dict[str, Callable[['Call'], None]] = {}
 
 
 def rule(*names: str) -> Callable:
     """Register a function from a :class:`Call` as the rule of ops, named as ``'aten::add'``.
 
-    In-place forms (``add_``) and ``out=`` forms follow the rule of their base name unless they have one of their own.
+    In-place forms (``add_``) and ``out=`` forms follow the rule of their base name unless they
+    have one of their own.
     """
+
     def register(function: Callable[['Call'], None]) -> Callable[['Call'], None]:
         for name in names:
             assert name not in RULES, f'{name} has two rules'
             RULES[name] = function
         return function
+
     return register
+
+
+def aten(names: str) -> tuple[str, ...]:
+    """Words -> names in PyTorch's namespace."""
+    return tuple(f'aten::{name}' for name in names.split())
 
 
 def find(name: str) -> Callable[['Call'], None] | None:
@@ -73,7 +83,10 @@ class Call:
         known = self._known.get(id(x))
         if known is None:
             tag = self.counter.tags.get(x)
-            self._known[id(x)] = known = (x, tag)  # x is held: the identity of a dead tensor would be used again
+            self._known[id(x)] = known = (
+                x,
+                tag,
+            )  # x is held: the identity of a dead tensor would be used again
         return known[1]
 
     def put(self, tag: Tag, x: Tensor | None = None) -> None:
@@ -83,7 +96,9 @@ class Call:
         self.counter.tags.put(x, tag)
 
     def put_real(self, why: str = '', x: Tensor | None = None, **known) -> None:
-        """Tag a result as real-valued; equal steps, time and weights are handed on from the tensor arguments."""
+        """Tag a result as real-valued; equal steps, time and weights are handed on from the tensor
+        arguments.
+        """
         x = self.out if x is None else x
         tag = self.inherited(x)
         name = self.op.partition('::')[2]
@@ -93,7 +108,9 @@ class Call:
         self.put(tag, x)
 
     def inherited(self, out: Tensor) -> Tag:
-        """What a result has from its arguments whatever its values: whether it is a weight, its steps, equal copies."""
+        """What a result has from its arguments whatever its values: whether it is a weight, its
+        steps, equal copies.
+        """
         first, steps, tensors = None, 0, 0
         copies, get = 0, self.tag
         for x in self.tensors():
@@ -110,7 +127,9 @@ class Call:
             return Tag(weight=tensors > 0)
         tag, x = first
         if copies > 1 and x.numel():
-            return Tag(steps=steps, copies=copies, copy_numel=tag.copy_numel * out.numel() // x.numel())
+            return Tag(
+                steps=steps, copies=copies, copy_numel=tag.copy_numel * out.numel() // x.numel()
+            )
         return Tag(steps=steps)
 
     def weights_only(self) -> bool:
@@ -118,12 +137,15 @@ class Call:
         tensors = self.tensors()
         return bool(tensors) and all(self.tag(x).weight for x in tensors)
 
-    def row(self, kind: str, *operands: tuple[str, Tensor], numbered: bool = True) -> tuple[Counts, dict]:
+    def row(
+        self, kind: str, *operands: tuple[str, Tensor], numbered: bool = True
+    ) -> tuple[Counts, dict]:
         """Figures and detail of the row of this call, to add to.
 
         Args:
             kind: of the row.
-            operands: role and tensor of each operand; the first one that is no weight is the row's input.
+            operands: role and tensor of each operand; the first one that is no weight is the row's
+                input.
             numbered: whether several calls within a module have a row each.
         """
         labels, acting = [], []
