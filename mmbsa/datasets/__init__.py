@@ -3,10 +3,13 @@ from importlib.util import find_spec
 
 from mmbsa.datasets.cifar import CIFAR10, CIFAR100
 from mmbsa.datasets.event_dataset import EventDataset
+from mmbsa.datasets.point_solids import PointSolids
+from mmbsa.datasets.points import ModelNet, ScanObjectNN
 from mmbsa.datasets.spiking_audio import SpikingAudioDataset
 from mmbsa.datasets.tiny_imagenet import TinyImageNet
 
-__all__ = ['CIFAR10', 'CIFAR100', 'EventDataset', 'SpikingAudioDataset', 'TinyImageNet']
+__all__ = ['CIFAR10', 'CIFAR100', 'EventDataset', 'ModelNet', 'PointSolids', 'ScanObjectNN', 'SpikingAudioDataset',
+           'TinyImageNet']
 
 if find_spec('mmseg'):
     from mmbsa.datasets.camvid import CamVidDataset

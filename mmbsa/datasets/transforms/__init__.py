@@ -10,9 +10,23 @@ from mmbsa.datasets.transforms.augment_events import (
 )
 from mmbsa.datasets.transforms.draw_scene import DrawScene
 from mmbsa.datasets.transforms.load_events import EventPictureToChannels, EventsToFrames, LoadEventFrames, LoadEvents
+from mmbsa.datasets.transforms.points import (
+    DropPoints,
+    JitterPoints,
+    LoadPoints,
+    NormalizePoints,
+    PackPoints,
+    RotatePoints,
+    SamplePoints,
+    ScalePoints,
+    ShiftPoints,
+    ShufflePoints,
+)
 from mmbsa.datasets.transforms.to_sequence import ToSequence
 
 __all__ = [
-    'DrawScene', 'EventCutout', 'EventDropFrames', 'EventFlip', 'EventPictureToChannels', 'EventRoll', 'EventRotate',
-    'EventShear', 'EventTranslate', 'EventsToFrames', 'LoadEventFrames', 'LoadEvents', 'ToSequence'
+    'DrawScene', 'DropPoints', 'EventCutout', 'EventDropFrames', 'EventFlip', 'EventPictureToChannels', 'EventRoll',
+    'EventRotate', 'EventShear', 'EventTranslate', 'EventsToFrames', 'JitterPoints', 'LoadEventFrames', 'LoadEvents',
+    'LoadPoints', 'NormalizePoints', 'PackPoints', 'RotatePoints', 'SamplePoints', 'ScalePoints', 'ShiftPoints',
+    'ShufflePoints', 'ToSequence'
 ]
