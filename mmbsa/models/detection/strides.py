@@ -23,7 +23,8 @@ def image_size(metas: Sequence[Mapping]) -> tuple[int, int]:
 def true_strides(maps: Sequence[Tensor], size: tuple[int, int]) -> tuple[int, ...]:
     """Image pixels per cell of every map, a power of two.
 
-    Sides that do not divide are rounded up by convolutions, which the power of two undoes; the longer side decides.
+    A side of n pixels has ceil(n / stride) cells behind convolutions that round up; where no power of two explains both
+    sides that way, the one nearest to the ratio of the longer side is taken.
 
     Args:
         maps: (..., H_i, W_i) each.
@@ -32,11 +33,17 @@ def true_strides(maps: Sequence[Tensor], size: tuple[int, int]) -> tuple[int, ..
     Raises:
         ValueError: a map that is larger than the image.
     """
+    return tuple(_stride(tuple(x.shape[-2:]), size) for x in maps)
+
+
+def _stride(cells: tuple[int, int], size: tuple[int, int]) -> int:
+    if cells[0] > size[0] or cells[1] > size[1]:
+        raise ValueError(f'a map of {cells} cells does not fit an image of {size} pixels')
+    for stride in (2 ** power for power in range(max(size).bit_length() + 1)):
+        if all(-(-pixels // stride) == number for pixels, number in zip(size, cells)):
+            return stride
     axis = 0 if size[0] >= size[1] else 1
-    sides = [x.shape[-2:][axis] for x in maps]
-    if any(side > size[axis] for side in sides):
-        raise ValueError(f'maps of {[tuple(x.shape[-2:]) for x in maps]} cells do not fit an image of {size} pixels')
-    return tuple(2 ** round(log2(size[axis] / side)) for side in sides)
+    return 2 ** round(log2(size[axis] / cells[axis]))
 
 
 def check_time_major(maps: Sequence[Tensor], name: str) -> None:

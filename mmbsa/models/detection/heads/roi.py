@@ -1,5 +1,6 @@
 """RoI heads over time-major maps: features of every step, box and mask heads with neurons, time read out at the end."""
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 
 import torch
 from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
@@ -87,17 +88,21 @@ class SpikingRoIHead:
             extractor.fit(maps, size)
         return tuple(x.transpose(0, 1) for x in maps)
 
-    def _bbox_forward(self, *args) -> dict:
-        *stage, x, rois = args
-        results = super()._bbox_forward(*stage, [level.transpose(0, 1) for level in x], rois)
+    def _bbox_forward(self, *args, **kwargs) -> dict:
+        results = super()._bbox_forward(**_time_first(super()._bbox_forward, args, kwargs))
         for key in ('cls_score', 'bbox_pred'):
             if results[key] is not None:
                 results[key] = mean_over_steps([results[key]])[0]
         return results
 
-    def _mask_forward(self, *args) -> dict:
-        *stage, x, rois = args
-        return super()._mask_forward(*stage, [level.transpose(0, 1) for level in x], rois)
+    def _mask_forward(self, *args, **kwargs) -> dict:
+        return super()._mask_forward(**_time_first(super()._mask_forward, args, kwargs))
+
+
+def _time_first(function: Callable, args: tuple, kwargs: dict) -> dict:
+    """Arguments of a function of maps ``x``, with (B, T, C, H, W) turned into (T, B, C, H, W)."""
+    given = inspect.signature(function).bind(*args, **kwargs).arguments
+    return {**given, 'x': [level.transpose(0, 1) for level in given['x']]}
 
 
 def _all(modules: nn.Module) -> list[nn.Module]:
