@@ -2,13 +2,13 @@
 from collections.abc import Sequence
 
 import torch
-from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.utils.checkpoint import checkpoint
 
-from mmbsa.models.layers import TIME_MODES, SpikeConv, check_steps
+from mmbsa.models.layers import TIME_MODES, SpikeConv
 from mmbsa.models.neurons import bind_steps, build_neuron
+from mmbsa.models.segmentation.heads.base import TimeMajorHead
 from mmbsa.models.segmentation.heads.spike2former.criterion import MaskCriterion, Match, Target
 from mmbsa.models.segmentation.heads.spike2former.pixel_decoder import Spike2FormerPixelDecoder
 from mmbsa.models.segmentation.heads.spike2former.transformer import Spike2FormerDecoderLayer, sine_positions
@@ -19,7 +19,7 @@ NUM_LEVELS = 3
 
 
 @MODELS.register_module()
-class Spike2FormerHead(BaseDecodeHead):
+class Spike2FormerHead(TimeMajorHead):
     """Mask decoder with spiking self- and cross-attention; time is read out on class and mask logits.
 
     Data flow (Q queries, L decoder layers)::
@@ -49,7 +49,8 @@ class Spike2FormerHead(BaseDecodeHead):
         kernel_size, depthwise_size: see :class:`Spike2FormerEncoderLayer`.
         attention: config of the attention kind of the decoder, self and cross; None is Spike2Former's own.
         cross_attention: the kind of cross-attention where it is another one.
-        neuron: neuron config; None is ``IntegerNode(levels=4)``, with ``official_quirks`` ``IntegerNode(levels=8, decay=0)``.
+        neuron: neuron config; None is ``IntegerNode(levels=4)``, with ``official_quirks``
+            ``IntegerNode(levels=8, decay=0)``.
         num_steps: T, for neurons whose parameters depend on it; None takes any T.
         official_quirks: three reinterpretations of memory, and the default neuron of the official code.
         query_sigmoid: apply a sigmoid to queries in front of the class and mask heads, so that integer neurons see the
@@ -72,15 +73,15 @@ class Spike2FormerHead(BaseDecodeHead):
                  neuron: dict | None = None, num_steps: int | None = None, official_quirks: bool = False,
                  query_sigmoid: bool | None = None, spike_scale: float = 4.0, criterion: dict | None = None,
                  save_memory: bool = True, **kwargs):
-        kwargs['norm_cfg'] = kwargs.get('norm_cfg') or dict(type='BN')
-        kwargs.setdefault('in_index', list(range(len(in_channels))))
-        super().__init__(in_channels=in_channels, channels=channels, num_classes=num_classes,
-                         input_transform='multiple_select', **kwargs)
-        del self.conv_seg, self.loss_decode  # of heads that classify pixels
         if num_classes < 2 or channels % 4 or num_queries < 1 or num_layers < 1:
             raise ValueError('Spike2FormerHead needs num_classes >= 2, channels in multiples of 4, num_queries >= 1 and '
                              f'num_layers >= 1, got {num_classes=}, {channels=}, {num_queries=}, {num_layers=}')
-        self.num_steps, self.official_quirks, self.save_memory = num_steps, official_quirks, save_memory
+        kwargs.setdefault('in_index', list(range(len(in_channels))))
+        kwargs.setdefault('init_cfg', None)  # layers are started where they are made; the base's default is for conv_seg
+        kwargs['loss_decode'] = dict(type='CrossEntropyLoss', avg_non_ignore=True)  # the base asks for one
+        super().__init__(num_steps, in_channels=in_channels, channels=channels, num_classes=num_classes, **kwargs)
+        del self.conv_seg, self.loss_decode  # of heads that classify pixels
+        self.official_quirks, self.save_memory = official_quirks, save_memory
         self.query_sigmoid = official_quirks if query_sigmoid is None else query_sigmoid
         self.spike_scale, self.num_queries = spike_scale, num_queries
         if neuron is None:
@@ -109,9 +110,7 @@ class Spike2FormerHead(BaseDecodeHead):
 
     def decode(self, inputs: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Maps (T, B, C_i, H_i, W_i) -> mask features (T, B, C, H_0, W_0), and L + 1 sets of queries (T, B, C, Q, 1)."""
-        inputs = self._transform_inputs(inputs)
-        check_steps(inputs[0], self.num_steps, 'decode_head.num_steps')
-        features, levels = self.pixel_decoder(inputs)
+        features, levels = self.pixel_decoder(self.read(inputs))
         sources = []
         for level, embed in zip(levels, self.level_embed):
             position = sine_positions(*level.shape[-2:], self.channels, level.device).to(level.dtype)
