@@ -4,17 +4,16 @@ Fixtures are found by their names, ``*_det_backbone`` and ``spike_*`` parts of d
 default ``../shared/oracle`` beside the checkout). Neck and heads have exact fixtures: they must agree to the last bit.
 """
 import json
-import os
-from pathlib import Path
 
 import pytest
 import torch
+from parity_fixtures import oracle_folder
 from safetensors.torch import load_file
 
 pytest.importorskip('mmdet')
 from mmbsa.converters import RECIPES, build_from_official  # noqa: E402
 
-ORACLE = Path(os.environ.get('MMBSA_ORACLE_DIR', Path(__file__).resolve().parents[3] / 'shared' / 'oracle'))
+ORACLE = oracle_folder()
 PARTS = ('spike_fpn', 'spike_rpn_head', 'spike_bbox_head', 'spike_mask_head')
 FILES = sorted(path for pattern in ('*_det_backbone', *(f'{part}*' for part in PARTS))
                for path in ORACLE.glob(f'{pattern}.weights.safetensors'))

@@ -15,8 +15,10 @@ from mmbsa.models.neurons import IntegerNode, StatelessNode
 from mmbsa.spiking import SpikingNeuron
 
 ORACLE = oracle_folder()
+#: beginnings of the names of fixtures that have a judge of their own, ``test_<name>_parity.py``: they have several inputs.
+ELSEWHERE = ('sdtrack_', 'spike2former_', 'spike_')
 NAMES = sorted(p.name.removesuffix('.weights.safetensors') for p in ORACLE.glob('*.weights.safetensors')
-               if not p.name.startswith('sdtrack_'))  # test_sdtrack_parity.py judges pairs of crops
+               if not p.name.startswith(ELSEWHERE))
 #: fixtures whose model is not in this package yet, with the reason.
 NOT_YET = {name: 'its model is not part of mmbsa yet' for name in NAMES if name not in RECIPES}
 

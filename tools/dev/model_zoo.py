@@ -105,7 +105,7 @@ def render() -> str:
               *table(classifiers['Models'], 'Top 1 Accuracy', 'top 1')]
     lines += ['', '## Segmentation', '', 'Each name is that of a file in `configs/`.', '',
               *table(configs['Models'], 'mIoU', 'mIoU')]
-    lines += ['', '## Tracking', '', 
+    lines += ['', '## Tracking', '',
               'Each name is that of a file in `configs/sdtrack/` or `configs/`. AUC and PR in percent.', '',
               *table(trackers['Models'], 'AUC', 'AUC'), '', *trackers['Collections'][0]['Remarks']]
     return '\n'.join(lines) + '\n'

@@ -112,7 +112,7 @@ def fire(call: Call, x: Tensor, domain: SpikeDomain | None, leaky: bool, steps: 
     A threshold is one between two neighbouring levels: 1 of a binary neuron, 2 of a ternary one, D
     of a count.
     """
-    tag, spikes = call.counter.tags.get(x), call.out
+    spikes = call.out
     figures, detail = call.row('neuron', ('current', x))
     size = spikes.numel()
     levels = 1 if domain is None else domain.high - domain.low

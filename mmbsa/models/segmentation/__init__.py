@@ -1,4 +1,4 @@
 """Segmentation: decode heads for mmseg."""
-from mmbsa.models.segmentation.heads import SpikeFPNHead
+from mmbsa.models.segmentation.heads import Spike2FormerHead, SpikeFPNHead, SpikeMLPHead, SpikeUPerHead
 
-__all__ = ['SpikeFPNHead']
+__all__ = ['Spike2FormerHead', 'SpikeFPNHead', 'SpikeMLPHead', 'SpikeUPerHead']
