@@ -198,3 +198,17 @@ def test_family_streams(family, kind):
             outs, state = stream(model, frames[:, t:t + 1], state)
             assert all(torch.equal(out, map_[t:t + 1]) for out, map_ in zip(outs, whole)), t
     assert whole[-1].any() and set(state) == {n for n, m in model.named_modules() if isinstance(m, Stateful)}
+
+
+@pytest.mark.parametrize('kind', [None, 'BipolarSelfAttention'])
+@pytest.mark.parametrize('family', sorted(SMALL))
+def test_family_under_vmap_and_jacrev(family, kind):
+    model = settled(build(family, attention=kind and dict(type=f'mmbsa.{kind}')))
+    x = image().double()
+
+    def total(sample):
+        return model(sample[None])[-1].sum()
+    torch.testing.assert_close(torch.vmap(total)(x), torch.stack([total(sample) for sample in x]))
+    jacobian = torch.func.jacrev(total)(x[0])
+    sample = x[0].clone().requires_grad_()
+    torch.testing.assert_close(jacobian, torch.autograd.grad(total(sample), sample)[0])
