@@ -6,10 +6,10 @@ model = dict(
     backbone=dict(
         in_channels=3,
         base_channels=32,
-        embed_dims=64,
+        embed_dims=48,
         num_neighbors=8,
         depths=(1, 1, 1),
-        encoder=dict(type='mmbsa.PointQueueEncoder', num_steps=2, num_samples=128)),
+        encoder=dict(type='mmbsa.PointQueueEncoder', num_steps=2, num_samples=64)),
     head=dict(num_classes=10, in_channels=128))
 
 dataset_type = 'mmbsa.PointSolids'
@@ -19,19 +19,20 @@ train_pipeline = [
     dict(type='mmbsa.PackPoints'),
 ]
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=20,
     num_workers=0,
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(type=dataset_type, split='train', length=2000, pipeline=train_pipeline))
+    dataset=dict(type=dataset_type, split='train', num_points=128, length=2000, pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=50,
     num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type=dataset_type, split='val', length=500, pipeline=[dict(type='mmbsa.PackPoints')]))
+    dataset=dict(type=dataset_type, split='val', num_points=128, length=500,
+        pipeline=[dict(type='mmbsa.PackPoints')]))
 test_dataloader = val_dataloader
 
-max_epochs = 12
+max_epochs = 9
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=2e-3, weight_decay=1e-2))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
