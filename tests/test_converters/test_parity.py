@@ -3,6 +3,7 @@
 The fixtures are data: weights, inputs, outputs, gradients, updated buffers, firing counts; see ``parity_fixtures``.
 """
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mmbsa.converters import RECIPES, build_from_official
+from mmbsa.models.attentions.temporal import TemporalInteraction
 from mmbsa.models.neurons import IntegerNode, StatelessNode
 from mmbsa.spiking import SpikingNeuron
 
@@ -57,10 +59,21 @@ class FiringCounts:
     def __init__(self, model, meta):
         self.counts = []
         self.integers = any('integer_sum_eval' in layer for layer in meta['firing_rates'])
+        skipped = set()
         for module in model.modules():
-            if isinstance(module, (StatelessNode, IntegerNode, SpikingNeuron)):
+            if isinstance(module, TemporalInteraction):  # runs its neurons step by step; they count, not itself
+                skipped |= {module, module.in_neuron, module.out_neuron}
+                for neuron in (module.in_neuron, module.out_neuron):
+                    neuron.run = partial(self._count_step, len(self.counts), neuron, type(neuron).run)
+                    self.counts.append(0)
+            elif isinstance(module, (StatelessNode, IntegerNode, SpikingNeuron)) and module not in skipped:
                 module._forward_hooks.clear()
                 module.register_forward_hook(self._count)
+
+    def _count_step(self, place, neuron, run, x, state=None):
+        out, state = run(neuron, x, state)
+        self.counts[place] += int(out.count_nonzero())
+        return out, state
 
     def _count(self, module, _, out):
         out = out.detach().double()
@@ -149,8 +162,9 @@ def test_report_names_what_is_unused(case):
     report = model.conversion_report
     assert set(report.keys) == set(model.state_dict())
     assert set(report.keys.values()) | set(report.unused) == set(meta['state_keys'])
-    unused = sum(torch.Size(meta['state_keys'][k]).numel() for k in report.unused
-                 if not k.endswith(('running_mean', 'running_var', 'num_batches_tracked', 'pos_embed_buffer')))
+    no_parameters = ('running_mean', 'running_var', 'num_batches_tracked', 'pos_embed_buffer',
+                     *meta.get('params_not_trainable', ()))
+    unused = sum(torch.Size(meta['state_keys'][k]).numel() for k in report.unused if not k.endswith(no_parameters))
     assert sum(p.numel() for p in model.parameters()) + unused == meta['num_parameters']
 
 
