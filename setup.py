@@ -60,7 +60,7 @@ setup(
     package_data={'mmbsa': ['ops/*.hpp', 'ops/*/*.hpp', 'ops/*/*.cpp']},  # compiled on first use, see mmbsa/ops/native.py
     python_requires='>=3.11',
     install_requires=requirements('runtime'),
-    extras_require={name: requirements(name) for name in ('openmmlab', 'detection', 'events', 'tests')},
+    extras_require={name: requirements(name) for name in ('openmmlab', 'detection', 'events', 'deploy', 'tests')},
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False,
 )

@@ -61,7 +61,7 @@ def merge_time(x: Tensor) -> Tensor:
     if len(x) > 1:
         return x.flatten(0, 1)
     x = x.squeeze(0)
-    if x.dim() == 4 and len(x) == 1 and x.stride(0) != x.numel():
+    if x.dim() == 4 and x.size(0) == 1 and x.stride(0) != x.numel():
         # One image: its first stride says nothing, but convolutions take a map for contiguous if it is a small one.
         last = x.permute(0, 2, 3, 1)
         if last.is_contiguous():
