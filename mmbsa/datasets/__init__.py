@@ -3,12 +3,13 @@ from importlib.util import find_spec
 
 from mmbsa.datasets.cifar import CIFAR10, CIFAR100
 from mmbsa.datasets.drawn_instances import DrawnInstances
+from mmbsa.datasets.event_boxes import EventBoxes
 from mmbsa.datasets.event_dataset import EventDataset
 from mmbsa.datasets.spiking_audio import SpikingAudioDataset
 from mmbsa.datasets.tiny_imagenet import TinyImageNet
 from mmbsa.datasets.tracking import MovingTargets, TrackingDataset
 
-__all__ = ['CIFAR10', 'CIFAR100', 'DrawnInstances', 'EventDataset', 'MovingTargets', 'SpikingAudioDataset',
+__all__ = ['CIFAR10', 'CIFAR100', 'DrawnInstances', 'EventBoxes', 'EventDataset', 'MovingTargets', 'SpikingAudioDataset',
            'TinyImageNet', 'TrackingDataset']
 
 if find_spec('mmseg'):
