@@ -5,6 +5,7 @@ import pytest
 pytest.importorskip('mmdet')
 from mmengine.registry import DefaultScope  # noqa: E402
 
+import mmbsa.utils.mmcv_ops  # noqa: E402, F401
 from mmbsa.datasets.drawn_instances import DrawnInstances  # noqa: E402
 from mmbsa.datasets.scene_painter import CLASSES, draw_objects, draw_scene  # noqa: E402
 from mmbsa.datasets.transforms.draw_scene import MIN_PIXELS, instances  # noqa: E402

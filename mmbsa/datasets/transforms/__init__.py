@@ -9,6 +9,7 @@ from mmbsa.datasets.transforms.augment_events import (
     EventTranslate,
 )
 from mmbsa.datasets.transforms.draw_scene import DrawScene
+from mmbsa.datasets.transforms.load_event_window import LoadEventWindow
 from mmbsa.datasets.transforms.load_events import EventPictureToChannels, EventsToFrames, LoadEventFrames, LoadEvents
 from mmbsa.datasets.transforms.points import (
     DropPoints,
@@ -28,7 +29,7 @@ from mmbsa.datasets.transforms.track_pair import CropTrackPair, LoadTrackPair, P
 __all__ = [
     'CropTrackPair', 'DrawScene', 'DropPoints', 'EventCutout', 'EventDropFrames', 'EventFlip',
     'EventPictureToChannels', 'EventRoll', 'EventRotate', 'EventShear', 'EventsToFrames',
-    'EventTranslate', 'JitterPoints', 'LoadEventFrames', 'LoadEvents', 'LoadPoints',
-    'LoadTrackPair', 'NormalizePoints', 'PackPoints', 'PackTrackInputs', 'RotatePoints',
-    'SamplePoints', 'ScalePoints', 'ShiftPoints', 'ShufflePoints', 'ToSequence'
+    'EventTranslate', 'JitterPoints', 'LoadEventFrames', 'LoadEvents', 'LoadEventWindow',
+    'LoadPoints', 'LoadTrackPair', 'NormalizePoints', 'PackPoints', 'PackTrackInputs',
+    'RotatePoints', 'SamplePoints', 'ScalePoints', 'ShiftPoints', 'ShufflePoints', 'ToSequence'
 ]
