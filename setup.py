@@ -21,7 +21,7 @@ def version():
 
 #: extras by the names of their files; the tests of the maintained fork need all of them.
 EXTRAS = {name: requirements(name) for name in ('openmmlab', 'detection', 'events', 'deploy', 'tests')}
-EXTRAS['tests'] = sorted({line for name in ('tests', 'detection', 'events', 'deploy') for line in EXTRAS[name]} | {'snntorch'})
+EXTRAS['tests'] = sorted({'snntorch', *(line for lines in EXTRAS.values() for line in lines)})
 
 
 class BuildWithMim(build_py):

@@ -75,10 +75,8 @@ class SpikeDeformableAttention(nn.Module):
         mask = mask.unflatten(1, sides).transpose(2, 3).flatten(1, 3)
         # there is no kernel in 16 bits for every device
         dtype = torch.promote_types(value.dtype, torch.float32)
-        with torch.autocast(value.device.type, enabled=False):
-            out = deform_conv2d(value.to(dtype), offset.to(dtype),
-                                torch.ones(value.size(1), 1, size, size, dtype=dtype, device=value.device),
-                                padding=size // 2, mask=mask.to(dtype))
+        ones = torch.ones(value.size(1), 1, size, size, dtype=dtype, device=value.device)
+        out = deform_conv2d(value.to(dtype), offset.to(dtype), ones, padding=size // 2, mask=mask.to(dtype))
         return out.to(value.dtype)
 
     def extra_repr(self) -> str:
