@@ -23,7 +23,8 @@ from mmbsa.apis.swap.trial_maps import run_features
 def parse_args():
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', nargs='?', help='path, or mmseg::family/name.py of an installed package (mmseg, mmdet, mmpretrain)')
+    parser.add_argument('config', nargs='?',
+                        help='path, or mmseg::family/name.py of an installed package (mmseg, mmdet, mmpretrain)')
     parser.add_argument('--backbone', default='espikeformer-m-bsa',
                         help='short name (see --list), or a registered type such as mmbsa.ESpikeFormer')
     parser.add_argument('--backbone-options', nargs='+', action=DictAction, default={},

@@ -22,7 +22,8 @@ class EventBoxes(BaseDataset):
     Folder: ``<name>_bbox.npy`` with the boxes beside ``<name>_td.dat`` (or ``.raw``, ``.h5``) with the events, in
     ``data_root/data_prefix['img_path']`` and its subfolders.
 
-    A sample has ``img_path`` of the recording, ``img_id``, ``event_window`` (start and stop in microseconds), ``sensor_size``
+    A sample has ``img_path`` of the recording, ``img_id``, ``event_window`` (start and stop in microseconds),
+    ``sensor_size``
     and ``instances`` as mmdet's ``LoadAnnotations`` reads them: boxes clipped to the sensor. As in the official evaluation,
     boxes of the first half second and boxes that are too small are left out. mmdet's ``CocoMetric`` without ``ann_file``
     judges it, if ``PackDetInputs`` hands on the key ``instances``.

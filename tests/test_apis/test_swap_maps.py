@@ -14,7 +14,8 @@ from mmbsa.apis.swap.trial_maps import feature_shapes, train_step  # noqa: E402
 TINY = dict(type='mmbsa.ESpikeFormer', arch=dict(embed_dims=(8, 16, 16, 32), depths=(1, 1), num_heads=2),
             attention=dict(type='mmbsa.BipolarSelfAttention'))
 #: a neck whose channels follow, a list of necks, one that ties widths, none at all, a tracker's detector, reversed channels
-DETECTORS = ['retinanet/retinanet_r50_fpn_1x_coco.py', 'libra_rcnn/libra-faster-rcnn_r50_fpn_1x_coco.py', 'ssd/ssd300_coco.py',
+DETECTORS = ['retinanet/retinanet_r50_fpn_1x_coco.py', 'libra_rcnn/libra-faster-rcnn_r50_fpn_1x_coco.py',
+             'ssd/ssd300_coco.py',
              'pascal_voc/faster-rcnn_r50-caffe-c4_ms-18k_voc0712.py', 'yolo/yolov3_d53_8xb8-320-273e_coco.py',
              'soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.01-coco.py', 'detr/detr_r50_8xb2-150e_coco.py']
 

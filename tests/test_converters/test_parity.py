@@ -77,7 +77,8 @@ class FiringCounts:
 
     def _count(self, module, _, out):
         out = out.detach().double()
-        self.counts.append(round(float(out.sum() * getattr(module, 'norm', 1))) if self.integers else int(out.count_nonzero()))
+        counted = float(out.sum() * getattr(module, 'norm', 1)) if self.integers else out.count_nonzero()
+        self.counts.append(round(float(counted)))
 
 
 def official_counts(meta, mode):

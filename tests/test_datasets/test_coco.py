@@ -17,7 +17,8 @@ GOOD = dict(
 def load(tmp_path, content, **kwargs):
     path = tmp_path / 'labels.json'
     path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return CocoDataset(**{'ann_file': str(path), 'metainfo': dict(classes=('cup',)), 'pipeline': [], 'data_prefix': dict(img=''), **kwargs})
+    return CocoDataset(**{'ann_file': str(path), 'metainfo': dict(classes=('cup',)), 'pipeline': [],
+                          'data_prefix': dict(img=''), **kwargs})
 
 
 def test_boxes_outside_and_of_no_size_are_left_out(tmp_path):
@@ -60,4 +61,5 @@ def test_wrong_files_are_named(tmp_path, content, message):
 
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match='nowhere.json'):
-        CocoDataset(ann_file=str(tmp_path / 'nowhere.json'), metainfo=dict(classes=('cup',)), pipeline=[], data_prefix=dict(img=''))
+        CocoDataset(ann_file=str(tmp_path / 'nowhere.json'), metainfo=dict(classes=('cup',)), pipeline=[],
+                    data_prefix=dict(img=''))
