@@ -13,6 +13,15 @@ from mmbsa.models.neurons import bind_steps
 from mmbsa.registry import MODELS, build_checked
 
 
+def build_mlp(mlp: dict | None, channels: int, ratio: float, neuron_last: bool, unit: dict, bias: bool = True,
+              inner_shortcut: bool = False) -> nn.Module:
+    """The MLP of a config, or :class:`SpikeMLP` for None; ``bias`` and ``inner_shortcut`` are of the latter alone."""
+    if mlp is None:
+        return SpikeMLP(channels, ratio, bias=bias, neuron_last=neuron_last, inner_shortcut=inner_shortcut, **unit)
+    return build_checked(mlp, nn.Module, 'backbone.mlp', MODELS, channels=channels, ratio=ratio, neuron_last=neuron_last,
+                         **unit)
+
+
 class SpikingTransformerBlock(nn.Sequential):
     """x + attention(x), then x + MLP(x).
 
@@ -44,17 +53,11 @@ class SpikingTransformerBlock(nn.Sequential):
             raise ValueError(f"shortcut must be 'membrane' or 'spike', got {shortcut!r}")
         last = shortcut == 'spike'
         project = partial(SpikeConv, norm_cfg=unit['norm_cfg'])
-        if mlp is None:
-            perceptron = SpikeMLP(channels, mlp_ratio, bias=mlp_bias, neuron_last=last, inner_shortcut=inner_shortcut,
-                                  **unit)
-        else:
-            perceptron = build_checked(mlp, nn.Module, 'backbone.mlp', MODELS, channels=channels, ratio=mlp_ratio,
-                                       neuron_last=last, **unit)
         branches = [
             ProjectedAttention(channels, num_heads, attention, unit['neuron'], project=partial(project, bias=qkv_bias),
                                project_out=partial(project, bias=proj_bias), host_scale=host_scale,
                                neuron_first=not last, neuron_last=last),
-            perceptron]
+            build_mlp(mlp, channels, mlp_ratio, last, unit, mlp_bias, inner_shortcut)]
         super().__init__(*(Residual(branch, channels, drop_path_rate=drop_path_rate) for branch in branches))
 
 
