@@ -273,22 +273,23 @@ def test_starts_where_the_paper_starts():
 @pytest.mark.parametrize('attention', [None, BSA], ids=['native', 'bsa'])
 def test_learns_a_scene(attention):
     """Matching, losses and inference agree: what is trained is what comes out."""
-    model = MODELS.build({**SMALL, 'attention': attention, 'num_layers': 2})
+    torch.manual_seed(0)
+    model = MODELS.build({**SMALL, 'attention': attention, 'num_layers': 1})
     label = torch.zeros(32, 32, dtype=torch.long)
     label[8:24, 4:20], label[:, 24:] = 2, 4
     classes = torch.nn.functional.one_hot(label, 5).permute(2, 0, 1)[None].float()
     x = [3 * torch.nn.functional.adaptive_avg_pool2d(classes, 16 // factor).repeat(1, 3, 1, 1)[None, :, :width]
          for width, factor in zip(WIDTHS, (1, 2, 4, 8))]
     x = [part.repeat(1, 2, 1, 1, 1) for part in x]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
     first = None
-    for _ in range(60):
+    for _ in range(30):
         losses = model.loss(x, samples(label, label))
         optimizer.zero_grad()
         total(losses).backward()
         optimizer.step()
-        first = first or float(total(losses))
-    assert float(total(losses)) < 0.3 * first
+        first = first or total(losses).item()
+    assert total(losses).item() < 0.3 * first
     found = model.predict(x, [dict(img_shape=(32, 32))] * 2).argmax(1)
     assert (found == label).float().mean() > 0.9
 
