@@ -42,7 +42,8 @@ class Predictor(nn.Module):
         """Tensors -> a tensor, or a tuple of tensors."""
         model = self.model
         if hasattr(model, 'encode_decode'):
-            return model.encode_decode(inputs[0], [dict(img_shape=inputs[0].shape[2:])] * inputs[0].shape[0])
+            # heads read the size of the first image's meta only; a list per image would fix the batch
+            return model.encode_decode(inputs[0], [dict(img_shape=inputs[0].shape[2:])])
         if hasattr(model, 'track') and hasattr(model, 'features'):
             out = model(dict(template=inputs[0], search=inputs[1]), mode='tensor')
             return tuple(out[key] for key in ('pred_boxes', 'score_map', 'size_map', 'offset_map'))

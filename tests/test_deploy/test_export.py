@@ -171,8 +171,8 @@ def classifier(family, **kwargs):
 
 def segmentor():
     pytest.importorskip('mmseg')
-    channels, torch_seed = (4, 8, 16, 24), torch.manual_seed(0)
-    assert torch_seed
+    channels = (4, 8, 16, 24)
+    torch.manual_seed(0)
     return settled(MODELS.build(dict(
         type='mmseg.EncoderDecoder', test_cfg=dict(mode='whole'),
         backbone=dict(type='mmbsa.ESpikeFormer', arch=MODELS.get('mmbsa.ESpikeFormer').small_arch, attention=BSA),
