@@ -1,4 +1,7 @@
-"""Every detection config is loaded and built; parameters are those of the official code and of the metafile."""
+"""Every detection config is loaded and built; parameters are those of the official code and of the
+metafile.
+"""
+
 import copy
 
 import config_files
@@ -10,12 +13,17 @@ from mmengine.registry import init_default_scope
 pytest.importorskip('mmdet')
 BSA = dict(type='mmbsa.BipolarSelfAttention')
 CONFIGS = config_files.of_scope('mmdet')
-HOSTS = {path: path.replace('_bsa', '') for path in CONFIGS if path.endswith('coco.py') and '_bsa' in path}
+HOSTS = {
+    path: path.replace('_bsa', '')
+    for path in CONFIGS
+    if path.endswith('coco.py') and '_bsa' in path
+}
 
 
 def build(cfg):
     init_default_scope('mmdet')
     from mmdet.registry import MODELS
+
     with torch.device('meta'):
         return MODELS.build(copy.deepcopy(cfg.model))
 
@@ -29,12 +37,15 @@ def test_config_builds_what_the_metafile_says(path):
     assert ('bsa' in path) == (cfg.model.backbone.get('attention') == BSA)
     widths = [model.backbone.feature_info[i]['num_chs'] for i in model.backbone.out_indices]
     assert list(model.neck.in_channels) == widths
-    assert cfg.train_cfg.get('max_epochs', cfg.train_cfg.get('max_iters')) == meta.get('Epochs', meta.get('Iterations'))
+    assert cfg.train_cfg.get('max_epochs', cfg.train_cfg.get('max_iters')) == meta.get(
+        'Epochs', meta.get('Iterations')
+    )
 
 
 @pytest.mark.parametrize('path', CONFIGS)
 def test_config_holds_a_whole_run(path):
     from mmdet.registry import DATASETS, HOOKS, METRICS, TRANSFORMS
+
     cfg = load(path)
     assert cfg.custom_imports['imports'] == ['mmbsa.utils.mmcv_ops']
     for key in ('optim_wrapper', 'param_scheduler', 'val_cfg', 'test_cfg', 'visualizer', 'env_cfg'):
@@ -60,11 +71,15 @@ def test_bipolar_config_differs_from_its_host_in_one_line(path, host):
     assert bipolar == native
 
 
-@pytest.mark.parametrize('path, backbone, total', [
-    ('configs/detection/mask_rcnn_espikeformer_l_1x_coco.py', 18_626_504, 38_738_616),
-    ('configs/detection/mask_rcnn_espikeformer_m_1x_coco.py', 9_782_112, 21_172_240),
-    ('configs/detection/mask_rcnn_meta_spikeformer_15m_1x_coco.py', 14_751_208, None),
-    ('configs/detection/mask_rcnn_meta_spikeformer_55m_step_coco.py', 54_709_248, None)])
+@pytest.mark.parametrize(
+    'path, backbone, total',
+    [
+        ('configs/detection/mask_rcnn_espikeformer_l_1x_coco.py', 18_626_504, 38_738_616),
+        ('configs/detection/mask_rcnn_espikeformer_m_1x_coco.py', 9_782_112, 21_172_240),
+        ('configs/detection/mask_rcnn_meta_spikeformer_15m_1x_coco.py', 14_751_208, None),
+        ('configs/detection/mask_rcnn_meta_spikeformer_55m_step_coco.py', 54_709_248, None),
+    ],
+)
 def test_parameters_are_the_official_ones(path, backbone, total):
     model = build(load(path))
     assert sum(p.numel() for p in model.backbone.parameters()) == backbone
@@ -79,7 +94,11 @@ def test_recipe_is_the_published_one():
     assert (cfg.train_dataloader.batch_size, cfg.train_cfg.max_epochs) == (4, 12)
     assert cfg.param_scheduler[1].milestones == [8, 11]
     step = load('configs/detection/mask_rcnn_meta_spikeformer_55m_step_coco.py')
-    assert (step.train_dataloader.batch_size, step.train_cfg.max_epochs, step.optim_wrapper.optimizer.lr) == (1, 10, 2.5e-5)
+    assert (
+        step.train_dataloader.batch_size,
+        step.train_cfg.max_epochs,
+        step.optim_wrapper.optimizer.lr,
+    ) == (1, 10, 2.5e-5)
 
 
 def test_folder_comes_from_the_environment(monkeypatch):

@@ -1,4 +1,5 @@
 """Events of a time window out of a long recording, without reading all that comes before."""
+
 import os
 from bisect import bisect_left
 from pathlib import Path
@@ -14,7 +15,9 @@ from mmbsa.events.slicing import slice_time
 _EVENT = 8
 
 
-def read_window(path: str | os.PathLike, start: int, stop: int, size: tuple[int, int]) -> np.ndarray:
+def read_window(
+    path: str | os.PathLike, start: int, stop: int, size: tuple[int, int]
+) -> np.ndarray:
     """Read the events with start <= t < stop.
 
     Prophesee's .dat files (version 2, times in order, shorter than 71 minutes) are searched; files
@@ -38,8 +41,10 @@ def read_window(path: str | os.PathLike, start: int, stop: int, size: tuple[int,
     words = _dat_words(path)
     if words is None:
         return _streamed(path, start, stop, size)
-    first, last = (bisect_left(range(len(words)), time, key=lambda i: int(words[i, 0]))
-                   for time in (max(start, 0), max(stop, 0)))
+    first, last = (
+        bisect_left(range(len(words)), time, key=lambda i: int(words[i, 0]))
+        for time in (max(start, 0), max(stop, 0))
+    )
     t, address = np.array(words[first:last]).T
     events = make_events(address & 0x3FFF, address >> 14 & 0x3FFF, t, address >> 28 & 1)
     try:
@@ -54,7 +59,7 @@ def _dat_words(path: Path) -> np.ndarray | None:
     with open(path, 'rb') as file:
         if file.read(1) != b'%':
             return None
-    lines, start = header_lines(Request(path, None, None, None, 0.), b'%')
+    lines, start = header_lines(Request(path, None, None, None, 0.0), b'%')
     with open(path, 'rb') as file:
         file.seek(start)
         kind = file.read(2)

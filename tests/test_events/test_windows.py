@@ -1,4 +1,6 @@
-"""Windows out of long recordings, the same for files that are searched and for files that are read."""
+"""Windows out of long recordings, the same for files that are searched and for files that are read.
+"""
+
 import numpy as np
 import pytest
 from event_writers import SIZE, some_events, write_aedat4, write_dat
@@ -11,7 +13,9 @@ def events():
     return some_events(500)
 
 
-@pytest.mark.parametrize('start, stop', [(0, 90_001), (20_000, 40_000), (30_000, 30_000), (89_000, 10**7), (-5, 100)])
+@pytest.mark.parametrize(
+    'start, stop', [(0, 90_001), (20_000, 40_000), (30_000, 30_000), (89_000, 10**7), (-5, 100)]
+)
 def test_window_is_a_slice(tmp_path, events, start, stop):
     write_dat(tmp_path / 'a.dat', events)
     write_aedat4(tmp_path / 'a.aedat4', events)

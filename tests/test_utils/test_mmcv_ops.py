@@ -1,4 +1,7 @@
-"""The stand-in for mmcv's compiled ops: right numbers, refusals by name, never in front of compiled ops."""
+"""The stand-in for mmcv's compiled ops: right numbers, refusals by name, never in front of compiled
+ops.
+"""
+
 import os
 import subprocess
 import sys
@@ -16,17 +19,27 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def python(code, *paths):
-    """Run code in a process of its own, with folders in front of the path; its output, or an AssertionError."""
-    env = dict(os.environ, PYTHONPATH=os.pathsep.join([*map(str, paths), str(ROOT)]), PYTHONWARNINGS='ignore')
-    done = subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True, timeout=300)
+    """Run code in a process of its own, with folders in front of the path; its output, or an
+    AssertionError.
+    """
+    env = dict(
+        os.environ,
+        PYTHONPATH=os.pathsep.join([*map(str, paths), str(ROOT)]),
+        PYTHONWARNINGS='ignore',
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], env=env, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 
 
-def random_boxes(number, size=60., seed=0):
+def random_boxes(number, size=60.0, seed=0):
     generator = torch.Generator().manual_seed(seed)
     corner = torch.rand(number, 2, generator=generator) * size
-    return torch.cat([corner, corner + 1 + torch.rand(number, 2, generator=generator) * size / 2], 1)
+    return torch.cat(
+        [corner, corner + 1 + torch.rand(number, 2, generator=generator) * size / 2], 1
+    )
 
 
 def overlap(a, b, offset):
@@ -47,7 +60,10 @@ def test_nms_is_greedy_suppression(offset):
 
 
 def test_nms_counts_edges_with_an_offset():
-    boxes, scores = torch.tensor([[0., 0., 2., 2.], [1., 0., 3., 2.]]), torch.tensor([0.9, 0.8])  # 1/3, and 6/12 of 3 x 3
+    boxes, scores = (
+        torch.tensor([[0.0, 0.0, 2.0, 2.0], [1.0, 0.0, 3.0, 2.0]]),
+        torch.tensor([0.9, 0.8]),
+    )  # 1/3, and 6/12 of 3 x 3
     assert len(STAND_IN.nms(boxes, scores, iou_threshold=0.4, offset=0)) == 2
     assert len(STAND_IN.nms(boxes, scores, iou_threshold=0.4, offset=1)) == 1
 
@@ -56,14 +72,15 @@ def test_nms_counts_edges_with_an_offset():
 @pytest.mark.parametrize('sampling_ratio', [0, 2])
 def test_roi_align_and_its_gradient(aligned, sampling_ratio):
     from mmcv.ops import RoIAlign
+
     torch.manual_seed(0)
     x = torch.randn(2, 3, 12, 16, requires_grad=True)
-    rois = torch.cat([torch.tensor([[0.], [1.], [1.]]), random_boxes(3)], 1)
+    rois = torch.cat([torch.tensor([[0.0], [1.0], [1.0]]), random_boxes(3)], 1)
     out = RoIAlign((5, 4), 0.25, sampling_ratio, aligned=aligned)(x, rois)
     expected = torchvision.ops.roi_align(x, rois, (5, 4), 0.25, sampling_ratio or -1, aligned)
     assert torch.equal(out, expected)
     weight = torch.randn_like(out)
-    gradient, = torch.autograd.grad((out * weight).sum(), x)
+    (gradient,) = torch.autograd.grad((out * weight).sum(), x)
     assert torch.allclose(gradient, torch.autograd.grad((expected * weight).sum(), x)[0], atol=1e-6)
     assert gradient.abs().sum() > 0
 
@@ -71,40 +88,62 @@ def test_roi_align_and_its_gradient(aligned, sampling_ratio):
 @pytest.mark.parametrize('weighted', [False, True])
 def test_focal_loss_and_its_gradient(weighted):
     from mmcv.ops import sigmoid_focal_loss
+
     torch.manual_seed(0)
     logits = torch.randn(7, 3, dtype=torch.float64, requires_grad=True)
     target = torch.tensor([0, 1, 2, 3, 3, 1, 0])  # 3 is the background
-    weight = torch.tensor([0.5, 1., 2.], dtype=torch.float64) if weighted else None
+    weight = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64) if weighted else None
     hot = torch.nn.functional.one_hot(target, 4)[:, :3].double()
     p = logits.sigmoid()
-    expected = -hot * 0.25 * (1 - p) ** 2 * p.log() - (1 - hot) * 0.75 * p ** 2 * (1 - p).log()
+    expected = -hot * 0.25 * (1 - p) ** 2 * p.log() - (1 - hot) * 0.75 * p**2 * (1 - p).log()
     if weighted:
         expected = expected * weight[target.clamp(max=2)][:, None]
     loss = sigmoid_focal_loss(logits, target, 2.0, 0.25, weight, 'sum')
     torch.testing.assert_close(loss, expected.sum())
-    torch.testing.assert_close(torch.autograd.grad(loss, logits)[0], torch.autograd.grad(expected.sum(), logits)[0])
+    torch.testing.assert_close(
+        torch.autograd.grad(loss, logits)[0], torch.autograd.grad(expected.sum(), logits)[0]
+    )
 
 
-@pytest.mark.parametrize('name', ['deform_conv_forward', 'softnms', 'nms_rotated', 'ms_deform_attn_forward'])
+@pytest.mark.parametrize(
+    'name', ['deform_conv_forward', 'softnms', 'nms_rotated', 'ms_deform_attn_forward']
+)
 def test_other_ops_are_refused_by_name(name):
     with pytest.raises(MissingOp, match=f'{name} needs mmcv'):
         getattr(STAND_IN, name)(1, 2)
     with pytest.raises(MissingOp, match='max'):
-        STAND_IN.roi_align_forward(*[torch.zeros(1, 1, 2, 2)] * 5, aligned_height=1, aligned_width=1, spatial_scale=1.0,
-                                   sampling_ratio=0, pool_mode=0, aligned=True)
+        STAND_IN.roi_align_forward(
+            *[torch.zeros(1, 1, 2, 2)] * 5,
+            aligned_height=1,
+            aligned_width=1,
+            spatial_scale=1.0,
+            sampling_ratio=0,
+            pool_mode=0,
+            aligned=True,
+        )
 
 
 def test_stand_in_agrees_with_compiled_ops():
     if not has_compiled_ops():
         pytest.skip('mmcv was installed without its compiled ops')
     from mmcv import _ext
+
     boxes, scores = random_boxes(50), torch.rand(50, generator=torch.Generator().manual_seed(2))
     for offset in (0, 1):
-        assert torch.equal(_ext.nms(boxes, scores, iou_threshold=0.5, offset=offset),
-                           STAND_IN.nms(boxes, scores, iou_threshold=0.5, offset=offset))
+        assert torch.equal(
+            _ext.nms(boxes, scores, iou_threshold=0.5, offset=offset),
+            STAND_IN.nms(boxes, scores, iou_threshold=0.5, offset=offset),
+        )
     x, rois = torch.randn(2, 3, 12, 16), torch.cat([torch.ones(6, 1), random_boxes(6)], 1)
     empty = x.new_zeros(0)
-    options = dict(aligned_height=4, aligned_width=3, spatial_scale=0.25, sampling_ratio=0, pool_mode=1, aligned=True)
+    options = dict(
+        aligned_height=4,
+        aligned_width=3,
+        spatial_scale=0.25,
+        sampling_ratio=0,
+        pool_mode=1,
+        aligned=True,
+    )
     ours, theirs = x.new_zeros(6, 3, 4, 3), x.new_zeros(6, 3, 4, 3)
     STAND_IN.roi_align_forward(x, rois, ours, empty, empty, **options)
     _ext.roi_align_forward(x, rois, theirs, empty, empty, **options)
@@ -154,7 +193,7 @@ def test_command_names_what_is_missing(monkeypatch):
 @pytest.mark.skipif(has_compiled_ops(), reason='mmcv has its compiled ops')
 def test_modules_that_did_without_ops_get_them():
     pytest.importorskip('mmdet')
-    code = '''
+    code = """
 try:
     import mmdet.models
 except ModuleNotFoundError as error:
@@ -166,5 +205,5 @@ from mmdet.structures.mask import structures
 print(rpn_head.batched_nms.__module__, 'raise' in getattr(structures.roi_align, '__qualname__', ''))
 from mmcv import ops
 assert structures.roi_align is ops.roi_align
-'''
+"""
     assert python(code).split()[-2] == 'mmcv.ops.nms'

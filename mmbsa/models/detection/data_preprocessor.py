@@ -1,4 +1,5 @@
 """From samples of event frames to batches."""
+
 from mmdet.models.data_preprocessors import DetDataPreprocessor
 
 from mmbsa.registry import MODELS
@@ -6,7 +7,8 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class EventDetDataPreprocessor(DetDataPreprocessor):
-    """mmdet's preprocessor for frames of ``mmbsa.LoadEventWindow``: (2 T, H, W) per sample -> (B, T, 2, H, W).
+    """mmdet's preprocessor for frames of ``mmbsa.LoadEventWindow``: (2 T, H, W) per sample -> (B,
+    T, 2, H, W).
 
     Args:
         polarities: channels per frame.

@@ -1,4 +1,5 @@
 """Spiking heads: any T and batch, the same in both modes, anchors and RoIs at the true places."""
+
 from copy import deepcopy
 
 import pytest
@@ -13,27 +14,71 @@ from mmbsa.registry import MODELS  # noqa: E402
 INTEGER = dict(type='mmbsa.IntegerNode', levels=4, norm=1)
 LIF = dict(type='mmbsa.LIFNode', tau=2.0, surrogate_function=dict(type='Sigmoid', alpha=4.0))
 ANCHORS = dict(type='AnchorGenerator', scales=[2], ratios=[0.5, 1.0, 2.0], strides=[4, 8, 16, 32])
-RPN = dict(type='mmbsa.SpikeRPNHead', in_channels=8, feat_channels=8, anchor_generator=ANCHORS,
-           bbox_coder=dict(type='DeltaXYWHBBoxCoder'), loss_bbox=dict(type='L1Loss'),
-           loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True),
-           train_cfg=dict(assigner=dict(type='MaxIoUAssigner', pos_iou_thr=0.7, neg_iou_thr=0.3, min_pos_iou=0.3),
-                          sampler=dict(type='RandomSampler', num=32, pos_fraction=0.5, add_gt_as_proposals=False),
-                          allowed_border=-1, pos_weight=-1, debug=False),
-           test_cfg=dict(nms_pre=100, max_per_img=50, nms=dict(type='nms', iou_threshold=0.7), min_bbox_size=0))
-EXTRACTOR = dict(type='mmbsa.SpikeRoIExtractor', out_channels=8, featmap_strides=[4, 8, 16, 32], finest_scale=8,
-                 roi_layer=dict(type='RoIAlign', output_size=7, sampling_ratio=2))
-BOX = dict(type='mmbsa.SpikeShared2FCBBoxHead', in_channels=8, fc_out_channels=16, roi_feat_size=7, num_classes=2,
-           bbox_coder=dict(type='DeltaXYWHBBoxCoder', target_stds=[0.1, 0.1, 0.2, 0.2]), reg_class_agnostic=True,
-           loss_cls=dict(type='CrossEntropyLoss'), loss_bbox=dict(type='L1Loss'))
-MASK = dict(type='mmbsa.SpikeFCNMaskHead', num_convs=1, in_channels=8, conv_out_channels=8, num_classes=2)
-RCNN = dict(assigner=dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.5, min_pos_iou=0.5),
-            sampler=dict(type='RandomSampler', num=16, pos_fraction=0.5, add_gt_as_proposals=True), mask_size=14,
-            pos_weight=-1, debug=False)
-ROI = dict(type='mmbsa.SpikeRoIHead', bbox_roi_extractor=EXTRACTOR, bbox_head=BOX, mask_roi_extractor=EXTRACTOR,
-           mask_head=MASK)
-TEST = dict(score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5), max_per_img=5, mask_thr_binary=0.5)
-RETINA = dict(type='mmbsa.SpikeRetinaHead', num_classes=2, in_channels=8, feat_channels=8, stacked_convs=1,
-              anchor_generator=ANCHORS)
+RPN = dict(
+    type='mmbsa.SpikeRPNHead',
+    in_channels=8,
+    feat_channels=8,
+    anchor_generator=ANCHORS,
+    bbox_coder=dict(type='DeltaXYWHBBoxCoder'),
+    loss_bbox=dict(type='L1Loss'),
+    loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True),
+    train_cfg=dict(
+        assigner=dict(type='MaxIoUAssigner', pos_iou_thr=0.7, neg_iou_thr=0.3, min_pos_iou=0.3),
+        sampler=dict(type='RandomSampler', num=32, pos_fraction=0.5, add_gt_as_proposals=False),
+        allowed_border=-1,
+        pos_weight=-1,
+        debug=False,
+    ),
+    test_cfg=dict(
+        nms_pre=100, max_per_img=50, nms=dict(type='nms', iou_threshold=0.7), min_bbox_size=0
+    ),
+)
+EXTRACTOR = dict(
+    type='mmbsa.SpikeRoIExtractor',
+    out_channels=8,
+    featmap_strides=[4, 8, 16, 32],
+    finest_scale=8,
+    roi_layer=dict(type='RoIAlign', output_size=7, sampling_ratio=2),
+)
+BOX = dict(
+    type='mmbsa.SpikeShared2FCBBoxHead',
+    in_channels=8,
+    fc_out_channels=16,
+    roi_feat_size=7,
+    num_classes=2,
+    bbox_coder=dict(type='DeltaXYWHBBoxCoder', target_stds=[0.1, 0.1, 0.2, 0.2]),
+    reg_class_agnostic=True,
+    loss_cls=dict(type='CrossEntropyLoss'),
+    loss_bbox=dict(type='L1Loss'),
+)
+MASK = dict(
+    type='mmbsa.SpikeFCNMaskHead', num_convs=1, in_channels=8, conv_out_channels=8, num_classes=2
+)
+RCNN = dict(
+    assigner=dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.5, min_pos_iou=0.5),
+    sampler=dict(type='RandomSampler', num=16, pos_fraction=0.5, add_gt_as_proposals=True),
+    mask_size=14,
+    pos_weight=-1,
+    debug=False,
+)
+ROI = dict(
+    type='mmbsa.SpikeRoIHead',
+    bbox_roi_extractor=EXTRACTOR,
+    bbox_head=BOX,
+    mask_roi_extractor=EXTRACTOR,
+    mask_head=MASK,
+)
+TEST = dict(
+    score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5), max_per_img=5, mask_thr_binary=0.5
+)
+RETINA = dict(
+    type='mmbsa.SpikeRetinaHead',
+    num_classes=2,
+    in_channels=8,
+    feat_channels=8,
+    stacked_convs=1,
+    anchor_generator=ANCHORS,
+)
 
 
 def build(cfg, **changes):
@@ -46,19 +91,43 @@ def detector(neuron=INTEGER, steps=1, cascade=False):
     roi['bbox_head']['neuron'] = roi['mask_head']['neuron'] = neuron
     rcnn = RCNN
     if cascade:
-        roi.update(type='mmbsa.SpikeCascadeRoIHead', num_stages=2, stage_loss_weights=[1, 0.5],
-                   bbox_head=[roi['bbox_head']] * 2)
+        roi.update(
+            type='mmbsa.SpikeCascadeRoIHead',
+            num_stages=2,
+            stage_loss_weights=[1, 0.5],
+            bbox_head=[roi['bbox_head']] * 2,
+        )
         rcnn = [RCNN] * 2
     cfg = dict(
         type='mmdet.CascadeRCNN' if cascade else 'mmdet.MaskRCNN',
-        data_preprocessor=dict(type='mmdet.DetDataPreprocessor', mean=[128.] * 3, std=[64.] * 3, pad_mask=True,
-                               pad_size_divisor=16),
-        backbone=dict(type='mmbsa.ESpikeFormer', num_steps=steps, out_indices=(1, 2, 3, 4),
-                      arch=dict(embed_dims=(8, 8, 16, 16), depths=(1, 1), num_heads=2)),
-        neck=dict(type='mmbsa.SpikeFPN', in_channels=[8, 8, 16, 16], out_channels=8, num_outs=4, neuron=neuron),
-        rpn_head={**{k: v for k, v in RPN.items() if k not in ('train_cfg', 'test_cfg')}, 'neuron': neuron}, roi_head=roi,
+        data_preprocessor=dict(
+            type='mmdet.DetDataPreprocessor',
+            mean=[128.0] * 3,
+            std=[64.0] * 3,
+            pad_mask=True,
+            pad_size_divisor=16,
+        ),
+        backbone=dict(
+            type='mmbsa.ESpikeFormer',
+            num_steps=steps,
+            out_indices=(1, 2, 3, 4),
+            arch=dict(embed_dims=(8, 8, 16, 16), depths=(1, 1), num_heads=2),
+        ),
+        neck=dict(
+            type='mmbsa.SpikeFPN',
+            in_channels=[8, 8, 16, 16],
+            out_channels=8,
+            num_outs=4,
+            neuron=neuron,
+        ),
+        rpn_head={
+            **{k: v for k, v in RPN.items() if k not in ('train_cfg', 'test_cfg')},
+            'neuron': neuron,
+        },
+        roi_head=roi,
         train_cfg=dict(rpn=RPN['train_cfg'], rpn_proposal=RPN['test_cfg'], rcnn=rcnn),
-        test_cfg=dict(rpn=RPN['test_cfg'], rcnn=TEST))
+        test_cfg=dict(rpn=RPN['test_cfg'], rcnn=TEST),
+    )
     torch.manual_seed(0)
     model = MODELS.build(ConfigDict(deepcopy(cfg)))
     for module in model.modules():  # wide enough that neurons fire
@@ -69,7 +138,9 @@ def detector(neuron=INTEGER, steps=1, cascade=False):
 
 @pytest.fixture(scope='module')
 def batch():
-    return demo_mm_inputs(2, [[3, 64, 80], [3, 60, 96]], num_items=[2, 3], num_classes=2, with_mask=True)
+    return demo_mm_inputs(
+        2, [[3, 64, 80], [3, 60, 96]], num_items=[2, 3], num_classes=2, with_mask=True
+    )
 
 
 def maps(steps, batch=2, size=(64, 96), strides=(4, 8, 16, 16)):
@@ -77,7 +148,9 @@ def maps(steps, batch=2, size=(64, 96), strides=(4, 8, 16, 16)):
     return [torch.randn(steps, batch, 8, size[0] // s, size[1] // s) for s in strides]
 
 
-@pytest.mark.parametrize('neuron, steps, cascade', [(INTEGER, 1, False), (LIF, 3, False), (INTEGER, 2, True)])
+@pytest.mark.parametrize(
+    'neuron, steps, cascade', [(INTEGER, 1, False), (LIF, 3, False), (INTEGER, 2, True)]
+)
 def test_detector_trains_and_predicts(batch, neuron, steps, cascade):
     model = detector(neuron, steps, cascade).train()
     losses = model(**model.data_preprocessor(deepcopy(batch), True), mode='loss')
@@ -94,8 +167,12 @@ def test_detector_trains_and_predicts(batch, neuron, steps, cascade):
         assert [len(s.pred_instances) for s in samples] == [5, 5]
         assert tuple(samples[0].pred_instances.masks.shape[1:]) == tuple(samples[0].ori_shape)
         raw = model(**model.data_preprocessor(deepcopy(batch), False), mode='tensor')
-    assert all(torch.isfinite(x).all() for part in raw for x in (part if isinstance(part, (list, tuple)) else [part])
-               if torch.is_tensor(x))
+    assert all(
+        torch.isfinite(x).all()
+        for part in raw
+        for x in (part if isinstance(part, (list, tuple)) else [part])
+        if torch.is_tensor(x)
+    )
 
 
 def test_predictions_of_an_image_do_not_depend_on_its_batch(batch):
@@ -103,10 +180,17 @@ def test_predictions_of_an_image_do_not_depend_on_its_batch(batch):
     same = demo_mm_inputs(2, [[3, 64, 96]] * 2, num_items=[2, 2], num_classes=2, with_mask=True)
     with torch.no_grad():
         both = model(**model.data_preprocessor(deepcopy(same), False), mode='predict')
-        alone = [model(**model.data_preprocessor({k: [v[i]] for k, v in deepcopy(same).items()}, False), mode='predict')[0]
-                 for i in range(2)]
+        alone = [
+            model(
+                **model.data_preprocessor({k: [v[i]] for k, v in deepcopy(same).items()}, False),
+                mode='predict',
+            )[0]
+            for i in range(2)
+        ]
     for one, other in zip(both, alone):
-        torch.testing.assert_close(one.pred_instances.bboxes, other.pred_instances.bboxes, atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(
+            one.pred_instances.bboxes, other.pred_instances.bboxes, atol=1e-3, rtol=1e-4
+        )
         assert torch.equal(one.pred_instances.labels, other.pred_instances.labels)
 
 
@@ -132,7 +216,10 @@ def test_rpn_with_several_convolutions_reads_negative_currents():
 @pytest.mark.parametrize('quirks, strides', [(False, [4, 8, 16, 16]), (True, [4, 8, 16, 32])])
 def test_anchors_stand_at_the_cells_of_the_maps(quirks, strides):
     head = build(RPN, official_quirks=quirks).eval()
-    x, metas = maps(2), [dict(img_shape=(64, 96), batch_input_shape=(64, 96), scale_factor=(1, 1))] * 2
+    x, metas = (
+        maps(2),
+        [dict(img_shape=(64, 96), batch_input_shape=(64, 96), scale_factor=(1, 1))] * 2,
+    )
     with torch.no_grad():
         head.predict_by_feat(*head(x), batch_img_metas=metas)
     priors = head.prior_generator.grid_priors([m.shape[-2:] for m in x], device='cpu')
@@ -147,11 +234,13 @@ def test_extractor_reads_every_step_at_the_true_place():
     extractor = build(EXTRACTOR)
     steps, stride = 3, 16
     x = [torch.zeros(steps, 2, 8, 64 // s, 96 // s) for s in (4, 8, 16, 16)]
-    column = torch.arange(6.)
+    column = torch.arange(6.0)
     for step in range(steps):  # the fourth map holds its own column, its image and its step
-        x[3][step, :, 0], x[3][step, 1, 1], x[3][step, :, 2] = column, 1., step
+        x[3][step, :, 0], x[3][step, 1, 1], x[3][step, :, 2] = column, 1.0, step
     extractor.fit(x, (64, 96))
-    rois = torch.tensor([[1., 0., 0., 96., 64.], [0., 0., 0., 96., 64.]])  # 78 px: level 3 of a finest scale of 8
+    rois = torch.tensor(
+        [[1.0, 0.0, 0.0, 96.0, 64.0], [0.0, 0.0, 0.0, 96.0, 64.0]]
+    )  # 78 px: level 3 of a finest scale of 8
     out = extractor(x, rois)
     assert out.shape == (steps, 2, 8, 7, 7)
     middle = torch.linspace(0, 96, 8)[:-1] + 96 / 14
@@ -199,7 +288,9 @@ def test_maps_without_time_are_refused():
 
 
 def test_stock_extractors_are_refused():
-    with pytest.raises(TypeError, match="bbox_roi_extractor must be of type 'mmbsa.SpikeRoIExtractor'"):
+    with pytest.raises(
+        TypeError, match="bbox_roi_extractor must be of type 'mmbsa.SpikeRoIExtractor'"
+    ):
         build(ROI, bbox_roi_extractor=dict(EXTRACTOR, type='mmdet.SingleRoIExtractor'))
     with pytest.raises(TypeError, match='mask_roi_extractor is missing'):
         build(ROI, mask_roi_extractor=None)

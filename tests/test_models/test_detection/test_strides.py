@@ -1,4 +1,5 @@
 """Strides of maps, measured from their sizes."""
+
 import pytest
 import torch
 
@@ -13,7 +14,13 @@ def test_true_strides_undoes_rounding(size):
         sides = tuple(-(-side // 2) for side in sides)
         maps.append(torch.zeros(1, 1, 1, *sides))
     assert true_strides(maps, size) == (2, 4, 8, 16, 32)
-    assert true_strides([maps[1], maps[2], maps[3], maps[3], maps[3][..., ::2, ::2]], size) == (4, 8, 16, 16, 32)
+    assert true_strides([maps[1], maps[2], maps[3], maps[3], maps[3][..., ::2, ::2]], size) == (
+        4,
+        8,
+        16,
+        16,
+        32,
+    )
 
 
 def test_true_strides_refuses_maps_larger_than_the_image():
