@@ -77,7 +77,8 @@ class FiringCounts:
 
     def _count(self, module, _, out):
         out = out.detach().double()
-        self.counts.append(round(float(out.sum() * getattr(module, 'norm', 1))) if self.integers else int(out.count_nonzero()))
+        total = out.sum() * getattr(module, 'norm', 1)
+        self.counts.append(round(float(total)) if self.integers else int(out.count_nonzero()))
 
 
 def official_counts(meta, mode):

@@ -8,7 +8,6 @@ from mmbsa.models.backbones.recipes import CIFAR100, cifar, events, imagenet
 from mmbsa.models.layers import Residual, SpikeConv, Timewise, init_convolutions, max_pool
 from mmbsa.registry import MODELS
 
-
 #: Spikformer with TIM: no bias behind the attention, and neurons whose membranes are cut between steps.
 _TIM = dict(embed_dims=256, depth=2, num_heads=16, in_channels=2, scale=0.25, proj_bias=False, temporal=(4, 4),
             neuron='mmbsa.SLTTLIFNode')

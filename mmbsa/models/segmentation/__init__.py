@@ -1,4 +1,4 @@
 """Segmentation: decode heads for mmseg."""
-from mmbsa.models.segmentation.heads import SpikeFPNHead
+from mmbsa.models.segmentation.heads import SpikeFCNHead, SpikeFPNHead
 
-__all__ = ['SpikeFPNHead']
+__all__ = ['SpikeFCNHead', 'SpikeFPNHead']
