@@ -1,6 +1,5 @@
 """Haar wavelets between ternary neurons: the token mixing of SWFormer (Fang et al., ECCV 2024)."""
-from functools import lru_cache
-
+import numpy as np
 import torch
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
@@ -11,15 +10,14 @@ from mmbsa.models.layers.time import map_steps, norm_of_copies
 from mmbsa.models.neurons import build_neuron
 
 
-@lru_cache
-def haar_matrix(size: int) -> Tensor:
+def haar_matrix(size: int) -> np.ndarray:
     r"""The orthonormal Haar matrix (N, N) in float32: :math:`H_{2n} = [H_n \otimes (1, 1);\ I_n \otimes (1, -1)]`, every row
     divided by its norm. N must be a power of two."""
-    rows = torch.ones(1, 1)
+    rows = np.ones((1, 1), np.float32)
     while len(rows) < size:
-        rows = torch.cat([torch.kron(rows, torch.ones(1, 2)),
-                          torch.kron(torch.eye(len(rows)), torch.tensor([[1., -1.]]))])
-    return rows / rows.norm(dim=1, keepdim=True)
+        rows = np.concatenate([np.kron(rows, np.ones((1, 2), np.float32)),
+                               np.kron(np.eye(len(rows), dtype=np.float32), np.array([[1., -1.]], np.float32))])
+    return rows / np.sqrt((rows * rows).sum(1, keepdims=True))
 
 
 def _along(matrix: Tensor, x: Tensor, axis: int) -> Tensor:
@@ -58,7 +56,7 @@ class HaarTransform(nn.Module):
         if height != width or height & (height - 1):
             raise ValueError(f'the Haar transform takes square maps whose side is a power of two, got {height} x {width}; '
                              'with a stride of 16, inputs of 256 x 256 or 512 x 512 fit, and 224 x 224 does not')
-        matrix = haar_matrix(height).to(x)
+        matrix = torch.as_tensor(haar_matrix(height)).to(x)
         if self.inverse:
             matrix = matrix.T
         y = self.second(_along(matrix, self.first(x), 4))

@@ -1,4 +1,4 @@
-"""Neurons whose dynamics SpikingJelly does not have: a mixture of four, an asymmetric ternary one, and Hodgkin and Huxley's."""
+"""Neurons that SpikingJelly does not have: a mixture of four, an asymmetric ternary one, Hodgkin and Huxley's."""
 from collections.abc import Sequence
 
 import torch
