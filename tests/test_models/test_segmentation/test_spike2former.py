@@ -93,6 +93,14 @@ def test_any_size_and_time(attention, size, steps):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.parametrize('number', [2, 3])
+def test_fewer_maps(number):
+    model = head(in_channels=WIDTHS[-number:])
+    assert len(model.level_embed) == number
+    total(model.loss(maps()[-number:], samples(labels(), labels(seed=1)))).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
 @pytest.mark.parametrize('neuron', [dict(type='mmbsa.LIFNode', tau=2.0, v_threshold=0.5), dict(type='mmbsa.IFNode'),
                                     dict(type='mmbsa.PSN'), dict(type='mmbsa.SignedIntegerNode', levels=2)],
                          ids=lambda cfg: cfg['type'])
