@@ -28,9 +28,9 @@ def normalised(x):
     return (torch.from_numpy(x).float() - mean) / std
 
 
-@pytest.mark.parametrize('family, kwargs', [('Spikformer', dict(attention=BSA, num_steps=2)), ('Spikformer', dict(num_steps=4)),
-                                            ('SpikeDrivenTransformer', dict(num_steps=2)),
-                                            ('ESpikeFormer', dict(attention=BSA, num_steps=1))])
+@pytest.mark.parametrize('family, kwargs', [
+    ('Spikformer', dict(attention=BSA, num_steps=2)), ('Spikformer', dict(num_steps=4)),
+    ('SpikeDrivenTransformer', dict(num_steps=2)), ('ESpikeFormer', dict(attention=BSA, num_steps=1))])
 def test_wide_integers_give_the_numbers_of_float(family, kwargs):
     """With 24 bits of weights and below the point, nothing but float32's own rounding is left."""
     model, x = classifier(family, **kwargs), pixels()
@@ -73,15 +73,10 @@ def test_segmentor():
 
 
 @pytest.mark.parametrize('kwargs, words', [
-    (dict(attention=dict(type='mmbsa.SpikingVanillaAttention')), 'softmax'),
+    (dict(attention=dict(type='mmbsa.SoftmaxAttention')), 'softmax'),
     (dict(neuron=dict(type='mmbsa.LIFNode', tau=3.)), 'no shift'),
     (dict(neuron=dict(type='mmbsa.ParametricLIFNode')), 'no integer form')])
 def test_what_is_real_valued_is_refused_by_name(kwargs, words):
-    if 'attention' in kwargs:
-        from mmbsa.models import attentions
-        name = next(name for name in dir(attentions) if 'oftmax' in name or 'Vanilla' in name and isinstance(
-            getattr(attentions, name), type))
-        kwargs = dict(attention=dict(type=f'mmbsa.{name}'))
     with pytest.raises(ValueError, match=words):
         IntegerNetwork(classifier('Spikformer', num_steps=2, **kwargs), pixels(1), MEAN, STD)
 

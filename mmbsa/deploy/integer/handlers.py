@@ -31,6 +31,13 @@ class Real:
 _HANDLERS: dict[str, Callable] = {}
 
 
+def module_of(node: Node) -> str:
+    """Name of the module that a node of a graph comes from."""
+    stack = list((node.meta.get('nn_module_stack') or {}).values())
+    name = stack[-1][0] if stack else node.name
+    return name.removeprefix('model.') or node.name
+
+
 def handles(*names: str):
     """Register a function ``(network, node, *args, **kwargs)`` for these ``aten`` or ``mmbsa`` operations."""
     def decorate(function: Callable) -> Callable:
@@ -41,7 +48,6 @@ def handles(*names: str):
 
 def refuse(node: Node, why: str) -> ValueError:
     """The error of an operation without an integer form."""
-    from mmbsa.deploy.integer.network import module_of
     return ValueError(f'{module_of(node)}: {str(node.target)} has no integer form: {why}')
 
 

@@ -135,7 +135,7 @@ class IntegerNetwork:
     def note(self, node: Node, kind: str, operations: dict[str, int], bits: dict[str, int], memory: int = 0) -> None:
         """Add a layer to the report, while the example runs."""
         if not getattr(self, '_finished', False):
-            self.report.append(Layer(module_of(node), kind, operations, bits, memory))
+            self.report.append(Layer(handlers.module_of(node), kind, operations, bits, memory))
 
     def table(self) -> str:
         """The report as a table in Markdown; operations are those of the example."""
@@ -145,10 +145,3 @@ class IntegerNetwork:
                      for part in (layer.operations, layer.bits))
             lines.append(f'| {layer.name} | {layer.kind} | {" | ".join(cells)} | {layer.memory} |')
         return '\n'.join(lines)
-
-
-def module_of(node: Node) -> str:
-    """Name of the module that a node of a graph comes from."""
-    stack = list((node.meta.get('nn_module_stack') or {}).values())
-    name = stack[-1][0] if stack else node.name
-    return name.removeprefix('model.') or node.name
