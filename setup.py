@@ -19,6 +19,11 @@ def version():
     return re.search(r"^__version__ = '(.+)'$", text, re.M).group(1)
 
 
+#: extras by the names of their files; the tests of the maintained fork need all of them.
+EXTRAS = {name: requirements(name) for name in ('openmmlab', 'detection', 'events', 'deploy', 'tests')}
+EXTRAS['tests'] = sorted({'snntorch', *(line for lines in EXTRAS.values() for line in lines)})
+
+
 class BuildWithMim(build_py):
     """Ship ``configs``, ``tools`` and ``model-index.yml`` as ``mmbsa/.mim``, where mim looks for them."""
 
@@ -60,7 +65,7 @@ setup(
     package_data={'mmbsa': ['ops/*.hpp', 'ops/*/*.hpp', 'ops/*/*.cpp']},  # compiled on first use, see mmbsa/ops/native.py
     python_requires='>=3.11',
     install_requires=requirements('runtime'),
-    extras_require={name: requirements(name) for name in ('openmmlab', 'events', 'tests')},
+    extras_require=EXTRAS,
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False,
 )

@@ -1,24 +1,35 @@
-# A small event tracker with Bipolar Self-attention that learns generated scenes in minutes on two CPU cores:
-#   bash tools/dist_train.sh configs/bsa_tracking_quickstart.py 2
+# A small event tracker with Bipolar Self-attention that learns generated scenes in minutes on two
+# CPU cores: bash tools/dist_train.sh configs/bsa_tracking_quickstart.py 2
 _base_ = ['./_base_/datasets/moving_targets.py', './_base_/track_runtime.py']
 model = dict(
     type='SDTrack',
     data_preprocessor=dict(type='TrackDataPreprocessor', mean=[0.0] * 3, std=[60.0] * 3),
     backbone=dict(
         type='ESpikeFormer',
-        arch=dict(embed_dims=(16, 32, 64, 96), depths=(2, 1), num_heads=4, mlp_ratio=4, with_conv=False),
+        arch=dict(
+            embed_dims=(16, 32, 64, 96), depths=(2, 1), num_heads=4, mlp_ratio=4, with_conv=False
+        ),
         attention=dict(type='BipolarSelfAttention'),
-        num_steps=1),
+        num_steps=1,
+    ),
     head=dict(type='CentreHead', channels=64),
-    crops=dict(template_size=48, search_size=96, template_factor=2.0, search_factor=4.0, margin=5))
+    crops=dict(template_size=48, search_size=96, template_factor=2.0, search_factor=4.0, margin=5),
+)
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=1e-4),
     clip_grad=dict(max_norm=1.0))
-max_epochs = 12
+max_epochs = 16
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', eta_min=2e-5, by_epoch=True, begin=0, end=max_epochs, convert_to_iter_based=True),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min=2e-5,
+        by_epoch=True,
+        begin=0,
+        end=max_epochs,
+        convert_to_iter_based=True,
+    ),
 ]
 train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=4)
 val_cfg = dict()

@@ -12,6 +12,7 @@ BOUNDS = {
     'mmcv': (('onedl-mmcv', 'mmcv', 'mmcv-lite'), '2.1.0', '2.4'),
     'mmseg': (('onedl-mmsegmentation', 'mmsegmentation'), '1.2.2', '1.5'),
     'mmpretrain': (('onedl-mmpretrain', 'mmpretrain'), '1.2.0', '1.4'),
+    'mmdet': (('onedl-mmdetection', 'mmdet'), '3.3.0', '3.6'),
 }
 
 

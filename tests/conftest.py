@@ -10,7 +10,7 @@ if int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 1)) > 1:  # read by torch, wh
 
 @pytest.fixture(scope='session')
 def shared_path():
-    """Return a function that finds a file or folder of the founders' fixtures, or skips the test with the reason.
+    """Return a function that finds a file or folder of the shared data, or skips the test with the reason.
 
     They lie beside the checkout (``../shared``) or where ``MMBSA_SHARED`` says; nothing of them is in the repo.
     """
@@ -19,7 +19,7 @@ def shared_path():
     def find(name: str) -> Path:
         path = root / name
         if not path.exists():
-            pytest.skip(f'{name} is not in {root} (set MMBSA_SHARED to the folder of the fixtures)')
+            pytest.skip(f'{name} is not in {root} (set MMBSA_SHARED to the folder of the shared data)')
         return path
 
     return find

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import config_files
 import pytest
+import torch
 from config_files import ROOT, load
 
 pytestmark = pytest.mark.seg
@@ -60,6 +61,44 @@ def test_bipolar_config_differs_from_its_host_in_one_line(path, host):
     bipolar, native = load(path).to_dict(), load(host).to_dict()
     assert bipolar['model']['backbone'].pop('attention') == dict(type='mmbsa.BipolarSelfAttention')
     assert bipolar == native
+
+
+SPIKE2FORMER = [path for path in CONFIGS if path.startswith('configs/spike2former/') and '_bsa_' in path]
+
+
+@pytest.mark.parametrize('path', SPIKE2FORMER)
+def test_bipolar_spike2former_differs_in_its_attentions(path):
+    bipolar, native = load(path).to_dict(), load(path.replace('_bsa_', '_')).to_dict()
+    assert bipolar.pop('attention') == dict(type='mmbsa.BipolarSelfAttention')
+    for part in ('backbone', 'decode_head'):
+        assert bipolar['model'][part].pop('attention') == dict(type='mmbsa.BipolarSelfAttention')
+    assert bipolar == native
+
+
+@pytest.mark.parametrize('path, sizes', [
+    ('espikeformer_l_ade20k', (19_609_904, 18_626_504)), ('espikeformer_l_cityscapes', (19_576_237, 18_626_504)),
+    ('meta_spikeformer_15m_ade20k', (19_609_904, 14_751_208)),
+    ('meta_spikeformer_15m_cityscapes', (22_740_397, 14_751_208))])
+def test_spike2former_has_the_official_size(path, sizes):
+    from mmseg.registry import MODELS
+    with torch.device('meta'):
+        model = MODELS.build(load(f'configs/spike2former/spike2former_{path}.py').model)
+    assert sizes == tuple(sum(p.numel() for p in part.parameters()) for part in (model.decode_head, model.backbone))
+
+
+@pytest.mark.parametrize('data, lr, batch, iterations, crop', [
+    ('ade20k', 2e-4, 36, 160000, (512, 512)), ('cityscapes', 2e-3, 32, 90000, (512, 1024)),
+    ('voc12', 2e-3, 32, 80000, (512, 512)), ('coco_stuff164k', 2e-4, 36, 160000, (512, 512))])
+def test_spike2former_is_trained_as_the_paper_says(data, lr, batch, iterations, crop):
+    cfg = load(f'configs/spike2former/spike2former_meta_spikeformer_15m_{data}.py')
+    wrapper = cfg.optim_wrapper
+    assert (wrapper.optimizer.type, wrapper.optimizer.lr, wrapper.optimizer.weight_decay) == ('AdamW', lr, 0.005)
+    assert wrapper.clip_grad.max_norm == 0.01 and wrapper.paramwise_cfg.custom_keys.backbone.lr_mult == 0.1
+    keys = wrapper.paramwise_cfg.custom_keys
+    assert all(keys[key].decay_mult == 0 for key in ('query_feat', 'query_embed', 'level_embed'))
+    assert 4 * cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == batch
+    assert (cfg.train_cfg.max_iters, cfg.crop_size, cfg.param_scheduler[1].power) == (iterations, crop, 1.0)
+    assert cfg.model.backbone.neuron.levels == cfg.model.decode_head.neuron.levels == 4
 
 
 def test_ade20k_is_the_published_protocol():

@@ -30,7 +30,9 @@ def write_sequence(layout: str, root: Path, split: str, name: str, length: int =
     (folder / rules.boxes[0]).write_text(''.join(
         separator.join(f'{v:g}' for v in row) + '\n' for row in rows))
     if absent or rules.present_is:
-        flags = [1 - rules.present_is if row in absent else rules.present_is for row in range(length)]
+        flags = [
+            1 - rules.present_is if row in absent else rules.present_is for row in range(length)
+        ]
         (folder / 'absent.txt').write_text(''.join(f'{flag}\n' for flag in flags))
     for row in range(length):
         for step in range(1, steps + 1):

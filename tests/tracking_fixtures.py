@@ -1,4 +1,5 @@
-"""Fixtures of the tracking tests: data computed by the official code, in a folder beside the checkout.
+"""Fixtures of the tracking tests: data computed by the official code, in a folder beside the
+checkout.
 
 ``MMBSA_ORACLE_DIR`` and ``MMBSA_SHARED`` name the folders; the defaults lie beside the checkout.
 """
@@ -8,14 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from parity_fixtures import oracle_folder
 from safetensors.torch import load_file
 
 SHARED = Path(os.environ.get('MMBSA_SHARED', Path(__file__).resolve().parents[2] / 'shared'))
-ORACLE = Path(os.environ.get('MMBSA_ORACLE_DIR', SHARED / 'oracle'))
+ORACLE = oracle_folder()
 
 
 def find(kind: str, ending: str) -> list:
-    """Fixtures whose name starts with ``kind`` as parameters of a test; one that skips if there are none."""
+    """Fixtures whose name starts with ``kind`` as parameters of a test; one that skips if there are
+    none.
+    """
     paths = sorted(ORACLE.glob(f'{kind}*{ending}'))
     if not paths:
         reason = f'no fixture {kind}*{ending} in {ORACLE} (set MMBSA_ORACLE_DIR)'

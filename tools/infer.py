@@ -1,11 +1,14 @@
 """Show what a model says of a picture, a recording, or a folder of them.
 
-    python tools/infer.py photo.jpg configs/bsa_camvid.py work_dirs/bsa_camvid/iter_2000.pth --out overlays
+    python tools/infer.py photo.jpg configs/bsa_camvid.py work_dirs/bsa_camvid/iter_2000.pth --out
+    overlays
 
-Files are read by the config's own test pipeline: photos, grey pictures, event recordings. Segmentors give
-image | prediction with a legend, classifiers the sample with its class. Files that are read are never written over: where
-an overlay would take the place of one, it is called <name>.overlay.png.
+Files are read by the config's own test pipeline: photos, grey pictures, event recordings.
+Segmentors give image | prediction with a legend, classifiers the sample with its class. Files that
+are read are never written over: where an overlay would take the place of one, it is called
+<name>.overlay.png.
 """
+
 import argparse
 import sys
 from collections import Counter
@@ -27,16 +30,34 @@ OURS = ('.overlay.png', '.labels.png')
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('input', type=Path, help='a picture or recording, or a folder that is searched with its subfolders')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'input',
+        type=Path,
+        help='a picture or recording, or a folder that is searched with its subfolders',
+    )
     parser.add_argument('config', type=Path, help='config of the model')
     parser.add_argument('checkpoint', type=Path, help='its weights')
-    parser.add_argument('--out', type=Path, required=True, help='folder of the overlays; subfolders are kept')
-    parser.add_argument('--labels', action='store_true', help='also save the label maps, as <name>.labels.png')
+    parser.add_argument(
+        '--out', type=Path, required=True, help='folder of the overlays; subfolders are kept'
+    )
+    parser.add_argument(
+        '--labels', action='store_true', help='also save the label maps, as <name>.labels.png'
+    )
     parser.add_argument('--device', default='cuda:0' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--opacity', type=float, default=0.6, help='of the colours over the picture, 0 to 1')
-    parser.add_argument('--fuse', action='store_true', help='fold norms into convolutions first: faster, rounds differently')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override the config, key=value')
+    parser.add_argument(
+        '--opacity', type=float, default=0.6, help='of the colours over the picture, 0 to 1'
+    )
+    parser.add_argument(
+        '--fuse',
+        action='store_true',
+        help='fold norms into convolutions first: faster, rounds differently',
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='override the config, key=value'
+    )
     args = parser.parse_args(argv)
     for path in (args.input, args.config, args.checkpoint):
         if not path.exists():
@@ -51,19 +72,31 @@ def find_files(source: Path, out: Path, endings: set[str]) -> list[Path]:
     if source.is_file():
         return [source]
     here, there = source.resolve(), out.resolve()
-    files = sorted(path for path in source.rglob('*') if path.suffix.lower() in endings and path.is_file()
-                   and not any(part.startswith('.') for part in path.relative_to(source).parts))
+    files = sorted(
+        path
+        for path in source.rglob('*')
+        if path.suffix.lower() in endings
+        and path.is_file()
+        and not any(part.startswith('.') for part in path.relative_to(source).parts)
+    )
     if here in there.parents:  # a folder within the source holds overlays alone
         files = [path for path in files if there not in path.resolve().parents]
     if here != there and there not in here.parents:
         return files
     originals = {path.with_suffix('') for path in files} | set(files)
-    return [path for path in files if not any(
-        path.name.endswith(end) and path.parent / path.name.removesuffix(end) in originals for end in OURS)]
+    return [
+        path
+        for path in files
+        if not any(
+            path.name.endswith(end) and path.parent / path.name.removesuffix(end) in originals
+            for end in OURS
+        )
+    ]
 
 
 def name_targets(files: list[Path], source: Path, out: Path) -> dict[Path, tuple[Path, Path]]:
-    """Map every file to the paths of its overlay and its label map: none of them is read, and none is written twice."""
+    """Map every file to the paths of its overlay and its label map: none of them is read, and none
+    is written twice."""
     root = source.parent if source.is_file() else source
     among = out.resolve() == root.resolve()  # then no name without .overlay is safe
     stems = Counter(path.with_suffix('') for path in files)
@@ -72,7 +105,10 @@ def name_targets(files: list[Path], source: Path, out: Path) -> dict[Path, tuple
     for path in files:
         bare = path.stem if stems[path.with_suffix('')] == 1 else path.name
         folder = out / path.relative_to(root).parent
-        tries = [(bare, '.png')] * (not among) + [(bare, '.overlay.png'), (path.name, '.overlay.png')]
+        tries = [(bare, '.png')] * (not among) + [
+            (bare, '.overlay.png'),
+            (path.name, '.overlay.png'),
+        ]
         tries += [(f'{path.name}.{number}', '.overlay.png') for number in range(1, len(files) + 2)]
         for name, ending in tries:
             pair = folder / f'{name}{ending}', folder / f'{name}.labels.png'
@@ -83,7 +119,9 @@ def name_targets(files: list[Path], source: Path, out: Path) -> dict[Path, tuple
     return targets
 
 
-def show(model, reader: SampleReader, path: Path, opacity: float) -> tuple[np.ndarray, np.ndarray | None]:
+def show(
+    model, reader: SampleReader, path: Path, opacity: float
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the picture of one file's prediction (RGB) and, of a segmentor, its label map."""
     if not path.stat().st_size:
         raise ValueError('the file is empty')
@@ -92,12 +130,18 @@ def show(model, reader: SampleReader, path: Path, opacity: float) -> tuple[np.nd
     if 'pred_sem_seg' not in result:
         if 'pred_label' not in result:
             raise ValueError('the model gives neither label maps nor classes')
-        return draw_sample(seen if seen.ndim == 4 else np.atleast_3d(seen).transpose(2, 0, 1), result, meta['classes']), None
+        return draw_sample(
+            seen if seen.ndim == 4 else np.atleast_3d(seen).transpose(2, 0, 1),
+            result,
+            meta['classes'],
+        ), None
     labels = result.pred_sem_seg.data[0].cpu().numpy()
     picture = to_picture(seen)
     if picture.shape[:2] != labels.shape:
         picture = cv2.resize(picture, labels.shape[::-1])
-    return side_by_side(picture, {'prediction': labels}, meta['classes'], meta['palette'], opacity), labels
+    return side_by_side(
+        picture, {'prediction': labels}, meta['classes'], meta['palette'], opacity
+    ), labels
 
 
 def main(argv=None) -> int:
@@ -109,7 +153,10 @@ def main(argv=None) -> int:
     endings = PICTURES if reader.frames is None else set(FORMATS)
     targets = name_targets(find_files(args.input, args.out, endings), args.input, args.out)
     if not targets:
-        print(f'{args.input}: nothing to read there (looked for {", ".join(sorted(endings))})', file=sys.stderr)
+        print(
+            f'{args.input}: nothing to read there (looked for {", ".join(sorted(endings))})',
+            file=sys.stderr,
+        )
         return 1
     model, failed = load_model(cfg, str(args.checkpoint), args.device), []
     if args.fuse:
@@ -123,7 +170,9 @@ def main(argv=None) -> int:
                 small = len(model.dataset_meta['classes']) <= 256
                 write_image(label_target, labels.astype(np.uint8 if small else np.uint16))
         except Exception as error:  # one bad picture must not cost the others; it is reported below
-            failed.append(f'{path}: {error}' if isinstance(error, ValueError) else f'{path}: {error!r}')
+            failed.append(
+                f'{path}: {error}' if isinstance(error, ValueError) else f'{path}: {error!r}'
+            )
         bar.update()
     print(f'\n{len(targets) - len(failed)} of {len(targets)} pictures saved under {args.out}')
     for line in failed:

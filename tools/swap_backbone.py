@@ -1,8 +1,10 @@
-"""Put a spiking backbone into a stock mmseg config, or try that on every config mmseg ships.
+"""Put a spiking backbone into a stock config of mmseg, mmdet or mmpretrain, or try that on every config they ship.
 
     python tools/swap_backbone.py mmseg::pspnet/pspnet_r50-d8_4xb4-80k_ade20k-512x512.py \\
         --backbone espikeformer-m-bsa -o configs/my_pspnet.py
+    python tools/swap_backbone.py mmdet::retinanet/retinanet_r50_fpn_1x_coco.py -o configs/my_retinanet.py
     python tools/swap_backbone.py --survey --backbone espikeformer-t-bsa --forward --jobs 2 --out survey.md
+    python tools/swap_backbone.py --survey --package mmdet --backbone espikeformer-t-bsa --out survey_mmdet.md
 """
 import argparse
 import json
@@ -12,14 +14,17 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from mmbsa.apis.swap import SwapError, list_names, load_config, swap_backbone
+from mmbsa.apis.swap.maps import SCOPES, host
 from mmbsa.apis.swap.survey import as_dicts, survey, table
 from mmbsa.apis.swap.trial import run_skeleton
+from mmbsa.apis.swap.trial_maps import run_features
 
 
 def parse_args():
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', nargs='?', help='path, or mmseg::family/name.py of the installed mmsegmentation')
+    parser.add_argument('config', nargs='?',
+                        help='path, or mmseg::family/name.py of an installed package (mmseg, mmdet, mmpretrain)')
     parser.add_argument('--backbone', default='espikeformer-m-bsa',
                         help='short name (see --list), or a registered type such as mmbsa.ESpikeFormer')
     parser.add_argument('--backbone-options', nargs='+', action=DictAction, default={},
@@ -29,7 +34,9 @@ def parse_args():
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
                         help='override keys of the stock config before the swap, as in mmseg')
     parser.add_argument('--list', action='store_true', help='print the short names of all backbones')
-    parser.add_argument('--survey', action='store_true', help='try every config of the installed mmsegmentation')
+    parser.add_argument('--survey', action='store_true', help='try every config of an installed package')
+    parser.add_argument('--package', default='mmseg', choices=('mmseg', 'mmdet', 'mmpretrain'),
+                        help='with --survey: whose configs')
     parser.add_argument('--families', nargs='+', default=[], help='with --survey: only these folders')
     parser.add_argument('--forward', action='store_true',
                         help='with --survey: one real forward and backward for one config of each family')
@@ -57,7 +64,11 @@ def swap(args) -> None:
     cfg = swap_backbone(stock, backbone_of(args), args.readout)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     cfg.dump(args.out)
-    print(f'{args.out}: backbone = {cfg.model.backbone.to_dict()}')
+    print(f'{args.out}: backbone = {host(cfg.model).backbone.to_dict()}')
+    if cfg.get('default_scope') in SCOPES:
+        print(f'neck = {host(cfg.model).neck}')
+        check_features(cfg, stock)
+        return
     print(f'neck = {cfg.model.neck.to_dict()}')
     try:
         model, (height, width) = run_skeleton(cfg)
@@ -65,6 +76,16 @@ def swap(args) -> None:
         print(f'not checked, since the model does not build or run here: {type(error).__name__}: {error}')
         return
     print(f'checked: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, shapes fit at {height} x {width}')
+
+
+def check_features(cfg: Config, stock: Config) -> None:
+    """Say whether a swapped detector's or classifier's features have the shapes of the stock model's."""
+    try:
+        parameters = run_features(cfg, stock)
+    except Exception as error:  # as in swap
+        print(f'not checked, since the model does not build or run here: {type(error).__name__}: {error}')
+        return
+    print(f'checked: {parameters / 1e6:.2f} M parameters, features have the shapes of the stock model')
 
 
 def main() -> int:
@@ -76,7 +97,7 @@ def main() -> int:
     if not args.survey:
         swap(args)
         return 0
-    rows = survey(backbone_of(args), args.families, args.jobs, args.forward)
+    rows = survey(backbone_of(args), args.families, args.jobs, args.forward, args.package)
     text = table(rows)
     print(text)
     if args.out:

@@ -1,4 +1,6 @@
-"""Test a model: ``python tools/test.py CONFIG CHECKPOINT``, or on several processes with ``tools/dist_test.sh``."""
+"""Test a model: ``python tools/test.py CONFIG CHECKPOINT``, or on several processes with
+``tools/dist_test.sh``."""
+
 import argparse
 import inspect
 from copy import deepcopy
@@ -15,19 +17,36 @@ from mmbsa.utils.types import type_name
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Test (and evaluate) a segmentor, a classifier or another model')
+    parser = argparse.ArgumentParser(
+        description='Test (and evaluate) a segmentor, a classifier or another model'
+    )
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--out', metavar='PATH', help='predictions for an offline evaluation: a folder of label maps for '
-                        'segmentors, a .pkl file for other models (or a .json of the metrics, see --out-item)')
-    parser.add_argument('--out-item', choices=['metrics', 'pred'], help='what --out writes; not for segmentors')
+    parser.add_argument(
+        '--out',
+        metavar='PATH',
+        help='predictions for an offline evaluation: a folder of label maps for '
+        'segmentors, a .pkl file for other models (or a .json of the metrics, see --out-item)',
+    )
+    parser.add_argument(
+        '--out-item', choices=['metrics', 'pred'], help='what --out writes; not for segmentors'
+    )
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', metavar='DIR', help='folder for pictures of the predictions')
-    parser.add_argument('--interval', type=int, default=1, help='draw every so many-th sample (or batch of a segmentor)')
+    parser.add_argument(
+        '--interval',
+        type=int,
+        default=1,
+        help='draw every so many-th sample (or batch of a segmentor)',
+    )
     parser.add_argument('--wait-time', type=float, default=2, help='seconds a shown picture stays')
-    parser.add_argument('--tta', action='store_true', help='test-time augmentation (tta_pipeline and tta_model)')
+    parser.add_argument(
+        '--tta', action='store_true', help='test-time augmentation (tta_pipeline and tta_model)'
+    )
     parser.add_argument('--amp', action='store_true', help='test in mixed precision (on GPUs)')
-    parser.add_argument('--no-pin-memory', action='store_true', help='do not pin the memory of batches')
+    parser.add_argument(
+        '--no-pin-memory', action='store_true', help='do not pin the memory of batches'
+    )
     add_arguments(parser)
     args = parser.parse_args()
     if args.out_item and not args.out:
@@ -39,8 +58,10 @@ def draw(cfg: Config, args: argparse.Namespace) -> None:
     """Switch the config's visualization hook on, whatever its stack calls the switch."""
     hook = cfg.get('default_hooks', {}).get('visualization')
     if hook is None:
-        raise SystemExit('error: --show and --show-dir need default_hooks.visualization, e.g. '
-                         "dict(type='mmbsa.SegOverlayHook') or dict(type='mmbsa.ClsPictureHook')")
+        raise SystemExit(
+            'error: --show and --show-dir need default_hooks.visualization, e.g. '
+            "dict(type='mmbsa.SegOverlayHook') or dict(type='mmbsa.ClsPictureHook')"
+        )
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     cls = hook.type if inspect.isclass(hook.type) else HOOKS.get(hook.type)
     if cls is None:
@@ -60,12 +81,19 @@ def draw(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def augment(cfg: Config) -> None:
-    """Test on augmented samples; classifiers of pictures average over flips where the config says nothing."""
+    """Test on augmented samples; classifiers of pictures average over flips where the config says
+    nothing."""
     dataset = cfg.test_dataloader.dataset
     if cfg.get('default_scope') == 'mmpretrain' and 'tta_pipeline' not in cfg:
-        if any(type_name(step).endswith(('LoadEventFrames', 'EventsToFrames')) for step in dataset.pipeline):
-            raise SystemExit('error: --tta needs tta_pipeline in the config: flips of pictures do not fit event frames')
-        flips = [dict(type='RandomFlip', prob=1.), dict(type='RandomFlip', prob=0.)]
+        if any(
+            type_name(step).endswith(('LoadEventFrames', 'EventsToFrames'))
+            for step in dataset.pipeline
+        ):
+            raise SystemExit(
+                'error: --tta needs tta_pipeline in the config: flips of pictures do not fit '
+                'event frames'
+            )
+        flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
         *steps, pack = deepcopy(dataset.pipeline)
         cfg.tta_pipeline = [*steps, dict(type='TestTimeAug', transforms=[flips, [pack]])]
     if cfg.get('default_scope') == 'mmpretrain':
@@ -82,15 +110,29 @@ def save_predictions(cfg: Config, args: argparse.Namespace) -> None:
     """Let ``--out`` be written: label maps of a segmentor, pickled samples of any other model."""
     if cfg.get('default_scope') == 'mmseg':
         if args.out_item:
-            raise SystemExit('error: --out of a segmentor is a folder of label maps; leave --out-item out')
-        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='mmbsa.LabelMapHook', out_dir=args.out)]
+            raise SystemExit(
+                'error: --out of a segmentor is a folder of label maps; leave --out-item out'
+            )
+        cfg.custom_hooks = [
+            *(cfg.get('custom_hooks') or []),
+            dict(type='mmbsa.LabelMapHook', out_dir=args.out),
+        ]
     elif args.out_item != 'metrics':
         if not args.out.endswith(('.pkl', '.pickle')):
-            raise SystemExit(f'error: --out must end in .pkl or .pickle (or take --out-item metrics), got {args.out}')
-        evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list | tuple) else [cfg.test_evaluator]
+            raise SystemExit(
+                'error: --out must end in .pkl or .pickle (or take --out-item metrics), got '
+                f'{args.out}'
+            )
+        evaluators = (
+            cfg.test_evaluator
+            if isinstance(cfg.test_evaluator, list | tuple)
+            else [cfg.test_evaluator]
+        )
         cfg.test_evaluator = [*evaluators, dict(type='DumpResults', out_file_path=args.out)]
     elif Path(args.out).suffix not in ('.json', '.yaml', '.yml', '.pkl'):
-        raise SystemExit(f'error: --out of metrics must end in .json, .yaml or .pkl, got {args.out}')
+        raise SystemExit(
+            f'error: --out of metrics must end in .json, .yaml or .pkl, got {args.out}'
+        )
 
 
 def main() -> None:

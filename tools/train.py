@@ -1,4 +1,6 @@
-"""Train a model: ``python tools/train.py CONFIG``, or on several processes with ``tools/dist_train.sh``."""
+"""Train a model: ``python tools/train.py CONFIG``, or on several processes with
+``tools/dist_train.sh``."""
+
 import argparse
 
 from mmengine.config import Config
@@ -11,9 +13,16 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Train a model')
     parser.add_argument('config', help='config file')
     parser.add_argument(
-        '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-        help='continue a run: from the newest whole checkpoint of the work dir, or from the one named')
-    parser.add_argument('--amp', action='store_true', help='train in automatic mixed precision (on GPUs)')
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='continue a run: from the newest whole checkpoint of the work dir, or from the one '
+        'named',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='train in automatic mixed precision (on GPUs)'
+    )
     add_arguments(parser)
     return parser.parse_args()
 
@@ -23,7 +32,9 @@ def use_amp(cfg: Config) -> None:
     if kind == 'AmpOptimWrapper':
         return
     if kind != 'OptimWrapper':
-        raise SystemExit(f'error: --amp works with optim_wrapper.type OptimWrapper, the config has {kind}')
+        raise SystemExit(
+            f'error: --amp works with optim_wrapper.type OptimWrapper, the config has {kind}'
+        )
     cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
 
 

@@ -12,12 +12,20 @@ load_from = None
 resume = False
 randomness = dict(seed=42)
 
-# Hooks stand here and not in custom_hooks, because a list in a config that inherits this one would replace them.
+# Hooks stand here and not in custom_hooks, because a list in a config that inherits this one would
+# replace them.
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='ResumableCheckpointHook', by_epoch=True, interval=5, max_keep_ckpts=2, save_best='track/AUC'),
+    checkpoint=dict(
+        type='ResumableCheckpointHook',
+        by_epoch=True,
+        interval=5,
+        max_keep_ckpts=2,
+        save_best='track/AUC',
+    ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     data_guard=dict(type='DataGuardHook'),
-    finite_loss=dict(type='NonFiniteLossHook'))
+    finite_loss=dict(type='NonFiniteLossHook'),
+)

@@ -1,4 +1,6 @@
-"""A trained model, its config's own way of reading a file, and what comes out: for the tools that look at one sample."""
+"""A trained model, its config's own way of reading a file, and what comes out: for the tools that
+look at one sample."""
+
 import logging
 from copy import deepcopy
 from pathlib import Path
@@ -36,7 +38,8 @@ def build_model(cfg: Config) -> BaseModel:
 
 
 def load_model(cfg: Config, checkpoint: str, device: str = 'cpu') -> BaseModel:
-    """Build a config's model with the weights of a checkpoint; ``model.dataset_meta`` names its classes.
+    """Build a config's model with the weights of a checkpoint; ``model.dataset_meta`` names its
+    classes.
 
     Args:
         cfg: The config.
@@ -48,18 +51,31 @@ def load_model(cfg: Config, checkpoint: str, device: str = 'cpu') -> BaseModel:
     """
     model, saved = build_model(cfg), load_checkpoint_file(checkpoint, 'cpu')
     try:
-        missing, unexpected = model.load_state_dict(fit_state(saved, model.state_dict()), strict=False)
+        missing, unexpected = model.load_state_dict(
+            fit_state(saved, model.state_dict()), strict=False
+        )
     except KeyError as error:
-        raise ValueError(f'checkpoint {checkpoint} does not fit the model: {error.args[0]}') from None
-    for what, keys in (('are missing in', missing), ('have no place in the model and are not used, in', unexpected)):
+        raise ValueError(
+            f'checkpoint {checkpoint} does not fit the model: {error.args[0]}'
+        ) from None
+    for what, keys in (
+        ('are missing in', missing),
+        ('have no place in the model and are not used, in', unexpected),
+    ):
         if keys:
-            print_log(f'{len(keys)} weights {what} {checkpoint}: {", ".join(keys)}', level=logging.WARNING)
+            print_log(
+                f'{len(keys)} weights {what} {checkpoint}: {", ".join(keys)}', level=logging.WARNING
+            )
     meta = saved.get('meta') or {}
     found = {**_config_meta(cfg), **(meta.get('dataset_meta') or {})}
-    model.dataset_meta = found or {key.lower(): meta[key] for key in ('CLASSES', 'PALETTE') if key in meta}
+    model.dataset_meta = found or {
+        key.lower(): meta[key] for key in ('CLASSES', 'PALETTE') if key in meta
+    }
     classes = model.dataset_meta.setdefault('classes', [str(i) for i in range(_num_classes(model))])
     if len(model.dataset_meta.get('palette') or ()) < len(classes):
-        model.dataset_meta['palette'] = np.random.RandomState(42).randint(0, 256, (len(classes), 3)).tolist()
+        model.dataset_meta['palette'] = (
+            np.random.RandomState(42).randint(0, 256, (len(classes), 3)).tolist()
+        )
     return model.to(device)
 
 
@@ -76,8 +92,14 @@ def _config_meta(cfg: Config) -> dict:
 
 
 def _num_classes(model: nn.Module) -> int:
-    return max([getattr(module, 'num_classes', None) or 1 for module in model.modules()
-                if isinstance(getattr(module, 'num_classes', None), int)], default=1)
+    return max(
+        [
+            getattr(module, 'num_classes', None) or 1
+            for module in model.modules()
+            if isinstance(getattr(module, 'num_classes', None), int)
+        ],
+        default=1,
+    )
 
 
 class SampleReader:
@@ -94,7 +116,9 @@ class SampleReader:
         dataset = _dataset_cfg(cfg)
         steps = dataset.get('pipeline') or cfg.get('test_pipeline')
         if not steps:
-            raise ValueError('the config has neither test_dataloader.dataset.pipeline nor test_pipeline')
+            raise ValueError(
+                'the config has neither test_dataloader.dataset.pipeline nor test_pipeline'
+            )
         init_default_scope(cfg.get('default_scope', 'mmengine'))
         names = [getattr(step['type'], '__name__', str(step['type'])) for step in steps]
         steps = [step for step, name in zip(steps, names) if 'Annotation' not in name]
@@ -103,9 +127,18 @@ class SampleReader:
         self.pipeline = Compose(deepcopy(steps))
 
     @staticmethod
-    def _frames(dataset: dict, steps: list[dict]) -> tuple[int | None, tuple[int, int] | None] | None:
-        names = [getattr(step['type'], '__name__', str(step['type'])).rpartition('.')[2] for step in steps]
-        chosen = [step for step, name in zip(steps, names) if name in ('LoadEventFrames', 'EventsToFrames')]
+    def _frames(
+        dataset: dict, steps: list[dict]
+    ) -> tuple[int | None, tuple[int, int] | None] | None:
+        names = [
+            getattr(step['type'], '__name__', str(step['type'])).rpartition('.')[2]
+            for step in steps
+        ]
+        chosen = [
+            step
+            for step, name in zip(steps, names)
+            if name in ('LoadEventFrames', 'EventsToFrames')
+        ]
         if not chosen:
             return None
         source = SOURCES.get(dataset.get('reader'))
@@ -113,7 +146,8 @@ class SampleReader:
         return chosen[0].get('num_frames', 16), tuple(size) if size else None
 
     def __call__(self, path: str | Path) -> tuple[dict, np.ndarray]:
-        """Return a sample (``inputs``, ``data_samples``) and what was read, before it was changed: (H, W, C), (T, P, H, W).
+        """Return a sample (``inputs``, ``data_samples``) and what was read, before it was changed:
+        (H, W, C), (T, P, H, W).
 
         Raises:
             ValueError: A file without a sample.
@@ -134,8 +168,11 @@ class SampleReader:
         """Return (height, width) of the event frames that the pipeline makes; None for pictures."""
         if self.frames is None:
             return None
-        sizes = [transform.size for transform in self.pipeline.transforms if getattr(transform, 'size', None) is not None
-                 and hasattr(transform, 'num_frames')]
+        sizes = [
+            transform.size
+            for transform in self.pipeline.transforms
+            if getattr(transform, 'size', None) is not None and hasattr(transform, 'num_frames')
+        ]
         return tuple(sizes[0]) if sizes else self.frames[1]
 
 
@@ -155,4 +192,6 @@ def in_channels(model: nn.Module) -> int:
     for module in getattr(model, 'backbone', model).modules():
         if isinstance(module, nn.modules.conv._ConvNd):
             return module.in_channels
-    raise ValueError(f'{type(model).__name__}: no convolution tells how many channels the model takes')
+    raise ValueError(
+        f'{type(model).__name__}: no convolution tells how many channels the model takes'
+    )

@@ -1,4 +1,5 @@
 """Official Spike-driven Transformer V2 detection: its backbone."""
+
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -13,9 +14,16 @@ from mmbsa.converters.sdtv3_det import LEVELS
 def _config(state: Mapping[str, Tensor], args: Mapping) -> dict:
     """T is the official constructor's; 1 in the published protocol."""
     in_channels = tensor(state, 'downsample1_1.encode_conv.weight', 'MetaSpikeFormer').shape[1]
-    return dict(type='mmbsa.MetaSpikeFormer', arch=metaformer_arch(state, args, 'MetaSpikeFormer'),
-                num_steps=args.get('T', 1), in_channels=in_channels, out_indices=LEVELS)
+    return dict(
+        type='mmbsa.MetaSpikeFormer',
+        arch=metaformer_arch(state, args, 'MetaSpikeFormer'),
+        num_steps=args.get('T', 1),
+        in_channels=in_channels,
+        out_indices=LEVELS,
+    )
 
 
-register('sdt_v2_det_backbone',
-         Recipe(_config, [*((rf'^{old}', new) for old, new in STAGES), *DOWN_RULES, *UNITS]))
+register(
+    'sdt_v2_det_backbone',
+    Recipe(_config, [*((rf'^{old}', new) for old, new in STAGES), *DOWN_RULES, *UNITS]),
+)

@@ -49,6 +49,13 @@ def _classifier(state: Mapping[str, Tensor], args: dict) -> dict:
     return ESpikeFormer.classifier_cfg(num_classes=len(state['head.weight']), **backbone)
 
 
+def _events(state: Mapping[str, Tensor], args: dict) -> dict:
+    cfg = _classifier(state, args)
+    cfg['backbone']['arch'].update(norm=args.get('D_Norm', 1), decay=0.)
+    cfg['backbone']['num_steps'] = args.get('T', 1)
+    return cfg
+
+
 def _features(state: Mapping[str, Tensor], args: dict) -> dict:
     return dict(type='mmbsa.ESpikeFormer', readout='mean', **backbone_args(state, args))
 
@@ -75,5 +82,6 @@ _NECK_AND_HEAD = [
 ]
 
 register('sdt_v3_cls', Recipe(_classifier, [(r'^(?!head\.)', 'backbone.'), *_BACKBONE]))
+register('sdt_v3_hardvs', Recipe(_events, [(r'^(?!head\.)', 'backbone.'), *_BACKBONE]))
 register('sdt_v3_seg_backbone', Recipe(_features, [(r'^', 'backbone.'), *_BACKBONE, (r'^backbone\.', '')]))
 register('sdt_v3_seg_full', Recipe(_segmentor, [*_BACKBONE, *_NECK_AND_HEAD]))

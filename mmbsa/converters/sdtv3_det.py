@@ -1,4 +1,5 @@
 """Official Spike-driven Transformer V3 detection: its backbone."""
+
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -15,4 +16,6 @@ def _config(state: Mapping[str, Tensor], args: Mapping) -> dict:
     return dict(type='mmbsa.ESpikeFormer', out_indices=LEVELS, **backbone_args(state, dict(args)))
 
 
-register('sdtv3_det_backbone', Recipe(_config, [*((rf'^{old}', new) for old, new in STAGES), *UNITS]))
+register(
+    'sdtv3_det_backbone', Recipe(_config, [*((rf'^{old}', new) for old, new in STAGES), *UNITS])
+)

@@ -1,4 +1,5 @@
 """Official spiking neck and heads of SDT-V3 detection; those of mmdet must be installed."""
+
 import re
 from collections.abc import Mapping
 
@@ -8,7 +9,8 @@ from mmbsa.converters.base import Recipe, register
 
 #: official neurons of neck and heads: counts that are not divided.
 NEURON = dict(type='mmbsa.IntegerNode', levels=4, norm=1)
-#: official containers merge time and batch in front of a layer, which stands in them at 0, itself at 1 of a pair.
+#: official containers merge time and batch in front of a layer, which stands in them at 0,
+#: itself at 1 of a pair.
 LAYER_RULES = [(r'\.1\.0\.', '.')]
 
 
@@ -24,40 +26,83 @@ def _taken(args: Mapping, *names: str) -> dict:
 
 
 def _neck(state: Mapping[str, Tensor], args: Mapping) -> dict:
-    """``official_quirks=False`` among the arguments leaves out the official clamp at 1 in evaluation."""
-    levels = sorted(key for key in state if re.fullmatch(r'lateral_convs\.\d+\.1\.0\.conv\.weight', key))
+    """``official_quirks=False`` among the arguments leaves out the official clamp at 1 in
+    evaluation.
+    """
+    levels = sorted(
+        key for key in state if re.fullmatch(r'lateral_convs\.\d+\.1\.0\.conv\.weight', key)
+    )
     _tensor(state, 'lateral_convs.0.1.0.conv.weight')
-    return dict(type='mmbsa.SpikeFPN', in_channels=[state[key].shape[1] for key in levels],
-                out_channels=len(state[levels[0]]), num_outs=args.get('num_outs', 5), neuron=NEURON, norm_cfg=None,
-                official_quirks=args.get('official_quirks', True))
+    return dict(
+        type='mmbsa.SpikeFPN',
+        in_channels=[state[key].shape[1] for key in levels],
+        out_channels=len(state[levels[0]]),
+        num_outs=args.get('num_outs', 5),
+        neuron=NEURON,
+        norm_cfg=None,
+        official_quirks=args.get('official_quirks', True),
+    )
 
 
 def _rpn(state: Mapping[str, Tensor], args: Mapping) -> dict:
     feat, channels = _tensor(state, 'rpn_conv.1.0.weight').shape[:2]
-    """``official_quirks=False`` among the arguments places anchors at the true strides of the maps."""
-    anchors = dict(type='AnchorGenerator', scales=[8], ratios=[0.5, 1.0, 2.0], strides=[4, 8, 16, 32, 64])
-    return dict(type='mmbsa.SpikeRPNHead', in_channels=channels, feat_channels=feat, neuron=NEURON, **{
-        'anchor_generator': anchors, 'official_quirks': True,
-        **_taken(args, 'anchor_generator', 'bbox_coder', 'loss_cls', 'loss_bbox', 'official_quirks')})
+    """``official_quirks=False`` among the arguments places anchors at the true strides of the maps.
+    """
+    anchors = dict(
+        type='AnchorGenerator', scales=[8], ratios=[0.5, 1.0, 2.0], strides=[4, 8, 16, 32, 64]
+    )
+    return dict(
+        type='mmbsa.SpikeRPNHead',
+        in_channels=channels,
+        feat_channels=feat,
+        neuron=NEURON,
+        **{
+            'anchor_generator': anchors,
+            'official_quirks': True,
+            **_taken(
+                args, 'anchor_generator', 'bbox_coder', 'loss_cls', 'loss_bbox', 'official_quirks'
+            ),
+        },
+    )
 
 
 def _bbox(state: Mapping[str, Tensor], args: Mapping) -> dict:
     hidden, inputs = _tensor(state, 'shared_fcs.0.1.0.weight').shape
     side = args.get('roi_feat_size', 7)
-    return dict(type='mmbsa.SpikeShared2FCBBoxHead', in_channels=inputs // side ** 2, roi_feat_size=side,
-                fc_out_channels=hidden, num_classes=len(_tensor(state, 'fc_cls.bias')) - 1, neuron=NEURON,
-                **_taken(args, 'bbox_coder', 'reg_class_agnostic', 'loss_cls', 'loss_bbox'))
+    return dict(
+        type='mmbsa.SpikeShared2FCBBoxHead',
+        in_channels=inputs // side**2,
+        roi_feat_size=side,
+        fc_out_channels=hidden,
+        num_classes=len(_tensor(state, 'fc_cls.bias')) - 1,
+        neuron=NEURON,
+        **_taken(args, 'bbox_coder', 'reg_class_agnostic', 'loss_cls', 'loss_bbox'),
+    )
 
 
 def _mask(state: Mapping[str, Tensor], args: Mapping) -> dict:
     out_channels, in_channels = _tensor(state, 'convs.0.1.0.conv.weight').shape[:2]
-    return dict(type='mmbsa.SpikeFCNMaskHead', in_channels=in_channels, conv_out_channels=out_channels,
-                num_convs=sum(bool(re.fullmatch(r'convs\.\d+\.1\.0\.conv\.weight', key)) for key in state),
-                num_classes=len(_tensor(state, 'conv_logits.1.0.weight')), neuron=NEURON, **_taken(args, 'loss_mask'))
+    return dict(
+        type='mmbsa.SpikeFCNMaskHead',
+        in_channels=in_channels,
+        conv_out_channels=out_channels,
+        num_convs=sum(bool(re.fullmatch(r'convs\.\d+\.1\.0\.conv\.weight', key)) for key in state),
+        num_classes=len(_tensor(state, 'conv_logits.1.0.weight')),
+        neuron=NEURON,
+        **_taken(args, 'loss_mask'),
+    )
 
 
-register('spike_fpn', Recipe(_neck, [
-    (r'^lateral_convs\.(\d+)\.1\.0\.', r'laterals.\1.'), (r'^fpn_convs\.(\d+)\.1\.0\.', r'outputs.\1.')]))
+register(
+    'spike_fpn',
+    Recipe(
+        _neck,
+        [
+            (r'^lateral_convs\.(\d+)\.1\.0\.', r'laterals.\1.'),
+            (r'^fpn_convs\.(\d+)\.1\.0\.', r'outputs.\1.'),
+        ],
+    ),
+)
 register('spike_rpn_head', Recipe(_rpn, LAYER_RULES))
 register('spike_bbox_head', Recipe(_bbox, LAYER_RULES))
 register('spike_mask_head', Recipe(_mask, LAYER_RULES))

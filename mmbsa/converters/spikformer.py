@@ -5,7 +5,7 @@ from mmbsa.converters.base import Recipe, register
 from mmbsa.converters.isotropic import BLOCK_RULES, UNUSED_NORMS, block_rules, isotropic_config
 from mmbsa.models.backbones import Spikformer
 
-_TOKENIZER = [
+TOKENIZER = [
     (r'^patch_embed\.proj_conv\.', 'backbone.stem.conv.'),
     (r'^patch_embed\.proj_bn\.', 'backbone.stem.norm.'),
     *((rf'^patch_embed\.proj_{kind}{n + 1}\.', f'backbone.stages.{n}.0.{ours}.')
@@ -18,7 +18,7 @@ _TOKENIZER = [
 def _register(source: str, preset: str, mlp: str, unused: tuple[str, ...] = ()) -> None:
     config = partial(isotropic_config, family=Spikformer, preset=preset, first_conv='patch_embed.proj_conv.weight',
                      hidden=f'block.0.mlp.{mlp}.weight')
-    register(source, Recipe(config, [*_TOKENIZER, *block_rules(3, 1), *BLOCK_RULES], (*UNUSED_NORMS, *unused)))
+    register(source, Recipe(config, [*TOKENIZER, *block_rules(3, 1), *BLOCK_RULES], (*UNUSED_NORMS, *unused)))
 
 
 _register('spikformer_imagenet', '', 'fc1_conv')

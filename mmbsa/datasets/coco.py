@@ -1,4 +1,5 @@
 """COCO annotations with files that are none, and classes that do not match, answered by name."""
+
 import json
 from collections.abc import Sequence
 from functools import partial
@@ -9,8 +10,11 @@ from mmdet.datasets.api_wrappers import COCO
 from mmbsa.registry import DATASETS
 
 #: lists of a COCO file, and the keys of their items that detectors need.
-NEEDED = dict(images=('id', 'file_name', 'height', 'width'),
-              annotations=('id', 'image_id', 'category_id', 'bbox', 'area'), categories=('id', 'name'))
+NEEDED = dict(
+    images=('id', 'file_name', 'height', 'width'),
+    annotations=('id', 'image_id', 'category_id', 'bbox', 'area'),
+    categories=('id', 'name'),
+)
 
 
 class CheckedCoco(COCO):
@@ -31,43 +35,61 @@ class CheckedCoco(COCO):
 
 
 def check_coco(content: dict, name: str, classes: Sequence[str]) -> None:
-    """Raise ValueError where the content of an annotation file is no COCO set with these classes."""
-    if not isinstance(content, dict) or any(not isinstance(content.get(key), list) for key in NEEDED):
+    """Raise ValueError where the content of an annotation file is no COCO set with these classes.
+    """
+    if not isinstance(content, dict) or any(
+        not isinstance(content.get(key), list) for key in NEEDED
+    ):
         found = sorted(content) if isinstance(content, dict) else type(content).__name__
-        raise ValueError(f'ann_file={name!r} is no COCO file: expected the lists {", ".join(NEEDED)}, got {found}')
+        raise ValueError(
+            f'ann_file={name!r} is no COCO file: expected the lists {", ".join(NEEDED)}, got '
+            f'{found}'
+        )
     for section, keys in NEEDED.items():
         for item in content[section]:
             missing = [key for key in keys if key not in item]
             if missing:
-                raise ValueError(f'ann_file={name!r}: {section} id={item.get("id")!r} has no {", ".join(missing)}')
+                raise ValueError(
+                    f'ann_file={name!r}: {section} id={item.get("id")!r} has no '
+                    f'{", ".join(missing)}'
+                )
     images = {image['id'] for image in content['images']}
     for item in content['annotations']:
         if item['image_id'] not in images:
-            raise ValueError(f'ann_file={name!r}: annotation id={item["id"]!r} is of image_id={item["image_id"]!r}, which '
-                             'is not among the images')
+            raise ValueError(
+                f'ann_file={name!r}: annotation id={item["id"]!r} is of '
+                f'image_id={item["image_id"]!r}, which '
+                'is not among the images'
+            )
         if len(item['bbox']) != 4:
-            raise ValueError(f'ann_file={name!r}: annotation id={item["id"]!r} has bbox={item["bbox"]!r}, expected x, y, '
-                             'width, height')
+            raise ValueError(
+                f'ann_file={name!r}: annotation id={item["id"]!r} has bbox={item["bbox"]!r}, '
+                f'expected x, y, '
+                'width, height'
+            )
     names = {category['name'] for category in content['categories']}
     lacking = [label for label in classes if label not in names]
     if lacking:
-        raise ValueError(f'ann_file={name!r} lacks the categories {lacking}; it has {sorted(names)}. Set '
-                         'dataset.metainfo.classes, and num_classes of the heads to their number')
+        raise ValueError(
+            f'ann_file={name!r} lacks the categories {lacking}; it has {sorted(names)}. Set '
+            'dataset.metainfo.classes, and num_classes of the heads to their number'
+        )
 
 
 @DATASETS.register_module()
 class CocoDataset(MMDetCocoDataset):
     """mmdet's ``CocoDataset`` that says what is wrong with an annotation file.
 
-    What is wrong with a single box is left to mmdet, which skips boxes outside of the image and boxes of zero size, and
-    keeps or drops images without boxes by ``filter_cfg.filter_empty_gt``.
+    What is wrong with a single box is left to mmdet, which skips boxes outside of the image and
+    boxes of zero size, and keeps or drops images without boxes by ``filter_cfg.filter_empty_gt``.
 
     Args:
         args, kwargs: see ``mmdet.CocoDataset``.
 
     Raises:
-        ValueError: a file that is no COCO file, classes that it lacks, an image or an annotation without a key that is
-            needed, or an annotation of an image that is not there; the message names the file and the id.
+        ValueError: a file that is no COCO file, classes that it lacks, an image or an annotation
+            without a key that is needed, or an annotation of an image that is not there; the
+            message names the file and the id.
         FileNotFoundError: no such file.
     """
 

@@ -1,4 +1,5 @@
 """A detection dataset that needs no download: boxes and masks of the objects in drawn scenes."""
+
 from collections.abc import Sequence
 
 from mmengine.dataset import BaseDataset
@@ -12,18 +13,20 @@ THINGS = ('car', 'person', 'sign')
 
 @DATASETS.register_module()
 class DrawnInstances(BaseDataset):
-    """Cars, people and signs in the street scenes of :class:`DrawnScenes`, with boxes and masks in COCO's form.
+    """Cars, people and signs in the street scenes of :class:`DrawnScenes`, with boxes and masks in
+    COCO's form.
 
-    The pipeline starts with ``dict(type='mmbsa.DrawScene', outputs=('image', 'instances'))`` where others load images;
-    mmdet's ``LoadAnnotations`` and all that follows is stock. mmdet's ``CocoMetric`` without ``ann_file`` judges it, if
-    ``PackDetInputs`` hands on the key ``instances``.
+    The pipeline starts with ``dict(type='mmbsa.DrawScene', outputs=('image', 'instances'))`` where
+    others load images; mmdet's ``LoadAnnotations`` and all that follows is stock. mmdet's
+    ``CocoMetric`` without ``ann_file`` judges it, if ``PackDetInputs`` hands on the key
+    ``instances``.
 
     Args:
         length: number of scenes.
         size: (height, width) of a scene in pixels, each at least 32.
         split: ``'train'``, ``'val'`` or ``'test'``; splits never share a scene.
-        kwargs: passed to mmengine's ``BaseDataset``. ``metainfo=dict(classes=...)`` chooses among ``car``, ``person``,
-            ``sign``, ``building`` and ``tree``.
+        kwargs: passed to mmengine's ``BaseDataset``. ``metainfo=dict(classes=...)`` chooses among
+            ``car``, ``person``, ``sign``, ``building`` and ``tree``.
 
     Raises:
         ValueError: an unknown split or class, or a bad length or size.
@@ -31,17 +34,37 @@ class DrawnInstances(BaseDataset):
 
     METAINFO = dict(classes=THINGS, palette=[PALETTE[CLASSES.index(name)] for name in THINGS])
 
-    def __init__(self, length: int = 1000, size: Sequence[int] = (160, 160), split: str = 'train', **kwargs) -> None:
-        self.length, self.size, self.split = length, check_scenes('mmbsa.DrawnInstances', length, size, split), split
+    def __init__(
+        self, length: int = 1000, size: Sequence[int] = (160, 160), split: str = 'train', **kwargs
+    ) -> None:
+        self.length, self.size, self.split = (
+            length,
+            check_scenes('mmbsa.DrawnInstances', length, size, split),
+            split,
+        )
         super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Describe every scene by its seed, index and size; ``img_path`` is only a name for logs and pictures."""
+        """Describe every scene by its seed, index and size; ``img_path`` is only a name for logs
+        and pictures.
+        """
         known = [CLASSES[label] for label in OBJECTS]
         strange = [name for name in self.metainfo['classes'] if name not in known]
         if strange:
-            raise ValueError(f'mmbsa.DrawnInstances: metainfo.classes must be some of {known}, got {strange}')
+            raise ValueError(
+                f'mmbsa.DrawnInstances: metainfo.classes must be some of {known}, got {strange}'
+            )
         things = {CLASSES.index(name): label for label, name in enumerate(self.metainfo['classes'])}
-        return [dict(img_path=f'drawn_{self.split}_{index:06d}.png', img_id=index, height=self.size[0],
-                     width=self.size[1], scene_seed=SPLIT_SEEDS[self.split], scene_index=index, scene_size=self.size,
-                     thing_labels=things) for index in range(self.length)]
+        return [
+            dict(
+                img_path=f'drawn_{self.split}_{index:06d}.png',
+                img_id=index,
+                height=self.size[0],
+                width=self.size[1],
+                scene_seed=SPLIT_SEEDS[self.split],
+                scene_index=index,
+                scene_size=self.size,
+                thing_labels=things,
+            )
+            for index in range(self.length)
+        ]

@@ -1,24 +1,37 @@
-"""Checkpoints that survive a SIGKILL at any moment, and a resume that continues as if nothing had happened."""
+"""Checkpoints that survive a SIGKILL at any moment, and a resume that continues as if nothing had
+happened."""
+
 import logging
 import os
 import os.path as osp
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmengine.dist import all_gather_object, all_reduce_params, broadcast_object_list, get_rank, is_main_process
+from mmengine.dist import (
+    all_gather_object,
+    broadcast_object_list,
+    get_rank,
+    is_main_process,
+)
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
-from torch import nn
 
 from mmbsa.engine.data_stream import DataStream, seed_epochs
 from mmbsa.engine.nodes import is_first_of_node, share_file
-from mmbsa.engine.run_state import HookStates, gather_gradients, half_accumulated, set_gradients
+from mmbsa.engine.run_state import (
+    HookStates,
+    average_buffers,
+    bare_model,
+    gather_gradients,
+    half_accumulated,
+    set_gradients,
+    validation_is_due,
+)
 from mmbsa.registry import HOOKS
 from mmbsa.utils.checkpoint import POINTER, checkpoints_newest_first, fit_state, whole_checkpoints
-from mmbsa.utils.files import atomic_open, remove_drafts
+from mmbsa.utils.files import atomic_open, lock_folder, remove_drafts
 from mmbsa.utils.random_state import get_random_state, set_random_state
 
 BACKEND = 'mmbsa.atomic_local'
@@ -39,21 +52,24 @@ class AtomicLocalBackend(LocalBackend):
 class ResumableCheckpointHook(CheckpointHook):
     """mmengine's ``CheckpointHook`` for runs that may be killed at any moment.
 
-    * A checkpoint and the pointer ``last_checkpoint`` are replaced atomically, and an outdated checkpoint is deleted
-      after the new one is on the disk, never before.
-    * ``--resume`` takes the newest whole checkpoint; cut off or damaged ones are passed over with a warning. A
-      validation that was due at it, and not done, is done first.
+    * A checkpoint and the pointer ``last_checkpoint`` are replaced atomically, and an outdated
+      checkpoint is deleted after the new one is on the disk, never before.
+    * ``--resume`` takes the newest whole checkpoint; cut off or damaged ones are passed over with a
+      warning. A validation that was due at it, and not done, is done first.
+    * A work dir in which another process trains is refused.
     * Only the first process's machine needs the file; others receive it over the network.
-    * Before it is saved, and before a validation, buffers are averaged over the processes (see ``average_buffers``).
-    * A checkpoint holds every process's random states, how many samples the run has seen, gradients that wait for the
-      next step of the optimizer (``accumulative_counts``), and what changed in other hooks (an early stop's patience; see
-      ``HookStates``). A resumed
-      iteration-based run repeats the uninterrupted one bit for bit (as far as the device's kernels do), and loads no
-      sample again; see ``DataStream``, which this hook puts under the training loop. Validation draws from the
-      generators without moving them on.
+    * Before it is saved, and before a validation, buffers are averaged over the processes (see
+      ``average_buffers``).
+    * A checkpoint holds every process's random states, how many samples the run has seen, gradients
+      that wait for the next step of the optimizer (``accumulative_counts``), and what changed in
+      other hooks (an early stop's patience; see ``HookStates``). A resumed
+      iteration-based run repeats the uninterrupted one bit for bit (as far as the device's kernels
+      do), and loads no sample again; see ``DataStream``, which this hook puts under the training
+      loop. Validation draws from the generators without moving them on.
 
-    An epoch-based loop keeps its own data order (mmengine's samplers depend on seed and epoch), and augmentations that
-    depend on seed, epoch and place in it: a run resumed after an epoch repeats the uninterrupted one bit for bit too.
+    An epoch-based loop keeps its own data order (mmengine's samplers depend on seed and epoch), and
+    augmentations that depend on seed, epoch and place in it: a run resumed after an epoch repeats
+    the uninterrupted one bit for bit too.
 
     Args:
         args: As for mmengine's hook, with the same defaults.
@@ -69,6 +85,7 @@ class ResumableCheckpointHook(CheckpointHook):
         self._stream: DataStream | None = None
         self._hooks: HookStates | None = None
         self._metrics: dict | None = None  # of a validation that just ended
+        self._lock = None  # held until the process ends
         self._received: str | None = None  # a checkpoint that came from another machine
         self._start = (0, 0)  # iteration and samples at which the stream began
 
@@ -80,13 +97,18 @@ class ResumableCheckpointHook(CheckpointHook):
         folder = runner.work_dir
         if self.out_dir is not None and self.out_dir != folder:
             name = osp.basename(folder.rstrip(osp.sep))
-            folder = self.out_dir if osp.basename(self.out_dir) == name else osp.join(self.out_dir, name)
-        return checkpoints_newest_first(folder, self.filename_tmpl, osp.join(runner.work_dir, POINTER))
+            folder = (
+                self.out_dir if osp.basename(self.out_dir) == name else osp.join(self.out_dir, name)
+            )
+        return checkpoints_newest_first(
+            folder, self.filename_tmpl, osp.join(runner.work_dir, POINTER)
+        )
 
     def before_run(self, runner: Runner) -> None:
-        """Choose the checkpoint to resume from: the newest whole one of the first process, the same in every process."""
-        # last of all, so that what is saved holds what every other hook did in an iteration; a new list, because the
-        # runner is going through the old one
+        """Choose the checkpoint to resume from: the newest whole one of the first process, the same
+        in every process."""
+        # last of all, so that what is saved holds what every other hook did in an iteration; a new
+        # list, because the runner is going through the old one
         runner._hooks = [*(hook for hook in runner._hooks if hook is not self), self]
         if runner._load_from is not None:
             self._receive(runner)
@@ -100,10 +122,16 @@ class ResumableCheckpointHook(CheckpointHook):
         broadcast_object_list(found)
         path, listed = found
         if path is None and listed:
-            raise RuntimeError(f'cannot resume: none of the checkpoints is whole: {", ".join(listed)}. Restore one, or '
-                               'start over without --resume.')
+            raise RuntimeError(
+                f'cannot resume: none of the checkpoints is whole: {", ".join(listed)}. Restore '
+                'one, or '
+                'start over without --resume.'
+            )
         if path is None:
-            runner.logger.info(f'{runner.work_dir} has no checkpoint to resume from, the run starts at its beginning')
+            runner.logger.info(
+                f'{runner.work_dir} has no checkpoint to resume from, the run starts at its '
+                'beginning'
+            )
         runner._load_from = path
         if path is not None:
             self._receive(runner)
@@ -116,19 +144,25 @@ class ResumableCheckpointHook(CheckpointHook):
             self._received = runner._load_from if runner._load_from != path else None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Find the weights in the file, and keep the random states and the place in the data until the training starts.
+        """Find the weights in the file, and keep the random states and the place in the data until
+        the training starts.
 
         Raises:
-            ValueError: None of the model's weights is there (mmengine would go on with random ones).
+            ValueError: None of the model's weights is there (mmengine would go on with random
+                ones).
         """
-        wanted = _bare(runner.model).state_dict()
+        wanted = bare_model(runner.model).state_dict()
         given = checkpoint.get('state_dict', checkpoint)
         if not any(str(key).removeprefix('module.') in wanted for key in given):
             try:
                 checkpoint['state_dict'] = fit_state(checkpoint, wanted)
             except KeyError as error:
-                raise ValueError(f'checkpoint {runner._load_from} does not fit the model: {error.args[0]}') from None
-        if any(all_gather_object(self._received is not None)):  # it is in memory now, in every process
+                raise ValueError(
+                    f'checkpoint {runner._load_from} does not fit the model: {error.args[0]}'
+                ) from None
+        if any(
+            all_gather_object(self._received is not None)
+        ):  # it is in memory now, in every process
             if self._received is not None and is_first_of_node():
                 os.remove(self._received)
             self._received = None
@@ -136,16 +170,24 @@ class ResumableCheckpointHook(CheckpointHook):
             return
         self._resumed = checkpoint.get(STATE)
         if self._resumed is None:
-            print_log('the checkpoint was not written by mmbsa.ResumableCheckpointHook: the data continues after '
-                      'its iteration, but random states are not restored', 'current', logging.WARNING)
+            print_log(
+                'the checkpoint was not written by mmbsa.ResumableCheckpointHook: the data '
+                'continues after '
+                'its iteration, but random states are not restored',
+                'current',
+                logging.WARNING,
+            )
 
     def before_train(self, runner: Runner) -> None:
-        """Find the folder, clear what killed writers left there, and put a data stream under the loop."""
+        """Find the folder, clear what killed writers left there, and put a data stream under the
+        loop."""
         super().before_train(runner)
         self._hooks = HookStates(runner.hooks)
         if self._resumed is not None:
             self._hooks.set(self._resumed.get('hooks', {}))
         if is_main_process() and self.backend_args.get('backend') == BACKEND:
+            os.makedirs(self.out_dir, exist_ok=True)
+            self._lock = lock_folder(self.out_dir)
             remove_drafts(self.out_dir)
         loop = runner.train_loop
         sampler_cfg = (runner.cfg.get('train_dataloader') or {}).get('sampler')
@@ -153,11 +195,18 @@ class ResumableCheckpointHook(CheckpointHook):
         if not by_epoch and not isinstance(loop, IterBasedTrainLoop):
             return
         if not (by_epoch or isinstance(sampler_cfg, dict)) or not DataStream.fits(loop.dataloader):
-            print_log('train_dataloader has a batch sampler or a sampler of its own: a resumed run will not see exactly '
-                      'the data of an uninterrupted one', 'current', logging.WARNING)
+            print_log(
+                'train_dataloader has a batch sampler or a sampler of its own: a resumed run will '
+                'not see exactly '
+                'the data of an uninterrupted one',
+                'current',
+                logging.WARNING,
+            )
             return
         if by_epoch:
-            seed = getattr(loop.dataloader.sampler, 'seed', runner.seed)  # the same in every process
+            seed = getattr(
+                loop.dataloader.sampler, 'seed', runner.seed
+            )  # the same in every process
             loop.dataloader = seed_epochs(loop.dataloader, seed, lambda: loop.epoch)
             return
         seed = None if runner._randomness_cfg.get('diff_rank_seed') else runner.seed
@@ -168,13 +217,17 @@ class ResumableCheckpointHook(CheckpointHook):
         if samples is None:
             samples = loop.iter * loop.dataloader.batch_size * runner.world_size
         loop.dataloader_iterator = None
-        loop.dataloader._iterator = None  # with the line above, ends workers that were started too early
+        loop.dataloader._iterator = (
+            None  # with the line above, ends workers that were started too early
+        )
         self._stream = loop.dataloader_iterator = DataStream(
-            loop.dataloader, sampler_cfg, state.get('seed', seed), samples, skips)
+            loop.dataloader, sampler_cfg, state.get('seed', seed), samples, skips
+        )
         self._start = (loop.iter, samples)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Restore the random states of a resumed run, and make up for a validation that the kill prevented.
+        """Restore the random states of a resumed run, and make up for a validation that the kill
+        prevented.
 
         Nothing draws from the generators between here and the first batch.
         """
@@ -184,13 +237,23 @@ class ResumableCheckpointHook(CheckpointHook):
         if len(state['random']) == runner.world_size:
             set_random_state(state['random'][get_rank()])
         else:
-            print_log(f'the checkpoint has the random states of {len(state["random"])} processes, this run has '
-                      f'{runner.world_size}: they are not restored', 'current', logging.WARNING)
+            print_log(
+                f'the checkpoint has the random states of {len(state["random"])} processes, this '
+                'run has '
+                f'{runner.world_size}: they are not restored',
+                'current',
+                logging.WARNING,
+            )
         if 'gradients' in state:
-            set_gradients(_bare(runner.model), state['gradients'])
+            set_gradients(bare_model(runner.model), state['gradients'])
         elif half_accumulated(runner.optim_wrapper):
-            print_log('the checkpoint was written between two steps of the optimizer, without the gradients that were '
-                      'accumulated: they are lost', 'current', logging.WARNING)
+            print_log(
+                'the checkpoint was written between two steps of the optimizer, without the '
+                'gradients that were '
+                'accumulated: they are lost',
+                'current',
+                logging.WARNING,
+            )
         if not state['validated'] and validation_is_due(runner):
             runner.val_loop.run()
 
@@ -200,11 +263,13 @@ class ResumableCheckpointHook(CheckpointHook):
         average_buffers(runner)
 
     def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
-        """Note the metrics: the best checkpoint is saved in ``after_val``, when all hooks have seen them."""
+        """Note the metrics: the best checkpoint is saved in ``after_val``, when all hooks have seen
+        them."""
         self._metrics = metrics
 
     def after_val(self, runner: Runner) -> None:
-        """Save the best checkpoint, and put the random state back as if there had been no validation."""
+        """Save the best checkpoint, and put the random state back as if there had been no
+        validation."""
         metrics, self._metrics = self._metrics, None
         if metrics is not None:
             super().after_val_epoch(runner, metrics)
@@ -217,11 +282,14 @@ class ResumableCheckpointHook(CheckpointHook):
             checkpoint[STATE] = self._state
 
     def _gather_state(self, runner: Runner, iteration: int) -> dict:
-        state = dict(random=all_gather_object(self._held or get_random_state()), validated=self._held is not None)
+        state = dict(
+            random=all_gather_object(self._held or get_random_state()),
+            validated=self._held is not None,
+        )
         if self._hooks is not None:
             state['hooks'] = self._hooks.get()
         if half_accumulated(runner.optim_wrapper):
-            state['gradients'] = gather_gradients(_bare(runner.model))
+            state['gradients'] = gather_gradients(bare_model(runner.model))
         if self._stream is not None:
             begin, samples = self._start
             state['samples'] = samples + (iteration - begin) * self._stream.samples_per_iter
@@ -233,7 +301,8 @@ class ResumableCheckpointHook(CheckpointHook):
         outdated = None
         if self.max_keep_ckpts > 0 and (not self.keep_ckpt_ids or self.keep_ckpt_ids[-1] != step):
             there = [*self.keep_ckpt_ids, step]
-            # until it is deleted the outdated one is listed, so that a resumed run deletes it in before_train
+            # until it is deleted the outdated one is listed, so that a resumed run deletes it in
+            # before_train
             runner.message_hub.update_info('keep_ckpt_ids', there)
             outdated = there[0] if len(there) > self.max_keep_ckpts else None
             self.keep_ckpt_ids.append(step)  # a deque, which drops the outdated one
@@ -250,7 +319,8 @@ class ResumableCheckpointHook(CheckpointHook):
             meta=meta,
             by_epoch=self.by_epoch,
             backend_args=self.backend_args,
-            **self.args)
+            **self.args,
+        )
         self._state = None
         if not is_main_process():
             return
@@ -262,34 +332,10 @@ class ResumableCheckpointHook(CheckpointHook):
                 self.file_backend.remove(path)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        """Save the best checkpoint; the previous best is deleted after it (mmengine deletes first)."""
+        """Save the best checkpoint; the previous best is deleted after it (mmengine deletes
+        first)."""
         with _removals_last(self):
             super()._save_best_checkpoint(runner, metrics)
-
-
-def _bare(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
-
-
-def validation_is_due(runner: Runner) -> bool:
-    """Return whether the training loop validates after the iteration (or epoch) it is at."""
-    loop = runner.train_loop
-    by_iter = isinstance(loop, IterBasedTrainLoop)
-    done, last = (loop.iter, loop.max_iters) if by_iter else (loop.epoch, loop.max_epochs)
-    if runner.val_loop is None or done < max(loop.val_begin, 1):
-        return False
-    loop._decide_current_val_interval()
-    return done % loop.val_interval == 0 or done == last
-
-
-def average_buffers(runner: Runner) -> None:
-    """Give every process the mean of all processes' buffers (BN statistics), in the model and in its moving average.
-
-    Only the first process's buffers are saved: without this, a resumed run would continue with other statistics in the
-    other processes, and a test would not repeat the validation that chose a checkpoint.
-    """
-    for model in (runner.model, *(hook.ema_model for hook in runner.hooks if hasattr(hook, 'ema_model'))):
-        all_reduce_params(model.buffers(), op='mean')
 
 
 class _Postponed:
@@ -312,7 +358,10 @@ def _removals_last(hook: ResumableCheckpointHook):
         yield
     finally:
         hook.file_backend = postponed.backend
-    kept = {getattr(hook, 'best_ckpt_path', None), *getattr(hook, 'best_ckpt_path_dict', {}).values()}
+    kept = {
+        getattr(hook, 'best_ckpt_path', None),
+        *getattr(hook, 'best_ckpt_path_dict', {}).values(),
+    }
     for path in postponed.paths:
         if path not in kept:
             postponed.backend.remove(path)

@@ -1,4 +1,5 @@
 """Where the files of a dataset are, which are missing, and why there are none."""
+
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -65,8 +66,11 @@ def folders(dataset: Dataset) -> list[str]:
     """Return the local folders of ``data_prefix``, those of images first."""
     prefix = getattr(dataset, 'data_prefix', None)
     prefix = prefix if isinstance(prefix, dict) else dict(img_path=prefix)
-    found = [str(path) for _, path in sorted(prefix.items(), key=lambda item: 'img' not in item[0])
-             if isinstance(path, str | Path) and str(path)]
+    found = [
+        str(path)
+        for _, path in sorted(prefix.items(), key=lambda item: 'img' not in item[0])
+        if isinstance(path, str | Path) and str(path)
+    ]
     return [path for path in found if '://' not in path and ':' not in path.split('/')[0]]
 
 
@@ -78,7 +82,8 @@ def where_to_read(dataset: Any) -> str:
 
 
 def why_no_samples(dataset: Dataset, key: str) -> DataError | None:
-    """Say which folder or list of a dataset is not there, or holds no files of its ending; None if all is there.
+    """Say which folder or list of a dataset is not there, or holds no files of its ending; None if
+    all is there.
 
     Args:
         dataset: One dataset, which need not be loaded.
@@ -87,28 +92,43 @@ def why_no_samples(dataset: Dataset, key: str) -> DataError | None:
     name, ann_file = f'{key} ({type(dataset).__name__})', getattr(dataset, 'ann_file', '')
     if isinstance(ann_file, str) and ann_file and '://' not in ann_file:
         if not os.path.exists(ann_file):
-            return MissingDataError(f'{name}: there is no {ann_file} (ann_file); {where_to_read(dataset)}')
+            return MissingDataError(
+                f'{name}: there is no {ann_file} (ann_file); {where_to_read(dataset)}'
+            )
         if os.path.isfile(ann_file) and not os.path.getsize(ann_file):
             return DataError(f'{key} is empty: {ann_file} lists nothing')
     for folder in folders(dataset):
         if not os.path.isdir(folder):
-            return MissingDataError(f'{name}: there is no folder {folder}; {where_to_read(dataset)}')
+            return MissingDataError(
+                f'{name}: there is no folder {folder}; {where_to_read(dataset)}'
+            )
     suffix = 'img_suffix' if hasattr(dataset, 'img_suffix') else 'extensions'
     wanted = getattr(dataset, suffix, None) or ()
-    wanted = (wanted, ) if isinstance(wanted, str) else tuple(wanted)
+    wanted = (wanted,) if isinstance(wanted, str) else tuple(wanted)
     none = 'no ' + (', '.join(f'*{ending}' for ending in wanted) or 'samples')
-    for folder in [] if isinstance(ann_file, str) and os.path.isfile(ann_file) else folders(dataset)[:1]:
+    for folder in (
+        [] if isinstance(ann_file, str) and os.path.isfile(ann_file) else folders(dataset)[:1]
+    ):
         endings = endings_in(folder)
         if not endings:
-            return DataError(f'{key} is empty: {none} in {folder}, which holds no files; {where_to_read(dataset)}')
+            return DataError(
+                f'{key} is empty: {none} in {folder}, which holds no files; '
+                f'{where_to_read(dataset)}'
+            )
         if wanted and not any(file.endswith(wanted) for file in endings.values()):
-            there = ', '.join(f'*{ending}' if ending else 'files without an ending' for ending in endings)
-            return DataError(f'{key} is empty: {none} in {folder}, there are {there}; the ending is {key}.{suffix}')
+            there = ', '.join(
+                f'*{ending}' if ending else 'files without an ending' for ending in endings
+            )
+            return DataError(
+                f'{key} is empty: {none} in {folder}, there are {there}; the ending is '
+                f'{key}.{suffix}'
+            )
     return None
 
 
 def endings_in(folder: str | os.PathLike, limit: int = 10_000) -> dict[str, str]:
-    """Return the endings of the files in a folder and its subfolders, the most frequent first, each with a file.
+    """Return the endings of the files in a folder and its subfolders, the most frequent first, each
+    with a file.
 
     Hidden files do not count, and a search ends after ``limit`` files.
     """
@@ -125,7 +145,8 @@ def endings_in(folder: str | os.PathLike, limit: int = 10_000) -> dict[str, str]
 
 
 def explain(key: str, cfg: dict, error: Exception) -> DataError | None:
-    """Turn an error of building ``<key>.dataset`` into one that names folder or file, if these are what is wrong.
+    """Turn an error of building ``<key>.dataset`` into one that names folder or file, if these are
+    what is wrong.
 
     Args:
         key: ``'train_dataloader'``, ...
@@ -138,7 +159,9 @@ def explain(key: str, cfg: dict, error: Exception) -> DataError | None:
     for part in cfgs:
         try:  # mmengine's datasets find their paths without reading anything
             lazy.append(DATASETS.build(dict(part, lazy_init=True, pipeline=[])))
-        except Exception:  # without lazy_init, or a mistake in its config, of which the error says more
+        except (
+            Exception
+        ):  # without lazy_init, or a mistake in its config, of which the error says more
             continue
         reason = why_no_samples(lazy[-1], f'{key}.dataset')
         if reason is not None:
@@ -147,10 +170,16 @@ def explain(key: str, cfg: dict, error: Exception) -> DataError | None:
     if isinstance(error, FileNotFoundError):
         text = ' '.join(str(error).split())
         return MissingDataError(f'{key}.dataset ({names}): {text}; {where_to_read(names)}')
-    lists = [data.ann_file for data in lazy if isinstance(getattr(data, 'ann_file', None), str) and data.ann_file]
+    lists = [
+        data.ann_file
+        for data in lazy
+        if isinstance(getattr(data, 'ann_file', None), str) and data.ann_file
+    ]
     if lists and len(lazy) == len(cfgs):  # the configs are right, so it is what they name
-        return DataError(f'{key}.dataset ({names}): {", ".join(lists)} cannot be read as annotations: '
-                         f'{type(error).__name__}: {error}')
+        return DataError(
+            f'{key}.dataset ({names}): {", ".join(lists)} cannot be read as annotations: '
+            f'{type(error).__name__}: {error}'
+        )
     return None
 
 
@@ -180,4 +209,6 @@ def explain_failed_builds(guarded: Callable[[Runner], bool]) -> None:
     for phase in ('train', 'val', 'test'):
         build = getattr(Runner, f'build_{phase}_loop')
         if not hasattr(build, 'explains_data'):
-            setattr(Runner, f'build_{phase}_loop', _explained(build, f'{phase}_dataloader', guarded))
+            setattr(
+                Runner, f'build_{phase}_loop', _explained(build, f'{phase}_dataloader', guarded)
+            )

@@ -1,10 +1,12 @@
 """The training samples as one numbered stream that can start anywhere.
 
-mmengine 0.10.7 resumes by loading and dropping every batch that was seen; the random augmentations of a worker depend on
-all it did before. Here sample number ``p`` of a run is a pure function of (dataset, sampler, seed, p): a run that
-starts at ``p`` sees what an uninterrupted one would, whatever the number of workers, and decodes nothing before it.
-``DataStream`` is the endless stream of an iteration-based loop, ``seed_epochs`` does the same for a loop of epochs.
+mmengine 0.10.7 resumes by loading and dropping every batch that was seen; the random augmentations
+of a worker depend on all it did before. Here sample number ``p`` of a run is a pure function of
+(dataset, sampler, seed, p): a run that starts at ``p`` sees what an uninterrupted one would,
+whatever the number of workers, and decodes nothing before it. ``DataStream`` is the endless stream
+of an iteration-based loop, ``seed_epochs`` does the same for a loop of epochs.
 """
+
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
@@ -18,9 +20,11 @@ from mmbsa.utils.random_state import seeded
 
 
 class SeededDataset(Dataset):
-    """A dataset indexed by (position, index); the random generators are seeded from the position for each sample.
+    """A dataset indexed by (position, index); the random generators are seeded from the position
+    for each sample.
 
-    The states of the process's own generators are put back, so that without workers the data does not disturb them.
+    The states of the process's own generators are put back, so that without workers the data does
+    not disturb them.
     """
 
     def __init__(self, dataset: Dataset, seed: int) -> None:
@@ -45,7 +49,8 @@ class PositionedBatches(Sampler):
     """Endless batches of (position, index) for this process, from its ``start``-th sample on.
 
     Args:
-        sampler: A sampler of mmengine; a finite one is repeated, with ``set_epoch``. It deals indices to this process.
+        sampler: A sampler of mmengine; a finite one is repeated, with ``set_epoch``. It deals
+            indices to this process.
         batch_size: Samples per batch and process.
         start: Samples of this process that were seen before.
     """
@@ -62,16 +67,21 @@ class PositionedBatches(Sampler):
             epoch += 1
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """Yield batches; positions count over all processes, so that each sample of a run has its own."""
+        """Yield batches; positions count over all processes, so that each sample of a run has its
+        own."""
         rank, world_size = get_dist_info()
         numbered = enumerate(self._indices())
-        numbered = ((position * world_size + rank, index) for position, index in islice(numbered, self.start, None))
+        numbered = (
+            (position * world_size + rank, index)
+            for position, index in islice(numbered, self.start, None)
+        )
         while True:
             yield list(islice(numbered, self.batch_size))
 
 
 class EpochBatches(Sampler):
-    """The batches of a loader, epoch by epoch, as (position, index); positions count over all processes.
+    """The batches of a loader, epoch by epoch, as (position, index); positions count over all
+    processes.
 
     Args:
         batches: The batch sampler of the loader.
@@ -99,7 +109,8 @@ class EpochBatches(Sampler):
 
 
 def seed_epochs(loader: DataLoader, seed: int, epoch: Callable[[], int]) -> DataLoader:
-    """Return a loader of the same batches whose augmentations depend on seed, epoch and place in it alone.
+    """Return a loader of the same batches whose augmentations depend on seed, epoch and place in it
+    alone.
 
     Args:
         loader: A loader that ``DataStream.fits``; its sampler keeps dealing the indices.
@@ -121,25 +132,37 @@ def _like(loader: DataLoader, seed: int, batches: Sampler) -> DataLoader:
         multiprocessing_context=loader.multiprocessing_context,
         prefetch_factor=loader.prefetch_factor,
         persistent_workers=loader.persistent_workers,
-        generator=torch.Generator())  # an iterator draws a number, which must not come from the training's
+        generator=torch.Generator(),
+    )  # an iterator draws a number, which must not come from the training's
 
 
 class DataStream:
-    """What an iteration-based training loop draws its batches from, in place of mmengine's own iterator.
+    """What an iteration-based training loop draws its batches from, in place of mmengine's own
+    iterator.
 
     Args:
         loader: The data loader of the training loop; its dataset and all its options are kept.
-        sampler_cfg: Config of its sampler, which is built anew: mmengine's has already dealt out indices.
-        seed: Seed of the sampler and the augmentations; None lets the sampler draw one for all processes.
+        sampler_cfg: Config of its sampler, which is built anew: mmengine's has already dealt out
+            indices.
+        seed: Seed of the sampler and the augmentations; None lets the sampler draw one for all
+            processes.
         samples: Samples the run has seen so far, over all processes.
         skips: How often ``next`` is called to skip what was seen; answered with None.
     """
 
-    def __init__(self, loader: DataLoader, sampler_cfg: dict, seed: int | None, samples: int = 0,
-                 skips: int = 0) -> None:
+    def __init__(
+        self,
+        loader: DataLoader,
+        sampler_cfg: dict,
+        seed: int | None,
+        samples: int = 0,
+        skips: int = 0,
+    ) -> None:
         if len(loader.dataset) == 0:
             raise ValueError('train_dataloader.dataset is empty')
-        sampler = DATA_SAMPLERS.build(sampler_cfg, default_args=dict(dataset=loader.dataset, seed=seed))
+        sampler = DATA_SAMPLERS.build(
+            sampler_cfg, default_args=dict(dataset=loader.dataset, seed=seed)
+        )
         self.seed = getattr(sampler, 'seed', seed)
         self.batch_size, self.skips = loader.batch_size, skips
         _, self.world_size = get_dist_info()
@@ -149,7 +172,8 @@ class DataStream:
 
     @staticmethod
     def fits(loader: DataLoader) -> bool:
-        """Return whether batches are plain runs of the sampler's indices, which is what a stream can continue."""
+        """Return whether batches are plain runs of the sampler's indices, which is what a stream
+        can continue."""
         return type(loader.batch_sampler) is BatchSampler
 
     @property

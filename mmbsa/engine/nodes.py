@@ -1,4 +1,6 @@
-"""What several machines without a common file system need: files of the first process, and results over the network."""
+"""What several machines without a common file system need: files of the first process, and results
+over the network."""
+
 import os
 import os.path as osp
 import zlib
@@ -6,7 +8,14 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from mmengine.dist import all_gather_object, barrier, broadcast, broadcast_object_list, get_world_size, is_main_process
+from mmengine.dist import (
+    all_gather_object,
+    barrier,
+    broadcast,
+    broadcast_object_list,
+    get_world_size,
+    is_main_process,
+)
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
@@ -36,8 +45,8 @@ def fingerprint(path: str | None) -> tuple[int, int] | None:
 def share_file(path: str, folder: str) -> str:
     """Make a file of the first process readable in every process.
 
-    Machines that have the same file at the same path use theirs. The others receive it over the network, into
-    ``<folder>/received``.
+    Machines that have the same file at the same path use theirs. The others receive it over the
+    network, into ``<folder>/received``.
 
     Args:
         path: The file, in the first process.
@@ -57,8 +66,10 @@ def share_file(path: str, folder: str) -> str:
     target = osp.join(folder, 'received', osp.basename(path))
     print_log(f'{path} is not on every machine: the first process sends it', 'current')
     writes = lacking and is_first_of_node()
-    with atomic_open(target) if writes else nullcontext() as out, \
-            open(path, 'rb') if is_main_process() else nullcontext() as source:
+    with (
+        atomic_open(target) if writes else nullcontext() as out,
+        open(path, 'rb') if is_main_process() else nullcontext() as source,
+    ):
         for begin in range(0, there[0][0], CHUNK):
             size = min(CHUNK, there[0][0] - begin)
             data = bytearray(source.read(size) if is_main_process() else size)
@@ -74,7 +85,8 @@ def share_file(path: str, folder: str) -> str:
 class GatherResultsHook(Hook):
     """Let metrics collect their results through the process group.
 
-    mmengine's metrics pass results through files in the working directory, which several machines need not share.
+    mmengine's metrics pass results through files in the working directory, which several machines
+    need not share.
     """
 
     priority = 'VERY_HIGH'
@@ -89,10 +101,14 @@ class GatherResultsHook(Hook):
 
 
 def gather_through_group(evaluator: Any) -> None:
-    """Switch every metric of an evaluator, and the metrics inside of metrics, from files to the process group."""
+    """Switch every metric of an evaluator, and the metrics inside of metrics, from files to the
+    process group."""
     inner = getattr(evaluator, 'metrics', None) or getattr(evaluator, '_metrics', None) or ()
     for metric in inner.values() if isinstance(inner, dict) else inner:
         for one in metric if isinstance(metric, list | tuple) else [metric]:
             if hasattr(one, 'collect_device'):
-                one.collect_device, one.collect_dir = 'gpu', None  # mmengine's name for whatever the group runs on
+                one.collect_device, one.collect_dir = (
+                    'gpu',
+                    None,
+                )  # mmengine's name for whatever the group runs on
             gather_through_group(one)

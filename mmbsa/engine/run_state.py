@@ -1,39 +1,68 @@
-"""What a run holds outside of weights, optimizer and schedules: half-accumulated gradients, and the state of hooks."""
+"""What a run holds outside of weights, optimizer and schedules: half-accumulated gradients, and the
+state of hooks."""
+
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.dist import all_reduce, all_reduce_params
-from mmengine.hooks import CheckpointHook, Hook, IterTimerHook, LoggerHook, ParamSchedulerHook, RuntimeInfoHook
+from mmengine.hooks import (
+    CheckpointHook,
+    Hook,
+    IterTimerHook,
+    LoggerHook,
+    ParamSchedulerHook,
+    RuntimeInfoHook,
+)
+from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
 #: hooks without state, or whose state is kept elsewhere, or only times the run.
 _NOT_KEPT = (CheckpointHook, IterTimerHook, LoggerHook, ParamSchedulerHook, RuntimeInfoHook)
 _PLAIN = (bool, int, float, str, type(None), torch.Tensor)
-_DTYPES = ('float32', 'float64', 'int32', 'int64', 'uint8', 'bool')  # of numpy, that checkpoints may hold
+_DTYPES = (
+    'float32',
+    'float64',
+    'int32',
+    'int64',
+    'uint8',
+    'bool',
+)  # of numpy, that checkpoints may hold
 
 
 def half_accumulated(wrapper: OptimWrapper | OptimWrapperDict) -> bool:
     """Return whether gradients wait for further iterations before the optimizer steps."""
     parts = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
-    return any(getattr(part, '_accumulative_counts', 1) > 1 and not part.should_update() for part in parts)
+    return any(
+        getattr(part, '_accumulative_counts', 1) > 1 and not part.should_update() for part in parts
+    )
 
 
 def gather_gradients(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Give every process the mean of all processes' gradients, and return copies on the CPU by parameter.
+    """Give every process the mean of all processes' gradients, and return copies on the CPU by
+    parameter.
 
-    Processes accumulate apart and average at the step. To average before, too, does not change the step, and one process's
-    gradients are enough for a resumed run of any number of processes.
+    Processes accumulate apart and average at the step. To average before, too, does not change the
+    step, and one process's gradients are enough for a resumed run of any number of processes.
     """
-    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    named = {
+        name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
+    }
     if not named:
         return {}
     device = next(iter(named.values())).device
-    there = torch.tensor([parameter.grad is not None for parameter in named.values()], dtype=torch.int32, device=device)
+    there = torch.tensor(
+        [parameter.grad is not None for parameter in named.values()],
+        dtype=torch.int32,
+        device=device,
+    )
     all_reduce(there, op='max')  # a parameter may have been in use in some processes only
-    named = {name: parameter for (name, parameter), used in zip(named.items(), there.tolist()) if used}
+    named = {
+        name: parameter for (name, parameter), used in zip(named.items(), there.tolist()) if used
+    }
     for parameter in named.values():
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
@@ -50,9 +79,15 @@ def set_gradients(model: nn.Module, gradients: dict[str, torch.Tensor]) -> None:
 
 def _is_plain(value: Any, depth: int = 3) -> bool:
     if isinstance(value, dict):
-        return depth > 0 and all(_is_plain(key, 0) and _is_plain(one, depth - 1) for key, one in value.items())
+        return depth > 0 and all(
+            _is_plain(key, 0) and _is_plain(one, depth - 1) for key, one in value.items()
+        )
     if isinstance(value, list | tuple):
-        return depth > 0 and type(value) in (list, tuple) and all(_is_plain(one, depth - 1) for one in value)
+        return (
+            depth > 0
+            and type(value) in (list, tuple)
+            and all(_is_plain(one, depth - 1) for one in value)
+        )
     if isinstance(value, np.generic | np.ndarray):
         return value.dtype.name in _DTYPES
     return isinstance(value, _PLAIN)
@@ -70,21 +105,29 @@ def _copied(value: Any) -> Any:
 
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, torch.Tensor) or isinstance(other, torch.Tensor):
-        return (isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor) and one.shape == other.shape
-                and torch.equal(one, other))
+        return (
+            isinstance(one, torch.Tensor)
+            and isinstance(other, torch.Tensor)
+            and one.shape == other.shape
+            and torch.equal(one, other)
+        )
     if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
         return type(one) is type(other) and one.dtype == other.dtype and np.array_equal(one, other)
     if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
+        return one.keys() == other.keys() and all(
+            _same(value, other[key]) for key, value in one.items()
+        )
     if isinstance(one, list | tuple) and type(one) is type(other):
         return len(one) == len(other) and all(map(_same, one, other))
     return type(one) is type(other) and one == other
 
 
 class HookStates:
-    """The plain attributes of a run's hooks that changed since its training began, such as an early stop's patience.
+    """The plain attributes of a run's hooks that changed since its training began, such as an early
+    stop's patience.
 
-    A hook with ``state_dict`` and ``load_state_dict`` is asked instead. Models, files and timers are left out.
+    A hook with ``state_dict`` and ``load_state_dict`` is asked instead. Models, files and timers
+    are left out.
 
     Args:
         hooks: All hooks of the run, ready to train.
@@ -112,8 +155,11 @@ class HookStates:
                 states[name] = hook.state_dict()
             else:
                 begin = self._begin[name]
-                changed = {key: value for key, value in self._plain(hook).items()
-                           if key not in begin or not _same(value, begin[key])}
+                changed = {
+                    key: value
+                    for key, value in self._plain(hook).items()
+                    if key not in begin or not _same(value, begin[key])
+                }
                 if changed:
                     states[name] = changed
         return states
@@ -128,3 +174,34 @@ class HookStates:
                 hook.load_state_dict(state)
             else:
                 vars(hook).update({key: _copied(value) for key, value in state.items()})
+
+
+def bare_model(model: nn.Module) -> nn.Module:
+    """Return a model without its distributed wrapper."""
+    return model.module if is_model_wrapper(model) else model
+
+
+def validation_is_due(runner: Runner) -> bool:
+    """Return whether the training loop validates after the iteration (or epoch) it is at."""
+    loop = runner.train_loop
+    by_iter = isinstance(loop, IterBasedTrainLoop)
+    done, last = (loop.iter, loop.max_iters) if by_iter else (loop.epoch, loop.max_epochs)
+    if runner.val_loop is None or done < max(loop.val_begin, 1):
+        return False
+    loop._decide_current_val_interval()
+    return done % loop.val_interval == 0 or done == last
+
+
+def average_buffers(runner: Runner) -> None:
+    """Give every process the mean of all processes' buffers (BN statistics), in the model and in
+    its moving average.
+
+    Only the first process's buffers are saved: without this, a resumed run would continue with
+    other statistics in the other processes, and a test would not repeat the validation that chose a
+    checkpoint.
+    """
+    for model in (
+        runner.model,
+        *(hook.ema_model for hook in runner.hooks if hasattr(hook, 'ema_model')),
+    ):
+        all_reduce_params(model.buffers(), op='mean')

@@ -1,4 +1,5 @@
 """Metrics that no OpenMMLab package has."""
+from mmbsa.evaluation.point_accuracy import PointAccuracy
 from mmbsa.evaluation.tracking_metric import TrackingMetric, get_rules
 from mmbsa.evaluation.tracking_rules import (
     CURVES,
@@ -11,5 +12,16 @@ from mmbsa.evaluation.tracking_rules import (
     sequence_errors,
 )
 
-__all__ = ['CURVES', 'RULES', 'THRESHOLDS', 'TrackingMetric', 'TrackingRules', 'curves', 'get_rules',
-           'mean_curves', 'scores', 'sequence_errors']
+__all__ = [
+    'CURVES',
+    'PointAccuracy',
+    'RULES',
+    'THRESHOLDS',
+    'TrackingMetric',
+    'TrackingRules',
+    'curves',
+    'get_rules',
+    'mean_curves',
+    'scores',
+    'sequence_errors',
+]

@@ -20,7 +20,8 @@ from mmbsa.structures.track_files import write_result
 
 
 def get_rules(rules: str | Mapping = 'toolkit') -> TrackingRules:
-    """Rules by name, or a dict with a ``base`` and the fields of :class:`TrackingRules` that differ.
+    """Rules by name, or a dict with a ``base`` and the fields of :class:`TrackingRules` that
+    differ.
 
     Raises:
         ValueError: an unknown name or field.
@@ -31,8 +32,10 @@ def get_rules(rules: str | Mapping = 'toolkit') -> TrackingRules:
         raise ValueError(f'rules must be one of {", ".join(RULES)}, got {name!r}')
     known = [field.name for field in fields(TrackingRules)]
     if set(changes) - set(known):
-        raise ValueError(f'rules has the unknown fields {sorted(set(changes) - set(known))}; there are '
-                         f'{", ".join(known)}')
+        raise ValueError(
+            f'rules has the unknown fields {sorted(set(changes) - set(known))}; there are '
+            f'{", ".join(known)}'
+        )
     return replace(RULES[name], **changes)
 
 
@@ -40,13 +43,15 @@ def get_rules(rules: str | Mapping = 'toolkit') -> TrackingRules:
 class TrackingMetric(BaseMetric):
     """Success AUC, precision and normalised precision of one-pass evaluation.
 
-    ``AUC`` is the mean of the success curve over 21 overlap thresholds, ``PR`` the share of frames with
-    a centre error of at most 20 pixels, ``NPR`` the same at 0.2 sides of the annotated box; percent.
+    ``AUC`` is the mean of the success curve over 21 overlap thresholds, ``PR`` the share of frames
+    with a centre error of at most 20 pixels, ``NPR`` the same at 0.2 sides of the annotated box;
+    percent.
 
     Args:
-        rules: ``'toolkit'`` (the MATLAB toolkits of FE108 and VisEvent, also used for FELT and COESOT),
-            ``'python'`` or ``'python_visible'`` (the code in the SDTrack repository without and with
-            ``target_visible``), or a dict such as ``dict(base='toolkit', success_inclusive=True)``.
+        rules: ``'toolkit'`` (the MATLAB toolkits of FE108 and VisEvent, also used for FELT and
+            COESOT), ``'python'`` or ``'python_visible'`` (the code in the SDTrack repository
+            without and with ``target_visible``), or a dict such as ``dict(base='toolkit',
+            success_inclusive=True)``.
         output_dir: folder for result files in the official format; None writes none.
         attributes: also report every attribute, as ``track/<attribute>/AUC`` and so on.
         collect_device, prefix: mmengine's; the prefix is ``track``.
@@ -62,7 +67,9 @@ class TrackingMetric(BaseMetric):
         self.attributes = attributes
 
     def process(self, data_batch, data_samples: Sequence) -> None:
-        """Keep the curves of tracked sequences; samples are :class:`TrackDataSample` or their dicts."""
+        """Keep the curves of tracked sequences; samples are :class:`TrackDataSample` or their
+        dicts.
+        """
         for sample in data_samples:
             sample = sample if isinstance(sample, dict) else sample.to_dict()
             name = sample['sequence']
@@ -85,7 +92,9 @@ class TrackingMetric(BaseMetric):
             found['fps'] = sum(result['frames'] - 1 for result in results) / seconds
         if self.attributes:
             found.update(self._by_attribute(results))
-        print_log(f'{len(results)} sequences, {sum(r["frames"] for r in results)} frames', 'current')
+        print_log(
+            f'{len(results)} sequences, {sum(r["frames"] for r in results)} frames', 'current'
+        )
         return found
 
     def _by_attribute(self, results: list) -> dict[str, float]:

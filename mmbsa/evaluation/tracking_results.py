@@ -45,7 +45,9 @@ class TrackerResult:
     by_attribute: dict[str, dict[str, float]]
 
 
-def find_trackers(folders: Sequence[str | os.PathLike], sequences: Sequence[str]) -> dict[str, Path]:
+def find_trackers(
+    folders: Sequence[str | os.PathLike], sequences: Sequence[str]
+) -> dict[str, Path]:
     """Trackers by name: folders that hold ``SEQ.txt``, or folders of such folders.
 
     Raises:
@@ -61,8 +63,10 @@ def find_trackers(folders: Sequence[str | os.PathLike], sequences: Sequence[str]
                 if wanted & {entry.name for entry in place.iterdir()}]
         if not some:
             there = sorted(entry.name for entry in folder.iterdir())[:5]
-            raise FileNotFoundError(f'{folder}: no result file of the benchmark is there or in a folder below; '
-                                    f'expected names such as {sorted(wanted)[0]}, found {there}')
+            raise FileNotFoundError(
+                f'{folder}: no result file of the benchmark is there or in a folder below; '
+                f'expected names such as {sorted(wanted)[0]}, found {there}'
+            )
         for place in some[:1] if some[0] == folder else some:
             if place.name in found:
                 raise ValueError(f'{place} and {found[place.name]}: two trackers have one name')
@@ -75,25 +79,30 @@ def judge_results(folder: str | os.PathLike, annotations: Mapping[str, Annotated
     """Read the result files of one tracker and compare them with the annotation.
 
     Args:
-        folder: with a ``SEQ.txt`` per sequence: x, y, w, h per row, separated by commas, tabs or blanks.
+        folder: with a ``SEQ.txt`` per sequence: x, y, w, h per row, separated by commas, tabs or
+            blanks.
         annotations: sequence -> annotation.
         rules: of the benchmark.
         partial: judge the sequences that have a file, instead of refusing an incomplete folder.
 
     Raises:
-        FileNotFoundError: files are missing. ValueError: a file that cannot be compared; it is named.
+        FileNotFoundError: files are missing. ValueError: a file that cannot be compared; it is
+            named.
     """
     folder = Path(folder)
     there = [name for name in annotations if (folder / f'{name}.txt').is_file()]
     missing = [name for name in annotations if name not in set(there)]
     if missing and not (partial and there):
-        raise FileNotFoundError(f'{folder}: {len(missing)} of {len(annotations)} result files are missing, for '
-                                f'example {", ".join(f"{name}.txt" for name in missing[:3])}')
+        raise FileNotFoundError(
+            f'{folder}: {len(missing)} of {len(annotations)} result files are missing, for '
+            f'example {", ".join(f"{name}.txt" for name in missing[:3])}'
+        )
     found = {}
     for name in there:
         file = folder / f'{name}.txt'
-        errors = sequence_errors(read_boxes(file), annotations[name].boxes, annotations[name].absent, rules,
-                                 str(file))
+        errors = sequence_errors(
+            read_boxes(file), annotations[name].boxes, annotations[name].absent, rules, str(file)
+        )
         found[name] = curves(errors, rules)
     mean = mean_curves(list(found.values()), rules)
     attributes = sorted({a for name in found for a in annotations[name].attributes})
@@ -111,9 +120,19 @@ def score_table(results: Sequence[TrackerResult]) -> str:
         f'{r.scores[key]:.2f}' for key in ('AUC', 'PR', 'NPR')) + ' |' for r in ranked]
     attributes = sorted({attribute for result in ranked for attribute in result.by_attribute})
     if attributes:
-        lines += ['', '| AUC / PR | ' + ' | '.join(attributes) + ' |', '|---' * (len(attributes) + 1) + '|']
+        lines += [
+            '',
+            '| AUC / PR | ' + ' | '.join(attributes) + ' |',
+            '|---' * (len(attributes) + 1) + '|',
+        ]
         for result in ranked:
             cells = [result.by_attribute.get(attribute) for attribute in attributes]
-            lines.append(f'| {result.name} | ' + ' | '.join(
-                '-' if cell is None else f'{cell["AUC"]:.1f} / {cell["PR"]:.1f}' for cell in cells) + ' |')
+            lines.append(
+                f'| {result.name} | '
+                + ' | '.join(
+                    '-' if cell is None else f'{cell["AUC"]:.1f} / {cell["PR"]:.1f}'
+                    for cell in cells
+                )
+                + ' |'
+            )
     return '\n'.join(lines)

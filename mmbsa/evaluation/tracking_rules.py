@@ -1,7 +1,7 @@
-"""Success, precision and normalised precision of single-object tracking, by the rules of a benchmark.
+"""Success, precision and normalised precision of tracking, by the rules of a benchmark.
 
-Pure functions of arrays. Benchmarks agree on the three curves and differ in what they do with rows that
-are not usable; :class:`TrackingRules` names each difference.
+Pure functions of arrays. Benchmarks agree on the three curves and differ in what they do with rows
+that are not usable; :class:`TrackingRules` names each difference.
 """
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ class TrackingRules:
     Attributes:
         usable: an annotation row counts if all of x, y, w, h are > 0 (``'box'``), or if w and h are
             (``'size'``). The overlap of other rows is -1, a miss.
-        unusable_error: centre error of such rows in pixels: -1 hits at every threshold, inf at none.
+        unusable_error: centre error of such rows in pixels: -1 hits at every threshold, inf at
+            none.
         unusable_norm_error: the same for the normalised error.
         absent: frames annotated as absent leave the numerator (``'drop'``), count as not usable
             (``'unusable'``), or count like all others (``'keep'``).
@@ -26,8 +27,8 @@ class TrackingRules:
         success_inclusive: overlap >= threshold instead of >.
         precision_inclusive: error <= threshold instead of <.
         repair: result rows that take the row before: with NaN or without positive size
-            (``'invalid'``), with a side of exactly 0 (``'zero'``; negative or NaN rows are errors), or
-            ``'none'``.
+            (``'invalid'``), with a side of exactly 0 (``'zero'``; negative or NaN rows are errors),
+            or ``'none'``.
         first_frame_given: the first result row counts as the annotation.
         pad_short: results shorter than the annotation are padded with zeros instead of refused.
         drop_zero_curves: sequences whose curve is all zero leave that curve's mean.
@@ -60,11 +61,24 @@ class TrackingRules:
 RULES: dict[str, TrackingRules] = {
     'toolkit': TrackingRules(),
     'python': TrackingRules(
-        usable='size', unusable_error=np.inf, absent='keep', repair='zero', pad_short=True,
-        drop_zero_curves=False, single_precision=True),
+        usable='size',
+        unusable_error=np.inf,
+        absent='keep',
+        repair='zero',
+        pad_short=True,
+        drop_zero_curves=False,
+        single_precision=True,
+    ),
     'python_visible': TrackingRules(
-        usable='size', unusable_error=np.inf, absent='unusable', divide_by_usable=True, repair='zero',
-        pad_short=True, drop_zero_curves=False, single_precision=True),
+        usable='size',
+        unusable_error=np.inf,
+        absent='unusable',
+        divide_by_usable=True,
+        repair='zero',
+        pad_short=True,
+        drop_zero_curves=False,
+        single_precision=True,
+    ),
 }
 
 
@@ -96,8 +110,8 @@ class SequenceErrors:
 def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Intersection over union of boxes (N, 4) and (N, 4), x, y, w, h.
 
-    Right and lower edges are the last pixel inside (x + w - 1), as in the toolkits; the 1 comes back in
-    the intersection, so the value is that of plain boxes up to rounding.
+    Right and lower edges are the last pixel inside (x + w - 1), as in the toolkits; the 1 comes
+    back in the intersection, so the value is that of plain boxes up to rounding.
     """
     low = np.maximum(a[:, :2], b[:, :2])
     high = np.minimum(a[:, :2] + a[:, 2:] - 1, b[:, :2] + b[:, 2:] - 1)
@@ -126,8 +140,10 @@ def repair_result(result: np.ndarray, gt: np.ndarray, rules: TrackingRules,
         raise ValueError(f'{name}: the result has {len(result)} rows, the annotation {len(gt)}')
     if rules.repair == 'zero' and (np.isnan(result).any() or (result[:, 2:] < 0).any()):
         rows = np.flatnonzero(np.isnan(result).any(1) | (result[:, 2:] < 0).any(1))
-        raise ValueError(f'{name}: rows {rows[:8].tolist()} (from 0) of the result are NaN or have a '
-                         'negative size, which these rules do not allow')
+        raise ValueError(
+            f'{name}: rows {rows[:8].tolist()} (from 0) of the result are NaN or have a '
+            'negative size, which these rules do not allow'
+        )
     if rules.repair != 'none':
         bad = (result[:, 2:] == 0).any(1) if rules.repair == 'zero' else (
             np.isnan(result).any(1) | ~(result[:, 2:] > 0).all(1))
@@ -174,8 +190,10 @@ def sequence_errors(result: np.ndarray, gt: np.ndarray, absent: np.ndarray | Non
     return SequenceErrors(*errors, int(usable.sum()) if rules.divide_by_usable else len(gt))
 
 
-def curves(errors: SequenceErrors, rules: TrackingRules = RULES['toolkit']) -> dict[str, np.ndarray]:
-    """Share of frames per threshold: ``success`` (21,), ``precision`` (51,), ``norm_precision`` (51,)."""
+def curves(
+    errors: SequenceErrors, rules: TrackingRules = RULES['toolkit']
+) -> dict[str, np.ndarray]:
+    """Share of frames per threshold: success (21,), precision (51,), norm_precision (51,)."""
     above = np.greater_equal if rules.success_inclusive else np.greater
     below = np.less_equal if rules.precision_inclusive else np.less
     counts = dict(
@@ -199,6 +217,8 @@ def mean_curves(per_sequence: Sequence[Mapping[str, np.ndarray]],
 
 
 def scores(mean: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """AUC (mean of the success curve), PR (precision at 20 pixels), NPR (at 0.2 sides), in percent."""
+    """AUC (mean of the success curve), PR (precision at 20 pixels), NPR (at 0.2 sides), in
+    percent.
+    """
     return dict(AUC=100 * float(mean['success'].mean()), PR=100 * float(mean['precision'][20]),
                 NPR=100 * float(mean['norm_precision'][20]))

@@ -15,12 +15,14 @@ from mmbsa.events.reading import iter_events, open_recording, read_events
 from mmbsa.events.representations import time_surface, voxel_grid
 from mmbsa.events.slicing import frame_index, iter_windows, slice_time, split_windows
 from mmbsa.events.trajectory_prompt import draw_trajectory, trajectory_prompt
+from mmbsa.events.windows import read_window
 
 __all__ = [
     'BOX_DTYPE', 'EVENT_DTYPE', 'RecordingError', 'TruncatedError', 'as_events', 'box_mask',
     'cutout', 'cutout_frames', 'draw_trajectory', 'drop_outside', 'flip', 'flip_frames',
     'frame_index', 'gaussian_mask', 'integrate', 'iter_events', 'iter_windows', 'make_events',
-    'mix_frames', 'open_recording', 'read_boxes', 'read_events', 'read_frame_times', 'resize',
+    'mix_frames', 'open_recording', 'read_boxes', 'read_events', 'read_frame_times',
+    'read_window', 'resize',
     'roll', 'roll_frames', 'rotation', 'shearing', 'slice_time', 'split_windows',
     'time_surface', 'trajectory_prompt', 'voxel_grid', 'warp', 'warp_frames'
 ]

@@ -45,6 +45,21 @@ class AttentionKind(nn.Module):
         self.embed_dims, self.num_heads, self.value_dims = embed_dims, num_heads, value_dims
 
     @property
+    def query_dims(self) -> tuple[int, ...]:
+        """Channels of the projections to q; a kind with several gets a tuple of potentials in place of q."""
+        return self.embed_dims,
+
+    @property
+    def key_dims(self) -> int:
+        """Channels of the projection to k."""
+        return self.embed_dims * self.key_ratio
+
+    @property
+    def gate_dims(self) -> int:
+        """Channels of a further projection, whose potentials the kind gets behind v; 0 for none."""
+        return 0
+
+    @property
     def domain(self) -> SpikeDomain | None:
         """What the output may hold; None for real-valued output."""
         raise NotImplementedError(f'{type(self).__name__} must define domain')

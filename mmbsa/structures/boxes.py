@@ -1,4 +1,5 @@
-"""Boxes of tracking: (x, y, w, h) with (x, y) the upper left corner, in pixels, unless said otherwise.
+"""Boxes of tracking: (x, y, w, h) with (x, y) the upper left corner, in pixels, unless said
+otherwise.
 
 Arithmetic follows SDTrack's data processing (float32 where its tensors are), so that boxes agree to
 rounding.

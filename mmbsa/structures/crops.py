@@ -76,11 +76,15 @@ def crop_target(image: np.ndarray, box: Sequence[float], factor: float, out_size
     if cut is not None:
         cut = interpolate(torch.from_numpy(cut)[None, None], size, mode='bilinear',
                           align_corners=False)[0, 0].numpy()
-    return Crop(cv2.resize(patch, size), out_size / side, cv2.resize(outside, size).astype(bool), cut)
+    return Crop(
+        cv2.resize(patch, size), out_size / side, cv2.resize(outside, size).astype(bool), cut
+    )
 
 
 def _span(start: int, side: int, length: int, quirks: bool) -> tuple[slice, int, int]:
-    """Part of an axis of ``length`` that a crop covers, and how much is padded in front and behind."""
+    """Part of an axis of ``length`` that a crop covers, and how much is padded in front and
+    behind.
+    """
     stop = start + side
     front, back = max(0, -start), max(stop - length + (1 if quirks else 0), 0)
     if quirks:

@@ -1,12 +1,15 @@
 """The frames of a recording, read when they are asked for."""
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 
-class FrameSequence(Sequence):
+class FrameSequence:
     """N frames of T sub-frames each; a frame is read when it is indexed.
+
+    It is no ``collections.abc.Sequence``, because OpenMMLab's collate functions would read and
+    transpose those.
 
     Args:
         read: from (source, index) to an array (T, H, W, 3) uint8 RGB; a module-level function or a
@@ -25,3 +28,6 @@ class FrameSequence(Sequence):
         if not -self.length <= index < self.length:
             raise IndexError(f'frame {index} of a recording with {self.length} frames')
         return self.read(self.source, index % self.length)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[index] for index in range(self.length))

@@ -15,7 +15,9 @@ def write_result(path: str | os.PathLike, boxes: np.ndarray) -> None:
     rows = np.asarray(boxes, np.float64).reshape(-1, 4)
     if not np.isfinite(rows).all():
         row = int(np.flatnonzero(~np.isfinite(rows).all(1))[0])
-        raise ValueError(f'{path}: row {row} (from 0) of the boxes is not finite: {rows[row].tolist()}')
+        raise ValueError(
+            f'{path}: row {row} (from 0) of the boxes is not finite: {rows[row].tolist()}'
+        )
     with atomic_open(path) as file:
         file.write(''.join('\t'.join(str(int(v)) for v in row) + '\n' for row in rows).encode())
 
@@ -31,13 +33,16 @@ def read_rows(path: str | os.PathLike, columns: int, allow_nan: bool = False) ->
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a row with another count of numbers, or with something else; file and line are named.
+        ValueError: a row with another count of numbers, or with something else; file and line are
+            named.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: there is no such file')
     rows = []
-    for number, line in enumerate(path.read_text(encoding='utf-8', errors='replace').splitlines(), 1):
+    for number, line in enumerate(
+        path.read_text(encoding='utf-8', errors='replace').splitlines(), 1
+    ):
         words = line.replace(',', ' ').replace(';', ' ').split()
         if not words:
             continue

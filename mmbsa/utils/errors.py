@@ -1,4 +1,5 @@
-"""Errors in what a user gave: the message alone tells what to do, so the tools print no traceback."""
+"""Errors in what a user gave: the message alone tells what to do, so the tools print no
+traceback."""
 
 
 class DataError(RuntimeError):
@@ -6,7 +7,8 @@ class DataError(RuntimeError):
 
 
 class MissingDataError(DataError, FileNotFoundError):
-    """A dataset's folder or list of files is not there; the message says where it was looked for."""
+    """A dataset's folder or list of files is not there; the message says where it was looked
+    for."""
 
 
 class MissingCheckpointError(FileNotFoundError):

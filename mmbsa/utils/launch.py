@@ -1,9 +1,12 @@
-"""What ``tools/train.py`` and ``tools/test.py`` share: arguments, and a runner on any number of devices.
+"""What ``tools/train.py`` and ``tools/test.py`` share: arguments, and a runner on any number of
+devices.
 
-mmengine starts process groups for GPUs only. Without a GPU the group is made here (gloo), and what needs a GPU in a
-config (SyncBN, mixed precision, device ids) is replaced, with a warning, by what a CPU can do. There, memory is kept from
-step to step, see :func:`mmbsa.utils.memory.keep_freed_memory`.
+mmengine starts process groups for GPUs only. Without a GPU the group is made here (gloo), and what
+needs a GPU in a config (SyncBN, mixed precision, device ids) is replaced, with a warning, by what a
+CPU can do. There, memory is kept from step to step, see
+:func:`mmbsa.utils.memory.keep_freed_memory`.
 """
+
 import argparse
 import gc
 import logging
@@ -25,12 +28,24 @@ from mmbsa.utils.types import type_name
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that training and testing share (mmseg's names and meanings)."""
-    parser.add_argument('--work-dir', help='folder of logs, checkpoints and results; default work_dirs/<config name>')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction,
-        help='override config entries, e.g. train_dataloader.batch_size=4 model.decode_head.channels=64 '
-        'or a list: key="[a,b]" (quoted, without spaces)')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+        '--work-dir',
+        help='folder of logs, checkpoints and results; default work_dirs/<config name>',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override config entries, e.g. train_dataloader.batch_size=4 '
+        'model.decode_head.channels=64 '
+        'or a list: key="[a,b]" (quoted, without spaces)',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher',
+    )
     # torch.distributed.launch passes one spelling or the other, depending on its version
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
@@ -52,48 +67,61 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def fill_in(cfg: Config) -> None:
-    """Hand a ``data_preprocessor`` that stands beside the model to the model, as mmpretrain's tools do."""
+    """Hand a ``data_preprocessor`` that stands beside the model to the model, as mmpretrain's tools
+    do."""
     if cfg.get('data_preprocessor') and isinstance(cfg.get('model'), dict):
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
 
 
 def draw_frames(cfg: Config) -> None:
-    """Replace mmpretrain's ``VisualizationHook``, which draws pictures alone, where samples are event frames."""
+    """Replace mmpretrain's ``VisualizationHook``, which draws pictures alone, where samples are
+    event frames."""
     hook = (cfg.get('default_hooks') or {}).get('visualization')
     model = cfg.get('model')
     frames = type_name((model or {}).get('data_preprocessor')) == 'EventDataPreprocessor'
     if frames and isinstance(hook, dict) and type_name(hook) == 'VisualizationHook':
-        kept = {key: hook[key] for key in ('enable', 'interval', 'show', 'out_dir', 'wait_time') if key in hook}
+        kept = {
+            key: hook[key]
+            for key in ('enable', 'interval', 'show', 'out_dir', 'wait_time')
+            if key in hook
+        }
         cfg.default_hooks.visualization = dict(type='mmbsa.ClsPictureHook', **kept)
 
 
 def run(cfg: Config, verb: str) -> Any:
-    """Build the runner of a config for this machine's devices, and let it ``train`` or ``test``; returns what that returns.
+    """Build the runner of a config for this machine's devices, and let it ``train`` or ``test``;
+    returns what that returns.
 
     Raises:
-        SystemExit: Files of the data or a checkpoint are not there or cannot be used; one line says which.
+        SystemExit: Files of the data or a checkpoint are not there or cannot be used; one line says
+            which.
     """
     fit_devices(cfg)
     gather_results(cfg)
     try:
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         result = getattr(runner, verb)()
-    except (MissingDataError, MissingCheckpointError) as error:  # the same in every process of a machine
+    except (
+        MissingDataError,
+        MissingCheckpointError,
+    ) as error:  # the same in every process of a machine
         _refuse(str(error))
     except DataError as error:
         raise SystemExit(f'error: {message(error)}') from None
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
-        # The model holds the group as well, whose threads end with it. A process that ends before them may abort when one
-        # lets go of a tensor that Python knows, and torchrun then calls the run failed.
+        # The model holds the group as well, whose threads end with it. A process that ends before
+        # them may abort when one lets go of a tensor that Python knows, and torchrun then calls the
+        # run failed.
         del runner
         gc.collect()
     return result if verb == 'test' else None  # a trained model would keep the group alive
 
 
 def gather_results(cfg: Config) -> None:
-    """Let the metrics of a distributed run collect their results without a file system that all machines share."""
+    """Let the metrics of a distributed run collect their results without a file system that all
+    machines share."""
     if cfg.launcher == 'none':
         return
     if cfg.get('default_hooks') is None:
@@ -103,41 +131,61 @@ def gather_results(cfg: Config) -> None:
 
 
 def fit_devices(cfg: Config) -> None:
-    """Check the launch against this node's GPUs; without any, start gloo and adapt the config in place.
+    """Check the launch against this node's GPUs; without any, start gloo and adapt the config in
+    place.
 
     Raises:
-        SystemExit: There are fewer GPUs than processes on this node, or a launcher needs GPUs and there is none.
+        SystemExit: There are fewer GPUs than processes on this node, or a launcher needs GPUs and
+            there is none.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if gpus:
         processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
         if cfg.launcher == 'pytorch' and processes > gpus:
-            _refuse(f'{processes} processes were asked for, but this node has {gpus} GPU(s). Start at most {gpus}, or '
-                    'set CUDA_VISIBLE_DEVICES= (empty) to train on the CPU.')
+            _refuse(
+                f'{processes} processes were asked for, but this node has {gpus} GPU(s). Start at '
+                f'most {gpus}, or '
+                'set CUDA_VISIBLE_DEVICES= (empty) to train on the CPU.'
+            )
         return
     keep_freed_memory()
     amp = cfg.get('optim_wrapper', {})
     if type_name(amp) == 'AmpOptimWrapper':
-        print_log('there is no GPU: mixed precision is off, the run computes in float32', 'current', logging.WARNING)
+        print_log(
+            'there is no GPU: mixed precision is off, the run computes in float32',
+            'current',
+            logging.WARNING,
+        )
         amp.type = 'OptimWrapper'
         for key in ('loss_scale', 'dtype', 'use_fsdp'):
             amp.pop(key, None)
     if cfg.launcher == 'none':
         return
     if cfg.launcher != 'pytorch':
-        _refuse(f'--launcher {cfg.launcher} needs GPUs; without any, use tools/dist_train.sh or --launcher pytorch.')
+        _refuse(
+            f'--launcher {cfg.launcher} needs GPUs; without any, use tools/dist_train.sh or '
+            '--launcher pytorch.'
+        )
     if _without_sync_bn(cfg.model):
         print_log('there is no GPU: SyncBN is replaced by BN', 'current', logging.WARNING)
-    cfg.setdefault('model_wrapper_cfg', dict(
-        type='MMDistributedDataParallel', broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False)))
+    cfg.setdefault(
+        'model_wrapper_cfg',
+        dict(
+            type='MMDistributedDataParallel',
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        ),
+    )
     cfg.model_wrapper_cfg.device_ids = None  # mmengine would name a GPU
     seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
-    torch.distributed.init_process_group('gloo', **(dict(timeout=timedelta(seconds=seconds)) if seconds else {}))
+    torch.distributed.init_process_group(
+        'gloo', **(dict(timeout=timedelta(seconds=seconds)) if seconds else {})
+    )
 
 
 def _without_sync_bn(cfg) -> bool:
-    """Replace ``type='SyncBN'`` (or its class) by ``'BN'`` anywhere in a model config; return whether there was one."""
+    """Replace ``type='SyncBN'`` (or its class) by ``'BN'`` anywhere in a model config; return
+    whether there was one."""
     found = False
     if isinstance(cfg, dict):
         if type_name(cfg) in ('SyncBN', 'SyncBatchNorm'):

@@ -1,16 +1,23 @@
-"""A stand-in for mmcv's compiled ops, so that mmdet's models import and run where mmcv was installed without them.
+"""A stand-in for mmcv's compiled ops, so that mmdet's models import and run where mmcv was
+installed without them.
 
-The maintained fork of mmcv installs in seconds without ``mmcv._ext``, the module of its compiled ops, and takes about
-ten minutes to compile with it. ``mmcv.ops`` and ``mmdet.models`` do not import without it. The stand-in has what
-Mask R-CNN, Cascade R-CNN, Faster R-CNN and RetinaNet call: RoIAlign (average), NMS and the sigmoid focal loss (on GPUs),
-computed by torchvision. The Python side of ``mmcv.ops`` (``RoIAlign``, ``batched_nms``, ...) is mmcv's own. Every other
-op is refused by name when it is called. Compiled ops are never shadowed. There are two ways in:
+The maintained fork of mmcv installs in seconds without ``mmcv._ext``, the module of its compiled
+ops, and takes about ten minutes to compile with it. ``mmcv.ops`` and ``mmdet.models`` do not import
+without it. The stand-in has what Mask R-CNN, Cascade R-CNN, Faster R-CNN and RetinaNet call:
+RoIAlign (average), NMS and the sigmoid focal loss (on GPUs), computed by torchvision. The Python
+side of ``mmcv.ops`` (``RoIAlign``, ``batched_nms``, ...) is mmcv's own. Every other op is refused
+by name when it is called. Compiled ops are never shadowed. There are two ways in:
 
-* Importing this module lets Python find the stand-in where nothing else answers ``mmcv._ext``. Configs say so, in the
-  way of every OpenMMLab tool: ``custom_imports = dict(imports=['mmbsa.utils.mmcv_ops'], allow_failed_imports=False)``.
-* mmdet's ``tools/test.py`` imports its models before it reads a config. ``python -m mmbsa.utils.mmcv_ops`` writes the
-  file ``mmcv/_ext.py`` once, which points here; ``--remove`` takes it away. Python prefers a compiled ``mmcv/_ext`` to it.
+* Importing this module lets Python find the stand-in where nothing else answers ``mmcv._ext``.
+Configs say so, in the
+  way of every OpenMMLab tool: ``custom_imports = dict(imports=['mmbsa.utils.mmcv_ops'],
+      allow_failed_imports=False)``.
+* mmdet's ``tools/test.py`` imports its models before it reads a config. ``python -m
+mmbsa.utils.mmcv_ops`` writes the
+  file ``mmcv/_ext.py`` once, which points here; ``--remove`` takes it away. Python prefers a
+  compiled ``mmcv/_ext`` to it.
 """
+
 import argparse
 import importlib.abc
 import importlib.machinery
@@ -42,6 +49,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) ->
         offset: 1 counts the pixels of the right and lower edges as part of a box.
     """
     from torchvision.ops import nms as suppress
+
     if offset:
         boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
     return suppress(boxes, scores, iou_threshold)
@@ -52,45 +60,92 @@ def _check_average(pool_mode: int) -> None:
         raise _missing('roi_align_forward with pool_mode="max"')
 
 
-def roi_align_forward(x: Tensor, rois: Tensor, output: Tensor, argmax_y: Tensor, argmax_x: Tensor, *,
-                      aligned_height: int, aligned_width: int, spatial_scale: float, sampling_ratio: int,
-                      pool_mode: int, aligned: bool) -> None:
+def roi_align_forward(
+    x: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
     """Fill ``output`` (N, C, h, w) with averages over the RoIs (N, 5) of x (B, C, H, W)."""
     from torchvision.ops import roi_align
+
     _check_average(pool_mode)
-    output.copy_(roi_align(x, rois, (aligned_height, aligned_width), spatial_scale, sampling_ratio, aligned))
+    output.copy_(
+        roi_align(x, rois, (aligned_height, aligned_width), spatial_scale, sampling_ratio, aligned)
+    )
 
 
-def roi_align_backward(grad: Tensor, rois: Tensor, argmax_y: Tensor, argmax_x: Tensor, grad_x: Tensor, *,
-                       aligned_height: int, aligned_width: int, spatial_scale: float, sampling_ratio: int,
-                       pool_mode: int, aligned: bool) -> None:
+def roi_align_backward(
+    grad: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_x: Tensor,
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
     """Fill ``grad_x`` (B, C, H, W) with the gradient of :func:`roi_align_forward`."""
     import torchvision  # noqa: F401 (registers the op)
+
     _check_average(pool_mode)
-    grad_x.copy_(torch.ops.torchvision._roi_align_backward(
-        grad, rois, spatial_scale, aligned_height, aligned_width, *grad_x.shape, sampling_ratio, aligned))
+    grad_x.copy_(
+        torch.ops.torchvision._roi_align_backward(
+            grad,
+            rois,
+            spatial_scale,
+            aligned_height,
+            aligned_width,
+            *grad_x.shape,
+            sampling_ratio,
+            aligned,
+        )
+    )
 
 
-def _focal_loss(logits: Tensor, target: Tensor, weight: Tensor, gamma: float, alpha: float) -> Tensor:
+def _focal_loss(
+    logits: Tensor, target: Tensor, weight: Tensor, gamma: float, alpha: float
+) -> Tensor:
     from torchvision.ops import sigmoid_focal_loss
+
     classes = logits.size(1)
-    hot = torch.nn.functional.one_hot(target, classes + 1)[:, :classes].to(logits)  # label K is the background
+    hot = torch.nn.functional.one_hot(target, classes + 1)[:, :classes].to(
+        logits
+    )  # label K is the background
     loss = sigmoid_focal_loss(logits, hot, alpha, gamma)
     return loss * weight[target.clamp(max=classes - 1)][:, None] if weight.numel() else loss
 
 
-def sigmoid_focal_loss_forward(logits: Tensor, target: Tensor, weight: Tensor, output: Tensor, *, gamma: float,
-                               alpha: float) -> None:
-    """Fill ``output`` (N, K) with the loss of logits (N, K) and labels (N,), K the background; weight (K,) or empty."""
+def sigmoid_focal_loss_forward(
+    logits: Tensor, target: Tensor, weight: Tensor, output: Tensor, *, gamma: float, alpha: float
+) -> None:
+    """Fill ``output`` (N, K) with the loss of logits (N, K) and labels (N,), K the background;
+    weight (K,) or empty.
+    """
     output.copy_(_focal_loss(logits, target, weight, gamma, alpha))
 
 
-def sigmoid_focal_loss_backward(logits: Tensor, target: Tensor, weight: Tensor, grad: Tensor, *, gamma: float,
-                                alpha: float) -> None:
+def sigmoid_focal_loss_backward(
+    logits: Tensor, target: Tensor, weight: Tensor, grad: Tensor, *, gamma: float, alpha: float
+) -> None:
     """Fill ``grad`` (N, K) with the gradient of the sum of :func:`sigmoid_focal_loss_forward`."""
     with torch.enable_grad():
         leaf = logits.detach().requires_grad_()
-        grad.copy_(torch.autograd.grad(_focal_loss(leaf, target, weight, gamma, alpha).sum(), leaf)[0])
+        grad.copy_(
+            torch.autograd.grad(_focal_loss(leaf, target, weight, gamma, alpha).sum(), leaf)[0]
+        )
 
 
 def _unknown() -> str:
@@ -100,15 +155,23 @@ def _unknown() -> str:
 
 #: names in ``mmcv._ext`` that there is a stand-in for.
 OPS: dict[str, Callable] = dict(
-    nms=nms, roi_align_forward=roi_align_forward, roi_align_backward=roi_align_backward,
-    sigmoid_focal_loss_forward=sigmoid_focal_loss_forward, sigmoid_focal_loss_backward=sigmoid_focal_loss_backward,
-    get_compiler_version=_unknown, get_compiling_cuda_version=_unknown)
+    nms=nms,
+    roi_align_forward=roi_align_forward,
+    roi_align_backward=roi_align_backward,
+    sigmoid_focal_loss_forward=sigmoid_focal_loss_forward,
+    sigmoid_focal_loss_backward=sigmoid_focal_loss_backward,
+    get_compiler_version=_unknown,
+    get_compiling_cuda_version=_unknown,
+)
 
 
 def _missing(name: str) -> MissingOp:
-    return MissingOp(f"mmcv.ops: {name} needs mmcv's compiled ops, which are not installed here; without them there are "
-                     'RoIAlign, nms and sigmoid_focal_loss only. Compile mmcv: '
-                     'pip install --no-build-isolation --no-binary :all: onedl-mmcv (about ten minutes)')
+    return MissingOp(
+        f"mmcv.ops: {name} needs mmcv's compiled ops, which are not installed here; without them "
+        f"there are "
+        'RoIAlign, nms and sigmoid_focal_loss only. Compile mmcv: '
+        'pip install --no-build-isolation --no-binary :all: onedl-mmcv (about ten minutes)'
+    )
 
 
 class _StandIn(ModuleType):
@@ -116,7 +179,7 @@ class _StandIn(ModuleType):
 
     def __init__(self):
         super().__init__(NAME, 'Stand-in for the compiled ops of mmcv, see mmbsa.utils.mmcv_ops.')
-        vars(self).update(OPS)
+        vars(self).update(OPS, __spec__=importlib.machinery.ModuleSpec(NAME, None, origin=__file__))
 
     def __getattr__(self, name: str) -> Callable:
         if name.startswith('__'):
@@ -133,10 +196,16 @@ STAND_IN = _StandIn()
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds the stand-in; last in ``sys.meta_path``, so that it is asked only where there are no compiled ops."""
+    """Finds the stand-in; last in ``sys.meta_path``, so that it is asked only where there are no
+    compiled ops.
+    """
 
     def find_spec(self, fullname, path=None, target=None):
-        return importlib.machinery.ModuleSpec(fullname, self, origin=__file__) if fullname == NAME else None
+        return (
+            importlib.machinery.ModuleSpec(fullname, self, origin=__file__)
+            if fullname == NAME
+            else None
+        )
 
     def create_module(self, spec):
         return STAND_IN
@@ -157,7 +226,8 @@ def has_compiled_ops() -> bool:
 def provide_ops() -> None:
     """Let ``mmcv._ext`` be found from now on, in this process; repeated calls change nothing.
 
-    Modules of mmdet that were imported before hold functions that raise in the place of ops; they get the ops.
+    Modules of mmdet that were imported before hold functions that raise in the place of ops; they
+    get the ops.
     """
     if _FINDER in sys.meta_path:
         return
@@ -165,6 +235,7 @@ def provide_ops() -> None:
     loaded = [module for name, module in sys.modules.items() if name.startswith('mmdet.')]
     if loaded and not has_compiled_ops():
         from mmcv import ops
+
         for module in loaded:
             for name, value in list(vars(module).items()):
                 op = getattr(ops, name.removeprefix('_'), None)
@@ -172,7 +243,10 @@ def provide_ops() -> None:
                     setattr(module, name, op)
 
 
-POINTER = '''"""Points to a stand-in for compiled ops; a compiled module beside it wins. Written by mmbsa.utils.mmcv_ops."""
+POINTER = '''"""Points to a stand-in for compiled ops; a compiled module beside it wins.
+
+Written by mmbsa.utils.mmcv_ops.
+"""
 import sys
 
 from mmbsa.utils.mmcv_ops import STAND_IN
@@ -187,7 +261,9 @@ def main(argv: list[str] | None = None) -> None:
     Raises:
         SystemExit: mmcv is not installed, or the folder cannot be written to.
     """
-    parser = argparse.ArgumentParser(prog='python -m mmbsa.utils.mmcv_ops', description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog='python -m mmbsa.utils.mmcv_ops', description=main.__doc__
+    )
     parser.add_argument('--remove', action='store_true', help='take the file away again')
     remove = parser.parse_args(argv).remove
     spec = importlib.util.find_spec('mmcv')
@@ -202,8 +278,13 @@ def main(argv: list[str] | None = None) -> None:
                 file.write(POINTER.encode())
     except OSError as error:
         raise SystemExit(f'error: {path} cannot be changed: {error}') from None
-    print(f'removed {path}' if remove else 'mmcv has compiled ops, nothing to do' if has_compiled_ops() else
-          f'wrote {path}')
+    print(
+        f'removed {path}'
+        if remove
+        else 'mmcv has compiled ops, nothing to do'
+        if has_compiled_ops()
+        else f'wrote {path}'
+    )
 
 
 if __name__ == '__main__':

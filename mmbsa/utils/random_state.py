@@ -1,4 +1,5 @@
 """The random generators of a process: saved, restored, and seeded for one sample."""
+
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +10,14 @@ import torch
 
 
 def get_random_state() -> dict[str, Any]:
-    """Return the states of Python's, numpy's, torch's and the current GPU's generators, as tensors and plain values."""
+    """Return the states of Python's, numpy's, torch's and the current GPU's generators, as tensors
+    and plain values."""
     name, key, position, has_gauss, gauss = np.random.get_state()
     state = dict(
         python=random.getstate(),
         numpy=(name, key.tolist(), position, has_gauss, gauss),
-        torch=torch.get_rng_state())
+        torch=torch.get_rng_state(),
+    )
     if torch.cuda.is_available():
         state['cuda'] = torch.cuda.get_rng_state()
     return state
@@ -32,7 +35,8 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 @contextmanager
 def seeded(*entropy: int) -> Iterator[None]:
-    """Seed Python's, numpy's and torch's CPU generators from integers, and put their states back at the end.
+    """Seed Python's, numpy's and torch's CPU generators from integers, and put their states back at
+    the end.
 
     The GPU's generator is not touched: samples are made on the CPU.
     """

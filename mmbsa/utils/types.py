@@ -1,19 +1,24 @@
 """The ``type`` of a config, which may be a registered name or a class."""
+
 from typing import Any
 
 
 def type_name(cfg: Any) -> str:
-    """Return the name of a config's type without its package: ``'mmbsa.EventMix'`` and the class give ``'EventMix'``.
+    """Return the name of a config's type without its package: ``'mmbsa.EventMix'`` and the class
+    give ``'EventMix'``.
 
     Args:
         cfg: A config with ``type``, or a type. Without one, the name is empty.
     """
     kind = cfg.get('type', '') if isinstance(cfg, dict) else cfg
-    return (kind if isinstance(kind, str) else getattr(kind, '__name__', str(kind))).rpartition('.')[2]
+    return (kind if isinstance(kind, str) else getattr(kind, '__name__', str(kind))).rpartition(
+        '.'
+    )[2]
 
 
 def is_ours(cfg: Any) -> bool:
-    """Return whether a config's type comes from this package: ``'mmbsa.X'``, or a class defined in it."""
+    """Return whether a config's type comes from this package: ``'mmbsa.X'``, or a class defined in
+    it."""
     kind = cfg.get('type', '') if isinstance(cfg, dict) else cfg
     name = kind if isinstance(kind, str) else getattr(kind, '__module__', '')
     return name.startswith('mmbsa.')

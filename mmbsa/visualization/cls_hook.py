@@ -1,4 +1,5 @@
 """Save what a classifier saw, should say and said."""
+
 import math
 import os.path as osp
 from collections.abc import Sequence
@@ -18,26 +19,39 @@ from mmbsa.visualization.pictures import SampleNames, enlarge, frame_sheet, to_p
 class ClsPictureHook(Hook):
     """Save some samples of every validation and test with their label and their prediction.
 
-    A drop-in for mmpretrain's ``VisualizationHook`` under ``default_hooks.visualization``, with its arguments: ``--show``
-    and ``--show-dir`` of mmpretrain's own ``tools/test.py`` work. It also draws event frames (T, P, H, W), grey pictures and
+    A drop-in for mmpretrain's ``VisualizationHook`` under ``default_hooks.visualization``, with its
+    arguments: ``--show`` and ``--show-dir`` of mmpretrain's own ``tools/test.py`` work. It also
+        draws event frames (T, P, H, W), grey pictures and
     sequences, in every process, and gives every sample a file of its own.
 
     Args:
         enable: Whether to draw (``--show`` and ``--show-dir`` switch it on).
         interval: Draw every so many-th sample of a process.
         show: Also open a window for each picture.
-        out_dir: Folder of ``<name>_<epoch or iteration>.png`` (0 in a test); None hands pictures to the visualizer's
-            backends.
+        out_dir: Folder of ``<name>_<epoch or iteration>.png`` (0 in a test); None hands pictures to
+            the visualizer's backends.
         wait_time: Seconds a window stays.
     """
 
     priority = 'NORMAL'
 
-    def __init__(self, enable: bool = False, interval: int = 5000, show: bool = False, out_dir: str | None = None,
-                 wait_time: float = 0.) -> None:
+    def __init__(
+        self,
+        enable: bool = False,
+        interval: int = 5000,
+        show: bool = False,
+        out_dir: str | None = None,
+        wait_time: float = 0.0,
+    ) -> None:
         if interval < 1:
             raise ValueError(f'mmbsa.ClsPictureHook: interval must be at least 1, got {interval}')
-        self.enable, self.interval, self.show, self.out_dir, self.wait_time = enable, interval, show, out_dir, wait_time
+        self.enable, self.interval, self.show, self.out_dir, self.wait_time = (
+            enable,
+            interval,
+            show,
+            out_dir,
+            wait_time,
+        )
         self.seen = 0
         self._names: tuple | None = None  # of the dataset seen last
 
@@ -47,18 +61,32 @@ class ClsPictureHook(Hook):
 
     before_test_epoch = before_val_epoch
 
-    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
-                       outputs: Sequence | None = None) -> None:
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence | None = None,
+    ) -> None:
         """Draw samples of a validation batch."""
         by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
-        self._draw_batch(runner, runner.val_loop, data_batch, outputs, runner.epoch if by_epoch else runner.iter)
+        self._draw_batch(
+            runner, runner.val_loop, data_batch, outputs, runner.epoch if by_epoch else runner.iter
+        )
 
-    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
-                        outputs: Sequence | None = None) -> None:
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence | None = None,
+    ) -> None:
         """Draw samples of a test batch."""
         self._draw_batch(runner, runner.test_loop, data_batch, outputs, 0)
 
-    def _draw_batch(self, runner: Runner, loop: Any, data_batch: dict, outputs: Sequence, step: int) -> None:
+    def _draw_batch(
+        self, runner: Runner, loop: Any, data_batch: dict, outputs: Sequence, step: int
+    ) -> None:
         first, self.seen = self.seen, self.seen + len(outputs)
         if not self.enable:
             return
@@ -67,9 +95,13 @@ class ClsPictureHook(Hook):
             self._names = dataset, SampleNames(dataset)
         names = self._names[1]
         classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
-        for number in range(math.ceil(first / self.interval) * self.interval, self.seen, self.interval):
+        for number in range(
+            math.ceil(first / self.interval) * self.interval, self.seen, self.interval
+        ):
             sample = outputs[number - first]
-            picture = draw_sample(_input(data_batch['inputs'], number - first), sample, classes, _is_bgr(runner.model))
+            picture = draw_sample(
+                _input(data_batch['inputs'], number - first), sample, classes, _is_bgr(runner.model)
+            )
             path = str(sample.get('img_path') or f'sample_{number}')
             if self.out_dir is not None:
                 write_image(names.target(self.out_dir, path, f'_{step}.png'), picture)
@@ -81,7 +113,9 @@ class ClsPictureHook(Hook):
 
 def _input(inputs: Any, index: int) -> np.ndarray:
     """One sample of a batch; of test-time augmentation, its first version."""
-    return (inputs[0][index] if isinstance(inputs[0], list | tuple) else inputs[index]).cpu().numpy()
+    return (
+        (inputs[0][index] if isinstance(inputs[0], list | tuple) else inputs[index]).cpu().numpy()
+    )
 
 
 def _is_bgr(model: Any) -> bool:
@@ -91,19 +125,24 @@ def _is_bgr(model: Any) -> bool:
     return bool(getattr(preprocessor, 'to_rgb', getattr(preprocessor, '_channel_conversion', True)))
 
 
-def draw_sample(inputs: np.ndarray, sample: Any, classes: Sequence[str] | None = None, bgr: bool = True) -> np.ndarray:
+def draw_sample(
+    inputs: np.ndarray, sample: Any, classes: Sequence[str] | None = None, bgr: bool = True
+) -> np.ndarray:
     """Draw a sample with its label and its prediction.
 
     Args:
         inputs: (C, H, W), or event frames (T, P, H, W).
-        sample: mmpretrain's, with ``gt_label``, ``pred_label``, ``pred_score``, as far as it has them.
+        sample: mmpretrain's, with ``gt_label``, ``pred_label``, ``pred_score``, as far as it has
+            them.
         classes: Their names.
         bgr: The order of three channels.
 
     Returns:
         RGB, uint8.
     """
-    picture = frame_sheet(inputs) if inputs.ndim == 4 else to_picture(inputs.transpose(1, 2, 0), bgr)
+    picture = (
+        frame_sheet(inputs) if inputs.ndim == 4 else to_picture(inputs.transpose(1, 2, 0), bgr)
+    )
     picture = enlarge(picture, 224)
 
     def name(label: int) -> str:
@@ -114,8 +153,13 @@ def draw_sample(inputs: np.ndarray, sample: Any, classes: Sequence[str] | None =
         lines.append('is: ' + ', '.join(name(label) for label in sample.gt_label.tolist()))
     if 'pred_label' in sample:
         scores = sample.pred_score.tolist() if 'pred_score' in sample else None
-        lines.append('seen as: ' + ', '.join(name(label) + (f' ({scores[label]:.2f})' if scores else '')
-                                             for label in sample.pred_label.tolist()))
+        lines.append(
+            'seen as: '
+            + ', '.join(
+                name(label) + (f' ({scores[label]:.2f})' if scores else '')
+                for label in sample.pred_label.tolist()
+            )
+        )
     for line in reversed(lines):
         picture = titled(picture, line)
     return picture

@@ -2,6 +2,7 @@
 
 Arrays only (uint8, RGB); nothing here knows a runner or a model.
 """
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -32,12 +33,17 @@ class Instances:
         if self.scores is None:
             return self
         kept = self.scores >= threshold
-        return Instances(self.boxes[kept], self.labels[kept], self.scores[kept],
-                         None if self.masks is None else self.masks[kept])
+        return Instances(
+            self.boxes[kept],
+            self.labels[kept],
+            self.scores[kept],
+            None if self.masks is None else self.masks[kept],
+        )
 
 
-def draw_instances(image: np.ndarray, found: Instances, palette: Sequence[Sequence[int]],
-                   opacity: float = 0.5) -> np.ndarray:
+def draw_instances(
+    image: np.ndarray, found: Instances, palette: Sequence[Sequence[int]], opacity: float = 0.5
+) -> np.ndarray:
     """Tint masks, and draw boxes with the score in percent.
 
     Args:
@@ -56,21 +62,37 @@ def draw_instances(image: np.ndarray, found: Instances, palette: Sequence[Sequen
     for index, (box, colour) in enumerate(zip(found.boxes.round().astype(int), colours.tolist())):
         cv2.rectangle(image, box[:2].tolist(), box[2:].tolist(), colour, 1)
         if found.scores is not None:
-            cv2.putText(image, f'{100 * found.scores[index]:.0f}', (int(box[0]) + 2, int(box[1]) + 10), FONT, 0.35,
-                        colour, 1, cv2.LINE_AA)
+            cv2.putText(
+                image,
+                f'{100 * found.scores[index]:.0f}',
+                (int(box[0]) + 2, int(box[1]) + 10),
+                FONT,
+                0.35,
+                colour,
+                1,
+                cv2.LINE_AA,
+            )
     return image
 
 
-def instances_side_by_side(image: np.ndarray, found: Mapping[str, Instances], classes: Sequence[str],
-                           palette: Sequence[Sequence[int]], opacity: float = 0.5, height: int = 256) -> np.ndarray:
+def instances_side_by_side(
+    image: np.ndarray,
+    found: Mapping[str, Instances],
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]],
+    opacity: float = 0.5,
+    height: int = 256,
+) -> np.ndarray:
     """Draw image | one panel per set of instances, with a legend of the classes that occur.
 
     Args:
         image: RGB, uint8 (H, W, 3).
-        found: title -> instances, drawn in order, e.g. ``{'ground truth': gt, 'prediction': pred}``.
+        found: title -> instances, drawn in order, e.g. ``{'ground truth': gt, 'prediction':
+            pred}``.
         classes: names; ``palette``: RGB colours, one per class.
         opacity: weight of masks over the image.
-        height: images lower than this are enlarged to it first, so that titles and scores stay readable.
+        height: images lower than this are enlarged to it first, so that titles and scores stay
+            readable.
 
     Returns:
         RGB, uint8.
@@ -80,8 +102,16 @@ def instances_side_by_side(image: np.ndarray, found: Mapping[str, Instances], cl
     image = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
     drawn = {'image': image}
     for title, one in found.items():
-        masks = None if one.masks is None else np.asarray([
-            cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0 for mask in one.masks])
+        masks = (
+            None
+            if one.masks is None
+            else np.asarray(
+                [
+                    cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+                    for mask in one.masks
+                ]
+            )
+        )
         large = Instances(one.boxes * factor, one.labels, one.scores, masks)
         drawn[title] = draw_instances(image, large, palette, opacity)
     present = np.unique(np.concatenate([one.labels for one in found.values()])) if found else []
@@ -90,5 +120,11 @@ def instances_side_by_side(image: np.ndarray, found: Mapping[str, Instances], cl
 
 def spread_palette(number: int) -> list[tuple[int, int, int]]:
     """RGB colours for classes of a dataset that names none: hues spread over the circle."""
-    hues = np.asarray([[[180 * (index * 0.618 % 1), 200, 230]] for index in range(number)], np.uint8).reshape(-1, 1, 3)
-    return [tuple(int(c) for c in colour) for colour in cv2.cvtColor(hues, cv2.COLOR_HSV2RGB)[:, 0]] if number else []
+    hues = np.asarray(
+        [[[180 * (index * 0.618 % 1), 200, 230]] for index in range(number)], np.uint8
+    ).reshape(-1, 1, 3)
+    return (
+        [tuple(int(c) for c in colour) for colour in cv2.cvtColor(hues, cv2.COLOR_HSV2RGB)[:, 0]]
+        if number
+        else []
+    )

@@ -1,4 +1,5 @@
 """Save predicted label maps for an evaluation elsewhere."""
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,8 +16,9 @@ from mmbsa.visualization.pictures import SampleNames
 class LabelMapHook(Hook):
     """Save the labels of every sample of a test as ``<out_dir>/<name>.png``, one channel.
 
-    What mmseg's ``IoUMetric(output_dir=...)`` writes (one is added to the labels of datasets with ``reduce_zero_label``),
-    for any evaluator; files of one name in different folders keep their folders, and the dataset is never written over.
+    What mmseg's ``IoUMetric(output_dir=...)`` writes (one is added to the labels of datasets with
+    ``reduce_zero_label``), for any evaluator; files of one name in different folders keep their
+    folders, and the dataset is never written over.
 
     Args:
         out_dir: Folder.
@@ -32,8 +34,13 @@ class LabelMapHook(Hook):
         """Name the samples."""
         self._names = SampleNames(runner.test_loop.dataloader.dataset)
 
-    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
-                        outputs: Sequence | None = None) -> None:
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence | None = None,
+    ) -> None:
         """Save the maps of a batch."""
         for sample in outputs:
             labels = label_map(sample.pred_sem_seg) + bool(sample.get('reduce_zero_label'))

@@ -1,4 +1,6 @@
-"""Pictures of whatever a model sees: photos, grey pictures, event frames, sequences; and where they may be written."""
+"""Pictures of whatever a model sees: photos, grey pictures, event frames, sequences; and where they
+may be written."""
+
 import os
 from collections import Counter
 from collections.abc import Container, Sequence
@@ -16,8 +18,8 @@ def to_picture(sample: np.ndarray, bgr: bool = True) -> np.ndarray:
     """Turn a sample into a picture, RGB uint8 (h, w, 3).
 
     Args:
-        sample: A picture (H, W) or (H, W, C), or event frames (T, P, H, W), which are summed over T. Values other than uint8
-            are stretched to 0..255. Two channels are events, off and on.
+        sample: A picture (H, W) or (H, W, C), or event frames (T, P, H, W), which are summed over
+            T. Values other than uint8 are stretched to 0..255. Two channels are events, off and on.
         bgr: The order of three channels.
     """
     sample = np.asarray(sample)
@@ -39,7 +41,8 @@ def to_picture(sample: np.ndarray, bgr: bool = True) -> np.ndarray:
 
 
 def event_picture(counts: np.ndarray) -> np.ndarray:
-    """Draw counts of events (P, H, W), off and on (or on alone), as blue and red on white; RGB uint8 (H, W, 3)."""
+    """Draw counts of events (P, H, W), off and on (or on alone), as blue and red on white; RGB
+    uint8 (H, W, 3)."""
     counts = np.asarray(counts, np.float64)
     shares = np.abs(counts) / max(np.abs(counts).max(initial=0), 1e-12)
     off, on = (shares[0], shares[1]) if len(shares) > 1 else (0 * shares[0], shares[0])
@@ -50,21 +53,25 @@ def event_picture(counts: np.ndarray) -> np.ndarray:
 
 
 def frame_sheet(frames: np.ndarray, limit: int = 8, gap: int = 2) -> np.ndarray:
-    """Lay event frames (T, P, H, W) out in rows; of more than ``limit`` frames, neighbours are summed. RGB uint8."""
+    """Lay event frames (T, P, H, W) out in rows; of more than ``limit`` frames, neighbours are
+    summed. RGB uint8."""
     frames = np.asarray(frames)
-    panels = [event_picture(group.sum(0)) for group in np.array_split(frames, min(limit, len(frames)))]
+    panels = [
+        event_picture(group.sum(0)) for group in np.array_split(frames, min(limit, len(frames)))
+    ]
     columns = int(np.ceil(np.sqrt(len(panels))))
     rows = -(-len(panels) // columns)
     height, width = panels[0].shape[:2]
     sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 160, np.uint8)
     for index, panel in enumerate(panels):
         top, left = index // columns * (height + gap), index % columns * (width + gap)
-        sheet[top:top + height, left:left + width] = panel
+        sheet[top : top + height, left : left + width] = panel
     return sheet
 
 
 def enlarge(picture: np.ndarray, side: int = 128) -> np.ndarray:
-    """Repeat pixels until both sides have at least ``side`` / 2 and the longer one ``side``, so that text can be read."""
+    """Repeat pixels until both sides have at least ``side`` / 2 and the longer one ``side``, so
+    that text can be read."""
     height, width = picture.shape[:2]
     factor = max(-(-side // max(height, width)), 1)
     up, across = max(factor, side // 2 // height), max(factor, side // 2 // width)
@@ -74,8 +81,8 @@ def enlarge(picture: np.ndarray, side: int = 128) -> np.ndarray:
 def unique_names(paths: Sequence[str]) -> dict[str, str]:
     """Give every file a name of its own, without an ending: its stem where no other file has it.
 
-    Other files keep as many of their folders as all files have below their common one, and their ending where that is
-    not enough. The same file always gets the same name, in every process.
+    Other files keep as many of their folders as all files have below their common one, and their
+    ending where that is not enough. The same file always gets the same name, in every process.
     """
     paths = sorted(set(paths))
     stems = Counter(Path(path).stem for path in paths)
@@ -112,22 +119,36 @@ def refuse_inputs(target: str | os.PathLike, inputs: Container[str]) -> None:
         ValueError: With the file that would be lost.
     """
     if os.path.realpath(target) in inputs:
-        raise ValueError(f'{target} is one of the files that are read, and would be written over; choose another '
-                         'folder for the output')
+        raise ValueError(
+            f'{target} is one of the files that are read, and would be written over; choose '
+            'another '
+            'folder for the output'
+        )
 
 
 class SampleNames:
-    """Names for the pictures of a dataset's samples: one for each file, and none that would replace a file of the data.
+    """Names for the pictures of a dataset's samples: one for each file, and none that would replace
+    a file of the data.
 
     Args:
-        dataset: A dataset of mmengine, or any other; without ``get_data_info`` names are given as samples come.
+        dataset: A dataset of mmengine, or any other; without ``get_data_info`` names are given as
+            samples come.
     """
 
     def __init__(self, dataset: Any) -> None:
-        infos = [dataset.get_data_info(index) for index in range(len(dataset))] if hasattr(dataset, 'get_data_info') else []
-        found = [[str(info[key]) for info in infos if info.get(key)] for key in ('img_path', 'seg_map_path')]
+        infos = (
+            [dataset.get_data_info(index) for index in range(len(dataset))]
+            if hasattr(dataset, 'get_data_info')
+            else []
+        )
+        found = [
+            [str(info[key]) for info in infos if info.get(key)]
+            for key in ('img_path', 'seg_map_path')
+        ]
         self.names = unique_names(found[0])
-        self.inputs = {os.path.realpath(path) for paths in found for path in paths if '://' not in path}
+        self.inputs = {
+            os.path.realpath(path) for paths in found for path in paths if '://' not in path
+        }
 
     def __getitem__(self, path: str) -> str:
         """Return the name of a sample by its ``img_path``."""

@@ -9,9 +9,11 @@ import numpy as np
 from mmbsa.utils.files import atomic_open
 
 #: curve -> (title, what the horizontal axis is, score in the legend)
-PANELS = dict(success=('Success', 'overlap threshold', 'AUC'),
-              precision=('Precision', 'centre error threshold in pixels', 'PR'),
-              norm_precision=('Normalised precision', 'centre error threshold in sides of the box', 'NPR'))
+PANELS = dict(
+    success=('Success', 'overlap threshold', 'AUC'),
+    precision=('Precision', 'centre error threshold in pixels', 'PR'),
+    norm_precision=('Normalised precision', 'centre error threshold in sides of the box', 'NPR'),
+)
 
 
 def plot_tracks(path: str | os.PathLike, curves: Mapping[str, Mapping[str, np.ndarray]],

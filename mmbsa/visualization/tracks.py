@@ -13,8 +13,13 @@ from mmbsa.visualization.overlay import FONT, write_image
 PREDICTED, TRUE = (255, 220, 0), (0, 230, 90)
 
 
-def draw_track(frame: np.ndarray, box: Sequence[float], true: Sequence[float] | None = None, text: str = '',
-               least: int = 240) -> np.ndarray:
+def draw_track(
+    frame: np.ndarray,
+    box: Sequence[float],
+    true: Sequence[float] | None = None,
+    text: str = '',
+    least: int = 240,
+) -> np.ndarray:
     """Draw boxes on a frame.
 
     Args:
@@ -52,7 +57,9 @@ class VideoFile:
 
     def __init__(self, path: str | os.PathLike, rate: float = 25.0):
         self.path, self.rate, self.written = Path(path), rate, 0
-        self.draft = self.path.with_name(f'.{self.path.stem}.{secrets.token_hex(4)}{self.path.suffix}')
+        self.draft = self.path.with_name(
+            f'.{self.path.stem}.{secrets.token_hex(4)}{self.path.suffix}'
+        )
         self.writer: cv2.VideoWriter | None = None
 
     def add(self, image: np.ndarray) -> None:
@@ -99,9 +106,17 @@ class Strip:
 
     def write(self, path: str | os.PathLike, columns: int = 4) -> None:
         """Write the pictures in rows; the file appears whole or not at all."""
-        chosen = [self.kept[index] for index in
-                  np.unique(np.linspace(0, len(self.kept) - 1, min(self.count, len(self.kept))).round().astype(int))]
+        chosen = [
+            self.kept[index]
+            for index in np.unique(
+                np.linspace(0, len(self.kept) - 1, min(self.count, len(self.kept)))
+                .round()
+                .astype(int)
+            )
+        ]
         blank = np.zeros_like(chosen[0])
         chosen += [blank] * (-len(chosen) % columns if len(chosen) > columns else 0)
-        rows = [np.hstack(chosen[start:start + columns]) for start in range(0, len(chosen), columns)]
+        rows = [
+            np.hstack(chosen[start : start + columns]) for start in range(0, len(chosen), columns)
+        ]
         write_image(path, np.vstack(rows))

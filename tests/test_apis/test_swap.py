@@ -158,6 +158,25 @@ def test_any_backbone_of_ours_serves_any_consumer(backbone):
         assert run_skeleton(cfg)[0].backbone.out_indices[-1] == cfg.model.backbone.out_indices[-1]
 
 
+@pytest.mark.parametrize('head', [
+    dict(type='mmbsa.Spike2FormerHead', channels=16, num_queries=5, num_layers=1, num_encoder_layers=1, num_heads=2,
+         groups=4, feedforward_channels=16, encoder_feedforward_channels=16),
+    dict(type='mmbsa.SpikeUPerHead', channels=8), dict(type='mmbsa.SpikeMLPHead', channels=8)],
+    ids=lambda head: head['type'])
+def test_spiking_heads_read_the_time_of_the_new_backbone(head):
+    stock = dict(default_scope='mmseg', model=dict(
+        type='EncoderDecoder', backbone=dict(type='ResNet', depth=18, out_indices=(0, 1, 2, 3)),
+        decode_head=dict(head, in_channels=[64, 128, 256, 512], in_index=[0, 1, 2, 3], num_classes=5)))
+    cfg = swap_backbone(stock, dict(TINY, num_steps=2))
+    assert 'neck' not in cfg.model and list(cfg.model.decode_head.in_channels) == [8, 16, 16, 32]
+    steps = []
+    for settings, number in ((stock, 1), (cfg, 2)):
+        model = build_model(Config(settings) if isinstance(settings, dict) else settings).eval()
+        model.decode_head.out_neuron.register_forward_hook(lambda _, args, __: steps.append(len(args[0])))
+        assert model(torch.randn(1, 3, 64, 64)).shape[:2] == (1, 5)
+        assert steps[-1] == number
+
+
 def test_steps_and_readout_are_arguments():
     cfg = swap_backbone(FAMILIES['unet'][0], dict(TINY, num_steps=3), readout='last')
     assert cfg.model.backbone.num_steps == 3 and cfg.model.neck.mode == 'last'

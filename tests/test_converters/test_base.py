@@ -1,4 +1,5 @@
 """Renaming official keys: nothing is dropped or overwritten in silence."""
+
 import pytest
 import torch
 from torch import nn
@@ -20,8 +21,11 @@ class TwoLayers(nn.Module):
 @pytest.fixture
 def source(monkeypatch):
     """The name of a recipe for TwoLayers."""
-    recipe = Recipe(lambda state, args: dict(type='mmbsa.TwoLayers'), [(r'^(a|b)\.', 'first.'), (r'^c\.', 'second.')],
-                    unused=(r'^rest\.', ))
+    recipe = Recipe(
+        lambda state, args: dict(type='mmbsa.TwoLayers'),
+        [(r'^(a|b)\.', 'first.'), (r'^c\.', 'second.')],
+        unused=(r'^rest\.',),
+    )
     monkeypatch.setitem(base.RECIPES, 'two', recipe)
     return 'two'
 
@@ -31,7 +35,9 @@ STATE = {'a.weight': torch.ones(3, 2), 'c.weight': torch.ones(2, 3, 1, 1), 'rest
 
 def test_rename_refuses_two_keys_that_become_one(source):
     keys, unused = rename(STATE, get_recipe(source))
-    assert keys == {'first.weight': 'a.weight', 'second.weight': 'c.weight'} and unused == ['rest.x']
+    assert keys == {'first.weight': 'a.weight', 'second.weight': 'c.weight'} and unused == [
+        'rest.x'
+    ]
     with pytest.raises(ValueError, match="'b.weight' and 'a.weight' both become 'first.weight'"):
         rename({**STATE, 'b.weight': torch.zeros(3, 2)}, get_recipe(source))
 
@@ -49,7 +55,9 @@ def test_build_from_official_takes_every_tensor_or_names_it(source):
 
 
 def test_build_from_official_names_a_tensor_of_another_size(source):
-    with pytest.raises(ValueError, match=r'two: c.weight has shape \(2, 2\), second.weight needs \(2, 3\)'):
+    with pytest.raises(
+        ValueError, match=r'two: c.weight has shape \(2, 2\), second.weight needs \(2, 3\)'
+    ):
         build_from_official(source, {**STATE, 'c.weight': torch.ones(2, 2)})
 
 

@@ -1,24 +1,26 @@
 """Our models against what the official implementations computed: every fixture found is judged.
 
-The fixtures are data (weights, inputs, outputs, gradients, updated buffers, firing counts) in the folder named by
-``MMBSA_ORACLE_DIR``, by default ``../shared/oracle`` beside the checkout. Without them these tests are skipped.
+The fixtures are data: weights, inputs, outputs, gradients, updated buffers, firing counts; see ``parity_fixtures``.
 """
 import json
-import os
-from pathlib import Path
+from functools import partial
 
 import pytest
 import torch
+from parity_fixtures import oracle_folder
 from safetensors.torch import load_file
 from torch import nn
 
 from mmbsa.converters import RECIPES, build_from_official
+from mmbsa.models.attentions.temporal import TemporalInteraction
 from mmbsa.models.neurons import IntegerNode, StatelessNode
 from mmbsa.spiking import SpikingNeuron
 
-ORACLE = Path(os.environ.get('MMBSA_ORACLE_DIR', Path(__file__).resolve().parents[3] / 'shared' / 'oracle'))
+ORACLE = oracle_folder()
+#: beginnings of the names of fixtures that have a judge of their own, ``test_<name>_parity.py``: they have several inputs.
+ELSEWHERE = ('sdtrack_', 'spike2former_', 'spike_')
 NAMES = sorted(p.name.removesuffix('.weights.safetensors') for p in ORACLE.glob('*.weights.safetensors')
-               if not p.name.startswith('sdtrack_'))  # test_sdtrack_parity.py judges pairs of crops
+               if not p.name.startswith(ELSEWHERE))
 #: fixtures whose model is not in this package yet, with the reason.
 NOT_YET = {name: 'its model is not part of mmbsa yet' for name in NAMES if name not in RECIPES}
 
@@ -52,17 +54,31 @@ def outputs(model, x):
 
 
 class FiringCounts:
-    """Sums of what every neuron layer emits, in the order of firing; integer neurons count unit spikes."""
+    """What every neuron layer emits, as the fixture counts it: values that are not 0, or the sum of integers."""
 
-    def __init__(self, model):
+    def __init__(self, model, meta):
         self.counts = []
+        self.integers = any('integer_sum_eval' in layer for layer in meta['firing_rates'])
+        skipped = set()
         for module in model.modules():
-            if isinstance(module, (StatelessNode, IntegerNode, SpikingNeuron)):
+            if isinstance(module, TemporalInteraction):  # runs its neurons step by step; they count, not itself
+                skipped |= {module, module.in_neuron, module.out_neuron}
+                for neuron in (module.in_neuron, module.out_neuron):
+                    neuron.run = partial(self._count_step, len(self.counts), neuron, type(neuron).run)
+                    self.counts.append(0)
+            elif isinstance(module, (StatelessNode, IntegerNode, SpikingNeuron)) and module not in skipped:
                 module._forward_hooks.clear()
                 module.register_forward_hook(self._count)
 
+    def _count_step(self, place, neuron, run, x, state=None):
+        out, state = run(neuron, x, state)
+        self.counts[place] += int(out.count_nonzero())
+        return out, state
+
     def _count(self, module, _, out):
-        self.counts.append(round(float(out.double().sum() * getattr(module, 'norm', 1))))
+        out = out.detach().double()
+        counted = float(out.sum() * getattr(module, 'norm', 1)) if self.integers else out.count_nonzero()
+        self.counts.append(round(float(counted)))
 
 
 def official_counts(meta, mode):
@@ -89,7 +105,7 @@ def test_no_official_fixture_is_forgotten():
 
 def test_eval_outputs_and_spikes(case):
     name, meta, tensors, model = case
-    counter = FiringCounts(model.eval())
+    counter = FiringCounts(model.eval(), meta)
     with torch.no_grad():
         outs = outputs(model, tensors['input'])
     for key, out in outs.items():
@@ -101,7 +117,7 @@ def test_eval_outputs_and_spikes(case):
 def test_train_outputs_gradients_and_buffers(case):
     name, meta, tensors, model = case
     model.train()
-    counter = FiringCounts(model)
+    counter = FiringCounts(model, meta)
     x = tensors['input'].clone().requires_grad_()
     outs = outputs(model, x)
     assert sorted(counter.counts) == official_counts(meta, 'train')
@@ -147,8 +163,9 @@ def test_report_names_what_is_unused(case):
     report = model.conversion_report
     assert set(report.keys) == set(model.state_dict())
     assert set(report.keys.values()) | set(report.unused) == set(meta['state_keys'])
-    unused = sum(torch.Size(meta['state_keys'][k]).numel() for k in report.unused
-                 if not k.endswith(('running_mean', 'running_var', 'num_batches_tracked', 'pos_embed_buffer')))
+    no_parameters = ('running_mean', 'running_var', 'num_batches_tracked', 'pos_embed_buffer',
+                     *meta.get('params_not_trainable', ()))
+    unused = sum(torch.Size(meta['state_keys'][k]).numel() for k in report.unused if not k.endswith(no_parameters))
     assert sum(p.numel() for p in model.parameters()) + unused == meta['num_parameters']
 
 

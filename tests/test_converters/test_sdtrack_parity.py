@@ -1,4 +1,6 @@
-"""SDTrack against what the official implementation computed, as ``test_parity.py`` judges all others."""
+"""SDTrack against what the official implementation computed, as ``test_parity.py`` judges all
+others.
+"""
 import json
 
 import pytest
@@ -29,7 +31,9 @@ def case(request):
 
 
 def run(model, inputs, mode):
-    """Outputs, shaped as the official ones, and the sum of what every neuron layer emits over its calls."""
+    """Outputs, shaped as the official ones, and the sum of what every neuron layer emits over its
+    calls.
+    """
     counts, hooks = {}, []
     for name, module in model.train(mode == 'train').named_modules():
         if isinstance(module, (StatelessNode, IntegerNode)):
@@ -47,11 +51,17 @@ def run(model, inputs, mode):
 
 
 def official_counts(meta, mode):
-    """Per neuron layer; what belongs to one layer of ours (neurons of one unit for three maps) is added up."""
+    """Per neuron layer; what belongs to one layer of ours (neurons of one unit for three maps) is
+    added up.
+    """
     sums = {}
     for layer in meta['firing_rates']:
         found = layer.get(f'integer_sum_{mode}', layer.get(f'spikes_{mode}'))
-        name = layer['layer'].replace('encode_spike2', 'encode_spike').replace('encode_spike3', 'encode_spike')
+        name = (
+            layer['layer']
+            .replace('encode_spike2', 'encode_spike')
+            .replace('encode_spike3', 'encode_spike')
+        )
         sums[name] = sums.get(name, 0) + sum(found if isinstance(found, list) else [found])
     return sorted(round(value) for value in sums.values())
 
@@ -59,13 +69,16 @@ def official_counts(meta, mode):
 def misread_gradients(model):
     """Make the mistake of torch's batch norm that the stored gradients of one single map contain.
 
-    The backward of ``BatchNorm2d`` on CPUs misreads a gradient (1, C, H, W) that lies in memory token by token (torch
-    2.14). The official attention hands such gradients to the norms of
-    q and v, so with T = 1 and one sample the stored gradients of all that comes before are those of scrambled ones.
-    With this undone nothing is left of the difference, so every other part of the backward is judged as usual.
+    The backward of ``BatchNorm2d`` on CPUs misreads a gradient (1, C, H, W) that lies in memory
+    token by token (torch 2.14). The official attention hands such gradients to the norms of
+    q and v, so with T = 1 and one sample the stored gradients of all that comes before are those of
+    scrambled ones. With this undone nothing is left of the difference, so every other part of the
+    backward is judged as usual.
     """
     def scramble(_, __, out):
-        out.register_hook(lambda grad: grad.flatten(3).transpose(-1, -2).contiguous().view(grad.shape))
+        out.register_hook(
+            lambda grad: grad.flatten(3).transpose(-1, -2).contiguous().view(grad.shape)
+        )
 
     return [branch.register_forward_hook(scramble) for module in model.modules()
             if isinstance(module, ProjectedAttention) for branch in (module.q, module.v)]
@@ -82,7 +95,9 @@ def shaped(outs, tensors, mode):
 def test_eval_outputs_and_spikes(case):
     name, meta, tensors, model = case
     outs, counts = run(model, official_inputs(tensors), 'eval')
-    assert {f'eval.{key}' for key in outs} <= set(tensors) and len(outs) == len(meta['outputs']['eval'])
+    assert {f'eval.{key}' for key in outs} <= set(tensors) and len(outs) == len(
+        meta['outputs']['eval']
+    )
     for key, out in shaped(outs, tensors, 'eval').items():
         note(name, 'eval', (out - tensors[f'eval.{key}']).abs().max())
         torch.testing.assert_close(out, tensors[f'eval.{key}'], **EXACT)
@@ -99,7 +114,9 @@ def test_train_outputs_gradients_and_buffers(case):
     for key, out in outs.items():
         note(name, 'train', (out - tensors[f'train.{key}']).detach().abs().max())
         torch.testing.assert_close(out, tensors[f'train.{key}'], **EXACT)
-    assert {f'cotangent.{key}' for key in outs} == {key for key in tensors if key.startswith('cotangent.')}
+    assert {f'cotangent.{key}' for key in outs} == {
+        key for key in tensors if key.startswith('cotangent.')
+    }
     sum((out * tensors[f'cotangent.{key}']).sum() for key, out in outs.items()).backward()
     for hook in hooks:
         hook.remove()
@@ -113,10 +130,16 @@ def test_train_outputs_gradients_and_buffers(case):
         torch.testing.assert_close(buffer, tensors[key], **EXACT)
         judged += 1
     assert judged
-    stored = {key.removeprefix('grad.'): value for key, value in tensors.items() if key.startswith('grad.')}
+    stored = {
+        key.removeprefix('grad.'): value
+        for key, value in tensors.items()
+        if key.startswith('grad.')
+    }
     largest = max(float(grad.norm()) for grad in stored.values())
     # what is stored for parameters that the loss does not depend on is rounding noise
-    noise = set(meta['params_with_zero_gradient_in_float64']) | set(meta['params_with_noisy_gradient'])
+    noise = set(meta['params_with_zero_gradient_in_float64']) | set(
+        meta['params_with_noisy_gradient']
+    )
     assert {key for key in stored if key not in ours} <= set(model.conversion_report.unused)
     for official, expected in stored.items():
         if official not in ours:
@@ -145,12 +168,17 @@ def test_gradients_of_one_map_are_those_of_two_equal_ones(case):
     for copies in (1, 2):
         model.train().zero_grad()
         outs = model({key: torch.cat([crop] * copies) for key, crop in one.items()})
-        score = sum((out.sum() if key == 'backbone_feat' else out.square().sum()) for key, out in outs.items())
+        score = sum(
+            (out.sum() if key == 'backbone_feat' else out.square().sum())
+            for key, out in outs.items()
+        )
         score.backward()
         grads.append({key: parameter.grad.clone() for key, parameter in model.named_parameters()})
     largest = max(float(grad.norm()) for grad in grads[0].values())
     for key, grad in grads[0].items():
-        assert float((grads[1][key] / 2 - grad).norm()) <= 1e-3 * float(grad.norm()) + 1e-5 * largest, key
+        assert (
+            float((grads[1][key] / 2 - grad).norm()) <= 1e-3 * float(grad.norm()) + 1e-5 * largest
+        ), key
 
 
 def test_report_names_what_is_unused(case):

@@ -197,7 +197,7 @@ def test_sequential_photos(shared_path, monkeypatch):
     assert val[7]['inputs'][:, 0, 33].tolist() == photo[1, 1].tolist()
 
 
-SEGMENTATION = {'ade20k', 'camvid', 'drawn_scenes'}
+SEGMENTATION = {'ade20k', 'ade20k_shortest_edge', 'camvid', 'cityscapes', 'coco_stuff164k', 'drawn_scenes', 'pascal_voc12'}
 
 
 def test_every_base_is_tested():

@@ -1,4 +1,6 @@
-"""Machines without a common file system: results, best checkpoint and resume need the network alone."""
+"""Machines without a common file system: results, best checkpoint and resume need the network
+alone."""
+
 import os
 import shutil
 import socket
@@ -28,10 +30,25 @@ def on_nodes(folders: list[Path], *args, expect: int = 0) -> str:
         port = str(listener.getsockname()[1])
     started = []
     for rank, folder in enumerate(folders):
-        env = dict(RANK=str(rank), LOCAL_RANK='0', WORLD_SIZE=str(len(folders)), LOCAL_WORLD_SIZE='1',
-                   MASTER_ADDR='127.0.0.1', MASTER_PORT=port, CUDA_VISIBLE_DEVICES='')
-        started.append(tiny_run.start(in_folder, str(folder), str(TRAIN), 'output.txt',
-                                      [*map(str, args), '--launcher', 'pytorch'], env))
+        env = dict(
+            RANK=str(rank),
+            LOCAL_RANK='0',
+            WORLD_SIZE=str(len(folders)),
+            LOCAL_WORLD_SIZE='1',
+            MASTER_ADDR='127.0.0.1',
+            MASTER_PORT=port,
+            CUDA_VISIBLE_DEVICES='',
+        )
+        started.append(
+            tiny_run.start(
+                in_folder,
+                str(folder),
+                str(TRAIN),
+                'output.txt',
+                [*map(str, args), '--launcher', 'pytorch'],
+                env,
+            )
+        )
     codes = tiny_run.finish(*started, seconds=300)
     output = '\n'.join((folder / 'output.txt').read_text() for folder in folders)
     assert codes == [expect] * len(folders), output[-6000:]
@@ -45,23 +62,38 @@ def nodes(tmp_path):
         folder.mkdir()
         tiny_run.write_dataset(folder / 'data')  # each machine has data of its own
     config = tmp_path / 'tiny.py'
-    config.write_text(tiny_run.TEMPLATE.format(runtime=str(tiny_run.RUNTIME), root='data', classes=tiny_run.CLASSES))
+    config.write_text(
+        tiny_run.TEMPLATE.format(
+            runtime=str(tiny_run.RUNTIME), root='data', classes=tiny_run.CLASSES
+        )
+    )
     return config, folders
 
 
 def test_two_machines_train_validate_and_resume_in_folders_of_their_own(nodes, tmp_path):
     config, (first, second) = nodes
-    options = ['--work-dir', 'run', '--cfg-options', 'train_cfg.val_interval=4', 'default_hooks.checkpoint.interval=3']
+    options = [
+        '--work-dir',
+        'run',
+        '--cfg-options',
+        'train_cfg.val_interval=4',
+        'default_hooks.checkpoint.interval=3',
+    ]
     on_nodes([first, second], config, *options, 'train_cfg.max_iters=6')
     assert (first / 'run/iter_6.pth').is_file() and list((first / 'run').glob('best_mIoU*.pth'))
     assert not list((second / 'run').glob('*.pth')), 'one machine keeps the checkpoints'
     assert not (first / '.dist_test').exists() and not (second / '.dist_test').exists()
 
     (second / 'run/iter_6.pth').write_bytes(b'of an older run')
-    # by a relative path, which means another file on the second machine (an absolute one is the same file in this test)
-    resumed = on_nodes([first, second], config, '--resume', 'run/iter_6.pth', *options, 'train_cfg.max_iters=8')
+    # by a relative path, which means another file on the second machine (an absolute one is the
+    # same file in this test)
+    resumed = on_nodes(
+        [first, second], config, '--resume', 'run/iter_6.pth', *options, 'train_cfg.max_iters=8'
+    )
     assert 'iter_6.pth is not on every machine: the first process sends it' in resumed
-    assert (second / 'run/iter_6.pth').read_bytes() == b'of an older run' and not list(second.rglob('received/*'))
+    assert (second / 'run/iter_6.pth').read_bytes() == b'of an older run' and not list(
+        second.rglob('received/*')
+    )
 
     # the same in one shared folder, without interruption
     shared = tmp_path / 'shared'
@@ -71,7 +103,9 @@ def test_two_machines_train_validate_and_resume_in_folders_of_their_own(nodes, t
     diaries = [tiny_run.read_diary(first / 'run')[0], tiny_run.read_diary(second / 'run')[1]]
     expected = tiny_run.read_diary(shared / 'run')
     assert diaries == [expected[0], expected[1]] and len(diaries[0]) == 8
-    states = [load_checkpoint_file(folder / 'run/iter_8.pth')['state_dict'] for folder in (first, shared)]
+    states = [
+        load_checkpoint_file(folder / 'run/iter_8.pth')['state_dict'] for folder in (first, shared)
+    ]
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
 
@@ -90,7 +124,12 @@ def test_one_process_keeps_its_file(tmp_path):
 
 
 def test_metrics_inside_of_metrics_are_told():
-    inner, plain = SimpleNamespace(collect_device='cpu', collect_dir='x'), SimpleNamespace(collect_device='cpu')
-    evaluator = SimpleNamespace(metrics=[SimpleNamespace(collect_device='cpu', _metrics=dict(a=[inner])), plain])
+    inner, plain = (
+        SimpleNamespace(collect_device='cpu', collect_dir='x'),
+        SimpleNamespace(collect_device='cpu'),
+    )
+    evaluator = SimpleNamespace(
+        metrics=[SimpleNamespace(collect_device='cpu', _metrics=dict(a=[inner])), plain]
+    )
     gather_through_group(evaluator)
     assert inner.collect_device == plain.collect_device == 'gpu' and inner.collect_dir is None

@@ -1,4 +1,5 @@
 """A run that is killed, at any moment, and resumed is the run that was not."""
+
 import builtins
 import os
 import shutil
@@ -16,7 +17,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop
 
-from mmbsa.engine.checkpoint_hook import validation_is_due
+from mmbsa.engine.run_state import validation_is_due
 from mmbsa.utils import files
 from mmbsa.utils.checkpoint import load_checkpoint_file
 
@@ -24,7 +25,9 @@ pytestmark = pytest.mark.seg
 ITERS = 12
 # paths, dates, measured times and the state of a git checkout
 OF_ONE_RUN = ('cfg', 'time', 'last_ckpt', 'best_ckpt', 'experiment_name', 'mmengine_version')
-RUN = dict(train_cfg__max_iters=ITERS, train_cfg__val_interval=4, default_hooks__checkpoint__interval=2)
+RUN = dict(
+    train_cfg__max_iters=ITERS, train_cfg__val_interval=4, default_hooks__checkpoint__interval=2
+)
 
 
 @pytest.fixture(scope='module')
@@ -62,16 +65,26 @@ def assert_equal(a, b, where: str) -> None:
 
 
 def assert_same_run(work_dir: Path, whole_run: Path) -> list[int]:
-    """Check every iteration and the last checkpoint against the undisturbed run; return the iterations as they came."""
+    """Check every iteration and the last checkpoint against the undisturbed run; return the
+    iterations as they came."""
     expected = {line['iter']: line for line in tiny_run.read_diary(whole_run)[0]}
     diary = tiny_run.read_diary(work_dir)[0]
     for line in diary:
         assert line == expected[line['iter']]
     iters = [line['iter'] for line in diary]
     assert iters[-1] == ITERS and set(iters) == set(range(1, ITERS + 1))
-    last, expected_last = (load_checkpoint_file(folder / f'iter_{ITERS}.pth') for folder in (work_dir, whole_run))
-    assert {'state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'message_hub', 'resume_state',
-            'meta'} <= last.keys()
+    last, expected_last = (
+        load_checkpoint_file(folder / f'iter_{ITERS}.pth') for folder in (work_dir, whole_run)
+    )
+    assert {
+        'state_dict',
+        'ema_state_dict',
+        'optimizer',
+        'param_schedulers',
+        'message_hub',
+        'resume_state',
+        'meta',
+    } <= last.keys()
     assert_equal(last, expected_last, 'checkpoint')
     return iters
 
@@ -87,13 +100,17 @@ def reached(work_dir: Path, count: int) -> bool:
 
 @pytest.mark.parametrize('workers', [0, 2])
 def test_killed_at_random_times(config, whole_run, tmp_path, workers):
-    options = dict(RUN, train_dataloader__num_workers=workers, train_dataloader__persistent_workers=workers > 0)
+    options = dict(
+        RUN, train_dataloader__num_workers=workers, train_dataloader__persistent_workers=workers > 0
+    )
     rng = np.random.default_rng(workers)
     for seen, resume in ((3, False), (6, True)):
         process = tiny_run.start(tiny_run.train, config, tmp_path, resume=resume, **options)
         enough = max(seen, lines(tmp_path) + 1)
         tiny_run.kill_when(process, partial(reached, tmp_path, enough), pause=rng.uniform(0, 0.05))
-    assert tiny_run.finish(tiny_run.start(tiny_run.train, config, tmp_path, resume=True, **options)) == [0]
+    assert tiny_run.finish(
+        tiny_run.start(tiny_run.train, config, tmp_path, resume=True, **options)
+    ) == [0]
     iters = assert_same_run(tmp_path, whole_run)
     # each resume goes on from a checkpoint, not from the start
     assert iters.count(1) == 1
@@ -103,7 +120,6 @@ def write_half(path: Path, marker: Path):
     """An ``open`` that gets stuck, for ever, in the middle of writing the draft of one file."""
 
     class HalfWriter:
-
         def __init__(self, file):
             self.file = file
 
@@ -114,7 +130,7 @@ def write_half(path: Path, marker: Path):
             self.file.close()
 
         def write(self, data: bytes):
-            self.file.write(data[:len(data) // 2])
+            self.file.write(data[: len(data) // 2])
             self.file.flush()
             os.fsync(self.file.fileno())
             marker.touch()
@@ -141,12 +157,19 @@ def train_and_get_stuck(config: Path, work_dir: Path, name: str, skip: int, mark
     tiny_run.train(config, work_dir, **RUN)
 
 
-@pytest.mark.parametrize('name, skip, resumed_after', [
-    ('iter_2.pth', 0, 0),  # the very first one: nothing to resume from
-    ('iter_6.pth', 0, 4),
-    ('last_checkpoint', 3, 6),  # iter_6.pth is whole already, the pointer (iter_4.pth twice: with its score) is not
-    ('best_mIoU_iter_4.pth', 0, 4),
-])
+@pytest.mark.parametrize(
+    'name, skip, resumed_after',
+    [
+        ('iter_2.pth', 0, 0),  # the very first one: nothing to resume from
+        ('iter_6.pth', 0, 4),
+        (
+            'last_checkpoint',
+            3,
+            6,
+        ),  # iter_6.pth is whole already, the pointer (iter_4.pth twice: with its score) is not
+        ('best_mIoU_iter_4.pth', 0, 4),
+    ],
+)
 def test_killed_while_writing(config, whole_run, tmp_path, name, skip, resumed_after):
     marker, work_dir = tmp_path / 'writing', tmp_path / 'run'
     process = tiny_run.start(train_and_get_stuck, config, work_dir, name, skip, marker)
@@ -154,20 +177,28 @@ def test_killed_while_writing(config, whole_run, tmp_path, name, skip, resumed_a
     drafts = list(work_dir.glob(f'.{name}.*'))
     assert len(drafts) == 1 and drafts[0].stat().st_size > 0
     before = lines(work_dir)
-    assert tiny_run.finish(tiny_run.start(tiny_run.train, config, work_dir, resume=True, **RUN)) == [0]
+    assert tiny_run.finish(
+        tiny_run.start(tiny_run.train, config, work_dir, resume=True, **RUN)
+    ) == [0]
     assert tiny_run.read_diary(work_dir)[0][before]['iter'] == resumed_after + 1
     assert_same_run(work_dir, whole_run)
     assert not list(work_dir.glob('.*')), 'drafts of killed writers are cleared away'
     kept = sorted(path.name for path in work_dir.glob('*.pth'))
-    assert len(kept) == 3 and kept[1:] == ['iter_10.pth', 'iter_12.pth'] and kept[0].startswith('best_mIoU')
+    assert (
+        len(kept) == 3
+        and kept[1:] == ['iter_10.pth', 'iter_12.pth']
+        and kept[0].startswith('best_mIoU')
+    )
 
 
 def damage(path: Path, how: str) -> None:
     data = path.read_bytes()
     if how == 'cut off':
-        path.write_bytes(data[:len(data) // 2])
+        path.write_bytes(data[: len(data) // 2])
     elif how == 'one byte':  # in the middle of a weight: the archive still opens
-        path.write_bytes(data[:len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1:])
+        path.write_bytes(
+            data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :]
+        )
     else:
         path.write_bytes(b'')
 
@@ -178,10 +209,14 @@ def test_damaged_checkpoint_is_passed_over(config, whole_run, tmp_path, how):
     shutil.copytree(whole_run, work_dir)
     (work_dir / 'last_checkpoint').write_text(str(work_dir / f'iter_{ITERS}.pth'))
     damage(work_dir / f'iter_{ITERS}.pth', how)
-    assert tiny_run.finish(tiny_run.start(tiny_run.train, config, work_dir, resume=True, **RUN)) == [0]
+    assert tiny_run.finish(
+        tiny_run.start(tiny_run.train, config, work_dir, resume=True, **RUN)
+    ) == [0]
     iters = assert_same_run(work_dir, whole_run)
     assert iters[ITERS:] == [11, 12]
-    log = next(iter(sorted(work_dir.glob('*/*.log'), key=os.path.getmtime, reverse=True))).read_text()
+    log = next(
+        iter(sorted(work_dir.glob('*/*.log'), key=os.path.getmtime, reverse=True))
+    ).read_text()
     assert f'iter_{ITERS}.pth is cut off or damaged and is passed over' in log
 
 
@@ -189,12 +224,15 @@ def test_resume_says_when_no_checkpoint_is_whole(config, whole_run, tmp_path):
     shutil.copytree(whole_run, tmp_path / 'run')
     for path in (tmp_path / 'run').glob('iter_*.pth'):
         damage(path, 'cut off')
-    with pytest.raises(RuntimeError, match='none of the checkpoints is whole: .*iter_12.pth.*iter_10.pth'):
+    with pytest.raises(
+        RuntimeError, match='none of the checkpoints is whole: .*iter_12.pth.*iter_10.pth'
+    ):
         tiny_run.train(config, tmp_path / 'run', resume=True, **RUN)
 
 
 def test_resume_of_a_stock_checkpoint_goes_on_in_the_data(config, whole_run, tmp_path):
-    """A checkpoint of mmengine's own hook has no random states; the data still is not started over."""
+    """A checkpoint of mmengine's own hook has no random states; the data still is not started
+    over."""
     work_dir = tmp_path / 'run'
     work_dir.mkdir()
     checkpoint = load_checkpoint_file(whole_run / 'iter_10.pth')
@@ -208,29 +246,45 @@ def test_resume_of_a_stock_checkpoint_goes_on_in_the_data(config, whole_run, tmp
 
 
 def test_epochs_are_resumed_too(config, tmp_path):
-    """An epoch-based run of stock parts, stopped after its first epoch of three, and that without its validation."""
+    """An epoch-based run of stock parts, stopped after its first epoch of three, and that without
+    its validation."""
     options = dict(
         train_cfg=dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=3, val_interval=1),
-        train_dataloader__sampler__type='DefaultSampler', log_processor__by_epoch=True,
-        default_hooks__checkpoint__by_epoch=True, default_hooks__checkpoint__interval=1)
+        train_dataloader__sampler__type='DefaultSampler',
+        log_processor__by_epoch=True,
+        default_hooks__checkpoint__by_epoch=True,
+        default_hooks__checkpoint__interval=1,
+    )
     tiny_run.train(config, tmp_path / 'whole', **options)
     options['default_hooks__checkpoint__max_keep_ckpts'] = 1
     process = tiny_run.start(tiny_run.train, config, tmp_path / 'run', **options)
     tiny_run.kill_when(process, (tmp_path / 'run/epoch_1.pth').exists)
     # other workers make the rest, and the same of it
-    tiny_run.train(config, tmp_path / 'run', resume=True, train_dataloader__num_workers=2,
-                   train_dataloader__persistent_workers=True, **options)
+    tiny_run.train(
+        config,
+        tmp_path / 'run',
+        resume=True,
+        train_dataloader__num_workers=2,
+        train_dataloader__persistent_workers=True,
+        **options,
+    )
     expected = {line['iter']: line for line in tiny_run.read_diary(tmp_path / 'whole')[0]}
     seen = {line['iter']: line for line in tiny_run.read_diary(tmp_path / 'run')[0]}
     assert len(expected) == 18 and seen == expected
-    last, expected_last = (load_checkpoint_file(tmp_path / name / 'epoch_3.pth') for name in ('run', 'whole'))
+    last, expected_last = (
+        load_checkpoint_file(tmp_path / name / 'epoch_3.pth') for name in ('run', 'whole')
+    )
     assert_equal(last['state_dict'], expected_last['state_dict'], 'state_dict')
-    scores = [checkpoint['message_hub']['log_scalars']['val/mIoU'].data[0].tolist() for checkpoint in (last, expected_last)]
+    scores = [
+        checkpoint['message_hub']['log_scalars']['val/mIoU'].data[0].tolist()
+        for checkpoint in (last, expected_last)
+    ]
     assert scores[0] == scores[1]
 
 
 class Patient(Hook):
-    """Counts its validations, and remembers its last score and a tensor, as a hook that stops a run might."""
+    """Counts its validations, and remembers its last score and a tensor, as a hook that stops a run
+    might."""
 
     priority = 'LOWEST'  # after the checkpoint is saved
 
@@ -247,9 +301,14 @@ class Patient(Hook):
 
 
 HOOKS.register_module(name='PatientHook', module=Patient, force=True)
-ACCUMULATE = dict(train_cfg__max_iters=8, train_cfg__val_interval=4, default_hooks__checkpoint__interval=2,
-                  default_hooks__checkpoint__max_keep_ckpts=9, optim_wrapper__accumulative_counts=4,
-                  default_hooks__patient=dict(type='PatientHook'))
+ACCUMULATE = dict(
+    train_cfg__max_iters=8,
+    train_cfg__val_interval=4,
+    default_hooks__checkpoint__interval=2,
+    default_hooks__checkpoint__max_keep_ckpts=9,
+    optim_wrapper__accumulative_counts=4,
+    default_hooks__patient=dict(type='PatientHook'),
+)
 
 
 @pytest.fixture(scope='module')
@@ -265,11 +324,17 @@ def test_accumulated_gradients_and_hooks_are_resumed(config, accumulated, tmp_pa
     assert ('gradients' in checkpoint['resume_state']) == (at % 4 != 0)
     shutil.copy(accumulated / f'iter_{at}.pth', tmp_path)
     tiny_run.train(config, tmp_path, resume=True, **ACCUMULATE)
-    last, expected = (load_checkpoint_file(folder / 'iter_8.pth') for folder in (tmp_path, accumulated))
+    last, expected = (
+        load_checkpoint_file(folder / 'iter_8.pth') for folder in (tmp_path, accumulated)
+    )
     for key in ('state_dict', 'ema_state_dict', 'optimizer', 'resume_state'):
         assert_equal(last[key], expected[key], key)
     state = last['resume_state']['hooks']['Patient']
-    assert state['waited'] == len(state['scores']) >= 1 and state['total'][0] > 0 and 'model' not in state
+    assert (
+        state['waited'] == len(state['scores']) >= 1
+        and state['total'][0] > 0
+        and 'model' not in state
+    )
 
 
 def test_a_lost_accumulation_is_said(config, accumulated, tmp_path):
@@ -277,13 +342,22 @@ def test_a_lost_accumulation_is_said(config, accumulated, tmp_path):
     del checkpoint['resume_state']['gradients']
     torch.save(checkpoint, tmp_path / 'iter_2.pth')
     tiny_run.train(config, tmp_path, resume=True, **ACCUMULATE)
-    assert 'without the gradients that were accumulated' in next(tmp_path.glob('*/*.log')).read_text()
+    assert (
+        'without the gradients that were accumulated' in next(tmp_path.glob('*/*.log')).read_text()
+    )
 
 
 def test_an_early_stop_comes_when_it_would_have(config, tmp_path):
-    options = dict(train_cfg__max_iters=12, train_cfg__val_interval=2, default_hooks__checkpoint__interval=1,
-                   default_hooks__checkpoint__max_keep_ckpts=20, optim_wrapper__optimizer__lr=0.0, default_hooks__stop=dict(
-                       type='EarlyStoppingHook', monitor='aAcc', patience=3, min_delta=1e6, rule='greater'))
+    options = dict(
+        train_cfg__max_iters=12,
+        train_cfg__val_interval=2,
+        default_hooks__checkpoint__interval=1,
+        default_hooks__checkpoint__max_keep_ckpts=20,
+        optim_wrapper__optimizer__lr=0.0,
+        default_hooks__stop=dict(
+            type='EarlyStoppingHook', monitor='aAcc', patience=3, min_delta=1e6, rule='greater'
+        ),
+    )
     tiny_run.train(config, tmp_path / 'whole', **options)
     ends = max(line['iter'] for line in tiny_run.read_diary(tmp_path / 'whole')[0])
     assert ends < 12
@@ -295,10 +369,42 @@ def test_an_early_stop_comes_when_it_would_have(config, tmp_path):
         assert max(line['iter'] for line in tiny_run.read_diary(folder)[0]) == ends
 
 
-@pytest.mark.parametrize('done, val_interval, due', [(4, 4, True), (5, 4, False), (6, 4, True), (6, 5, True), (2, 4, False)])
+@pytest.mark.parametrize(
+    'done, val_interval, due',
+    [(4, 4, True), (5, 4, False), (6, 4, True), (6, 5, True), (2, 4, False)],
+)
 def test_a_missed_validation_is_due_at_its_interval_and_at_the_end(done, val_interval, due):
     loop = IterBasedTrainLoop.__new__(IterBasedTrainLoop)
-    loop.__dict__.update(_iter=done, _max_iters=6, val_begin=1, val_interval=val_interval, dynamic_milestones=[0],
-                         dynamic_intervals=[val_interval])
+    loop.__dict__.update(
+        _iter=done,
+        _max_iters=6,
+        val_begin=1,
+        val_interval=val_interval,
+        dynamic_milestones=[0],
+        dynamic_intervals=[val_interval],
+    )
     assert validation_is_due(SimpleNamespace(train_loop=loop, val_loop=object())) == due
     assert not validation_is_due(SimpleNamespace(train_loop=loop, val_loop=None))
+
+
+def hold(folder: str) -> None:
+    held = files.lock_folder(folder)
+    Path(folder, 'held').touch()
+    time.sleep(600)
+    held.close()
+
+
+def test_a_work_dir_in_use_is_refused(config, tmp_path):
+    holder = tiny_run.start(hold, str(tmp_path))
+    until = time.monotonic() + 120
+    while not (tmp_path / 'held').exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    try:
+        with pytest.raises(
+            RuntimeError, match=f'{tmp_path} is in use by another run .process {holder.pid} on '
+        ):
+            tiny_run.train(config, tmp_path, train_cfg__max_iters=1)
+    finally:
+        holder.kill()
+        holder.join()
+    assert not list(tmp_path.glob('*.pth'))

@@ -15,7 +15,9 @@ def sample(name, gt, pred, absent=None, **meta):
     gt = torch.as_tensor(np.array(gt, float))
     out = TrackDataSample(metainfo=dict(sequence=name, **meta))
     out.gt_boxes, out.pred_boxes = gt, torch.as_tensor(np.array(pred, float))
-    out.absent = torch.zeros(len(gt), dtype=torch.bool) if absent is None else torch.as_tensor(absent)
+    out.absent = (
+        torch.zeros(len(gt), dtype=torch.bool) if absent is None else torch.as_tensor(absent)
+    )
     return out
 
 
@@ -31,7 +33,9 @@ def test_metric_equals_the_official_scores(path, rules, block, key):
         evaluator.process([sample(name, arrays[f'{name}.gt'], arrays[f'{name}.{key}'],
                                   arrays[f'{name}.absent'].astype(bool))])
     found = evaluator.evaluate(len(meta['order']))
-    expected = np.asarray(arrays[f'{block}.dataset.AUC_PR_NPR']) * (100 if block == 'toolkit' else 1)
+    expected = np.asarray(arrays[f'{block}.dataset.AUC_PR_NPR']) * (
+        100 if block == 'toolkit' else 1
+    )
     for name, value in zip(('AUC', 'PR', 'NPR'), expected):
         assert found[f'track/{name}'] == pytest.approx(value, rel=1e-6)
 
@@ -39,8 +43,13 @@ def test_metric_equals_the_official_scores(path, rules, block, key):
 def test_attributes_are_reported_apart(tmp_path):
     metric = TrackingMetric(attributes=True, output_dir=str(tmp_path))
     gt = [[10, 10, 20, 20], [12, 10, 20, 20]]
-    metric.process(None, [sample('a', gt, gt, attributes=['blur']),
-                          sample('b', gt, [[10, 10, 20, 20], [300, 10, 20, 20]], attributes=['blur', 'far'])])
+    metric.process(
+        None,
+        [
+            sample('a', gt, gt, attributes=['blur']),
+            sample('b', gt, [[10, 10, 20, 20], [300, 10, 20, 20]], attributes=['blur', 'far']),
+        ],
+    )
     found = metric.evaluate(2)
     assert found['track/far/PR'] == 50 and found['track/blur/PR'] == 75 == found['track/PR']
     assert (tmp_path / 'b.txt').read_text() == '10\t10\t20\t20\n300\t10\t20\t20\n'

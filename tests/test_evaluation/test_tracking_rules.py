@@ -3,7 +3,15 @@ import numpy as np
 import pytest
 import tracking_fixtures
 
-from mmbsa.evaluation import RULES, THRESHOLDS, TrackingRules, curves, mean_curves, scores, sequence_errors
+from mmbsa.evaluation import (
+    RULES,
+    THRESHOLDS,
+    TrackingRules,
+    curves,
+    mean_curves,
+    scores,
+    sequence_errors,
+)
 from mmbsa.evaluation.tracking_rules import matlab_range
 
 FIXTURES = tracking_fixtures.find('tracking_metrics', '.npz')
@@ -33,21 +41,30 @@ def test_curves_equal_the_official_ones(case, block):
     exact = dict(rtol=1e-6, atol=1e-6) if rules.single_precision else dict(rtol=0, atol=1e-9)
     per_sequence = []
     for row, name in enumerate(meta['order']):
-        errors = sequence_errors(arrays[f'{name}.{key}'], arrays[f'{name}.gt'], arrays[f'{name}.absent'], rules)
+        errors = sequence_errors(
+            arrays[f'{name}.{key}'], arrays[f'{name}.gt'], arrays[f'{name}.absent'], rules
+        )
         if block == 'toolkit':
             for ours, theirs in (('overlap', 'overlap'), ('centre_error', 'centre_error'),
                                  ('norm_error', 'centre_error_norm')):
-                np.testing.assert_allclose(getattr(errors, ours), arrays[f'toolkit.{name}.{theirs}'], **exact)
+                np.testing.assert_allclose(
+                    getattr(errors, ours), arrays[f'toolkit.{name}.{theirs}'], **exact
+                )
         per_sequence.append(curves(errors, rules))
         for curve in CURVES:
-            np.testing.assert_allclose(per_sequence[-1][curve], arrays[f'{block}.{curve}'][row], **exact)
+            np.testing.assert_allclose(
+                per_sequence[-1][curve], arrays[f'{block}.{curve}'][row], **exact
+            )
     mean = mean_curves(per_sequence, rules)
     unit = 1 if block == 'toolkit' else 100  # the python code stores percent
     for curve in CURVES:
         np.testing.assert_allclose(unit * mean[curve], arrays[f'{block}.dataset.{curve}'], **exact)
     found = scores(mean)
-    np.testing.assert_allclose([found[key] for key in ('AUC', 'PR', 'NPR')],
-                               100 / unit * arrays[f'{block}.dataset.AUC_PR_NPR'], **{**exact, 'rtol': 1e-6})
+    np.testing.assert_allclose(
+        [found[key] for key in ('AUC', 'PR', 'NPR')],
+        100 / unit * arrays[f'{block}.dataset.AUC_PR_NPR'],
+        **{**exact, 'rtol': 1e-6},
+    )
 
 
 def boxes(*rows):
@@ -102,7 +119,10 @@ def test_invalid_rows_take_the_row_before():
 def test_short_results_are_refused_or_padded():
     with pytest.raises(ValueError, match='seq7: the result has 2 rows, the annotation 4'):
         sequence_errors(GT[:2], GT, name='seq7')
-    assert curves(sequence_errors(GT[:2], GT, rules=RULES['python']), RULES['python'])['success'][0] == 0.5
+    assert (
+        curves(sequence_errors(GT[:2], GT, rules=RULES['python']), RULES['python'])['success'][0]
+        == 0.5
+    )
     assert curves(sequence_errors(np.concatenate([GT, GT]), GT))['success'][0] == 1
 
 

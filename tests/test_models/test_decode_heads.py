@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from mmbsa.registry import MODELS
+from mmbsa.spiking import SpikingNeuron
 
 pytestmark = pytest.mark.seg
 pytest.importorskip('mmseg')
@@ -53,6 +54,39 @@ def test_stock_heads_work_behind_the_readout(head):
     assert logits.shape[:2] == (2, 5)
     logits.mean().backward()
     assert model.backbone.stem.conv.weight.grad.any()
+
+
+@pytest.mark.parametrize('head', [dict(type='mmbsa.SpikeUPerHead', pool_scales=(1, 2)), dict(type='mmbsa.SpikeMLPHead')],
+                         ids=lambda head: head['type'])
+@pytest.mark.parametrize('neuron', [None, dict(type='mmbsa.LIFNode', tau=2.0), dict(type='mmbsa.PSN')],
+                         ids=lambda neuron: neuron and neuron['type'])
+def test_spiking_heads_read_any_size_and_time(head, neuron):
+    model = MODELS.build(dict(
+        type='mmseg.EncoderDecoder', backbone=dict(type='mmbsa.ESpikeFormer', arch=TINY, num_steps=2),
+        decode_head=dict(head, in_channels=CHANNELS, in_index=[0, 1, 2, 3], channels=8, num_classes=5, neuron=neuron,
+                         num_steps=2)))
+    for size in ((64, 64), (37, 50)):
+        logits = model(torch.randn(2, 3, *size))
+        assert logits.shape == (2, 5, -(-size[0] // 2), -(-size[1] // 2))
+    logits.square().mean().backward()
+    parameters = dict(model.decode_head.named_parameters())
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in parameters.values())
+    kinds = {type(m).__name__ for m in model.decode_head.modules() if isinstance(m, SpikingNeuron)}
+    assert kinds == {neuron['type'].removeprefix('mmbsa.') if neuron else 'IntegerNode'}
+    with pytest.raises(ValueError, match='decode_head.num_steps=2, but backbone.num_steps=3'):
+        model.decode_head([torch.zeros(3, 1, width, 8, 8) for width in CHANNELS])
+
+
+@pytest.mark.parametrize('kind', ['mmbsa.SpikeUPerHead', 'mmbsa.SpikeMLPHead'])
+def test_every_map_reaches_the_logits(kind):
+    torch.manual_seed(0)
+    head = MODELS.build(dict(type=kind, in_channels=CHANNELS, in_index=[0, 1, 2, 3], channels=8, num_classes=5))
+    maps = [2 * torch.randn(1, 2, width, 32 // stride, 32 // stride, requires_grad=True)
+            for width, stride in zip(CHANNELS, (1, 2, 4, 4))]
+    for map_ in maps:
+        map_.retain_grad()
+    head(maps).square().sum().backward()
+    assert all(map_.grad.any() for map_ in maps)
 
 
 def test_strides_must_match_channels():

@@ -25,9 +25,13 @@ def case(request):
 @pytest.mark.shared
 def test_image_to_crop_equals_the_official_boxes(case):
     _, arrays = case
-    sizes = [key.split('.')[1] for key in arrays if key.startswith('box2crop.') and key.endswith('.norm')]
+    sizes = [
+        key.split('.')[1] for key in arrays if key.startswith('box2crop.') and key.endswith('.norm')
+    ]
     assert sizes
-    rows = zip(arrays['box2crop.box_in'], arrays['box2crop.box_extract'], arrays['box2crop.resize_factor'])
+    rows = zip(
+        arrays['box2crop.box_in'], arrays['box2crop.box_extract'], arrays['box2crop.resize_factor']
+    )
     for row, (box, around, factor) in enumerate(rows):
         for size in sizes:
             for normalize, ending in ((False, ''), (True, '.norm')):
@@ -40,7 +44,12 @@ def test_jitter_box_equals_the_official_boxes(case):
     meta, arrays = case
     for name in ('template', 'search'):
         factors = meta['jitter'][name]
-        rows = zip(arrays['jitter.box'], arrays['jitter.randn'], arrays['jitter.rand'], arrays[f'jitter.{name}'])
+        rows = zip(
+            arrays['jitter.box'],
+            arrays['jitter.randn'],
+            arrays['jitter.rand'],
+            arrays[f'jitter.{name}'],
+        )
         for box, normal, uniform, expected in rows:
             out = jitter_box(box, normal, uniform, factors['center'], factors['scale'])
             np.testing.assert_allclose(out, expected, **CLOSE)
@@ -71,7 +80,9 @@ def test_prediction_to_image_undoes_image_to_crop_up_to_the_crop_centre():
     x, y, w, h = image_to_crop(box, around, factor, out, normalize=True)
     back = prediction_to_image([x + w / 2, y + h / 2, w, h], around, factor, out)
     # the crop's centre is (out - 1) / 2 in one direction and out / 2 in the other, officially too
-    np.testing.assert_allclose(back, [box[0] - 0.5 / factor, box[1] - 0.5 / factor, *box[2:]], rtol=1e-5)
+    np.testing.assert_allclose(
+        back, [box[0] - 0.5 / factor, box[1] - 0.5 / factor, *box[2:]], rtol=1e-5
+    )
 
 
 def test_clip_box_keeps_a_margin_inside():

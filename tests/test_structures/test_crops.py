@@ -63,7 +63,9 @@ def test_crop_without_resizing_equals_the_official_bytes(case):
 @pytest.mark.shared
 def test_hann_window_equals_the_official_one(case):
     _, arrays = case
-    sizes = [key.split('.')[1] for key in arrays if key.startswith('hann1d.') and key.count('.') == 1]
+    sizes = [
+        key.split('.')[1] for key in arrays if key.startswith('hann1d.') and key.count('.') == 1
+    ]
     assert sizes
     for size in sizes:
         for centred, ending in ((True, ''), (False, '.uncentred')):

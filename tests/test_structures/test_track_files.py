@@ -20,7 +20,9 @@ def test_nothing_is_written_for_boxes_that_are_not_finite(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('text', ['1,2,3,4\n5,6,7,8\n', '1\t2\t3\t4\n5 6 7 8\n\n', '1, 2, 3, 4\r\n5,6,7,8'])
+@pytest.mark.parametrize(
+    'text', ['1,2,3,4\n5,6,7,8\n', '1\t2\t3\t4\n5 6 7 8\n\n', '1, 2, 3, 4\r\n5,6,7,8']
+)
 def test_boxes_are_read_whatever_separates(tmp_path, text):
     (tmp_path / 'a.txt').write_text(text)
     assert read_boxes(tmp_path / 'a.txt').tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]

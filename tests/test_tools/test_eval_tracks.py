@@ -36,12 +36,21 @@ def write_toolkit(root, sequences):
 @pytest.mark.parametrize('path', FIXTURES)
 def test_scores_equal_the_toolkits(path, tmp_path, monkeypatch, capsys):
     meta, arrays = tracking_fixtures.load(path)
-    write_toolkit(tmp_path / 'annos', {name: (arrays[f'{name}.gt'], arrays[f'{name}.absent'], [1, 0])
-                                       for name in meta['order']})
+    write_toolkit(
+        tmp_path / 'annos',
+        {name: (arrays[f'{name}.gt'], arrays[f'{name}.absent'], [1, 0]) for name in meta['order']},
+    )
     (tmp_path / 'results').mkdir()
     for name in meta['order']:
-        np.savetxt(tmp_path / 'results' / f'{name}.txt', arrays[f'{name}.pred'], delimiter='\t', fmt='%.10g')
-    out = run(monkeypatch, capsys, tmp_path / 'results', tmp_path / 'annos', '--out', tmp_path / 'out')
+        np.savetxt(
+            tmp_path / 'results' / f'{name}.txt',
+            arrays[f'{name}.pred'],
+            delimiter='\t',
+            fmt='%.10g',
+        )
+    out = run(
+        monkeypatch, capsys, tmp_path / 'results', tmp_path / 'annos', '--out', tmp_path / 'out'
+    )
     expected = meta['toolkit_dataset_%']
     assert ' | '.join(f'{expected[key]:.2f}' for key in ('AUC', 'PR', 'NPR')) in out
     found = json.loads((tmp_path / 'out' / 'scores.json').read_text())
@@ -67,16 +76,22 @@ def test_trackers_stand_side_by_side(tmp_path, monkeypatch, capsys):
     assert [row.split('|')[1].strip() for row in rows] == ['good', 'late']  # best first
     assert '100.00' in rows[0] and '100.00 |' in rows[1]  # 4 pixels are no miss of precision at 20
     assert cv2.imread(str(tmp_path / 'out' / 'plots.png')).shape[1] > 1000
-    alone = run(monkeypatch, capsys, results / 'late', results / 'good', data, '--layout', 'VisEvent')
+    alone = run(
+        monkeypatch, capsys, results / 'late', results / 'good', data, '--layout', 'VisEvent'
+    )
     assert alone == out
 
 
 def test_what_is_wrong_is_said_in_one_line(tmp_path, monkeypatch, capsys):
     results, data = two_trackers(tmp_path)
     (results / 'good' / 'two.txt').unlink()
-    with pytest.raises(SystemExit, match='error: .*good: 1 of 2 result files are missing, for example two.txt'):
+    with pytest.raises(
+        SystemExit, match='error: .*good: 1 of 2 result files are missing, for example two.txt'
+    ):
         run(monkeypatch, capsys, results, data, '--layout', 'VisEvent')
-    assert '| good | 1 |' in run(monkeypatch, capsys, results, data, '--layout', 'VisEvent', '--partial')
+    assert '| good | 1 |' in run(
+        monkeypatch, capsys, results, data, '--layout', 'VisEvent', '--partial'
+    )
     write_result(results / 'good' / 'two.txt', tiny_tracking.boxes(5))
     with pytest.raises(SystemExit, match='two.txt: the result has 5 rows, the annotation 24'):
         run(monkeypatch, capsys, results, data, '--layout', 'VisEvent')

@@ -1,4 +1,5 @@
 """Counts of parameters and multiply-accumulates against arithmetic done by hand."""
+
 import pathlib
 import re
 import runpy
@@ -34,11 +35,17 @@ def test_counts_by_hand():
     result = TOOL['count'](Two().eval(), (6, 8))
     pixels = 6 * 8
     backbone, head, attention = pixels * 27 * 4, pixels * (4 * 2 + 2 * 2), 2 * pixels * pixels * 4
-    assert result['by_part'] == {'backbone': (27 * 4 + 8, backbone), 'decode_head': (4 * 2 + 2 + 2 * 2 + 2, head)}
+    assert result['by_part'] == {
+        'backbone': (27 * 4 + 8, backbone),
+        'decode_head': (4 * 2 + 2 + 2 * 2 + 2, head),
+    }
     assert result['macs'] == backbone + head + attention
     assert result['params'] == 27 * 4 + 8 + 16
     assert result['uncounted']['aten.clamp.default'] == (1, 4 * pixels)
-    assert not any(name.startswith(('aten.view', 'aten.convolution', 'aten.bmm')) for name in result['uncounted'])
+    assert not any(
+        name.startswith(('aten.view', 'aten.convolution', 'aten.bmm'))
+        for name in result['uncounted']
+    )
 
 
 def test_our_attention_is_counted():
@@ -51,23 +58,45 @@ def test_our_attention_is_counted():
 
 def test_command_prints_the_table(tmp_path):
     config = tiny_run.write_config(tmp_path)
-    output = subprocess.run([sys.executable, str(SCRIPT), str(config), '--shape', '32', '64', '--cfg-options',
-                             'model.decode_head.channels=8'], capture_output=True, text=True,
-                            env={'PYTHONPATH': str(tiny_run.ROOT / 'tests') + ':' + str(tiny_run.ROOT)}, check=True).stdout
-    assert '1 x 3 x 32 x 64' in output and 'decode_head' in output and 'auxiliary_head' not in output
+    output = subprocess.run(
+        [
+            sys.executable,
+            str(SCRIPT),
+            str(config),
+            '--shape',
+            '32',
+            '64',
+            '--cfg-options',
+            'model.decode_head.channels=8',
+        ],
+        capture_output=True,
+        text=True,
+        env={'PYTHONPATH': str(tiny_run.ROOT / 'tests') + ':' + str(tiny_run.ROOT)},
+        check=True,
+    ).stdout
+    assert (
+        '1 x 3 x 32 x 64' in output and 'decode_head' in output and 'auxiliary_head' not in output
+    )
     assert 'aten.native_batch_norm.default' in output.split('not counted')[1]
     # convolution 8 -> 8, convolution 16 -> 8 (both 3x3, with a norm), classifier 8 -> 3
     params = 9 * 8 * 8 + 16 + 9 * 16 * 8 + 16 + 8 * 3 + 3
     assert re.search(rf'^decode_head +{params:,} ', output, re.M)
 
 
-@pytest.mark.parametrize('make, args, expected', [
-    ('grey_segmentor', ('--shape', '48', '64'), '1 x 1 x 48 x 64'),
-    ('event_classifier', (), '1 x 4 x 2 x 20 x 24'),
-    ('event_classifier', ('--shape', '16'), '1 x 4 x 2 x 16 x 16')])
-def test_channels_and_frames_are_those_of_the_config(make, args, expected, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    'make, args, expected',
+    [
+        ('grey_segmentor', ('--shape', '48', '64'), '1 x 1 x 48 x 64'),
+        ('event_classifier', (), '1 x 4 x 2 x 20 x 24'),
+        ('event_classifier', ('--shape', '16'), '1 x 4 x 2 x 16 x 16'),
+    ],
+)
+def test_channels_and_frames_are_those_of_the_config(
+    make, args, expected, tmp_path, monkeypatch, capsys
+):
     pytest.importorskip('mmpretrain')
     import tiny_tools
+
     config, _ = getattr(tiny_tools, make)(tmp_path)
     tiny_tools.run_tool('analysis/get_flops.py', monkeypatch, config, *args)
     output = capsys.readouterr().out
@@ -77,9 +106,13 @@ def test_channels_and_frames_are_those_of_the_config(make, args, expected, tmp_p
 def test_frames_of_recordings_take_the_steps_of_the_backbone(tmp_path, monkeypatch, capsys):
     pytest.importorskip('mmpretrain')
     import tiny_tools
+
     config, _ = tiny_tools.event_classifier(tmp_path)
-    text = pathlib.Path(config).read_text().replace("num_frames=4, by='number'",
-                                                    "num_frames=None, by='duration', duration=9")
+    text = (
+        pathlib.Path(config)
+        .read_text()
+        .replace("num_frames=4, by='number'", "num_frames=None, by='duration', duration=9")
+    )
     pathlib.Path(config).write_text(text)
     tiny_tools.run_tool('analysis/get_flops.py', monkeypatch, config)
     assert '1 x 4 x 2 x 20 x 24' in capsys.readouterr().out

@@ -1,4 +1,6 @@
-"""tools/test.py does for classifiers what mmpretrain's does, for segmentors what mmseg's does, and draws events."""
+"""tools/test.py does for classifiers what mmpretrain's does, for segmentors what mmseg's does, and
+draws events."""
+
 import json
 import pickle
 
@@ -22,7 +24,9 @@ def pictures(folder):
 
 def test_pictures_and_predictions_of_events(events, tmp_path, monkeypatch):
     out, shown = tmp_path / 'pred.pkl', tmp_path / 'shown'
-    tiny_tools.run_tool('test.py', monkeypatch, *events, '--work-dir', tmp_path, '--out', out, '--show-dir', shown)
+    tiny_tools.run_tool(
+        'test.py', monkeypatch, *events, '--work-dir', tmp_path, '--out', out, '--show-dir', shown
+    )
     samples = pickle.loads(out.read_bytes())
     assert len(samples) == 6 and all(len(sample['pred_score']) == 2 for sample in samples)
     # the folders have the same names in them, and each sample keeps a picture of its own
@@ -33,25 +37,54 @@ def test_pictures_and_predictions_of_events(events, tmp_path, monkeypatch):
 
 def test_metrics_and_an_interval(events, tmp_path, monkeypatch):
     out, shown = tmp_path / 'metrics.json', tmp_path / 'shown'
-    tiny_tools.run_tool('test.py', monkeypatch, *events, '--work-dir', tmp_path, '--out', out, '--out-item', 'metrics',
-                        '--show-dir', shown, '--interval', '4', '--no-pin-memory')
+    tiny_tools.run_tool(
+        'test.py',
+        monkeypatch,
+        *events,
+        '--work-dir',
+        tmp_path,
+        '--out',
+        out,
+        '--out-item',
+        'metrics',
+        '--show-dir',
+        shown,
+        '--interval',
+        '4',
+        '--no-pin-memory',
+    )
     assert set(json.loads(out.read_text())) == {'accuracy/top1'}
     assert pictures(shown) == ['left/00_0.png', 'right/01_0.png']
 
 
 def test_mmpretrains_hook_is_replaced_for_events(events, tmp_path, monkeypatch):
-    tiny_tools.run_tool('test.py', monkeypatch, *events, '--work-dir', tmp_path, '--cfg-options',
-                        'default_hooks.visualization.type=VisualizationHook', 'default_hooks.visualization.enable=True',
-                        f'default_hooks.visualization.out_dir={tmp_path}/shown', 'default_hooks.visualization.interval=6')
+    tiny_tools.run_tool(
+        'test.py',
+        monkeypatch,
+        *events,
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        'default_hooks.visualization.type=VisualizationHook',
+        'default_hooks.visualization.enable=True',
+        f'default_hooks.visualization.out_dir={tmp_path}/shown',
+        'default_hooks.visualization.interval=6',
+    )
     assert pictures(tmp_path / 'shown') == ['left/00_0.png']
 
 
-@pytest.mark.parametrize('args, message', [
-    (('--out', 'a.txt'), 'must end in .pkl'),
-    (('--out', 'a.txt', '--out-item', 'metrics'), 'must end in .json'),
-    (('--tta', ), '--tta needs tta_pipeline'),
-    (('--show-dir', 'x', '--cfg-options', 'default_hooks.visualization=None'), 'need default_hooks.visualization'),
-])
+@pytest.mark.parametrize(
+    'args, message',
+    [
+        (('--out', 'a.txt'), 'must end in .pkl'),
+        (('--out', 'a.txt', '--out-item', 'metrics'), 'must end in .json'),
+        (('--tta',), '--tta needs tta_pipeline'),
+        (
+            ('--show-dir', 'x', '--cfg-options', 'default_hooks.visualization=None'),
+            'need default_hooks.visualization',
+        ),
+    ],
+)
 def test_what_cannot_be_written_is_said_first(events, tmp_path, monkeypatch, args, message):
     with pytest.raises(SystemExit, match=message):
         tiny_tools.run_tool('test.py', monkeypatch, *events, '--work-dir', tmp_path, *args)
@@ -65,20 +98,32 @@ def test_out_item_needs_out(events, monkeypatch, capsys):
 
 @pytest.fixture
 def segmentor(tmp_path):
-    """A segmentor's config and weights, whose validation photos have the same name in two folders."""
+    """A segmentor's config and weights, whose validation photos have the same name in two
+    folders."""
     pytest.importorskip('mmseg')
     config = tiny_run.write_config(tmp_path)
     data = tmp_path / 'data'
     for kind, ending in (('img', '.jpg'), ('ann', '.png')):
         for folder, name in (('x', '00'), ('y', '01')):
             (data / kind / 'val' / folder).mkdir()
-            (data / kind / 'val' / (name + ending)).rename(data / kind / 'val' / folder / f'00{ending}')
+            (data / kind / 'val' / (name + ending)).rename(
+                data / kind / 'val' / folder / f'00{ending}'
+            )
     return config, tiny_tools.save_weights(config)
 
 
 def test_photos_of_one_name_keep_their_maps_and_pictures(segmentor, tmp_path, monkeypatch):
-    tiny_tools.run_tool('test.py', monkeypatch, *segmentor, '--work-dir', tmp_path / 'run', '--out', tmp_path / 'maps',
-                        '--show-dir', tmp_path / 'shown')
+    tiny_tools.run_tool(
+        'test.py',
+        monkeypatch,
+        *segmentor,
+        '--work-dir',
+        tmp_path / 'run',
+        '--out',
+        tmp_path / 'maps',
+        '--show-dir',
+        tmp_path / 'shown',
+    )
     assert pictures(tmp_path / 'maps') == ['02.png', 'x/00.png', 'y/00.png']
     assert pictures(tmp_path / 'shown') == ['test/02.png', 'test/x/00.png', 'test/y/00.png']
     assert cv2.imread(str(tmp_path / 'maps/x/00.png'), cv2.IMREAD_UNCHANGED).shape == (40, 40)
@@ -87,11 +132,20 @@ def test_photos_of_one_name_keep_their_maps_and_pictures(segmentor, tmp_path, mo
 def test_labels_are_never_written_over(segmentor, tmp_path, monkeypatch):
     before = {path: path.read_bytes() for path in (tmp_path / 'data').rglob('*.*')}
     with pytest.raises(ValueError, match='is one of the files that are read'):
-        tiny_tools.run_tool('test.py', monkeypatch, *segmentor, '--work-dir', tmp_path / 'run', '--out',
-                            tmp_path / 'data/ann/val')
+        tiny_tools.run_tool(
+            'test.py',
+            monkeypatch,
+            *segmentor,
+            '--work-dir',
+            tmp_path / 'run',
+            '--out',
+            tmp_path / 'data/ann/val',
+        )
     assert {path: path.read_bytes() for path in (tmp_path / 'data').rglob('*.*')} == before
 
 
 def test_missing_checkpoints_are_one_line(events, tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match='error: there is no checkpoint .*no.pth'):
-        tiny_tools.run_tool('test.py', monkeypatch, events[0], tmp_path / 'no.pth', '--work-dir', tmp_path)
+        tiny_tools.run_tool(
+            'test.py', monkeypatch, events[0], tmp_path / 'no.pth', '--work-dir', tmp_path
+        )

@@ -20,7 +20,8 @@ default_scope = 'mmbsa'
 model = dict(
     type='SDTrack',
     backbone=dict(type='ESpikeFormer', num_steps={steps},
-                  arch=dict(embed_dims=(8, 8, 16, 16), depths=(1, 1), num_heads=2, with_conv=False)),
+                  arch=dict(embed_dims=(8, 8, 16, 16), depths=(1, 1), num_heads=2,
+                  with_conv=False)),
     head=dict(type='CentreHead', channels=8), crops=dict(template_size=32, search_size=64))
 '''
 
@@ -59,13 +60,41 @@ def test_folder_of_frames(models, tmp_path, monkeypatch, capsys):
 
 def test_event_file_with_two_steps_and_fused_norms(models, tmp_path, monkeypatch, capsys):
     rng = np.random.default_rng(0)
-    stream = make_events(rng.integers(0, 80, 3000), rng.integers(0, 60, 3000), np.sort(rng.integers(0, 200_000, 3000)),
-                         rng.integers(0, 2, 3000))
+    stream = make_events(
+        rng.integers(0, 80, 3000),
+        rng.integers(0, 60, 3000),
+        np.sort(rng.integers(0, 200_000, 3000)),
+        rng.integers(0, 2, 3000),
+    )
     np.savez(tmp_path / 'rec.npz', **{name: stream[name] for name in 'xytp'})
-    line = run(monkeypatch, capsys, tmp_path / 'rec.npz', *models[2], '--box', 30, 20, 16, 12, '--window', 20000,
-               '--sensor-size', 60, 80, '--out', tmp_path / 'out', '--no-video', '--fuse', '--max-frames', 5)
+    line = run(
+        monkeypatch,
+        capsys,
+        tmp_path / 'rec.npz',
+        *models[2],
+        '--box',
+        30,
+        20,
+        16,
+        12,
+        '--window',
+        20000,
+        '--sensor-size',
+        60,
+        80,
+        '--out',
+        tmp_path / 'out',
+        '--no-video',
+        '--fuse',
+        '--max-frames',
+        5,
+    )
     assert line.startswith('5 frames')
-    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['rec.txt', 'rec_time.txt', 'strip.png']
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == [
+        'rec.txt',
+        'rec_time.txt',
+        'strip.png',
+    ]
 
 
 @pytest.mark.parametrize('args, message', [

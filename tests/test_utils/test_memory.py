@@ -1,4 +1,6 @@
-"""Keeping freed memory: what a process pays for pages that it has had before, what it holds, and who may say otherwise."""
+"""Keeping freed memory: what a process pays for pages that it has had before, what it holds, and
+who may say otherwise."""
+
 import json
 import os
 import subprocess
@@ -6,8 +8,8 @@ import sys
 
 import pytest
 
-#: page faults of tensors of 64 MiB, made and freed, before and after the switch is thrown (the first ones extend the heap);
-#: then the pages of the process before and after it gives back.
+#: page faults of tensors of 64 MiB, made and freed, before and after the switch is thrown (the
+#: first ones extend the heap); then the pages of the process before and after it gives back.
 SCRIPT = """
 import json, resource, torch
 from mmbsa.utils.memory import keep_freed_memory
@@ -25,21 +27,37 @@ print(json.dumps(found))
 
 
 def run(**variables) -> dict:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(('MALLOC_', 'GLIBC_TUNABLES'))}
-    done = subprocess.run([sys.executable, '-c', SCRIPT], env=clean | variables, capture_output=True, text=True, check=True)
+    clean = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(('MALLOC_', 'GLIBC_TUNABLES'))
+    }
+    done = subprocess.run(
+        [sys.executable, '-c', SCRIPT],
+        env=clean | variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return json.loads(done.stdout)
 
 
-@pytest.mark.skipif(not sys.platform.startswith('linux') or os.confstr('CS_GNU_LIBC_VERSION') is None,
-                    reason="the switch is glibc's")
+@pytest.mark.skipif(
+    not sys.platform.startswith('linux') or os.confstr('CS_GNU_LIBC_VERSION') is None,
+    reason="the switch is glibc's",
+)
 def test_pages_are_touched_once_and_given_back():
     found, tensor = run(), (64 << 20) // os.sysconf('SC_PAGE_SIZE')
     assert found['kept'] and found['given_back']
-    assert found['before'] > 500 and found['after'] < found['before'] / 50  # huge pages make fewer of them
+    assert (
+        found['before'] > 500 and found['after'] < found['before'] / 50
+    )  # huge pages make fewer of them
     assert found['held'] - found['left'] > 0.9 * tensor
 
 
-@pytest.mark.parametrize('variable, value', [('MALLOC_TRIM_THRESHOLD_', '1048576'),
-                                             ('GLIBC_TUNABLES', 'glibc.malloc.check=0')])
+@pytest.mark.parametrize(
+    'variable, value',
+    [('MALLOC_TRIM_THRESHOLD_', '1048576'), ('GLIBC_TUNABLES', 'glibc.malloc.check=0')],
+)
 def test_the_users_own_settings_stand(variable, value):
     assert not run(**{variable: value})['kept']

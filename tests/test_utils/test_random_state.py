@@ -1,4 +1,5 @@
 """Random generators are saved, restored and borrowed without a trace."""
+
 import random
 
 import numpy as np
@@ -9,7 +10,13 @@ from mmbsa.utils.random_state import get_random_state, seeded, set_random_state
 
 
 def draw():
-    return random.random(), random.gauss(0, 1), np.random.rand(), np.random.randn(), torch.rand(2).tolist()
+    return (
+        random.random(),
+        random.gauss(0, 1),
+        np.random.rand(),
+        np.random.randn(),
+        torch.rand(2).tolist(),
+    )
 
 
 def test_state_survives_a_checkpoint(tmp_path):

@@ -1,4 +1,6 @@
-"""Overlay pictures: colours where they belong, legends that name what occurs, files whole or absent."""
+"""Overlay pictures: colours where they belong, legends that name what occurs, files whole or
+absent."""
+
 import os
 
 import cv2
@@ -15,7 +17,7 @@ def test_blend_tints_by_label_and_greys_void():
     image = np.full((2, 2, 3), 100, np.uint8)
     out = blend(image, np.array([[0, 1], [2, 255]]), PALETTE, opacity=0.5)
     assert out.tolist() == [[[177, 50, 50], [50, 177, 50]], [[50, 50, 177], [50, 50, 50]]]
-    assert np.array_equal(blend(image, np.zeros((2, 2), int), PALETTE, opacity=0.), image)
+    assert np.array_equal(blend(image, np.zeros((2, 2), int), PALETTE, opacity=0.0), image)
 
 
 def test_blend_refuses_two_sizes():
@@ -41,7 +43,10 @@ def test_side_by_side(size):
     assert two.dtype == np.uint8 and two.shape[0] == one.shape[0] >= 256
     assert two.shape[1] == one.shape[1] // 2 * 3 + 3  # panels and 6-pixel gaps between them
     panel = (two.shape[1] - 12) // 3
-    first, last = two[22:22 + max(size[0], 256), :panel], two[22:22 + max(size[0], 256), -panel:]
+    first, last = (
+        two[22 : 22 + max(size[0], 256), :panel],
+        two[22 : 22 + max(size[0], 256), -panel:],
+    )
     assert np.array_equal(first[-1, -1], image[-1, -1])
     assert np.array_equal(last[-1, -1], blend(image, guess, PALETTE)[-1, -1])
     assert side_by_side(image, {}, CLASSES, PALETTE).shape[1] == panel

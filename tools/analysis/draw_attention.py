@@ -1,11 +1,14 @@
-"""Draw what an attention layer sees from one place of a picture: q and k, their score, and the normalised weights.
+"""Draw what an attention layer sees from one place of a picture: q and k, their score, and the
+normalised weights.
 
-    python tools/analysis/draw_attention.py photo.jpg configs/bsa_camvid.py iter_2000.pth --out attention.png
+    python tools/analysis/draw_attention.py photo.jpg configs/bsa_camvid.py iter_2000.pth --out
+    attention.png
 
-Left to right: the picture with the query, the spikes of q and k (the channels of one head, -1 blue, 0 white, +1 red),
-the integer scores of the query with every place, and its attention weights over the picture. Under Shiftmax every
-weight is a power of two.
+Left to right: the picture with the query, the spikes of q and k (the channels of one head, -1 blue,
+0 white, +1 red), the integer scores of the query with every place, and its attention weights over
+the picture. Under Shiftmax every weight is a power of two.
 """
+
 import argparse
 import io
 import sys
@@ -29,41 +32,69 @@ NORMALIZERS = {'shiftmax': shiftmax, 'softmax': lambda x: x.softmax(-1), 'none':
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('image', type=Path, help='a picture or an event recording, read by the config')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'image', type=Path, help='a picture or an event recording, read by the config'
+    )
     parser.add_argument('config', type=Path)
     parser.add_argument('checkpoint', type=Path)
     parser.add_argument('--out', type=Path, required=True, help='picture to write')
-    parser.add_argument('--layer', type=int, default=-1, help='which attention layer, in order of execution')
-    parser.add_argument('--head', type=int, help='which head; the one whose weights are most concentrated if not given')
+    parser.add_argument(
+        '--layer', type=int, default=-1, help='which attention layer, in order of execution'
+    )
+    parser.add_argument(
+        '--head',
+        type=int,
+        help='which head; the one whose weights are most concentrated if not given',
+    )
     parser.add_argument('--step', type=int, default=0, help='which of the T steps')
-    parser.add_argument('--query', type=float, nargs=2, default=(0.6, 0.5), metavar=('Y', 'X'),
-                        help='the place that looks, as shares of height and width')
+    parser.add_argument(
+        '--query',
+        type=float,
+        nargs=2,
+        default=(0.6, 0.5),
+        metavar=('Y', 'X'),
+        help='the place that looks, as shares of height and width',
+    )
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override the config, key=value')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='override the config, key=value'
+    )
     args = parser.parse_args(argv)
     for path in (args.image, args.config, args.checkpoint):
         if not path.exists():
             parser.error(f'{path} does not exist')
-    if args.out.resolve() in {path.resolve() for path in (args.image, args.config, args.checkpoint)}:
+    if args.out.resolve() in {
+        path.resolve() for path in (args.image, args.config, args.checkpoint)
+    }:
         parser.error(f'--out {args.out} would write over a file that is read')
     if not all(0 <= share < 1 for share in args.query):
-        parser.error(f'--query takes shares of the height and width, 0 <= share < 1, got {args.query}')
+        parser.error(
+            f'--query takes shares of the height and width, 0 <= share < 1, got {args.query}'
+        )
     return args
 
 
 def attention_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Find the layers that compare q with k: modules with the neurons of both and the options of the op."""
-    return [(name, module) for name, module in model.named_modules()
-            if all(hasattr(module, key) for key in ('q_neuron', 'k_neuron', 'num_heads', 'options'))]
+    """Find the layers that compare q with k: modules with the neurons of both and the options of
+    the op."""
+    return [
+        (name, module)
+        for name, module in model.named_modules()
+        if all(hasattr(module, key) for key in ('q_neuron', 'k_neuron', 'num_heads', 'options'))
+    ]
 
 
 def capture(model: nn.Module, layer: nn.Module, sample: dict) -> tuple[Tensor, Tensor]:
     """Run the model on a sample and return the layer's spikes of q and k, (T, B, C, H, W) each."""
     seen, handles = {}, []
     for key in ('q_neuron', 'k_neuron'):
+
         def keep(module, inputs, output, key=key):
             seen[key] = output.detach()
+
         handles.append(getattr(layer, key).register_forward_hook(keep))
     predict(model, sample)
     for handle in handles:
@@ -71,7 +102,9 @@ def capture(model: nn.Module, layer: nn.Module, sample: dict) -> tuple[Tensor, T
     return seen['q_neuron'], seen['k_neuron']
 
 
-def look(q: Tensor, k: Tensor, heads: int, options: dict, place: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def look(
+    q: Tensor, k: Tensor, heads: int, options: dict, place: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
     """Scores and weights of one query; q, k: (C, H, W). Returns (heads, H, W) each."""
     height, width = q.shape[1:]
     q, k = (x.reshape(heads, -1, height * width) for x in (q, k))  # (heads, d, N)
@@ -89,41 +122,72 @@ def tiles(x: np.ndarray) -> np.ndarray:
     sheet = np.full((rows * (height + 1) - 1, cols * (width + 1) - 1), np.nan)
     for i, channel in enumerate(x):
         top, left = i // cols * (height + 1), i % cols * (width + 1)
-        sheet[top:top + height, left:left + width] = channel
+        sheet[top : top + height, left : left + width] = channel
     return sheet
 
 
-def draw(image: np.ndarray, q: np.ndarray, k: np.ndarray, scores: np.ndarray, weights: np.ndarray,
-         place: tuple[int, int], options: dict, title: str) -> bytes:
-    """Put the panels together; image: RGB (h, w, 3), q, k: (d, H, W), scores, weights: (H, W). Returns a PNG."""
+def draw(
+    image: np.ndarray,
+    q: np.ndarray,
+    k: np.ndarray,
+    scores: np.ndarray,
+    weights: np.ndarray,
+    place: tuple[int, int],
+    options: dict,
+    title: str,
+) -> bytes:
+    """Put the panels together; image: RGB (h, w, 3), q, k: (d, H, W), scores, weights: (H, W).
+    Returns a PNG."""
     height, width = image.shape[:2]
     spot = ((place[1] + 0.5) * width / scores.shape[1], (place[0] + 0.5) * height / scores.shape[0])
     span = [0, width, height, 0]
-    fig, axes = plt.subplots(1, 5, figsize=(15, 15 / 5 * height / width + 0.9), constrained_layout=True)
+    fig, axes = plt.subplots(
+        1, 5, figsize=(15, 15 / 5 * height / width + 0.9), constrained_layout=True
+    )
     signs = plt.get_cmap('bwr').with_extremes(bad='0.6')
     axes[0].imshow(image)
     for axis, name, spikes in zip(axes[1:3], 'qk', (q, k)):
         top = max(1, np.abs(spikes).max())
-        axis.imshow(tiles(spikes), cmap=signs, vmin=-top, vmax=top, interpolation='nearest', aspect='auto')
+        axis.imshow(
+            tiles(spikes), cmap=signs, vmin=-top, vmax=top, interpolation='nearest', aspect='auto'
+        )
         silent = 100 * (spikes == 0).mean()
-        axis.set_title(f'spikes of {name} ({len(spikes)} channels, {silent:.0f} % silent)', fontsize=9)
+        axis.set_title(
+            f'spikes of {name} ({len(spikes)} channels, {silent:.0f} % silent)', fontsize=9
+        )
     top = max(1, np.abs(scores).max())
-    shown = axes[3].imshow(scores, cmap='PuOr_r', vmin=-top, vmax=top, extent=span, interpolation='nearest')
+    shown = axes[3].imshow(
+        scores, cmap='PuOr_r', vmin=-top, vmax=top, extent=span, interpolation='nearest'
+    )
     fig.colorbar(shown, ax=axes[3], fraction=0.05)
     axes[3].set_title('scores of the query', fontsize=9)
     axes[4].imshow(image.mean(-1), cmap='gray', vmin=0, vmax=255)
     if options['normalizer'] == 'none':
-        shown = axes[4].imshow(weights, cmap='viridis', extent=span, alpha=0.75, interpolation='nearest')
+        shown = axes[4].imshow(
+            weights, cmap='viridis', extent=span, alpha=0.75, interpolation='nearest'
+        )
         label = 'weights'
     else:
         low = np.floor(np.log2(weights.max())) - 8  # smaller weights are drawn as the smallest
-        shown = axes[4].imshow(np.log2(weights).clip(low), cmap='viridis', extent=span, alpha=0.75,
-                               interpolation='nearest')
+        shown = axes[4].imshow(
+            np.log2(weights).clip(low),
+            cmap='viridis',
+            extent=span,
+            alpha=0.75,
+            interpolation='nearest',
+        )
         label = f'log2 of the {options["normalizer"]} weights, sum {weights.sum():.3f}'
     fig.colorbar(shown, ax=axes[4], fraction=0.05)
     axes[4].set_title(label, fontsize=9)
     for axis in (axes[0], axes[3], axes[4]):
-        axis.plot(*spot, marker='o', markersize=7, markerfacecolor='none', markeredgecolor='red', markeredgewidth=2)
+        axis.plot(
+            *spot,
+            marker='o',
+            markersize=7,
+            markerfacecolor='none',
+            markeredgecolor='red',
+            markeredgewidth=2,
+        )
     axes[0].set_title('picture and query', fontsize=9)
     for axis in axes:
         axis.set_xticks([])
@@ -148,7 +212,11 @@ def main(argv=None) -> int:
     model = load_model(cfg, str(args.checkpoint), args.device)
     layers = attention_layers(model)
     if not -len(layers) <= args.layer < len(layers):
-        print(f'--layer {args.layer}: the model has {len(layers)} attention layers that compare q with k', file=sys.stderr)
+        print(
+            f'--layer {args.layer}: the model has {len(layers)} attention layers that compare q '
+            'with k',
+            file=sys.stderr,
+        )
         return 1
     name, layer = layers[args.layer]
     q, k = capture(model, layer, sample)
@@ -163,11 +231,21 @@ def main(argv=None) -> int:
         print(f'--head {head}: the layer has {layer.num_heads} heads', file=sys.stderr)
         return 1
     q, k = (x.view(layer.num_heads, -1, *x.shape[1:])[head].numpy() for x in (q, k))
-    png = draw(to_picture(image), q, k, scores[head].numpy(), weights[head].numpy(), place, layer.options,
-               f'{name}, head {head}')
+    png = draw(
+        to_picture(image),
+        q,
+        k,
+        scores[head].numpy(),
+        weights[head].numpy(),
+        place,
+        layer.options,
+        f'{name}, head {head}',
+    )
     with atomic_open(args.out) as file:
         file.write(png)
-    print(f'{args.out}: {name}, head {head}, {q.shape[0]} channels, map {q.shape[1]} x {q.shape[2]}')
+    print(
+        f'{args.out}: {name}, head {head}, {q.shape[0]} channels, map {q.shape[1]} x {q.shape[2]}'
+    )
     return 0
 
 

@@ -1,12 +1,16 @@
-"""Count the parameters and multiply-accumulates of a model, and say which operations were not counted.
+"""Count the parameters and multiply-accumulates of a model, and say which operations were not
+counted.
 
     python tools/analysis/get_flops.py CONFIG --shape 512 512
 
-The input has the channels that the backbone takes, and the frames and size that the config's event pipeline makes.
+The input has the channels that the backbone takes, and the frames and size that the config's event
+pipeline makes.
 
-Dense arithmetic is counted: a spiking network spends an accumulate, not a multiplication, where its input is a spike,
-and nothing where it is zero. Auxiliary heads, which only training uses, are left out.
+Dense arithmetic is counted: a spiking network spends an accumulate, not a multiplication, where its
+input is a spike, and nothing where it is zero. Auxiliary heads, which only training uses, are left
+out.
 """
+
 import argparse
 from collections import Counter
 
@@ -23,17 +27,21 @@ from mmbsa.apis.inference import SampleReader, build_model, in_channels
 
 
 class UncountedOps(TorchDispatchMode):
-    """Note the operations without a formula that compute something: calls and elements written, by name."""
+    """Note the operations without a formula that compute something: calls and elements written, by
+    name."""
 
     def __init__(self) -> None:
         super().__init__()
         self.calls, self.elements = Counter(), Counter()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        """Run an operation; note it unless it is counted elsewhere, or only looks at memory in another way."""
+        """Run an operation; note it unless it is counted elsewhere, or only looks at memory in
+        another way."""
         out = func(*args, **(kwargs or {}))
         if func._overloadpacket not in flop_registry and not func.is_view:
-            written = sum(leaf.numel() for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor))
+            written = sum(
+                leaf.numel() for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)
+            )
             if written:
                 self.calls[str(func)] += 1
                 self.elements[str(func)] += written
@@ -41,17 +49,21 @@ class UncountedOps(TorchDispatchMode):
 
 
 def build(cfg: Config) -> nn.Module:
-    """Build the model of a config for inference on a CPU, without pretrained weights and auxiliary heads."""
+    """Build the model of a config for inference on a CPU, without pretrained weights and auxiliary
+    heads."""
     cfg.model.pop('auxiliary_head', None)
     return build_model(cfg)
 
 
-def input_shape(cfg: Config, model: nn.Module, shape: tuple[int, int] | None = None) -> tuple[int, ...]:
+def input_shape(
+    cfg: Config, model: nn.Module, shape: tuple[int, int] | None = None
+) -> tuple[int, ...]:
     """Shape of one sample as the model takes it: (C, H, W), or (T, C, H, W) of event frames.
 
     Args:
         cfg, model: The config and what was built from it.
-        shape: (height, width); None is that of the config's event frames, and 512 x 512 for pictures.
+        shape: (height, width); None is that of the config's event frames, and 512 x 512 for
+            pictures.
 
     Raises:
         ValueError: Event frames whose size the config leaves to the recordings.
@@ -67,15 +79,21 @@ def input_shape(cfg: Config, model: nn.Module, shape: tuple[int, int] | None = N
     steps = reader.frames[0] or getattr(getattr(backbone, 'encoder', backbone), 'num_steps', None)
     shape = shape or reader.size_of_frames()
     if steps is None or shape is None:
-        raise ValueError('the recordings decide how many frames of which size there are: set num_frames in the pipeline '
-                         'and give --shape')
+        raise ValueError(
+            'the recordings decide how many frames of which size there are: set num_frames in the '
+            'pipeline '
+            'and give --shape'
+        )
     return (steps, channels, *shape)
 
 
 def macs_within(part: str, macs: dict[str, int]) -> int:
-    """Sum the counts of a part's outermost modules: mmseg calls a head's ``forward``, which the counter does not see."""
+    """Sum the counts of a part's outermost modules: mmseg calls a head's ``forward``, which the
+    counter does not see."""
     inside = [name for name in macs if f'{name}.'.startswith(f'{part}.')]
-    return sum(macs[name] for name in inside if not any(name.startswith(f'{other}.') for other in inside))
+    return sum(
+        macs[name] for name in inside if not any(name.startswith(f'{other}.') for other in inside)
+    )
 
 
 def count(model: nn.Module, shape: tuple[int, ...]) -> dict:
@@ -86,40 +104,73 @@ def count(model: nn.Module, shape: tuple[int, ...]) -> dict:
         shape: (H, W), (C, H, W) or (T, C, H, W).
 
     Returns:
-        ``params``; ``macs``; ``by_part`` (part of the model -> params, macs); ``uncounted`` (op -> calls, elements).
+        ``params``; ``macs``; ``by_part`` (part of the model -> params, macs); ``uncounted`` (op ->
+        calls, elements).
     """
     image = torch.rand(1, *(shape if len(shape) > 2 else (in_channels(model), *shape)))
     # as plain matrix products, since torch has no formula for its fused attention on a CPU
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as flops, UncountedOps() as rest:
+    with (
+        torch.no_grad(),
+        sdpa_kernel(SDPBackend.MATH),
+        FlopCounterMode(display=False) as flops,
+        UncountedOps() as rest,
+    ):
         model(image, mode='tensor')
     macs = {name: sum(ops.values()) // 2 for name, ops in flops.get_flop_counts().items()}
-    parts = {name: (sum(p.numel() for p in part.parameters()), macs_within(f'{type(model).__name__}.{name}', macs))
-             for name, part in model.named_children() if any(True for _ in part.parameters())}
+    parts = {
+        name: (
+            sum(p.numel() for p in part.parameters()),
+            macs_within(f'{type(model).__name__}.{name}', macs),
+        )
+        for name, part in model.named_children()
+        if any(True for _ in part.parameters())
+    }
     return dict(
         params=sum(p.numel() for p in model.parameters()),
         macs=flops.get_total_flops() // 2,
         by_part=parts,
-        uncounted={name: (calls, rest.elements[name]) for name, calls in rest.calls.items()})
+        uncounted={name: (calls, rest.elements[name]) for name, calls in rest.calls.items()},
+    )
 
 
 def report(result: dict, shape: tuple[int, ...]) -> str:
     """Write a result of ``count`` as text."""
-    lines = [f'input       {" x ".join(map(str, (1, *shape)))}', f'parameters  {result["params"]:,}',
-             f'MACs        {result["macs"]:,} ({result["macs"] / 1e9:.2f} G)', '',
-             f'{"part":<24}{"parameters":>16}{"MACs":>20}']
-    lines += [f'{name:<24}{params:>16,}{macs:>20,}' for name, (params, macs) in result['by_part'].items()]
-    lines += ['', 'not counted (no multiply-accumulates by convention, or no formula):',
-              f'{"operation":<44}{"calls":>8}{"elements written":>20}']
+    lines = [
+        f'input       {" x ".join(map(str, (1, *shape)))}',
+        f'parameters  {result["params"]:,}',
+        f'MACs        {result["macs"]:,} ({result["macs"] / 1e9:.2f} G)',
+        '',
+        f'{"part":<24}{"parameters":>16}{"MACs":>20}',
+    ]
+    lines += [
+        f'{name:<24}{params:>16,}{macs:>20,}' for name, (params, macs) in result['by_part'].items()
+    ]
+    lines += [
+        '',
+        'not counted (no multiply-accumulates by convention, or no formula):',
+        f'{"operation":<44}{"calls":>8}{"elements written":>20}',
+    ]
     rows = sorted(result['uncounted'].items(), key=lambda row: -row[1][1])
-    return '\n'.join(lines + [f'{name:<44}{calls:>8,}{elements:>20,}' for name, (calls, elements) in rows])
+    return '\n'.join(
+        lines + [f'{name:<44}{calls:>8,}{elements:>20,}' for name, (calls, elements) in rows]
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', help='config file')
-    parser.add_argument('--shape', type=int, nargs='+', metavar='N',
-                        help='height width, or one side; default 512, or the size of event frames')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override config entries, key=value')
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs='+',
+        metavar='N',
+        help='height width, or one side; default 512, or the size of event frames',
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='override config entries, key=value'
+    )
     args = parser.parse_args()
     if args.shape is not None and len(args.shape) > 2:
         parser.error('--shape takes one number or two')

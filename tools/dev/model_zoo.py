@@ -3,9 +3,9 @@
     python tools/dev/model_zoo.py           # write
     python tools/dev/model_zoo.py --check   # exit with 1 if the file is out of date
 
-``configs/<family>/metafile.yml`` describes the presets of a family; ``configs/metafile.yml`` and
-``configs/metafile_classification.yml`` the configs of the repo. Only the latter two are in ``model-index.yml``, because mim
-downloads configs, and presets have none.
+``configs/<family>/metafile.yml`` describes the presets of a family; ``configs/metafile.yml``,
+``configs/metafile_classification.yml`` and ``configs/metafile_tracking.yml`` the configs of the
+repo. Only these are in ``model-index.yml``, because mim downloads configs, and presets have none.
 """
 import argparse
 from pathlib import Path
@@ -48,7 +48,8 @@ Bipolar Self-attention; rows are listed for those of which its paper gives figur
 def metafiles() -> dict[str, dict]:
     """Contents by path relative to the repo: families in alphabetical order, the configs of the repo last."""
     paths = sorted((ROOT / 'configs').glob('*/metafile.yml'))
-    paths += [ROOT / 'configs' / name for name in ('metafile_classification.yml', 'metafile.yml')]
+    paths += [ROOT / 'configs' / name for name in (
+        'metafile_classification.yml', 'metafile_tracking.yml', 'metafile.yml')]
     return {str(path.relative_to(ROOT)): yaml.safe_load(path.read_text()) for path in paths}
 
 
@@ -90,7 +91,7 @@ def table(models: list[dict], metric: str, column: str) -> list[str]:
 def render() -> str:
     """The whole file."""
     lines = [HEAD + '\n'.join(f'| {name} | {meaning} |' for name, meaning in STATED.items())]
-    *families, (_, classifiers), (_, configs) = metafiles().items()
+    *families, (_, classifiers), (_, trackers), (_, configs) = metafiles().items()
     for _, content in families:
         collection, = content['Collections']
         family = content['Models'][0]['Metadata']['Family']
@@ -104,6 +105,9 @@ def render() -> str:
               *table(classifiers['Models'], 'Top 1 Accuracy', 'top 1')]
     lines += ['', '## Segmentation', '', 'Each name is that of a file in `configs/`.', '',
               *table(configs['Models'], 'mIoU', 'mIoU')]
+    lines += ['', '## Tracking', '',
+              'Each name is that of a file in `configs/sdtrack/` or `configs/`. AUC and PR in percent.', '',
+              *table(trackers['Models'], 'AUC', 'AUC'), '', *trackers['Collections'][0]['Remarks']]
     return '\n'.join(lines) + '\n'
 
 

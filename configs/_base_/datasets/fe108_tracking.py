@@ -1,12 +1,18 @@
-"""FE108 as SDTrack trains and tests it. Another folder: FE108_ROOT=/path, the toolkit's annotations: FE108_TOOLKIT=/path."""
+"""FE108 as SDTrack trains and tests it. Another folder: FE108_ROOT=/path."""
 layout = 'FE108'
 data_root = '{{$FE108_ROOT:data/fe108}}'
-toolkit = '{{$FE108_TOOLKIT:data/fe108/annos}}'
+toolkit = None  # folder of the evaluation toolkit's annotation, for attributes (no frame is absent)
 num_steps = 1
 train_pipeline = [
     dict(type='LoadTrackPair'),
-    dict(type='CropTrackPair', size=(128, 256), factor=(2.0, 4.0), centre_jitter=(0.0, 3.0), scale_jitter=(0.0, 0.25),
-         official_quirks=True),
+    dict(
+        type='CropTrackPair',
+        size=(128, 256),
+        factor=(2.0, 4.0),
+        centre_jitter=(0.0, 3.0),
+        scale_jitter=(0.0, 0.25),
+        official_quirks=True,
+    ),
     dict(type='PackTrackInputs'),
 ]
 test_pipeline = [dict(type='PackTrackInputs')]
@@ -16,14 +22,32 @@ train_dataloader = dict(
     persistent_workers=True,
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(type='TrackingDataset', layout=layout, data_root=data_root, split='train', num_steps=num_steps,
-                 samples_per_epoch=60000, max_gap=200, pipeline=train_pipeline))
+    dataset=dict(
+        type='TrackingDataset',
+        layout=layout,
+        data_root=data_root,
+        split='train',
+        num_steps=num_steps,
+        samples_per_epoch=60000,
+        max_gap=200,
+        pipeline=train_pipeline,
+    ),
+)
 test_dataloader = dict(
     batch_size=8,
     num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type='TrackingDataset', layout=layout, data_root=data_root, split='test', num_steps=num_steps,
-                 toolkit=toolkit, test_mode=True, pipeline=test_pipeline))
+    dataset=dict(
+        type='TrackingDataset',
+        layout=layout,
+        data_root=data_root,
+        split='test',
+        num_steps=num_steps,
+        toolkit=toolkit,
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
 val_dataloader = test_dataloader  # official trainings do not validate
 val_evaluator = dict(type='TrackingMetric', rules='toolkit')
 test_evaluator = val_evaluator

@@ -12,8 +12,16 @@ train_dataloader = dict(
     num_workers=0,  # a scene is drawn once per process
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(type='MovingTargets', length=48, split='train', num_steps=num_steps, samples_per_epoch=1600, max_gap=60,
-                 pipeline=train_pipeline))
+    dataset=dict(
+        type='MovingTargets',
+        length=48,
+        split='train',
+        num_steps=num_steps,
+        samples_per_epoch=1600,
+        max_gap=60,
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=8,
     num_workers=0,

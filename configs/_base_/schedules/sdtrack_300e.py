@@ -1,4 +1,6 @@
-"""SDTrack's schedule: AdamW, the backbone at a tenth of the rate, one drop at epoch 240 of 300; weight decay on everything."""
+"""SDTrack's schedule: AdamW, the backbone at a tenth of the rate, one drop at epoch 240 of 300;
+weight decay on everything.
+"""
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=4e-4, weight_decay=1e-4),

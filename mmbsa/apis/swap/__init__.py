@@ -1,4 +1,4 @@
-"""Backbone swap: any mmseg 1.x config becomes spiking."""
+"""Backbone swap: a stock config of mmseg, mmdet or mmpretrain becomes spiking."""
 from mmbsa.apis.swap.level import SwapError
 from mmbsa.apis.swap.load import load_config
 from mmbsa.apis.swap.names import backbone_config, backbone_names, list_names

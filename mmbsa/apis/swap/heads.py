@@ -3,6 +3,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmbsa.apis.swap.level import Level, SwapError
+from mmbsa.registry import MODELS
+from mmbsa.utils.types import type_name
 
 #: Heads whose layers fix more about their maps than channels; 'strides' or 'maps' (strides and channels) must be as before.
 EXACT = {
@@ -17,15 +19,15 @@ REFUSED = {
 }
 
 
-def type_name(cfg: dict) -> str:
-    """Type of a config without its scope."""
-    return str(cfg.get('type')).rpartition('.')[2]
-
-
 def head_list(model: dict, key: str) -> list[dict]:
     """The configs under ``decode_head`` or ``auxiliary_head``: none, one or several."""
     heads = model.get(key) or []
     return list(heads) if isinstance(heads, (list, tuple)) else [heads]
+
+
+def reads_time(head: dict) -> bool:
+    """Whether a head is one of ours that takes time-major maps."""
+    return getattr(MODELS.module_dict.get(type_name(head)), 'reads_time', False)
 
 
 def readers(head: dict) -> list[dict]:

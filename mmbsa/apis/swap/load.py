@@ -100,12 +100,15 @@ def load_config(cfg: Config | dict | str | Path) -> dict:
         cfg: mmengine Config, dict, path, or ``package::path``. Never changed.
 
     Raises:
-        SwapError: a missing file, or no model in it.
+        SwapError: a file that is missing or does not load, or no model in it.
     """
     if isinstance(cfg, (str, Path)):
         path = resolve(str(cfg))
-        with _own_package_look_up():
-            cfg, name = Config.fromfile(str(path), import_custom_modules=False), str(path)
+        try:
+            with _own_package_look_up():
+                cfg, name = Config.fromfile(str(path), import_custom_modules=False), str(path)
+        except Exception as error:  # a config is a program: it raises what it likes, a missing base for example
+            raise SwapError(f'config {path} does not load: {type(error).__name__}: {error}') from error
     else:
         name = getattr(cfg, 'filename', None) or 'the given config'
     items = cfg._cfg_dict if isinstance(cfg, Config) else cfg

@@ -1,4 +1,6 @@
-"""Detectors and classifiers: whatever stands behind the backbone gets the maps that it got before."""
+"""Detectors and classifiers: whatever stands behind the backbone gets the maps that it got before.
+"""
+
 import inspect
 from collections.abc import Sequence
 from typing import Any
@@ -8,10 +10,11 @@ from mmengine.registry import MODELS as ROOT_MODELS
 from mmbsa.apis.swap.heads import type_name
 from mmbsa.apis.swap.level import Level, SwapError
 from mmbsa.apis.swap.match import match
-from mmbsa.apis.swap.measure import Outputs, default_scope, measure_neck
+from mmbsa.apis.swap.measure import Outputs, measure_neck
 from mmbsa.apis.swap.plan import Plan, adapter, scoped
 
-#: packages whose models are swapped this way, and the module that their configs import first, if any.
+#: packages whose models are swapped this way, and the module that their configs import first, if
+#: any.
 SCOPES = {'mmdet': 'mmbsa.utils.mmcv_ops', 'mmpretrain': None}
 #: parts of a model that hold a whole model: trackers and semi-supervised detectors.
 NESTED = ('detector',)
@@ -24,7 +27,8 @@ POOLING = 'GlobalAveragePooling'
 
 
 def host(model: dict) -> dict:
-    """The part of a model config that holds the backbone: the model itself, or the detector inside of a tracker.
+    """The part of a model config that holds the backbone: the model itself, or the detector inside
+    of a tracker.
 
     Raises:
         SwapError: there is none.
@@ -42,7 +46,9 @@ def neck_list(part: dict) -> list[dict]:
 
 
 def _takes(cls: type, name: str) -> bool:
-    """Whether the constructor of a class, or of a base that its ``**kwargs`` go to, has an argument."""
+    """Whether the constructor of a class, or of a base that its ``**kwargs`` go to, has an
+    argument.
+    """
     for base in cls.__mro__:
         parameters = inspect.signature(base.__init__).parameters if '__init__' in vars(base) else {}
         if name in parameters:
@@ -54,48 +60,69 @@ def _takes(cls: type, name: str) -> bool:
 
 def check_necks(part: dict, scope: str) -> None:
     """Refuse models whose parts read more than maps, and those that have no place for a neck."""
-    with default_scope(scope):
-        try:
-            cls = ROOT_MODELS.get(part['type'])
-        except Exception:  # an unknown type, or a missing package: building the model says so
-            cls = None
+    try:
+        with ROOT_MODELS.switch_scope_and_registry(scope) as registry:
+            cls = registry.get(part['type'])
+    except Exception:  # an unknown type, or a missing package: building the model says so
+        cls = None
     if inspect.isclass(cls) and not _takes(cls, 'neck'):
         raise SwapError(f'model {type_name(part)} takes no neck, which reads time out')
     for neck in neck_list(part):
         if type_name(neck) in REFUSED:
-            raise SwapError(f'neck {type_name(neck)} cannot read a spiking backbone: {REFUSED[type_name(neck)]}')
+            raise SwapError(
+                f'neck {type_name(neck)} cannot read a spiking backbone: {REFUSED[type_name(neck)]}'
+            )
 
 
 def _rewritten(neck: dict, old: Sequence[Level], widths: Sequence[int], scope: str) -> dict | None:
-    """The neck with other channels, or None where it then does not return what it returned before."""
+    """The neck with other channels, or None where it then does not return what it returned before.
+    """
     channels = neck.get('in_channels')
-    if not isinstance(channels, (list, tuple)) or list(channels) != [level.channels for level in old]:
+    if not isinstance(channels, (list, tuple)) or list(channels) != [
+        level.channels for level in old
+    ]:
         return None
     changed = dict(neck, in_channels=type(channels)(widths))
     try:
         before = measure_neck(neck, old, scope)
-        after = measure_neck(changed, [Level(c, level.stride) for c, level in zip(widths, old)], scope)
-    except Exception:  # whatever a neck raises that ties other arguments to the old channels, or needs a compiled op
+        after = measure_neck(
+            changed, [Level(c, level.stride) for c, level in zip(widths, old)], scope
+        )
+    # whatever a neck raises that ties other arguments to the old channels, or needs a compiled op
+    except Exception:
         return None
-    return changed if [(m.channels, m.stride) for m in before] == [(m.channels, m.stride) for m in after] else None
+    return (
+        changed
+        if [(m.channels, m.stride) for m in before] == [(m.channels, m.stride) for m in after]
+        else None
+    )
 
 
 def _reads_vectors(part: dict, old: Sequence[Level]) -> bool:
-    """Whether a classifier is a pooling and a head that names the channels of the last map or vector."""
+    """Whether a classifier is a pooling and a head that names the channels of the last map or
+    vector.
+    """
     head = part.get('head')
     necks, channels = neck_list(part), head.get('in_channels') if isinstance(head, dict) else None
-    return ([type_name(neck) for neck in necks] in ([], [POOLING]) and len(old) == 1 and isinstance(channels, int)
-            and channels == old[-1].channels)
+    return (
+        [type_name(neck) for neck in necks] in ([], [POOLING])
+        and len(old) == 1
+        and isinstance(channels, int)
+        and channels == old[-1].channels
+    )
 
 
-def plan_maps(part: dict, outputs: Outputs, new: Sequence[Level], scope: str, norm_cfg: dict | None) -> Plan:
+def plan_maps(
+    part: dict, outputs: Outputs, new: Sequence[Level], scope: str, norm_cfg: dict | None
+) -> Plan:
     """Levels of the new backbone, and what makes of them the maps that the old one returned.
 
-    Strides are kept exactly, since anchors and RoIs are placed by them. The first neck follows to the new channels where it
-    can; otherwise convolutions restore the old ones.
+    Strides are kept exactly, since anchors and RoIs are placed by them. The first neck follows to
+    the new channels where it can; otherwise convolutions restore the old ones.
 
     Args:
-        part: what :func:`host` found; its head is changed in place where it reads the channels of the last map.
+        part: what :func:`host` found; its head is changed in place where it reads the channels of
+            the last map.
         outputs: what the old backbone returns.
         new: levels of the new one, fine to coarse.
         scope: ``'mmdet'`` or ``'mmpretrain'``.
@@ -103,11 +130,17 @@ def plan_maps(part: dict, outputs: Outputs, new: Sequence[Level], scope: str, no
     """
     old = outputs.levels
     if outputs.eval_out is not None or outputs.tokens:
-        raise SwapError(f'what stands behind backbone {type_name(part["backbone"])} reads more than plain maps from it')
+        raise SwapError(
+            f'what stands behind backbone {type_name(part["backbone"])} reads more than plain '
+            f'maps from it'
+        )
     pooled = scope == 'mmpretrain' and _reads_vectors(part, old)
     if outputs.vector and not pooled:
-        raise SwapError(f'backbone {type_name(part["backbone"])} returns one vector per image, which is read by more than a '
-                        'linear head')
+        raise SwapError(
+            f'backbone {type_name(part["backbone"])} returns one vector per image, which is read '
+            f'by more than a '
+            'linear head'
+        )
     matched = [len(new) - 1] if pooled else match(old, new)
     used = sorted(set(matched))
     widths = [new[j].channels for j in matched]
@@ -125,8 +158,14 @@ def plan_maps(part: dict, outputs: Outputs, new: Sequence[Level], scope: str, no
         part['neck'] = necks[1:]
     if first is None or matched != used or [new[j].stride for j in matched] != strides:
         channels = None if first is not None else [level.channels for level in old]
-        inner = adapter([new[j] for j in used], [used.index(j) for j in matched], strides=strides, channels=channels,
-                        norm_cfg=norm_cfg if channels else None, neck=inner)
+        inner = adapter(
+            [new[j] for j in used],
+            [used.index(j) for j in matched],
+            strides=strides,
+            channels=channels,
+            norm_cfg=norm_cfg if channels else None,
+            neck=inner,
+        )
     plan.neck = inner
     return plan
 
@@ -141,7 +180,9 @@ def import_first(cfg: dict, module: str | None) -> None:
     """Let a config import a module before anything else."""
     if module is None:
         return
-    imports: dict[str, Any] = cfg.setdefault('custom_imports', dict(imports=[], allow_failed_imports=False))
+    imports: dict[str, Any] = cfg.setdefault(
+        'custom_imports', dict(imports=[], allow_failed_imports=False)
+    )
     named = imports.get('imports') or []
     named = [named] if isinstance(named, str) else list(named)
     imports['imports'] = [module, *(name for name in named if name != module)]

@@ -62,7 +62,8 @@ def default_scope(scope: str = 'mmseg') -> Iterator[None]:
 def build_skeleton(cfg: dict, scope: str = 'mmseg') -> nn.Module:
     """Build a module without memory for its parameters, on the meta device, from a copy of its config."""
     with default_scope(scope):
-        ROOT_MODELS.get(cfg['type'])  # imports the class here: what modules make at import must stay real
+        if isinstance(cfg['type'], str):
+            ROOT_MODELS.get(cfg['type'])  # imports the class here: what modules make at import must stay real
         with _Skeleton():
             module = ROOT_MODELS.build(deepcopy(cfg))
     return module.to('meta')

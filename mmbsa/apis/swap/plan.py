@@ -2,10 +2,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mmbsa.apis.swap.heads import EXACT, ONE_WIDTH, head_list, implicit_positions, positions, readers, type_name
+from mmbsa.apis.swap.heads import EXACT, ONE_WIDTH, head_list, implicit_positions, positions, readers
 from mmbsa.apis.swap.level import Level, SwapError
 from mmbsa.apis.swap.match import match, match_decoded
 from mmbsa.apis.swap.measure import Outputs, measure_neck
+from mmbsa.utils.types import type_name
 
 #: bounds of the width of the top-down merge that replaces a backbone's own decoder.
 DECODER_WIDTHS = (64, 256)

@@ -1,4 +1,4 @@
-"""The swap tried on every config that the installed mmsegmentation ships."""
+"""The swap tried on every config that an installed OpenMMLab package ships."""
 import logging
 import traceback
 import warnings
@@ -17,9 +17,12 @@ from mmengine.utils import track_iter_progress
 
 from mmbsa.apis.swap.level import SwapError
 from mmbsa.apis.swap.load import installed_configs, load_config
+from mmbsa.apis.swap.maps import SCOPES
 from mmbsa.apis.swap.measure import build_skeleton
 from mmbsa.apis.swap.swap import swap_backbone
 from mmbsa.apis.swap.trial import build_model, crop_size, run_skeleton, train_step
+from mmbsa.apis.swap.trial_maps import feature_shapes, run_features
+from mmbsa.apis.swap.trial_maps import train_step as maps_train_step
 
 #: crops tried in turn for the real step: small ones suffice except where a head pools fixed windows.
 CROPS = ((64, 64), (128, 128), (416, 416))
@@ -48,9 +51,9 @@ class Row:
     step: str = ''
 
 
-def zoo(families: Sequence[str] = ()) -> list[Path]:
-    """Paths of all complete configs of the installed mmsegmentation, those of some families if given."""
-    root = installed_configs('mmseg')
+def zoo(families: Sequence[str] = (), package: str = 'mmseg') -> list[Path]:
+    """Paths of all complete configs of an installed package, those of some families if given."""
+    root = installed_configs(package)
     paths = sorted(p for p in root.rglob('*.py') if '_base_' not in p.parts)
     return [p for p in paths if not families or p.relative_to(root).parts[0] in families]
 
@@ -63,16 +66,23 @@ def unbuildable(path: Path) -> str:
     """Why the stock config itself does not build here; '' if it does."""
     original = Config(load_config(path))
     original.model.pop('pretrained', None)
+    scope = original.get('default_scope') or 'mmseg'
     try:
-        build_skeleton(original.model, original.get('default_scope') or 'mmseg')
+        build_skeleton(original.model, scope)
+        if scope != 'mmseg':
+            feature_shapes(original)
     except Exception as error:  # a missing package or op raises whatever its users raise
         missing = [p for p in ('mmdet', 'mmpretrain') if f"'{p}." in repr(original) and find_spec(p) is None]
         return f'{", ".join(missing)} not installed: {_short(error)}' if missing else _short(error)
     return ''
 
 
-def _step(cfg: dict) -> str:
+def _step(cfg: dict, package: str) -> str:
     """One real training step; the smallest crop that the heads can pool is enough."""
+    if package != 'mmseg':
+        model, losses = maps_train_step(cfg)
+        silent = sum(p.requires_grad and p.grad is None for p in model.parameters())
+        return f'loss {losses["loss"]:.2f}' + (f'; {silent} parameters without gradient' if silent else '')
     model, errors = build_model(cfg), []
     for size in CROPS:
         try:
@@ -85,11 +95,16 @@ def _step(cfg: dict) -> str:
     raise errors[-1]
 
 
-def _params(cfg: dict, ran: dict[str, float]) -> float:
+def _params(cfg: Config, path: Path, ran: dict[str, float]) -> float:
     """Parameters of a model that builds and runs; one equal to a model that ran before is not run again.
 
     Without their backbones, configs of one family that differed in depth or schedule often become the same model.
     """
+    if cfg.get('default_scope') in SCOPES:
+        key = repr(cfg['model'])
+        if key not in ran:
+            ran[key] = run_features(cfg, Config(load_config(path)))
+        return ran[key]
     key = repr((cfg['model'], crop_size(cfg)))
     if key not in ran:
         model, _ = run_skeleton(cfg)
@@ -97,7 +112,8 @@ def _params(cfg: dict, ran: dict[str, float]) -> float:
     return ran[key]
 
 
-def survey_config(path: Path, backbone: str | dict, step: bool = False, ran: dict[str, float] | None = None) -> Row:
+def survey_config(path: Path, backbone: str | dict, step: bool = False, ran: dict[str, float] | None = None,
+                  package: str = 'mmseg') -> Row:
     """Swap, build and run one config; never raises what the config causes.
 
     Args:
@@ -105,8 +121,9 @@ def survey_config(path: Path, backbone: str | dict, step: bool = False, ran: dic
         backbone: what to swap in.
         step: take one real training step too.
         ran: models that ran before, by their text; filled.
+        package: whose zoo it is.
     """
-    root = installed_configs('mmseg')
+    root = installed_configs(package)
     relative = path.relative_to(root)
     row = Row(relative.parts[0], str(relative), 'swapped')
     try:
@@ -118,8 +135,8 @@ def survey_config(path: Path, backbone: str | dict, step: bool = False, ran: dic
         row.status, row.reason = 'crashed', _short(error) + ' @ ' + traceback.format_exc(limit=-1).splitlines()[1].strip()
         return row
     try:
-        row.params, row.built = _params(cfg, {} if ran is None else ran) / 1e6, 'yes'
-        row.step = _step(cfg) if step else ''
+        row.params, row.built = _params(cfg, path, {} if ran is None else ran) / 1e6, 'yes'
+        row.step = _step(cfg, package) if step else ''
     except Exception as error:  # ours only if the stock config builds
         reason = unbuildable(path)
         if reason:
@@ -136,17 +153,18 @@ def _quiet() -> None:
     logging.disable(logging.WARNING)
 
 
-def _survey_family(paths: Sequence[Path], backbone: str | dict, step: bool) -> list[Row]:
+def _survey_family(paths: Sequence[Path], backbone: str | dict, step: bool, package: str) -> list[Row]:
     """Configs of one family in one process, so that they share the measured backbones; one of them takes a real step."""
     rows: list[Row] = []
     ran: dict[str, float] = {}
     for path in paths:
         stepped = any(row.step for row in rows)
-        rows.append(survey_config(path, backbone, step and not stepped, ran))
+        rows.append(survey_config(path, backbone, step and not stepped, ran, package))
     return rows
 
 
-def survey(backbone: str | dict, families: Sequence[str] = (), jobs: int = 1, step: bool = False) -> list[Row]:
+def survey(backbone: str | dict, families: Sequence[str] = (), jobs: int = 1, step: bool = False,
+           package: str = 'mmseg') -> list[Row]:
     """Try the swap on the whole zoo.
 
     Args:
@@ -154,15 +172,16 @@ def survey(backbone: str | dict, families: Sequence[str] = (), jobs: int = 1, st
         families: folders of the zoo; all if empty.
         jobs: processes.
         step: one real forward and backward for one config of each family.
+        package: ``'mmseg'``, ``'mmdet'`` or ``'mmpretrain'``.
 
     Returns:
         One row per config, in the zoo's order.
     """
-    root = installed_configs('mmseg')
+    root = installed_configs(package)
     groups: dict[str, list[Path]] = {}
-    for path in zoo(families):
+    for path in zoo(families, package):
         groups.setdefault(path.relative_to(root).parts[0], []).append(path)
-    run = partial(_survey_family, backbone=backbone, step=step)
+    run = partial(_survey_family, backbone=backbone, step=step, package=package)
     if jobs == 1:
         done = [run(paths) for paths in track_iter_progress(list(groups.values()))]
         return sorted((row for rows in done for row in rows), key=lambda row: row.config)

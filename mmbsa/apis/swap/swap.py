@@ -4,7 +4,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmbsa.apis.swap.heads import EXACT, REFUSED, head_list, readers, rewrite_reader, type_name
+from mmbsa.apis.swap.heads import EXACT, REFUSED, head_list, readers, reads_time, rewrite_reader, type_name
 from mmbsa.apis.swap.level import Level, SwapError
 from mmbsa.apis.swap.load import load_config
 from mmbsa.apis.swap.maps import SCOPES, check_necks, host, import_first, neck_list, plan_maps, set_neck
@@ -73,7 +73,7 @@ def _old_outputs(cfg: dict, part: dict, scope: str) -> Outputs:
 def _synchronised(value: Any) -> bool:
     """Whether a model config uses synchronised norms anywhere."""
     if isinstance(value, dict):
-        return value.get('type') == 'SyncBN' or any(_synchronised(item) for item in value.values())
+        return type_name(value) in ('SyncBN', 'SyncBatchNorm') or any(_synchronised(item) for item in value.values())
     return isinstance(value, (list, tuple)) and any(_synchronised(item) for item in value)
 
 
@@ -110,7 +110,7 @@ def swap_backbone(cfg: Config | dict | str | Path, backbone: str | dict, readout
 
     * mmseg: every head follows: in_channels, in_index, strides. Where heads rely on more than that (maps that the old
       backbone had decoded, as in U-Net and BiSeNet; class tokens; a single tensor in eval mode), ``mmbsa.LevelAdapter``
-      provides it.
+      provides it. Spiking heads of mmbsa read time themselves and get no readout.
     * mmdet, and whatever of mmpretrain takes a tuple of maps: the neck follows to the new channels where it can, and
       ``mmbsa.LevelAdapter`` restores the old strides, by which anchors and RoIs are placed. Without such a neck it
       restores the old channels as well. Classifiers that pool the last map, or read a class token, pool the new one.
@@ -177,7 +177,9 @@ def _swap_segmentor(model: dict, cfg: dict, given: dict, readout: str) -> None:
                     rewrite_reader(reader, plan.maps, plan.places, len(plan.maps) if old is None else len(old), old)
                 reader.update(EXACT.get(type_name(reader), (None, {}))[1])
     model['backbone'] = _new_backbone(given, plan, list(levels), model)
-    model['neck'] = _readout(readout, plan)
+    heads = [head for key in ('decode_head', 'auxiliary_head') for head in head_list(model, key)]
+    if plan.neck or not all(map(reads_time, heads)):
+        model['neck'] = _readout(readout, plan)
 
 
 def _swap_maps(part: dict, cfg: dict, given: dict, readout: str, scope: str) -> None:

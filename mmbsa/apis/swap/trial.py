@@ -33,10 +33,16 @@ def build_model(cfg: Config | dict) -> nn.Module:
         return revert_sync_batchnorm(ROOT_MODELS.build(deepcopy(dict(cfg['model']))))
 
 
-def _run(model: nn.Module, size: tuple[int, int]) -> nn.Module:
+def image_channels(cfg: Config | dict) -> int:
+    """Channels of a config's pictures: what its backbone says that it takes, or 3."""
+    channels = cfg['model']['backbone'].get('in_channels')
+    return channels if isinstance(channels, int) else 3
+
+
+def _run(model: nn.Module, size: tuple[int, int], channels: int) -> nn.Module:
     """Run every head of a model on empty images, in train and eval mode."""
     from mmseg.models.decode_heads.decode_head import BaseDecodeHead
-    image = torch.zeros(2, 3, *size)
+    image = torch.zeros(2, channels, *size)
     maps = model.train().extract_feat(image)
     for key in ('decode_head', 'auxiliary_head'):
         heads = getattr(model, key, None)
@@ -67,14 +73,15 @@ def run_skeleton(cfg: Config | dict) -> tuple[nn.Module, tuple[int, int]]:
     skeleton = build_skeleton(dict(cfg['model']), scope)
     with default_scope(scope), torch.no_grad():
         if any(type(module).__module__.startswith('mmcv.ops') for module in skeleton.modules()):
-            return _run(build_model(cfg), TINY_CROP), TINY_CROP
+            return _run(build_model(cfg), TINY_CROP, image_channels(cfg)), TINY_CROP
         # fake tensors rather than meta ones: they name the device that a layer asks for, and ops of ours know them
         with FakeTensorMode(allow_non_fake_inputs=True):
-            return _run(skeleton.to_empty(device='cpu'), crop_size(cfg)), crop_size(cfg)
+            model = _run(skeleton.to_empty(device='cpu'), crop_size(cfg), image_channels(cfg))
+            return model, crop_size(cfg)
 
 
 def synthetic_batch(cfg: Config | dict, size: tuple[int, int], batch: int = 2, seed: int = 0) -> tuple[Tensor, list]:
-    """Random images (B, 3, H, W) and samples with labels, edges and depth, whatever the config's heads ask for."""
+    """Random images (B, C, H, W) and samples with labels, edges and depth, whatever the config's heads ask for."""
     from mmseg.structures import SegDataSample
     generator = torch.Generator().manual_seed(seed)
     head = head_list(cfg['model'], 'decode_head')[-1]
@@ -85,7 +92,7 @@ def synthetic_batch(cfg: Config | dict, size: tuple[int, int], batch: int = 2, s
         samples.append(SegDataSample(metainfo=meta, gt_sem_seg=PixelData(data=labels),
                                      gt_edge_map=PixelData(data=labels % 2),
                                      gt_depth_map=PixelData(data=torch.rand(1, *size, generator=generator) * 9 + 1)))
-    return torch.randn(batch, 3, *size, generator=generator), samples
+    return torch.randn(batch, image_channels(cfg), *size, generator=generator), samples
 
 
 def train_step(model: nn.Module, cfg: Config | dict, size: tuple[int, int]) -> tuple[dict[str, float], list[str]]:

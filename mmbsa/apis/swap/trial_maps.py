@@ -1,4 +1,7 @@
-"""Does a swapped detector or classifier work? Its features must have the shapes that the stock model's have."""
+"""Does a swapped detector or classifier work? Its features must have the shapes that the stock
+model's have.
+"""
+
 from collections.abc import Mapping
 
 import torch
@@ -18,12 +21,19 @@ def _shapes(value) -> list[tuple[int, ...]]:
     """Shapes of all tensors in what a network returns, in order."""
     if isinstance(value, Tensor):
         return [tuple(value.shape)]
-    values = value.values() if isinstance(value, Mapping) else value if isinstance(value, (tuple, list)) else ()
+    values = (
+        value.values()
+        if isinstance(value, Mapping)
+        else value
+        if isinstance(value, (tuple, list))
+        else ()
+    )
     return [shape for item in values for shape in _shapes(item)]
 
 
 def feature_shapes(cfg: Config | dict, size: tuple[int, int] = IMAGE) -> list[tuple[int, ...]]:
-    """Shapes of the features that a config's backbone and necks make of two images, computed without memory.
+    """Shapes of the features that a config's backbone and necks make of two images, computed
+    without memory.
 
     Raises:
         Exception: whatever building or running them raises.
@@ -34,7 +44,9 @@ def feature_shapes(cfg: Config | dict, size: tuple[int, int] = IMAGE) -> list[tu
     with default_scope(scope), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
         x = torch.zeros(2, channels if isinstance(channels, int) else 3, *size)
         for module in parts:
-            x = module.to_empty(device='cpu').eval()(x)
+            module.to_empty(device='cpu')
+            module.eval()  # some backbones return nothing from it
+            x = module(x)
     return _shapes(x)
 
 
@@ -45,8 +57,8 @@ def run_features(swapped: Config, stock: Config) -> int:
         Number of parameters of the swapped model.
 
     Raises:
-        Exception: whatever building or running raises. ValueError: features of other shapes than the stock model's, for
-            classifiers but for the width.
+        Exception: whatever building or running raises. ValueError: features of other shapes than
+            the stock model's, for classifiers but for the width.
     """
     shapes = feature_shapes(swapped)
     model = build_skeleton(dict(swapped['model']), swapped['default_scope'])
@@ -54,23 +66,35 @@ def run_features(swapped: Config, stock: Config) -> int:
         expected = feature_shapes(stock)
     except Exception:  # its own backbone does not run here; the swapped one does
         expected = shapes
-    kept = 1 if all(len(shape) == 2 for shape in shapes) else None  # heads follow to another width of vectors
+    kept = (
+        1 if all(len(shape) == 2 for shape in shapes) else None
+    )  # heads follow to another width of vectors
     if [s[:kept] for s in shapes] != [s[:kept] for s in expected]:
         raise ValueError(f'features have the shapes {shapes}, those of the stock model {expected}')
     return sum(p.numel() for p in model.parameters())
 
 
 def random_batch(cfg: Config | dict, size: tuple[int, int] = TINY_IMAGE) -> dict:
-    """Two random images with random boxes and masks, or labels, as a data loader hands them to the preprocessor."""
+    """Two random images with random boxes and masks, or labels, as a data loader hands them to the
+    preprocessor.
+    """
     if cfg['default_scope'] == 'mmdet':
         from mmdet.testing import demo_mm_inputs
-        return demo_mm_inputs(2, [[3, *size]] * 2, num_items=[2, 3], num_classes=2, with_mask=True, with_semantic=True)
+
+        return demo_mm_inputs(
+            2, [[3, *size]] * 2, num_items=[2, 3], num_classes=2, with_mask=True, with_semantic=True
+        )
     from mmpretrain.structures import DataSample
+
     images = [torch.randint(256, (3, *size), dtype=torch.uint8) for _ in range(2)]
-    return dict(inputs=images, data_samples=[DataSample().set_gt_label(label) for label in range(2)])
+    return dict(
+        inputs=images, data_samples=[DataSample().set_gt_label(label) for label in range(2)]
+    )
 
 
-def train_step(cfg: Config | dict, size: tuple[int, int] = TINY_IMAGE) -> tuple[nn.Module, dict[str, float]]:
+def train_step(
+    cfg: Config | dict, size: tuple[int, int] = TINY_IMAGE
+) -> tuple[nn.Module, dict[str, float]]:
     """Build a config's model for real, and run one forward and backward of its loss on random data.
 
     Returns:
@@ -80,6 +104,7 @@ def train_step(cfg: Config | dict, size: tuple[int, int] = TINY_IMAGE) -> tuple[
         Exception: whatever the model raises. ValueError: a loss that is not finite.
     """
     from mmengine.model import revert_sync_batchnorm
+
     part = dict(cfg['model'])
     part.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     with default_scope(cfg['default_scope']):

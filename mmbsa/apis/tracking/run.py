@@ -32,13 +32,18 @@ class TrackedFrame:
     seconds: float
 
 
-def load_tracker(config: str | os.PathLike | Config, checkpoint: str | os.PathLike | None, device: str = 'cpu',
-                 fuse: bool = False) -> SDTrack:
+def load_tracker(
+    config: str | os.PathLike | Config,
+    checkpoint: str | os.PathLike | None,
+    device: str = 'cpu',
+    fuse: bool = False,
+) -> SDTrack:
     """The model of a config with the weights of a checkpoint, in evaluation mode.
 
     Args:
         config: a file, or a config.
-        checkpoint: of ``tools/train.py``, or converted from the official format; None leaves random weights.
+        checkpoint: of ``tools/train.py``, or converted from the official format; None leaves random
+            weights.
         device: where it computes.
         fuse: fold norms into convolutions: faster, rounds differently.
 
@@ -54,19 +59,26 @@ def load_tracker(config: str | os.PathLike | Config, checkpoint: str | os.PathLi
         state = load_checkpoint_file(checkpoint, map_location='cpu')
         state = state.get('state_dict', state)
         ours = model.state_dict()
-        wrong = dict(missing=sorted(set(ours) - set(state)), unexpected=sorted(set(state) - set(ours)),
-                     sizes=[key for key in ours if key in state and ours[key].shape != state[key].shape])
+        wrong = dict(
+            missing=sorted(set(ours) - set(state)),
+            unexpected=sorted(set(state) - set(ours)),
+            sizes=[key for key in ours if key in state and ours[key].shape != state[key].shape],
+        )
         if any(wrong.values()):
             found = ', '.join(f'{what} {keys[:3]}' for what, keys in wrong.items() if keys)
-            raise ValueError(f'{checkpoint} does not fit the config: {found}. Official checkpoints go through '
-                             'tools/model_converters/convert.py first')
+            raise ValueError(
+                f'{checkpoint} does not fit the config: {found}. Official checkpoints go through '
+                'tools/model_converters/convert.py first'
+            )
         model.load_state_dict(state)
     model = model.eval()
     return (fuse_norms(model) if fuse else model).to(device)
 
 
 @torch.no_grad()
-def track_frames(model: SDTrack, frames: Iterable[np.ndarray], box: Sequence[float]) -> Iterator[TrackedFrame]:
+def track_frames(
+    model: SDTrack, frames: Iterable[np.ndarray], box: Sequence[float]
+) -> Iterator[TrackedFrame]:
     """Follow a target through a stream of frames, holding one frame and the track's state.
 
     Args:

@@ -12,21 +12,25 @@ class BaseTrackingDataset(BaseDataset):
     """Sequences with a box per frame.
 
     A subclass lists its sequences in ``load_data_list``: dicts with ``sequence`` (name), ``frames``
-    (:class:`mmbsa.structures.FrameSequence`), ``gt_boxes`` (N, 4), ``absent`` (N,) and ``attributes``.
+    (:class:`mmbsa.structures.FrameSequence`), ``gt_boxes`` (N, 4), ``absent`` (N,) and
+    ``attributes``.
 
-    * With ``test_mode=False`` an item is a causal pair, drawn from numpy's global generator, whatever
-      the index: ``template_frame``, ``template_box``, ``search_frame``, ``search_box``, ``sequence``.
+    * With ``test_mode=False`` an item is a causal pair, drawn from numpy's global generator,
+      whatever the index: ``template_frame``, ``template_box``, ``search_frame``, ``search_box``,
+          ``sequence``.
     * With ``test_mode=True`` item i is sequence i.
 
     Args:
         samples_per_epoch: pairs that count as an epoch; None: the number of sequences.
-        max_gap: distance of the search frame to the template, exclusive, in frames (200 in SDTrack).
+        max_gap: distance of the search frame to the template, exclusive, in frames (200 in
+            SDTrack).
         pipeline: steps after that.
         test_mode: see above.
         kwargs: mmengine's ``BaseDataset``.
 
     Raises:
-        ValueError: no sequence that can be trained with (more than 4 visible of at least 20 frames).
+        ValueError: no sequence that can be trained with (more than 4 visible of at least 20
+            frames).
     """
 
     def __init__(self, samples_per_epoch: int | None = None, max_gap: int = 200,
@@ -52,15 +56,19 @@ class BaseTrackingDataset(BaseDataset):
             self._trainable = np.array([index for index, info in enumerate(infos)
                                         if can_train(visible_frames(info['gt_boxes']))], int)
         if not self.test_mode and not len(self._trainable):
-            raise ValueError(f'{type(self).__name__}: none of {self.num_sequences} sequences has more than '
-                             '4 visible frames and at least 20 frames, which training needs')
+            raise ValueError(
+                f'{type(self).__name__}: none of {self.num_sequences} sequences has more than '
+                '4 visible frames and at least 20 frames, which training needs'
+            )
 
     @staticmethod
     def _check_first_box(info: dict) -> None:
         box = np.asarray(info['gt_boxes'][0])
         if not (np.isfinite(box).all() and (box[2:] > 0).all()):
-            raise ValueError(f'{info["sequence"]}: the first box {box.tolist()} (x, y, w, h) has no area; '
-                             'a tracker starts from it')
+            raise ValueError(
+                f'{info["sequence"]}: the first box {box.tolist()} (x, y, w, h) has no area; '
+                'a tracker starts from it'
+            )
 
     @property
     def num_sequences(self) -> int:
@@ -77,7 +85,9 @@ class BaseTrackingDataset(BaseDataset):
 
     def get_data_info(self, idx: int) -> dict:
         """Description of sequence ``idx``, in both modes."""
-        return super().get_data_info(idx % max(self.num_sequences, 1) if self._fully_initialized else idx)
+        return super().get_data_info(
+            idx % max(self.num_sequences, 1) if self._fully_initialized else idx
+        )
 
     def prepare_data(self, idx: int) -> dict | None:
         """A sequence, or a pair drawn at random; None if the crops of the pair show nothing."""

@@ -18,14 +18,16 @@ from mmbsa.structures import FrameSequence
 class TrackingDataset(BaseTrackingDataset):
     """A tracking benchmark of prepared event frames on disk.
 
-    Layouts (row 0 of the annotation belongs to frame number 0, in FE108 and ``frames`` to number 1)::
+    Layouts (row 0 of the annotation belongs to frame number 0, in FE108 and ``frames`` to number
+    1)::
 
-        FE108     train|test/SEQ/groundtruth_rect.txt   SEQ/inter{T}_stack_3008/0001_1.png .. 0001_T.png
-        VisEvent  train|test/SEQ/groundtruth.txt        SEQ/inter{T}_stack_3008/0000_1.png
-        FELT      train|test/SEQ/groundtruth.txt        SEQ/inter{T}_stack_3008/0000_1.png
-        COESOT    train|test/SEQ/groundtruth.txt        SEQ/SEQ_dvs/frame0000.png (or .bmp)
-        COESOT-spike  training_subset|testing_subset/SEQ/groundtruth.txt  SEQ/spike_.../0000.png
-        frames    SEQ/groundtruth_rect.txt              SEQ/img/0001.png
+        FE108     train|test/SEQ/groundtruth_rect.txt   SEQ/inter{T}_stack_3008/0001_1.png ..
+        0001_T.png VisEvent  train|test/SEQ/groundtruth.txt
+        SEQ/inter{T}_stack_3008/0000_1.png FELT      train|test/SEQ/groundtruth.txt
+        SEQ/inter{T}_stack_3008/0000_1.png COESOT    train|test/SEQ/groundtruth.txt
+        SEQ/SEQ_dvs/frame0000.png (or .bmp) COESOT-spike
+        training_subset|testing_subset/SEQ/groundtruth.txt  SEQ/spike_.../0000.png frames
+        SEQ/groundtruth_rect.txt              SEQ/img/0001.png
 
     Args:
         layout: one of these.
@@ -34,7 +36,8 @@ class TrackingDataset(BaseTrackingDataset):
         num_steps: T, sub-frames per frame: 1, 2 or 4 stacks.
         sequences: names, or a text file with one name per line; None: the benchmark's list if it is
             there, else every annotated folder.
-        toolkit: folder of an evaluation toolkit with ``absent/`` and ``att/`` (and maybe ``gt_rect/``).
+        toolkit: folder of an evaluation toolkit with ``absent/`` and ``att/`` (and maybe
+            ``gt_rect/``).
         img_shape: (height, width) that the frames must have; None takes any.
         modality: ``'dvs'`` or ``'aps'``, COESOT only.
         kwargs: see :class:`BaseTrackingDataset`.
@@ -54,7 +57,12 @@ class TrackingDataset(BaseTrackingDataset):
             raise ValueError(f"modality must be 'dvs' or 'aps', got {modality!r}")
         if num_steps < 1:
             raise ValueError(f'num_steps must be positive, got {num_steps}')
-        self.layout, self.split, self.num_steps, self.sequences = layout, split, num_steps, sequences
+        self.layout, self.split, self.num_steps, self.sequences = (
+            layout,
+            split,
+            num_steps,
+            sequences,
+        )
         self.toolkit, self.modality = toolkit, modality
         self.img_shape = None if img_shape is None else tuple(img_shape)
         super().__init__(data_root=data_root, **kwargs)
@@ -65,11 +73,15 @@ class TrackingDataset(BaseTrackingDataset):
         infos = []
         for name in listed(self.sequences, self.layout, self.data_root, self.split):
             found = read_annotation(self.layout, self.data_root, self.split, name, self.toolkit)
-            files = FrameFiles(self.layout, os.path.join(folder, name), self.num_steps, self.modality)
+            files = FrameFiles(
+                self.layout, os.path.join(folder, name), self.num_steps, self.modality
+            )
             size = files.check(len(found.boxes))
             if self.img_shape is not None and size != self.img_shape:
-                raise ValueError(f'{files.path(0)}: the frame is {size[0]} x {size[1]} (height x width), '
-                                 f'img_shape={self.img_shape} was asked for')
+                raise ValueError(
+                    f'{files.path(0)}: the frame is {size[0]} x {size[1]} (height x width), '
+                    f'img_shape={self.img_shape} was asked for'
+                )
             infos.append(dict(
                 sequence=name, frames=FrameSequence(FrameFiles.read, files, len(found.boxes)),
                 gt_boxes=found.boxes, absent=found.absent, attributes=found.attributes))

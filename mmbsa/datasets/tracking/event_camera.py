@@ -8,13 +8,14 @@ EVENT = np.dtype([('x', np.uint16), ('y', np.uint16), ('t', np.int64), ('p', np.
 class EventCamera:
     r"""Pixels that fire when their log intensity has changed by a threshold.
 
-    A pixel remembers the log intensity of its last event and fires once per threshold that the picture
-    has moved away from it:
+    A pixel remembers the log intensity of its last event and fires once per threshold that the
+    picture has moved away from it:
 
-    .. math:: n = \lfloor (\ln(I + \epsilon) - L_{ref}) / \theta \rfloor, \quad L_{ref} \to L_{ref} + n \theta
+    .. math:: n = \lfloor (\ln(I + \epsilon) - L_{ref}) / \theta \rfloor, \quad L_{ref} \to L_{ref}
+    + n \theta
 
-    with thresholds of its own for brighter and darker, drawn once around a mean. Beside that, pixels
-    fire at random at a low rate, as real ones do.
+    with thresholds of its own for brighter and darker, drawn once around a mean. Beside that,
+    pixels fire at random at a low rate, as real ones do.
 
     Args:
         picture: first picture (H, W), intensities >= 0; nothing fires for it.
@@ -28,15 +29,18 @@ class EventCamera:
     def __init__(self, picture: np.ndarray, rng: np.random.Generator, threshold: float = 0.2,
                  threshold_noise: float = 0.15, noise_rate: float = 0.5, epsilon: float = 0.02):
         if threshold <= 0 or threshold_noise < 0 or noise_rate < 0:
-            raise ValueError(f'EventCamera: threshold={threshold} must be positive, threshold_noise='
-                             f'{threshold_noise} and noise_rate={noise_rate} not negative')
+            raise ValueError(
+                f'EventCamera: threshold={threshold} must be positive, threshold_noise='
+                f'{threshold_noise} and noise_rate={noise_rate} not negative'
+            )
         self.rng, self.noise_rate, self.epsilon = rng, noise_rate, epsilon
         spread = rng.normal(1, threshold_noise, (2, *picture.shape))
         self.thresholds = threshold * np.maximum(spread, 0.2)  # (2, H, W): darker, brighter
         self.reference = np.log(picture + epsilon)
 
     def see(self, picture: np.ndarray, start: int, stop: int) -> np.ndarray:
-        """Events between the last picture (at ``start``) and this one (at ``stop``), ordered by time.
+        """Events between the last picture (at ``start``) and this one (at ``stop``), ordered by
+        time.
 
         Args:
             picture: (H, W).
@@ -61,7 +65,9 @@ class EventCamera:
                 stop: int) -> np.ndarray:
         rows, columns = np.nonzero(count)
         times = count[rows, columns]
-        order = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)  # 0, 1, .. per pixel
+        order = np.arange(times.sum()) - np.repeat(
+            np.cumsum(times) - times, times
+        )  # 0, 1, .. per pixel
         events = np.zeros(len(order), EVENT)
         events['x'], events['y'] = np.repeat(columns, times), np.repeat(rows, times)
         part = (order + 0.5) / np.repeat(times, times)

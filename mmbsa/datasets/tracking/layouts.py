@@ -1,4 +1,4 @@
-"""How tracking benchmarks lie on disk: folders, lists, annotation files and the numbers of frames."""
+"""How tracking benchmarks lie on disk: folders, lists, annotations and numbers of frames."""
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,8 +17,8 @@ class Layout:
     Attributes:
         folders: split -> folder under the root.
         boxes: annotation file of a sequence, the first that exists.
-        frame: path of a frame under the sequence; ``{index}`` its number, ``{step}`` its sub-frame from
-            1, ``{steps}`` how many there are, ``{modality}`` a choice of COESOT.
+        frame: path of a frame under the sequence; ``{index}`` its number, ``{step}`` its sub-frame
+            from 1, ``{steps}`` how many there are, ``{modality}`` a choice of COESOT.
         endings: of the frame's file, the first that exists.
         first: number of the frame that belongs to row 0 of the annotation.
         lists: split -> list of sequences under the root, the first that exists; without any, every
@@ -40,7 +40,8 @@ class Layout:
 _SPLITS = dict(train='train', test='test')
 _STACKS = 'inter{steps}_stack_3008/{index:04d}_{step}'
 
-#: layouts as SDTrack's loaders read them, COESOT also as CEUTrack does, and plain folders of frames.
+#: layouts as SDTrack's loaders read them, COESOT also as CEUTrack does, and plain folders of
+#: frames.
 LAYOUTS: dict[str, Layout] = {
     'FE108': Layout(_SPLITS, ('groundtruth_rect.txt',), _STACKS, first=1,
                     lists={split: (f'{split}/{split}.txt', f'{split}.txt') for split in _SPLITS}),
@@ -92,13 +93,15 @@ def split_folder(layout: str, root: str | os.PathLike, split: str) -> Path:
         raise ValueError(f'split={split!r}: {layout} has {", ".join(rules.folders)}')
     folder = Path(root, rules.folders[split])
     if not folder.is_dir():
-        raise FileNotFoundError(f'{folder}: there is no such folder; {layout} has its {split} sequences '
-                                'there. Is data_root right?')
+        raise FileNotFoundError(
+            f'{folder}: there is no such folder; {layout} has its {split} sequences '
+            'there. Is data_root right?'
+        )
     return folder
 
 
 def find_sequences(layout: str, root: str | os.PathLike, split: str) -> list[str]:
-    """Names of a split's sequences: from the benchmark's list, else all annotated folders, sorted."""
+    """Names of a split's sequences: the benchmark's list, else all annotated folders, sorted."""
     rules, folder = get_layout(layout), split_folder(layout, root, split)
     for file in (Path(root, entry) for entry in rules.lists.get(split, ())):
         if file.is_file():
@@ -114,8 +117,10 @@ def find_sequences(layout: str, root: str | os.PathLike, split: str) -> list[str
     names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()
                    and any(Path(entry.path, boxes).is_file() for boxes in rules.boxes))
     if not names:
-        raise FileNotFoundError(f'{folder}: no sequence has {" or ".join(rules.boxes)}, as {layout} has '
-                                f'it{_looks_like(folder, layout)}')
+        raise FileNotFoundError(
+            f'{folder}: no sequence has {" or ".join(rules.boxes)}, as {layout} has '
+            f'it{_looks_like(folder, layout)}'
+        )
     return names
 
 
@@ -135,8 +140,8 @@ def read_annotation(layout: str, root: str | os.PathLike, split: str, name: str,
         layout, root, split: see :func:`find_sequences`.
         name: of the sequence.
         toolkit: folder of an evaluation toolkit with ``absent/NAME.txt`` and ``att/NAME.txt`` (1 =
-            absent there, 0 in rows of attributes that do not apply), and maybe ``gt_rect/NAME.txt``,
-            which wins over the benchmark's own files.
+            absent there, 0 in rows of attributes that do not apply), and maybe
+            ``gt_rect/NAME.txt``, which wins over the benchmark's own files.
 
     Raises:
         FileNotFoundError: a sequence without annotation.
@@ -144,12 +149,19 @@ def read_annotation(layout: str, root: str | os.PathLike, split: str, name: str,
     """
     rules, folder = get_layout(layout), split_folder(layout, root, split) / name
     toolkit = None if toolkit is None else Path(toolkit)
+    if toolkit is not None and not toolkit.is_dir():
+        raise FileNotFoundError(
+            f'toolkit={str(toolkit)!r}: there is no such folder; it holds absent/ and att/ of the '
+            'evaluation toolkit. Leave it out to judge without its flags of absence'
+        )
     candidates = [] if toolkit is None else [toolkit / 'gt_rect' / f'{name}.txt']
     candidates += [folder / boxes for boxes in rules.boxes]
     file = next((file for file in candidates if file.is_file()), None)
     if file is None:
-        raise FileNotFoundError(f'{folder}: there is no {" or ".join(rules.boxes)}, as {layout} has it'
-                                f'{_looks_like(folder.parent, layout)}')
+        raise FileNotFoundError(
+            f'{folder}: there is no {" or ".join(rules.boxes)}, as {layout} has it'
+            f'{_looks_like(folder.parent, layout)}'
+        )
     boxes = read_boxes(file)
     absent = np.zeros(len(boxes), bool)
     flags = [] if toolkit is None else [(toolkit / 'absent' / f'{name}.txt', 0)]
@@ -163,7 +175,8 @@ def read_annotation(layout: str, root: str | os.PathLike, split: str, name: str,
 
 
 def toolkit_annotations(root: str | os.PathLike) -> dict[str, Annotation]:
-    """All annotations of an evaluation toolkit: ``gt_rect/NAME.txt``, and where there are any, ``absent`` and ``att``.
+    """All annotations of an evaluation toolkit: ``gt_rect/NAME.txt``, and where there are any,
+    ``absent`` and ``att``.
 
     Raises:
         FileNotFoundError: no ``gt_rect`` with text files.
@@ -177,8 +190,10 @@ def toolkit_annotations(root: str | os.PathLike) -> dict[str, Annotation]:
             raise ValueError(f'{flags}: {len(absent)} rows, but {file} has {len(boxes)}')
         found[file.stem] = Annotation(boxes, absent, _attributes(root / 'att', file.stem))
     if not found:
-        raise FileNotFoundError(f'{root / "gt_rect"}: there is no annotation of a toolkit (gt_rect/SEQ.txt); give the '
-                                'layout of a benchmark')
+        raise FileNotFoundError(
+            f'{root / "gt_rect"}: there is no annotation of a toolkit (gt_rect/SEQ.txt); give the '
+            'layout of a benchmark'
+        )
     return found
 
 
@@ -194,7 +209,7 @@ def _attributes(folder: Path, name: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class FrameFiles:
-    """Where the frames of a sequence lie; a callable source of :class:`mmbsa.structures.FrameSequence`.
+    """Where the frames of a sequence lie.
 
     Attributes:
         layout: of the benchmark.
@@ -219,8 +234,8 @@ class FrameFiles:
     def read(self, row: int) -> np.ndarray:
         """Frame (T, H, W, 3) uint8; the channels are those of the file in RGB order.
 
-        A sub-frame that is missing or unreadable is replaced by the first one, as the official loader
-        does.
+        A sub-frame that is missing or unreadable is replaced by the first one, as the official
+        loader does.
 
         Raises:
             FileNotFoundError: no frame. ValueError: the file is no picture.
@@ -241,8 +256,10 @@ class FrameFiles:
         """
         for row in (0, length - 1):
             if not self.path(row).is_file():
-                raise FileNotFoundError(f'{self.path(row)}: the frame of annotation row {row} (from 0) of '
-                                        f'{length} is missing{self._hint()}')
+                raise FileNotFoundError(
+                    f'{self.path(row)}: the frame of annotation row {row} (from 0) of '
+                    f'{length} is missing{self._hint()}'
+                )
         return self.read(0).shape[1:3]
 
     def _hint(self) -> str:
@@ -268,13 +285,15 @@ def _read_image(file: Path, strict: bool = True) -> np.ndarray | None:
 
 def listed(names: Sequence[str] | str | None, layout: str, root: str | os.PathLike,
            split: str) -> list[str]:
-    """Sequences that a config asks for: names, a text file with one name per line, or None for all."""
+    """Sequences that a config asks for: names, a file with one name per line, or None for all."""
     if names is None:
         return find_sequences(layout, root, split)
     if isinstance(names, str):
         if not Path(names).is_file():
-            raise FileNotFoundError(f'sequences={names!r}: there is no such file; give a file with one '
-                                    'name per line, a list of names, or leave it out')
+            raise FileNotFoundError(
+                f'sequences={names!r}: there is no such file; give a file with one '
+                'name per line, a list of names, or leave it out'
+            )
         names = Path(names).read_text().split()
     if not names:
         raise ValueError('sequences is empty')

@@ -1,4 +1,6 @@
-"""An event-tracking dataset that needs no download: textured targets move in front of moving clutter."""
+"""An event-tracking dataset that needs no download: textured targets move in front of moving
+clutter.
+"""
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -45,8 +47,13 @@ class MovingObject:
         self.outline = np.stack([np.cos(angle), np.sin(angle)], 1) * radius[:, None]  # within -1..1
         self.texture = _texture(rng, rng.uniform(1.5, 4))
         self.mask = np.zeros((TEXTURE, TEXTURE), np.uint8)
-        cv2.fillPoly(self.mask, [np.round((self.outline + 1) * (TEXTURE - 1) / 2 * 16).astype(np.int32)],
-                     255, cv2.LINE_AA, 4)
+        cv2.fillPoly(
+            self.mask,
+            [np.round((self.outline + 1) * (TEXTURE - 1) / 2 * 16).astype(np.int32)],
+            255,
+            cv2.LINE_AA,
+            4,
+        )
         self.half = side / 2 * np.sqrt(np.array([1 / (ratio := rng.uniform(0.7, 1.4)), ratio]))
         room = np.maximum(np.array(size[::-1]) / 2 - 1.3 * self.half.max(), 1)
         self.middle = np.array(size[::-1]) / 2 + rng.uniform(-0.15, 0.15, 2) * room
@@ -76,7 +83,9 @@ class MovingObject:
         """Draw the object into a picture (H, W), in place."""
         pose = self.pose(t)
         scale = 2 / (TEXTURE - 1)
-        to_pixels = np.concatenate([pose[:, :2] * scale, (pose[:, 2] - pose[:, :2].sum(1))[:, None]], 1)
+        to_pixels = np.concatenate(
+            [pose[:, :2] * scale, (pose[:, 2] - pose[:, :2].sum(1))[:, None]], 1
+        )
         size = picture.shape[::-1]
         cover = cv2.warpAffine(self.mask, to_pixels, size).astype(np.float64) / 255
         texture = cv2.warpAffine(self.texture, to_pixels, size, borderMode=cv2.BORDER_REPLICATE)
@@ -109,8 +118,10 @@ class Scene:
     def objects(self, rng: np.random.Generator) -> list[MovingObject]:
         """Clutter, then the target, which is drawn over it."""
         short = min(self.size)
-        clutter = [MovingObject(rng, self.size, short * rng.uniform(0.12, 0.3), rng.uniform(0.004, 0.012))
-                   for _ in range(self.clutter)]
+        clutter = [
+            MovingObject(rng, self.size, short * rng.uniform(0.12, 0.3), rng.uniform(0.004, 0.012))
+            for _ in range(self.clutter)
+        ]
         return [*clutter, MovingObject(rng, self.size, short * rng.uniform(0.22, 0.34),
                                        rng.uniform(0.008, 0.02))]
 
@@ -145,7 +156,9 @@ class Scene:
 def _render(scene: Scene) -> np.ndarray:
     """Event pictures (N, T, H, W, 3) uint8: trajectory, darker, brighter."""
     pictures = np.stack(list(draw_trajectory(scene.events(), scene.size)))
-    pictures = pictures.transpose(0, 2, 3, 1)[..., ::-1]  # as loaders of the benchmarks' files see them
+    pictures = pictures.transpose(0, 2, 3, 1)[
+        ..., ::-1
+    ]  # as loaders of the benchmarks' files see them
     return np.ascontiguousarray(pictures).reshape(scene.length, scene.steps, *scene.size, 3)
 
 
@@ -158,9 +171,9 @@ def read_frame(scene: Scene, row: int) -> np.ndarray:
 class MovingTargets(BaseTrackingDataset):
     """Scenes of one target in front of clutter, seen by a model of an event camera.
 
-    Every object, the target too, is a random polygon with a random texture on a random smooth path, so
-    nothing but the template tells which one is meant; the target is larger than most and drawn in front.
-    Scene i of a split is the same on every machine. Frames are Global Trajectory Prompts.
+    Every object, the target too, is a random polygon with a random texture on a random smooth path,
+    so nothing but the template tells which one is meant; the target is larger than most and drawn
+    in front. Scene i of a split is the same on every machine. Frames are Global Trajectory Prompts.
 
     Args:
         length: number of scenes.
@@ -183,13 +196,19 @@ class MovingTargets(BaseTrackingDataset):
                  split: str = 'train', num_steps: int = 1, clutter: int = 4,
                  threshold_noise: float = 0.15, noise_rate: float = 0.5, **kwargs):
         if split not in SPLIT_SEEDS:
-            raise ValueError(f'mmbsa.MovingTargets: split must be one of {sorted(SPLIT_SEEDS)}, got {split!r}')
+            raise ValueError(
+                f'mmbsa.MovingTargets: split must be one of {sorted(SPLIT_SEEDS)}, got {split!r}'
+            )
         if min(length, frames, num_steps) < 1 or clutter < 0:
-            raise ValueError(f'mmbsa.MovingTargets: length={length}, frames={frames} and num_steps={num_steps} '
-                             f'must be positive, clutter={clutter} not negative')
+            raise ValueError(
+                f'mmbsa.MovingTargets: length={length}, frames={frames} and num_steps={num_steps} '
+                f'must be positive, clutter={clutter} not negative'
+            )
         size = tuple(size)
         if len(size) != 2 or min(size) < 48:
-            raise ValueError(f'mmbsa.MovingTargets: size must be (height, width) of at least 48, got {size!r}')
+            raise ValueError(
+                f'mmbsa.MovingTargets: size must be (height, width) of at least 48, got {size!r}'
+            )
         self.length, self.split = length, split
         self.shape = dict(size=size, length=frames, steps=num_steps, clutter=clutter,
                           threshold_noise=threshold_noise, noise_rate=noise_rate)
@@ -197,7 +216,9 @@ class MovingTargets(BaseTrackingDataset):
 
     def load_data_list(self) -> list[dict]:
         """Describe every scene; its boxes are known before it is drawn."""
-        scenes = [Scene(SPLIT_SEEDS[self.split], index, **self.shape) for index in range(self.length)]
+        scenes = [
+            Scene(SPLIT_SEEDS[self.split], index, **self.shape) for index in range(self.length)
+        ]
         return [dict(sequence=f'{self.split}{scene.index:04d}', gt_boxes=scene.boxes(),
                      frames=FrameSequence(read_frame, scene, scene.length),
                      absent=np.zeros(scene.length, bool), attributes=()) for scene in scenes]

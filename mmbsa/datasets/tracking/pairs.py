@@ -6,7 +6,9 @@ MIN_VISIBLE, MIN_FRAMES = 5, 20
 
 
 def visible_frames(boxes: np.ndarray) -> np.ndarray:
-    """(N,) bool: frames whose box has a size; flags of absence are not read by official trainings."""
+    """(N,) bool: frames whose box has a size; flags of absence are not read by official
+    trainings.
+    """
     return (np.asarray(boxes)[:, 2:] > 0).all(1)
 
 
@@ -18,8 +20,8 @@ def can_train(visible: np.ndarray) -> bool:
 def draw_pair(visible: np.ndarray, max_gap: int, rng=np.random) -> tuple[int, int]:
     """Causal pair: a visible template frame, and a visible search frame after it.
 
-    The template is uniform in [0, N - 1), the search frame in [template + 1, template + max_gap). While
-    there is none, both are drawn again with a gap that is 5 larger.
+    The template is uniform in [0, N - 1), the search frame in [template + 1, template + max_gap).
+    While there is none, both are drawn again with a gap that is 5 larger.
 
     Args:
         visible: (N,) bool.
@@ -33,7 +35,9 @@ def draw_pair(visible: np.ndarray, max_gap: int, rng=np.random) -> tuple[int, in
         raise ValueError(f'max_gap must be at least 2, got {max_gap}')
     frames = np.flatnonzero(visible)
     if len(frames) < 2:
-        raise ValueError(f'a pair needs two visible frames, there are {len(frames)} of {len(visible)}')
+        raise ValueError(
+            f'a pair needs two visible frames, there are {len(frames)} of {len(visible)}'
+        )
     bases, gap = frames[frames < len(visible) - 1], max_gap
     while True:
         base = int(bases[rng.randint(len(bases))])

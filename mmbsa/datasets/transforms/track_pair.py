@@ -20,7 +20,8 @@ from mmbsa.structures import (
 class LoadTrackPair(BaseTransform):
     """Read the two frames of a pair.
 
-    Required: ``template_frame``, ``search_frame``: (frames, index). Replaced by arrays (T, H, W, 3) uint8.
+    Required: ``template_frame``, ``search_frame``: (frames, index). Replaced by arrays (T, H, W, 3)
+        uint8.
     """
 
     def transform(self, results: dict) -> dict:
@@ -35,13 +36,13 @@ class LoadTrackPair(BaseTransform):
 class CropTrackPair(BaseTransform):
     """Crop template and search frame around jittered boxes.
 
-    Pairs whose crop would be empty, or would show nothing of the frame at the features' resolution, give
-    None, so that the dataset draws another. Random numbers come from numpy's global generator: for the
-    template, then for the search frame, two normal ones (w, h) and two uniform ones (x, y) each; the
-    template's are drawn even where its factors are 0.
+    Pairs whose crop would be empty, or would show nothing of the frame at the features' resolution,
+    give None, so that the dataset draws another. Random numbers come from numpy's global generator:
+    for the template, then for the search frame, two normal ones (w, h) and two uniform ones (x, y)
+    each; the template's are drawn even where its factors are 0.
 
-    Adds ``template`` and ``search``, (T, out, out, 3) uint8, and ``template_box`` and ``search_box`` as
-    parts of the crop's side, (4,) float32 x, y, w, h.
+    Adds ``template`` and ``search``, (T, out, out, 3) uint8, and ``template_box`` and
+    ``search_box`` as parts of the crop's side, (4,) float32 x, y, w, h.
 
     Args:
         size: (template, search) side of the crops in pixels.
@@ -51,14 +52,22 @@ class CropTrackPair(BaseTransform):
         official_quirks: see :func:`mmbsa.structures.crop_target`.
     """
 
-    def __init__(self, size: Sequence[int] = (128, 256), factor: Sequence[float] = (2.0, 4.0),
-                 centre_jitter: Sequence[float] = (0.0, 3.0), scale_jitter: Sequence[float] = (0.0, 0.25),
-                 stride: int = 16, official_quirks: bool = False):
+    def __init__(
+        self,
+        size: Sequence[int] = (128, 256),
+        factor: Sequence[float] = (2.0, 4.0),
+        centre_jitter: Sequence[float] = (0.0, 3.0),
+        scale_jitter: Sequence[float] = (0.0, 0.25),
+        stride: int = 16,
+        official_quirks: bool = False,
+    ):
         for name, value in dict(size=size, factor=factor, centre_jitter=centre_jitter,
                                 scale_jitter=scale_jitter).items():
             if len(value) != 2:
-                raise ValueError(f'CropTrackPair: {name} must be a number for the template and one for the '
-                                 f'search crop, got {value!r}')
+                raise ValueError(
+                    f'CropTrackPair: {name} must be a number for the template and one for the '
+                    f'search crop, got {value!r}'
+                )
         self.size, self.factor, self.stride = tuple(size), tuple(factor), stride
         self.centre_jitter, self.scale_jitter = tuple(centre_jitter), tuple(scale_jitter)
         self.official_quirks = official_quirks
@@ -75,7 +84,9 @@ class CropTrackPair(BaseTransform):
         """:meth:`transform` with given random numbers."""
         for which, name in enumerate(('template', 'search')):
             frames, box = results[f'{name}_frame'], results[f'{name}_box']
-            around = jitter_box(box, *numbers[which], self.centre_jitter[which], self.scale_jitter[which])
+            around = jitter_box(
+                box, *numbers[which], self.centre_jitter[which], self.scale_jitter[which]
+            )
             try:
                 crop_side(around, self.factor[which])
             except ValueError:  # a box without area
@@ -86,8 +97,9 @@ class CropTrackPair(BaseTransform):
                 return None
             results[name] = np.stack([crop.image for crop in crops])
             results[f'{name}_outside'] = crops[0].outside
-            results[f'{name}_box'] = image_to_crop(box, around, crops[0].resize_factor, self.size[which],
-                                                   normalize=True)
+            results[f'{name}_box'] = image_to_crop(
+                box, around, crops[0].resize_factor, self.size[which], normalize=True
+            )
         return results
 
 
@@ -96,8 +108,8 @@ class PackTrackInputs(BaseTransform):
     """Pack a cropped pair or a sequence for the model.
 
     A pair gives ``inputs=dict(template, search)``, (T, 3, h, w) uint8 tensors, and a sample with
-    ``gt_box``. A sequence gives ``inputs=dict(frames)``, frames that are read when they are needed, and a
-    sample with ``gt_boxes`` and ``absent``.
+    ``gt_box``. A sequence gives ``inputs=dict(frames)``, frames that are read when they are needed,
+    and a sample with ``gt_boxes`` and ``absent``.
     """
 
     def transform(self, results: dict) -> dict:

@@ -150,6 +150,37 @@ def _spread(value, dims: int, default: int) -> list[int]:
     return values * dims if len(values) == 1 else values
 
 
+@rule('torchvision::deform_conv2d')
+def deformable(call: Call) -> None:
+    """Deformable convolution with a mask and one weight per channel: samples are real, masks may be spikes.
+
+    A sample is four multiply-adds of bilinear interpolation, needed where the mask is not zero; times a mask of spikes
+    it is added as often as the mask counts, times a real one it is one more multiply-add. The weights are ones.
+    """
+    x, mask = call.args['input'], call.args['mask']
+    share = x.shape[1] // call.args['offset_groups']  # channels that share a mask
+    counts, _ = call.row('deformable', ('activation', x), ('mask', mask))
+    samples, fired = (count * share for count in (mask.numel(), call.total(mask, 'events')))
+    counts.dense += samples
+    counts.valid += samples
+    counts.events += fired
+    counts.outputs += call.out.numel()
+    macs = 4
+    if call.tag(mask).domain is not None:
+        counts.ac += share * call.total(mask, 'counts')
+        counts.ac_events += fired
+    else:
+        macs = 5
+    counts.mac += macs * samples
+    counts.mac_valid += macs * samples
+    counts.mac_nonzero += macs * fired
+    counts.mac_repeated += macs * samples
+    add_input(call, counts, x)
+    add_input(call, counts, mask)
+    counts.out_bits += call.out.numel() * 8 * call.out.element_size()
+    call.put_real()
+
+
 @rule('aten::convolution_backward', 'mmbsa::conv_weight_grad')
 def backward(call: Call) -> None:
     """Only in training: multiply-adds of the gradients to the input and to the weight; no part of

@@ -58,8 +58,11 @@ class DotProductAttention(AttentionKind):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q (T, B, C, H, W), k (T, B, C, h, w) and v (T, B, C_v, h, w) potentials -> (T, B, C_v, H, W) spikes."""
+        return self.attend(self.q_neuron(q), self.k_neuron(k), self.v_neuron(v))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """What the neurons of q, k and v put out -> (T, B, C_v, H, W) spikes; shapes as those of :meth:`forward`."""
         height, width = q.shape[-2:]
-        q, k, v = self.q_neuron(q), self.k_neuron(k), self.v_neuron(v)
         if checks_spikes():
             for name, spikes, neuron in (('q', q, self.q_neuron), ('k', k, self.k_neuron), ('v', v, self.v_neuron)):
                 if domain_of(neuron) is not None:

@@ -60,10 +60,13 @@ class ProjectedAttention(nn.Module):
             host_scale=host_scale)
         if project_kv is None or attn.pointwise:
             project_kv = project
-        self.q = project(channels, channels) if attn.uses_query else None
-        self.k = project_kv(channels, channels * attn.key_ratio)
+        project_out = project_out or project
+        queries = [project(channels, dims) for dims in attn.query_dims] if attn.uses_query else [None]
+        self.q = queries[0] if len(queries) == 1 else nn.ModuleList(queries)
+        self.k = project_kv(channels, attn.key_dims)
         self.v = project_kv(channels, value_dims) if attn.uses_value else None
-        self.proj = (project_out or project)(value_dims if attn.uses_value else channels, channels)
+        self.gate = project_out(channels, attn.gate_dims) if attn.gate_dims else None
+        self.proj = project_out(value_dims if attn.uses_value else channels, channels)
         self.last_neuron = build_neuron(neuron if neuron_last else None)
         self._register_load_state_dict_pre_hook(_rename_mixing)
         for name in frozen:
@@ -76,9 +79,13 @@ class ProjectedAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(T, B, C, H, W) -> (T, B, C, H, W)."""
         x = self.neuron(x)
-        q = x if self.q is None else self.q(x)
+        if isinstance(self.q, nn.ModuleList):
+            q = tuple(project(x) for project in self.q)
+        else:
+            q = x if self.q is None else self.q(x)
         v = None if self.v is None else self.v(x)
-        return self.last_neuron(self.proj(self.attn(q, self.k(x), v)))
+        gate = () if self.gate is None else (self.gate(x),)
+        return self.last_neuron(self.proj(self.attn(q, self.k(x), v, *gate)))
 
 
 def _rename_mixing(state: dict, prefix: str, *args) -> None:

@@ -5,7 +5,7 @@ from torch import nn
 
 from mmbsa.models.attentions import ProjectedAttention
 from mmbsa.models.backbones.metaformer import MetaFormerBackbone
-from mmbsa.models.backbones.recipes import imagenet
+from mmbsa.models.backbones.recipes import events, imagenet
 from mmbsa.models.layers import Residual, SepSpikeConv, SpikeConv, SpikeMLP
 from mmbsa.registry import MODELS
 
@@ -33,6 +33,10 @@ class TransformerBlock(nn.Sequential):
         super().__init__(*(Residual(branch, channels, **layer) for branch in branches))
 
 
+#: what the event models and their relatives share.
+_STEPLESS = dict(decay=0., layer_scale=1e-6)
+
+
 @MODELS.register_module()
 class ESpikeFormer(MetaFormerBackbone):
     """E-SpikeFormer: two convolutional and two transformer stages of integer spikes.
@@ -51,9 +55,15 @@ class ESpikeFormer(MetaFormerBackbone):
     Args:
         arch: ``'t'``, ``'s'`` (5.1M), ``'m'`` (10.0M), ``'l'`` (19.0M), or a dict with ``embed_dims`` (four) and optional
             ``depths`` (two), ``num_heads``, ``mlp_ratio``, ``value_ratio``, ``with_conv`` (whether transformer blocks
-            begin with a separable convolution).
-        num_steps: T. The published protocol is T = 1 with D = 4 levels.
-        layer_scale: initial factor of the transformer blocks' branches (1e-6 in the segmentation protocol), None without.
+            begin with a separable convolution), ``in_channels``, and of the default neuron ``norm`` (what counts are
+            divided by, None is D) and ``decay`` (share of the membrane that a step hands to the next).
+            ``'hardvs-19m'`` (300 actions of HAR-DVS, T events) and ``'gesture-2'`` (11 gestures) are the event models,
+            ``'scaling-30m'`` and ``'scaling-50m'`` the image models of the same code: no membrane is carried from step
+            to step (``decay=0``), and branches have a layer scale.
+        num_steps: T. The published protocol is T = 1 with D = 4 levels; that of the event models is not published,
+            8 is **[ours]**.
+        layer_scale: initial factor of the transformer blocks' branches (1e-6 in the segmentation protocol and the event
+            models); None is that of the arch, by default none.
         kwargs: see :class:`BaseSpikingBackbone`. Official code never applies ``drop_path_rate``.
     """
 
@@ -61,15 +71,25 @@ class ESpikeFormer(MetaFormerBackbone):
     default_out_indices = (0, 1, 2, 4)
     neuron = dict(type='mmbsa.IntegerNode', levels=4)
     attention = dict(type='mmbsa.EfficientSpikeDrivenSelfAttention')
-    recipes = {'': imagenet(224 / 232, num_steps=1)}
+    recipes = {'': imagenet(224 / 232, num_steps=1), 'hardvs': events(8, 224, 'hardvs'),
+               'gesture': events(8, 224, 'dvs128')}
     options = dict(layer_scale=None)
     arch_settings = {
         't': dict(embed_dims=(24, 48, 96, 128)),
         's': dict(embed_dims=(32, 64, 128, 192)),
         'm': dict(embed_dims=(48, 96, 192, 240)),
         'l': dict(embed_dims=(64, 128, 256, 360)),
+        'hardvs-19m': dict(_STEPLESS, embed_dims=(64, 128, 256, 360), in_channels=2, norm=1),
+        'gesture-2': dict(_STEPLESS, embed_dims=(64, 128, 256, 360), in_channels=2, norm=8, depths=(1, 0)),
+        'scaling-30m': dict(_STEPLESS, embed_dims=(96, 192, 384, 480)),
+        'scaling-50m': dict(_STEPLESS, embed_dims=(120, 240, 480, 600)),
     }
-    defaults = dict(MetaFormerBackbone.defaults, value_ratio=4, with_conv=True)
+    defaults = dict(MetaFormerBackbone.defaults, value_ratio=4, with_conv=True, in_channels=3, norm=None, decay=0.25,
+                    layer_scale=None)
+
+    def default_neuron(self) -> dict:
+        """Integer neuron with the arch's norm and decay."""
+        return dict(super().default_neuron(), norm=self.arch['norm'], decay=self.arch['decay'])
 
     def conv_block(self, channels: int, spec: dict, unit: dict) -> nn.Module:
         """Separable 7x7 convolution, then two 3x3 ones."""
@@ -77,6 +97,7 @@ class ESpikeFormer(MetaFormerBackbone):
 
     def transformer_block(self, channels: int, drop_path_rate: float, spec: dict, unit: dict) -> nn.Module:
         """Separable 3x3 convolution, attention, MLP."""
-        layer = dict(layer_scale=self.options['layer_scale'], drop_path_rate=drop_path_rate)
+        scale = spec['layer_scale'] if self.options['layer_scale'] is None else self.options['layer_scale']
+        layer = dict(layer_scale=scale, drop_path_rate=drop_path_rate)
         return TransformerBlock(channels, spec['num_heads'], spec['value_ratio'], spec['mlp_ratio'], self.attention_cfg,
                                 layer, unit, spec['with_conv'])

@@ -1,5 +1,6 @@
 """What isotropic spiking transformers share: a tokenizer of four steps, then equal blocks of one width."""
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import partial
 
 from torch import nn
@@ -8,6 +9,17 @@ from mmbsa.models.attentions import ProjectedAttention
 from mmbsa.models.backbones.base import BaseSpikingBackbone
 from mmbsa.models.backbones.tokenizers import STEMS, patch_stem, sequence_stem, two_conv_stem
 from mmbsa.models.layers import Residual, SpikeConv, SpikeMLP, drop_path_rates
+from mmbsa.models.neurons import bind_steps
+from mmbsa.registry import MODELS, build_checked
+
+
+def build_mlp(mlp: dict | None, channels: int, ratio: float, neuron_last: bool, unit: dict, bias: bool = True,
+              inner_shortcut: bool = False) -> nn.Module:
+    """The MLP of a config, or :class:`SpikeMLP` for None; ``bias`` and ``inner_shortcut`` are of the latter alone."""
+    if mlp is None:
+        return SpikeMLP(channels, ratio, bias=bias, neuron_last=neuron_last, inner_shortcut=inner_shortcut, **unit)
+    return build_checked(mlp, nn.Module, 'backbone.mlp', MODELS, channels=channels, ratio=ratio, neuron_last=neuron_last,
+                         **unit)
 
 
 class SpikingTransformerBlock(nn.Sequential):
@@ -21,10 +33,13 @@ class SpikingTransformerBlock(nn.Sequential):
         shortcut: ``'membrane'``: units are neuron -> conv -> norm, and the stream is real-valued; ``'spike'``: units
             are conv -> norm -> neuron, and the stream is a growing sum of spikes.
         mlp_ratio: hidden channels of the MLP over C.
-        qkv_bias: whether the projections to q, k and v have a bias. The output projection has one.
+        qkv_bias: whether the projections to q, k and v have a bias.
+        proj_bias, mlp_bias: whether the output projection and the MLP have one.
         host_scale: scale of the native attention.
         inner_shortcut: see :class:`SpikeMLP`.
         drop_path_rate: see :class:`Residual`.
+        mlp: config of another MLP, such as ``dict(type='mmbsa.ExpertsMLP')``; it is handed ``channels``, ``ratio``,
+            ``neuron_last`` and ``unit``. None is :class:`SpikeMLP`.
 
     Raises:
         ValueError: an unknown shortcut.
@@ -32,16 +47,17 @@ class SpikingTransformerBlock(nn.Sequential):
 
     def __init__(self, channels: int, num_heads: int, attention: dict, unit: dict, shortcut: str = 'membrane',
                  mlp_ratio: float = 4, qkv_bias: bool = False, host_scale: float | None = None,
-                 inner_shortcut: bool = False, drop_path_rate: float = 0.0):
+                 inner_shortcut: bool = False, drop_path_rate: float = 0.0, proj_bias: bool = True,
+                 mlp_bias: bool = True, mlp: dict | None = None):
         if shortcut not in ('membrane', 'spike'):
             raise ValueError(f"shortcut must be 'membrane' or 'spike', got {shortcut!r}")
         last = shortcut == 'spike'
         project = partial(SpikeConv, norm_cfg=unit['norm_cfg'])
         branches = [
             ProjectedAttention(channels, num_heads, attention, unit['neuron'], project=partial(project, bias=qkv_bias),
-                               project_out=partial(project, bias=True), host_scale=host_scale, neuron_first=not last,
-                               neuron_last=last),
-            SpikeMLP(channels, mlp_ratio, neuron_last=last, inner_shortcut=inner_shortcut, **unit)]
+                               project_out=partial(project, bias=proj_bias), host_scale=host_scale,
+                               neuron_first=not last, neuron_last=last),
+            build_mlp(mlp, channels, mlp_ratio, last, unit, mlp_bias, inner_shortcut)]
         super().__init__(*(Residual(branch, channels, drop_path_rate=drop_path_rate) for branch in branches))
 
 
@@ -58,7 +74,7 @@ class IsotropicBackbone(BaseSpikingBackbone):
 
     ``arch`` is a preset, or a dict with ``embed_dims`` (D), ``depth`` and ``num_heads``, and optionally ``mlp_ratio``,
     ``pooling`` (four digits, 1 where a step of the tokenizer halves the map), ``in_channels``, ``tau`` (of the default
-    neuron), ``scale`` (of the native attention), ``qkv_bias``, ``img_size`` (of ``stem=1``), ``tokens`` (of
+    neuron), ``scale`` (of the native attention), ``qkv_bias``, ``proj_bias``, ``img_size`` (of ``stem=1``), ``tokens`` (of
     ``stem='sequence'``) and what the family adds.
 
     Args:
@@ -66,6 +82,8 @@ class IsotropicBackbone(BaseSpikingBackbone):
             3 x 3 convolutions; 1 a single convolution of patches and a learned position; ``'sequence'`` four of kernel 5
             along sequences (B, C, 1, L), the digits of ``pooling`` telling which halve it, pooled to ``tokens``.
             With 2 and 1 the backbone has one level, with ``'sequence'`` three.
+        mlp: config of the blocks' MLP; None is the family's own. With ``mlp=dict(type='mmbsa.ExpertsMLP')`` and
+            ``attention=dict(type='mmbsa.ExpertsAttention')`` any family is a mixture of spiking experts (SEMM).
         kwargs: see :class:`BaseSpikingBackbone`. Official codes never apply ``drop_path_rate``.
     """
 
@@ -75,9 +93,9 @@ class IsotropicBackbone(BaseSpikingBackbone):
     inner_shortcut = False
     default_arch = '8-512'
     required = ('embed_dims', 'depth', 'num_heads')
-    defaults = dict(mlp_ratio=4, pooling='1111', in_channels=3, tau=2.0, scale=0.125, qkv_bias=False, img_size=32,
-                    tokens=64)
-    options = dict(stem=4)
+    defaults = dict(mlp_ratio=4, pooling='1111', in_channels=3, tau=2.0, scale=0.125, qkv_bias=False, proj_bias=True,
+                    img_size=32, tokens=64)
+    options = dict(stem=4, mlp=None)
     small_arch = dict(embed_dims=32, depth=1, num_heads=2)
 
     def check(self, spec: dict) -> None:
@@ -95,6 +113,7 @@ class IsotropicBackbone(BaseSpikingBackbone):
 
     def build(self, spec: dict, unit: dict) -> tuple[nn.Module, list, list[tuple[int, int]]]:
         """Tokenizer and blocks."""
+        self.mlp_cfg = bind_steps(deepcopy(self.options['mlp']) or self.default_mlp(), self.num_steps)
         dims, pooling = spec['embed_dims'], [bool(int(digit)) for digit in spec['pooling']]
         stem, steps, widths, strides = self._tokenizer(self.options['stem'], dims, pooling, unit)
         blocks = [self.build_block(spec, unit, rate) for rate in drop_path_rates(self.drop_path_rate, spec['depth'])]
@@ -105,7 +124,12 @@ class IsotropicBackbone(BaseSpikingBackbone):
         """One transformer block."""
         return SpikingTransformerBlock(
             spec['embed_dims'], spec['num_heads'], self.attention_cfg, unit, self.shortcut, spec['mlp_ratio'],
-            spec['qkv_bias'], spec['scale'], self.inner_shortcut and spec['mlp_ratio'] == 1, drop_path_rate)
+            spec['qkv_bias'], spec['scale'], self.inner_shortcut and spec['mlp_ratio'] == 1, drop_path_rate,
+            spec['proj_bias'], mlp=self.mlp_cfg)
+
+    def default_mlp(self) -> dict | None:
+        """Config of the family's MLP for ``self.arch``; None is :class:`SpikeMLP`."""
+        return None
 
     def _tokenizer(self, stem: int | str, dims: int, pooling: Sequence[bool],
                    unit: dict) -> tuple[nn.Module, list[nn.Module], Sequence[int], Sequence[int]]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 CIFAR10 = dict(mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616))
 CIFAR100 = dict(mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761))
-CLASSES = dict(in1k=1000, cifar10=10, cifar100=100, cifar10dvs=10, dvs128=11)
+CLASSES = dict(in1k=1000, cifar10=10, cifar100=100, cifar10dvs=10, dvs128=11, hardvs=300, ncaltech101=101, shd=20)
 
 
 @dataclass(frozen=True)

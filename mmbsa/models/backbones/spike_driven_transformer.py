@@ -5,7 +5,8 @@ from torch import nn
 
 from mmbsa.models.backbones.isotropic import IsotropicBackbone
 from mmbsa.models.backbones.recipes import CIFAR100, cifar, events, imagenet
-from mmbsa.models.layers import Residual, SpikeConv, Timewise, init_convolutions, max_pool
+from mmbsa.models.backbones.tokenizers import membrane_splitting
+from mmbsa.models.layers import Residual, SpikeConv, init_convolutions
 from mmbsa.registry import MODELS
 
 
@@ -64,12 +65,7 @@ class SpikeDrivenTransformer(IsotropicBackbone):
     def build_tokenizer(self, in_channels: int, dims: int, pooling: Sequence[bool],
                         unit: dict) -> tuple[nn.Module, list[nn.Module]]:
         """Spiking patch splitting; its last step adds the position as a function of the spikes around."""
-        widths = (dims // 8, dims // 4, dims // 2, dims)
-        stem = SpikeConv(in_channels, widths[0], 3, **{**unit, 'neuron': None})
-        steps = [SpikeConv(c_in, c_out, 3, pool='before' if pool else None, **unit)
-                 for c_in, c_out, pool in zip(widths, widths[1:], pooling)]
-        last = Timewise(max_pool()) if pooling[3] else nn.Identity()
-        return stem, [*steps, nn.Sequential(last, self.build_position(dims, unit))]
+        return membrane_splitting(in_channels, dims, pooling, self.build_position(dims, unit), unit)
 
     def build_position(self, dims: int, unit: dict) -> nn.Module:
         """A convolution whose output is added."""

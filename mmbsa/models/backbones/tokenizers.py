@@ -35,6 +35,26 @@ class PositionEmbedding(nn.Module):
         return x + embedding
 
 
+def membrane_splitting(in_channels: int, dims: int, pooling: Sequence[bool], position: nn.Module,
+                       unit: dict) -> tuple[nn.Module, list[nn.Module]]:
+    """Spiking patch splitting with membrane shortcuts: a 3 x 3 convolution, then neuron -> [pool] -> 3 x 3 conv -> norm
+    three times, through D/8, D/4, D/2, D; the last step pools potentials and adds the position.
+
+    Args:
+        in_channels: of the input.
+        dims: D.
+        pooling: which of the four steps halve the map.
+        position: the family's position step.
+        unit: ``neuron`` and ``norm_cfg``.
+    """
+    widths = (dims // 8, dims // 4, dims // 2, dims)
+    stem = SpikeConv(in_channels, widths[0], 3, **{**unit, 'neuron': None})
+    steps = [SpikeConv(c_in, c_out, 3, pool='before' if pool else None, **unit)
+             for c_in, c_out, pool in zip(widths, widths[1:], pooling)]
+    last = Timewise(max_pool()) if pooling[3] else nn.Identity()
+    return stem, [*steps, nn.Sequential(last, position)]
+
+
 def patch_stem(in_channels: int, dims: int, stride: int, img_size: int, spikes: bool, unit: dict) -> nn.Module:
     """One convolution of non-overlapping patches, and a learned position: the embedding of a vision transformer.
 

@@ -36,6 +36,7 @@ class SpikingClsHead(SpikingReadout):
         topk, cal_acc: accuracy of the training batches, as in mmpretrain.
         num_steps: T, for neurons whose parameters depend on it; None takes any T.
         init_cfg: OpenMMLab's.
+        full_size: see :class:`SpikingReadout`; inside :class:`SpikingImageClassifier` the family's.
 
     Raises:
         ValueError: the family's readout is asked for and there is no backbone to ask.
@@ -45,13 +46,13 @@ class SpikingClsHead(SpikingReadout):
                  head_bias: bool | None = None, distill: bool = False, distill_neuron: bool | None = None,
                  readout: str | dict = 'mean', loss: dict | None = None, drop_rate: float = 0.0,
                  topk: int | Sequence[int] = (1,), cal_acc: bool = False, num_steps: int | None = None,
-                 init_cfg: dict | None = None):
+                 init_cfg: dict | None = None, full_size: tuple[int, int] | None = None):
         if in_channels is None or isinstance(neuron, str):
             raise ValueError('SpikingClsHead does not know its backbone here: use '
                              "model.type='mmbsa.SpikingImageClassifier', or give model.head.in_channels and neuron "
                              '(None for a real-valued readout)')
         super().__init__(in_channels, num_classes, bind_steps(neuron, num_steps), head_bias is not False, distill,
-                         bool(distill_neuron), readout, drop_rate, init_cfg)
+                         bool(distill_neuron), readout, drop_rate, init_cfg, full_size)
         self.num_steps = num_steps
         self.loss_module = MODELS.build(deepcopy(loss or dict(type='mmpretrain.CrossEntropyLoss')))
         self.topk = (topk,) if isinstance(topk, int) else tuple(topk)

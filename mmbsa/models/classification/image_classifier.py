@@ -48,7 +48,7 @@ class SpikingImageClassifier(ImageClassifier):
             return
         for key in [key for key in state if key.startswith(prefix)]:
             name = key.removeprefix(prefix)
-            if name in ('head.weight', 'head.bias') or name.startswith(('neuron.', 'distill_head.')):
+            if name in ('head.weight', 'head.bias') or name.startswith(('neuron.', 'distill_head.', 'full_size.')):
                 state[f'{prefix}head.{name}'] = state.pop(key)
 
     @staticmethod

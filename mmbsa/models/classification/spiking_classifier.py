@@ -26,6 +26,7 @@ def readout_args(backbone, neuron: dict | str | None = 'family', head_bias: bool
             raise ValueError(f"neuron must be 'family', a neuron config or None, got {neuron!r}")
         neuron = family['neuron']
     return dict(in_channels=backbone.out_channels[-1], neuron=bind_steps(neuron, backbone.num_steps),
+                full_size=family.get('full_size'),
                 head_bias=family['head_bias'] if head_bias is None else head_bias,
                 distill_neuron=family['distill_neuron'] if distill_neuron is None else distill_neuron)
 

@@ -1,4 +1,6 @@
 """Detection and instance segmentation: spiking heads for mmdet's detectors."""
+
+from mmbsa.models.detection.data_preprocessor import EventDetDataPreprocessor
 from mmbsa.models.detection.heads import (
     SpikeCascadeRoIHead,
     SpikeFCNMaskHead,
@@ -9,5 +11,13 @@ from mmbsa.models.detection.heads import (
     SpikeShared2FCBBoxHead,
 )
 
-__all__ = ['SpikeCascadeRoIHead', 'SpikeFCNMaskHead', 'SpikeRPNHead', 'SpikeRetinaHead', 'SpikeRoIExtractor',
-           'SpikeRoIHead', 'SpikeShared2FCBBoxHead']
+__all__ = [
+    'EventDetDataPreprocessor',
+    'SpikeCascadeRoIHead',
+    'SpikeFCNMaskHead',
+    'SpikeRPNHead',
+    'SpikeRetinaHead',
+    'SpikeRoIExtractor',
+    'SpikeRoIHead',
+    'SpikeShared2FCBBoxHead',
+]

@@ -1,4 +1,5 @@
 """Where the cells of feature maps lie in the image: the strides that maps really have."""
+
 from collections.abc import Mapping, Sequence
 from math import log2
 
@@ -17,13 +18,16 @@ def image_size(metas: Sequence[Mapping]) -> tuple[int, int]:
     for key in SIZE_KEYS:
         if metas and key in metas[0]:
             return tuple(int(side) for side in metas[0][key][:2])
-    raise ValueError(f'the meta information of images must hold {SIZE_KEYS[0]}: use mmdet.DetDataPreprocessor')
+    raise ValueError(
+        f'the meta information of images must hold {SIZE_KEYS[0]}: use mmdet.DetDataPreprocessor'
+    )
 
 
 def true_strides(maps: Sequence[Tensor], size: tuple[int, int]) -> tuple[int, ...]:
     """Image pixels per cell of every map, a power of two.
 
-    Sides that do not divide are rounded up by convolutions, which the power of two undoes; the longer side decides.
+    A side of n pixels has ceil(n / stride) cells behind convolutions that round up; where no power
+    of two explains both sides that way, the one nearest to the ratio of the longer side is taken.
 
     Args:
         maps: (..., H_i, W_i) each.
@@ -32,16 +36,25 @@ def true_strides(maps: Sequence[Tensor], size: tuple[int, int]) -> tuple[int, ..
     Raises:
         ValueError: a map that is larger than the image.
     """
+    return tuple(_stride(tuple(x.shape[-2:]), size) for x in maps)
+
+
+def _stride(cells: tuple[int, int], size: tuple[int, int]) -> int:
+    if cells[0] > size[0] or cells[1] > size[1]:
+        raise ValueError(f'a map of {cells} cells does not fit an image of {size} pixels')
+    for stride in (2**power for power in range(max(size).bit_length() + 1)):
+        if all(-(-pixels // stride) == number for pixels, number in zip(size, cells)):
+            return stride
     axis = 0 if size[0] >= size[1] else 1
-    sides = [x.shape[-2:][axis] for x in maps]
-    if any(side > size[axis] for side in sides):
-        raise ValueError(f'maps of {[tuple(x.shape[-2:]) for x in maps]} cells do not fit an image of {size} pixels')
-    return tuple(2 ** round(log2(size[axis] / side)) for side in sides)
+    return 2 ** round(log2(size[axis] / cells[axis]))
 
 
 def check_time_major(maps: Sequence[Tensor], name: str) -> None:
     """Raise ValueError for maps without a time axis, which belong to stock heads."""
     for x in maps:
         if x.ndim != 5:
-            raise ValueError(f'{name} reads maps (T, B, C, H, W), got {tuple(x.shape)}: a backbone with a readout goes with '
-                             'a stock neck and stock heads, a backbone without one with the spiking ones')
+            raise ValueError(
+                f'{name} reads maps (T, B, C, H, W), got {tuple(x.shape)}: a backbone with a '
+                f'readout goes with '
+                'a stock neck and stock heads, a backbone without one with the spiking ones'
+            )

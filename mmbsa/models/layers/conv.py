@@ -15,12 +15,18 @@ HALVES = torch.bfloat16, torch.float16
 class _Convolution(torch.autograd.Function):
     """``torch.conv2d`` with :func:`mmbsa.ops.conv_weight_grad` in its backward."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None, *options) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.bias_sizes, ctx.options = None if bias is None else list(bias.shape), options
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, *options) -> Tensor:
         stride, padding, groups = options
         return torch.conv2d(x, weight, bias, stride, padding, 1, groups)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
+        x, weight, bias, *ctx.options = inputs
+        ctx.save_for_backward(x, weight)
+        ctx.bias_sizes = None if bias is None else list(bias.shape)
 
     @staticmethod
     def backward(ctx, grad: Tensor):

@@ -3,6 +3,7 @@ from copy import deepcopy
 
 from torch import nn
 
+from mmbsa.models.layers.haar import NormedMap
 from mmbsa.models.layers.rep_conv import RepConv
 from mmbsa.models.layers.spike_conv import SpikeConv
 
@@ -13,7 +14,7 @@ def fuse(model: nn.Module, merge: bool = False) -> nn.Module:
     Rounding may move a membrane across its threshold where it is within rounding of it.
 
     Args:
-        model: any module; its ``SpikeConv`` and ``RepConv`` units are fused, the rest stays as it is.
+        model: any module; its ``SpikeConv``, ``RepConv`` and ``NormedMap`` units are fused, the rest stays as it is.
         merge: make every ``RepConv`` the one dense convolution that it is equivalent to, as on neuromorphic hardware,
             where every spike then costs one addition per weight. On CPUs and GPUs the dense k x k convolution of C to C'
             channels is more work than the chain, so the default only folds the norms.
@@ -23,7 +24,7 @@ def fuse(model: nn.Module, merge: bool = False) -> nn.Module:
     """
     model = deepcopy(model).eval().requires_grad_(False)
     for module in model.modules():
-        if isinstance(module, SpikeConv):
+        if isinstance(module, SpikeConv | NormedMap):
             module.fuse()
         elif isinstance(module, RepConv):
             module.fuse(merge)

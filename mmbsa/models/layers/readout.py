@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmbsa.models.layers.conv import Conv2d
 from mmbsa.models.layers.time import TIME_MODES
 from mmbsa.models.neurons import build_neuron
 
@@ -42,6 +43,37 @@ class TimeReadout(nn.Module):
         return f'mode={self.mode}' + (f', tau={self.tau:g}' if self.mode == 'membrane' else '')
 
 
+class FullSizeConv(nn.Module):
+    """One depth-wise convolution over all positions and steps of a map, and a batch norm (SGLFormer).
+
+    Args:
+        channels: C.
+        positions: H * W of the map.
+        num_steps: T.
+    """
+
+    no_stream = 'its convolution weighs all steps of the sequence'
+
+    def __init__(self, channels: int, positions: int, num_steps: int):
+        super().__init__()
+        self.conv = Conv2d(channels, channels, (positions, num_steps), groups=channels)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(T, B, C, H, W) -> (1, B, C), one step for the rest of the readout.
+
+        Raises:
+            ValueError: a map of another size or T.
+        """
+        x = maps.flatten(3).permute(1, 2, 3, 0)  # (B, C, N, T)
+        if tuple(x.shape[2:]) != tuple(self.conv.kernel_size):
+            raise ValueError(f'the full-size convolution of the head takes {self.conv.kernel_size[0]} positions and T = '
+                             f'{self.conv.kernel_size[1]}, got {x.shape[2]} positions of a {maps.shape[3]} x '
+                             f'{maps.shape[4]} map and T = {x.shape[3]}; set arch.positions={x.shape[2]} (None for a mean) '
+                             'and num_steps')
+        return self.norm(self.conv(x)).flatten(1).unsqueeze(0)
+
+
 class SpikingReadout(BaseModule):
     """Last map -> mean over positions -> neuron -> linear, in every step -> time read out.
 
@@ -57,16 +89,19 @@ class SpikingReadout(BaseModule):
         time: how time is read out, see :class:`TimeReadout`.
         drop_rate: dropout of features in front of the linear layer, the same features in all steps.
         init_cfg: OpenMMLab's.
+        full_size: positions and T of a :class:`FullSizeConv` in place of the mean over positions; nothing is left of time
+            then, and the rest reads a single step.
     """
 
     def __init__(self, in_channels: int, num_classes: int, neuron: dict | None = None, head_bias: bool = True,
                  distill: bool = False, distill_neuron: bool = False, time: str | dict = 'mean', drop_rate: float = 0.0,
-                 init_cfg: dict | None = None):
+                 init_cfg: dict | None = None, full_size: tuple[int, int] | None = None):
         super().__init__(init_cfg)
         self.in_channels, self.num_classes = in_channels, num_classes
         self.head_bias, self.distill_neuron, self.drop_rate = head_bias, distill_neuron, drop_rate
         # a real-valued head without one for distillation beside it leaves nothing to fire for
         self.neuron = build_neuron(None if distill_neuron and not distill else neuron)
+        self.full_size = None if full_size is None else FullSizeConv(in_channels, *full_size)
         self.head = self.build_head(num_classes)
         self.distill_head = self.build_head(num_classes) if distill else None
         self.time = TimeReadout(**(dict(mode=time) if isinstance(time, str) else time))
@@ -82,8 +117,9 @@ class SpikingReadout(BaseModule):
         return linear
 
     def read_steps(self, maps: Tensor, drop: bool = True) -> tuple[Tensor, Tensor]:
-        """Last map (T, B, C, H, W) -> what the head reads, and the neuron's spikes, (T, B, C) each."""
-        features = maps.flatten(3).mean(3)
+        """Last map (T, B, C, H, W) -> what the head reads, and the neuron's spikes, (T, B, C) each ((1, B, C) behind a
+        full-size convolution)."""
+        features = maps.flatten(3).mean(3) if self.full_size is None else self.full_size(maps)
         # as maps of one position: some of SpikingJelly's neurons, gated LIF for one, read shapes as (T, B, C, H, W)
         spikes = self.neuron(features[..., None, None])[..., 0, 0]
         read = features if self.distill_neuron else spikes

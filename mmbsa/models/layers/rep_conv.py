@@ -6,7 +6,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mmbsa.models.layers.conv import Conv2d, conv2d
-from mmbsa.models.layers.time import merge_time, split_time
+from mmbsa.models.layers.time import merge_time, normalise, split_time
 from mmbsa.models.neurons import build_neuron
 
 
@@ -51,10 +51,10 @@ class RepConv(nn.Module):
         """(T, B, C, H, W) -> potentials (T, B, C', H, W)."""
         x = self.neuron(x)
         num_steps = len(x)
-        x = self.expand_norm(self.expand(merge_time(x)))
+        x = normalise(self.expand_norm, self.expand(merge_time(x)))
         if self.depthwise is not None:
             x = self._bordered_depthwise(x)
-        return split_time(self.last_norm(self.reduce_norm(self.reduce(x))), num_steps)
+        return split_time(normalise(self.last_norm, normalise(self.reduce_norm, self.reduce(x))), num_steps)
 
     def _border(self) -> Tensor:
         """What the depth-wise convolution sees around the map, per channel: the first norm of a zero."""

@@ -61,7 +61,7 @@ def merge_time(x: Tensor) -> Tensor:
     if len(x) > 1:
         return x.flatten(0, 1)
     x = x.squeeze(0)
-    if x.dim() == 4 and len(x) == 1 and x.stride(0) != x.numel():
+    if x.dim() == 4 and x.size(0) == 1 and x.stride(0) != x.numel():
         # One image: its first stride says nothing, but convolutions take a map for contiguous if it is a small one.
         last = x.permute(0, 2, 3, 1)
         if last.is_contiguous():
@@ -123,9 +123,12 @@ class _GradAsLaid(torch.autograd.Function):
     """Identity; the gradient comes back with the strides of the tensor."""
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        ctx.strides = x.stride()
+    def forward(x: Tensor) -> Tensor:
         return x.view_as(x)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
+        ctx.strides = output.stride()
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:
@@ -134,11 +137,14 @@ class _GradAsLaid(torch.autograd.Function):
         return torch.empty_strided(grad.shape, ctx.strides, dtype=grad.dtype, device=grad.device).copy_(grad)
 
 
-def _normalise(norm: nn.Module, x: Tensor) -> Tensor:
-    """``norm(x)``. Of maps with a side of 1, torch's batch norm on CPUs (seen in 2.14) takes a contiguous map and its
-    channels-last gradient, or the reverse, for one layout, and returns wrong gradients."""
+def normalise(norm: nn.Module, x: Tensor) -> Tensor:
+    """``norm(x)`` of maps (N, C, H, W), with right gradients.
+
+    Where N, H or W is 1, torch's batch norm on CPUs (seen in 2.14) takes a contiguous map and its channels-last
+    gradient, or the reverse, for one layout, and returns wrong gradients.
+    """
     out = norm(x)
-    ambiguous = isinstance(norm, _BatchNorm) and norm.training and out.dim() == 4 and 1 in out.shape[2:]
+    ambiguous = isinstance(norm, _BatchNorm) and norm.training and out.dim() == 4 and 1 in (len(out), *out.shape[2:])
     if ambiguous and out.requires_grad and not torch.compiler.is_compiling():
         return _GradAsLaid.apply(out)
     return out
@@ -151,14 +157,14 @@ def norm_of_copies(norm: nn.Module, x: Tensor, copies: int) -> Tensor:
     values per channel, and is put right for ``copies * n`` values.
     """
     if copies == 1 or not (isinstance(norm, _BatchNorm) and norm.training and norm.track_running_stats):
-        return _normalise(norm, x)
+        return normalise(norm, x)
     count = x.numel() // x.size(1)
     if isinstance(norm, nn.SyncBatchNorm) and torch.distributed.is_initialized():
         count *= torch.distributed.get_world_size(norm.process_group)
     if count == 1:  # no variance to estimate from x alone
         return norm(x.repeat(copies, *[1] * (x.dim() - 1)))[:len(x)]
     before = norm.running_var.clone()
-    out = _normalise(norm, x)
+    out = normalise(norm, x)
     momentum = 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
     kept = before.mul_(1 - momentum)
     # .data: autograd saved this buffer, though batch norm's backward does not use it in training

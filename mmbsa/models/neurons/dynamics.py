@@ -1,12 +1,13 @@
-"""Neurons whose dynamics SpikingJelly does not have: a mixture of four, and Hodgkin and Huxley's."""
+"""Neurons that SpikingJelly does not have: a mixture of four, an asymmetric ternary one, Hodgkin and Huxley's."""
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from mmbsa.models.neurons.surrogates import build_surrogate
+from mmbsa.ops.registration import working_dtype
 from mmbsa.registry import MODELS
-from mmbsa.spiking import BINARY, SpikeDomain, SpikingNeuron
+from mmbsa.spiking import BINARY, TERNARY, SpikeDomain, SpikingNeuron
 
 
 class OwnNode(SpikingNeuron):
@@ -104,6 +105,52 @@ class HDLIFNode(OwnNode):
     def extra_repr(self) -> str:
         """Dynamics."""
         return f'tau={self.tau:g}, v_threshold={self.v_threshold:g}, top_k={self.top_k}'
+
+
+@MODELS.register_module()
+class AsymmetricIFNode(OwnNode):
+    r"""Ternary integrate-and-fire neuron with a threshold of its own for each sign, of SWFormer (ECCV 2024).
+
+    .. math:: H = V + X, \quad S = \Theta(H - V_{th}) - \Theta(-(H + V_{neg} + \epsilon)), \quad V = H (1 - |S|)
+
+    SpikingJelly's ternary neurons have one threshold for both signs.
+
+    Args:
+        v_threshold: of positive spikes.
+        v_negative: of negative spikes, as a positive number.
+        inhibit: :math:`\epsilon`, added to it.
+        surrogate_function, detach_reset: see :class:`OwnNode`; the reset is in the graph, as officially.
+
+    Raises:
+        ValueError: a threshold that is not positive.
+    """
+
+    def __init__(self, v_threshold: float = 1.0, v_negative: float = 0.5, inhibit: float = 0.001,
+                 detach_reset: bool = False, surrogate_function: dict | str | nn.Module | None = None):
+        super().__init__(surrogate_function, detach_reset)
+        if v_threshold <= 0 or v_negative <= 0:
+            raise ValueError(f'AsymmetricIFNode: v_threshold={v_threshold} and v_negative={v_negative} must be positive')
+        self.v_threshold, self.v_negative, self.inhibit = float(v_threshold), float(v_negative), float(inhibit)
+
+    @property
+    def domain(self) -> SpikeDomain | None:
+        """Ternary; real-valued where the surrogate computes its primitive function."""
+        return TERNARY if self.surrogate_function.spiking else None
+
+    def run(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(T, *) input current -> (T, *) spikes, and the membrane (*), in float32 at least."""
+        spikes, v = [], state
+        for x_t in x.to(working_dtype(x.dtype)):
+            h = x_t if v is None else v + x_t
+            spike = (self.surrogate_function(h - self.v_threshold)
+                     - self.surrogate_function(-(h + self.v_negative + self.inhibit)))
+            spikes.append(spike.to(x.dtype))
+            v = (1 - (spike.detach() if self.detach_reset else spike).abs()) * h
+        return torch.stack(spikes), v
+
+    def extra_repr(self) -> str:
+        """Thresholds."""
+        return f'v_threshold={self.v_threshold:g}, v_negative={self.v_negative:g}, inhibit={self.inhibit:g}'
 
 
 @MODELS.register_module()

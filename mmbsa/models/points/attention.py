@@ -1,6 +1,4 @@
 """Attention among the nearest neighbours of a point: per channel with a softmax, or bipolar."""
-from copy import deepcopy
-
 from torch import Tensor, nn
 
 from mmbsa.models.layers import SpikeConv
@@ -64,6 +62,8 @@ class PointVectorAttention(PointAttention):
         """See :class:`PointAttention`."""
         k, v = group(self.k_neuron(k), index), group(self.v_neuron(v), index)
         scores = self.relation(self.q_neuron(q) - k + position)
+        # Where all v + position of a point are 1, r is the sum of the weights and sits on the threshold up to
+        # rounding: the softmax over the last axis rounds as the official code does, a faster layout does not.
         weights = (scores / self.embed_dims ** 0.5).softmax(-1)
         return self.out_neuron((weights * (v + position)).sum(-1, keepdim=True))
 
@@ -99,7 +99,7 @@ class BipolarPointAttention(PointAttention):
             raise ValueError(f'BipolarPointAttention: num_heads={num_heads} does not divide '
                              f'embed_dims={embed_dims}')
         self.num_heads, self.grad = num_heads, grad
-        tsn = ternary_neuron(neuron, **deepcopy(ternary or {}))
+        tsn = ternary_neuron(neuron, **(ternary or {}))
         self.q_neuron, self.k_neuron = build_neuron(tsn), build_neuron(tsn)
         threshold = tsn.get('v_threshold', 1.0) / 2 if out_threshold is None else out_threshold
         self.out_neuron = build_neuron(tsn, v_threshold=threshold)

@@ -5,6 +5,7 @@ from mmpretrain.models.heads import ClsHead
 from torch import Tensor, nn
 
 from mmbsa.models.layers import SpikeConv, TimeReadout
+from mmbsa.models.neurons import bind_steps
 from mmbsa.models.points.spiking_point_transformer import NEURON
 from mmbsa.registry import MODELS
 
@@ -23,15 +24,16 @@ class PointClsHead(ClsHead):
         norm_cfg: norm config; None is batch norm.
         readout: how time is read out, see :class:`mmbsa.models.layers.TimeReadout`.
         loss: config of the loss; None is cross entropy.
+        num_steps: T, only for neurons whose parameters depend on it.
         kwargs: of ``mmpretrain.models.ClsHead``: ``topk``, ``cal_acc``, ``init_cfg``.
     """
 
     def __init__(self, num_classes: int, in_channels: int = 512, hidden_channels: Sequence[int] = (256, 64),
                  neuron: dict | None = None, norm_cfg: dict | None = None, readout: str | dict = 'mean',
-                 loss: dict | None = None, **kwargs):
+                 loss: dict | None = None, num_steps: int | None = None, **kwargs):
         super().__init__(loss=loss or dict(type='mmpretrain.CrossEntropyLoss'), **kwargs)
         self.num_classes, self.in_channels = num_classes, in_channels
-        neuron, norm_cfg = neuron or NEURON, norm_cfg or dict(type='BN')
+        neuron, norm_cfg = bind_steps(neuron or NEURON, num_steps), norm_cfg or dict(type='BN')
         widths = [in_channels, *hidden_channels]
         self.hidden = nn.Sequential(*(SpikeConv(few, many, bias=True, neuron=neuron, norm_cfg=norm_cfg)
                                       for few, many in zip(widths, widths[1:])))

@@ -7,7 +7,6 @@ Data flow (S points per step, C = base_channels, P points of the cloud)::
 """
 import inspect
 from collections.abc import Sequence
-from copy import deepcopy
 from itertools import islice
 
 import torch
@@ -15,7 +14,9 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmbsa.models.layers import SpikeConv
-from mmbsa.models.neurons import build_neuron
+from mmbsa.models.neurons import bind_steps, build_neuron
+from mmbsa.models.points.attention import PointAttention
+from mmbsa.models.points.encoders import PointEncoder
 from mmbsa.models.points.geometry import (
     farthest_points,
     group,
@@ -24,7 +25,9 @@ from mmbsa.models.points.geometry import (
     once_for_equal_steps,
     take,
 )
-from mmbsa.registry import MODELS
+from mmbsa.models.points.mixture import MixtureNode
+from mmbsa.registry import MODELS, build_checked, resolve_type
+from mmbsa.spiking import SpikingNeuron
 
 #: LIF of the official model.
 NEURON = dict(type='mmbsa.LIFNode', tau=2.0, v_threshold=0.5, v_reset=0.0, detach_reset=True,
@@ -54,8 +57,8 @@ class PointBlock(nn.Module):
         self.q, self.k, self.v = (SpikeConv(dims, dims, **{**unit, 'neuron': None}) for _ in range(3))
         self.position = nn.Sequential(SpikeConv(3, dims, **unit), SpikeConv(dims, dims, **unit),
                                       build_neuron(neuron))
-        self.attention = MODELS.build({'embed_dims': dims, 'neuron': neuron, 'norm_cfg': norm_cfg,
-                                       **deepcopy(attention)})
+        self.attention = build_checked(attention, PointAttention, 'backbone.attention', MODELS, embed_dims=dims,
+                                       neuron=neuron, norm_cfg=norm_cfg)
         self.expand = SpikeConv(dims, channels, **{**unit, 'neuron': None})  # the kind fires in front of it
 
     def forward(self, xyz: Tensor, maps: Tensor) -> Tensor:
@@ -137,15 +140,27 @@ class SpikingPointTransformer(BaseModule):
                  out_indices: Sequence[int] | None = None, official_quirks: bool = False,
                  init_cfg: dict | None = None):
         super().__init__(init_cfg)
-        neuron = deepcopy(NEURON if neuron is None else neuron)
-        mixture = dict(type='mmbsa.MixtureNode') if mixture == 'default' else mixture
-        attention = attention or dict(type='mmbsa.PointVectorAttention')
         norm_cfg = norm_cfg or dict(type='BN')
         self.in_channels, self.official_quirks = in_channels, official_quirks
-        self.encoder = _build(encoder or dict(type='mmbsa.PointQueueEncoder'), random_start=random_start,
-                              official_quirks=official_quirks)
+        encoder = encoder or dict(type='mmbsa.PointQueueEncoder')
+        known = inspect.signature(resolve_type(encoder, PointEncoder, 'backbone.encoder', MODELS).__init__).parameters
+        told = dict(random_start=random_start, official_quirks=official_quirks)
+        self.encoder = build_checked(encoder, PointEncoder, 'backbone.encoder', MODELS,
+                                     **{key: value for key, value in told.items() if key in known})
+        self.num_steps = self.encoder.num_steps
+        neuron, mixture, attention = (
+            bind_steps(cfg, self.num_steps) for cfg in (
+                neuron or NEURON, dict(type='mmbsa.MixtureNode') if mixture == 'default' else mixture,
+                attention or dict(type='mmbsa.PointVectorAttention')))
         self.channels = [base_channels * 2 ** level for level in range(len(depths))]
+        if base_channels < 1 or not depths or min(depths) < 0:
+            raise ValueError(f'{type(self).__name__}: base_channels={base_channels} must be positive and '
+                             f'depths={tuple(depths)} not negative')
         self.out_indices = (len(depths) - 1,) if out_indices is None else tuple(out_indices)
+        if not all(0 <= level < len(depths) for level in self.out_indices):
+            raise ValueError(f'{type(self).__name__}: out_indices must lie in 0..{len(depths) - 1}, got '
+                             f'{self.out_indices}')
+        self.out_channels = [self.channels[level] for level in self.out_indices]
         unit = dict(bias=True, norm_cfg=norm_cfg)
         self.stem = nn.Sequential(SpikeConv(in_channels, base_channels, neuron=None, **unit),
                                   SpikeConv(base_channels, base_channels, neuron=neuron, **unit))
@@ -162,7 +177,9 @@ class SpikingPointTransformer(BaseModule):
         """The mixture's config with the sizes and the rule that the backbone knows."""
         if cfg is None:
             return None
-        return dict(channels=channels, T=self.encoder.num_steps, official_quirks=self.official_quirks) | cfg
+        cls = resolve_type(cfg, nn.Module, 'backbone.mixture', MODELS, SpikingNeuron)
+        told = dict(channels=channels, official_quirks=self.official_quirks) if issubclass(cls, MixtureNode) else {}
+        return {**told, **cfg}
 
     def forward(self, points: Tensor) -> tuple[Tensor, ...]:
         """Clouds (B, P, d) -> maps (T, B, 2^i C, P // 4^i, 1) of the levels i in ``out_indices``.
@@ -189,11 +206,3 @@ class SpikingPointTransformer(BaseModule):
                 outs.append(maps)
         return tuple(outs)
 
-
-def _build(cfg: dict, **known) -> nn.Module:
-    """Build a part with those of the known arguments that it has and its config does not say."""
-    cls = cfg['type'] if isinstance(cfg['type'], type) else MODELS.get(cfg['type'])
-    if cls is None:
-        raise KeyError(f"backbone.encoder.type={cfg['type']!r} is not registered")
-    parameters = inspect.signature(cls.__init__).parameters
-    return MODELS.build({k: v for k, v in known.items() if k in parameters} | deepcopy(dict(cfg)))

@@ -1,4 +1,2 @@
 """Segmentation: decode heads for mmseg."""
-from mmbsa.models.segmentation.heads import SpikeFPNHead
-
-__all__ = ['SpikeFPNHead']
+__all__ = ['Spike2FormerHead', 'SpikeFCNHead', 'SpikeFPNHead', 'SpikeMLPHead', 'SpikeUPerHead']

@@ -6,5 +6,17 @@ from mmbsa.models.tracking.losses import centre_focal_loss, centre_heatmap, trac
 from mmbsa.models.tracking.sdtrack import SDTrack
 from mmbsa.models.tracking.state import CropRules, TrackState
 
-__all__ = ['CentreHead', 'CentreMaps', 'CropRules', 'SDTrack', 'TrackDataPreprocessor', 'TrackState',
-           'centre_focal_loss', 'centre_heatmap', 'decode_boxes', 'join_canvas', 'pair_features', 'tracking_losses']
+__all__ = [
+    'CentreHead',
+    'CentreMaps',
+    'CropRules',
+    'SDTrack',
+    'TrackDataPreprocessor',
+    'TrackState',
+    'centre_focal_loss',
+    'centre_heatmap',
+    'decode_boxes',
+    'join_canvas',
+    'pair_features',
+    'tracking_losses',
+]

@@ -1,4 +1,4 @@
-"""Template and search crop in one picture and one row of tokens: SDTrack's intrinsic position learning."""
+"""Template and search crop on one canvas and in one row of tokens, as SDTrack has them."""
 import torch
 from torch import Tensor, nn
 
@@ -31,18 +31,24 @@ def check_pair_backbone(backbone: BaseSpikingBackbone) -> int:
     """
     stages = getattr(backbone, 'stages', ())
     if len(stages) < 4:
-        raise ValueError(f'SDTrack: backbone {type(backbone).__name__} has {len(stages)} stages; it needs three '
-                         'convolutional stages and transformer stages, as mmbsa.ESpikeFormer has them')
+        raise ValueError(
+            f'SDTrack: backbone {type(backbone).__name__} has {len(stages)} stages; it needs three '
+            'convolutional stages and transformer stages, as mmbsa.ESpikeFormer has them'
+        )
     for index, stage in enumerate(stages[3:], 3):
         wide = [name for block in stage[1:] for name, module in block.named_modules()
                 if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)]
         if wide:
-            raise ValueError(f'SDTrack: backbone.stages[{index}] has convolutions over a map of tokens ({wide[0]}), '
-                             'but the tokens of a pair have no map; set arch.with_conv=False')
+            raise ValueError(
+                f'SDTrack: backbone.stages[{index}] has convolutions over a map of tokens '
+                f'({wide[0]}), but the tokens of a pair have no map; set arch.with_conv=False'
+            )
     return backbone.feature_info[3]['reduction']
 
 
-def pair_features(backbone: BaseSpikingBackbone, template: Tensor, search: Tensor, appendix: int = 2) -> Tensor:
+def pair_features(
+    backbone: BaseSpikingBackbone, template: Tensor, search: Tensor, appendix: int = 2
+) -> Tensor:
     """Features of a pair of crops.
 
     Data flow at template side z and search side s, z' = z / 16, s' = s / 16::
@@ -52,14 +58,16 @@ def pair_features(backbone: BaseSpikingBackbone, template: Tensor, search: Tenso
         -> blocks of stages[3] -> each of the three maps through the first unit of stages[4] apart
         -> blocks of stages[4] -> (T,B,C3,z'^2 + s'^2)
 
-    The zeros take part in attention and in batch statistics, as officially. Nothing of the template can be
-    computed once per sequence: the convolutional stages see 127 pixels to every side, so with a template of 128
-    pixels every one of its features depends on the search crop beside it, and after that all tokens mix.
+    The zeros take part in attention and in batch statistics, as officially. Nothing of the template
+    can be computed once per sequence: the convolutional stages see 127 pixels to every side, so
+    with a template of 128 pixels every one of its features depends on the search crop beside it;
+    after that all tokens mix.
 
     Args:
         backbone: see :func:`check_pair_backbone`.
         template, search: (T, B, 3, z, z) and (T, B, 3, s, s); sides are multiples of the stride.
-        appendix: side of the square of zero tokens; 2 in SDTrack, where it fills up a square of 18 x 18.
+        appendix: side of the square of zero tokens; 2 in SDTrack, where it fills up a square of 18
+            x 18.
 
     Returns:
         (T, B, C3, N), tokens of the template first.
@@ -70,8 +78,10 @@ def pair_features(backbone: BaseSpikingBackbone, template: Tensor, search: Tenso
     stride = backbone.feature_info[3]['reduction']
     for name, crop in (('template', template), ('search', search)):
         if crop.dim() != 5 or crop.shape[-1] != crop.shape[-2] or crop.shape[-1] % stride:
-            raise ValueError(f'SDTrack: the {name} crop must be (T, B, C, side, side) with a side that is a multiple '
-                             f'of {stride}, got {tuple(crop.shape)}')
+            raise ValueError(
+                f'SDTrack: the {name} crop must be (T, B, C, side, side) with a side that is a '
+                f'multiple of {stride}, got {tuple(crop.shape)}'
+            )
     z, s = template.shape[-1] // stride, search.shape[-1] // stride
     x = backbone.stem(join_canvas(template, search))
     for stage in backbone.stages[:3]:
@@ -82,7 +92,9 @@ def pair_features(backbone: BaseSpikingBackbone, template: Tensor, search: Tenso
     tokens = _run(backbone, backbone.stages[3][1:], tokens)
     for stage in backbone.stages[4:]:
         parts = tokens.squeeze(-1).split([side * side for side in sides], -1)
-        tokens = _flat([stage[0](part.unflatten(-1, (side, side))) for part, side in zip(parts, sides) if side])
+        tokens = _flat(
+            [stage[0](part.unflatten(-1, (side, side))) for part, side in zip(parts, sides) if side]
+        )
         tokens = _run(backbone, stage[1:], tokens)
     return tokens[..., :z * z + s * s, 0]
 

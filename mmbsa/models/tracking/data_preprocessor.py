@@ -10,7 +10,7 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class TrackDataPreprocessor(BaseDataPreprocessor):
-    """Stack the crops of a batch time-major and normalise them; leave sequences of frames as they are.
+    """Stack the crops of a batch time-major and normalise them; sequences of frames pass.
 
     SDTrack feeds raw event pictures (0..255) for FE108 and VisEvent. For FELT its readme asks for
     ``mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]``.
@@ -29,7 +29,9 @@ class TrackDataPreprocessor(BaseDataPreprocessor):
         if (mean is None) != (std is None) or (std is not None and len(mean) != len(std)):
             raise ValueError(f'TrackDataPreprocessor: mean={mean} and std={std} go together')
         for name, value in (('mean', mean), ('std', std)):
-            tensor = None if value is None else torch.tensor(value, dtype=torch.float32).view(-1, 1, 1)
+            tensor = (
+                None if value is None else torch.tensor(value, dtype=torch.float32).view(-1, 1, 1)
+            )
             self.register_buffer(name, tensor, persistent=False)
 
     def normalize(self, crops: Tensor) -> Tensor:
@@ -42,5 +44,9 @@ class TrackDataPreprocessor(BaseDataPreprocessor):
         inputs, samples = data['inputs'], data.get('data_samples')
         if 'frames' in inputs:
             return dict(inputs=inputs, data_samples=samples)
-        inputs = {name: self.normalize(torch.stack(list(crops), 1)) for name, crops in inputs.items()}
-        return dict(inputs=inputs, data_samples=None if samples is None else self.cast_data(samples))
+        inputs = {
+            name: self.normalize(torch.stack(list(crops), 1)) for name, crops in inputs.items()
+        }
+        return dict(
+            inputs=inputs, data_samples=None if samples is None else self.cast_data(samples)
+        )

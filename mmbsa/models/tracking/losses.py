@@ -9,8 +9,8 @@ from mmbsa.structures import corners, corners_from_centre
 def gaussian_radius(size: Tensor, min_overlap: float = 0.7) -> Tensor:
     """Radius of the peak of an object, in cells: the least of CornerNet's three roots.
 
-    The roots leave out the division by the leading coefficient, a mistake of the first CornerNet code
-    that CenterNet and its descendants kept.
+    The roots leave out the division by the leading coefficient, a mistake of the first CornerNet
+    code that CenterNet and its descendants kept.
 
     Args:
         size: (..., 2) width and height in cells.
@@ -32,8 +32,8 @@ def centre_heatmap(boxes: Tensor, size: int | tuple[int, int], min_overlap: floa
     """Heat map with a Gaussian peak of height 1 in the cell next to each box's centre.
 
     Args:
-        boxes: (B, 4) x, y, w, h as parts of the crop's sides; not clamped, so a centre beyond the crop
-            leaves no peak.
+        boxes: (B, 4) x, y, w, h as parts of the crop's sides; not clamped, so a centre beyond the
+            crop leaves no peak.
         size: cells per side, or (height, width).
         min_overlap: see :func:`gaussian_radius`.
 
@@ -48,15 +48,20 @@ def centre_heatmap(boxes: Tensor, size: int | tuple[int, int], min_overlap: floa
     y = torch.arange(height, device=boxes.device, dtype=boxes.dtype) - centre[:, 1:]
     sigma = ((2 * radius + 1) / 6)[:, None]
     # a separable peak; cells farther than the radius along either axis are 0
-    rows, columns = (torch.exp(-d ** 2 / (2 * sigma ** 2)) * (d.abs() <= radius[:, None]) for d in (y, x))
+    rows, columns = (
+        torch.exp(-(d**2) / (2 * sigma**2)) * (d.abs() <= radius[:, None]) for d in (y, x)
+    )
     return rows[:, :, None] * columns[:, None, :]
 
 
-def centre_focal_loss(score: Tensor, heatmap: Tensor, alpha: float = 2.0, beta: float = 4.0) -> Tensor:
+def centre_focal_loss(
+    score: Tensor, heatmap: Tensor, alpha: float = 2.0, beta: float = 4.0
+) -> Tensor:
     r"""Focal loss of CornerNet and CenterNet.
 
     .. math:: -\frac{1}{N} \sum_{cells}
-        \begin{cases} (1-p)^\alpha \ln p & y = 1 \\ (1-y)^\beta p^\alpha \ln(1-p) & y < 1 \end{cases}
+        \begin{cases} (1-p)^\alpha \ln p & y = 1 \\ (1-y)^\beta p^\alpha \ln(1-p) & y < 1
+        \end{cases}
 
     with N the cells with y = 1 in the whole batch, or 1 if there are none.
 
@@ -77,7 +82,7 @@ def centre_focal_loss(score: Tensor, heatmap: Tensor, alpha: float = 2.0, beta: 
 
 
 def generalized_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Generalised IoU (Rezatofighi et al., CVPR 2019) and IoU of corner boxes (B, 4) and (B, 4), (B,) each."""
+    """Generalised IoU (Rezatofighi et al., CVPR 2019) and IoU (B,) of corner boxes (B, 4)."""
     area_a, area_b = ((box[:, 2:] - box[:, :2]).prod(1) for box in (a, b))
     inter = (torch.min(a[:, 2:], b[:, 2:]) - torch.max(a[:, :2], b[:, :2])).clamp(min=0).prod(1)
     union = area_a + area_b - inter
@@ -86,8 +91,12 @@ def generalized_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return iou - (hull - union) / hull, iou
 
 
-def tracking_losses(score: Tensor, boxes: Tensor, gt: Tensor, weights: dict[str, float] | None = None,
-                    ) -> dict[str, Tensor]:
+def tracking_losses(
+    score: Tensor,
+    boxes: Tensor,
+    gt: Tensor,
+    weights: dict[str, float] | None = None,
+) -> dict[str, Tensor]:
     """The three losses of SDTrack, weighted.
 
     Args:
@@ -98,11 +107,15 @@ def tracking_losses(score: Tensor, boxes: Tensor, gt: Tensor, weights: dict[str,
         weights: of ``loss_focal``, ``loss_l1`` and ``loss_giou``; 1, 5 and 2 by default.
 
     Returns:
-        ``loss_focal``, ``loss_l1``, ``loss_giou``, and ``iou``, the mean over the batch without gradient.
+        ``loss_focal``, ``loss_l1``, ``loss_giou``, and ``iou``, the mean over the batch without
+        gradient.
     """
     weights = {**dict(loss_focal=1.0, loss_l1=5.0, loss_giou=2.0), **(weights or {})}
     predicted, target = corners_from_centre(boxes), corners(gt).clamp(0, 1)
     giou, iou = generalized_iou(predicted, target)
     losses = dict(loss_focal=centre_focal_loss(score, centre_heatmap(gt, tuple(score.shape[-2:]))),
                   loss_l1=F.l1_loss(predicted, target), loss_giou=(1 - giou).mean())
-    return {**{name: weights[name] * value for name, value in losses.items()}, 'iou': iou.mean().detach()}
+    return {
+        **{name: weights[name] * value for name, value in losses.items()},
+        'iou': iou.mean().detach(),
+    }

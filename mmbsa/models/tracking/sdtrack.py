@@ -1,4 +1,4 @@
-"""SDTrack (arXiv 2503.08703): event-based single-object tracking by a spiking transformer over pairs."""
+"""SDTrack (arXiv 2503.08703): single-object tracking by a spiking transformer over pairs."""
 import time
 from collections.abc import Sequence
 
@@ -26,14 +26,15 @@ class SDTrack(BaseModel):
         -> the search crop's (T,B,C,s/16,s/16) -> head -> score, size, offset -> box at the peak
 
     Args:
-        backbone: config of a backbone whose transformer blocks work on tokens alone: ``mmbsa.ESpikeFormer``
-            with ``arch.with_conv=False``; its ``attention`` key chooses native attention or BSA, its
-            ``neuron`` and ``num_steps`` the setting T x D.
-        head: config of :class:`CentreHead`; ``in_channels``, and ``num_steps`` and ``neuron`` unless given,
-            are those of the backbone.
+        backbone: config of a backbone whose transformer blocks work on tokens alone:
+            ``mmbsa.ESpikeFormer`` with ``arch.with_conv=False``; its ``attention`` key chooses
+            native attention or BSA, its ``neuron`` and ``num_steps`` the setting T x D.
+        head: config of :class:`CentreHead`; ``in_channels``, and ``num_steps`` and ``neuron``
+            unless given, are those of the backbone.
         crops: fields of :class:`CropRules`; training crops are the dataset's pipeline's.
         appendix: side of the square of zero tokens.
-        window: multiply the score by a Hann window before the peak is looked for; official results do not.
+        window: multiply the score by a Hann window before the peak is looked for; official results
+            do not.
         loss_weights: of ``loss_focal``, ``loss_l1`` and ``loss_giou``, by default 1, 5 and 2.
         data_preprocessor, init_cfg: OpenMMLab's.
 
@@ -50,10 +51,18 @@ class SDTrack(BaseModel):
         self.crops = CropRules(**(crops or {}))
         for name in ('template_size', 'search_size'):
             if getattr(self.crops, name) % self.stride:
-                raise ValueError(f'SDTrack: crops.{name}={getattr(self.crops, name)} must be a multiple of the '
-                                 f'stride {self.stride}')
-        self.head = MODELS.build({'neuron': self.backbone.neuron_cfg, 'num_steps': self.backbone.num_steps,
-                                  **head, 'in_channels': self.backbone.feature_info[-1]['num_chs']})
+                raise ValueError(
+                    f'SDTrack: crops.{name}={getattr(self.crops, name)} must be a multiple of the '
+                    f'stride {self.stride}'
+                )
+        self.head = MODELS.build(
+            {
+                'neuron': self.backbone.neuron_cfg,
+                'num_steps': self.backbone.num_steps,
+                **head,
+                'in_channels': self.backbone.feature_info[-1]['num_chs'],
+            }
+        )
         self.appendix, self.loss_weights = appendix, loss_weights
         hann = hann_window(self.crops.search_size // self.stride)
         self.register_buffer('window', hann[:, None] * hann if window else None, persistent=False)
@@ -64,11 +73,11 @@ class SDTrack(BaseModel):
         return self.backbone.num_steps
 
     def features(self, template: Tensor, search: Tensor) -> Tensor:
-        """Normalised crops (T, B, 3, z, z) and (T, B, 3, s, s) -> tokens (T, B, C, N), template first."""
+        """Crops (T, B, 3, z, z) and (T, B, 3, s, s) -> tokens (T, B, C, N), template first."""
         return pair_features(self.backbone, template, search, self.appendix)
 
     def maps(self, tokens: Tensor, side: int) -> CentreMaps:
-        """Tokens (T, B, C, N) -> maps over the search crop, whose features are ``side`` x ``side``."""
+        """Tokens (T, B, C, N) -> maps of the search crop, whose features are side x side."""
         return self.head(tokens[..., -side * side:].unflatten(-1, (side, side)))
 
     def forward(self, inputs: dict, data_samples: Sequence[TrackDataSample] | None = None,
@@ -77,12 +86,13 @@ class SDTrack(BaseModel):
 
         * ``'loss'``: a batch of pairs -> dict of losses.
         * ``'predict'``: a batch of sequences -> their samples with ``pred_boxes``.
-        * ``'tensor'``: a batch of pairs -> dict of what the network says about it, under the official names:
-          ``pred_boxes`` (B, 1, 4) cx, cy, w, h as parts of the search crop's side, ``score_map`` (B, 1, h, w),
-          ``size_map`` and ``offset_map`` (B, 2, h, w), and ``backbone_feat`` (T, B, C, N).
+        * ``'tensor'``: a batch of pairs -> dict of what the network says about it, under the
+          official names: ``pred_boxes`` (B, 1, 4) cx, cy, w, h as parts of the search crop's side,
+          ``score_map`` (B, 1, h, w), ``size_map`` and ``offset_map`` (B, 2, h, w), and
+          ``backbone_feat`` (T, B, C, N).
 
-        A pair is ``dict(template, search)`` of normalised crops (T, B, 3, z, z) and (T, B, 3, s, s); crops without
-        a time axis are one step.
+        A pair is ``dict(template, search)`` of normalised crops (T, B, 3, z, z) and (T, B, 3, s,
+        s); crops without a time axis are one step.
         """
         if mode == 'predict':
             return self.predict(inputs, data_samples)
@@ -110,7 +120,9 @@ class SDTrack(BaseModel):
             ValueError: another number of sub-frames, or a box without area or outside of the frame.
         """
         if len(frame) != self.num_steps:
-            raise ValueError(f'SDTrack: a frame has {len(frame)} sub-frames, the model T={self.num_steps}')
+            raise ValueError(
+                f'SDTrack: a frame has {len(frame)} sub-frames, the model T={self.num_steps}'
+            )
         return start_track(frame, box, self.crops)
 
     @torch.no_grad()
@@ -125,7 +137,9 @@ class SDTrack(BaseModel):
         Returns:
             New states, and the score of each peak, (B,) float32.
         """
-        crops, factors = zip(*(search_crop(frame, state, self.crops) for frame, state in zip(frames, states)))
+        crops, factors = zip(
+            *(search_crop(frame, state, self.crops) for frame, state in zip(frames, states))
+        )
         template, search = (self.data_preprocessor.normalize(torch.stack(list(parts), 1))
                             for parts in ([state.template for state in states], crops))
         maps = self.maps(self.features(template, search), self.crops.search_size // self.stride)
@@ -135,7 +149,9 @@ class SDTrack(BaseModel):
                  for state, box, factor, frame in zip(states, boxes, factors, frames)]
         return moved, scores.float().cpu().numpy()
 
-    def predict(self, inputs: dict, data_samples: Sequence[TrackDataSample]) -> list[TrackDataSample]:
+    def predict(
+        self, inputs: dict, data_samples: Sequence[TrackDataSample]
+    ) -> list[TrackDataSample]:
         """Track whole sequences from their first annotated box, all of a batch side by side.
 
         Args:
@@ -143,8 +159,8 @@ class SDTrack(BaseModel):
             data_samples: with ``gt_boxes``.
 
         Returns:
-            The samples, with ``pred_boxes`` (N, 4), ``scores`` (N,) and ``seconds`` (N,), the time of a step
-            without reading the frame, divided by the tracks in the batch.
+            The samples, with ``pred_boxes`` (N, 4), ``scores`` (N,) and ``seconds`` (N,), the time
+            of a step without reading the frame, divided by the tracks in the batch.
         """
         sequences = inputs['frames']
         tracks = [_Track(self.init_state(frames[0], _first_box(sample)), len(frames))
@@ -159,7 +175,10 @@ class SDTrack(BaseModel):
                 tracks[index].note(row, state, score, seconds)
         for track, sample in zip(tracks, data_samples):
             sample.pred_boxes = torch.from_numpy(track.boxes)
-            sample.scores, sample.seconds = torch.from_numpy(track.scores), torch.from_numpy(track.seconds)
+            sample.scores, sample.seconds = (
+                torch.from_numpy(track.scores),
+                torch.from_numpy(track.seconds),
+            )
         return list(data_samples)
 
 

@@ -48,7 +48,7 @@ class CropRules:
 
 def cut(frame: np.ndarray, box: Sequence[float], factor: float, size: int,
         quirks: bool) -> tuple[Tensor, float]:
-    """Crops (T, 3, size, size) uint8 of a frame (T, H, W, 3), and pixels of them per pixel of the frame."""
+    """Crops (T, 3, size, size) uint8 of a frame (T, H, W, 3), and the factor of their scaling."""
     crops = [crop_target(image, box, factor, size, official_quirks=quirks) for image in frame]
     stacked = np.stack([crop.image for crop in crops]).transpose(0, 3, 1, 2)
     return torch.from_numpy(np.ascontiguousarray(stacked)), crops[0].resize_factor
@@ -63,7 +63,8 @@ def start_track(frame: np.ndarray, box: Sequence[float], rules: CropRules) -> Tr
         rules: of the crops.
 
     Raises:
-        ValueError: a frame of another shape, a box without area, or one that lies outside of the frame.
+        ValueError: a frame of another shape, a box without area, or one that lies outside of the
+            frame.
     """
     if frame.ndim != 4 or frame.shape[-1] != 3:
         raise ValueError(f'a frame must be (T, H, W, 3), got {frame.shape}')
@@ -72,8 +73,10 @@ def start_track(frame: np.ndarray, box: Sequence[float], rules: CropRules) -> Tr
     if not np.isfinite(box).all() or w <= 0 or h <= 0:
         raise ValueError(f'the first box {box.tolist()} (x, y, w, h) has no area')
     if x + w <= 0 or y + h <= 0 or x >= width or y >= height:
-        raise ValueError(f'the first box {box.tolist()} (x, y, w, h) lies outside of the frame, which is {width} x '
-                         f'{height} pixels')
+        raise ValueError(
+            f'the first box {box.tolist()} (x, y, w, h) lies outside of the frame, which is '
+            f'{width} x {height} pixels'
+        )
     template, _ = cut(frame, box, rules.template_factor, rules.template_size, rules.official_quirks)
     return TrackState(template, box)
 

@@ -37,7 +37,11 @@ def test_folders_of_benchmarks_are_read(tmp_path, layout, steps):
 @pytest.mark.parametrize('steps', [1, 2])
 def test_event_files_become_trajectory_prompts(tmp_path, steps):
     stream = events()
-    frames = list(open_source(save(tmp_path / 'a.npz', stream), steps, window=20_000, sensor_size=(30, 40)).frames)
+    frames = list(
+        open_source(
+            save(tmp_path / 'a.npz', stream), steps, window=20_000, sensor_size=(30, 40)
+        ).frames
+    )
     start, part = stream['t'][0], 20_000 // steps
     parts = [stream[(stream['t'] - start) // part == index] for index in range(len(frames) * steps)]
     pictures = np.stack(list(draw_trajectory(parts, (30, 40)))).transpose(0, 2, 3, 1)[..., ::-1]
@@ -54,7 +58,9 @@ def test_growing_folder_is_followed(tmp_path):
         for number in range(2, 5):
             time.sleep(0.15)
             data = cv2.imencode('.png', tiny_tracking.frame(number - 1))[1].tobytes()
-            with open(folder / f'{number:04d}.png', 'wb') as file:  # in two parts, as a slow writer does
+            with open(
+                folder / f'{number:04d}.png', 'wb'
+            ) as file:  # in two parts, as a slow writer does
                 file.write(data[:40])
                 file.flush()
                 time.sleep(0.1)

@@ -22,7 +22,10 @@ def test_layout_is_read(layout, tmp_path):
     for name in ('b_seq', 'a_seq'):
         tiny_tracking.write_sequence(layout, tmp_path, 'test', name, absent=(3, 4))
     data = build(layout, tmp_path)
-    assert len(data) == 2 and [data.get_data_info(i)['sequence'] for i in range(2)] == ['a_seq', 'b_seq']
+    assert len(data) == 2 and [data.get_data_info(i)['sequence'] for i in range(2)] == [
+        'a_seq',
+        'b_seq',
+    ]
     info = pickle.loads(pickle.dumps(data.get_data_info(1)))  # as a worker process gets it
     np.testing.assert_array_equal(info['gt_boxes'], tiny_tracking.boxes(24))
     assert np.flatnonzero(info['absent']).tolist() == [3, 4]
@@ -55,7 +58,10 @@ def test_lists_choose_the_sequences(tmp_path):
         tiny_tracking.write_sequence('FE108', tmp_path, 'test', name)
         tiny_tracking.write_sequence('COESOT', tmp_path, 'train', name)
     (tmp_path / 'test' / 'test.txt').write_text('c\na\n')
-    assert [i['sequence'] for i in map(build('FE108', tmp_path).get_data_info, range(2))] == ['c', 'a']
+    assert [i['sequence'] for i in map(build('FE108', tmp_path).get_data_info, range(2))] == [
+        'c',
+        'a',
+    ]
     (tmp_path / 'train' / 'list.txt').write_text('a\nb\nc\n')
     (tmp_path / 'train' / 'train.txt').write_text('0\n2\n')
     (tmp_path / 'train' / 'val.txt').write_text('1\n')
@@ -80,6 +86,8 @@ def test_toolkit_annotations_win(tmp_path):
     assert np.flatnonzero(info['absent']).tolist() == [23]
     assert info['attributes'] == (VISEVENT_ATTRIBUTES[1],) == ('ROT',)
     assert info['gt_boxes'][9].tolist() == [5, 5, 5, 5]
+    with pytest.raises(FileNotFoundError, match='toolkit=.*missing.*no such folder'):
+        build('VisEvent', tmp_path, toolkit=str(tmp_path / 'missing'))
 
 
 def test_annotation_of_tests_may_mix_separators(tmp_path):
@@ -88,16 +96,46 @@ def test_annotation_of_tests_may_mix_separators(tmp_path):
                                   tiny_tracking.boxes(24))
 
 
-@pytest.mark.parametrize('spoil, error, message', [
-    (lambda f: (f / 'inter1_stack_3008' / '0000_1.png').unlink(), FileNotFoundError,
-     r'0000_1.png.*row 0.*23 files, 0001_1.png \.\. 0023_1.png'),
-    (lambda f: (f / 'inter1_stack_3008' / '0023_1.png').unlink(), FileNotFoundError, '0023_1.png.*row 23'),
-    (lambda f: (f / 'inter1_stack_3008' / '0000_1.png').write_bytes(b'x'), ValueError, 'no picture'),
-    (lambda f: (f / 'groundtruth.txt').unlink(), FileNotFoundError, 'no sequence has groundtruth.txt'),
-    (lambda f: (f / 'groundtruth.txt').write_text('1,2,3\n'), ValueError, 'groundtruth.txt, line 1'),
-    (lambda f: (f / 'absent.txt').write_text('0\n1\n'), ValueError, 'absent.txt: 2 rows.*has 24'),
-    (lambda f: (f / 'groundtruth.txt').write_text('1,2,0,3\n' * 24), ValueError, 'seq: the first box.*no area'),
-])
+@pytest.mark.parametrize(
+    'spoil, error, message',
+    [
+        (
+            lambda f: (f / 'inter1_stack_3008' / '0000_1.png').unlink(),
+            FileNotFoundError,
+            r'0000_1.png.*row 0.*23 files, 0001_1.png \.\. 0023_1.png',
+        ),
+        (
+            lambda f: (f / 'inter1_stack_3008' / '0023_1.png').unlink(),
+            FileNotFoundError,
+            '0023_1.png.*row 23',
+        ),
+        (
+            lambda f: (f / 'inter1_stack_3008' / '0000_1.png').write_bytes(b'x'),
+            ValueError,
+            'no picture',
+        ),
+        (
+            lambda f: (f / 'groundtruth.txt').unlink(),
+            FileNotFoundError,
+            'no sequence has groundtruth.txt',
+        ),
+        (
+            lambda f: (f / 'groundtruth.txt').write_text('1,2,3\n'),
+            ValueError,
+            'groundtruth.txt, line 1',
+        ),
+        (
+            lambda f: (f / 'absent.txt').write_text('0\n1\n'),
+            ValueError,
+            'absent.txt: 2 rows.*has 24',
+        ),
+        (
+            lambda f: (f / 'groundtruth.txt').write_text('1,2,0,3\n' * 24),
+            ValueError,
+            'seq: the first box.*no area',
+        ),
+    ],
+)
 def test_what_is_wrong_is_named(tmp_path, spoil, error, message):
     spoil(tiny_tracking.write_sequence('VisEvent', tmp_path, 'test', 'seq'))
     with pytest.raises(error, match=message):
@@ -106,7 +144,9 @@ def test_what_is_wrong_is_named(tmp_path, spoil, error, message):
 
 def test_another_layout_is_recognised(tmp_path):
     tiny_tracking.write_sequence('VisEvent', tmp_path, 'test', 'seq')
-    with pytest.raises(FileNotFoundError, match='no sequence has groundtruth_rect.txt.*looks like VisEvent'):
+    with pytest.raises(
+        FileNotFoundError, match='no sequence has groundtruth_rect.txt.*looks like VisEvent'
+    ):
         build('FE108', tmp_path)
     with pytest.raises(FileNotFoundError, match='training_subset|testing_subset'):
         build('COESOT-spike', tmp_path)
@@ -136,8 +176,15 @@ def test_real_recordings_are_read(shared_path):
 
 def test_dataset_is_registered(tmp_path):
     tiny_tracking.write_sequence('frames', tmp_path, 'test', 'seq')
-    data = DATASETS.build(dict(type='mmbsa.TrackingDataset', layout='frames', data_root=str(tmp_path),
-                               split='test', test_mode=True,
-                               pipeline=[dict(type='mmbsa.PackTrackInputs')]))
+    data = DATASETS.build(
+        dict(
+            type='mmbsa.TrackingDataset',
+            layout='frames',
+            data_root=str(tmp_path),
+            split='test',
+            test_mode=True,
+            pipeline=[dict(type='mmbsa.PackTrackInputs')],
+        )
+    )
     item = data[0]
     assert item['data_samples'].gt_boxes.shape == (24, 4) and len(item['inputs']['frames']) == 24

@@ -67,7 +67,9 @@ def test_sub_frames_share_the_events_of_a_frame():
     whole = _render.__wrapped__(scene(threshold_noise=0, noise_rate=0))
     parts = _render.__wrapped__(scene(threshold_noise=0, noise_rate=0, steps=2))
     assert parts.shape == (6, 2, 48, 64, 3)
-    assert parts[..., 1:].astype(int).sum() == pytest.approx(whole[..., 1:].astype(int).sum(), rel=0.2)
+    assert parts[..., 1:].astype(int).sum() == pytest.approx(
+        whole[..., 1:].astype(int).sum(), rel=0.2
+    )
 
 
 def test_dataset_lists_scenes_and_refuses_nonsense():

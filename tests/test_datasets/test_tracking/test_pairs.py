@@ -20,10 +20,13 @@ def test_pairs_equal_the_official_processing(path):
     meta, arrays = tracking_fixtures.load(path)
     rules = meta['pair_settings']
     both = ('template', 'search')
-    crop = CropTrackPair(size=[rules['output_sz'][n] for n in both],
-                         factor=[rules['search_area_factor'][n] for n in both],
-                         centre_jitter=[rules['center_jitter'][n] for n in both],
-                         scale_jitter=[rules['scale_jitter'][n] for n in both], official_quirks=True)
+    crop = CropTrackPair(
+        size=[rules['output_sz'][n] for n in both],
+        factor=[rules['search_area_factor'][n] for n in both],
+        centre_jitter=[rules['center_jitter'][n] for n in both],
+        scale_jitter=[rules['scale_jitter'][n] for n in both],
+        official_quirks=True,
+    )
     valid = 0
     for number, pair in enumerate(meta['pairs']):
         key = f'pair.{number}'
@@ -36,7 +39,9 @@ def test_pairs_equal_the_official_processing(path):
             continue
         valid += 1
         for name in both:
-            np.testing.assert_array_equal(out[name].transpose(0, 3, 1, 2), arrays[f'{key}.{name}_images'])
+            np.testing.assert_array_equal(
+                out[name].transpose(0, 3, 1, 2), arrays[f'{key}.{name}_images']
+            )
             np.testing.assert_array_equal(out[f'{name}_outside'], arrays[f'{key}.{name}_att'][0])
             np.testing.assert_allclose(out[f'{name}_box'], arrays[f'{key}.{name}_anno'][0],
                                        rtol=1e-5, atol=1e-5)
@@ -86,7 +91,9 @@ def test_sequences_need_visible_frames():
 def test_dataset_gives_packed_pairs(tmp_path):
     tiny_tracking.write_sequence('FE108', tmp_path, 'train', 'seq', length=24, steps=2)
     tiny_tracking.write_sequence('FE108', tmp_path, 'train', 'short', length=10, steps=2)
-    data = TrackingDataset('FE108', str(tmp_path), num_steps=2, samples_per_epoch=7, pipeline=PIPELINE)
+    data = TrackingDataset(
+        'FE108', str(tmp_path), num_steps=2, samples_per_epoch=7, pipeline=PIPELINE
+    )
     assert len(data) == 7 and data.num_sequences == 2
     np.random.seed(0)
     item = data[6]

@@ -1,4 +1,6 @@
-"""Running statistics of norms that several processes share, where every image stands for T equal steps."""
+"""Running statistics of norms that several processes share, where every image stands for T equal
+steps."""
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,8 @@ from mmbsa.models.layers.time import norm_of_copies
 
 
 class TwoProcesses(nn.SyncBatchNorm):
-    """What SyncBN computes when two processes hold the same maps (torch's own runs on GPUs alone)."""
+    """What SyncBN computes when two processes hold the same maps (torch's own runs on GPUs
+    alone)."""
 
     def forward(self, x):
         count = 2 * x.numel() // x.size(1)
@@ -27,6 +30,6 @@ def test_norm_of_copies_counts_the_values_of_all_processes(shape, monkeypatch):
     short, whole = TwoProcesses(3).train(), TwoProcesses(3).train()
     out = norm_of_copies(short, x, 4)
     expected = whole(x.repeat(4, 1, 1, 1))
-    torch.testing.assert_close(out, expected[:len(x)])
+    torch.testing.assert_close(out, expected[: len(x)])
     torch.testing.assert_close(short.running_var, whole.running_var)
     torch.testing.assert_close(short.running_mean, whole.running_mean)

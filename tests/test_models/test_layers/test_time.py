@@ -120,12 +120,17 @@ def test_one_image_keeps_its_channels_last(neuron):
 
 
 @pytest.mark.parametrize('shape, contiguous, channels_last', [
-    ((8, 16, 1, 6), (96, 6, 1, 1), (96, 1, 96, 16)), ((8, 16, 6, 1), (96, 6, 1, 1), (96, 1, 16, 768))])
-def test_norm_of_a_map_with_a_side_of_one_keeps_its_gradient(shape, contiguous, channels_last):
-    """The stride of a side of 1 says nothing, and is what the operations before have left there."""
+    ((8, 16, 1, 6), (96, 6, 1, 1), (96, 1, 96, 16)), ((8, 16, 6, 1), (96, 6, 1, 1), (96, 1, 16, 768)),
+    ((1, 16, 3, 5), (240, 15, 5, 1), (1, 1, 80, 16))])
+def test_norm_of_a_map_with_a_dimension_of_one_keeps_its_gradient(shape, contiguous, channels_last):
+    """The stride of a dimension of 1 says nothing, and is what the operations before have left there."""
     x, grad, norm = torch.randn(shape), torch.randn(shape), nn.BatchNorm2d(16)
     for at_input, at_output in itertools.product((contiguous, channels_last), repeat=2):
         norm.zero_grad()
         inputs = torch.empty_strided(shape, at_input).copy_(x).requires_grad_()
         norm_of_copies(norm, inputs, 1).backward(torch.empty_strided(shape, at_output).copy_(grad))
         torch.testing.assert_close(norm.bias.grad, grad.sum((0, 2, 3)))
+        exact = nn.BatchNorm2d(16).double()
+        y = x.double().requires_grad_()
+        exact(y).backward(grad.double())
+        torch.testing.assert_close(inputs.grad.double(), y.grad, rtol=1e-4, atol=1e-5)

@@ -33,7 +33,9 @@ def test_any_sizes_that_fit_the_stride(z, s):
 
 
 def test_tokens_stand_in_the_official_order():
-    """Whatever the stages do, token i of the template comes before the search crop's, row by row."""
+    """Whatever the stages do, token i of the template comes before the search crop's, row by
+    row.
+    """
     net = backbone()
     net.stages[3] = net.stages[3][:1]
     net.stages[4] = torch.nn.Sequential(torch.nn.Identity())
@@ -74,6 +76,8 @@ def test_recomputing_changes_neither_gradients_nor_statistics():
     for with_cp in (False, True):
         net = backbone(with_cp=with_cp).train()
         pair_features(net, *pair).square().sum().backward()
-        found.append({**{k: p.grad for k, p in net.named_parameters()}, **dict(net.named_buffers())})
+        found.append(
+            {**{k: p.grad for k, p in net.named_parameters()}, **dict(net.named_buffers())}
+        )
     for key, value in found[0].items():
         torch.testing.assert_close(found[1][key], value, msg=key)

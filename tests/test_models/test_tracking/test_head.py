@@ -19,21 +19,30 @@ def maps_of(score, size=None, offset=None):
 @pytest.mark.parametrize('path', FIXTURES)
 def test_losses_from_logits_equal_the_official_ones(path):
     meta, tensors = tracking_fixtures.load(path)
-    leaves = [tensors[f'C.{name}'].clone().requires_grad_() for name in ('score_logits', 'size_logits', 'offset')]
+    leaves = [
+        tensors[f'C.{name}'].clone().requires_grad_()
+        for name in ('score_logits', 'size_logits', 'offset')
+    ]
     maps = CentreMaps(*(leaf.sigmoid().clamp(1e-4, 1 - 1e-4) for leaf in leaves[:2]), leaves[2])
     boxes, _ = decode_boxes(maps)
     torch.testing.assert_close(boxes, tensors['C.pred_boxes'], rtol=1e-5, atol=1e-6)
     losses = tracking_losses(maps.score, boxes, tensors['gt_xywh'])
     for name in ('focal', 'l1', 'giou'):
-        torch.testing.assert_close(losses[f'loss_{name}'].detach() / meta['weights'][name], tensors[f'C.{name}'],
-                                   rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            losses[f'loss_{name}'].detach() / meta['weights'][name],
+            tensors[f'C.{name}'],
+            rtol=1e-5,
+            atol=1e-6,
+        )
     total = sum(value for name, value in losses.items() if name.startswith('loss'))
     torch.testing.assert_close(total.detach(), tensors['C.total'], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(losses['iou'], tensors['C.iou'].mean(), rtol=1e-5, atol=1e-6)
     total.backward()
     for leaf, name in zip(leaves, ('score_logits', 'size_logits', 'offset')):
         expected = tensors[f'C.grad.{name}']
-        torch.testing.assert_close(leaf.grad, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+        torch.testing.assert_close(
+            leaf.grad, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max())
+        )
 
 
 def test_box_lies_at_the_peak():
@@ -51,7 +60,9 @@ def test_first_of_equal_peaks_wins_and_the_window_prefers_the_middle():
     assert decode_boxes(maps_of(score))[0][0, :2].tolist() == [0.75, 0]
     window = hann_window(4)
     boxes, scores = decode_boxes(maps_of(score), window[:, None] * window)
-    assert boxes[0, :2].tolist() == [0.25, 0.5] and float(scores) == 0.5  # the score itself is not damped
+    assert (
+        boxes[0, :2].tolist() == [0.25, 0.5] and float(scores) == 0.5
+    )  # the score itself is not damped
 
 
 def test_head_reads_time_out_before_the_sigmoid():
@@ -70,6 +81,10 @@ def test_published_widths_have_the_published_parameters():
     def count(*args):
         return sum(p.numel() for p in CentreHead(*args).parameters())
 
-    assert count(360, 256) == 3_654_021 and count(768, 512) == 15_270_661 and count(768, 256) == 6_474_117
+    assert (
+        count(360, 256) == 3_654_021
+        and count(768, 512) == 15_270_661
+        and count(768, 256) == 6_474_117
+    )
     with pytest.raises(ValueError, match='channels=12'):
         CentreHead(16, 12)

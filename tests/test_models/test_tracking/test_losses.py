@@ -25,7 +25,9 @@ def case(request):
 def close(ours: Tensor, theirs: Tensor):
     """Within 1e-5 of the larger of the number itself and the largest number of the tensor."""
     scale = float(theirs.abs().max())
-    torch.testing.assert_close(ours.reshape(theirs.shape), theirs, rtol=1e-5, atol=max(1e-5 * scale, 1e-9))
+    torch.testing.assert_close(
+        ours.reshape(theirs.shape), theirs, rtol=1e-5, atol=max(1e-5 * scale, 1e-9)
+    )
 
 
 @pytest.mark.shared
@@ -37,7 +39,9 @@ def test_heatmaps_equal_the_official_ones(case):
         side, stride = map(int, key.split('.')[1].split('_'))
         ours = centre_heatmap(tensors['gt_xywh'], side // stride)
         torch.testing.assert_close(ours, tensors[key], rtol=1e-5, atol=1e-7)
-        assert torch.equal(ours == 1, tensors[key] == 1) and torch.equal(ours == 0, tensors[key] == 0)
+        assert torch.equal(ours == 1, tensors[key] == 1) and torch.equal(
+            ours == 0, tensors[key] == 0
+        )
     peaks = centre_heatmap(tensors['gt_xywh'], 16).eq(1).flatten(1).sum(1)
     assert peaks.tolist() == case[0]['positives_per_sample']
 

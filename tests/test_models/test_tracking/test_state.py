@@ -18,7 +18,9 @@ FIXTURES = tracking_fixtures.find('sdtrack_preproc', '.npz')
 def test_trace_equals_the_official_one(path, variant, tmp_path):
     meta, arrays = tracking_fixtures.load(path)
     rules = CropRules(official_quirks=True)
-    score, size, offset = (torch.from_numpy(arrays[f'trace.{name}']) for name in ('score', 'size', 'offset'))
+    score, size, offset = (
+        torch.from_numpy(arrays[f'trace.{name}']) for name in ('score', 'size', 'offset')
+    )
     window = hann_window(score.shape[-1])
     window = None if variant == 'official' else window[:, None] * window
     states, base = arrays[f'trace.{variant}.states'], arrays['trace.base_frame']
@@ -33,7 +35,9 @@ def test_trace_equals_the_official_one(path, variant, tmp_path):
         assert crop.sum((0, 2, 3)).tolist() == sums[:3].tolist()
         maps = CentreMaps(*(m[step + 1:step + 2] for m in (score, size, offset)))
         box, _ = decode_boxes(maps, window)
-        np.testing.assert_allclose(box[0], arrays[f'trace.{variant}.pred'][step], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            box[0], arrays[f'trace.{variant}.pred'][step], rtol=1e-5, atol=1e-6
+        )
         before = state.box.copy()
         moved = advance(state, box[0], factor, frame.shape[1:3], rules)
         np.testing.assert_array_equal(state.box, before)  # states are not changed
@@ -44,9 +48,15 @@ def test_trace_equals_the_official_one(path, variant, tmp_path):
     assert (tmp_path / 'seq.txt').read_text() == meta[f'trace_{variant}_file']
 
 
-@pytest.mark.parametrize('box, message', [((5, 5, 0, 4), 'no area'), ((5, 5, 4, float('nan')), 'no area'),
-                                          ((60, 5, 4, 4), 'outside of the frame, which is 60 x 40'),
-                                          ((-5, 5, 4, 4), 'outside of the frame')])
+@pytest.mark.parametrize(
+    'box, message',
+    [
+        ((5, 5, 0, 4), 'no area'),
+        ((5, 5, 4, float('nan')), 'no area'),
+        ((60, 5, 4, 4), 'outside of the frame, which is 60 x 40'),
+        ((-5, 5, 4, 4), 'outside of the frame'),
+    ],
+)
 def test_first_box_must_be_usable(box, message):
     with pytest.raises(ValueError, match=message):
         start_track(np.zeros((1, 40, 60, 3), np.uint8), box, CropRules())

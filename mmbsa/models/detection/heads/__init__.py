@@ -1,4 +1,5 @@
 """Spiking heads of detectors: time-major maps -> boxes and masks."""
+
 from mmbsa.models.detection.heads.dense import SpikeRetinaHead, SpikeRPNHead
 from mmbsa.models.detection.heads.roi import (
     SpikeCascadeRoIHead,
@@ -8,5 +9,12 @@ from mmbsa.models.detection.heads.roi import (
     SpikeShared2FCBBoxHead,
 )
 
-__all__ = ['SpikeCascadeRoIHead', 'SpikeFCNMaskHead', 'SpikeRPNHead', 'SpikeRetinaHead', 'SpikeRoIExtractor',
-           'SpikeRoIHead', 'SpikeShared2FCBBoxHead']
+__all__ = [
+    'SpikeCascadeRoIHead',
+    'SpikeFCNMaskHead',
+    'SpikeRPNHead',
+    'SpikeRetinaHead',
+    'SpikeRoIExtractor',
+    'SpikeRoIHead',
+    'SpikeShared2FCBBoxHead',
+]

@@ -1,4 +1,7 @@
-"""Dense heads over time-major maps: region proposals and RetinaNet, with neurons in front of every convolution."""
+"""Dense heads over time-major maps: region proposals and RetinaNet, with neurons in front of every
+convolution.
+"""
+
 from collections.abc import Sequence
 
 from mmdet.models.dense_heads import RetinaHead, RPNHead
@@ -14,35 +17,53 @@ from mmbsa.registry import MODELS
 class SpikingDenseHead:
     """Mix-in in front of an anchor head of mmdet.
 
-    ``forward`` keeps the time axis: scores (T, B, A K, H_i, W_i) and deltas (T, B, 4 A, H_i, W_i) per level. Losses and
-    predictions are mmdet's, on means over T.
+    ``forward`` keeps the time axis: scores (T, B, A K, H_i, W_i) and deltas (T, B, 4 A, H_i, W_i)
+    per level. Losses and predictions are mmdet's, on means over T.
 
     Anchors stand where the cells of the maps really are: their strides are measured from the maps
-    (:func:`true_strides`), and ``anchor_generator.strides`` only tells their sizes. Official code places them at the
-    configured strides, which for E-SpikeFormer (4, 8, 16, 16, 32 against 4, 8, 16, 32, 64) puts the anchors of the last
-    two levels over twice the image; ``official_quirks`` does the same.
+    (:func:`true_strides`), and ``anchor_generator.strides`` only tells their sizes. Official code
+    places them at the configured strides, which for E-SpikeFormer (4, 8, 16, 16, 32 against 4, 8,
+    16, 32, 64) puts the anchors of the last two levels over twice the image; ``official_quirks``
+    does the same.
     """
 
     official_quirks = False
     num_steps: int | None = None
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """(T, B, C, H_i, W_i) each -> per level scores (T, B, A K, H_i, W_i) and deltas (T, B, 4 A, H_i, W_i)."""
+        """(T, B, C, H_i, W_i) each -> per level scores (T, B, A K, H_i, W_i) and deltas (T, B, 4 A,
+        H_i, W_i).
+        """
         check_time_major(maps, type(self).__name__)
         check_steps(maps[0], self.num_steps, 'num_steps of the head')
         return super().forward(maps)
 
-    def loss_by_feat(self, cls_scores, bbox_preds, batch_gt_instances, batch_img_metas, *args, **kwargs) -> dict:
+    def loss_by_feat(
+        self, cls_scores, bbox_preds, batch_gt_instances, batch_img_metas, *args, **kwargs
+    ) -> dict:
         """mmdet's loss of the means over T."""
         self._place_anchors(cls_scores, batch_img_metas)
-        return super().loss_by_feat(mean_over_steps(cls_scores), mean_over_steps(bbox_preds), batch_gt_instances,
-                                    batch_img_metas, *args, **kwargs)
+        return super().loss_by_feat(
+            mean_over_steps(cls_scores),
+            mean_over_steps(bbox_preds),
+            batch_gt_instances,
+            batch_img_metas,
+            *args,
+            **kwargs,
+        )
 
-    def predict_by_feat(self, cls_scores, bbox_preds, score_factors=None, batch_img_metas=None, **kwargs) -> list:
+    def predict_by_feat(
+        self, cls_scores, bbox_preds, score_factors=None, batch_img_metas=None, **kwargs
+    ) -> list:
         """mmdet's predictions from the means over T."""
         self._place_anchors(cls_scores, batch_img_metas)
-        return super().predict_by_feat(mean_over_steps(cls_scores), mean_over_steps(bbox_preds), score_factors,
-                                       batch_img_metas=batch_img_metas, **kwargs)
+        return super().predict_by_feat(
+            mean_over_steps(cls_scores),
+            mean_over_steps(bbox_preds),
+            score_factors,
+            batch_img_metas=batch_img_metas,
+            **kwargs,
+        )
 
     def _place_anchors(self, maps: Sequence[Tensor], metas: Sequence[dict]) -> None:
         if not self.official_quirks:
@@ -67,8 +88,14 @@ class SpikeRPNHead(SpikingDenseHead, RPNHead):
         kwargs: see ``mmdet.RPNHead``.
     """
 
-    def __init__(self, *args, neuron: dict | None = None, num_steps: int | None = None,
-                 official_quirks: bool = False, **kwargs):
+    def __init__(
+        self,
+        *args,
+        neuron: dict | None = None,
+        num_steps: int | None = None,
+        official_quirks: bool = False,
+        **kwargs,
+    ):
         super().__init__(*args, **kwargs)
         self.official_quirks, self.num_steps = official_quirks, num_steps
         neuron = bind_steps(neuron or COUNTS, num_steps)
@@ -82,15 +109,18 @@ class SpikeRPNHead(SpikingDenseHead, RPNHead):
         convs = self.rpn_conv if self.num_convs > 1 else [self.rpn_conv]
         for neuron, conv in zip(self.conv_neurons, convs):
             x = each_step(conv, neuron(x))
-        return each_step(self.rpn_cls, self.cls_neuron(x)), each_step(self.rpn_reg, self.reg_neuron(x))
+        return each_step(self.rpn_cls, self.cls_neuron(x)), each_step(
+            self.rpn_reg, self.reg_neuron(x)
+        )
 
 
 @MODELS.register_module()
 class SpikeRetinaHead(SpikingDenseHead, RetinaHead):
-    """RetinaNet's head with spikes: two towers of neuron -> 3x3 conv (-> norm), each ending in neuron -> 3x3 conv.
+    """RetinaNet's head with spikes: two towers of neuron -> 3x3 conv (-> norm), each ending in
+    neuron -> 3x3 conv.
 
-    The official head has one LIF neuron for both branches, whose second use starts from the membrane that the first one
-    left; here every convolution has a neuron of its own.
+    The official head has one LIF neuron for both branches, whose second use starts from the
+    membrane that the first one left; here every convolution has a neuron of its own.
 
     Args:
         neuron: neuron config; None is counts 0 .. 4 as in :class:`SpikeRPNHead`.
@@ -99,15 +129,25 @@ class SpikeRetinaHead(SpikingDenseHead, RetinaHead):
         kwargs: see ``mmdet.RetinaHead``; ``norm_cfg`` puts norms behind the towers' convolutions.
     """
 
-    def __init__(self, *args, neuron: dict | None = None, num_steps: int | None = None,
-                 official_quirks: bool = False, **kwargs):
+    def __init__(
+        self,
+        *args,
+        neuron: dict | None = None,
+        num_steps: int | None = None,
+        official_quirks: bool = False,
+        **kwargs,
+    ):
         super().__init__(*args, **kwargs)
         self.official_quirks, self.num_steps = official_quirks, num_steps
         neuron = bind_steps(neuron or COUNTS, num_steps)
         for convs in (self.cls_convs, self.reg_convs):
             _drop_activations(convs)
-        self.cls_neurons = nn.ModuleList(build_neuron(neuron) for _ in range(self.stacked_convs + 1))
-        self.reg_neurons = nn.ModuleList(build_neuron(neuron) for _ in range(self.stacked_convs + 1))
+        self.cls_neurons = nn.ModuleList(
+            build_neuron(neuron) for _ in range(self.stacked_convs + 1)
+        )
+        self.reg_neurons = nn.ModuleList(
+            build_neuron(neuron) for _ in range(self.stacked_convs + 1)
+        )
 
     def forward_single(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(T, B, C, H, W) -> scores (T, B, A K, H, W) and deltas (T, B, 4 A, H, W)."""

@@ -1,4 +1,5 @@
 """What the spiking heads share: a layer of maps run over all steps."""
+
 from collections.abc import Callable, Sequence
 
 from torch import Tensor
@@ -10,7 +11,9 @@ COUNTS = dict(type='mmbsa.IntegerNode', levels=4, norm=1)
 
 
 def each_step(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Run a layer of (N, *) on all steps of (T, N, *) at once; N may be 0, where an image has no RoI."""
+    """Run a layer of (N, *) on all steps of (T, N, *) at once; N may be 0, where an image has no
+    RoI.
+    """
     out = layer(merge_time(x))
     return out.unflatten(0, x.shape[:2]) if len(x) > 1 else out.unsqueeze(0)
 

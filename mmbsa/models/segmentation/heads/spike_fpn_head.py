@@ -2,19 +2,11 @@
 import math
 from collections.abc import Sequence
 
-from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
-from mmbsa.models.layers import TIME_MODES, SpikeConv, check_steps, merge_time, split_time
-from mmbsa.models.neurons import bind_steps, build_neuron
+from mmbsa.models.layers import SpikeConv
+from mmbsa.models.segmentation.heads.base import SpikeDecodeHead, resize
 from mmbsa.registry import MODELS
-
-
-def _resize(x: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
-    if x.shape[-2:] == tuple(size):
-        return x
-    return split_time(interpolate(merge_time(x), size=tuple(size), mode='bilinear', align_corners=align_corners), len(x))
 
 
 class ScaleHead(nn.ModuleList):
@@ -29,12 +21,12 @@ class ScaleHead(nn.ModuleList):
         for conv in self:
             x = conv(x)
             if self.upsample:
-                x = _resize(x, (2 * x.shape[-2], 2 * x.shape[-1]), self.align_corners)
+                x = resize(x, (2 * x.shape[-2], 2 * x.shape[-1]), self.align_corners)
         return x
 
 
 @MODELS.register_module()
-class SpikeFPNHead(BaseDecodeHead):
+class SpikeFPNHead(SpikeDecodeHead):
     """Semantic FPN over time-major maps with spiking units; time is read out on the logits.
 
     Data flow::
@@ -48,38 +40,26 @@ class SpikeFPNHead(BaseDecodeHead):
 
     Args:
         feature_strides: of the inputs, ascending; only their ratios matter.
-        neuron: neuron config.
-        num_steps: T, for neurons whose parameters depend on it; None takes any T.
-        kwargs: mmseg's ``BaseDecodeHead``: in_channels, in_index, channels, num_classes, loss_decode, ...; ``dropout_ratio``
-            is 0 and ``norm_cfg`` is BN unless given.
+        kwargs: see :class:`SpikeDecodeHead`.
 
     Raises:
         ValueError: strides that do not match ``in_channels`` or do not ascend.
     """
 
-    def __init__(self, feature_strides: Sequence[int], neuron: dict | None = None, num_steps: int | None = None, **kwargs):
-        kwargs.setdefault('dropout_ratio', 0)
-        kwargs['norm_cfg'] = kwargs.get('norm_cfg') or dict(type='BN')
-        super().__init__(input_transform='multiple_select', **kwargs)
+    def __init__(self, feature_strides: Sequence[int], **kwargs):
+        super().__init__(**kwargs)
         strides = tuple(feature_strides)
         if len(strides) != len(self.in_channels) or strides != tuple(sorted(strides)):
             raise ValueError(f'SpikeFPNHead: feature_strides={strides} must ascend, one per in_channels='
                              f'{tuple(self.in_channels)}')
-        self.num_steps = num_steps
-        neuron = bind_steps(neuron or dict(type='mmbsa.IntegerNode', levels=4), num_steps)
-        unit = dict(neuron=neuron, norm_cfg=self.norm_cfg)
         self.scale_heads = nn.ModuleList(
             ScaleHead(max(1, round(math.log2(stride / strides[0]))), channels, self.channels, stride != strides[0],
-                      self.align_corners, unit)
+                      self.align_corners, self.unit)
             for stride, channels in zip(strides, self.in_channels))
-        self.out_neuron = build_neuron(neuron)
 
-    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Time-major maps (T, B, C_i, H_i, W_i) -> logits (B, num_classes, H_0, W_0)."""
-        inputs = self._transform_inputs(inputs)
-        check_steps(inputs[0], self.num_steps, 'decode_head.num_steps')
+    def fuse_maps(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Maps (T, B, C_i, H_i, W_i), fine to coarse -> potentials (T, B, channels, H_0, W_0)."""
         out = self.scale_heads[0](inputs[0])
         for head, x in zip(self.scale_heads[1:], inputs[1:]):
-            out = out + _resize(head(x), out.shape[-2:], self.align_corners)
-        logits = self.cls_seg(merge_time(self.out_neuron(out)))
-        return TIME_MODES['mean'](split_time(logits, len(out)))
+            out = out + resize(head(x), out.shape[-2:], self.align_corners)
+        return out

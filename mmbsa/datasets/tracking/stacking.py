@@ -1,0 +1,125 @@
+"""From recordings to the event frames that benchmarks are trained and tested on."""
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mmbsa.datasets.tracking.layouts import get_layout
+from mmbsa.events import read_events, read_frame_times, trajectory_prompt
+from mmbsa.events.reading import open_recording
+from mmbsa.structures.track_files import read_rows
+
+#: pictures are compressed little: they are mostly zeros.
+PNG = [cv2.IMWRITE_PNG_COMPRESSION, 3]
+
+
+def find_recording(folder: str | os.PathLike) -> Path:
+    """The recording of a sequence: ``events.*`` (FE108) or ``SEQ.*`` in its folder.
+
+    Raises:
+        FileNotFoundError: none, or several.
+    """
+    folder = Path(folder)
+    found = [file for stem in ('events', folder.name) for file in sorted(folder.glob(f'{stem}.*'))
+             if file.is_file() and file.suffix != '.txt']
+    if len(found) != 1:
+        raise FileNotFoundError(
+            f'{folder}: expected one recording events.* or {folder.name}.*, found '
+            f'{[file.name for file in found]}'
+        )
+    return found[0]
+
+
+def window_borders(recording: Path, first: int = 0) -> np.ndarray:
+    """When the frames of a sequence begin, (K + 1,) int64 in microseconds.
+
+    Args:
+        recording: the file; ``timestamps.txt`` beside it (one number per row) wins over the frames
+            that an AEDAT 4 file holds.
+        first: frames to leave out at the beginning.
+
+    Raises:
+        ValueError: fewer than two borders are left.
+    """
+    beside = recording.with_name('timestamps.txt')
+    times = (
+        read_rows(beside, 1)[:, 0].astype(np.int64)
+        if beside.is_file()
+        else read_frame_times(recording)
+    )
+    if len(times) - first < 2:
+        raise ValueError(
+            f'{recording}: {len(times)} frames, of which the first {first} are left out; two '
+            'are needed to bound a window'
+        )
+    return times[first:]
+
+
+def stack_sequence(folder: str | os.PathLike, layout: str, num_steps: int = 1, first: int = 0,
+                   official_quirks: bool = False) -> int:
+    """Write the Global Trajectory Prompts of a sequence as a benchmark's loaders read them.
+
+    The frames appear together under ``inter{T}_stack_3008`` or not at all; a sequence that has them
+    is left alone.
+
+    Args:
+        folder: of the sequence, with its recording.
+        layout: whose numbers of frames are used: ``'FE108'``, ``'VisEvent'`` or ``'FELT'``.
+        num_steps: T.
+        first: frames of the camera to leave out (FE108's pair.txt, plus 1).
+        official_quirks: deal events to windows as the official script does, see
+            :func:`mmbsa.events.trajectory_prompt`; sub-frames that it does not write are not
+            written.
+
+    Returns:
+        Number of pictures written; 0 if they were there.
+    """
+    rules, folder = get_layout(layout), Path(folder)
+    if '/' not in rules.frame or '{step}' not in rules.frame:
+        raise ValueError(f'layout={layout!r} has no stacked frames; FE108, VisEvent and FELT have')
+    target = (folder / rules.frame.format(index=0, step=1, steps=num_steps)).parent
+    if target.is_dir():
+        return 0
+    recording = find_recording(folder)
+    events = read_events(recording)
+    size = open_recording(recording).size
+    if size is None:
+        raise ValueError(f'{recording}: the file does not state the size of the sensor')
+    pictures, written = trajectory_prompt(events, size, window_borders(recording, first), num_steps,
+                                          official_quirks=official_quirks)
+    draft = target.with_name(f'.{target.name}.{secrets.token_hex(4)}.tmp')
+    draft.mkdir()
+    try:
+        for row, step in zip(*np.nonzero(written)):
+            name = Path(
+                rules.frame.format(index=row + rules.first, step=step + 1, steps=num_steps)
+            ).name
+            # channels on, off, trajectory are blue, green, red of the file
+            if not cv2.imwrite(
+                str(draft / f'{name}.png'), pictures[row, step].transpose(1, 2, 0), PNG
+            ):
+                raise OSError(f'{draft / name}.png cannot be written')
+        os.replace(draft, target)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return int(written.sum())
+
+
+def start_frames(root: str | os.PathLike) -> dict[str, int]:
+    """FE108's ``pair.txt``: sequence -> frames to leave out, which is the number there plus 1."""
+    file, found = Path(root, 'pair.txt'), {}
+    if not file.is_file():
+        return found
+    for number, line in enumerate(file.read_text().splitlines(), 1):
+        words = line.split()
+        if words and (len(words) != 2 or not words[1].isdigit()):
+            raise ValueError(
+                f'{file}, line {number}: expected a name and a number, found {line[:60]!r}'
+            )
+        if words:
+            found[words[0]] = int(words[1]) + 1
+    return found

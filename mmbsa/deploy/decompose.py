@@ -1,0 +1,189 @@
+"""Our ops in exported graphs, written in operations that every runtime has.
+
+``TABLE`` has one plain-torch function per op of ``torch.ops.mmbsa`` that an inference graph may hold, and for the
+weight gradient. Steps over T are unrolled. Shiftmax needs neither log2 nor ceil: its exponent is counted by
+comparisons, exactly.
+"""
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+import mmbsa.ops  # noqa: F401  (registers torch.ops.mmbsa)
+from mmbsa.ops.bipolar_attention.common import unnormalised
+from mmbsa.ops.conv_weight_grad import reference as conv_weight_grad_reference
+from mmbsa.ops.lif import reference as lif_reference
+from mmbsa.ops.lif.common import Parameters
+from mmbsa.ops.registration import working_dtype
+
+#: bits that count the keys of a row whose length is not known before the graph runs.
+_ROW_BITS = 24
+
+
+def lif(x: Tensor, v0: Tensor | None, *parameters) -> tuple[Tensor, Tensor]:
+    """``mmbsa::lif``: spikes (T, *) and the last membrane (*), which is empty without ``v0``."""
+    *p, _ = parameters
+    _, spikes, v = lif_reference.membranes(x, v0, Parameters(*p))
+    spikes = torch.stack(spikes).to(x.dtype)
+    return spikes, x.new_zeros(0, dtype=v.dtype) if v0 is None else v
+
+
+def integer_spike(u: Tensor, low: float, high: float, norm: float, half_up: bool, inclusive: bool,
+                  impl: str) -> tuple[Tensor, Tensor]:
+    """``mmbsa::integer_spike``: counts over ``norm``, and where the gradient passes (uint8)."""
+    count = u.clamp(low, high)
+    passing = count.eq(u) if inclusive else (u > low).logical_and(u < high)
+    count = (count + 0.5).floor() if half_up else count.round()
+    return count if norm == 1 else count / norm, passing.to(torch.uint8)
+
+
+def bipolar_attention(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, scale: float, grad: str,
+                      impl: str) -> tuple[Tensor, Tensor, Tensor]:
+    """``mmbsa::bipolar_attention``: the output, and the statistics of the rows as the op has them."""
+    dtype = working_dtype(v.dtype)
+    q, k, values, empty = q.to(dtype), k.to(dtype), v.to(dtype), v.new_zeros(0, dtype=dtype)
+    if normalizer == 'none':
+        if all(isinstance(n, int) for n in (*q.shape, *v.shape)):
+            return unnormalised(q, k, v, scale).to(v.dtype), empty, empty
+        out = q @ (k.transpose(-1, -2) @ values)  # linear in the number of tokens, whatever that is
+        return (out * scale).to(v.dtype), empty, empty
+    score = q @ k.transpose(-1, -2)
+    if scale != 1.:
+        score = score * scale
+    if normalizer == 'softmax':
+        g = torch.logsumexp(score, -1, keepdim=True)
+        return (torch.exp(score - g) @ values).to(v.dtype), g.squeeze(-1), empty
+    top = score.amax(-1, keepdim=True).floor()
+    if product != 'real' and scale == 1.:
+        widest = q.size(-1) * (2 if product == 'ternary' else 1)
+        exponent, weight = _spiking_weights(top - score, widest)
+    else:
+        exponent = _exponent(top - score).to(dtype)
+        weight = torch.exp2(score - top - exponent)
+    total = weight.sum(-1).clamp(0.5, 1.)
+    return (weight @ values).to(v.dtype), (top + exponent).squeeze(-1), total
+
+
+def shiftmax(x: Tensor, dim: int, grad: str, impl: str) -> Tensor:
+    """``mmbsa::shiftmax``: weights of x's shape."""
+    dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
+    rows = x.to(torch.float64 if dtype == torch.float64 or not x.is_floating_point() else torch.float32)
+    rows = rows.movedim(dim, -1)
+    gap = rows.amax(-1, keepdim=True).floor() - rows
+    weight = torch.exp2(-gap - _exponent(gap).to(gap.dtype))
+    return weight.movedim(-1, dim).to(dtype)
+
+
+def conv_weight_grad(x: Tensor, grad: Tensor, kernel_size: Sequence[int], stride: Sequence[int],
+                     padding: Sequence[int], groups: int, channels_last: bool, impl: str) -> Tensor:
+    """``mmbsa::conv_weight_grad``: (O, C / groups, kh, kw)."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return conv_weight_grad_reference.compute(x, grad, kernel_size, stride, padding, groups, layout)
+
+
+def _row_bits(n: int | torch.SymInt) -> int:
+    return n.bit_length() if isinstance(n, int) else _ROW_BITS
+
+
+def _windowed(window_sum: Callable[[int], Tensor], windows: int, width: int, bits: int,
+              sticky: Tensor | None = None) -> Tensor:
+    """ceil(log2 total) of a total whose binary expansion is summed in windows, see ``mmbsa.ops.exact``.
+
+    Args:
+        window_sum: index w -> sum of the powers 2^(w * width - gap) of that window, (..., 1) float64, exact.
+        windows, width: their number, and bits per window; ``width + bits <= 52``.
+        bits: of the number of keys.
+        sticky: (..., 1) bool, whether a bit is set below the last window.
+
+    Returns:
+        float64 (..., 1).
+    """
+    below = None if sticky is None else sticky.double() * 0.5  # in units of the lowest bit above
+    for index in reversed(range(windows)):
+        total = window_sum(index)
+        if below is not None:
+            total = total + below * 2. ** (1 - width)
+        # What is set below the lowest bit of the next window counts as half of that bit: more than none, and no carry.
+        carry = (total / 2).floor()
+        below = carry + (total > 2 * carry).double() * 0.5
+    return sum((total > 2. ** i).double() for i in range(bits + 1))
+
+
+def _exponent(gap: Tensor) -> Tensor:
+    """ceil(log2 sum_j 2^-gap_j) of any gaps > -1 (..., n); inf is a key that is left out. float64 (..., 1).
+
+    Exact for whole gaps. With a row length that is not known before the graph runs, three windows are summed, and
+    powers below them count as sticky: exact unless more than 70 bits in a row are set.
+    """
+    n, gap = gap.size(-1), gap.double()
+    bits = _row_bits(n)
+    width = 52 - bits
+    far = n + bits if isinstance(n, int) else 3 * width
+    windows = -(-far // width)
+    sticky = ((gap >= windows * width) & (gap < torch.inf)).any(-1, keepdim=True)
+
+    def window_sum(index: int) -> Tensor:
+        inside = gap < (index + 1) * width
+        if index:
+            inside = inside & (gap >= index * width)
+        return torch.where(inside, torch.exp2(index * width - gap), 0.).sum(-1, keepdim=True)
+    return _windowed(window_sum, windows, width, bits, sticky)
+
+
+def _spiking_weights(gap: Tensor, widest: int) -> tuple[Tensor, Tensor]:
+    """Exponent (..., 1) and weights 2^-(gap + exponent) (..., n) of whole gaps 0 .. ``widest``, in gap's dtype.
+
+    Powers are looked up: a table of exact ones is faster and safer than a runtime's power function.
+    """
+    bits = _row_bits(gap.size(-1))
+    width = 52 - bits
+    index = gap.long()
+    flat = index.reshape(-1)
+    distances = torch.arange(widest + 1, dtype=torch.float64, device=gap.device)
+
+    def window_sum(w: int) -> Tensor:
+        inside = (distances >= w * width) & (distances < (w + 1) * width)
+        powers = torch.where(inside, torch.exp2(w * width - distances), 0.)
+        return powers.index_select(0, flat).view(index.shape).sum(-1, keepdim=True)
+    exponent = _windowed(window_sum, widest // width + 1, width, bits)
+    places = torch.arange(widest + bits + 2, dtype=torch.float64, device=gap.device)
+    weights = torch.exp2(-places).to(gap.dtype)
+    place = (index + exponent.long()).reshape(-1)
+    return exponent.to(gap.dtype), weights.index_select(0, place).view(index.shape)
+
+
+#: op -> plain-torch function of the same arguments and results.
+TABLE: dict[torch._ops.OpOverload, Callable] = {
+    torch.ops.mmbsa.lif.default: lif,
+    torch.ops.mmbsa.integer_spike.default: integer_spike,
+    torch.ops.mmbsa.bipolar_attention.default: bipolar_attention,
+    torch.ops.mmbsa.shiftmax.default: shiftmax,
+    torch.ops.mmbsa.conv_weight_grad.default: conv_weight_grad,
+}
+
+
+def own_ops(exported: ExportedProgram) -> list[str]:
+    """Names of the ops of ``torch.ops.mmbsa`` in a graph, sorted."""
+    names = {str(node.target) for module in exported.graph_module.modules() if isinstance(module, torch.fx.GraphModule)
+             for node in module.graph.nodes if node.op == 'call_function'}
+    return sorted(name for name in names if name.startswith('mmbsa.'))
+
+
+def decompose(exported: ExportedProgram) -> ExportedProgram:
+    """The same program in PyTorch's core operations alone: it runs without mmbsa in the process.
+
+    Args:
+        exported: from ``torch.export.export`` or :func:`mmbsa.deploy.export_torch`; it is not changed.
+
+    Raises:
+        ValueError: an op of mmbsa has no plain version; the message names it.
+    """
+    table = torch.export.default_decompositions()
+    table.update(TABLE)
+    plain = exported.run_decompositions(table)
+    left = own_ops(plain)
+    if left:
+        raise ValueError(f'decompose: no plain version of {", ".join(left)}; there are '
+                         f'{", ".join(sorted(map(str, TABLE)))}')
+    return plain

@@ -1,0 +1,79 @@
+"""Events of a time window out of a long recording, without reading all that comes before."""
+
+import os
+from bisect import bisect_left
+from pathlib import Path
+
+import numpy as np
+
+from mmbsa.events.array import EVENT_DTYPE, check_inside, make_events
+from mmbsa.events.formats.source import RecordingError, Request, header_lines
+from mmbsa.events.reading import iter_events
+from mmbsa.events.slicing import slice_time
+
+#: bytes of an event in a .dat file.
+_EVENT = 8
+
+
+def read_window(
+    path: str | os.PathLike, start: int, stop: int, size: tuple[int, int]
+) -> np.ndarray:
+    """Read the events with start <= t < stop.
+
+    Prophesee's .dat files (version 2, times in order, shorter than 71 minutes) are searched; files
+    of other formats are read from their beginning up to the window's end.
+
+    Args:
+        path: The recording.
+        start, stop: Microseconds.
+        size: (height, width) of the sensor in pixels.
+
+    Returns:
+        Events (N,) of ``mmbsa.events.EVENT_DTYPE``; N may be 0.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: A damaged file, or events outside the sensor; the message names the file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such recording')
+    words = _dat_words(path)
+    if words is None:
+        return _streamed(path, start, stop, size)
+    first, last = (
+        bisect_left(range(len(words)), time, key=lambda i: int(words[i, 0]))
+        for time in (max(start, 0), max(stop, 0))
+    )
+    t, address = np.array(words[first:last]).T
+    events = make_events(address & 0x3FFF, address >> 14 & 0x3FFF, t, address >> 28 & 1)
+    try:
+        check_inside(events, size)
+    except ValueError as error:
+        raise RecordingError(path, f'between {start} and {stop} us: {error}') from error
+    return events
+
+
+def _dat_words(path: Path) -> np.ndarray | None:
+    """Times and addresses (N, 2) of a .dat file of version 2 on disk, None for other files."""
+    with open(path, 'rb') as file:
+        if file.read(1) != b'%':
+            return None
+    lines, start = header_lines(Request(path, None, None, None, 0.0), b'%')
+    with open(path, 'rb') as file:
+        file.seek(start)
+        kind = file.read(2)
+    text = '\n'.join(lines).lower()
+    number = (path.stat().st_size - start - 2) // _EVENT
+    if 'version 2' not in text or len(kind) < 2 or kind[1] != _EVENT or number < 1:
+        return None
+    return np.memmap(path, '<u4', 'r', start + 2, (number, 2))
+
+
+def _streamed(path: Path, start: int, stop: int, size: tuple[int, int]) -> np.ndarray:
+    parts = [np.zeros(0, EVENT_DTYPE)]
+    for chunk in iter_events(path, sensor_size=size, repair='empty'):
+        parts.append(slice_time(chunk, start, stop))
+        if chunk['t'][-1] >= stop:
+            break
+    return np.concatenate(parts)

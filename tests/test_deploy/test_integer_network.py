@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+import torch
+from family_checks import settled
+
+import mmbsa.models  # noqa: F401  (registers everything)
+from mmbsa.deploy.integer import IntegerNetwork, Rules
+from mmbsa.models.layers import fuse
+from mmbsa.registry import MODELS
+
+BSA = dict(type='mmbsa.BipolarSelfAttention')
+MEAN, STD = [118.3, 120., 110.], [58., 60., 57.5]
+FINE = Rules(weight_bits=24, fraction=24, potential_bits=48, accumulator_bits=62, guard=12, multiply=True)
+
+
+def classifier(family, **kwargs):
+    cls = MODELS.get(f'mmbsa.{family}')
+    torch.manual_seed(0)
+    return settled(MODELS.build(cls.classifier_cfg(cls.small_arch, 10, **kwargs))).float()
+
+
+def pixels(batch=2, size=32, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (batch, 3, size, size), dtype=np.uint8)
+
+
+def normalised(x):
+    mean, std = (torch.tensor(value).view(-1, 1, 1) for value in (MEAN, STD))
+    return (torch.from_numpy(x).float() - mean) / std
+
+
+@pytest.mark.parametrize('family, kwargs', [
+    ('Spikformer', dict(attention=BSA, num_steps=2)), ('Spikformer', dict(num_steps=4)),
+    ('SpikeDrivenTransformer', dict(num_steps=2)), ('ESpikeFormer', dict(attention=BSA, num_steps=1))])
+def test_wide_integers_give_the_numbers_of_float(family, kwargs):
+    """With 24 bits of weights and below the point, nothing but float32's own rounding is left."""
+    model, x = classifier(family, **kwargs), pixels()
+    with torch.no_grad():
+        expected = fuse(model, merge=True)(normalised(x)).numpy()
+    network = IntegerNetwork(model, x[:1], MEAN, STD, FINE)
+    found = network.run(x)[0]
+    assert found.data.dtype == np.int64 and expected.std() > .01
+    np.testing.assert_allclose(found.real(), expected, rtol=0, atol=2e-5)
+    assert (network(x) == expected.argmax(1)).all()
+
+
+def test_eight_bits_without_multiplications():
+    """Weights of 8 bits and shifts alone; the report says every width and names what multiplies."""
+    network = IntegerNetwork(classifier('Spikformer', attention=BSA, num_steps=2), pixels(1), MEAN, STD)
+    first, *rest = network.report
+    assert first.kind == 'conv' and 'multiplications' in first.operations and first.bits['weight'] == 8
+    multiplying = [layer.name for layer in rest if 'multiplications' in layer.operations]
+    assert all(layer.bits for layer in network.report) and not any('conv' in name for name in multiplying)
+    kinds = {layer.kind for layer in network.report}
+    assert {'conv', 'lif', 'attention, shiftmax', 'linear'} <= kinds
+    assert len(network.table().splitlines()) == 2 + len(network.report)
+    integers = [array for arrays in network.integers.values() for array in arrays if isinstance(array, np.ndarray)]
+    assert integers and all(array.dtype == np.int64 for array in integers) and not network.source
+    x = pixels(3)
+    together = network.run(x)[0].data
+    apart = np.concatenate([network.run(x[i:i + 1])[0].data for i in range(3)])
+    assert (together == apart).all()
+
+
+def test_segmentor():
+    pytest.importorskip('mmseg')
+    from test_export import segmentor
+    model, x = segmentor(), pixels(1)
+    with torch.no_grad():
+        expected = fuse(model, merge=True).encode_decode(normalised(x), [dict(img_shape=(32, 32))]).numpy()
+    found = IntegerNetwork(model, x, MEAN, STD, FINE).run(x)[0].real()
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() < 1e-3 and expected.std() > .01
+
+
+@pytest.mark.parametrize('kwargs, words', [
+    (dict(attention=dict(type='mmbsa.SoftmaxAttention')), 'softmax'),
+    (dict(neuron=dict(type='mmbsa.LIFNode', tau=3.)), 'no shift'),
+    (dict(neuron=dict(type='mmbsa.ParametricLIFNode')), 'no integer form')])
+def test_what_is_real_valued_is_refused_by_name(kwargs, words):
+    with pytest.raises(ValueError, match=words):
+        IntegerNetwork(classifier('Spikformer', num_steps=2, **kwargs), pixels(1), MEAN, STD)
+
+
+def test_bad_input():
+    model = classifier('Spikformer', num_steps=1)
+    with pytest.raises(ValueError, match='no data preprocessor with a mean: give mean'):
+        IntegerNetwork(model, pixels(1))
+    with pytest.raises(OverflowError, match='need .. bits, accumulator_bits=12'):
+        IntegerNetwork(model, pixels(1), MEAN, STD, Rules(accumulator_bits=12))
+    with pytest.raises(OverflowError, match='do not fit 6 bits'):
+        IntegerNetwork(model, pixels(1), MEAN, STD, Rules(potential_bits=6))
+    network = IntegerNetwork(model, pixels(1), MEAN, STD)
+    with pytest.raises(ValueError, match='pixels must be uint8 .B, 3, 32, 32., got float32'):
+        network.run(pixels(1).astype(np.float32))

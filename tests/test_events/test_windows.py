@@ -1,0 +1,41 @@
+"""Windows out of long recordings, the same for files that are searched and for files that are read.
+"""
+
+import numpy as np
+import pytest
+from event_writers import SIZE, some_events, write_aedat4, write_dat
+
+from mmbsa.events import read_window, slice_time
+
+
+@pytest.fixture
+def events():
+    return some_events(500)
+
+
+@pytest.mark.parametrize(
+    'start, stop', [(0, 90_001), (20_000, 40_000), (30_000, 30_000), (89_000, 10**7), (-5, 100)]
+)
+def test_window_is_a_slice(tmp_path, events, start, stop):
+    write_dat(tmp_path / 'a.dat', events)
+    write_aedat4(tmp_path / 'a.aedat4', events)
+    expected = slice_time(events, start, stop)
+    for name in ('a.dat', 'a.aedat4'):
+        found = read_window(tmp_path / name, start, stop, SIZE)
+        assert all(np.array_equal(found[key], expected[key]) for key in 'xytp'), name
+
+
+def test_window_of_events_of_one_time_is_whole(tmp_path, events):
+    events['t'][100:200] = events['t'][100]
+    events['t'][200:] = np.maximum(events['t'][200:], events['t'][100] + 1)
+    write_dat(tmp_path / 'a.dat', events)
+    t = int(events['t'][100])
+    assert len(read_window(tmp_path / 'a.dat', t, t + 1, SIZE)) >= 100
+
+
+def test_faults_name_the_file(tmp_path, events):
+    with pytest.raises(FileNotFoundError, match='a.dat'):
+        read_window(tmp_path / 'a.dat', 0, 1, SIZE)
+    write_dat(tmp_path / 'a.dat', events)
+    with pytest.raises(ValueError, match='a.dat.*between 0 and 90000 us'):
+        read_window(tmp_path / 'a.dat', 0, 90_000, (2, 2))

@@ -1,0 +1,46 @@
+"""What the tools say when data or weights are not there: one line, before anything is trained."""
+
+import pytest
+import tiny_run
+import tiny_tools
+
+pytestmark = pytest.mark.seg
+CONFIGS = [
+    path
+    for path in sorted((tiny_run.ROOT / 'configs').glob('bsa_*.py'))
+    if 'quick' not in path.stem
+]
+QUICK = ['train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False']
+
+
+@pytest.mark.parametrize('config', CONFIGS, ids=lambda path: path.stem)
+def test_missing_data_is_one_line_with_the_readme(config, tmp_path, monkeypatch):
+    if 'imagenet' in config.stem:
+        pytest.importorskip('mmpretrain')
+    monkeypatch.chdir(tmp_path)  # where no data are
+    with pytest.raises(SystemExit) as stop:
+        tiny_tools.run_tool(
+            'train.py', monkeypatch, config, '--work-dir', 'run', '--cfg-options', *QUICK
+        )
+    text = str(stop.value)
+    assert text.startswith('error: train_dataloader.dataset (') and '\n' not in text
+    assert 'there is no folder' in text and 'README.md, "' in text
+    assert not list(tmp_path.rglob('*.pth'))
+
+
+def test_a_bad_photo_is_one_message_without_the_workers_traceback(tmp_path, monkeypatch):
+    config = tiny_run.write_config(tmp_path)
+    (tmp_path / 'data/img/train/03.jpg').write_bytes(b'no photo')
+    with pytest.raises(
+        SystemExit, match=r'^error: \S+03.jpg: LoadImageFromFile failed with'
+    ) as stop:
+        tiny_tools.run_tool(
+            'train.py',
+            monkeypatch,
+            config,
+            '--work-dir',
+            tmp_path / 'run',
+            '--cfg-options',
+            'train_dataloader.num_workers=1',
+        )
+    assert 'Traceback' not in str(stop.value)

@@ -1,0 +1,138 @@
+"""Types given as classes mean what their names mean, wherever a config's type is looked at."""
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import AmpOptimWrapper
+
+from mmbsa.registry import MODELS
+from mmbsa.utils import launch
+from mmbsa.utils.types import is_ours, type_name
+
+
+class Own:
+    pass
+
+
+@pytest.mark.parametrize(
+    'cfg, name, ours',
+    [
+        (dict(type='mmbsa.EventMix'), 'EventMix', True),
+        (dict(type='Mixup'), 'Mixup', False),
+        (dict(type=Own), 'Own', False),
+        (dict(type=launch.Config), 'Config', False),
+        ({}, '', False),
+        ('mmseg.FCNHead', 'FCNHead', False),
+        (Own, 'Own', False),
+        (None, 'None', False),
+    ],
+)
+def test_type_name_and_origin(cfg, name, ours):
+    assert type_name(cfg) == name and is_ours(cfg) == ours
+
+
+def test_is_ours_knows_our_classes():
+    assert is_ours(dict(type=MODELS.get('mmbsa.EventMix')))
+
+
+@pytest.mark.parametrize('as_class', [False, True])
+def test_launch_replaces_what_needs_a_gpu(as_class, monkeypatch):
+    monkeypatch.setattr(launch.torch.cuda, 'is_available', lambda: False)
+    norm = torch.nn.SyncBatchNorm if as_class else 'SyncBN'
+    cfg = Config(
+        dict(
+            launcher='none',
+            model=dict(norm_cfg=dict(type=norm)),
+            optim_wrapper=dict(
+                type=AmpOptimWrapper if as_class else 'AmpOptimWrapper',
+                loss_scale='dynamic',
+                optimizer=dict(type='SGD'),
+            ),
+        )
+    )
+    launch.fit_devices(cfg)
+    assert cfg.optim_wrapper.to_dict() == dict(type='OptimWrapper', optimizer=dict(type='SGD'))
+    assert launch._without_sync_bn(cfg.model) and cfg.model.norm_cfg.type == 'BN'
+
+
+@pytest.mark.parametrize('as_class', [False, True])
+def test_event_augmentations_are_classes_or_names(as_class):
+    pytest.importorskip('mmpretrain')
+    from mmpretrain.models.utils.batch_augments import CutMix, Mixup
+
+    mix, cut = MODELS.get('mmbsa.EventMix'), MODELS.get('mmbsa.EventCutMix')
+
+    class Mine(mix):
+        """A user's own, not registered."""
+
+    def build(*augments):
+        cfg = dict(augments=[dict(type=augment, alpha=1.0) for augment in augments])
+        return MODELS.build(
+            dict(type='mmbsa.EventDataPreprocessor', num_classes=3, batch_augments=cfg)
+        )
+
+    own = (mix, cut, Mixup) if as_class else ('mmbsa.EventMix', 'mmbsa.EventCutMix', 'Mixup')
+    assert len(build(*own).batch_augments.augments) == 3
+    assert isinstance(build(Mine).batch_augments.augments[0], Mine)
+    with pytest.raises(ValueError, match='CutMix cuts pictures'):
+        build(CutMix if as_class else 'CutMix')
+
+
+def test_pretrained_weights_load_by_class(tmp_path):
+    from mmengine.model import PretrainedInit
+
+    arch = dict(embed_dims=(8, 8, 16, 16), depths=(1, 1), num_heads=2)
+    source = MODELS.build(dict(type='mmbsa.ESpikeFormer', arch=arch))
+    torch.save(
+        {f'module.{key}': value for key, value in source.state_dict().items()}, tmp_path / 'a.pth'
+    )
+    for kind in ('Pretrained', PretrainedInit):
+        model = MODELS.build(
+            dict(
+                type='mmbsa.ESpikeFormer',
+                arch=arch,
+                init_cfg=dict(type=kind, checkpoint=str(tmp_path / 'a.pth')),
+            )
+        )
+        model.init_weights()
+        assert all(
+            torch.equal(value, source.state_dict()[key])
+            for key, value in model.state_dict().items()
+        )
+
+
+def test_configs_with_classes_are_swapped():
+    pytest.importorskip('mmseg')
+    from mmseg.models import EncoderDecoder, FCNHead, ResNetV1c
+
+    from mmbsa.apis import swap_backbone
+
+    head = dict(
+        in_channels=2048,
+        in_index=3,
+        channels=64,
+        num_convs=1,
+        num_classes=5,
+        norm_cfg=dict(type=torch.nn.SyncBatchNorm),
+    )
+    backbone = dict(depth=50, out_indices=(0, 1, 2, 3))
+    named, classes = (
+        Config(
+            dict(
+                default_scope='mmseg',
+                model=dict(
+                    type=kinds[0],
+                    backbone=dict(type=kinds[1], **backbone),
+                    decode_head=dict(type=kinds[2], **head),
+                ),
+            )
+        )
+        for kinds in (
+            ('EncoderDecoder', 'ResNetV1c', 'FCNHead'),
+            (EncoderDecoder, ResNetV1c, FCNHead),
+        )
+    )
+    first, second = (
+        swap_backbone(cfg, 'espikeformer-t').model.to_dict() for cfg in (named, classes)
+    )
+    assert first['backbone'] == second['backbone'] and first['neck'] == second['neck']

@@ -1,0 +1,138 @@
+"""Frames per second of the trackers, beside the official code.
+
+    python tools/benchmarks/tracking.py --models tiny base tiny-bsa --batch 1 8 --json tracking.json
+
+A step is one frame of every track of a batch: crops, network, box. It is measured with the norms as
+    they are and folded
+into the convolutions (:func:`mmbsa.models.layers.fuse`), interleaved. The network alone is also
+given in units of the fixed piece of work of ``models.py``, measured in the same process just
+before, as the official figure is.
+"""
+import argparse
+import statistics
+from pathlib import Path
+
+import harness
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from models import piece_of_work
+
+from mmbsa.models.layers import fuse
+from mmbsa.registry import MODELS
+
+ROOT = Path(__file__).resolve().parents[2]
+TESTS = 'tests/test_models/test_tracking', 'tests/test_converters/test_sdtrack_parity.py'
+#: official code on two CPU threads, fp32: units of the forward of one pair, network alone.
+OFFICIAL = {('tiny', 1): 4.8}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--models', nargs='+', default=['tiny', 'base'], choices=[
+        f'{size}{kind}' for size in ('tiny', 'base') for kind in ('', '-bsa')])
+    parser.add_argument('--batch', type=int, nargs='+', default=[1, 8], help='tracks side by side')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--repeats', type=int, default=7)
+    parser.add_argument(
+        '--no-tests', action='store_true', help='skip the tests that judge the trackers'
+    )
+    parser.add_argument('--json', type=Path, help='file for the figures')
+    return parser.parse_args()
+
+
+def build(name: str) -> torch.nn.Module:
+    size, _, kind = name.partition('-')
+    cfg = Config.fromfile(ROOT / 'configs' / '_base_' / 'models' / f'sdtrack_{size}.py')
+    if kind:
+        cfg.model.backbone.attention = dict(type='BipolarSelfAttention')
+    return MODELS.build(cfg.model).eval()
+
+
+@torch.no_grad()
+def alive(model: torch.nn.Module) -> torch.nn.Module:
+    """The model with running statistics of its inputs, so that neurons fire as in a trained one."""
+    model.train()
+    for _ in range(8):
+        model(pair(model, 1))
+    return model.eval()
+
+
+def pair(model: torch.nn.Module, batch: int) -> dict[str, torch.Tensor]:
+    sides = dict(template=model.crops.template_size, search=model.crops.search_size)
+    return {
+        name: 255
+        * (
+            torch.rand(model.num_steps, batch, 3, side, side, device=model.data_preprocessor.device)
+            < 0.05
+        ).float()
+        for name, side in sides.items()
+    }
+
+
+@torch.no_grad()
+def measure(name: str, batch: int, args: argparse.Namespace) -> dict:
+    torch.manual_seed(0)
+    plain = alive(build(name).to(args.device))
+    models = dict(plain=plain, folded=fuse(plain))
+    rng = np.random.default_rng(0)
+    frames = [
+        (255 * (rng.random((plain.num_steps, 260, 346, 3)) < 0.05)).astype(np.uint8)
+        for _ in range(batch)
+    ]
+    states = [plain.init_state(frame, (150, 100, 40, 30)) for frame in frames]
+    inputs = pair(plain, batch)
+    work = {f'{kind} step': lambda m=m: m.track(frames, states) for kind, m in models.items()}
+    work |= {f'{kind} network': lambda m=m: m(inputs) for kind, m in models.items()}
+    unit = statistics.median(harness.time_interleaved(dict(unit=piece_of_work), 5, 'cpu')['unit'])
+    times = {
+        key: harness.spread(found)
+        for key, found in harness.time_interleaved(work, args.repeats, args.device).items()
+    }
+    row = dict(model=name, batch=batch, unit_ms=unit)
+    for kind in models:
+        row[f'{kind}_fps'] = 1000 * batch / times[f'{kind} step']['ms']
+        row[f'{kind}_units'] = times[f'{kind} network']['ms'] / batch / unit
+        row[f'{kind}_ms'] = times[f'{kind} network']['ms'] / batch
+    official = OFFICIAL.get((name, batch))
+    row['official_units'], row['speedup'] = official, official and official / row['folded_units']
+    return row
+
+
+def main() -> None:
+    args = parse_args()
+    if not args.no_tests:
+        harness.gate(*TESTS)
+    torch.set_num_threads(args.threads)
+    init_default_scope('mmbsa')
+    machine = harness.machine(args.device, torch.float32)
+    print(
+        '| model | tracks | frames/s | folded | network ms | folded | units | folded | official '
+        '| speed-up |'
+    )
+    print('|---' * 10 + '|')
+    rows = []
+    for name in args.models:
+        for batch in args.batch:
+            row = measure(name, batch, args)
+            rows.append(row)
+            cells = [
+                f'{row[f"{kind}_{what}"]:.1f}'
+                for what in ('fps', 'ms', 'units')
+                for kind in ('plain', 'folded')
+            ]
+            cells += [
+                '-' if row[key] is None else f'{row[key]:.1f}'
+                for key in ('official_units', 'speedup')
+            ]
+            print(f'| {name} | {batch} | ' + ' | '.join(cells) + ' |', flush=True)
+    if args.json:
+        harness.write(args.json, dict(machine=machine, rows=rows))
+
+
+if __name__ == '__main__':
+    main()

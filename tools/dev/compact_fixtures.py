@@ -1,0 +1,71 @@
+"""Write compact parity fixtures for the repository from a folder of full ones.
+
+    python tools/dev/compact_fixtures.py FOLDER tests/data/parity --names spikformer_imagenet spikingformer_cifar
+
+A full fixture is what an official implementation computed: ``NAME.weights.safetensors`` (its state dict),
+``NAME.io.safetensors`` (input, outputs, cotangents, gradients, updated buffers) and ``NAME.json`` (constructor arguments,
+spike counts, repository and commit). The compact one, ``NAME.npz`` (LZMA) and ``NAME.json``, keeps the weights, the
+inputs, the outputs and cotangents, the updated buffers of one norm, and the gradients of a few parameters, bit for bit.
+"""
+import argparse
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+
+#: what is kept of the description of a fixture.
+KEYS = ('name', 'official_class', 'official_files', 'repository_head', 'constructor_args', 'T', 'inputs', 'outputs',
+        'num_parameters', 'state_keys', 'firing_rates', 'params_with_zero_gradient_in_float64',
+        'params_with_noisy_gradient')
+#: counts kept of every neuron layer.
+COUNTS = ('layer', 'spikes_eval', 'spikes_train', 'integer_sum_eval', 'integer_sum_train')
+GRADIENTS, LARGEST = 8, 4096
+
+
+def chosen(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The tensors of a compact fixture: everything but input gradients, most gradients, and most buffers."""
+    kept = {key: value for key, value in tensors.items()
+            if not key.startswith(('grad.', 'grad_input.', 'train_buffers.', 'eval.per_sample.', 'probe.', 'train_fresh'))}
+    gradients = [key for key in tensors if key.startswith('grad.') and tensors[key].size <= LARGEST]
+    step = max(len(gradients) // GRADIENTS, 1)
+    buffers = [key for key in tensors if key.startswith('train_buffers.')][:3]
+    return kept | {key: tensors[key] for key in gradients[::step][:GRADIENTS] + buffers}
+
+
+def compact(folder: Path, name: str, out: Path) -> int:
+    """Write one fixture and return its size in bytes."""
+    meta = json.loads((folder / f'{name}.json').read_text())
+    meta = {key: meta[key] for key in KEYS if key in meta}
+    meta['firing_rates'] = [{key: layer[key] for key in COUNTS if key in layer} for layer in meta.get('firing_rates', [])]
+    weights = load_file(folder / f'{name}.weights.safetensors')
+    tensors = {f'weights/{key}': value for key, value in weights.items()}
+    tensors |= {f'io/{key}': value for key, value in chosen(load_file(folder / f'{name}.io.safetensors')).items()}
+    out.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(out / f'{name}.npz', 'w', zipfile.ZIP_LZMA) as archive:
+        for key, value in tensors.items():
+            entry = zipfile.ZipInfo(f'{key}.npy', (1980, 1, 1, 0, 0, 0))  # the same file every time
+            entry.compress_type = zipfile.ZIP_LZMA
+            with archive.open(entry, 'w') as file:
+                np.lib.format.write_array(file, np.ascontiguousarray(value).reshape(value.shape))
+    (out / f'{name}.json').write_text(json.dumps(meta, separators=(',', ':')) + '\n')
+    return sum((out / f'{name}{ending}').stat().st_size for ending in ('.npz', '.json'))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('folder', type=Path)
+    parser.add_argument('out', type=Path)
+    parser.add_argument('--names', nargs='+', required=True)
+    args = parser.parse_args()
+    total = 0
+    for name in args.names:
+        size = compact(args.folder, name, args.out)
+        total += size
+        print(f'{name}: {size / 1024:.0f} KiB')
+    print(f'{len(args.names)} fixtures, {total / 2 ** 20:.1f} MiB')
+
+
+if __name__ == '__main__':
+    main()
