@@ -180,7 +180,6 @@ def test_every_op_of_a_detector_s_predictions_has_a_rule(path):
             batch_input_shape=(64, 64),
         )
     )
-    report = count_operations(
-        model, torch.rand(1, 3, 64, 64), [sample], mode='predict', strict=True
-    )
+    x = torch.rand(1, *_meta_inputs(model, cfg).shape[1:])
+    report = count_operations(model, x, [sample], mode='predict', strict=True)
     assert report.total.ac + report.total.mac > 0
