@@ -21,11 +21,22 @@ from mmengine import Config, DictAction
 from mmengine.utils import ProgressBar
 
 from mmbsa.apis.inference import SampleReader, load_model, predict
-from mmbsa.datasets.event_files import FORMATS
+from mmbsa.datasets.event_files import ENDINGS
 from mmbsa.models.layers import fuse
-from mmbsa.visualization import draw_sample, side_by_side, to_picture, write_image
+from mmbsa.visualization import (
+    draw_sample,
+    instances_side_by_side,
+    side_by_side,
+    to_picture,
+    write_image,
+)
+from mmbsa.visualization.instances import spread_palette
+from mmbsa.visualization.overlay_hook import to_instances
 
 PICTURES = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
+#: detections with a lower score are not drawn
+SCORE = 0.3
+#: endings of what this tool writes
 OURS = ('.overlay.png', '.labels.png')
 
 
@@ -127,6 +138,12 @@ def show(
         raise ValueError('the file is empty')
     sample, seen = reader(path)
     result, meta = predict(model, sample), model.dataset_meta
+    if 'pred_instances' in result:
+        picture, size = to_picture(seen), tuple(result.ori_shape)
+        picture = picture if picture.shape[:2] == size else cv2.resize(picture, size[::-1])
+        found = {'prediction': to_instances(result.pred_instances).above(SCORE)}
+        palette = meta.get('palette') or spread_palette(len(meta['classes']))
+        return instances_side_by_side(picture, found, meta['classes'], palette, opacity), None
     if 'pred_sem_seg' not in result:
         if 'pred_label' not in result:
             raise ValueError('the model gives neither label maps nor classes')
@@ -150,7 +167,7 @@ def main(argv=None) -> int:
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     reader = SampleReader(cfg)
-    endings = PICTURES if reader.frames is None else set(FORMATS)
+    endings = PICTURES if reader.frames is None else set(ENDINGS)
     targets = name_targets(find_files(args.input, args.out, endings), args.input, args.out)
     if not targets:
         print(

@@ -115,6 +115,8 @@ class SampleReader:
     def __init__(self, cfg: Config) -> None:
         dataset = _dataset_cfg(cfg)
         steps = dataset.get('pipeline') or cfg.get('test_pipeline')
+        if steps and str(steps[0]['type']).endswith('DrawScene'):  # drawn data sets read no files
+            steps = cfg.get('test_pipeline')
         if not steps:
             raise ValueError(
                 'the config has neither test_dataloader.dataset.pipeline nor test_pipeline'

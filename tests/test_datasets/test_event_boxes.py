@@ -8,6 +8,7 @@ import torch
 from event_writers import some_events, write_dat
 
 pytest.importorskip('mmdet')
+from mmengine.config import ConfigDict  # noqa: E402
 from mmengine.dataset import pseudo_collate  # noqa: E402
 from mmengine.registry import DefaultScope  # noqa: E402
 
@@ -104,47 +105,49 @@ def test_detector_learns_and_is_judged(folder):
     dataset = EventBoxes(data_root=str(folder), pipeline=pipeline, filter_empty=True)
     batch = pseudo_collate([dataset[0], dataset[1]])
     model = MODELS.build(
-        dict(
-            type='mmdet.RetinaNet',
-            data_preprocessor=dict(type='mmbsa.EventDetDataPreprocessor', pad_size_divisor=16),
-            backbone=dict(
-                type='mmbsa.ESpikeFormer',
-                num_steps=3,
-                in_channels=2,
-                out_indices=(2, 3),
-                arch=dict(embed_dims=(8, 8, 16, 16), depths=(1, 1), num_heads=2),
-            ),
-            neck=dict(type='mmbsa.SpikeFPN', in_channels=[8, 16], out_channels=8),
-            bbox_head=dict(
-                type='mmbsa.SpikeRetinaHead',
-                num_classes=2,
-                in_channels=8,
-                feat_channels=8,
-                stacked_convs=1,
-                anchor_generator=dict(
-                    type='AnchorGenerator',
-                    octave_base_scale=2,
-                    scales_per_octave=1,
-                    ratios=[1.0],
-                    strides=[8, 16],
+        ConfigDict(
+            dict(
+                type='mmdet.RetinaNet',
+                data_preprocessor=dict(type='mmbsa.EventDetDataPreprocessor', pad_size_divisor=16),
+                backbone=dict(
+                    type='mmbsa.ESpikeFormer',
+                    num_steps=3,
+                    in_channels=2,
+                    out_indices=(2, 3),
+                    arch=dict(embed_dims=(8, 8, 16, 16), depths=(1, 1), num_heads=2),
                 ),
-            ),
-            train_cfg=dict(
-                assigner=dict(
-                    type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0
+                neck=dict(type='mmbsa.SpikeFPN', in_channels=[8, 16], out_channels=8),
+                bbox_head=dict(
+                    type='mmbsa.SpikeRetinaHead',
+                    num_classes=2,
+                    in_channels=8,
+                    feat_channels=8,
+                    stacked_convs=1,
+                    anchor_generator=dict(
+                        type='AnchorGenerator',
+                        octave_base_scale=2,
+                        scales_per_octave=1,
+                        ratios=[1.0],
+                        strides=[8, 16],
+                    ),
                 ),
-                sampler=dict(type='PseudoSampler'),
-                allowed_border=-1,
-                pos_weight=-1,
-                debug=False,
-            ),
-            test_cfg=dict(
-                nms_pre=50,
-                min_bbox_size=0,
-                score_thr=0.0,
-                nms=dict(type='nms', iou_threshold=0.5),
-                max_per_img=5,
-            ),
+                train_cfg=dict(
+                    assigner=dict(
+                        type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0
+                    ),
+                    sampler=dict(type='PseudoSampler'),
+                    allowed_border=-1,
+                    pos_weight=-1,
+                    debug=False,
+                ),
+                test_cfg=dict(
+                    nms_pre=50,
+                    min_bbox_size=0,
+                    score_thr=0.0,
+                    nms=dict(type='nms', iou_threshold=0.5),
+                    max_per_img=5,
+                ),
+            )
         )
     )
     data = model.data_preprocessor(batch, True)
