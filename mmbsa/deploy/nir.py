@@ -15,7 +15,8 @@ from mmbsa.utils.files import atomic_open
 
 #: operations that move the axes of time, batch and positions and leave every step as it is.
 _VIEWS = ('unsqueeze', 'squeeze.dim', 'flatten.using_ints', 'unflatten.int', 'expand', 'expand_as',
-          'select.int', 'slice.Tensor', 'contiguous', 'clone', 'detach', 'permute', 'to.dtype', 'alias', 'transpose.int', 'view', 'reshape')
+          'select.int', 'slice.Tensor', 'contiguous',
+          'clone', 'detach', 'permute', 'to.dtype', 'alias', 'transpose.int', 'view', 'reshape')
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from mmbsa.models.attentions import ProjectedAttention
 from mmbsa.models.backbones.base import BaseSpikingBackbone
 from mmbsa.models.backbones.isotropic import SpikingTransformerBlock
 from mmbsa.models.backbones.qkformer import BatchAsTime
-from mmbsa.models.backbones.recipes import CIFAR100, cifar, events, imagenet
+from mmbsa.models.backbones.recipes import cifar, events, imagenet
 from mmbsa.models.layers import Residual, SpikeConv, SpikeMLP, drop_path_rates
 from mmbsa.registry import MODELS
 
@@ -94,7 +94,7 @@ class SGLFormer(BaseSpikingBackbone):
     required = ('embed_dims', 'num_heads')
     defaults = dict(depth=1, global_blocks=2, mlp_ratio=4, pooling='11110', first=8, bias=True, positions=None,
                     in_channels=3)
-    recipes = {'': imagenet(224 / 256), 'cifar-': cifar(CIFAR100, CIFAR100),
+    recipes = {'': imagenet(224 / 256), 'cifar-': cifar(),
                'cifar10dvs': events(16, 128, 'cifar10dvs'), 'dvs128': events(16, 128, 'dvs128')}
     small_arch = dict(embed_dims=16, num_heads=2, global_blocks=1, pooling='01110')
     arch_settings = {
