@@ -14,9 +14,9 @@ from mmbsa.models.layers import fuse
 from mmbsa.utils.files import atomic_open
 
 #: operations that move the axes of time, batch and positions and leave every step as it is.
-_VIEWS = ('unsqueeze', 'squeeze.dim', 'flatten.using_ints', 'unflatten.int', 'expand', 'expand_as',
-          'select.int', 'slice.Tensor', 'contiguous',
-          'clone', 'detach', 'permute', 'to.dtype', 'alias', 'transpose.int', 'view', 'reshape')
+_VIEWS = ('unsqueeze', 'squeeze.dim', 'flatten.using_ints', 'unflatten.int', 'expand', 'expand_as', 'select.int',
+          'slice.Tensor', 'contiguous', 'clone', 'detach', 'permute', 'to.dtype', 'alias', 'transpose.int', 'view',
+          'reshape')
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,9 @@ class _Writer:
     def refuse(self, node: Node, why: str) -> _Value:
         """Note what NIR has no words for, and go on, to find all of it."""
         stack = list((node.meta.get('nn_module_stack') or {}).values())
-        name = stack[-1][0].removeprefix('model.') if stack else node.name
+        name, kind = (stack[-1][0].removeprefix('model.'), str(stack[-1][1])) if stack else (node.name, '')
+        if 'IntegerNode' in kind:
+            why = 'an integer neuron: NIR has binary spikes'
         self.unsaid.append(f'{name} ({why})')
         return _Value(())
 
@@ -138,8 +140,11 @@ def export_nir(model: nn.Module, example_inputs: Sequence[Tensor], path: str | P
 
     NIR has neither batch nor T: the graph describes one step of one sample. Sums are several edges into a node, pooled
     binary spikes are ``SumPool2d`` and ``Threshold`` at 1/2, a mean over time is left to the reader (metadata of the
-    output). LIF neurons follow SpikingJelly's conventions: ``tau = tau * dt``, ``r = 1`` where the input decays, else
-    ``r = tau``. NIR's neurons fire where v > threshold, ours where v >= threshold: metadata of the neuron says so.
+    output). LIF neurons follow SpikingJelly's conventions: ``tau = tau * dt``, ``r = 1`` where the
+    input decays, else ``r = tau``. NIR's neurons fire where v > threshold, ours where v >=
+    threshold: metadata of the neuron says so. Grouped convolutions keep their groups; the type
+    check of nir 1.0.8 takes their input for one of C / groups channels, so files that hold some are
+    read with ``nir.read(path, type_check=False)``.
 
     Args:
         model: see :class:`mmbsa.deploy.export.Predictor`.
@@ -177,7 +182,7 @@ def export_nir(model: nn.Module, example_inputs: Sequence[Tensor], path: str | P
         sizes = np.array(node.meta['val'].shape[1:])
         out = nir.Output(dict(output=sizes), metadata=dict(time='mean over steps'))
         writer.insert(node, out, values[node], f'output_{index}')
-    result = nir.NIRGraph(writer.nodes, writer.edges)
+    result = nir.NIRGraph(writer.nodes, writer.edges, type_check=False)
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         draft = Path(folder) / 'graph.nir'
         nir.write(draft, result)
