@@ -94,7 +94,8 @@ def test_spike2former_is_trained_as_the_paper_says(data, lr, batch, iterations, 
     wrapper = cfg.optim_wrapper
     assert (wrapper.optimizer.type, wrapper.optimizer.lr, wrapper.optimizer.weight_decay) == ('AdamW', lr, 0.005)
     assert wrapper.clip_grad.max_norm == 0.01 and wrapper.paramwise_cfg.custom_keys.backbone.lr_mult == 0.1
-    assert all(wrapper.paramwise_cfg.custom_keys[key].decay_mult == 0 for key in ('query_feat', 'query_embed', 'level_embed'))
+    keys = wrapper.paramwise_cfg.custom_keys
+    assert all(keys[key].decay_mult == 0 for key in ('query_feat', 'query_embed', 'level_embed'))
     assert 4 * cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == batch
     assert (cfg.train_cfg.max_iters, cfg.crop_size, cfg.param_scheduler[1].power) == (iterations, crop, 1.0)
     assert cfg.model.backbone.neuron.levels == cfg.model.decode_head.neuron.levels == 4

@@ -159,9 +159,10 @@ def test_any_backbone_of_ours_serves_any_consumer(backbone):
 
 
 @pytest.mark.parametrize('head', [
-    dict(type='mmbsa.Spike2FormerHead', channels=16, num_queries=5, num_layers=1, num_encoder_layers=1, num_heads=2, groups=4,
-         feedforward_channels=16, encoder_feedforward_channels=16),
-    dict(type='mmbsa.SpikeUPerHead', channels=8), dict(type='mmbsa.SpikeMLPHead', channels=8)], ids=lambda head: head['type'])
+    dict(type='mmbsa.Spike2FormerHead', channels=16, num_queries=5, num_layers=1, num_encoder_layers=1, num_heads=2,
+         groups=4, feedforward_channels=16, encoder_feedforward_channels=16),
+    dict(type='mmbsa.SpikeUPerHead', channels=8), dict(type='mmbsa.SpikeMLPHead', channels=8)],
+    ids=lambda head: head['type'])
 def test_spiking_heads_read_the_time_of_the_new_backbone(head):
     stock = dict(default_scope='mmseg', model=dict(
         type='EncoderDecoder', backbone=dict(type='ResNet', depth=18, out_indices=(0, 1, 2, 3)),
