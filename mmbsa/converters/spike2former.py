@@ -19,7 +19,8 @@ def _number(state: Mapping[str, Tensor], pattern: str) -> int:
 
 
 def _sizes(state: Mapping[str, Tensor], prefix: str) -> tuple[int, int, int]:
-    """Channels, groups and side of the depth-wise convolutions of a deformable attention; points are 3 x 3."""
+    """Channels, groups and side of the depth-wise convolutions of a deformable attention; points
+    are 3 x 3."""
     weight = tensor(state, f'{prefix}dw_conv.0.weight', _NAME)
     masks = len(tensor(state, f'{prefix}mask.0.weight', _NAME))
     if masks % 9:
@@ -29,7 +30,8 @@ def _sizes(state: Mapping[str, Tensor], prefix: str) -> tuple[int, int, int]:
 
 def _check_deformable(args: Mapping) -> None:
     agree(_NAME, {key: value for key, value in args.items()
-                  if key in ('kernel_size', 'stride', 'pad', 'dilation', 'offset_scale', 'center_feature_scale')},
+                  if key in ('kernel_size', 'stride', 'pad', 'dilation', 'offset_scale',
+                             'center_feature_scale')},
           kernel_size=3, stride=1, pad=1, dilation=1, offset_scale=1.0, center_feature_scale=False)
 
 
@@ -39,7 +41,8 @@ def _deformable(state: Mapping[str, Tensor], args: Mapping) -> dict:
     agree(_NAME, {key: args[key] for key in ('channels', 'group', 'dw_kernel_size') if key in args},
           channels=channels, group=groups, dw_kernel_size=side)
     ratio = len(tensor(state, 'input_proj.pwconv1.0.weight', _NAME)) // channels
-    return dict(type='mmbsa.SpikeDeformableAttention', channels=channels, groups=groups, depthwise_size=side, ratio=ratio,
+    return dict(type='mmbsa.SpikeDeformableAttention', channels=channels, groups=groups,
+                depthwise_size=side, ratio=ratio,
                 neuron=NEURON, official_quirks=True)
 
 
@@ -51,7 +54,8 @@ def _encoder_sizes(state: Mapping[str, Tensor], prefix: str) -> dict:
 
 
 def _encoder_layer(state: Mapping[str, Tensor], args: Mapping) -> dict:
-    return dict(type='mmbsa.Spike2FormerEncoderLayer', neuron=NEURON, official_quirks=True, **_encoder_sizes(state, ''))
+    return dict(type='mmbsa.Spike2FormerEncoderLayer', neuron=NEURON, official_quirks=True,
+                **_encoder_sizes(state, ''))
 
 
 def _decoder_layer(state: Mapping[str, Tensor], args: Mapping) -> dict:
@@ -67,15 +71,18 @@ def _heads(args: Mapping) -> int:
 
 def _pixel_decoder(state: Mapping[str, Tensor], args: Mapping, prefix: str = '') -> dict:
     finer = _number(state, rf'{prefix}lateral_convs\.(\d+)\.')
-    widths = [tensor(state, f'{prefix}lateral_convs.{index}.0.weight', _NAME).shape[1] for index in range(finer)]
+    widths = [tensor(state, f'{prefix}lateral_convs.{index}.0.weight', _NAME).shape[1]
+              for index in range(finer)]
     widths.append(tensor(state, f'{prefix}encoder_in_proj.0.weight', _NAME).shape[1])
-    return dict(type='mmbsa.Spike2FormerPixelDecoder', in_channels=widths, neuron=NEURON, official_quirks=True,
+    return dict(type='mmbsa.Spike2FormerPixelDecoder', in_channels=widths, neuron=NEURON,
+                official_quirks=True,
                 num_layers=_number(state, rf'{prefix}encoder\.layers\.(\d+)\.'),
                 **_encoder_sizes(state, f'{prefix}encoder.layers.0.'))
 
 
 def criterion_of(args: Mapping) -> dict:
-    """Arguments of our criterion from the official ``loss_*`` and ``train_cfg``; what is left out has its default."""
+    """Arguments of our criterion from the official ``loss_*`` and ``train_cfg``; what is left out
+    has its default."""
     found = {}
     for name in ('loss_cls', 'loss_mask', 'loss_dice'):
         if name in args:
@@ -85,8 +92,10 @@ def criterion_of(args: Mapping) -> dict:
         if set(weights[:-1]) != {1.0}:
             raise ValueError(f'{_NAME}: loss_cls.class_weight must be 1 for every class but the last, got {weights}')
         found['no_object_weight'] = weights[-1]
-    found.update({key: args['loss_mask'][key] for key in ('alpha', 'gamma') if key in args.get('loss_mask', {})})
-    found.update({key: args['loss_dice'][key] for key in ('eps',) if key in args.get('loss_dice', {})})
+    found.update({key: args['loss_mask'][key] for key in ('alpha', 'gamma')
+                  if key in args.get('loss_mask', {})})
+    found.update({key: args['loss_dice'][key] for key in ('eps',)
+                  if key in args.get('loss_dice', {})})
     costs = dict(ClassificationCost='cost_cls', FocalLossCost='cost_mask', DiceCost='cost_dice')
     for cost in (args.get('train_cfg') or {}).get('assigner', {}).get('match_costs', ()):
         found[costs[cost['type'].rpartition('.')[2]]] = cost.get('weight', 1.0)
@@ -98,42 +107,51 @@ def _head(state: Mapping[str, Tensor], args: Mapping, quirks: bool) -> dict:
     layer = args.get('transformer_decoder', {}).get('layer_cfg', {})
     queries, channels = tensor(state, 'query_feat.weight', _NAME).shape
     classes = len(tensor(state, 'cls_embed.weight', _NAME)) - 1
-    agree(_NAME, {key: args[key] for key in ('num_classes', 'num_queries', 'feat_channels', 'out_channels') if key in args},
+    agree(_NAME, {key: args[key] for key in ('num_classes', 'num_queries', 'feat_channels',
+                                             'out_channels') if key in args},
           num_classes=classes, num_queries=queries, feat_channels=channels, out_channels=channels)
     return dict(
-        type='mmbsa.Spike2FormerHead', num_classes=classes, num_queries=queries, neuron=NEURON, official_quirks=quirks,
+        type='mmbsa.Spike2FormerHead', num_classes=classes, num_queries=queries, neuron=NEURON,
+        official_quirks=quirks,
         query_sigmoid=True, in_index=args.get('in_index', list(range(len(pixels['in_channels'])))),
-        encoder_feedforward_channels=pixels['feedforward_channels'], num_encoder_layers=pixels['num_layers'],
+        encoder_feedforward_channels=pixels['feedforward_channels'],
+        num_encoder_layers=pixels['num_layers'],
         num_layers=_number(state, r'transformer_decoder\.layers\.(\d+)\.'),
         num_heads=_heads(layer.get('cross_attn_cfg', layer.get('self_attn_cfg', {}))),
-        feedforward_channels=len(tensor(state, 'transformer_decoder.layers.0.ffn.fc1.weight', _NAME)),
+        feedforward_channels=len(tensor(state, 'transformer_decoder.layers.0.ffn.fc1.weight',
+                                        _NAME)),
         criterion=criterion_of(args),
-        **{key: pixels[key] for key in ('in_channels', 'channels', 'groups', 'kernel_size', 'depthwise_size')})
+        **{key: pixels[key]
+           for key in ('in_channels', 'channels', 'groups', 'kernel_size', 'depthwise_size')})
 
 
 #: (convolution, norm) pairs by number, separable convolutions and MLPs by name.
 _UNITS = [
     (r'\.0\.(weight|bias)$', r'.conv.\1'),
     (r'\.1\.(weight|bias|running_mean|running_var|num_batches_tracked)$', r'.norm.\1'),
-    *((rf'(^|\.){name}\.', rf'\g<1>{index}.') for index, name in enumerate(('pwconv1', 'dwconv', 'pwconv2'))),
+    *((rf'(^|\.){name}\.', rf'\g<1>{index}.') for index,
+      name in enumerate(('pwconv1', 'dwconv', 'pwconv2'))),
     *((rf'(^|\.)ffn\.(?:{names})\.', rf'\g<1>ffn.{ours}.')
       for names, ours in ((r'fc1_conv|fc1', 'expand.conv'), (r'fc1_bn|bn1', 'expand.norm'),
                           (r'fc2_conv|fc2', 'reduce.conv'), (r'fc2_bn|bn2', 'reduce.norm'))),
 ]
-_DEFORMABLE = [(r'(^|\.)input_proj\.', r'\g<1>project_in.'), (r'(^|\.)output_proj\.', r'\g<1>project_out.'),
+_DEFORMABLE = [(r'(^|\.)input_proj\.', r'\g<1>project_in.'),
+               (r'(^|\.)output_proj\.', r'\g<1>project_out.'),
                (r'(^|\.)dw_conv\.', r'\g<1>context.')]
 
 
 def _encoder_rules(prefix: str) -> list[tuple[str, str]]:
     """Residual branches by number."""
-    return [*((rf'^({prefix}){name}\.', rf'\g<1>{index}.branch.') for index, name in enumerate(('Conv', 'dcn', 'ffn'))),
+    return [*((rf'^({prefix}){name}\.', rf'\g<1>{index}.branch.') for index,
+              name in enumerate(('Conv', 'dcn', 'ffn'))),
             *((rf'^({prefix})gamma{index + 1}$', rf'\g<1>{index}.scale') for index in range(3))]
 
 
 _PIXELS = [
     (r'(^|\.)encoder\.layers\.', r'\g<1>encoder.'),
     *_encoder_rules(r'(?:pixel_decoder\.)?encoder\.\d+\.'),
-    (r'(^|\.)encoder_in_proj\.', r'\g<1>project_in.'), (r'(^|\.)encoder_out_proj\.', r'\g<1>project_out.'),
+    (r'(^|\.)encoder_in_proj\.', r'\g<1>project_in.'),
+    (r'(^|\.)encoder_out_proj\.', r'\g<1>project_out.'),
     (r'(^|\.)lateral_convs\.', r'\g<1>laterals.'), (r'(^|\.)output_convs\.', r'\g<1>outputs.'),
     (r'(^|\.)mask_feature\.', r'\g<1>mask_features.conv.'),
 ]
@@ -141,14 +159,18 @@ _ATTENTION = [*((rf'_attn\.attn\.{name}_conv\.', f'_attn.{name}.') for name in '
               (r'_attn\.attn\.out_conv\.', '_attn.proj.')]
 _HEAD = [
     (r'^transformer_decoder\.', ''), (r'^((?:query_feat|query_embed|level_embed))\.weight$', r'\1'),
-    (r'^cls_embed\.', 'cls_embed.conv.'), (r'^shortcut_conv\.', 'shortcut.'), (r'^w$', 'shortcut_scale'),
-    *((rf'^mask_embed\.{name}\.', f'mask_embed.{index}.conv.') for index, name in enumerate(('fc1', 'fc2', 'fc_out'))),
+    (r'^cls_embed\.', 'cls_embed.conv.'), (r'^shortcut_conv\.', 'shortcut.'),
+    (r'^w$', 'shortcut_scale'),
+    *((rf'^mask_embed\.{name}\.', f'mask_embed.{index}.conv.') for index,
+      name in enumerate(('fc1', 'fc2', 'fc_out'))),
 ]
 
 register('spike2former_dcn', Recipe(_deformable, [*_UNITS, *_DEFORMABLE]))
-register('spike2former_encoder_layer', Recipe(_encoder_layer, [*_UNITS, *_DEFORMABLE, *_encoder_rules('')]))
+register('spike2former_encoder_layer',
+         Recipe(_encoder_layer, [*_UNITS, *_DEFORMABLE, *_encoder_rules('')]))
 register('spike2former_decoder_layer', Recipe(_decoder_layer, [*_UNITS, *_ATTENTION]))
 register('spike2former_pixel_decoder', Recipe(_pixel_decoder, [*_UNITS, *_DEFORMABLE, *_PIXELS]))
 # the second is the official code without its three reinterpretations of memory
 for _source, _quirks in (('spike2former_head', True), ('spike2former_head_noreorder', False)):
-    register(_source, Recipe(partial(_head, quirks=_quirks), [*_UNITS, *_DEFORMABLE, *_PIXELS, *_ATTENTION, *_HEAD]))
+    register(_source, Recipe(partial(_head, quirks=_quirks),
+                             [*_UNITS, *_DEFORMABLE, *_PIXELS, *_ATTENTION, *_HEAD]))

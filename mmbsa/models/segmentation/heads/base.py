@@ -10,10 +10,12 @@ from mmbsa.models.neurons import bind_steps, build_neuron
 
 
 def resize(x: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
-    """Time-major map -> the map at another size, bilinear; the same tensor where the size is right."""
+    """Time-major map -> the map at another size, bilinear; the same tensor where the size is
+    right."""
     if x.shape[-2:] == tuple(size):
         return x
-    return split_time(interpolate(merge_time(x), size=tuple(size), mode='bilinear', align_corners=align_corners), len(x))
+    return split_time(interpolate(merge_time(x), size=tuple(size), mode='bilinear',
+                                  align_corners=align_corners), len(x))
 
 
 class TimeMajorHead(BaseDecodeHead):
@@ -49,8 +51,8 @@ class SpikeDecodeHead(TimeMajorHead):
     Args:
         neuron: neuron config; None is integers up to 4.
         num_steps: T, for neurons whose parameters depend on it; None takes any T.
-        kwargs: mmseg's ``BaseDecodeHead``: in_channels, in_index, channels, num_classes, loss_decode,
-            ...; ``dropout_ratio`` is 0 and ``norm_cfg`` is BN unless given.
+        kwargs: mmseg's ``BaseDecodeHead``: in_channels, in_index, channels, num_classes,
+            loss_decode, ...; ``dropout_ratio`` is 0 and ``norm_cfg`` is BN unless given.
     """
 
     def __init__(self, neuron: dict | None = None, num_steps: int | None = None, **kwargs):

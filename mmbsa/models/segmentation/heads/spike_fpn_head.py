@@ -10,14 +10,18 @@ from mmbsa.registry import MODELS
 
 
 class ScaleHead(nn.ModuleList):
-    """``number`` units of neuron -> 3x3 conv -> norm at one scale, each followed by bilinear x2 when ``upsample``."""
+    """``number`` units of neuron -> 3x3 conv -> norm at one scale, each followed by bilinear x2
+    when ``upsample``."""
 
-    def __init__(self, number: int, in_channels: int, channels: int, upsample: bool, align_corners: bool, unit: dict):
-        super().__init__(SpikeConv(in_channels if i == 0 else channels, channels, 3, **unit) for i in range(number))
+    def __init__(self, number: int, in_channels: int, channels: int, upsample: bool,
+                 align_corners: bool, unit: dict):
+        super().__init__(SpikeConv(in_channels if i == 0 else channels, channels, 3, **unit)
+                         for i in range(number))
         self.upsample, self.align_corners = upsample, align_corners
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C_in, H, W) -> (T, B, C, H * 2^n, W * 2^n), or the same size without upsampling."""
+        """(T, B, C_in, H, W) -> (T, B, C, H * 2^n, W * 2^n), or the same size without
+        upsampling."""
         for conv in self:
             x = conv(x)
             if self.upsample:
@@ -34,9 +38,10 @@ class SpikeFPNHead(SpikeDecodeHead):
         map i --(neuron, 3x3 conv, norm, x2) * n_i--> sum over i at the finest size --neuron--> dropout --1x1 conv-->
         logits (T,B,K,H,W) --mean over T--> (B,K,H,W),      n_i = max(1, log2(stride_i / stride_0))
 
-    Facts of the official head that are kept because published results contain them: ``feature_strides`` are named
-    (4, 8, 16, 32) although the real ones are (2, 4, 8, 16), which gives the same n_i; dropout is configured there but
-    never applied, so the default ratio here is 0; the finest scale is not upsampled after its unit.
+    Facts of the official head that are kept because published results contain them:
+    ``feature_strides`` are named (4, 8, 16, 32) although the real ones are (2, 4, 8, 16), which
+    gives the same n_i; dropout is configured there but never applied, so the default ratio here is
+    0; the finest scale is not upsampled after its unit.
 
     Args:
         feature_strides: of the inputs, ascending; only their ratios matter.
@@ -53,7 +58,8 @@ class SpikeFPNHead(SpikeDecodeHead):
             raise ValueError(f'SpikeFPNHead: feature_strides={strides} must ascend, one per in_channels='
                              f'{tuple(self.in_channels)}')
         self.scale_heads = nn.ModuleList(
-            ScaleHead(max(1, round(math.log2(stride / strides[0]))), channels, self.channels, stride != strides[0],
+            ScaleHead(max(1, round(math.log2(stride / strides[0]))), channels, self.channels,
+                      stride != strides[0],
                       self.align_corners, self.unit)
             for stride, channels in zip(strides, self.in_channels))
 

@@ -11,7 +11,8 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class SpikeMLPHead(SpikeDecodeHead):
-    """All-MLP head (SegFormer, NeurIPS 2021) of spiking units **[ours]**; time is read out on the logits.
+    """All-MLP head (SegFormer, NeurIPS 2021) of spiking units **[ours]**; time is read out on the
+    logits.
 
     Data flow, every unit is neuron -> 1x1 conv -> norm::
 
@@ -23,8 +24,10 @@ class SpikeMLPHead(SpikeDecodeHead):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.projections = nn.ModuleList(SpikeConv(width, self.channels, 1, **self.unit) for width in self.in_channels)
-        self.fusion = SpikeConv(self.channels * len(self.in_channels), self.channels, 1, **self.unit)
+        self.projections = nn.ModuleList(SpikeConv(width, self.channels, 1, **self.unit)
+                                         for width in self.in_channels)
+        self.fusion = SpikeConv(self.channels * len(self.in_channels), self.channels, 1,
+                                **self.unit)
 
     def fuse_maps(self, inputs: Sequence[Tensor]) -> Tensor:
         """Maps (T, B, C_i, H_i, W_i), fine to coarse -> potentials (T, B, channels, H_0, W_0)."""

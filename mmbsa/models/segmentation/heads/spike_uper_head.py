@@ -11,7 +11,8 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class SpikeUPerHead(SpikeDecodeHead):
-    """Unified perceptual parsing head (UPerNet, ECCV 2018) of spiking units **[ours]**; time is read out on the logits.
+    """Unified perceptual parsing head (UPerNet, ECCV 2018) of spiking units **[ours]**; time is
+    read out on the logits.
 
     Data flow, every unit is neuron -> conv -> norm::
 
@@ -29,7 +30,8 @@ class SpikeUPerHead(SpikeDecodeHead):
         *finer, coarsest = self.in_channels
         channels = self.channels
         self.pools = nn.ModuleList(
-            nn.Sequential(Timewise(nn.AdaptiveAvgPool2d(scale)), SpikeConv(coarsest, channels, 1, **self.unit))
+            nn.Sequential(Timewise(nn.AdaptiveAvgPool2d(scale)),
+                          SpikeConv(coarsest, channels, 1, **self.unit))
             for scale in pool_scales)
         self.bottleneck = SpikeConv(coarsest + len(self.pools) * channels, channels, 3, **self.unit)
         self.laterals = nn.ModuleList(SpikeConv(width, channels, 1, **self.unit) for width in finer)
@@ -39,10 +41,12 @@ class SpikeUPerHead(SpikeDecodeHead):
     def fuse_maps(self, inputs: Sequence[Tensor]) -> Tensor:
         """Maps (T, B, C_i, H_i, W_i), fine to coarse -> potentials (T, B, channels, H_0, W_0)."""
         coarsest = inputs[-1]
-        pooled = [resize(pool(coarsest), coarsest.shape[-2:], self.align_corners) for pool in self.pools]
+        pooled = [resize(pool(coarsest), coarsest.shape[-2:], self.align_corners)
+                  for pool in self.pools]
         maps = [self.bottleneck(torch.cat([coarsest, *pooled], 2))]
         for lateral, x in zip(reversed(self.laterals), reversed(inputs[:-1])):
             maps.append(lateral(x) + resize(maps[-1], x.shape[-2:], self.align_corners))
         coarse, *finer = maps
         outs = [coarse, *(output(x) for output, x in zip(reversed(self.outputs), finer))]
-        return self.fusion(torch.cat([resize(x, inputs[0].shape[-2:], self.align_corners) for x in outs], 2))
+        return self.fusion(torch.cat([resize(x, inputs[0].shape[-2:], self.align_corners)
+                                      for x in outs], 2))

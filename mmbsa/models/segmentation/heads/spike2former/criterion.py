@@ -1,4 +1,5 @@
-"""Matching of queries to the classes of an image, and the losses of matched masks (MaskFormer, NeurIPS 2021)."""
+"""Matching of queries to the classes of an image, and the losses of matched masks (MaskFormer,
+NeurIPS 2021)."""
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,14 +25,16 @@ class Target:
 class MaskCriterion:
     r"""Losses of a set of masks with classes against a semantic map.
 
-    Every class of the map is one target. Void pixels are negatives of every mask. Queries and targets are matched one to
-    one at the least cost, on targets reduced to the size of the prediction by nearest:
+    Every class of the map is one target. Void pixels are negatives of every mask. Queries and
+    targets are matched one to one at the least cost, on targets reduced to the size of the
+    prediction by nearest:
 
     .. math:: -c_{cls}\,p[\mathrm{class}] + c_{mask}\,\mathrm{focal} + c_{dice}\,\mathrm{dice}
 
-    Losses: cross-entropy of all queries with the weight ``no_object_weight`` on those without a target, divided by the
-    sum of weights; focal loss and dice loss of matched masks at the size of the target (predictions are enlarged
-    bilinearly), divided by the number of masks, which counts at least one per image and is averaged over devices.
+    Losses: cross-entropy of all queries with the weight ``no_object_weight`` on those without a
+    target, divided by the sum of weights; focal loss and dice loss of matched masks at the size of
+    the target (predictions are enlarged bilinearly), divided by the number of masks, which counts
+    at least one per image and is averaged over devices.
 
     Args:
         num_classes: K; index K means no object.
@@ -42,8 +45,10 @@ class MaskCriterion:
         eps: added to both sides of the dice ratio, in loss and cost.
     """
 
-    def __init__(self, num_classes: int, loss_cls: float = 1.0, loss_mask: float = 20.0, loss_dice: float = 1.0,
-                 cost_cls: float = 2.0, cost_mask: float = 20.0, cost_dice: float = 1.0, no_object_weight: float = 0.1,
+    def __init__(self, num_classes: int, loss_cls: float = 1.0, loss_mask: float = 20.0,
+                 loss_dice: float = 1.0,
+                 cost_cls: float = 2.0, cost_mask: float = 20.0, cost_dice: float = 1.0,
+                 no_object_weight: float = 0.1,
                  alpha: float = 0.25, gamma: float = 2.0, eps: float = 1.0):
         self.num_classes, self.no_object_weight = num_classes, no_object_weight
         self.loss_cls, self.loss_mask, self.loss_dice = loss_cls, loss_mask, loss_dice
@@ -62,9 +67,11 @@ class MaskCriterion:
             classes = classes[classes != ignore_index].long()
             strangers = classes[(classes < 0) | (classes >= self.num_classes)]
             if len(strangers):
-                raise ValueError(f'the semantic map holds label {int(strangers[0])}, expected 0 .. {self.num_classes - 1} '
-                                 f'(decode_head.num_classes={self.num_classes}) or decode_head.ignore_index='
-                                 f'{ignore_index}; does the data set need reduce_zero_label?')
+                raise ValueError(
+                    f'the semantic map holds label {int(strangers[0])}, expected 0 .. '
+                    f'{self.num_classes - 1} (decode_head.num_classes={self.num_classes}) or '
+                    f'decode_head.ignore_index={ignore_index}; does the data set need '
+                    'reduce_zero_label?')
             found.append(Target(classes, image == classes[:, None, None]))
         return found
 
@@ -76,8 +83,10 @@ class MaskCriterion:
         return max(float(total), 1.0)
 
     @torch.no_grad()
-    def match(self, scores: Tensor, masks: Tensor, targets: Sequence[Target], name: str = 'the head') -> list[Match]:
-        """Class logits (B, Q, K + 1) and mask logits (B, Q, h, w) -> indices of matched queries and targets per image.
+    def match(self, scores: Tensor, masks: Tensor, targets: Sequence[Target],
+              name: str = 'the head') -> list[Match]:
+        """Class logits (B, Q, K + 1) and mask logits (B, Q, h, w) -> indices of matched queries and
+        targets per image.
 
         With more targets than queries, the best queries' worth of targets is matched.
 
@@ -86,9 +95,10 @@ class MaskCriterion:
         """
         for kind, logits in (('class', scores), ('mask', masks)):
             if not logits.isfinite().all():
-                raise FloatingPointError(f'{kind} logits of {name} are not finite, so queries cannot be matched: the '
-                                         'training has diverged (lower optim_wrapper.optimizer.lr, clip gradients, or '
-                                         'train in float32)')
+                raise FloatingPointError(
+                    f'{kind} logits of {name} are not finite, so queries cannot be matched: the '
+                    'training has diverged (lower optim_wrapper.optimizer.lr, clip gradients, or '
+                    'train in float32)')
         matches = []
         for score, mask, target in zip(scores.float(), masks.float(), targets):
             device = target.labels.device
@@ -101,7 +111,8 @@ class MaskCriterion:
 
     def _costs(self, score: Tensor, mask: Tensor, target: Target) -> Tensor:
         """(Q, K + 1), (Q, h, w) -> costs (Q, n)."""
-        truth = F.interpolate(target.masks[:, None].float(), mask.shape[-2:], mode='nearest').flatten(1).T  # (h w, n)
+        truth = F.interpolate(target.masks[:, None].float(), mask.shape[-2:],
+                              mode='nearest').flatten(1).T  # (h w, n)
         p = mask.flatten(1).sigmoid()
         hit = -(p + 1e-12).log() * self.alpha * (1 - p) ** self.gamma
         miss = -(1 - p + 1e-12).log() * (1 - self.alpha) * p ** self.gamma
@@ -110,28 +121,34 @@ class MaskCriterion:
         return (self.cost_mask * focal + self.cost_dice * dice
                 - self.cost_cls * score.softmax(1)[:, target.labels])
 
-    def query_labels(self, targets: Sequence[Target], matches: Sequence[Match], num_queries: int) -> Tensor:
+    def query_labels(self, targets: Sequence[Target], matches: Sequence[Match],
+                     num_queries: int) -> Tensor:
         """Class of every query (B, Q), K where it has no target."""
-        labels = torch.full((len(targets), num_queries), self.num_classes, device=targets[0].labels.device)
+        labels = torch.full((len(targets), num_queries), self.num_classes,
+                            device=targets[0].labels.device)
         for row, target, (queries, chosen) in zip(labels, targets, matches):
             row[queries] = target.labels[chosen]
         return labels
 
-    def losses(self, scores: Tensor, masks: Tensor, targets: Sequence[Target], matches: Sequence[Match],
+    def losses(self, scores: Tensor, masks: Tensor, targets: Sequence[Target],
+               matches: Sequence[Match],
                count: float) -> dict[str, Tensor]:
-        """Class logits (B, Q, K + 1) and mask logits (B, Q, h, w) -> ``loss_cls``, ``loss_mask`` and ``loss_dice``."""
+        """Class logits (B, Q, K + 1) and mask logits (B, Q, h, w) -> ``loss_cls``, ``loss_mask``
+        and ``loss_dice``."""
         labels = self.query_labels(targets, matches, scores.size(1))
         weight = scores.new_ones(self.num_classes + 1, dtype=torch.float32)
         weight[-1] = self.no_object_weight
         loss_cls = F.cross_entropy(scores.float().flatten(0, 1), labels.flatten(), weight)
-        loss_mask = loss_dice = masks.float()[:, :0].sum()  # a zero that every parameter has a part in
+        # a zero that every parameter has a part in
+        loss_mask = loss_dice = masks.float()[:, :0].sum()
         for mask, target, (queries, chosen) in zip(masks, targets, matches):
             if not len(queries):
                 continue
             truth = target.masks[chosen].float()
             mask = F.interpolate(mask[queries].float()[:, None], truth.shape[-2:], mode='bilinear',
                                  align_corners=False)[:, 0]
-            loss_mask = loss_mask + sigmoid_focal_loss(mask, truth, self.alpha, self.gamma).mean((1, 2)).sum()
+            loss_mask = loss_mask + sigmoid_focal_loss(mask, truth, self.alpha,
+                                                       self.gamma).mean((1, 2)).sum()
             p, truth = mask.flatten(1).sigmoid(), truth.flatten(1)
             dice = (2 * (p * truth).sum(1) + self.eps) / (p.sum(1) + truth.sum(1) + self.eps)
             loss_dice = loss_dice + (1 - dice).sum()

@@ -16,12 +16,14 @@ class SpikeDeformableAttention(nn.Module):
     Data flow, with g groups and P = k x k points::
 
         x --separable conv--> v (real)                                     (T,B,C,H,W)
-        x --neuron, depth-wise conv, norm, neuron--> a --1x1 conv, norm--> offsets (T,B,2 g P,H,W), pixels
-                                                     a --1x1 conv, norm, neuron--> masks (T,B,g P,H,W)
+        x --neuron, depth-wise conv, norm, neuron--> a
+        a --1x1 conv, norm--> offsets (T,B,2 g P,H,W), pixels
+        a --1x1 conv, norm, neuron--> masks (T,B,g P,H,W)
         sum_p mask_p * v[bilinear at position + p + offset_p] --separable conv--> (T,B,C,H,W)
 
-    Masks are spikes; they are neither normalised nor passed through softmax. Outside of the map v is 0. Channels of the
-    offsets are (group, column of the point, row of the point, (x, y)), those of the masks (group, column, row).
+    Masks are spikes; they are neither normalised nor passed through softmax. Outside of the map v
+    is 0. Channels of the offsets are (group, column of the point, row of the point, (x, y)), those
+    of the masks (group, column, row).
 
     Args:
         channels: C.
@@ -31,19 +33,24 @@ class SpikeDeformableAttention(nn.Module):
         ratio: expansion of the separable convolutions.
         neuron: neuron config.
         norm_cfg: norm config.
-        official_quirks: read the memory of offsets and masks in the wrong order, as the official code does.
+        official_quirks: read the memory of offsets and masks in the wrong order, as the official
+            code does.
 
     Raises:
         ValueError: groups that do not divide the channels, or an even kernel.
     """
 
-    def __init__(self, channels: int, groups: int = 32, kernel_size: int = 3, depthwise_size: int = 5, ratio: int = 2,
-                 neuron: dict | None = None, norm_cfg: dict | None = None, official_quirks: bool = False):
+    def __init__(self, channels: int, groups: int = 32, kernel_size: int = 3,
+                 depthwise_size: int = 5, ratio: int = 2,
+                 neuron: dict | None = None, norm_cfg: dict | None = None,
+                 official_quirks: bool = False):
         super().__init__()
         if groups < 1 or channels % groups:
-            raise ValueError(f'SpikeDeformableAttention: groups={groups} does not divide channels={channels}')
+            raise ValueError(f'SpikeDeformableAttention: groups={groups} does not divide '
+                             f'channels={channels}')
         if kernel_size % 2 == 0:
-            raise ValueError(f'SpikeDeformableAttention: kernel_size must be odd, got {kernel_size}')
+            raise ValueError('SpikeDeformableAttention: kernel_size must be odd, got '
+                             f'{kernel_size}')
         self.groups, self.kernel_size, self.official_quirks = groups, kernel_size, official_quirks
         norm_cfg = norm_cfg or dict(type='BN')
         unit = dict(neuron=neuron, norm_cfg=norm_cfg)
@@ -76,9 +83,11 @@ class SpikeDeformableAttention(nn.Module):
         # there is no kernel in 16 bits for every device
         dtype = torch.promote_types(value.dtype, torch.float32)
         ones = torch.ones(value.size(1), 1, size, size, dtype=dtype, device=value.device)
-        out = deform_conv2d(value.to(dtype), offset.to(dtype), ones, padding=size // 2, mask=mask.to(dtype))
+        out = deform_conv2d(value.to(dtype), offset.to(dtype), ones, padding=size // 2,
+                            mask=mask.to(dtype))
         return out.to(value.dtype)
 
     def extra_repr(self) -> str:
         """Sizes."""
-        return f'groups={self.groups}, kernel_size={self.kernel_size}, official_quirks={self.official_quirks}'
+        return (f'groups={self.groups}, kernel_size={self.kernel_size}, '
+                f'official_quirks={self.official_quirks}')

@@ -1,4 +1,5 @@
-"""Memory that the official code of Spike2Former reads in another order than it was written (``official_quirks``)."""
+"""Memory that the official code of Spike2Former reads in another order than it was written
+(``official_quirks``)."""
 from torch import Tensor
 
 

@@ -1,4 +1,5 @@
-"""Pixel decoder of Spike2Former: deformable encoder on the coarsest map, then a pyramid down to the finest."""
+"""Pixel decoder of Spike2Former: deformable encoder on the coarsest map, then a pyramid down to the
+finest."""
 from collections.abc import Sequence
 
 from mmengine.model import caffe2_xavier_init
@@ -13,7 +14,8 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class Spike2FormerEncoderLayer(nn.Sequential):
-    """x + separable 3x3 convolution, x + deformable attention, x + MLP, each with a layer scale that starts at 1e-6.
+    """x + separable 3x3 convolution, x + deformable attention, x + MLP, each with a layer scale
+    that starts at 1e-6.
 
     Args:
         channels: C.
@@ -26,33 +28,39 @@ class Spike2FormerEncoderLayer(nn.Sequential):
         official_quirks: of the deformable attention, and the MLP's result read in the wrong order.
     """
 
-    def __init__(self, channels: int, feedforward_channels: int = 1024, groups: int = 32, kernel_size: int = 3,
+    def __init__(self, channels: int, feedforward_channels: int = 1024, groups: int = 32,
+                 kernel_size: int = 3,
                  depthwise_size: int = 5, neuron: dict | None = None, norm_cfg: dict | None = None,
                  official_quirks: bool = False):
         unit = dict(neuron=neuron, norm_cfg=norm_cfg or dict(type='BN'))
         branches = (
             SepSpikeConv(channels, kernel_size, **unit),
-            SpikeDeformableAttention(channels, groups, depthwise_size=depthwise_size, official_quirks=official_quirks,
+            SpikeDeformableAttention(channels, groups, depthwise_size=depthwise_size,
+                                     official_quirks=official_quirks,
                                      **unit),
-            FeedForward(channels, feedforward_channels, misread='map' if official_quirks else None, **unit))
+            FeedForward(channels, feedforward_channels, misread='map' if official_quirks else None,
+                        **unit))
         super().__init__(*(Residual(branch, channels, layer_scale=1e-6) for branch in branches))
 
 
 @MODELS.register_module()
 class Spike2FormerPixelDecoder(nn.Module):
-    """Maps of a backbone -> mask features at the finest stride, and maps for the transformer decoder.
+    """Maps of a backbone -> mask features at the finest stride, and maps for the transformer
+    decoder.
 
     Data flow, every unit is neuron -> conv -> norm::
 
         coarsest map --1x1--> encoder layers --1x1--> y, outs[0]
-        for every finer map, coarse to fine: y = depth-wise 3x3(1x1(map) + bilinear(y)), appended to outs
+        for every finer map, coarse to fine: y = depth-wise 3x3(1x1(map) + bilinear(y)), appended to
+            outs
         y --neuron, 1x1 conv--> mask features (T,B,C,H_0,W_0), real-valued
 
     Args:
         in_channels: of the maps, fine to coarse, two or more.
         channels: C.
         num_layers: encoder layers.
-        feedforward_channels, groups, kernel_size, depthwise_size: see :class:`Spike2FormerEncoderLayer`.
+        feedforward_channels, groups, kernel_size, depthwise_size: see
+            :class:`Spike2FormerEncoderLayer`.
         neuron: neuron config.
         norm_cfg: norm config.
         official_quirks: see :class:`Spike2FormerEncoderLayer`.
@@ -62,27 +70,35 @@ class Spike2FormerPixelDecoder(nn.Module):
     """
 
     def __init__(self, in_channels: Sequence[int], channels: int = 256, num_layers: int = 6,
-                 feedforward_channels: int = 1024, groups: int = 32, kernel_size: int = 3, depthwise_size: int = 5,
-                 neuron: dict | None = None, norm_cfg: dict | None = None, official_quirks: bool = False):
+                 feedforward_channels: int = 1024, groups: int = 32, kernel_size: int = 3,
+                 depthwise_size: int = 5,
+                 neuron: dict | None = None, norm_cfg: dict | None = None,
+                 official_quirks: bool = False):
         super().__init__()
         if len(in_channels) < 2:
-            raise ValueError(f'Spike2FormerPixelDecoder needs two maps or more, got in_channels={tuple(in_channels)}')
+            raise ValueError('Spike2FormerPixelDecoder needs two maps or more, got '
+                             f'in_channels={tuple(in_channels)}')
         unit = dict(neuron=neuron, norm_cfg=norm_cfg or dict(type='BN'))
         *finer, coarsest = in_channels
         self.project_in = SpikeConv(coarsest, channels, 1, bias=True, **unit)
         self.encoder = nn.Sequential(*(
-            Spike2FormerEncoderLayer(channels, feedforward_channels, groups, kernel_size, depthwise_size,
-                                     official_quirks=official_quirks, **unit) for _ in range(num_layers)))
+            Spike2FormerEncoderLayer(channels, feedforward_channels, groups, kernel_size,
+                                     depthwise_size,
+                                     official_quirks=official_quirks, **unit)
+                                     for _ in range(num_layers)))
         self.project_out = SpikeConv(channels, channels, 1, bias=True, **unit)
-        self.laterals = nn.ModuleList(SpikeConv(width, channels, 1, bias=True, **unit) for width in finer)
-        self.outputs = nn.ModuleList(SpikeConv(channels, channels, 3, groups=channels, **unit) for _ in finer)
+        self.laterals = nn.ModuleList(SpikeConv(width, channels, 1, bias=True, **unit)
+                                      for width in finer)
+        self.outputs = nn.ModuleList(SpikeConv(channels, channels, 3, groups=channels, **unit)
+                                     for _ in finer)
         self.mask_features = SpikeConv(channels, channels, 1, bias=True, neuron=neuron)
-        for part in (self.project_in, self.project_out, self.mask_features, *self.laterals, *self.outputs):
+        for part in (self.project_in, self.project_out, self.mask_features, *self.laterals,
+                     *self.outputs):
             caffe2_xavier_init(part.conv, bias=0)
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Maps (T, B, C_i, H_i, W_i), fine to coarse -> mask features (T, B, C, H_0, W_0), and the maps
-        (T, B, C, H_i, W_i) of all levels, coarse to fine."""
+        """Maps (T, B, C_i, H_i, W_i), fine to coarse -> mask features (T, B, C, H_0, W_0), and the
+        maps (T, B, C, H_i, W_i) of all levels, coarse to fine."""
         y = self.project_out(self.encoder(self.project_in(inputs[-1])))
         outs = [y]
         for index in range(len(self.laterals) - 1, -1, -1):
