@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 
 from mmbsa.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS
 
-CONFIGS = config_files.of_scope('mmbsa')
+CONFIGS = [path for path in config_files.of_scope('mmbsa') if 'point' not in path]
 BENCHMARKS = [path for path in CONFIGS if path.startswith('configs/sdtrack/')]
 BSA = dict(type='BipolarSelfAttention')
 #: data set -> (layout, epochs of base and tiny, pairs per epoch)

@@ -20,7 +20,7 @@ ORACLE = oracle_folder()
 #: beginnings of the names of fixtures that have a judge of their own, ``test_<name>_parity.py``: they have several inputs.
 ELSEWHERE = ('sdtrack_', 'spike2former_', 'spike_')
 NAMES = sorted(p.name.removesuffix('.weights.safetensors') for p in ORACLE.glob('*.weights.safetensors')
-               if not p.name.startswith(ELSEWHERE))
+               if not p.name.startswith(ELSEWHERE) and '_det_backbone' not in p.name)
 #: fixtures whose model is not in this package yet, with the reason.
 NOT_YET = {name: 'its model is not part of mmbsa yet' for name in NAMES if name not in RECIPES}
 

@@ -70,7 +70,7 @@ def judge(name, mode, outs, tensors):
 
 def test_eval_outputs_and_spikes(case):
     name, meta, tensors, model = case
-    counter = FiringCounts(model.eval())
+    counter = FiringCounts(model.eval(), meta)
     with torch.no_grad():
         outs = outputs(name, model, official_inputs(meta, tensors))
     assert sorted(counter.counts) == official_counts(meta, 'eval')
@@ -92,7 +92,7 @@ def test_seg_logits(case):
 def test_train_outputs_gradients_and_buffers(case):
     name, meta, tensors, model = case
     inputs = {key: value.requires_grad_() for key, value in official_inputs(meta, tensors).items()}
-    counter = FiringCounts(model.train())
+    counter = FiringCounts(model.train(), meta)
     outs = outputs(name, model, inputs)
     assert sorted(counter.counts) == official_counts(meta, 'train')
     judge(name, 'train', outs, tensors)
