@@ -181,23 +181,6 @@ def segmentor():
                          feature_strides=(4, 8, 16, 32), num_classes=5)))).float()
 
 
-def test_onnx_of_the_tracker(tmp_path):
-    torch.manual_seed(0)
-    model = settled(MODELS.build(dict(
-        type='mmbsa.SDTrack', head=dict(type='mmbsa.CentreHead', channels=8),
-        crops=dict(template_size=32, search_size=64), backbone=dict(
-            type='mmbsa.ESpikeFormer', attention=BSA,
-            arch=dict(embed_dims=(8, 8, 16, 16), depths=(1, 1), num_heads=2, with_conv=False))))).float()
-    pair = [image(1, 1, 3, 32, 32), image(1, 1, 3, 64, 64, seed=1)]
-    export_onnx(model, pair, tmp_path / 't.onnx')
-    pair = [torch.cat([x, x.flip(-1), x.flip(-2)], 1) for x in pair]
-    with torch.no_grad():
-        expected = model(dict(template=pair[0], search=pair[1]))
-    found = run_onnx(tmp_path / 't.onnx', *pair)
-    for x, name in zip(found, ('pred_boxes', 'score_map', 'size_map', 'offset_map'), strict=True):
-        torch.testing.assert_close(x, expected[name], rtol=0, atol=1e-5)
-
-
 def photos(shared_path, size, number=8):
     """Normalised photos (number, 3, size, size)."""
     from PIL import Image

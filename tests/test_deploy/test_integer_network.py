@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 from family_checks import settled
-from torch import nn
 
 import mmbsa.models  # noqa: F401  (registers everything)
 from mmbsa.deploy.integer import IntegerNetwork, Rules
@@ -30,7 +29,7 @@ def normalised(x):
 
 
 @pytest.mark.parametrize('family, kwargs', [
-    ('Spikformer', dict(attention=BSA, num_steps=2)), ('Spikformer', dict(num_steps=4)),
+    ('Spikformer', dict(attention=BSA, num_steps=2)),
     ('SpikeDrivenTransformer', dict(num_steps=2)), ('ESpikeFormer', dict(attention=BSA, num_steps=1)),
     ('ESpikeFormer', dict(attention=BSA, num_steps=2))])
 def test_wide_integers_give_the_numbers_of_float(family, kwargs):
@@ -61,17 +60,6 @@ def test_eight_bits_without_multiplications():
     together = network.run(x)[0].data
     apart = np.concatenate([network.run(x[i:i + 1])[0].data for i in range(3)])
     assert (together == apart).all()
-
-
-def test_a_mean_between_two_pixels_goes_into_the_bias():
-    """Only around the map, where a pixel is the rounded mean, the first layer differs."""
-    model, x = nn.Sequential(fuse(classifier('Spikformer', num_steps=1), merge=True).backbone.stem.conv), pixels()
-    mean = [118.4, 119.7, 110.]
-    network = IntegerNetwork(model, x, mean, STD, FINE)
-    with torch.no_grad():
-        real = (torch.from_numpy(x).float() - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(STD).view(-1, 1, 1)
-        error = np.abs(network.run(x)[0].real() - model(real).numpy())
-    assert error[..., 1:-1, 1:-1].max() < 1e-5 and 1e-4 < error.max() < .05
 
 
 def test_segmentor():
