@@ -23,3 +23,13 @@ def shared_path():
         return path
 
     return find
+
+
+@pytest.fixture(autouse=True)
+def default_scope_stays():
+    """Give the default scope back that a test found; runners and ``init_default_scope`` leave theirs behind."""
+    scopes = pytest.importorskip('mmengine.registry').DefaultScope._instance_dict
+    before = dict(scopes)
+    yield
+    scopes.clear()
+    scopes.update(before)
