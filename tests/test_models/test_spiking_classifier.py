@@ -68,7 +68,8 @@ READOUTS = {
     'QKFormer': ('cifar-4-384', None, True, False), 'SpikeDrivenTransformer': ('cifar-2-256', LIF, True, False),
     'MetaSpikeFormer': ('15m', LIF, True, False), 'ESpikeFormer': ('t', COUNT, True, False),
     'ESpikeFormerLarge': ('12-512', dict(COUNT, rounding='half_up', window='exclusive'), True, True),
-    'SpikingResformer': ('cifar', None, False, False),
+    'SpikingResformer': ('cifar', None, False, False), 'SGLFormer': ('cifar-4-384', None, True, False),
+    'SWFormer': ('6-512', LIF, True, False),
 }
 
 

@@ -51,7 +51,39 @@ OFFICIAL = {
     'spikingresformer_ti': (11_180_992, 0), 'spikingresformer_s': (17_813_824, 0), 'spikingresformer_m': (35_601_472, 0),
     'spikingresformer_l': (60_375_680, 0), 'spikingresformer_cifar': (10_793_152, 0),
     'spikingresformer_dvsg': (2_709_830, 0),
+    'spikformer_semm_8_384': (16_049_656, 0), 'spikformer_semm_8_512': (27_550_088, 0),
+    'spikformer_semm_8_768': (60_079_528, 0), 'spikformer_semm_cifar_4_384': (7_739_242, 0),
+    'spikformer_tim_2_256': (2_570_794, norms(2, 256)), 'spikformer_tim_shd_2_256': (2_573_364, norms(2, 256)),
+    'espikeformer_hardvs_19m': (18_740_004, 0), 'espikeformer_gesture_2': (5_604_315, 0),
+    'espikeformer_scaling_30m': (39_360_232, 0), 'espikeformer_scaling_50m': (61_265_800, 0),
+    **{f'sglformer_8_{width}{suffix}': (official, norms(6, width)) for suffix in ('', '_late')
+       for width, official in ((384, 16_248_856), (512, 28_671_016), (768, 64_024_648))},
+    'sglformer_cifar_4_384': (8_852_874, 0), 'sglformer_cifar10dvs_2_256': (4_164_434, 0),
+    'sglformer_dvs128_2_256': (4_164_691, 0),
+    'swformer_6_512': (21_806_632, 0), 'swformer_8_512': (27_600_424, 0), 'swformer_cifar_4_384': (7_479_226, 0),
+    'swformer_cifar_4_384_g16': (7_022_458, 0), 'swformer_cifar10dvs_2_256': (2_157_834, 0),
 }
+
+
+def extra_of_bsa(preset, arch):
+    """Parameters that the projections of plain BSA have beyond what they take the place of."""
+    if preset.family is backbones.SpikingResformer:  # its own attention needs no projection to q
+        extra = sum(depth * (dims * dims + 2 * dims) for dims, depth in zip(arch['embed_dims'], arch['depths']))
+        # two parametric neurons in each of its attentions; ternary ones have no parameters
+        return extra - 2 * sum(arch['depths']) * (preset.arch == 'dvsg')
+    dims = arch['embed_dims']
+    if arch.get('experts'):  # q of every expert, k and the router become q and k of full width
+        bias = arch['qkv_bias']
+        unit = arch['expert_dims'] * (dims + 2 + bias)
+        router = arch['experts'] * (dims + 3)
+        return arch['depth'] * (2 * dims * (dims + 2 + bias) - (arch['experts'] + 1) * unit - router)
+    if arch.get('temporal'):  # the convolution between 16 tokens
+        return -arch['depth'] * (16 * 16 * 5 + 16)
+    if preset.family is backbones.SWFormer:  # block weights, five norms, 1x1 and 3x3 convolutions of a group
+        width = dims // arch['groups']
+        mixer = dims * width + 5 * 2 * dims + 10 * width * width + 2 * width
+        return arch['depth'] * (4 * dims * (dims + 2) + dims - mixer)
+    return 0
 #: a small preset per family.
 SMALL = ['spikformer_cifar_4_256', 'spikingformer_cifar_4_256', 'qkformer_cifar_4_384', 'qkformer_dvs_2_256',
          'spike_driven_transformer_cifar_2_256', 'meta_spikeformer_15m', 'espikeformer_t', 'espikeformer_large_12_512',
@@ -102,15 +134,9 @@ def test_sizes_and_cfg(preset):
         bsa = timm.create_model(preset.name + '_bsa')
     official, unused = OFFICIAL[preset.name]
     assert parameters(model) == official - unused
-    extra = 0
-    if preset.family is backbones.SpikingResformer:  # its own attention needs no projection to q
-        extra = sum(depth * (dims * dims + 2 * dims)
-                    for dims, depth in zip(model.backbone.arch['embed_dims'], model.backbone.arch['depths']))
-        if preset.arch == 'dvsg':  # two parametric neurons in each of its attentions; ternary ones have no parameters
-            extra -= 2 * sum(model.backbone.arch['depths'])
-    assert parameters(bsa) == official - unused + extra
+    assert parameters(bsa) == official - unused + extra_of_bsa(preset, model.backbone.arch)
     kinds = [name for name, m in bsa.named_modules() if isinstance(m, BipolarSelfAttention)]
-    blocks = [name for name, m in model.named_modules() if type(m).__name__ == 'ProjectedAttention']
+    blocks = [name for name, m in model.named_modules() if type(m).__name__ in ('ProjectedAttention', 'HaarMixer')]
     if preset.family is backbones.QKFormer:
         blocks = [name for name in blocks if name.startswith(f'backbone.stages.{len(model.backbone.stages) - 1}.')]
     assert [name.rpartition('.')[0] for name in kinds] == blocks and kinds

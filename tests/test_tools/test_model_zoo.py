@@ -12,7 +12,8 @@ from mmbsa.models.classification import presets
 ROOT = Path(__file__).resolve().parents[2]
 PRESETS = {preset.name: preset for preset in presets()}
 #: names of data sets in timm's tags.
-DATA = dict(in1k='ImageNet-1K', cifar10='CIFAR-10', cifar100='CIFAR-100', cifar10dvs='CIFAR10-DVS', dvs128='DVS128 Gesture')
+DATA = dict(in1k='ImageNet-1K', cifar10='CIFAR-10', cifar100='CIFAR-100', cifar10dvs='CIFAR10-DVS', dvs128='DVS128 Gesture',
+            hardvs='HAR-DVS', shd='SHD')
 
 
 def load_tool():
@@ -100,4 +101,4 @@ def test_operations_of_spikingformer_are_synaptic():
 def test_steps_and_levels_of_configs(model):
     backbone = Config.fromfile(ROOT / model['Config']).model.backbone
     assert model['Metadata']['T'] == backbone.get('num_steps', 1)
-    assert model['Metadata']['D'] == backbone.get('neuron', {}).get('levels', 4)
+    assert model['Metadata']['D'] == backbone.get('neuron', dict(levels=4)).get('levels', 1)

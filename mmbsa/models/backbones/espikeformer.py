@@ -57,7 +57,7 @@ class ESpikeFormer(MetaFormerBackbone):
             ``depths`` (two), ``num_heads``, ``mlp_ratio``, ``value_ratio``, ``with_conv`` (whether transformer blocks
             begin with a separable convolution), ``in_channels``, and of the default neuron ``norm`` (what counts are
             divided by, None is D) and ``decay`` (share of the membrane that a step hands to the next).
-            ``'hardvs-19m'`` (300 actions of HAR-DVS, T events) and ``'gesture-2'`` (11 gestures) are the event models,
+            ``'hardvs-19m'`` (300 actions of HAR-DVS) and ``'gesture-2'`` (11 gestures) are the event models,
             ``'scaling-30m'`` and ``'scaling-50m'`` the image models of the same code: no membrane is carried from step
             to step (``decay=0``), and branches have a layer scale.
         num_steps: T. The published protocol is T = 1 with D = 4 levels; that of the event models is not published,
