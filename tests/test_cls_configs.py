@@ -13,7 +13,8 @@ from mmpretrain.registry import HOOKS, MODELS, TRANSFORMS  # noqa: E402
 CONFIGS = config_files.of_scope('mmpretrain')
 BSA = dict(type='mmbsa.BipolarSelfAttention')
 #: number of classes of the data an entry names.
-CLASSES = {'ImageNet-1K': 1000, 'CIFAR-10': 10, 'CIFAR-100': 100, 'CIFAR10-DVS': 10, 'DVS128 Gesture': 11, 'N-MNIST': 10, 'N-Caltech101': 101,
+CLASSES = {'ImageNet-1K': 1000, 'CIFAR-10': 10, 'CIFAR-100': 100, 'CIFAR10-DVS': 10, 'DVS128 Gesture': 11, 'N-MNIST': 10,
+           'N-Caltech101': 101,
            'Sequential MNIST': 10, 'Permuted sequential MNIST': 10, 'Sequential CIFAR-10': 10}
 
 
@@ -96,7 +97,7 @@ def test_ablation_baseline_is_the_published_recipe():
     assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 5e-4, 0.06)
     assert (cfg.train_cfg.max_epochs, cfg.train_dataloader.batch_size, cfg.model.backbone.num_steps) == (410, 64, 4)
     assert cfg.custom_hooks[0].schedule == [dict(action_epoch=201, batch_augments=None)]
-    assert build(cfg).backbone.spec['num_heads'] == 8
+    assert build(cfg).backbone.arch['num_heads'] == 8
 
 
 def test_pretraining_and_segmentation_agree_on_the_network():

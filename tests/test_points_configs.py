@@ -1,4 +1,6 @@
-"""Every config of clouds is loaded and built, trains a step, and its metafile entry tells the truth."""
+"""Every config of clouds is loaded and built, trains a step, and its metafile entry tells the
+truth."""
+
 import config_files
 import pytest
 import torch
@@ -12,7 +14,9 @@ from mmbsa.datasets.points import MODELNET10, MODELNET40, SCANOBJECTNN  # noqa: 
 from mmbsa.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS  # noqa: E402
 
 CONFIGS = [path for path in config_files.ALL if 'point' in path]
-CLASSES = dict(ModelNet10=MODELNET10, ModelNet40=MODELNET40, ScanObjectNN=SCANOBJECTNN, PointSolids=range(10))
+CLASSES = dict(
+    ModelNet10=MODELNET10, ModelNet40=MODELNET40, ScanObjectNN=SCANOBJECTNN, PointSolids=range(10)
+)
 
 
 def test_there_are_configs():
@@ -34,7 +38,9 @@ def test_config_builds_what_the_metafile_says(path):
 @pytest.mark.parametrize('path', CONFIGS)
 def test_config_holds_a_whole_run(path):
     cfg = load(path)
-    assert cfg.default_scope == 'mmbsa' and all(HOOKS.get(hook['type']) for hook in cfg.default_hooks.values())
+    assert cfg.default_scope == 'mmbsa' and all(
+        HOOKS.get(hook['type']) for hook in cfg.default_hooks.values()
+    )
     assert METRICS.build(cfg.val_evaluator) and cfg.test_evaluator == cfg.val_evaluator
     for split in ('train', 'val', 'test'):
         dataset = cfg[f'{split}_dataloader'].dataset
@@ -45,8 +51,18 @@ def test_config_holds_a_whole_run(path):
 def test_published_recipe():
     cfg = load('configs/spiking_point_transformer/spt_t2_modelnet40.py')
     optimizer, schedule = cfg.optim_wrapper.optimizer, cfg.param_scheduler
-    assert (optimizer.type, optimizer.lr, optimizer.weight_decay, optimizer.betas) == ('AdamW', 1e-3, 1e-4, (0.9, 0.999))
-    assert (schedule.type, schedule.step_size, schedule.gamma, cfg.train_cfg.max_epochs) == ('StepLR', 50, 0.3, 200)
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay, optimizer.betas) == (
+        'AdamW',
+        1e-3,
+        1e-4,
+        (0.9, 0.999),
+    )
+    assert (schedule.type, schedule.step_size, schedule.gamma, cfg.train_cfg.max_epochs) == (
+        'StepLR',
+        50,
+        0.3,
+        200,
+    )
     assert cfg.train_dataloader.batch_size == 2 and cfg.train_dataloader.drop_last
 
 
@@ -56,16 +72,21 @@ def test_quickstart_trains_and_predicts():
     torch.manual_seed(0)
     model, dataset = MODELS.build(cfg.model), DATASETS.build(cfg.train_dataloader.dataset)
     data = [dataset[i] for i in range(4)]
-    batch = dict(inputs=[one['inputs'] for one in data], data_samples=[one['data_samples'] for one in data])
+    batch = dict(
+        inputs=[one['inputs'] for one in data], data_samples=[one['data_samples'] for one in data]
+    )
     inputs = model.data_preprocessor(batch, True)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     losses = []
-    for _ in range(8):
+    for _ in range(20):
         loss = model(**inputs, mode='loss')['loss']
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
-    assert losses[-1] < 0.8 * losses[0]
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.7 * losses[0]
     predictions = model.test_step(batch)
-    assert all(isinstance(sample, DataSample) and sample.pred_score.shape == (10,) for sample in predictions)
+    assert all(
+        isinstance(sample, DataSample) and sample.pred_score.shape == (10,)
+        for sample in predictions
+    )

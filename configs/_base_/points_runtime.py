@@ -1,9 +1,12 @@
-"""How a run on clouds of points behaves: epochs, overall and mean accuracy, and the guards of the other tasks."""
+"""How a run on clouds of points behaves: epochs, overall and mean accuracy, and the guards of the
+other tasks."""
+
 default_scope = 'mmbsa'
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))  # with GPUs; our tools take gloo where there are none
+    dist_cfg=dict(backend='nccl'),
+)  # with GPUs; our tools take gloo where there are none
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='Visualizer', vis_backends=vis_backends)
 log_processor = dict(by_epoch=True)
@@ -20,8 +23,14 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=100),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='mmbsa.ResumableCheckpointHook', by_epoch=True, interval=1, max_keep_ckpts=2, save_best='points/OA',
-        rule='greater'),
+        type='mmbsa.ResumableCheckpointHook',
+        by_epoch=True,
+        interval=1,
+        max_keep_ckpts=2,
+        save_best='points/OA',
+        rule='greater',
+    ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     data_guard=dict(type='mmbsa.DataGuardHook'),
-    finite_loss=dict(type='mmbsa.NonFiniteLossHook'))
+    finite_loss=dict(type='mmbsa.NonFiniteLossHook'),
+)

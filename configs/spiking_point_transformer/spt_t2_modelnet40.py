@@ -1,5 +1,7 @@
 # Spiking Point Transformer on ModelNet40, T = 2.
 _base_ = [
-    '../_base_/models/point_transformer.py', '../_base_/datasets/modelnet40.py', '../_base_/schedules/points_200e.py',
-    '../_base_/points_runtime.py'
+    '../_base_/models/point_transformer.py',
+    '../_base_/datasets/modelnet40.py',
+    '../_base_/schedules/points_200e.py',
+    '../_base_/points_runtime.py',
 ]

@@ -1,54 +1,90 @@
-"""Official Spiking Point Transformer (PeppaWu/SPT): as it runs, without encoder, and with its quirks corrected."""
+"""Official Spiking Point Transformer (PeppaWu/SPT): as it runs, without encoder, and with its
+quirks corrected."""
+
 from collections.abc import Mapping
 from functools import partial
 
 from torch import Tensor
 
 from mmbsa.converters.base import Recipe, register
+from mmbsa.converters.isotropic import agree, tensor
 from mmbsa.models.points.spiking_point_transformer import NEURON
 
-_SIGMOID = NEURON['surrogate_function']
+_SHARED = {key: value for key, value in NEURON.items() if key not in ('type', 'tau')}
 #: the official ``spike_mode`` -> our neuron.
-NEURONS = dict(
-    lif=NEURON,
-    plif=dict(type='mmbsa.ParametricLIFNode', init_tau=2.0, v_threshold=0.5, v_reset=0.0, detach_reset=True,
-              surrogate_function=_SIGMOID),
-    elif_=dict(type='mmbsa.EIFNode', tau=2.0, delta_T=1.0, theta_rh=0.8, v_threshold=0.5, v_rest=0.0, v_reset=-0.1,
-               detach_reset=True, surrogate_function=_SIGMOID),
-    if_=dict(type='mmbsa.IFNode', v_threshold=0.5, v_reset=0.0, detach_reset=True, surrogate_function=_SIGMOID))
+NEURONS = {
+    'lif': NEURON,
+    'plif': dict(_SHARED, type='mmbsa.ParametricLIFNode', init_tau=2.0),
+    'elif': dict(
+        _SHARED,
+        type='mmbsa.EIFNode',
+        tau=2.0,
+        delta_T=1.0,
+        theta_rh=0.8,
+        v_rest=0.0,
+        v_reset=-0.1,
+    ),
+    'if': dict(_SHARED, type='mmbsa.IFNode'),
+}
 
 
 def _config(state: Mapping[str, Tensor], args: dict, quirks: bool) -> dict:
     model = args.get('model', {})
     mode = model.get('spike_mode', 'lif')
-    neuron = NEURONS.get(mode, NEURONS.get(f'{mode}_'))
-    if neuron is None:
-        raise ValueError(f"spt: model.spike_mode must be 'lif', 'plif', 'elif' or 'if', got {mode!r}")
-    width, channels = (state[f'backbone.{key}.weight'].shape[0]
-                       for key in ('transformer1.0.fc1.1', 'fc1.0'))
-    gate = state['backbone.transformer1.0.fc1.0.gate.weight']
-    steps = args.get('T', gate.shape[1] // channels)
-    levels = 1 + max(int(key.split('.')[2]) for key in state if key.startswith('backbone.transition_downs.'))
+    if mode not in NEURONS:
+        raise ValueError(f'spt: model.spike_mode must be one of {list(NEURONS)}, got {mode!r}')
+    neuron = NEURONS[mode]
+    family = 'Spiking Point Transformer'
+    width, channels = (
+        tensor(state, f'backbone.{key}.weight', family).shape[0]
+        for key in ('transformer1.0.fc1.1', 'fc1.0')
+    )
+    gate = tensor(state, 'backbone.transformer1.0.fc1.0.gate.weight', family)
+    steps = gate.shape[1] // channels
+    agree(family, args, T=steps)
+    agree(family, model, timestep=steps, transformer_dim=width)
+    levels = 1 + max(
+        int(key.split('.')[2]) for key in state if key.startswith('backbone.transition_downs.')
+    )
     # the official forward runs one block at full resolution, however many it builds
     depths = (1, *model.get('blocks', [1] * (levels + 1))[1:])
-    encoder = dict(type='mmbsa.PointQueueEncoder', num_steps=steps, num_samples=model.get('num_samples', 512))
+    encoder = dict(
+        type='mmbsa.PointQueueEncoder', num_steps=steps, num_samples=model.get('num_samples', 512)
+    )
     if not model.get('use_encoder', True):
         encoder = dict(type='mmbsa.PointDirectEncoder', num_steps=steps)
     return dict(
         type='mmpretrain.ImageClassifier',
         data_preprocessor=dict(type='mmbsa.PointDataPreprocessor'),
-        backbone=dict(type='mmbsa.SpikingPointTransformer', in_channels=state['backbone.fc1.0.weight'].shape[1],
-                      base_channels=channels, embed_dims=width, num_neighbors=model.get('nneighbor', 16),
-                      depths=depths, encoder=encoder, neuron=neuron, official_quirks=quirks),
-        head=dict(type='mmbsa.PointClsHead', num_classes=state['fc2.7.weight'].shape[0],
-                  in_channels=state['fc2.1.weight'].shape[1],
-                  hidden_channels=tuple(state[f'fc2.{n}.weight'].shape[0] for n in (1, 4)), neuron=neuron))
+        backbone=dict(
+            type='mmbsa.SpikingPointTransformer',
+            in_channels=state['backbone.fc1.0.weight'].shape[1],
+            base_channels=channels,
+            embed_dims=width,
+            num_neighbors=model.get('nneighbor', 16),
+            depths=depths,
+            encoder=encoder,
+            neuron=neuron,
+            official_quirks=quirks,
+        ),
+        head=dict(
+            type='mmbsa.PointClsHead',
+            num_classes=state['fc2.7.weight'].shape[0],
+            in_channels=state['fc2.1.weight'].shape[1],
+            hidden_channels=tuple(state[f'fc2.{n}.weight'].shape[0] for n in (1, 4)),
+            neuron=neuron,
+        ),
+    )
 
 
 def _units(official: str, ours: str, *numbers: int) -> list[tuple[str, str]]:
-    """Rules of a unit whose neuron, convolution and norm have these numbers in a Sequential; -1 is none."""
-    return [(rf'^{official}\.{number}\.', f'{ours}.{part}.')
-            for number, part in zip(numbers, ('neuron', 'conv', 'norm')) if number >= 0]
+    """Rules of a unit whose neuron, convolution and norm have these numbers in a Sequential; -1 is
+    none."""
+    return [
+        (rf'^{official}\.{number}\.', f'{ours}.{part}.')
+        for number, part in zip(numbers, ('neuron', 'conv', 'norm'))
+        if number >= 0
+    ]
 
 
 def _block(official: str, ours: str) -> list[tuple[str, str]]:
@@ -64,20 +100,33 @@ def _block(official: str, ours: str) -> list[tuple[str, str]]:
         *_units(rf'{official}\.fc2', f'{ours}.expand', -1, 1, 2),
     ]
     for name in 'qkv':
-        rules += [*_units(rf'{official}\.w_{name}s', f'{ours}.{name}', -1, 0, 1),
-                  (rf'^{official}\.w_{name}s\.2\.', f'{ours}.attention.{name}_neuron.')]
+        rules += [
+            *_units(rf'{official}\.w_{name}s', f'{ours}.{name}', -1, 0, 1),
+            (rf'^{official}\.w_{name}s\.2\.', f'{ours}.attention.{name}_neuron.'),
+        ]
     return rules
 
 
-_DOWN = [(rf'^backbone\.transition_downs\.(\d+)\.sa\.mlp_{old}\.(\d+)\.', rf'backbone.downs.\1.units.\2.{new}.')
-         for old, new in (('lifs', 'neuron'), ('convs', 'conv'), ('bns', 'norm'))]
+_DOWN = [
+    (
+        rf'^backbone\.transition_downs\.(\d+)\.sa\.mlp_{old}\.(\d+)\.',
+        rf'backbone.downs.\1.units.\2.{new}.',
+    )
+    for old, new in (('lifs', 'neuron'), ('convs', 'conv'), ('bns', 'norm'))
+]
 _RULES = [
-    *_units(r'fc2', 'head.hidden.0', 0, 1, 2), *_units(r'fc2', 'head.hidden.1', 3, 4, 5),
+    *_units(r'fc2', 'head.hidden.0', 0, 1, 2),
+    *_units(r'fc2', 'head.hidden.1', 3, 4, 5),
     *_units(r'fc2', 'head.fc', 6, 7),
-    *_units(r'backbone\.fc1', 'backbone.stem.0', -1, 0, 1), *_units(r'backbone\.fc1', 'backbone.stem.1', 2, 3, 4),
+    *_units(r'backbone\.fc1', 'backbone.stem.0', -1, 0, 1),
+    *_units(r'backbone\.fc1', 'backbone.stem.1', 2, 3, 4),
     *_DOWN,
     *_block(r'backbone\.transformer1\.0', 'backbone.blocks.0'),
-    *(rule for i in range(32) for rule in _block(rf'backbone\.transformers\.{i}', f'backbone.blocks.{i + 1}')),
+    *(
+        rule
+        for i in range(32)
+        for rule in _block(rf'backbone\.transformers\.{i}', f'backbone.blocks.{i + 1}')
+    ),
     (r'\.experts\.2\.w$', '.w'),
 ]
 _UNUSED = (r'^backbone\.transformer1\.[1-9]',)

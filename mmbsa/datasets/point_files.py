@@ -1,11 +1,14 @@
 """Reading clouds and meshes: text, NumPy, HDF5 and OFF."""
+
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 
-def h5_arrays(path: str | Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
+def h5_arrays(
+    path: str | Path, names: Sequence[str], optional: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
     """Arrays of a HDF5 file by name.
 
     Raises:
@@ -13,14 +16,19 @@ def h5_arrays(path: str | Path, names: Sequence[str], optional: Sequence[str] = 
         ValueError: It holds no HDF5, lacks an array, or their lengths differ.
     """
     import h5py
+
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f'{path} does not exist; expected a HDF5 file with {", ".join(names)}')
+        raise FileNotFoundError(
+            f'{path} does not exist; expected a HDF5 file with {", ".join(names)}'
+        )
     try:
         with h5py.File(path) as file:
             missing = [name for name in names if name not in file]
             if missing:
-                raise ValueError(f'{path} holds {sorted(file)}, but {", ".join(missing)} is expected')
+                raise ValueError(
+                    f'{path} holds {sorted(file)}, but {", ".join(missing)} is expected'
+                )
             arrays = {name: file[name][:] for name in (*names, *optional) if name in file}
     except OSError as error:
         raise ValueError(f'{path} is no HDF5 file: {error}') from None
@@ -31,7 +39,8 @@ def h5_arrays(path: str | Path, names: Sequence[str], optional: Sequence[str] = 
 
 
 def read_points(path: str | Path) -> np.ndarray:
-    """Points (N, d) float32 of a text file (commas or blanks between numbers) or of a ``.npy`` file.
+    """Points (N, d) float32 of a text file (commas or blanks between numbers) or of a ``.npy``
+    file.
 
     Raises:
         FileNotFoundError: No such file.
@@ -44,17 +53,24 @@ def read_points(path: str | Path) -> np.ndarray:
         if path.suffix == '.npy':
             points = np.load(path, allow_pickle=False)
         else:
-            rows = [line.replace(',', ' ').split() for line in path.read_text().splitlines() if line.strip()]
+            rows = [
+                line.replace(',', ' ').split()
+                for line in path.read_text().splitlines()
+                if line.strip()
+            ]
             points = np.array(rows, np.float32)
     except ValueError as error:
         raise ValueError(f'{path} is no table of numbers: {error}') from None
     if points.ndim != 2 or points.shape[1] < 3:
-        raise ValueError(f'{path}: expected points (N, d) with d >= 3, found an array {points.shape}')
+        raise ValueError(
+            f'{path}: expected points (N, d) with d >= 3, found an array {points.shape}'
+        )
     return points.astype(np.float32)
 
 
 def read_off(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices (V, 3) float32 and triangles (F, 3) int64 of an OFF mesh; polygons are cut into triangles.
+    """Vertices (V, 3) float32 and triangles (F, 3) int64 of an OFF mesh; polygons are cut into
+    triangles.
 
     ModelNet's files often have the counts right behind the word ``OFF``, without a break.
 
@@ -72,17 +88,28 @@ def read_off(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     lines = [line for line in lines if line]
     try:
         vertices, faces = int(lines[0][0]), int(lines[0][1])
-        points = np.array([line[:3] for line in lines[1:1 + vertices]], np.float32)
-        polygons = [[int(corner) for corner in line[1:1 + int(line[0])]]
-                    for line in lines[1 + vertices:1 + vertices + faces]]
-        triangles = np.array([(corners[0], corners[i], corners[i + 1]) for corners in polygons
-                              for i in range(1, len(corners) - 1)], np.int64)
+        points = np.array([line[:3] for line in lines[1 : 1 + vertices]], np.float32)
+        polygons = [
+            [int(corner) for corner in line[1 : 1 + int(line[0])]]
+            for line in lines[1 + vertices : 1 + vertices + faces]
+        ]
+        triangles = np.array(
+            [
+                (corners[0], corners[i], corners[i + 1])
+                for corners in polygons
+                for i in range(1, len(corners) - 1)
+            ],
+            np.int64,
+        )
         whole = points.shape == (vertices, 3) and len(polygons) == faces
     except (IndexError, ValueError) as error:
         raise ValueError(f'{path} is a broken OFF mesh: {error}') from None
     if not whole or not len(triangles) or triangles.min() < 0 or triangles.max() >= vertices:
-        raise ValueError(f'{path} is a broken OFF mesh: {vertices} vertices and {faces} faces are announced, found '
-                         f'{len(points)} and {len(polygons)}, with {len(triangles)} triangles')
+        raise ValueError(
+            f'{path} is a broken OFF mesh: {vertices} vertices and {faces} faces are '
+            'announced, found '
+            f'{len(points)} and {len(polygons)}, with {len(triangles)} triangles'
+        )
     return points, triangles
 
 

@@ -1,10 +1,11 @@
 """A data set of solids that needs no download: every cloud is drawn when it is asked for."""
+
 from collections.abc import Callable
 
 import numpy as np
 
 from mmbsa.datasets.classification import ClassificationDataset
-from mmbsa.datasets.transforms.points import random_rotation, rotate
+from mmbsa.datasets.transforms.points import random_rotation, rotate, rotation_about
 from mmbsa.registry import DATASETS
 
 Random = np.random.Generator
@@ -27,7 +28,9 @@ def _disc(random: Random, count: int, radius: float, height: float) -> np.ndarra
     return np.concatenate([plane, np.full((count, 1), height)], 1)
 
 
-def _mixed(random: Random, count: int, parts: list[tuple[float, Callable[[int], np.ndarray]]]) -> np.ndarray:
+def _mixed(
+    random: Random, count: int, parts: list[tuple[float, Callable[[int], np.ndarray]]]
+) -> np.ndarray:
     """Points of several surfaces in proportion to their areas."""
     areas = np.array([area for area, _ in parts])
     counts = random.multinomial(count, areas / areas.sum())
@@ -73,9 +76,17 @@ def cylinder(random: Random, count: int) -> np.ndarray:
 
     def wall(n: int) -> np.ndarray:
         return np.concatenate([_circle(random, n) * radius, random.uniform(-half, half, (n, 1))], 1)
-    lid = np.pi * radius ** 2
-    return _mixed(random, count, [(4 * np.pi * radius * half, wall), (lid, lambda n: _disc(random, n, radius, half)),
-                                  (lid, lambda n: _disc(random, n, radius, -half))])
+
+    lid = np.pi * radius**2
+    return _mixed(
+        random,
+        count,
+        [
+            (4 * np.pi * radius * half, wall),
+            (lid, lambda n: _disc(random, n, radius, half)),
+            (lid, lambda n: _disc(random, n, radius, -half)),
+        ],
+    )
 
 
 def cone(random: Random, count: int) -> np.ndarray:
@@ -85,8 +96,15 @@ def cone(random: Random, count: int) -> np.ndarray:
     def wall(n: int) -> np.ndarray:
         share = np.sqrt(random.random((n, 1)))
         return np.concatenate([_circle(random, n) * radius * share, height * (1 - share)], 1)
-    return _mixed(random, count, [(np.pi * radius * np.hypot(radius, height), wall),
-                                  (np.pi * radius ** 2, lambda n: _disc(random, n, radius, 0))])
+
+    return _mixed(
+        random,
+        count,
+        [
+            (np.pi * radius * np.hypot(radius, height), wall),
+            (np.pi * radius**2, lambda n: _disc(random, n, radius, 0)),
+        ],
+    )
 
 
 def torus(random: Random, count: int) -> np.ndarray:
@@ -137,12 +155,23 @@ def bowl(random: Random, count: int) -> np.ndarray:
 
 
 #: class -> function from (random, count) to points (count, 3) on its surface; labels are positions.
-SOLIDS = dict(sphere=sphere, box=box, cylinder=cylinder, cone=cone, torus=torus, tetrahedron=tetrahedron,
-              pyramid=pyramid, helix=helix, cross=cross, bowl=bowl)
+SOLIDS = dict(
+    sphere=sphere,
+    box=box,
+    cylinder=cylinder,
+    cone=cone,
+    torus=torus,
+    tetrahedron=tetrahedron,
+    pyramid=pyramid,
+    helix=helix,
+    cross=cross,
+    bowl=bowl,
+)
 
 
-def draw_solid(name: str, random: Random, num_points: int, noise: float, occlusion: float,
-               rotation: bool) -> np.ndarray:
+def draw_solid(
+    name: str, random: Random, num_points: int, noise: float, occlusion: float, rotation: str
+) -> np.ndarray:
     """One cloud (num_points, 3) float32, centred, with largest radius 1.
 
     Args:
@@ -150,29 +179,37 @@ def draw_solid(name: str, random: Random, num_points: int, noise: float, occlusi
         random: source of all randomness.
         num_points: P.
         noise: standard deviation of the noise on every coordinate, of a solid of radius 1.
-        occlusion: the share of the surface that is cut off is drawn from U(0, occlusion): what is farthest in
-            a random direction cannot be seen.
-        rotation: turn the solid into any direction.
+        occlusion: the share of the surface that is cut off is drawn from U(0, occlusion): what is
+            farthest in a random direction cannot be seen.
+        rotation: ``'any'`` turns the solid into any direction, ``'vertical'`` around its z axis,
+            ``'none'`` not.
     """
     hidden = random.uniform(0, occlusion)
     count = int(np.ceil(num_points / (1 - hidden)))
     points = SOLIDS[name](random, count)
     points = points - points.mean(0)
     points = points / np.linalg.norm(points, axis=1).max()
-    if rotation:
+    if rotation == 'any':
         points = rotate(points.astype(np.float32), random_rotation(random))
+    elif rotation == 'vertical':
+        points = rotate(
+            points.astype(np.float32), rotation_about('z', random.uniform(0, 2 * np.pi))
+        )
     view = _directions(random, 1)[0]
     points = points[np.argsort(points @ view, kind='stable')[:num_points]]
-    points = points[random.permutation(num_points)] + noise * random.standard_normal((num_points, 3))
+    points = points[random.permutation(num_points)] + noise * random.standard_normal(
+        (num_points, 3)
+    )
     points = points - points.mean(0)
     return (points / np.linalg.norm(points, axis=1).max()).astype(np.float32)
 
 
 @DATASETS.register_module()
 class PointSolids(ClassificationDataset):
-    """Clouds on the surfaces of ten kinds of solids, drawn from (split, index): the same in every process and run.
+    """Clouds on the surfaces of ten kinds of solids, drawn from (split, index): the same in every
+    process and run.
 
-    Sizes vary; clouds are turned into any direction, cut by occlusion and noisy. A sample's description has
+    Sizes vary; clouds are turned, cut by occlusion and noisy. A sample's description has
     ``points`` (P, 3) and ``gt_label``; classes take turns.
 
     Args:
@@ -183,22 +220,41 @@ class PointSolids(ClassificationDataset):
         kwargs: See ``ClassificationDataset``.
 
     Raises:
-        ValueError: a length or a number of points below 1, negative noise, or occlusion outside of [0, 0.9].
+        ValueError: a length or a number of points below 1, negative noise, occlusion outside of [0,
+            0.9], or an unknown rotation.
     """
 
     METAINFO = dict(classes=tuple(SOLIDS))
     SPLITS = tuple(SPLIT_SEEDS)
 
-    def __init__(self, length: int = 2000, split: str = 'train', num_points: int = 256, noise: float = 0.02,
-                 occlusion: float = 0.3, rotation: bool = True, **kwargs) -> None:
+    def __init__(
+        self,
+        length: int = 2000,
+        split: str = 'train',
+        num_points: int = 256,
+        noise: float = 0.02,
+        occlusion: float = 0.3,
+        rotation: str = 'any',
+        **kwargs,
+    ) -> None:
         for key, value in (('length', length), ('num_points', num_points)):
             if not isinstance(value, int) or value < 1:
-                raise ValueError(f'mmbsa.PointSolids: {key} must be a positive integer, got {value!r}')
+                raise ValueError(
+                    f'mmbsa.PointSolids: {key} must be a positive integer, got {value!r}'
+                )
         if noise < 0 or not 0 <= occlusion <= 0.9:
-            raise ValueError('mmbsa.PointSolids: noise must be >= 0 and occlusion lie in [0, 0.9], got '
-                             f'noise={noise} and occlusion={occlusion}')
+            raise ValueError(
+                'mmbsa.PointSolids: noise must be >= 0 and occlusion lie in [0, 0.9], got '
+                f'noise={noise} and occlusion={occlusion}'
+            )
+        if rotation not in ('any', 'vertical', 'none'):
+            raise ValueError(
+                f"mmbsa.PointSolids: rotation must be 'any', 'vertical' or 'none', got {rotation!r}"
+            )
         self.length = length
-        self.options = dict(num_points=num_points, noise=noise, occlusion=occlusion, rotation=rotation)
+        self.options = dict(
+            num_points=num_points, noise=noise, occlusion=occlusion, rotation=rotation
+        )
         super().__init__('.', split, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -214,4 +270,7 @@ class PointSolids(ClassificationDataset):
 
     def get_gt_labels(self) -> np.ndarray:
         """Return the labels of all samples without drawing them, (N,) int64."""
-        return np.array([super(PointSolids, self).get_data_info(i)['gt_label'] for i in range(len(self))], np.int64)
+        return np.array(
+            [super(PointSolids, self).get_data_info(i)['gt_label'] for i in range(len(self))],
+            np.int64,
+        )

@@ -1,4 +1,5 @@
 """Metrics that no OpenMMLab package has."""
+
 from mmbsa.evaluation.point_accuracy import PointAccuracy
 from mmbsa.evaluation.tracking_metric import TrackingMetric, get_rules
 from mmbsa.evaluation.tracking_rules import (

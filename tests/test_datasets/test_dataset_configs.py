@@ -198,12 +198,14 @@ def test_sequential_photos(shared_path, monkeypatch):
 
 
 SEGMENTATION = {'ade20k', 'ade20k_shortest_edge', 'camvid', 'cityscapes', 'coco_stuff164k', 'drawn_scenes', 'pascal_voc12'}
+#: tests/test_points_configs.py
+CLOUDS = {'modelnet10', 'modelnet40', 'scanobjectnn'}
 
 
 def test_every_base_is_tested():
     alone = {'tiny_imagenet', 'imagenette128', 'tinyimagenet32_20c', 'n_caltech101', 'nmnist', 'dvs128_object_frames',
              'smnist', 'psmnist', 'scifar', 'sequential_tinyimagenet32_20c'}
-    assert NAMES == alone.union(SEGMENTATION, *VARIANTS.values())
+    assert NAMES == alone.union(SEGMENTATION, CLOUDS, *VARIANTS.values())
 
 
 @pytest.mark.parametrize('workers', [0, 2])

@@ -1,4 +1,6 @@
-"""ModelNet and ScanObjectNN from files written as they are distributed, and the generated solids."""
+"""ModelNet and ScanObjectNN from files written as they are distributed, and the generated
+solids."""
+
 import numpy as np
 import pytest
 
@@ -7,14 +9,27 @@ from mmengine.dataset import pseudo_collate  # noqa: E402
 
 from mmbsa.datasets.point_files import read_off, read_points, sample_mesh  # noqa: E402
 from mmbsa.datasets.point_solids import SOLIDS, draw_solid  # noqa: E402
-from mmbsa.datasets.points import MODELNET10, MODELNET40, SCANOBJECTNN, ModelNet, ScanObjectNN  # noqa: E402
+from mmbsa.datasets.points import (  # noqa: E402
+    MODELNET10,
+    MODELNET40,
+    SCANOBJECTNN,
+    ModelNet,
+    ScanObjectNN,
+)
 from mmbsa.registry import DATASETS  # noqa: E402
 
-PIPELINE = [dict(type='mmbsa.LoadPoints', mesh_points=64), dict(type='mmbsa.SamplePoints', num_points=16),
-            dict(type='mmbsa.NormalizePoints'), dict(type='mmbsa.PackPoints')]
+PIPELINE = [
+    dict(type='mmbsa.LoadPoints', mesh_points=64),
+    dict(type='mmbsa.SamplePoints', num_points=16),
+    dict(type='mmbsa.NormalizePoints'),
+    dict(type='mmbsa.PackPoints'),
+]
 #: a cube; the counts follow OFF without a break, as in ModelNet, and one face is a square.
-CUBE = ('OFF8 11 0\n' + '\n'.join(f'{x} {y} {z}' for x in (0, 2) for y in (0, 2) for z in (0, 2)) + '\n'
-        '3 0 1 3\n3 0 3 2\n3 4 6 7\n3 4 7 5\n3 0 4 5\n3 0 5 1\n3 2 3 7\n3 2 7 6\n3 0 2 6\n3 0 6 4\n4 1 5 7 3\n')
+CUBE = (
+    'OFF8 11 0\n' + '\n'.join(f'{x} {y} {z}' for x in (0, 2) for y in (0, 2) for z in (0, 2)) + '\n'
+    '3 0 1 3\n3 0 3 2\n3 4 6 7\n3 4 7 5\n3 0 4 5\n3 0 5 1\n'
+    '3 2 3 7\n3 2 7 6\n3 0 2 6\n3 0 6 4\n4 1 5 7 3\n'
+)
 
 
 def write_h5(path, **arrays):
@@ -31,7 +46,12 @@ def write_txt(root, classes):
         for shape in shapes:
             path = root / shape.rpartition('_')[0] / f'{shape}.txt'
             path.parent.mkdir(exist_ok=True)
-            np.savetxt(path, np.random.default_rng(len(shape)).normal(size=(40, 6)), delimiter=',', fmt='%.6f')
+            np.savetxt(
+                path,
+                np.random.default_rng(len(shape)).normal(size=(40, 6)),
+                delimiter=',',
+                fmt='%.6f',
+            )
 
 
 def write_off(root):
@@ -44,8 +64,10 @@ def write_off(root):
 
 def batch(dataset):
     data = pseudo_collate([dataset[i] for i in range(2)])
-    assert all(cloud.shape[0] == 16 and abs(float(cloud[:, :3].norm(dim=1).max()) - 1) < 1e-5
-               for cloud in data['inputs'])
+    assert all(
+        cloud.shape[0] == 16 and abs(float(cloud[:, :3].norm(dim=1).max()) - 1) < 1e-5
+        for cloud in data['inputs']
+    )
     return data
 
 
@@ -65,13 +87,26 @@ def test_modelnet_txt(tmp_path):
 @pytest.mark.parametrize('classes, labels', [(40, [0, 2, 33, 2]), (10, [1, 8, 1])])
 def test_modelnet_h5(tmp_path, classes, labels):
     clouds = np.random.rand(4, 20, 3).astype(np.float32)
-    write_h5(tmp_path / 'ply_data_train0.h5', data=clouds[:2], normal=-clouds[:2], label=np.uint8([[0], [2]]))
-    write_h5(tmp_path / 'ply_data_train1.h5', data=clouds[2:], normal=-clouds[2:], label=np.uint8([[33], [2]]))
-    (tmp_path / 'train_files.txt').write_text('data/x/ply_data_train0.h5\ndata/x/ply_data_train1.h5\n')
+    write_h5(
+        tmp_path / 'ply_data_train0.h5',
+        data=clouds[:2],
+        normal=-clouds[:2],
+        label=np.uint8([[0], [2]]),
+    )
+    write_h5(
+        tmp_path / 'ply_data_train1.h5',
+        data=clouds[2:],
+        normal=-clouds[2:],
+        label=np.uint8([[33], [2]]),
+    )
+    (tmp_path / 'train_files.txt').write_text(
+        'data/x/ply_data_train0.h5\ndata/x/ply_data_train1.h5\n'
+    )
     dataset = ModelNet(str(tmp_path), classes=classes)
     assert dataset.get_gt_labels().tolist() == labels
-    np.testing.assert_array_equal(dataset[len(dataset) - 1]['points'],
-                                  np.concatenate([clouds[3], -clouds[3]], 1))
+    np.testing.assert_array_equal(
+        dataset[len(dataset) - 1]['points'], np.concatenate([clouds[3], -clouds[3]], 1)
+    )
     assert MODELNET40[33] == 'table' and len(set(MODELNET40)) == 40
 
 
@@ -84,8 +119,11 @@ def test_modelnet_off(tmp_path):
 def test_scanobjectnn(tmp_path):
     clouds = np.random.rand(3, 30, 3).astype(np.float32)
     for folder, labels in dict(main_split=[0, 1, 2], main_split_nobg=[14, 3, 7]).items():
-        write_h5(tmp_path / folder / 'training_objectdataset_augmentedrot_scale75.h5', data=clouds,
-                 label=np.int32(labels))
+        write_h5(
+            tmp_path / folder / 'training_objectdataset_augmentedrot_scale75.h5',
+            data=clouds,
+            label=np.int32(labels),
+        )
     dataset = ScanObjectNN(str(tmp_path), pipeline=PIPELINE)
     assert dataset.get_gt_labels().tolist() == [14, 3, 7] and len(SCANOBJECTNN) == 15
     assert batch(dataset)['inputs'][0].shape == (16, 3)
@@ -105,9 +143,15 @@ def test_mesh_is_sampled_on_its_surface(tmp_path):
     assert (np.abs(sides / 3000 - 1 / 3) < 0.05).all()
 
 
-@pytest.mark.parametrize('change, message', [
-    ('PLY\n', "begin with 'OFF'"), ('OFF\n8 12', 'broken OFF mesh'), ('OFF\nx y z', 'broken OFF mesh'),
-    ('OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 5\n', 'broken OFF mesh')])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        ('PLY\n', "begin with 'OFF'"),
+        ('OFF\n8 12', 'broken OFF mesh'),
+        ('OFF\nx y z', 'broken OFF mesh'),
+        ('OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 5\n', 'broken OFF mesh'),
+    ],
+)
 def test_broken_meshes_are_named(tmp_path, change, message):
     (tmp_path / 'x.off').write_text(change)
     with pytest.raises(ValueError, match=message) as error:
@@ -116,7 +160,9 @@ def test_broken_meshes_are_named(tmp_path, change, message):
 
 
 def test_mistakes_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match='modelnet40_train.txt or .*train_files.txt or .*airplane'):
+    with pytest.raises(
+        FileNotFoundError, match='modelnet40_train.txt or .*train_files.txt or .*airplane'
+    ):
         ModelNet(str(tmp_path))
     with pytest.raises(FileNotFoundError, match='modelnet10_train.txt'):
         ModelNet(str(tmp_path), classes=10, layout='txt')
@@ -145,7 +191,7 @@ def test_mistakes_are_named(tmp_path):
 
 @pytest.mark.parametrize('name', SOLIDS)
 def test_solids_are_deterministic_centred_and_of_radius_one(name):
-    options = dict(num_points=128, noise=0.0, occlusion=0.4, rotation=True)
+    options = dict(num_points=128, noise=0.0, occlusion=0.4, rotation='any')
     cloud = draw_solid(name, np.random.default_rng(7), **options)
     assert np.array_equal(cloud, draw_solid(name, np.random.default_rng(7), **options))
     assert cloud.shape == (128, 3) and cloud.dtype == np.float32
@@ -164,11 +210,20 @@ def test_solids_have_their_shapes():
 
 
 def test_splits_share_no_cloud_and_classes_take_turns():
-    train, val = (DATASETS.build(dict(type='mmbsa.PointSolids', length=20, split=split, num_points=32))
-                  for split in ('train', 'val'))
+    train, val = (
+        DATASETS.build(dict(type='mmbsa.PointSolids', length=20, split=split, num_points=32))
+        for split in ('train', 'val')
+    )
     assert train.get_gt_labels().tolist() == [*range(10)] * 2 and len(SOLIDS) >= 8
     assert not any(np.array_equal(train[i]['points'], val[i]['points']) for i in range(20))
     assert np.array_equal(train[3]['points'], train[3]['points'])
-    for kwargs in (dict(length=0), dict(num_points=0), dict(noise=-1), dict(occlusion=1), dict(split='all')):
+    for kwargs in (
+        dict(length=0),
+        dict(num_points=0),
+        dict(noise=-1),
+        dict(occlusion=1),
+        dict(rotation='x'),
+        dict(split='all'),
+    ):
         with pytest.raises(ValueError, match=next(iter(kwargs))):
             DATASETS.build(dict(type='mmbsa.PointSolids', **kwargs))

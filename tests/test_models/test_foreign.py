@@ -1,4 +1,6 @@
-"""Neurons of other libraries under the contract: equal spikes, explicit state, gradients, clear errors."""
+"""Neurons of other libraries under the contract: equal spikes, explicit state, gradients, clear
+errors."""
+
 from copy import deepcopy
 from typing import NamedTuple
 
@@ -20,7 +22,8 @@ class Membrane(NamedTuple):
 
 
 class Cell(nn.Module):
-    """A neuron as Norse writes them: the state is passed in and returned, as a named tuple that nests."""
+    """A neuron as Norse writes them: the state is passed in and returned, as a named tuple that
+    nests."""
 
     def __init__(self, decay: float = 0.5):
         super().__init__()
@@ -29,13 +32,21 @@ class Cell(nn.Module):
     def forward(self, x, state: Membrane | None = None):
         state = Membrane(torch.zeros_like(x), (torch.zeros_like(x),)) if state is None else state
         v = self.decay * state.v + x
-        return (v > 1) * 1. + 0 * v, Membrane(v * (v <= 1), (state.depth[0] + 1,))
+        return (v > 1) * 1.0 + 0 * v, Membrane(v * (v <= 1), (state.depth[0] + 1,))
 
 
 def snntorch_neuron(**options):
     pytest.importorskip('snntorch', reason='snnTorch is not installed')
-    return build_neuron(dict(type='mmbsa.ForeignNode', cls='snntorch.Leaky', beta=0.5, reset_mechanism='zero',
-                             reset_delay=False, **options))
+    return build_neuron(
+        dict(
+            type='mmbsa.ForeignNode',
+            cls='snntorch.Leaky',
+            beta=0.5,
+            reset_mechanism='zero',
+            reset_delay=False,
+            **options,
+        )
+    )
 
 
 def neuron(kind):
@@ -49,7 +60,9 @@ def current(steps=6):
 
 
 def test_leaky_of_snntorch_fires_like_lif_of_spikingjelly():
-    ours = build_neuron(dict(type='mmbsa.LIFNode', tau=2.0, decay_input=False, v_threshold=1.0, v_reset=0.0))
+    ours = build_neuron(
+        dict(type='mmbsa.LIFNode', tau=2.0, decay_input=False, v_threshold=1.0, v_reset=0.0)
+    )
     spikes, expected = snntorch_neuron()(current(16)), ours(current(16))
     assert torch.equal(spikes, expected) and 0.1 < spikes.mean() < 0.6
 
@@ -57,11 +70,18 @@ def test_leaky_of_snntorch_fires_like_lif_of_spikingjelly():
 def test_gradients_are_those_of_the_library():
     snntorch = pytest.importorskip('snntorch', reason='snnTorch is not installed')
     x = current().requires_grad_()
-    node = snntorch_neuron(spike_grad=dict(type='snntorch.surrogate.fast_sigmoid', slope=10), learn_beta=True)
+    node = snntorch_neuron(
+        spike_grad=dict(type='snntorch.surrogate.fast_sigmoid', slope=10), learn_beta=True
+    )
     node(x).square().sum().backward()
     ours, beta = x.grad, node.node.beta.grad
-    theirs = snntorch.Leaky(beta=0.5, reset_mechanism='zero', reset_delay=False, learn_beta=True,
-                            spike_grad=snntorch.surrogate.fast_sigmoid(slope=10))
+    theirs = snntorch.Leaky(
+        beta=0.5,
+        reset_mechanism='zero',
+        reset_delay=False,
+        learn_beta=True,
+        spike_grad=snntorch.surrogate.fast_sigmoid(slope=10),
+    )
     y, mem, total = current().requires_grad_(), torch.zeros_like(x[0]), 0
     for step in y:
         spikes, mem = theirs(step, mem)
@@ -113,18 +133,24 @@ def test_domain_is_measured_or_given():
     assert build_neuron(dict(HIDDEN, domain='ternary')).domain == TERNARY
     assert build_neuron(dict(HIDDEN, domain=dict(low=0, high=4, unit=0.5))).domain == counts(4, 0.5)
     assert build_neuron(dict(HIDDEN, domain='real')).domain is None
-    assert build_neuron(dict(type='mmbsa.ForeignNode', cls='torch.nn.Tanh', protocol='hidden')).domain is None
+    assert (
+        build_neuron(dict(type='mmbsa.ForeignNode', cls='torch.nn.Tanh', protocol='hidden')).domain
+        is None
+    )
 
 
-@pytest.mark.parametrize('change, error, message', [
-    (dict(cls='no_such_library.Leaky'), ImportError, "needs the library 'no_such_library'"),
-    (dict(cls='spikingjelly.NoSuchNode'), AttributeError, "has no 'NoSuchNode'"),
-    (dict(cls='Leaky'), AttributeError, '<library>.<class>'),
-    (dict(cls='torch.relu'), TypeError, 'must be a class of modules'),
-    (dict(taau=2.0), TypeError, 'refuses its options'),
-    (dict(domain='quaternary'), TypeError, 'ForeignNode.domain'),
-    (dict(protocol='telepathy'), TypeError, 'ForeignNode.protocol'),
-])
+@pytest.mark.parametrize(
+    'change, error, message',
+    [
+        (dict(cls='no_such_library.Leaky'), ImportError, "needs the library 'no_such_library'"),
+        (dict(cls='spikingjelly.NoSuchNode'), AttributeError, "has no 'NoSuchNode'"),
+        (dict(cls='Leaky'), AttributeError, '<library>.<class>'),
+        (dict(cls='torch.relu'), TypeError, 'must be a class of modules'),
+        (dict(taau=2.0), TypeError, 'refuses its options'),
+        (dict(domain='quaternary'), TypeError, 'ForeignNode.domain'),
+        (dict(protocol='telepathy'), TypeError, 'ForeignNode.protocol'),
+    ],
+)
 def test_mistakes_are_named(change, error, message):
     with pytest.raises(error, match=message):
         build_neuron({**HIDDEN, **change})

@@ -1,8 +1,10 @@
-# ModelNet10 with normals (modelnet40_normal_resampled). Another folder: MODELNET_ROOT=/path bash tools/dist_train.sh ...
-# The official recipe: the first 1,024 points, batches of 2.
+# ModelNet10 with normals (modelnet40_normal_resampled). Another folder: MODELNET_ROOT=/path bash
+# tools/dist_train.sh ... The official recipe: the first 1,024 points, batches of 2.
 dataset = dict(
-    type='mmbsa.ModelNet', classes=10,
-    data_root='{{$MODELNET_ROOT:data/modelnet40_normal_resampled}}')
+    type='mmbsa.ModelNet',
+    classes=10,
+    data_root='{{$MODELNET_ROOT:data/modelnet40_normal_resampled}}',
+)
 load = [
     dict(type='mmbsa.LoadPoints'),
     dict(type='mmbsa.SamplePoints', num_points=1024, channels=6),
@@ -23,11 +25,13 @@ train_dataloader = dict(
     persistent_workers=True,
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(**dataset, split='train', pipeline=train_pipeline))
+    dataset=dict(**dataset, split='train', pipeline=train_pipeline),
+)
 val_dataloader = dict(
     batch_size=16,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(**dataset, split='test', pipeline=test_pipeline))
+    dataset=dict(**dataset, split='test', pipeline=test_pipeline),
+)
 test_dataloader = val_dataloader

@@ -1,12 +1,12 @@
-# ScanObjectNN PB_T50_RS without background. Another folder: SCANOBJECTNN_ROOT=/path bash tools/dist_train.sh ...
-# The official recipe: the first 1,024 points, batches of 2.
+# ScanObjectNN PB_T50_RS without background. Another folder: SCANOBJECTNN_ROOT=/path bash
+# tools/dist_train.sh ... The official recipe: the first 1,024 points, batches of 2.
 dataset = dict(
-    type='mmbsa.ScanObjectNN', variant='PB_T50_RS', background=False,
-    data_root='{{$SCANOBJECTNN_ROOT:data/ScanObjectNN}}')
-load = [
-    dict(type='mmbsa.LoadPoints'),
-    dict(type='mmbsa.SamplePoints', num_points=1024, channels=3),
-]
+    type='mmbsa.ScanObjectNN',
+    variant='PB_T50_RS',
+    background=False,
+    data_root='{{$SCANOBJECTNN_ROOT:data/ScanObjectNN}}',
+)
+load = [dict(type='mmbsa.LoadPoints'), dict(type='mmbsa.SamplePoints', num_points=1024, channels=3)]
 train_pipeline = [
     *load,
     dict(type='mmbsa.ShufflePoints'),
@@ -22,11 +22,13 @@ train_dataloader = dict(
     persistent_workers=True,
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(**dataset, split='train', pipeline=train_pipeline))
+    dataset=dict(**dataset, split='train', pipeline=train_pipeline),
+)
 val_dataloader = dict(
     batch_size=16,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(**dataset, split='test', pipeline=test_pipeline))
+    dataset=dict(**dataset, split='test', pipeline=test_pipeline),
+)
 test_dataloader = val_dataloader

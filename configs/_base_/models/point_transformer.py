@@ -1,4 +1,5 @@
 """Spiking Point Transformer (AAAI 2025), T = 2, for clouds of 1,024 points with normals."""
+
 num_classes = 40
 model = dict(
     type='mmpretrain.ImageClassifier',
@@ -11,5 +12,7 @@ model = dict(
         num_neighbors=16,
         depths=(1, 1, 1, 1, 1),
         encoder=dict(type='mmbsa.PointQueueEncoder', num_steps=2, num_samples=512),
-        random_start=True),
-    head=dict(type='mmbsa.PointClsHead', num_classes=num_classes, in_channels=512))
+        random_start=True,
+    ),
+    head=dict(type='mmbsa.PointClsHead', num_classes=num_classes, in_channels=512),
+)

@@ -2,6 +2,7 @@
 
 Random numbers come from numpy's global generator, which the data stream seeds per sample.
 """
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,7 +28,8 @@ class _PointStep(BaseTransform):
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}({", ".join(f"{key}={value!r}" for key, value in vars(self).items())})'
+        arguments = ', '.join(f'{key}={value!r}' for key, value in vars(self).items())
+        return f'{type(self).__name__}({arguments})'
 
 
 @TRANSFORMS.register_module()
@@ -48,8 +50,11 @@ class LoadPoints(BaseTransform):
         path = results.get('points_path')
         if path is None:
             raise ValueError('LoadPoints needs points_path or points in a sample')
-        results['points'] = (sample_mesh(*read_off(path), self.mesh_points) if path.endswith('.off')
-                             else read_points(path))
+        results['points'] = (
+            sample_mesh(*read_off(path), self.mesh_points)
+            if path.endswith('.off')
+            else read_points(path)
+        )
         return results
 
 
@@ -59,15 +64,17 @@ class SamplePoints(_PointStep):
 
     Args:
         num_points: P.
-        order: ``'first'`` takes the first P points, ``'random'`` draws them without replacement (with it where
-            there are fewer than P).
+        order: ``'first'`` takes the first P points, ``'random'`` draws them without replacement
+            (with it where there are fewer than P).
         channels: d of the result, 3 for coordinates alone; None keeps all.
 
     Raises:
         ValueError: fewer points, with ``order='first'``, or fewer channels.
     """
 
-    def __init__(self, num_points: int = 1024, order: str = 'first', channels: int | None = None) -> None:
+    def __init__(
+        self, num_points: int = 1024, order: str = 'first', channels: int | None = None
+    ) -> None:
         if order not in ('first', 'random'):
             raise ValueError(f"SamplePoints: order must be 'first' or 'random', got {order!r}")
         self.num_points, self.order, self.channels = num_points, order, channels
@@ -76,13 +83,19 @@ class SamplePoints(_PointStep):
         """(N, d) -> (P, channels)."""
         total, width = points.shape
         if self.channels is not None and self.channels > width:
-            raise ValueError(f'SamplePoints: channels={self.channels}, but the points have {width} numbers')
+            raise ValueError(
+                f'SamplePoints: channels={self.channels}, but the points have {width} numbers'
+            )
         if self.order == 'random':
-            points = points[np.random.choice(total, self.num_points, replace=total < self.num_points)]
+            points = points[
+                np.random.choice(total, self.num_points, replace=total < self.num_points)
+            ]
         elif total < self.num_points:
-            raise ValueError(f"SamplePoints: num_points={self.num_points}, but the cloud has {total} points; "
-                             "order='random' repeats points")
-        return points[:self.num_points, :self.channels].copy()
+            raise ValueError(
+                f'SamplePoints: num_points={self.num_points}, but the cloud has {total} points; '
+                "order='random' repeats points"
+            )
+        return points[: self.num_points, : self.channels].copy()
 
 
 @TRANSFORMS.register_module()
@@ -92,7 +105,7 @@ class NormalizePoints(_PointStep):
     def change(self, points: np.ndarray) -> np.ndarray:
         """Coordinates change, features stay."""
         xyz = points[:, :3] - points[:, :3].mean(0)
-        radius = np.sqrt((xyz ** 2).sum(1).max())
+        radius = np.sqrt((xyz**2).sum(1).max())
         return np.concatenate([xyz / max(radius, 1e-12), points[:, 3:]], 1).astype(np.float32)
 
 
@@ -135,17 +148,23 @@ class ScalePoints(_PointStep):
 
     def __init__(self, low: float = 0.85, high: float = 1.15, per_axis: bool = False) -> None:
         if not 0 < low <= high:
-            raise ValueError(f'ScalePoints: 0 < low <= high is expected, got low={low} and high={high}')
+            raise ValueError(
+                f'ScalePoints: 0 < low <= high is expected, got low={low} and high={high}'
+            )
         self.low, self.high, self.per_axis = low, high, per_axis
 
     def change(self, points: np.ndarray) -> np.ndarray:
         """Scale."""
-        factor = np.random.uniform(self.low, self.high, 3 if self.per_axis else 1).astype(np.float32)
+        factor = np.random.uniform(self.low, self.high, 3 if self.per_axis else 1).astype(
+            np.float32
+        )
         out = points.copy()
         out[:, :3] *= factor
         if self.per_axis and points.shape[1] >= 6:
             normals = points[:, 3:6] / factor
-            out[:, 3:6] = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+            out[:, 3:6] = normals / np.maximum(
+                np.linalg.norm(normals, axis=1, keepdims=True), 1e-12
+            )
         return out
 
 
@@ -206,11 +225,9 @@ class RotatePoints(_PointStep):
         if self.axis == 'any':
             matrix = random_rotation(np.random)
         else:
-            angle = np.deg2rad(np.random.uniform(-self.limit, self.limit))
-            first, second = [i for i in range(3) if i != 'xyz'.index(self.axis)]
-            matrix = np.eye(3)
-            matrix[first, first] = matrix[second, second] = np.cos(angle)
-            matrix[first, second], matrix[second, first] = -np.sin(angle), np.sin(angle)
+            matrix = rotation_about(
+                self.axis, np.deg2rad(np.random.uniform(-self.limit, self.limit))
+            )
         return rotate(points, matrix)
 
 
@@ -222,18 +239,29 @@ def random_rotation(random: np.random.Generator | object) -> np.ndarray:
     return q
 
 
+def rotation_about(axis: str, angle: float) -> np.ndarray:
+    """The rotation (3, 3) by an angle in radians around ``'x'``, ``'y'`` or ``'z'``."""
+    place = 'xyz'.index(axis)
+    first, second = (place + 1) % 3, (place + 2) % 3
+    matrix = np.eye(3)
+    matrix[first, first] = matrix[second, second] = np.cos(angle)
+    matrix[first, second], matrix[second, first] = -np.sin(angle), np.sin(angle)
+    return matrix
+
+
 def rotate(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Coordinates, and normals where there are any, turned by a matrix (3, 3)."""
     matrix = matrix.astype(np.float32)
     parts = [points[:, :3] @ matrix.T]
     if points.shape[1] >= 6:
         parts.append(points[:, 3:6] @ matrix.T)
-    return np.concatenate([*parts, points[:, 3 * len(parts):]], 1)
+    return np.concatenate([*parts, points[:, 3 * len(parts) :]], 1)
 
 
 @TRANSFORMS.register_module()
 class PackPoints(BaseTransform):
-    """End of a pipeline: ``inputs`` (P, d) tensor and ``data_samples`` with the label, as mmpretrain's models want it.
+    """End of a pipeline: ``inputs`` (P, d) tensor and ``data_samples`` with the label, as
+    mmpretrain's models want it.
 
     Args:
         meta_keys: what of a sample is kept in ``data_samples`` where it is there.
@@ -245,6 +273,7 @@ class PackPoints(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Pack."""
         from mmpretrain.structures import DataSample
+
         points = np.ascontiguousarray(results['points'], np.float32)
         if points.ndim != 2:
             raise ValueError(f'PackPoints: points must be (P, d), got {points.shape}')

@@ -1,5 +1,10 @@
 """Classification of clouds of points, built from mmpretrain's classifier; see docs/points.md."""
-from mmbsa.models.points.attention import BipolarPointAttention, PointAttention, PointVectorAttention
+
+from mmbsa.models.points.attention import (
+    BipolarPointAttention,
+    PointAttention,
+    PointVectorAttention,
+)
 from mmbsa.models.points.data_preprocessor import PointDataPreprocessor
 from mmbsa.models.points.encoders import (
     PointDirectEncoder,
@@ -12,6 +17,17 @@ from mmbsa.models.points.head import PointClsHead
 from mmbsa.models.points.mixture import MixtureNode
 from mmbsa.models.points.spiking_point_transformer import SpikingPointTransformer
 
-__all__ = ['BipolarPointAttention', 'MixtureNode', 'PointAttention', 'PointClsHead', 'PointDataPreprocessor',
-           'PointDirectEncoder', 'PointEncoder', 'PointQueueEncoder', 'PointRandomEncoder', 'PointScanEncoder',
-           'PointVectorAttention', 'SpikingPointTransformer']
+__all__ = [
+    'BipolarPointAttention',
+    'MixtureNode',
+    'PointAttention',
+    'PointClsHead',
+    'PointDataPreprocessor',
+    'PointDirectEncoder',
+    'PointEncoder',
+    'PointQueueEncoder',
+    'PointRandomEncoder',
+    'PointScanEncoder',
+    'PointVectorAttention',
+    'SpikingPointTransformer',
+]

@@ -1,4 +1,5 @@
 """Attention among the nearest neighbours of a point: per channel with a softmax, or bipolar."""
+
 from torch import Tensor, nn
 
 from mmbsa.models.layers import SpikeConv
@@ -12,8 +13,8 @@ from mmbsa.spiking import SpikeDomain, domain_of
 class PointAttention(nn.Module):
     """Base of the attention kinds for points.
 
-    The block owns the projections to q, k and v and the position code; the kind owns the neurons and the
-    mixing among neighbours. A subclass sets ``out_neuron``.
+    The block owns the projections to q, k and v and the position code; the kind owns the neurons
+    and the mixing among neighbours. A subclass sets ``out_neuron``.
 
     Args:
         embed_dims: D, channels of q, k, v and of the output.
@@ -31,19 +32,21 @@ class PointAttention(nn.Module):
         return domain_of(self.out_neuron)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, position: Tensor, index: Tensor) -> Tensor:
-        """Potentials q, k, v (T,B,D,N,1), position spikes (T,B,D,N,K), neighbours (T,B,N,K) -> (T,B,D,N,1)."""
+        """Potentials q, k, v (T,B,D,N,1), position spikes (T,B,D,N,K), neighbours (T,B,N,K) ->
+        (T,B,D,N,1)."""
         raise NotImplementedError(f'{type(self).__name__} must define forward')
 
 
 @MODELS.register_module()
 class PointVectorAttention(PointAttention):
-    r"""Vector attention of Spiking Point Transformer: every channel has its own softmax over the neighbours.
+    r"""Vector attention of Spiking Point Transformer: every channel has its own softmax over the
+    neighbours.
 
     .. math:: g_{ij} = \gamma(q_i - k_j + \delta_{ij}), \quad
               r_i = \sum_j softmax_j(g_{ij} / \sqrt{D}) (v_j + \delta_{ij})
 
-    q, k, v and the position code :math:`\delta` are spikes, :math:`\gamma` is two units neuron -> 1x1
-    convolution -> norm, and r fires. The softmax is real-valued.
+    q, k, v and the position code :math:`\delta` are spikes, :math:`\gamma` is two units neuron ->
+    1x1 convolution -> norm, and r fires. The softmax is real-valued.
 
     Args:
         embed_dims: D.
@@ -55,16 +58,19 @@ class PointVectorAttention(PointAttention):
         super().__init__(embed_dims)
         self.q_neuron, self.k_neuron, self.v_neuron = (build_neuron(neuron) for _ in range(3))
         unit = dict(bias=True, neuron=neuron, norm_cfg=norm_cfg)
-        self.relation = nn.Sequential(*(SpikeConv(embed_dims, embed_dims, **unit) for _ in range(2)))
+        self.relation = nn.Sequential(
+            *(SpikeConv(embed_dims, embed_dims, **unit) for _ in range(2))
+        )
         self.out_neuron = build_neuron(neuron)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, position: Tensor, index: Tensor) -> Tensor:
         """See :class:`PointAttention`."""
         k, v = group(self.k_neuron(k), index), group(self.v_neuron(v), index)
         scores = self.relation(self.q_neuron(q) - k + position)
-        # Where all v + position of a point are 1, r is the sum of the weights and sits on the threshold up to
-        # rounding: the softmax over the last axis rounds as the official code does, a faster layout does not.
-        weights = (scores / self.embed_dims ** 0.5).softmax(-1)
+        # Where all v + position of a point are 1, r is the sum of the weights and sits on the
+        # threshold up to rounding: the softmax over the last axis rounds as the official code does,
+        # a faster layout does not.
+        weights = (scores / self.embed_dims**0.5).softmax(-1)
         return self.out_neuron((weights * (v + position)).sum(-1, keepdim=True))
 
 
@@ -75,8 +81,8 @@ class BipolarPointAttention(PointAttention):
     .. math:: A_{ij} = Shiftmax_j(TSN(q_i) (TSN(k_j) + \delta_{ij})^T), \quad
               out_i = TSN(\sum_j A_{ij} (V_j + \delta_{ij}))
 
-    Scores are integers per head, weights are powers of two, and the subnetwork :math:`\gamma` on all N K
-    pairs is gone. V stays real-valued, as in BSA; there is no scale.
+    Scores are integers per head, weights are powers of two, and the subnetwork :math:`\gamma` on
+    all N K pairs is gone. V stays real-valued, as in BSA; there is no scale.
 
     Args:
         embed_dims: D.
@@ -84,20 +90,30 @@ class BipolarPointAttention(PointAttention):
         norm_cfg: accepted from the block; there is no norm here.
         num_heads: must divide D.
         ternary: overrides of the ternary neurons, for example ``dict(v_threshold=1.0)``.
-        out_threshold: of the output neuron; None is half of the ternary neurons' threshold, because the
-            mean over neighbours is smaller than V.
+        out_threshold: of the output neuron; None is half of the ternary neurons' threshold, because
+            the mean over neighbours is smaller than V.
         grad: gradient rule of Shiftmax, ``'ste'`` or ``'detach'``.
 
     Raises:
         ValueError: heads that do not divide D.
     """
 
-    def __init__(self, embed_dims: int, neuron: dict, norm_cfg: dict | None = None, num_heads: int = 8,
-                 ternary: dict | None = None, out_threshold: float | None = None, grad: str = 'ste'):
+    def __init__(
+        self,
+        embed_dims: int,
+        neuron: dict,
+        norm_cfg: dict | None = None,
+        num_heads: int = 8,
+        ternary: dict | None = None,
+        out_threshold: float | None = None,
+        grad: str = 'ste',
+    ):
         super().__init__(embed_dims)
         if num_heads < 1 or embed_dims % num_heads:
-            raise ValueError(f'BipolarPointAttention: num_heads={num_heads} does not divide '
-                             f'embed_dims={embed_dims}')
+            raise ValueError(
+                f'BipolarPointAttention: num_heads={num_heads} does not divide '
+                f'embed_dims={embed_dims}'
+            )
         self.num_heads, self.grad = num_heads, grad
         tsn = ternary_neuron(neuron, **(ternary or {}))
         self.q_neuron, self.k_neuron = build_neuron(tsn), build_neuron(tsn)

@@ -1,4 +1,5 @@
 """From lists of clouds to batches."""
+
 import torch
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
@@ -11,8 +12,8 @@ class PointDataPreprocessor(BaseDataPreprocessor):
     """Stack clouds (P, d) to (B, P, d) float32 on the device of the model.
 
     Args:
-        batch_augments: must be None; ``mmpretrain.ImageClassifier`` passes its ``train_cfg`` here, and Mixup
-            and CutMix would mix coordinates.
+        batch_augments: must be None; ``mmpretrain.ImageClassifier`` passes its ``train_cfg`` here,
+            and Mixup and CutMix would mix coordinates.
         non_blocking: of the copy to the device.
 
     Raises:
@@ -22,8 +23,10 @@ class PointDataPreprocessor(BaseDataPreprocessor):
     def __init__(self, batch_augments: dict | None = None, non_blocking: bool = False):
         super().__init__(non_blocking)
         if batch_augments:
-            raise ValueError('PointDataPreprocessor: batch augmentations mix images, not clouds; remove '
-                             'model.train_cfg and data_preprocessor.batch_augments')
+            raise ValueError(
+                'PointDataPreprocessor: batch augmentations mix images, not clouds; remove '
+                'model.train_cfg and data_preprocessor.batch_augments'
+            )
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """``inputs`` (clouds) and ``data_samples`` -> ``inputs`` (B, P, d) and ``data_samples``."""
@@ -32,10 +35,14 @@ class PointDataPreprocessor(BaseDataPreprocessor):
         if not isinstance(inputs, Tensor):
             shapes = sorted({tuple(cloud.shape) for cloud in inputs})
             if len(shapes) > 1:
-                raise ValueError(f'clouds of one batch differ in their shapes: {shapes[:4]}; set num_points of '
-                                 'mmbsa.SamplePoints in the pipeline')
+                raise ValueError(
+                    f'clouds of one batch differ in their shapes: {shapes[:4]}; set num_points of '
+                    'mmbsa.SamplePoints in the pipeline'
+                )
             inputs = torch.stack(list(inputs))
         if inputs.ndim != 3:
-            raise ValueError(f'PointDataPreprocessor batches clouds (P, d), got {tuple(inputs.shape[1:])}; does '
-                             'the pipeline end with mmbsa.PackPoints?')
+            raise ValueError(
+                f'PointDataPreprocessor batches clouds (P, d), got {tuple(inputs.shape[1:])}; does '
+                'the pipeline end with mmbsa.PackPoints?'
+            )
         return dict(data, inputs=inputs.float(), data_samples=data.get('data_samples'))

@@ -1,7 +1,9 @@
 """Point encoders: what a cloud of P points shows the network in each of T steps.
 
-The four of Spiking Point Transformer (AAAI 2025). All keep the features of a point beside its coordinates.
+The four of Spiking Point Transformer (AAAI 2025). All keep the features of a point beside its
+coordinates.
 """
+
 import torch
 from torch import Tensor, nn
 
@@ -22,14 +24,18 @@ class PointEncoder(nn.Module):
     def __init__(self, num_steps: int = 1):
         super().__init__()
         if not isinstance(num_steps, int) or num_steps < 1:
-            raise ValueError(f'{type(self).__name__}: num_steps must be an integer >= 1, got {num_steps!r}')
+            raise ValueError(
+                f'{type(self).__name__}: num_steps must be an integer >= 1, got {num_steps!r}'
+            )
         self.num_steps = num_steps
 
     def forward(self, points: Tensor) -> Tensor:
         """(B, P, d) -> (T, B, S, d)."""
         if points.ndim != 3 or points.size(-1) < 3:
-            raise ValueError(f'{type(self).__name__}: expected clouds (B, P, d) with d >= 3, got '
-                             f'{tuple(points.shape)}')
+            raise ValueError(
+                f'{type(self).__name__}: expected clouds (B, P, d) with d >= 3, got '
+                f'{tuple(points.shape)}'
+            )
         return self.encode(points)
 
     def encode(self, points: Tensor) -> Tensor:
@@ -43,7 +49,8 @@ class PointEncoder(nn.Module):
 
 @MODELS.register_module()
 class PointDirectEncoder(PointEncoder):
-    """The whole cloud in every step, S = P; the steps are one memory, and neighbours are searched once."""
+    """The whole cloud in every step, S = P; the steps are one memory, and neighbours are searched
+    once."""
 
     def encode(self, points: Tensor) -> Tensor:
         """(B, P, d) -> (T, B, P, d), an expanded view."""
@@ -69,8 +76,10 @@ class _Sampling(PointEncoder):
             ValueError: fewer points than ``num_samples``.
         """
         if points.size(1) < self.num_samples:
-            raise ValueError(f'encoder.num_samples={self.num_samples} needs clouds of as many points at least, '
-                             f'got {points.size(1)} points')
+            raise ValueError(
+                f'encoder.num_samples={self.num_samples} needs clouds of as many points at least, '
+                f'got {points.size(1)} points'
+            )
         return max(points.size(1) // self.num_steps, self.num_samples)
 
     def extra_repr(self) -> str:
@@ -83,20 +92,25 @@ class PointQueueEncoder(_Sampling):
     """A queue of S points that moves through the cloud (Q-SDE).
 
     The first step is a farthest point sample of S points. Every further step drops the oldest
-    r = (P - S) // (T - 1) points of the queue and appends r points, farthest from each other, of those not
-    used so far; where none are left the step before is repeated.
+    r = (P - S) // (T - 1) points of the queue and appends r points, farthest from each other, of
+    those not used so far; where none are left the step before is repeated.
 
     Args:
         num_steps, num_samples: T; S is max(P // T, ``num_samples``).
-        random_start: begin every sampling of a training at a random point, as the official code does
-            always; in evaluation it is the first point.
-        official_quirks: the official code finds r of the *remaining* points but then takes the points with
-            these numbers from the *whole* cloud, so that a queue of more than two steps may hold a point
-            twice. False takes the points that were found.
+        random_start: begin every sampling of a training at a random point, as the official code
+            does always; in evaluation it is the first point.
+        official_quirks: the official code finds r of the *remaining* points but then takes the
+            points with these numbers from the *whole* cloud, so that a queue of more than two steps
+            may hold a point twice. False takes the points that were found.
     """
 
-    def __init__(self, num_steps: int = 1, num_samples: int = 512, random_start: bool = False,
-                 official_quirks: bool = False):
+    def __init__(
+        self,
+        num_steps: int = 1,
+        num_samples: int = 512,
+        random_start: bool = False,
+        official_quirks: bool = False,
+    ):
         super().__init__(num_steps, num_samples)
         self.random_start, self.official_quirks = random_start, official_quirks
 
@@ -128,8 +142,8 @@ class PointQueueEncoder(_Sampling):
 
 @MODELS.register_module()
 class PointScanEncoder(_Sampling):
-    """Slabs along x: T * S points in the order of x, cut into T steps; the scan starts again at the end of the
-    cloud (scan-SDE)."""
+    """Slabs along x: T * S points in the order of x, cut into T steps; the scan starts again at the
+    end of the cloud (scan-SDE)."""
 
     def encode(self, points: Tensor) -> Tensor:
         """(B, P, d) -> (T, B, S, d)."""
@@ -147,6 +161,8 @@ class PointRandomEncoder(PointEncoder):
     def encode(self, points: Tensor) -> Tensor:
         """(B, P, d) -> (T, B, P / T, d)."""
         if points.size(1) % self.num_steps:
-            raise ValueError(f'PointRandomEncoder: num_steps={self.num_steps} does not divide the '
-                             f'{points.size(1)} points of a cloud')
+            raise ValueError(
+                f'PointRandomEncoder: num_steps={self.num_steps} does not divide the '
+                f'{points.size(1)} points of a cloud'
+            )
         return points.unflatten(1, (self.num_steps, -1)).transpose(0, 1)

@@ -1,4 +1,5 @@
 """Classification head of point models."""
+
 from collections.abc import Sequence
 
 from mmpretrain.models.heads import ClsHead
@@ -12,7 +13,8 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class PointClsHead(ClsHead):
-    """Mean over points -> units neuron -> linear -> norm, the last one without norm -> time read out.
+    """Mean over points -> units neuron -> linear -> norm, the last one without norm -> time read
+    out.
 
     Losses and predictions are those of mmpretrain's heads.
 
@@ -28,15 +30,28 @@ class PointClsHead(ClsHead):
         kwargs: of ``mmpretrain.models.ClsHead``: ``topk``, ``cal_acc``, ``init_cfg``.
     """
 
-    def __init__(self, num_classes: int, in_channels: int = 512, hidden_channels: Sequence[int] = (256, 64),
-                 neuron: dict | None = None, norm_cfg: dict | None = None, readout: str | dict = 'mean',
-                 loss: dict | None = None, num_steps: int | None = None, **kwargs):
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 512,
+        hidden_channels: Sequence[int] = (256, 64),
+        neuron: dict | None = None,
+        norm_cfg: dict | None = None,
+        readout: str | dict = 'mean',
+        loss: dict | None = None,
+        num_steps: int | None = None,
+        **kwargs,
+    ):
         super().__init__(loss=loss or dict(type='mmpretrain.CrossEntropyLoss'), **kwargs)
         self.num_classes, self.in_channels = num_classes, in_channels
         neuron, norm_cfg = bind_steps(neuron or NEURON, num_steps), norm_cfg or dict(type='BN')
         widths = [in_channels, *hidden_channels]
-        self.hidden = nn.Sequential(*(SpikeConv(few, many, bias=True, neuron=neuron, norm_cfg=norm_cfg)
-                                      for few, many in zip(widths, widths[1:])))
+        self.hidden = nn.Sequential(
+            *(
+                SpikeConv(few, many, bias=True, neuron=neuron, norm_cfg=norm_cfg)
+                for few, many in zip(widths, widths[1:])
+            )
+        )
         self.fc = SpikeConv(widths[-1], num_classes, bias=True, neuron=neuron)
         self.time = TimeReadout(**(dict(mode=readout) if isinstance(readout, str) else readout))
 

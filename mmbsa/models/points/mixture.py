@@ -1,4 +1,5 @@
 """The mixture neuron of Spiking Point Transformer: four membranes, one gate, one spike."""
+
 from collections.abc import Sequence
 
 import torch
@@ -11,7 +12,8 @@ from mmbsa.spiking import BINARY, SpikingNeuron
 
 @MODELS.register_module()
 class MixtureNode(SpikingNeuron):
-    r"""Hybrid-dynamics neuron (HD-IF): a gate per point mixes the membranes of LIF, EIF, PLIF and IF.
+    r"""Hybrid-dynamics neuron (HD-IF): a gate per point mixes the membranes of LIF, EIF, PLIF and
+    IF.
 
     .. math:: U[t] = \sum_e g_e V_e[t], \quad S[t] = \Theta(U[t] - 0.2)
 
@@ -20,10 +22,10 @@ class MixtureNode(SpikingNeuron):
     .. math:: V + \frac{X - V}{\tau}, \quad V + \frac{X - V + e^{V - 0.8}}{\tau}, \quad
               V + \sigma(w)(X - V), \quad V + X
 
-    Each fires at ``v_threshold`` and is reset to 0 (EIF: to -0.1, where it also starts). Membranes are read
-    behind the reset; those that are exactly 0 count as ``fired_value`` and pass no gradient. The gate is a
-    linear layer over the inputs of all steps at one point, (T C) -> 4, with a softmax: over all four in
-    training, over the two largest in evaluation.
+    Each fires at ``v_threshold`` and is reset to 0 (EIF: to -0.1, where it also starts). Membranes
+    are read behind the reset; those that are exactly 0 count as ``fired_value`` and pass no
+    gradient. The gate is a linear layer over the inputs of all steps at one point, (T C) -> 4, with
+    a softmax: over all four in training, over the two largest in evaluation.
 
     Args:
         channels: C.
@@ -33,11 +35,13 @@ class MixtureNode(SpikingNeuron):
         mixed_threshold: of the mixture.
         fired_value: what a membrane of exactly 0 counts.
         top_k: how many membranes evaluation mixes, in 1..4.
-        official_quirks: what the published code computes, which the authors have since corrected: the gate
-            reads a time-first tensor as if it were batch-first, so that the result of a sample depends on
-            its batch; with one sample the membranes are read in a wrong order of channels; and a logit of
-            exactly 0 counts as absent in evaluation. False gives every sample its own steps.
-        surrogate_function: see :func:`mmbsa.models.neurons.build_surrogate`; None is a sigmoid, alpha 4.
+        official_quirks: what the published code computes, which the authors have since corrected:
+            the gate reads a time-first tensor as if it were batch-first, so that the result of a
+            sample depends on its batch; with one sample the membranes are read in a wrong order of
+            channels; and a logit of exactly 0 counts as absent in evaluation. False gives every
+            sample its own steps.
+        surrogate_function: see :func:`mmbsa.models.neurons.build_surrogate`; None is a sigmoid,
+            alpha 4.
 
     Raises:
         ValueError: tau <= 1, a top_k outside 1..4, or an input of other sizes than T and C.
@@ -47,28 +51,48 @@ class MixtureNode(SpikingNeuron):
     no_stream = 'the gate of the mixture neuron reads the inputs of all steps'
     EIF_RESET, EIF_RHEOBASE = -0.1, 0.8
 
-    def __init__(self, channels: int, T: int, tau: float = 2.0, v_threshold: float = 0.5,
-                 mixed_threshold: float = 0.2, fired_value: float = 0.5, top_k: int = 2,
-                 official_quirks: bool = False, surrogate_function: dict | str | nn.Module | None = None):
+    def __init__(
+        self,
+        channels: int,
+        T: int,
+        tau: float = 2.0,
+        v_threshold: float = 0.5,
+        mixed_threshold: float = 0.2,
+        fired_value: float = 0.5,
+        top_k: int = 2,
+        official_quirks: bool = False,
+        surrogate_function: dict | str | nn.Module | None = None,
+    ):
         super().__init__()
         if tau <= 1:
             raise ValueError(f'MixtureNode: tau must be larger than 1, got {tau}')
         if not 1 <= top_k <= 4:
             raise ValueError(f'MixtureNode: top_k must lie in 1..4, got {top_k}')
-        self.channels, self.T, self.tau, self.v_threshold = channels, T, float(tau), float(v_threshold)
+        self.channels, self.T, self.tau, self.v_threshold = (
+            channels,
+            T,
+            float(tau),
+            float(v_threshold),
+        )
         self.mixed_threshold, self.fired_value = float(mixed_threshold), float(fired_value)
         self.top_k, self.official_quirks = top_k, official_quirks
         self.w = nn.Parameter(-torch.tensor(self.tau - 1).log())
         self.gate = nn.Conv1d(T * channels, 4, 1)
-        self.surrogate_function = build_surrogate(surrogate_function or dict(type='Sigmoid', alpha=4.0))
+        self.surrogate_function = build_surrogate(
+            surrogate_function or dict(type='Sigmoid', alpha=4.0)
+        )
 
     def shares(self, x: Tensor) -> Tensor:
         """(T, B, C, N) -> weights of the four membranes (4, B, 1, N)."""
         steps, batch, channels, total = x.shape
         if (steps, channels) != (self.T, self.channels):
-            raise ValueError(f'MixtureNode was built for T={self.T} and C={self.channels}, got T={steps} and '
-                             f'C={channels}')
-        rows = x.reshape(batch, -1, total) if self.official_quirks else x.transpose(0, 1).flatten(1, 2)
+            raise ValueError(
+                f'MixtureNode was built for T={self.T} and C={self.channels}, got T={steps} and '
+                f'C={channels}'
+            )
+        rows = (
+            x.reshape(batch, -1, total) if self.official_quirks else x.transpose(0, 1).flatten(1, 2)
+        )
         logits = self.gate(rows)
         if not self.training:
             largest = torch.zeros_like(logits, dtype=torch.bool)
@@ -79,12 +103,17 @@ class MixtureNode(SpikingNeuron):
         return logits.softmax(1).transpose(0, 1).unsqueeze(2)
 
     def charges(self, x: Tensor, membranes: list[Tensor]) -> tuple[Tensor, ...]:
-        """Input of a step and the membranes of LIF, EIF, PLIF and IF -> membranes in front of the spike."""
+        """Input of a step and the membranes of LIF, EIF, PLIF and IF -> membranes in front of the
+        spike."""
         lif, eif, plif, integrate = membranes
         # far above the threshold, where the neuron fires anyway, the exponential would overflow
         upswing = (eif - self.EIF_RHEOBASE).clamp(max=20).exp()
-        return (lif + (x - lif) / self.tau, eif + (x - eif + upswing) / self.tau,
-                plif + (x - plif) * self.w.sigmoid(), integrate + x)
+        return (
+            lif + (x - lif) / self.tau,
+            eif + (x - eif + upswing) / self.tau,
+            plif + (x - plif) * self.w.sigmoid(),
+            integrate + x,
+        )
 
     def read(self, membranes: list[Tensor]) -> Sequence[Tensor]:
         """The four membranes (B, C, *) as the gate finds them."""
@@ -94,7 +123,8 @@ class MixtureNode(SpikingNeuron):
         return torch.stack([v[0] for v in membranes], 1).view(4, *membranes[0].shape)
 
     def run(self, x: Tensor, state: None = None) -> tuple[Tensor, None]:
-        """(T, B, C, N, 1) or (T, B, C, N) input current -> spikes of that shape, from rest; there is no state."""
+        """(T, B, C, N, 1) or (T, B, C, N) input current -> spikes of that shape, from rest; there
+        is no state."""
         if state is not None:
             raise ValueError(f'MixtureNode cannot continue from a state: {self.no_stream}')
         shares = self.shares(x.flatten(3))
@@ -105,14 +135,21 @@ class MixtureNode(SpikingNeuron):
         for x_t in x:
             charged = self.charges(x_t, membranes)
             # the reset is a constant to the gradient, as in all neurons of this model
-            membranes = [torch.where(h.detach() >= self.v_threshold, torch.full_like(h, rest), h)
-                         for h, rest in zip(charged, rests)]
-            mixed = sum(share * v.masked_fill(v.detach() == 0, self.fired_value)
-                        for share, v in zip(shares, self.read(membranes)))
+            membranes = [
+                torch.where(h.detach() >= self.v_threshold, torch.full_like(h, rest), h)
+                for h, rest in zip(charged, rests)
+            ]
+            mixed = sum(
+                share * v.masked_fill(v.detach() == 0, self.fired_value)
+                for share, v in zip(shares, self.read(membranes))
+            )
             spikes.append(self.surrogate_function(mixed - self.mixed_threshold))
         return torch.stack(spikes), None
 
     def extra_repr(self) -> str:
         """Sizes and rules."""
-        return (f'channels={self.channels}, T={self.T}, tau={self.tau:g}, v_threshold={self.v_threshold:g}, '
-                f'mixed_threshold={self.mixed_threshold:g}, top_k={self.top_k}')
+        return (
+            f'channels={self.channels}, T={self.T}, tau={self.tau:g}, '
+            f'v_threshold={self.v_threshold:g}, '
+            f'mixed_threshold={self.mixed_threshold:g}, top_k={self.top_k}'
+        )

@@ -5,6 +5,7 @@ Data flow (S points per step, C = base_channels, P points of the cloud)::
     (B,P,d) -> encoder -> (T,B,S,d) -> stem C -> blocks -> [transition down -> blocks] x levels
                            S points             C, S       2^(i+1) C channels, P // 4^(i+1) points
 """
+
 import inspect
 from collections.abc import Sequence
 from itertools import islice
@@ -30,8 +31,14 @@ from mmbsa.registry import MODELS, build_checked, resolve_type
 from mmbsa.spiking import SpikingNeuron
 
 #: LIF of the official model.
-NEURON = dict(type='mmbsa.LIFNode', tau=2.0, v_threshold=0.5, v_reset=0.0, detach_reset=True,
-              surrogate_function=dict(type='Sigmoid', alpha=4.0))
+NEURON = dict(
+    type='mmbsa.LIFNode',
+    tau=2.0,
+    v_threshold=0.5,
+    v_reset=0.0,
+    detach_reset=True,
+    surrogate_function=dict(type='Sigmoid', alpha=4.0),
+)
 
 
 class PointBlock(nn.Module):
@@ -45,65 +52,115 @@ class PointBlock(nn.Module):
         mixture: config of the first neuron; None takes ``neuron``.
         attention: config of the attention kind.
         norm_cfg: norm config.
+        offset_gain: see :class:`SpikingPointTransformer`.
     """
 
-    def __init__(self, channels: int, dims: int, num_neighbors: int, neuron: dict | None, mixture: dict | None,
-                 attention: dict, norm_cfg: dict | None):
+    def __init__(
+        self,
+        channels: int,
+        dims: int,
+        num_neighbors: int,
+        neuron: dict | None,
+        mixture: dict | None,
+        attention: dict,
+        norm_cfg: dict | None,
+        offset_gain: float | None = None,
+    ):
         super().__init__()
-        self.num_neighbors = num_neighbors
+        self.num_neighbors, self.offset_gain = num_neighbors, offset_gain
         unit = dict(bias=True, neuron=neuron, norm_cfg=norm_cfg)
         self.reduce = SpikeConv(channels, dims, **{**unit, 'neuron': mixture or neuron})
         self.neuron = build_neuron(neuron)
-        self.q, self.k, self.v = (SpikeConv(dims, dims, **{**unit, 'neuron': None}) for _ in range(3))
-        self.position = nn.Sequential(SpikeConv(3, dims, **unit), SpikeConv(dims, dims, **unit),
-                                      build_neuron(neuron))
-        self.attention = build_checked(attention, PointAttention, 'backbone.attention', MODELS, embed_dims=dims,
-                                       neuron=neuron, norm_cfg=norm_cfg)
-        self.expand = SpikeConv(dims, channels, **{**unit, 'neuron': None})  # the kind fires in front of it
+        self.q, self.k, self.v = (
+            SpikeConv(dims, dims, **{**unit, 'neuron': None}) for _ in range(3)
+        )
+        self.position = nn.Sequential(
+            SpikeConv(3, dims, **unit), SpikeConv(dims, dims, **unit), build_neuron(neuron)
+        )
+        self.attention = build_checked(
+            attention,
+            PointAttention,
+            'backbone.attention',
+            MODELS,
+            embed_dims=dims,
+            neuron=neuron,
+            norm_cfg=norm_cfg,
+        )
+        self.expand = SpikeConv(
+            dims, channels, **{**unit, 'neuron': None}
+        )  # the kind fires in front of it
 
     def forward(self, xyz: Tensor, maps: Tensor) -> Tensor:
         """Points (T, B, N, 3) and maps (T, B, C, N, 1) -> maps of that shape."""
-        index = once_for_equal_steps(lambda cloud: nearest_points(cloud, cloud, self.num_neighbors), xyz)
-        position = self.position(offsets(xyz, xyz, index))
+        index = once_for_equal_steps(
+            lambda cloud: nearest_points(cloud, cloud, self.num_neighbors), xyz
+        )
+        position = self.position(scaled(offsets(xyz, xyz, index), self.offset_gain))
         x = self.neuron(self.reduce(maps))
         x = self.attention(self.q(x), self.k(x), self.v(x), position, index)
         return self.expand(x) + maps
 
 
 class TransitionDown(nn.Module):
-    """Fewer points with more channels: sample, group neighbours, two spiking units, maximum over neighbours.
+    """Fewer points with more channels: sample, group neighbours, two spiking units, maximum over
+    neighbours.
 
     Args:
         in_channels, out_channels: of the maps.
         num_neighbors: K; all points are taken where there are fewer.
         neuron, norm_cfg: configs.
         random_start: begin every sampling of a training at a random point.
+        offset_gain: see :class:`SpikingPointTransformer`.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, num_neighbors: int, neuron: dict | None,
-                 norm_cfg: dict | None, random_start: bool = False):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        num_neighbors: int,
+        neuron: dict | None,
+        norm_cfg: dict | None,
+        random_start: bool = False,
+        offset_gain: float | None = None,
+    ):
         super().__init__()
-        self.num_neighbors, self.random_start = num_neighbors, random_start
+        self.num_neighbors, self.random_start, self.offset_gain = (
+            num_neighbors,
+            random_start,
+            offset_gain,
+        )
         unit = dict(bias=True, neuron=neuron, norm_cfg=norm_cfg)
-        self.units = nn.Sequential(SpikeConv(in_channels + 3, out_channels, **unit),
-                                   SpikeConv(out_channels, out_channels, **unit))
+        self.units = nn.Sequential(
+            SpikeConv(in_channels + 3, out_channels, **unit),
+            SpikeConv(out_channels, out_channels, **unit),
+        )
 
     def forward(self, xyz: Tensor, maps: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """Points (T, B, N, 3) and maps (T, B, C, N, 1) -> ``count`` points and their maps (T, B, C', count, 1)."""
+        """Points (T, B, N, 3) and maps (T, B, C, N, 1) -> ``count`` points and their maps (T, B,
+        C', count, 1)."""
         random_start = self.random_start and self.training
-        chosen = once_for_equal_steps(lambda cloud: farthest_points(cloud, count, random_start), xyz)
+        chosen = once_for_equal_steps(
+            lambda cloud: farthest_points(cloud, count, random_start), xyz
+        )
         centres = take(xyz, chosen)
-        index = once_for_equal_steps(lambda few, cloud: nearest_points(few, cloud, self.num_neighbors),
-                                     centres, xyz)
-        near = group_with_offsets(maps, centres, xyz, index)
-        # max, not amax: where neighbours tie the gradient goes to the nearest, as in the official code
+        index = once_for_equal_steps(
+            lambda few, cloud: nearest_points(few, cloud, self.num_neighbors), centres, xyz
+        )
+        # neighbour minus centre, then the features, side by side with channels last in memory
+        parts = (scaled(-offsets(centres, xyz, index), self.offset_gain), group(maps, index))
+        near = torch.cat([part.permute(0, 1, 3, 4, 2) for part in parts], -1).permute(0, 1, 4, 2, 3)
+        # max, not amax: where neighbours tie the gradient goes to the nearest, as in the official
+        # code
         return centres, self.units(near).max(-1, keepdim=True).values
 
 
-def group_with_offsets(maps: Tensor, centres: Tensor, xyz: Tensor, index: Tensor) -> Tensor:
-    """Neighbour minus centre (3 channels), then the neighbours' features: (T, B, 3 + C, M, K)."""
-    parts = (-offsets(centres, xyz, index), group(maps, index))
-    return torch.cat([part.permute(0, 1, 3, 4, 2) for part in parts], -1).permute(0, 1, 4, 2, 3)
+def scaled(offset: Tensor, gain: float | None) -> Tensor:
+    """Offsets (T, B, 3, M, K), divided by their mean length in a cloud times ``gain``; None leaves
+    them alone."""
+    if gain is None:
+        return offset
+    length = offset.square().sum(2, keepdim=True).sqrt().mean((2, 3, 4), keepdim=True)
+    return offset * (gain / length.clamp(min=1e-6))
 
 
 @MODELS.register_module()
@@ -122,8 +179,12 @@ class SpikingPointTransformer(BaseModule):
         attention: config of the attention kind: ``mmbsa.PointVectorAttention`` or
             ``mmbsa.BipolarPointAttention``.
         norm_cfg: norm config.
-        random_start: begin every farthest point sampling of a training at a random point; evaluation begins
-            at the first point, so that it is deterministic.
+        offset_gain: None gives offsets between neighbours to the neurons as they are. These neurons
+            have no norm in front and a threshold of 0.5, so that in clouds of radius 1 they hardly
+            ever fire. A number divides offsets by their mean length in the cloud and multiplies
+            them by it **[ours]**.
+        random_start: begin every farthest point sampling of a training at a random point;
+            evaluation begins at the first point, so that it is deterministic.
         out_indices: levels that are returned; None returns the last.
         official_quirks: for the encoder and the mixture neurons that have them: see
             :class:`PointQueueEncoder` and :class:`MixtureNode`. False computes what was meant.
@@ -133,52 +194,96 @@ class SpikingPointTransformer(BaseModule):
         ValueError: clouds with another number of channels, or with too few points for the levels.
     """
 
-    def __init__(self, in_channels: int = 6, base_channels: int = 32, embed_dims: int = 512,
-                 num_neighbors: int = 16, depths: Sequence[int] = (1, 1, 1, 1, 1), encoder: dict | None = None,
-                 neuron: dict | None = None, mixture: dict | str | None = 'default', attention: dict | None = None,
-                 norm_cfg: dict | None = None, random_start: bool = False,
-                 out_indices: Sequence[int] | None = None, official_quirks: bool = False,
-                 init_cfg: dict | None = None):
+    def __init__(
+        self,
+        in_channels: int = 6,
+        base_channels: int = 32,
+        embed_dims: int = 512,
+        num_neighbors: int = 16,
+        depths: Sequence[int] = (1, 1, 1, 1, 1),
+        encoder: dict | None = None,
+        neuron: dict | None = None,
+        mixture: dict | str | None = 'default',
+        attention: dict | None = None,
+        norm_cfg: dict | None = None,
+        offset_gain: float | None = None,
+        random_start: bool = False,
+        out_indices: Sequence[int] | None = None,
+        official_quirks: bool = False,
+        init_cfg: dict | None = None,
+    ):
         super().__init__(init_cfg)
         norm_cfg = norm_cfg or dict(type='BN')
         self.in_channels, self.official_quirks = in_channels, official_quirks
         encoder = encoder or dict(type='mmbsa.PointQueueEncoder')
-        known = inspect.signature(resolve_type(encoder, PointEncoder, 'backbone.encoder', MODELS).__init__).parameters
+        known = inspect.signature(
+            resolve_type(encoder, PointEncoder, 'backbone.encoder', MODELS).__init__
+        ).parameters
         told = dict(random_start=random_start, official_quirks=official_quirks)
-        self.encoder = build_checked(encoder, PointEncoder, 'backbone.encoder', MODELS,
-                                     **{key: value for key, value in told.items() if key in known})
+        self.encoder = build_checked(
+            encoder,
+            PointEncoder,
+            'backbone.encoder',
+            MODELS,
+            **{key: value for key, value in told.items() if key in known},
+        )
         self.num_steps = self.encoder.num_steps
         neuron, mixture, attention = (
-            bind_steps(cfg, self.num_steps) for cfg in (
-                neuron or NEURON, dict(type='mmbsa.MixtureNode') if mixture == 'default' else mixture,
-                attention or dict(type='mmbsa.PointVectorAttention')))
-        self.channels = [base_channels * 2 ** level for level in range(len(depths))]
+            bind_steps(cfg, self.num_steps)
+            for cfg in (
+                neuron or NEURON,
+                dict(type='mmbsa.MixtureNode') if mixture == 'default' else mixture,
+                attention or dict(type='mmbsa.PointVectorAttention'),
+            )
+        )
+        self.channels = [base_channels * 2**level for level in range(len(depths))]
         if base_channels < 1 or not depths or min(depths) < 0:
-            raise ValueError(f'{type(self).__name__}: base_channels={base_channels} must be positive and '
-                             f'depths={tuple(depths)} not negative')
+            raise ValueError(
+                f'{type(self).__name__}: base_channels={base_channels} must be positive and '
+                f'depths={tuple(depths)} not negative'
+            )
         self.out_indices = (len(depths) - 1,) if out_indices is None else tuple(out_indices)
         if not all(0 <= level < len(depths) for level in self.out_indices):
-            raise ValueError(f'{type(self).__name__}: out_indices must lie in 0..{len(depths) - 1}, got '
-                             f'{self.out_indices}')
+            raise ValueError(
+                f'{type(self).__name__}: out_indices must lie in 0..{len(depths) - 1}, got '
+                f'{self.out_indices}'
+            )
         self.out_channels = [self.channels[level] for level in self.out_indices]
         unit = dict(bias=True, norm_cfg=norm_cfg)
-        self.stem = nn.Sequential(SpikeConv(in_channels, base_channels, neuron=None, **unit),
-                                  SpikeConv(base_channels, base_channels, neuron=neuron, **unit))
+        self.stem = nn.Sequential(
+            SpikeConv(in_channels, base_channels, neuron=None, **unit),
+            SpikeConv(base_channels, base_channels, neuron=neuron, **unit),
+        )
         self.downs = nn.ModuleList(
-            TransitionDown(few, many, num_neighbors, neuron, norm_cfg, random_start)
-            for few, many in zip(self.channels, self.channels[1:]))
+            TransitionDown(few, many, num_neighbors, neuron, norm_cfg, random_start, offset_gain)
+            for few, many in zip(self.channels, self.channels[1:])
+        )
         self.depths = tuple(depths)
         self.blocks = nn.ModuleList(
-            PointBlock(channels, embed_dims, num_neighbors, neuron, self._mixture(mixture, channels), attention,
-                       norm_cfg)
-            for channels, depth in zip(self.channels, depths) for _ in range(depth))
+            PointBlock(
+                channels,
+                embed_dims,
+                num_neighbors,
+                neuron,
+                self._mixture(mixture, channels),
+                attention,
+                norm_cfg,
+                offset_gain,
+            )
+            for channels, depth in zip(self.channels, depths)
+            for _ in range(depth)
+        )
 
     def _mixture(self, cfg: dict | None, channels: int) -> dict | None:
         """The mixture's config with the sizes and the rule that the backbone knows."""
         if cfg is None:
             return None
         cls = resolve_type(cfg, nn.Module, 'backbone.mixture', MODELS, SpikingNeuron)
-        told = dict(channels=channels, official_quirks=self.official_quirks) if issubclass(cls, MixtureNode) else {}
+        told = (
+            dict(channels=channels, official_quirks=self.official_quirks)
+            if issubclass(cls, MixtureNode)
+            else {}
+        )
         return {**told, **cfg}
 
     def forward(self, points: Tensor) -> tuple[Tensor, ...]:
@@ -187,22 +292,25 @@ class SpikingPointTransformer(BaseModule):
         Level 0 has the S points of the encoder.
         """
         if points.ndim != 3 or points.size(-1) != self.in_channels:
-            raise ValueError(f'{type(self).__name__}: expected clouds (B, P, {self.in_channels}) '
-                             f'(backbone.in_channels), got {tuple(points.shape)}')
+            raise ValueError(
+                f'{type(self).__name__}: expected clouds (B, P, {self.in_channels}) '
+                f'(backbone.in_channels), got {tuple(points.shape)}'
+            )
         total, steps = points.size(1), self.encoder(points)
         if total < 4 ** len(self.downs):
-            raise ValueError(f'{type(self).__name__}: {len(self.downs)} levels need clouds of '
-                             f'{4 ** len(self.downs)} points at least, got {total}')
+            raise ValueError(
+                f'{type(self).__name__}: {len(self.downs)} levels need clouds of '
+                f'{4 ** len(self.downs)} points at least, got {total}'
+            )
         xyz = steps[..., :3]
         maps = self.stem(steps.transpose(2, 3).unsqueeze(-1))
         outs, blocks = [], iter(self.blocks)
         for level, depth in enumerate(self.depths):
             if level:
-                count = min(total // 4 ** level, xyz.size(2))
+                count = min(total // 4**level, xyz.size(2))
                 xyz, maps = self.downs[level - 1](xyz, maps, count)
             for block in islice(blocks, depth):
                 maps = block(xyz, maps)
             if level in self.out_indices:
                 outs.append(maps)
         return tuple(outs)
-

@@ -43,6 +43,9 @@ ARCHS = {
         )
     ],
 }
+for _name, _cls in MODELS.module_dict.items():
+    if isinstance(_cls, type) and issubclass(_cls, BaseSpikingBackbone):
+        ARCHS.setdefault(_name, [_cls.small_arch])
 
 
 def known_to_be_wrong(x, weight, stride, padding, dilation, transposed, groups, positions):

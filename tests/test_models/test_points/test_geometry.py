@@ -1,4 +1,5 @@
 """Farthest point sampling and neighbours against loops that read like their definitions."""
+
 import pytest
 import torch
 
@@ -62,7 +63,9 @@ def test_nearest_points_are_those_of_a_full_sort():
 def test_take_and_group_read_the_same_rows():
     points = torch.randn(2, 3, 7, 5)
     index = torch.randint(7, (2, 3, 4, 6))
-    rows = torch.stack([torch.stack([points[t, b][index[t, b]] for b in range(3)]) for t in range(2)])
+    rows = torch.stack(
+        [torch.stack([points[t, b][index[t, b]] for b in range(3)]) for t in range(2)]
+    )
     assert torch.equal(take(points, index), rows)
     maps = points.transpose(2, 3).unsqueeze(-1)
     assert torch.equal(group(maps, index), rows.permute(0, 1, 4, 2, 3))
@@ -77,6 +80,7 @@ def test_equal_steps_are_searched_once_and_stay_one_memory():
     def search(xyz):
         calls.append(xyz.shape)
         return farthest_points(xyz, 5)
+
     index = once_for_equal_steps(search, cloud)
     taken = take(cloud, index)
     assert calls == [(3, 17, 3)] and index.shape == (4, 3, 5)

@@ -1,4 +1,5 @@
 """The mixture neuron against its equations, and its gate."""
+
 import pytest
 import torch
 
@@ -17,17 +18,26 @@ def current(batch=2):
 
 def by_equations(node, x):
     """One sample (T, C, N), step by step, with the gate's weights in double precision."""
-    logits = node.gate.weight[:, :, 0].double() @ x.flatten(0, 1).double() + node.gate.bias.double()[:, None]
+    logits = (
+        node.gate.weight[:, :, 0].double() @ x.flatten(0, 1).double()
+        + node.gate.bias.double()[:, None]
+    )
     if not node.training:
         least = logits.sort(0).values[-2]
         logits = logits.masked_fill(logits < least, float('-inf'))
     shares = logits.softmax(0)
-    lif, eif, plif, integrate = (torch.full_like(x[0], rest, dtype=torch.double) for rest in (0, -0.1, 0, 0))
+    lif, eif, plif, integrate = (
+        torch.full_like(x[0], rest, dtype=torch.double) for rest in (0, -0.1, 0, 0)
+    )
     decay, spikes = torch.sigmoid(node.w.double()), []
     for step in x.double():
-        lif, plif, integrate = lif + (step - lif) / 2, plif + decay * (step - plif), integrate + step
+        lif, plif, integrate = (
+            lif + (step - lif) / 2,
+            plif + decay * (step - plif),
+            integrate + step,
+        )
         eif = eif + (step - eif + (eif - 0.8).exp()) / 2
-        lif, plif, integrate = (torch.where(v >= 0.5, 0., v) for v in (lif, plif, integrate))
+        lif, plif, integrate = (torch.where(v >= 0.5, 0.0, v) for v in (lif, plif, integrate))
         eif = torch.where(eif >= 0.5, -0.1, eif)
         read = [torch.where(v == 0, 0.5, v) for v in (lif, eif, plif, integrate)]
         spikes.append((sum(share * v for share, v in zip(shares, read)) >= 0.2).float())
@@ -47,7 +57,11 @@ def test_samples_do_not_see_each_other_unless_the_official_gate_is_asked_for():
     x = current(batch=3)
     changed = x.clone()
     changed[:, 1:] += 1
-    shares = [neuron(official_quirks=quirks).shares(v)[:, 0] for quirks in (False, True) for v in (x, changed)]
+    shares = [
+        neuron(official_quirks=quirks).shares(v)[:, 0]
+        for quirks in (False, True)
+        for v in (x, changed)
+    ]
     assert torch.equal(shares[0], shares[1]) and not torch.equal(shares[2], shares[3])
 
 
@@ -62,9 +76,14 @@ def test_it_does_not_stream_and_says_why():
         stream(torch.nn.Sequential(neuron()), current())
 
 
-@pytest.mark.parametrize('call, message', [
-    (lambda: neuron(tau=1.0), 'tau'), (lambda: neuron(top_k=5), 'top_k'),
-    (lambda: neuron()(current()[:2]), 'T=4')])
+@pytest.mark.parametrize(
+    'call, message',
+    [
+        (lambda: neuron(tau=1.0), 'tau'),
+        (lambda: neuron(top_k=5), 'top_k'),
+        (lambda: neuron()(current()[:2]), 'T=4'),
+    ],
+)
 def test_mistakes_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -1,8 +1,14 @@
 """What the point encoders show in each step."""
+
 import pytest
 import torch
 
-from mmbsa.models.points import PointDirectEncoder, PointQueueEncoder, PointRandomEncoder, PointScanEncoder
+from mmbsa.models.points import (
+    PointDirectEncoder,
+    PointQueueEncoder,
+    PointRandomEncoder,
+    PointScanEncoder,
+)
 
 
 def clouds(total=24, width=6):
@@ -24,11 +30,11 @@ def test_queue_moves_through_the_cloud(steps, samples, moved):
         for step in range(steps):
             now = rows(out[step, sample])
             assert len(now) == size and now <= rows(points[sample])
-            new = now if not step else rows(out[step, sample, size - moved:])
+            new = now if not step else rows(out[step, sample, size - moved :])
             assert not new & seen, 'what enters the queue was not used before'
             seen |= new
             if step:
-                assert torch.equal(out[step, sample, :size - moved], out[step - 1, sample, moved:])
+                assert torch.equal(out[step, sample, : size - moved], out[step - 1, sample, moved:])
 
 
 def test_queue_repeats_a_step_when_no_points_are_left():
@@ -69,7 +75,9 @@ def test_direct_is_one_memory():
     assert out.shape == (4, 2, 24, 6) and out.stride(0) == 0
 
 
-@pytest.mark.parametrize('encoder', [PointDirectEncoder, PointQueueEncoder, PointScanEncoder, PointRandomEncoder])
+@pytest.mark.parametrize(
+    'encoder', [PointDirectEncoder, PointQueueEncoder, PointScanEncoder, PointRandomEncoder]
+)
 def test_gradients_reach_the_points(encoder):
     points = clouds().requires_grad_()
     kwargs = {} if encoder in (PointDirectEncoder, PointRandomEncoder) else dict(num_samples=12)
@@ -77,9 +85,14 @@ def test_gradients_reach_the_points(encoder):
     assert (points.grad > 0).all()
 
 
-@pytest.mark.parametrize('call, message', [
-    (lambda: PointQueueEncoder(0), 'num_steps'), (lambda: PointQueueEncoder(2, 512)(clouds()), 'num_samples=512'),
-    (lambda: PointDirectEncoder(2)(torch.zeros(2, 24, 2)), 'd >= 3')])
+@pytest.mark.parametrize(
+    'call, message',
+    [
+        (lambda: PointQueueEncoder(0), 'num_steps'),
+        (lambda: PointQueueEncoder(2, 512)(clouds()), 'num_samples=512'),
+        (lambda: PointDirectEncoder(2)(torch.zeros(2, 24, 2)), 'd >= 3'),
+    ],
+)
 def test_mistakes_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
