@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import mmbsa.models  # noqa: F401  (registers everything)
 from mmbsa.models.backbones import BaseSpikingBackbone
 from mmbsa.models.layers import fuse
-from mmbsa.models.neurons import AsymmetricIFNode
+from mmbsa.models.neurons import AsymmetricIFNode, StatelessNode
 from mmbsa.registry import MODELS
 from mmbsa.spiking import AttentionKind, SpikingNeuron, Stateful, domain_of, stream
 
@@ -210,6 +210,8 @@ def test_family_streams(family, kind):
 def test_family_under_vmap_and_jacrev(family, kind):
     model = settled(build(family, attention=kind and dict(type=f'mmbsa.{kind}')))
     x = image().double()
+    if any(isinstance(n, StatelessNode) and n._dynamics(x) is None for n in neurons(model)):
+        pytest.skip("it has neurons that SpikingJelly computes, whose surrogates have no rule for vmap")
 
     def total(sample):
         return model(sample[None])[-1].sum()
