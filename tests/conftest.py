@@ -1,5 +1,6 @@
 """What all tests share."""
 import os
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -25,11 +26,14 @@ def shared_path():
     return find
 
 
-@pytest.fixture(autouse=True)
-def default_scope_stays():
-    """Give the default scope back that a test found; runners and ``init_default_scope`` leave theirs behind."""
-    scopes = pytest.importorskip('mmengine.registry').DefaultScope._instance_dict
-    before = dict(scopes)
+def _default_scope_stays():
+    """Give the default scope back; runners and ``init_default_scope`` leave theirs behind."""
+    scope = pytest.importorskip('mmengine.registry').DefaultScope
+    before = dict(scope._instance_dict)
     yield
-    scopes.clear()
-    scopes.update(before)
+    scope._instance_dict = OrderedDict(before)
+
+
+#: for tests, and for fixtures of a whole module.
+function_scope = pytest.fixture(autouse=True)(_default_scope_stays)
+module_scope = pytest.fixture(autouse=True, scope='module')(_default_scope_stays)

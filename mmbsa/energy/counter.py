@@ -85,11 +85,15 @@ class OpCounter(TorchDispatchMode):
         self._neuron: nn.Module | None = None
         self._pending: tuple | None = None
         self._original: Any = None
+        self._depth = 0
         self._plans: dict[Any, tuple] = {}
         self._first_layer: str | None = None
 
     def __enter__(self):
-        """Tag weights, and follow calls of modules from here on."""
+        """Tag weights, and follow calls of modules from here on; torch enters the mode again for composite ops."""
+        self._depth += 1
+        if self._depth > 1:
+            return super().__enter__()
         for module in self._places:
             for x in (*module._parameters.values(), *module._buffers.values()):
                 if x is not None:
@@ -101,6 +105,9 @@ class OpCounter(TorchDispatchMode):
         return super().__enter__()
 
     def __exit__(self, *exc):
+        self._depth -= 1
+        if self._depth:
+            return super().__exit__(*exc)
         nn.Module.__call__ = self._original
         result = super().__exit__(*exc)
         if self._pending is not None and not any(exc):

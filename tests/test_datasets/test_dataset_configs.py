@@ -87,7 +87,8 @@ def test_imagenet(tmp_path, monkeypatch, name):
     for part in ('train', 'val'):  # the same pipelines on two classes
         dataset = cfg[f'{part}_dataloader'].dataset
         data = CustomDataset(data_root=dataset.data_root, data_prefix=dataset.split, pipeline=dataset.pipeline)
-        assert data[3]['inputs'].shape == (3, 224, 224)
+        side = 256 if '_256' in name else 224
+        assert data[3]['inputs'].shape == (3, side, side)
 
 
 def test_tiny_imagenet(tmp_path, monkeypatch):

@@ -1,9 +1,9 @@
 import itertools
+import sys
 
 import pytest
 import torch
 
-from mmbsa.deploy import decompose as module
 from mmbsa.deploy.decompose import TABLE, decompose, own_ops
 from mmbsa.ops import bipolar_attention, integer_spike, lif
 
@@ -150,7 +150,7 @@ def test_decompose_leaves_no_own_op():
 
 
 def test_decompose_names_an_op_without_a_plain_version(monkeypatch):
-    monkeypatch.setattr(module, 'TABLE', {})
+    monkeypatch.setattr(sys.modules['mmbsa.deploy.decompose'], 'TABLE', {})
     exported = torch.export.export(Everything(), (torch.randn(2, 3, 4, 8),))
     with pytest.raises(ValueError, match='no plain version of mmbsa.bipolar_attention.default'):
         decompose(exported)

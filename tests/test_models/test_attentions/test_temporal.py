@@ -98,5 +98,5 @@ def test_spikformer_with_the_module():
         nodes = temporal.in_neuron, temporal.out_neuron, kind.attn.out_neuron
         assert [node.v_threshold for node in nodes] == thresholds
         assert {type(node).__name__ for node in nodes} == {'SLTTLIFNode'}
-    dense = dict(TINY, pooling='0011', temporal=(8, 8))
+    dense = dict(TINY, pooling='0011', temporal=(8, 8), tau=1.5)  # alive at every layer
     checks.check_shapes_and_gradients(checks.build('Spikformer', dense, num_steps=3), (32, 32))
