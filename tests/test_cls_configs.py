@@ -13,7 +13,8 @@ from mmpretrain.registry import HOOKS, MODELS, TRANSFORMS  # noqa: E402
 CONFIGS = config_files.of_scope('mmpretrain')
 BSA = dict(type='mmbsa.BipolarSelfAttention')
 #: number of classes of the data an entry names.
-CLASSES = {'ImageNet-1K': 1000, 'CIFAR-10': 10, 'CIFAR-100': 100, 'CIFAR10-DVS': 10, 'DVS128 Gesture': 11, 'N-MNIST': 10, 'N-Caltech101': 101,
+CLASSES = {'ImageNet-1K': 1000, 'CIFAR-10': 10, 'CIFAR-100': 100, 'CIFAR10-DVS': 10, 'DVS128 Gesture': 11, 'N-MNIST': 10,
+           'N-Caltech101': 101,
            'Sequential MNIST': 10, 'Permuted sequential MNIST': 10, 'Sequential CIFAR-10': 10}
 
 

@@ -145,7 +145,8 @@ def test_sizes_and_cfg(preset):
     for timm_model in (model, bsa):
         cfg = timm_model.default_cfg
         data = preset.data[cfg['tag']]
-        convs = [name for name, m in timm_model.named_modules() if isinstance(m, torch.nn.Conv2d)]
+        convs = [name for name, m in timm_model.named_modules()  # a full-size convolution reads out
+                 if isinstance(m, torch.nn.Conv2d) and not name.startswith('full_size')]
         assert cfg['first_conv'] == convs[0]
         assert timm_model.get_submodule(convs[0]).in_channels == cfg['input_size'][0] == timm_model.in_chans
         assert timm_model.get_submodule(cfg['classifier']) is timm_model.get_classifier()

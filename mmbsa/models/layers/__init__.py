@@ -10,6 +10,7 @@ from mmbsa.models.layers.residual import Residual, checkpointed, drop_path_rates
 from mmbsa.models.layers.spike_conv import SepSpikeConv, SpikeConv, SpikeMLP, max_pool
 from mmbsa.models.layers.time import TIME_MODES, Timewise, check_steps, merge_time, read_time, split_time
 
-__all__ = ['Conv2d', 'ExpertsMLP', 'FiringRate', 'HaarMixer', 'RepConv', 'Residual', 'SepSpikeConv', 'SpikeConv', 'SpikeMLP', 'SpikingReadout',
-           'TIME_MODES', 'TimeReadout', 'Timewise', 'check_steps', 'checkpointed', 'drop_path_rates', 'fuse',
-           'init_convolutions', 'max_pool', 'merge_time', 'read_time', 'split_time']
+__all__ = ['Conv2d', 'ExpertsMLP', 'FiringRate', 'HaarMixer', 'RepConv', 'Residual', 'SepSpikeConv',
+           'SpikeConv', 'SpikeMLP', 'SpikingReadout', 'TIME_MODES', 'TimeReadout', 'Timewise',
+           'check_steps', 'checkpointed', 'drop_path_rates', 'fuse', 'init_convolutions',
+           'max_pool', 'merge_time', 'read_time', 'split_time']

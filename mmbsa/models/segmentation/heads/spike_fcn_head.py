@@ -40,7 +40,8 @@ class SpikeFCNHead(BaseDecodeHead):
         kwargs['norm_cfg'] = kwargs.get('norm_cfg') or dict(type='BN')
         super().__init__(**kwargs)
         if not isinstance(self.in_channels, int):
-            raise ValueError(f'SpikeFCNHead: decode_head.in_channels={self.in_channels} must be one number: it reads one map')
+            raise ValueError(f'SpikeFCNHead: decode_head.in_channels={self.in_channels} must be one number: it reads '
+                             'one map')
         if num_convs < 0 or kernel_size % 2 == 0:
             raise ValueError(f'SpikeFCNHead: num_convs={num_convs} must not be negative and kernel_size={kernel_size} odd')
         if num_convs == 0 and not concat_input and self.in_channels != self.channels:
