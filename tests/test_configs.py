@@ -134,7 +134,7 @@ def test_camvid_folder_comes_from_the_environment(monkeypatch):
     cfg = load('configs/bsa_camvid.py')
     assert {cfg[f'{split}_dataloader'].dataset.data_root for split in ('train', 'val', 'test')} == {'some/where'}
     monkeypatch.delenv('CAMVID_ROOT')
-    assert load('configs/bsa_camvid.py').train_dataloader.dataset.data_root == '../shared/data/camvid'
+    assert load('configs/bsa_camvid.py').train_dataloader.dataset.data_root == 'data/camvid'
 
 
 @pytest.mark.parametrize('path', [path for path in config_files.BASES if '/datasets/' not in path])

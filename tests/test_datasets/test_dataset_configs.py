@@ -107,7 +107,7 @@ def test_real_photos(shared_path, monkeypatch, name, size, classes, numbers, var
     train, val = check(cfg, (3, size, size), classes)
     assert (len(train), len(val)) == numbers
     monkeypatch.delenv(variable)
-    assert load(name, monkeypatch).train_dataloader.dataset.data_root == f'../shared/data/{name}'
+    assert load(name, monkeypatch).train_dataloader.dataset.data_root == f'data/{name}'
 
 
 def test_a_missing_class_folder_is_an_error(tmp_path, monkeypatch):

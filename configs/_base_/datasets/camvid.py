@@ -1,7 +1,7 @@
 # CamVid, 11 classes. Another folder: CAMVID_ROOT=/path bash tools/dist_train.sh ...
 # Photos are halved on reading (480x360 -> 240x180), which keeps a training affordable on two CPU cores.
 dataset_type = 'mmbsa.CamVidDataset'
-data_root = '{{$CAMVID_ROOT:../shared/data/camvid}}'
+data_root = '{{$CAMVID_ROOT:data/camvid}}'
 scale = (240, 180)
 crop_size = (160, 160)
 train_pipeline = [

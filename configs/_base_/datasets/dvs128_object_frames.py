@@ -1,7 +1,7 @@
 # Event frames of 8 objects as grey pictures: 0 off, 128 no event, 255 on; two sessions, train/<object> and test/<object>.
 # Another folder: DVS128_OBJECTS_ROOT=/path bash tools/dist_train.sh ...
 dataset_type = 'CustomDataset'
-data_root = '{{$DVS128_OBJECTS_ROOT:../shared/data/dvs128_object_frames}}'
+data_root = '{{$DVS128_OBJECTS_ROOT:data/dvs128_object_frames}}'
 classes = ('box', 'cutter', 'mouse', 'mug', 'pencil', 'phone', 'scissors', 'stapler')
 data_preprocessor = dict(num_classes=8)
 load = [

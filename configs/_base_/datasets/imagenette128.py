@@ -1,7 +1,7 @@
 # Imagenette at 128 x 128: ten classes of ImageNet, 300 + 100 photos each, in class folders train/<wnid> and val/<wnid>.
 # Another folder: IMAGENETTE_ROOT=/path bash tools/dist_train.sh ...
 dataset_type = 'CustomDataset'
-data_root = '{{$IMAGENETTE_ROOT:../shared/data/imagenette128}}'
+data_root = '{{$IMAGENETTE_ROOT:data/imagenette128}}'
 # in the order of the class folders (wnids); with the names given, a folder too many or too few is an error
 classes = ('tench', 'English springer', 'cassette player', 'chain saw', 'church', 'French horn', 'garbage truck', 'gas pump',
            'golf ball', 'parachute')

@@ -2,7 +2,7 @@
 # Another folder: NMNIST_ROOT=/path bash tools/dist_train.sh ...
 # The default is a sample of it: 40 + about 10 recordings per digit. Small recordings need no cache.
 dataset_type = 'mmbsa.EventDataset'
-data_root = '{{$NMNIST_ROOT:../shared/data/nmnist_small}}'
+data_root = '{{$NMNIST_ROOT:data/nmnist}}'
 num_frames = 8
 data_preprocessor = dict(type='mmbsa.EventDataPreprocessor', num_classes=10)
 train_pipeline = [

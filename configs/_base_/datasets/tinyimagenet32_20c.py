@@ -1,7 +1,7 @@
 # Twenty classes of Tiny-ImageNet at 32 x 32: 250 + 50 photos each, in class folders train/<wnid> and val/<wnid>.
 # Another folder: TINYIMAGENET32_ROOT=/path bash tools/dist_train.sh ...
 dataset_type = 'CustomDataset'
-data_root = '{{$TINYIMAGENET32_ROOT:../shared/data/tinyimagenet32_20c}}'
+data_root = '{{$TINYIMAGENET32_ROOT:data/tinyimagenet32_20c}}'
 # in the order of the class folders (wnids); with the names given, a folder too many or too few is an error
 classes = ('goldfish', 'black stork', 'dugong', 'Labrador retriever', 'Egyptian cat', 'cougar', 'lion', 'bee', 'mantis',
            'sulphur butterfly', 'ox', 'orangutan', 'cash machine', 'chest', 'oboe', 'police van', 'pop bottle', 'spider web',
