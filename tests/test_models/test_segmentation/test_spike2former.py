@@ -125,6 +125,10 @@ def test_any_neuron(neuron):
 @pytest.mark.parametrize('kind', KINDS)
 def test_kinds_of_self_and_cross_attention(kind):
     cfg, pointwise = dict(type=f'mmbsa.{kind}'), KINDS[kind].pointwise
+    if kind == 'ExpertsAttention':
+        with pytest.raises(ValueError, match='ExpertsAttention needs several queries and a gate'):
+            head(attention=cfg)
+        return
     if pointwise:
         with pytest.raises(ValueError,
                            match=f'{kind} .* no cross-attention: give decode_head.cross_attention'):

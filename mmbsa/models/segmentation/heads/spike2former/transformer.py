@@ -65,6 +65,9 @@ class QueryAttention(nn.Module):
         if cross and attn.pointwise:
             raise ValueError(f'{type(attn).__name__} multiplies q and k position by position, so it is no '
                              'cross-attention: give decode_head.cross_attention another kind')
+        if attn.gate_dims or len(attn.query_dims) > 1:
+            raise ValueError(f'{type(attn).__name__} needs several queries and a gate, which this head does not project: '
+                             'give decode_head.attention another kind')
         unit = dict(bias=True, norm_cfg=norm_cfg)
         self.q = (SpikeConv(channels, channels, neuron=neuron, **unit) if attn.uses_query
                   else build_neuron(neuron))
