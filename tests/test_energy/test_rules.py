@@ -138,8 +138,11 @@ def _meta_inputs(model, cfg):
         getattr(model.backbone, 'in_channels', None)
         or next(w for w in model.parameters() if w.dim() == 4).shape[1]
     )
+    positions = getattr(model.backbone, 'arch', {}).get('positions')  # of a full-size convolution in the head
+    stride = model.backbone.feature_info[-1]['reduction'] if positions else 1
+    side = round(positions ** 0.5) * stride if positions else 64
     return torch.empty(
-        *((2, steps, channels, 64, 64) if channels == 2 else (2, channels, 64, 64)), device='meta'
+        *((2, steps, channels, side, side) if channels == 2 else (2, channels, side, side)), device='meta'
     )
 
 
