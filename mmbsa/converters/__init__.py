@@ -6,5 +6,11 @@ from mmbsa.converters.base import RECIPES, Recipe, Report, build_from_official
 
 __all__ = ['RECIPES', 'Recipe', 'Report', 'build_from_official']
 
+#: packages that some of our models need; their sources are left out where they are not installed.
+OPTIONAL = ('mmseg', 'mmpretrain', 'mmdet')
 for _info in pkgutil.iter_modules(__path__):
-    import_module(f'{__name__}.{_info.name}')
+    try:
+        import_module(f'{__name__}.{_info.name}')
+    except ModuleNotFoundError as error:
+        if (error.name or '').partition('.')[0] not in OPTIONAL:
+            raise
