@@ -64,6 +64,24 @@ def test_bit_serial_accumulates_are_one_bits_times_fan_out():
     assert torch.equal(quantiser(x), k * 0.5)
 
 
+def test_sums_of_a_twin_s_numbers_are_taken_bit_by_bit():
+    quantiser, linear = Quantiser(2, 3, 3.0, 1.0), nn.Linear(6, 5, bias=False)
+    x = 4 * torch.rand(4, 6)
+    k = x.round().clamp(0, 3).int()
+
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.quantiser, self.linear = quantiser, linear
+
+        def forward(self, x):
+            return self.linear(self.quantiser(x) + self.quantiser(x))
+
+    row = count_operations(Sum(), x, audit=True).counted()[-1]
+    ones = sum(int(v).bit_count() for v in (2 * k).flatten().tolist())
+    assert (row.input, row.counts.ac, row.counts.ac_dense) == ('bits', 5 * ones, 3 * 120)
+
+
 def test_signed_quantisers_count_magnitudes():
     quantiser = Quantiser(3, 3, 3.0, 1.0, signed=True)
     x = torch.tensor([[-3.2, -1.0, 0.2, 2.0]])

@@ -50,9 +50,10 @@ def add(call: Call) -> None:
     second = tb.domain if call.op == 'aten::rsub' else second
     domain = domains.add(first, second)
     if domain is not None:
-        return call.put(
-            Tag(domain, f'sum of spikes{call.counter.where()}', steps=max(ta.steps, tb.steps))
-        )
+        serial = ta.bits is not None or tb.bits is not None  # sums of a twin's numbers stay numbers
+        bits = domain.levels.bit_length() + domain.signed if serial else None
+        origin = f'sum of {"numbers" if serial else "spikes"}{call.counter.where()}'
+        return call.put(Tag(domain, origin, bits=bits, steps=max(ta.steps, tb.steps)))
     if ta.sparse and tb.sparse:
         return call.put(
             Tag(
