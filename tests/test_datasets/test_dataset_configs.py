@@ -142,13 +142,13 @@ def test_dvs_gesture(tmp_path, monkeypatch, name):
     assert 'EventFlip' not in cfg.pretty_text  # left and right hands are classes
 
 
-def test_n_caltech101(tmp_path, monkeypatch):
+@pytest.mark.parametrize('name, shape', [('n_caltech101', (16, 2, 128, 128)), ('n_caltech101_64', (10, 2, 64, 64))])
+def test_n_caltech101(tmp_path, monkeypatch, name, shape):
     tiny_data.write_event_folders(tmp_path / 'Caltech101', [f'c{i:03d}' for i in range(101)], [''], (180, 240), 10,
                                   lambda path, size, count, seed: tiny_data.write_atis_bin(
                                       path.with_suffix('.bin'), tiny_data.random_events(count, size, seed)))
     monkeypatch.setenv('EVENT_CACHE', str(tmp_path / 'cache'))
-    cfg = load('n_caltech101', monkeypatch, 'N_CALTECH101_ROOT', tmp_path)
-    check(cfg, (16, 2, 128, 128), 101)
+    check(load(name, monkeypatch, 'N_CALTECH101_ROOT', tmp_path), shape, 101)
 
 
 @pytest.mark.shared
@@ -199,14 +199,17 @@ def test_sequential_photos(shared_path, monkeypatch):
 
 
 SEGMENTATION = {'ade20k', 'ade20k_shortest_edge', 'camvid', 'cityscapes', 'coco_stuff164k', 'drawn_scenes', 'pascal_voc12'}
+#: tests/test_det_configs.py and tests/test_track_configs.py
+DETECTION = {'coco_instance', 'drawn_instances', 'event_boxes'}
+TRACKING = {'fe108_tracking', 'felt_tracking', 'visevent_tracking', 'moving_targets'}
 #: tests/test_points_configs.py
 CLOUDS = {'modelnet10', 'modelnet40', 'scanobjectnn'}
 
 
 def test_every_base_is_tested():
-    alone = {'tiny_imagenet', 'imagenette128', 'tinyimagenet32_20c', 'n_caltech101', 'nmnist', 'dvs128_object_frames',
+    alone = {'tiny_imagenet', 'imagenette128', 'tinyimagenet32_20c', 'n_caltech101', 'n_caltech101_64', 'nmnist', 'dvs128_object_frames',
              'smnist', 'psmnist', 'scifar', 'sequential_tinyimagenet32_20c'}
-    assert NAMES == alone.union(SEGMENTATION, CLOUDS, *VARIANTS.values())
+    assert NAMES == alone.union(SEGMENTATION, CLOUDS, DETECTION, TRACKING, *VARIANTS.values())
 
 
 @pytest.mark.parametrize('workers', [0, 2])
