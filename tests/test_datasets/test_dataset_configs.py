@@ -207,7 +207,8 @@ CLOUDS = {'modelnet10', 'modelnet40', 'scanobjectnn'}
 
 
 def test_every_base_is_tested():
-    alone = {'tiny_imagenet', 'imagenette128', 'tinyimagenet32_20c', 'n_caltech101', 'n_caltech101_64', 'nmnist', 'dvs128_object_frames',
+    alone = {'tiny_imagenet', 'imagenette128', 'tinyimagenet32_20c', 'n_caltech101', 'n_caltech101_64',
+             'nmnist', 'dvs128_object_frames',
              'smnist', 'psmnist', 'scifar', 'sequential_tinyimagenet32_20c'}
     assert NAMES == alone.union(SEGMENTATION, CLOUDS, DETECTION, TRACKING, *VARIANTS.values())
 
