@@ -23,10 +23,13 @@ model = dict(backbone=dict(arch=dict(embed_dims=(8, 8, 16, 16), depths=(1, 1), n
 max_iters = 2
 train_cfg = dict(max_iters=2, val_interval=2)
 train_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False,
-dataset=dict(length=4, size=(48, 64))) val_dataloader = dict(batch_size=2, num_workers=0,
-persistent_workers=False, dataset=dict(length=2, size=(48, 64))) test_dataloader = val_dataloader
-param_scheduler = [] default_hooks = dict(checkpoint=dict(interval=2, save_best=None)) custom_hooks
-= [dict(type='mmbsa.FiringRateHook')]
+                        dataset=dict(length=4, size=(48, 64)))
+val_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False,
+                      dataset=dict(length=2, size=(48, 64)))
+test_dataloader = val_dataloader
+param_scheduler = []
+default_hooks = dict(checkpoint=dict(interval=2, save_best=None))
+custom_hooks = [dict(type='mmbsa.FiringRateHook')]
 """
 
 
