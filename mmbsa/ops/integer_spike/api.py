@@ -69,7 +69,7 @@ def _forward(u: Tensor, low: float, high: float, norm: float, half_up: bool,
 def _backward(grad: Tensor, passing: Tensor, norm: float, impl: str) -> Tensor:
     entry = dispatch.choose(NAME, impl, grad)
     layout, grad_u = layout_of(passing), _fake_backward(grad, passing)
-    rows = grad.permute(layout.order).reshape(grad.size(0), -1)
+    rows = layout.rows(grad)
     entry.backward(rows, layout.rows(passing), layout.rows(grad_u), norm)
     return grad_u
 
