@@ -48,7 +48,11 @@ def test_one_config_of_each_family_takes_a_training_step(family):
         reason = unbuildable(path)
         assert reason, f'the stock config builds, the swapped one does not: {error}'
         pytest.skip(f'does not build here with its own backbone either: {reason}')
-    losses, silent = train_step(model, cfg, CROPS.get(family, (64, 64)))
+    try:
+        losses, silent = train_step(model, cfg, CROPS.get(family, (64, 64)))
+    except (ImportError, RuntimeError, NotImplementedError) as error:  # an op that only a compiled mmcv has
+        assert 'compiled ops' in str(error)
+        pytest.skip(f'needs compiled ops with its own backbone too: {error}')
     assert losses['loss'] > 0
     assert silent == [], 'parameters without gradient stop distributed training'
     assert any(name.startswith('backbone.') and p.grad.abs().sum() > 0 for name, p in model.named_parameters()
