@@ -94,7 +94,7 @@ def test_names():
     assert names['espikeformer-m-bsa'] == dict(type='mmbsa.ESpikeFormer', arch='m',
                                                attention=dict(type='mmbsa.BipolarSelfAttention'))
     assert backbone_config('mmbsa.ESpikeFormer') == dict(type='mmbsa.ESpikeFormer')
-    assert any(line.startswith('espikeformer-{t,s,m,l}[-bsa') for line in list_names())
+    assert any(line.startswith('espikeformer-{t,s,m,l,') and '}[-bsa' in line for line in list_names())
     with pytest.raises(SwapError, match='espikeformer-m'):
         backbone_config('espikeformer-mm')
     with pytest.raises(SwapError, match="'type'"):
