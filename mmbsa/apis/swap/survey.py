@@ -23,6 +23,7 @@ from mmbsa.apis.swap.swap import swap_backbone
 from mmbsa.apis.swap.trial import build_model, crop_size, run_skeleton, train_step
 from mmbsa.apis.swap.trial_maps import feature_shapes, run_features
 from mmbsa.apis.swap.trial_maps import train_step as maps_train_step
+from mmbsa.utils.mmcv_ops import MissingOp
 
 #: crops tried in turn for the real step: small ones suffice except where a head pools fixed windows.
 CROPS = ((64, 64), (128, 128), (416, 416))
@@ -137,6 +138,8 @@ def survey_config(path: Path, backbone: str | dict, step: bool = False, ran: dic
     try:
         row.params, row.built = _params(cfg, path, {} if ran is None else ran) / 1e6, 'yes'
         row.step = _step(cfg, package) if step else ''
+    except MissingOp as error:  # the stock config needs it too: mmcv was installed without compiled ops
+        row.built = f'no: {_short(error)}'
     except Exception as error:  # ours only if the stock config builds
         reason = unbuildable(path)
         if reason:
