@@ -5,7 +5,8 @@
 A full fixture is what an official implementation computed: ``NAME.weights.safetensors`` (its state dict),
 ``NAME.io.safetensors`` (input, outputs, cotangents, gradients, updated buffers) and ``NAME.json`` (constructor arguments,
 spike counts, repository and commit). The compact one, ``NAME.npz`` (LZMA) and ``NAME.json``, keeps the weights, the
-inputs, the outputs and cotangents, the updated buffers of one norm, and the gradients of a few parameters, bit for bit.
+inputs, the outputs and cotangents, the updated buffers of one norm, and gradients (of a few parameters where all would be
+large), bit for bit.
 """
 import argparse
 import json
@@ -15,29 +16,31 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-#: what is kept of the description of a fixture.
-KEYS = ('name', 'official_class', 'official_files', 'repository_head', 'constructor_args', 'T', 'inputs', 'outputs',
-        'num_parameters', 'state_keys', 'firing_rates', 'params_with_zero_gradient_in_float64',
-        'params_with_noisy_gradient')
+#: what is left out of the description of a fixture: checks of the run that made it.
+DROPPED = ('probes_eval_shape_l2_mean', 'files', 'robustness', 'robustness_help', 'mistakes', 'noticed_mistakes', 'grad_l2',
+           'environment', 'io_keys_help', 'reload_check', 'margin_meaning')
 #: counts kept of every neuron layer.
 COUNTS = ('layer', 'spikes_eval', 'spikes_train', 'integer_sum_eval', 'integer_sum_train')
-GRADIENTS, LARGEST = 8, 4096
+#: gradients are all kept where they are smaller together than this, in bytes; else a few of the smaller ones.
+ALL_GRADIENTS, GRADIENTS, LARGEST = 100_000, 8, 4096
 
 
 def chosen(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The tensors of a compact fixture: everything but input gradients, most gradients, and most buffers."""
     kept = {key: value for key, value in tensors.items()
-            if not key.startswith(('grad.', 'grad_input.', 'train_buffers.', 'eval.per_sample.', 'probe.', 'train_fresh'))}
-    gradients = [key for key in tensors if key.startswith('grad.') and tensors[key].size <= LARGEST]
-    step = max(len(gradients) // GRADIENTS, 1)
+            if not key.startswith(('grad.', 'grad_input.', 'train_buffers.', 'train_fresh'))}
+    gradients = [key for key in tensors if key.startswith('grad.')]
+    if sum(tensors[key].nbytes for key in gradients) > ALL_GRADIENTS:
+        gradients = [key for key in gradients if tensors[key].size <= LARGEST]
+        gradients = gradients[::max(len(gradients) // GRADIENTS, 1)][:GRADIENTS]
     buffers = [key for key in tensors if key.startswith('train_buffers.')][:3]
-    return kept | {key: tensors[key] for key in gradients[::step][:GRADIENTS] + buffers}
+    return kept | {key: tensors[key] for key in gradients + buffers}
 
 
 def compact(folder: Path, name: str, out: Path) -> int:
     """Write one fixture and return its size in bytes."""
     meta = json.loads((folder / f'{name}.json').read_text())
-    meta = {key: meta[key] for key in KEYS if key in meta}
+    meta = {key: value for key, value in meta.items() if key not in DROPPED}
     meta['firing_rates'] = [{key: layer[key] for key in COUNTS if key in layer} for layer in meta.get('firing_rates', [])]
     weights = load_file(folder / f'{name}.weights.safetensors')
     tensors = {f'weights/{key}': value for key, value in weights.items()}
