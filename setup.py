@@ -1,4 +1,5 @@
 """Packaging of mmbsa; bounds live in ``requirements/``, the version in ``mmbsa/version.py``."""
+
 import re
 import shutil
 from pathlib import Path
@@ -20,12 +21,15 @@ def version():
 
 
 #: extras by the names of their files; the tests of the maintained fork need all of them.
-EXTRAS = {name: requirements(name) for name in ('openmmlab', 'detection', 'events', 'deploy', 'tests')}
+EXTRAS = {
+    name: requirements(name) for name in ('openmmlab', 'detection', 'events', 'deploy', 'tests')
+}
 EXTRAS['tests'] = sorted({'snntorch', *(line for lines in EXTRAS.values() for line in lines)})
 
 
 class BuildWithMim(build_py):
-    """Ship ``configs``, ``tools`` and ``model-index.yml`` as ``mmbsa/.mim``, where mim looks for them."""
+    """Ship ``configs``, ``tools`` and ``model-index.yml`` as ``mmbsa/.mim``, where mim looks for
+    them."""
 
     def run(self):
         super().run()
@@ -35,8 +39,12 @@ class BuildWithMim(build_py):
         for name in ('configs', 'tools', 'model-index.yml'):
             source = ROOT / name
             if source.is_dir():
-                shutil.copytree(source, target / name, dirs_exist_ok=True,
-                                ignore=shutil.ignore_patterns('__pycache__'))
+                shutil.copytree(
+                    source,
+                    target / name,
+                    dirs_exist_ok=True,
+                    ignore=shutil.ignore_patterns('__pycache__'),
+                )
             elif source.exists():
                 target.mkdir(parents=True, exist_ok=True)
                 shutil.copy(source, target / name)
@@ -50,7 +58,10 @@ setup(
     long_description_content_type='text/markdown',
     author='The mmbsa authors',
     license='Apache-2.0',
-    keywords='spiking neural networks, spiking transformer, bipolar self-attention, semantic segmentation, OpenMMLab',
+    keywords=(
+        'spiking neural networks, spiking transformer, bipolar self-attention, '
+        'semantic segmentation, OpenMMLab'
+    ),
     classifiers=[
         'Development Status :: 4 - Beta',
         'Intended Audience :: Science/Research',
@@ -62,7 +73,9 @@ setup(
         'Topic :: Scientific/Engineering :: Image Recognition',
     ],
     packages=find_packages(include=['mmbsa', 'mmbsa.*']),
-    package_data={'mmbsa': ['ops/*.hpp', 'ops/*/*.hpp', 'ops/*/*.cpp']},  # compiled on first use, see mmbsa/ops/native.py
+    package_data={
+        'mmbsa': ['ops/*.hpp', 'ops/*/*.hpp', 'ops/*/*.cpp']
+    },  # compiled on first use, see mmbsa/ops/native.py
     python_requires='>=3.11',
     install_requires=requirements('runtime'),
     extras_require=EXTRAS,

@@ -1,4 +1,5 @@
-# ImageNet pre-training of E-SpikeFormer 10M with Bipolar Self-attention, whose weights configs/bsa_ade20k.py starts from:
+# ImageNet pre-training of E-SpikeFormer 10M with Bipolar Self-attention, whose weights
+# configs/bsa_ade20k.py starts from:
 #   bash tools/dist_train.sh configs/bsa_imagenet.py 4
 #   bash tools/dist_train.sh configs/bsa_ade20k.py 4 --cfg-options \
 #       model.backbone.init_cfg.checkpoint=work_dirs/bsa_imagenet/epoch_200.pth

@@ -1,16 +1,22 @@
-# A small segmenter with Bipolar Self-attention that learns drawn street scenes in a few minutes on two CPU cores:
+# A small segmenter with Bipolar Self-attention that learns drawn street scenes in a few minutes on
+# two CPU cores:
 #   bash tools/dist_train.sh configs/bsa_quickstart.py 2
 # Pictures of its validations are saved under work_dirs/bsa_quickstart/overlays.
 _base_ = [
-    './_base_/models/espikeformer_tiny_fpn.py', './_base_/datasets/drawn_scenes.py', './_base_/default_runtime.py'
+    './_base_/models/espikeformer_tiny_fpn.py',
+    './_base_/datasets/drawn_scenes.py',
+    './_base_/default_runtime.py',
 ]
 model = dict(
     data_preprocessor=dict(size=(96, 96)),
     backbone=dict(attention=dict(type='mmbsa.BipolarSelfAttention')),
-    decode_head=dict(num_classes=7))
+    decode_head=dict(num_classes=7),
+)
 
 max_iters = 450
-optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.002, weight_decay=0.005))
+optim_wrapper = dict(
+    type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.002, weight_decay=0.005)
+)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=40),
     dict(type='PolyLR', power=0.9, eta_min=0.0, by_epoch=False, begin=40, end=max_iters),

@@ -1,8 +1,9 @@
 """Child registries of mmengine's roots, scope ``mmbsa``, and the one way to resolve a ``type``.
 
-A ``type='mmbsa.X'`` in any mm config makes mmengine import this module, so no ``custom_imports`` is needed. Locations
-are imported when a registry is first asked for one of our types.
+A ``type='mmbsa.X'`` in any mm config makes mmengine import this module, so no ``custom_imports`` is
+needed. Locations are imported when a registry is first asked for one of our types.
 """
+
 import difflib
 import functools
 import inspect
@@ -22,15 +23,16 @@ from mmbsa.utils.checkpoint import make_loading_safe
 from mmbsa.version import warn_untried_versions
 
 warn_untried_versions()
-# wherever a type of ours is used, checkpoints are read with weights_only=True on both OpenMMLab stacks
+# wherever a type of ours is used, checkpoints are read with weights_only=True on both OpenMMLab
+# stacks
 make_loading_safe()
 
 
 class SpikingRegistry(Registry):
     """A registry whose errors say what was meant.
 
-    An unknown name is answered with the closest ones, with the scope where it is missing, and an unknown argument of
-    a registered class with the arguments that the class has.
+    An unknown name is answered with the closest ones, with the scope where it is missing, and an
+    unknown argument of a registered class with the arguments that the class has.
     """
 
     def __init__(self, *args, **kwargs):
@@ -52,9 +54,13 @@ class SpikingRegistry(Registry):
         return found
 
     def hint(self, key: str, base: type | None = None) -> str:
-        """The names that may have been meant by an unknown one, of subclasses of ``base`` if it is given."""
-        names = [name for name, cls in self.module_dict.items()
-                 if base is None or inspect.isclass(cls) and issubclass(cls, base)]
+        """The names that may have been meant by an unknown one, of subclasses of ``base`` if it is
+        given."""
+        names = [
+            name
+            for name, cls in self.module_dict.items()
+            if base is None or inspect.isclass(cls) and issubclass(cls, base)
+        ]
         name = key.split('.')[-1]
         folded = {known.lower(): known for known in names}
         close = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.75)
@@ -63,7 +69,8 @@ class SpikingRegistry(Registry):
         return f'There are {", ".join(f"mmbsa.{known}" for known in sorted(names))}.'
 
     def on_register(self, base: type, callback: Callable[[type], None]) -> None:
-        """Call ``callback`` for every registered subclass of ``base``: those there are, and those that will come."""
+        """Call ``callback`` for every registered subclass of ``base``: those there are, and those
+        that will come."""
         self._callbacks.append((base, callback))
         for cls in list(dict.fromkeys(self.module_dict.values())):
             if inspect.isclass(cls) and issubclass(cls, base):
@@ -83,7 +90,9 @@ def _name_arguments(cls: type) -> None:
     """Let the constructor of ``cls`` answer an unknown keyword with the arguments that it has."""
     init = cls.__init__
     parameters = inspect.signature(init).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) or hasattr(init, '_names_arguments'):
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) or hasattr(
+        init, '_names_arguments'
+    ):
         return
     known = [name for name in parameters if name != 'self']
 
@@ -92,16 +101,20 @@ def _name_arguments(cls: type) -> None:
         unknown = [key for key in kwargs if key not in parameters]
         if unknown:
             close = difflib.get_close_matches(unknown[0], known, n=1)
-            raise TypeError(f'{type(self).__name__} has no argument {", ".join(map(repr, unknown))}'
-                            + (f' (did you mean {close[0]!r}?)' if close else '')
-                            + f'; it takes {", ".join(known)}')
+            raise TypeError(
+                f'{type(self).__name__} has no argument {", ".join(map(repr, unknown))}'
+                + (f' (did you mean {close[0]!r}?)' if close else '')
+                + f'; it takes {", ".join(known)}'
+            )
         init(self, *args, **kwargs)
 
     checked._names_arguments = True
     cls.__init__ = checked
 
 
-def resolve_type(cfg: dict, base: type, key: str, registry: SpikingRegistry, suggest: type | None = None) -> type:
+def resolve_type(
+    cfg: dict, base: type, key: str, registry: SpikingRegistry, suggest: type | None = None
+) -> type:
     """The class that the ``type`` of a config names, as a string or as the class itself.
 
     Args:
@@ -117,28 +130,42 @@ def resolve_type(cfg: dict, base: type, key: str, registry: SpikingRegistry, sug
     """
     suggest = suggest or base
     if not isinstance(cfg, dict) or 'type' not in cfg:
-        raise TypeError(f"{key} must be a config such as dict(type='mmbsa.{_example(suggest, registry)}'), got {cfg!r}")
+        raise TypeError(
+            f"{key} must be a config such as dict(type='mmbsa.{_example(suggest, registry)}'), got "
+            f'{cfg!r}'
+        )
     cls = cfg['type']
     if isinstance(cls, str):
         try:
             cls = registry.get(cls)
         except KeyError:
-            raise KeyError(f'{key}.type={cfg["type"]!r} is not registered. '
-                           f'{registry.hint(cfg["type"], suggest)}') from None
+            raise KeyError(
+                f'{key}.type={cfg["type"]!r} is not registered. '
+                f'{registry.hint(cfg["type"], suggest)}'
+            ) from None
     if not inspect.isclass(cls) or not issubclass(cls, base):
-        raise TypeError(f'{key}.type={cfg["type"]!r} is no {suggest.__name__}. '
-                        f'{registry.hint(str(cfg["type"]), suggest)}')
+        raise TypeError(
+            f'{key}.type={cfg["type"]!r} is no {suggest.__name__}. '
+            f'{registry.hint(str(cfg["type"]), suggest)}'
+        )
     return cls
 
 
 def _example(base: type, registry: SpikingRegistry) -> str:
     registry.import_from_location()
-    return next((name for name, cls in sorted(registry.module_dict.items())
-                 if inspect.isclass(cls) and issubclass(cls, base)), base.__name__)
+    return next(
+        (
+            name
+            for name, cls in sorted(registry.module_dict.items())
+            if inspect.isclass(cls) and issubclass(cls, base)
+        ),
+        base.__name__,
+    )
 
 
 def build_checked(cfg: dict, base: type, key: str, registry: SpikingRegistry, **defaults) -> Any:
-    """Build an object of a subclass of ``base`` from a copy of its config; see :func:`resolve_type`.
+    """Build an object of a subclass of ``base`` from a copy of its config; see
+    :func:`resolve_type`.
 
     Args:
         cfg, base, key, registry: see :func:`resolve_type`.
@@ -151,13 +178,22 @@ def build_checked(cfg: dict, base: type, key: str, registry: SpikingRegistry, **
 # neurons, attentions, backbones, necks, heads
 MODELS = SpikingRegistry('model', parent=MMENGINE_MODELS, scope='mmbsa', locations=['mmbsa.models'])
 # image and event datasets
-DATASETS = SpikingRegistry('dataset', parent=MMENGINE_DATASETS, scope='mmbsa', locations=['mmbsa.datasets'])
+DATASETS = SpikingRegistry(
+    'dataset', parent=MMENGINE_DATASETS, scope='mmbsa', locations=['mmbsa.datasets']
+)
 # pipeline steps
-TRANSFORMS = SpikingRegistry('transform', parent=MMENGINE_TRANSFORMS, scope='mmbsa',
-                             locations=['mmbsa.datasets.transforms'])
+TRANSFORMS = SpikingRegistry(
+    'transform', parent=MMENGINE_TRANSFORMS, scope='mmbsa', locations=['mmbsa.datasets.transforms']
+)
 # observers and guards of a run
-HOOKS = SpikingRegistry('hook', parent=MMENGINE_HOOKS, scope='mmbsa', locations=['mmbsa.engine', 'mmbsa.visualization'])
+HOOKS = SpikingRegistry(
+    'hook', parent=MMENGINE_HOOKS, scope='mmbsa', locations=['mmbsa.engine', 'mmbsa.visualization']
+)
 # figures of merit that no mm package has
-METRICS = SpikingRegistry('metric', parent=MMENGINE_METRICS, scope='mmbsa', locations=['mmbsa.evaluation'])
+METRICS = SpikingRegistry(
+    'metric', parent=MMENGINE_METRICS, scope='mmbsa', locations=['mmbsa.evaluation']
+)
 # optimizers that neither torch nor OpenMMLab has
-OPTIMIZERS = SpikingRegistry('optimizer', parent=MMENGINE_OPTIMIZERS, scope='mmbsa', locations=['mmbsa.engine.lamb'])
+OPTIMIZERS = SpikingRegistry(
+    'optimizer', parent=MMENGINE_OPTIMIZERS, scope='mmbsa', locations=['mmbsa.engine.lamb']
+)

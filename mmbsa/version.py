@@ -1,4 +1,5 @@
 """The version of mmbsa and the versions of its neighbours it was tried with."""
+
 import warnings
 from importlib import metadata
 
@@ -27,7 +28,8 @@ def _key(version: str) -> tuple[int, ...]:
 
 
 def installed_version(name: str) -> tuple[str, str] | None:
-    """Return ``(distribution, version)`` of an import name of ``BOUNDS``, or None if it is not installed."""
+    """Return ``(distribution, version)`` of an import name of ``BOUNDS``, or None if it is not
+    installed."""
     for dist in BOUNDS[name][0]:
         try:
             return dist, metadata.version(dist)
@@ -42,5 +44,8 @@ def warn_untried_versions() -> None:
         found = installed_version(name)
         if found and not _key(low) <= _key(found[1]) < _key(high):
             warnings.warn(
-                f'mmbsa {__version__} was tried with {name} >= {low}, < {high}; {found[0]} {found[1]} is installed. '
-                'It may work; please report what you see.', stacklevel=2)
+                f'mmbsa {__version__} was tried with {name} >= {low}, < {high}; {found[0]} '
+                f'{found[1]} is installed. '
+                'It may work; please report what you see.',
+                stacklevel=2,
+            )

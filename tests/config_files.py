@@ -1,4 +1,5 @@
 """Every config of the repo and its metafile entry, for the tests of configs."""
+
 from functools import cache
 from pathlib import Path
 
@@ -9,7 +10,11 @@ from mmengine.registry import init_default_scope
 from mmbsa.utils.launch import fill_in
 
 ROOT = Path(__file__).resolve().parents[1]
-ALL = sorted(str(path.relative_to(ROOT)) for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts)
+ALL = sorted(
+    str(path.relative_to(ROOT))
+    for path in (ROOT / 'configs').rglob('*.py')
+    if '_base_' not in path.parts
+)
 BASES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / 'configs' / '_base_').rglob('*.py'))
 
 

@@ -1,4 +1,5 @@
 """Recordings in all formats, written from events by the formats' descriptions."""
+
 import struct
 
 import numpy as np
@@ -11,8 +12,12 @@ SIZE = (120, 128)
 def some_events(count=300, size=SIZE, seed=0, span=90_000, start=0):
     """Return events in the order of time."""
     rng = np.random.default_rng(seed)
-    return ev.make_events(rng.integers(0, size[1], count), rng.integers(0, size[0], count),
-                          np.sort(rng.integers(0, span, count)) + start, rng.integers(0, 2, count))
+    return ev.make_events(
+        rng.integers(0, size[1], count),
+        rng.integers(0, size[0], count),
+        np.sort(rng.integers(0, span, count)) + start,
+        rng.integers(0, 2, count),
+    )
 
 
 def columns(events):
@@ -43,14 +48,18 @@ def write_aedat1(path, events, header=b''):
 
 def packet3(words, kind=1, source=0, size=8, turns=0):
     count = len(words) * words.itemsize * (words.shape[1] if words.ndim > 1 else 1) // size
-    return struct.pack('<HHIIIIII', kind, source, size, 4, turns, count, count, count) \
+    return (
+        struct.pack('<HHIIIIII', kind, source, size, 4, turns, count, count, count)
         + words.tobytes()
+    )
 
 
 def write_aedat3(path, events, source='DVS128', per_packet=100, extra=()):
     """Write AEDAT 3.1 with a frame packet and an invalid event between the events' packets."""
-    head = (f'#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 0: {source}\r\n'
-            '#Start-Time: 2020-01-01 00:00:00 (TZ+0000)\r\n#!END-HEADER\r\n').encode()
+    head = (
+        f'#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 0: {source}\r\n'
+        '#Start-Time: 2020-01-01 00:00:00 (TZ+0000)\r\n#!END-HEADER\r\n'
+    ).encode()
     body = b''
     x, y, t, p = columns(events)
     for first in range(0, len(events), per_packet):
@@ -68,6 +77,7 @@ def write_aedat3(path, events, source='DVS128', per_packet=100, extra=()):
 def flatbuffer(identifier, fields):
     """Return a size-prefixed flatbuffer of one table; fields are (kind, value) or None."""
     import flatbuffers
+
     builder = flatbuffers.Builder(1024)
     made = []
     for kind, value in (field or (None, None) for field in fields):
@@ -102,15 +112,20 @@ def description4(streams, size):
         f'<node name="info"><attr key="sizeX" type="int">{size[1]}</attr>'
         f'<attr key="sizeY" type="int">{size[0]}</attr>'
         f'<attr key="source" type="string">camera{number}</attr></node></node>'
-        for number, kind in streams)
+        for number, kind in streams
+    )
     return f'<dv version="2.0"><node name="outInfo">{nodes}</node></dv>'
 
 
-def write_aedat4(path, events, size=SIZE, method=0, per_packet=100, end=True,
-                 streams=((0, 'EVTS'), (1, 'FRME'))):
+def write_aedat4(
+    path, events, size=SIZE, method=0, per_packet=100, end=True, streams=((0, 'EVTS'), (1, 'FRME'))
+):
     """Write AEDAT 4 with packets of another stream between those of events, and an index."""
-    pack = {0: bytes, 1: lambda data: __import__('lz4.frame').frame.compress(data),
-            3: lambda data: __import__('zstandard').ZstdCompressor().compress(data)}[method]
+    pack = {
+        0: bytes,
+        1: lambda data: __import__('lz4.frame').frame.compress(data),
+        3: lambda data: __import__('zstandard').ZstdCompressor().compress(data),
+    }[method]
 
     def header(place):
         fields = [('int32', method), ('int64', place), ('string', description4(streams, size))]
@@ -118,7 +133,7 @@ def write_aedat4(path, events, size=SIZE, method=0, per_packet=100, end=True,
 
     body = b''
     for first in range(0, len(events), per_packet):
-        part = pack(flatbuffer(b'EVTS', [('events', events[first:first + per_packet])]))
+        part = pack(flatbuffer(b'EVTS', [('events', events[first : first + per_packet])]))
         body += struct.pack('<ii', 0, len(part)) + part
         body += struct.pack('<ii', streams[-1][0], 5) + b'frame'
     # a place of 1 keeps the field in the table, whose length so stays the same
@@ -169,8 +184,12 @@ def write_evt3(path, events, vectors=True):
             words.append(y)
             state['y'] = y
         run = index + 1
-        while run < len(rows) and rows[run][1:] == (y, t, p) and rows[run][0] > rows[run - 1][0] \
-                and rows[run][0] - x < 12:
+        while (
+            run < len(rows)
+            and rows[run][1:] == (y, t, p)
+            and rows[run][0] > rows[run - 1][0]
+            and rows[run][0] - x < 12
+        ):
             run += 1
         if vectors and run - index > 1:
             mask = sum(1 << row[0] - x for row in rows[index:run])
@@ -187,6 +206,7 @@ def write_evt3(path, events, vectors=True):
 
 def write_hdf5(path, events, layout='prophesee', t_offset=None, **storage):
     import h5py
+
     with h5py.File(path, 'w') as file:
         if layout == 'prophesee':
             rows = np.empty(len(events), [('x', '<u2'), ('y', '<u2'), ('p', '<i2'), ('t', '<i8')])
@@ -223,9 +243,11 @@ def write_npy(path, events):
 
 def write_mat(path, events):
     from scipy.io import savemat
+
     x, y, t, p = columns(events)
-    savemat(str(path), dict(x=x[:, None], y=y[:, None], ts=t[:, None], pol=p[:, None]),
-            appendmat=False)
+    savemat(
+        str(path), dict(x=x[:, None], y=y[:, None], ts=t[:, None], pol=p[:, None]), appendmat=False
+    )
 
 
 def write_atis_bin(path, events):
@@ -238,10 +260,16 @@ def write_atis_bin(path, events):
 #: format -> (writer, usual ending)
 WRITERS = {
     'aedat1': (write_aedat1, '.aedat'),
-    'aedat2 dvs128': (lambda path, events: write_aedat2(
-        path, events, 'ch.unizh.ini.jaer.chip.retina.DVS128', davis=False), '.aedat'),
-    'aedat2 davis240': (lambda path, events: write_aedat2(
-        path, events, 'eu.seebetter.ini.chips.davis.DAVIS240C'), '.aedat'),
+    'aedat2 dvs128': (
+        lambda path, events: write_aedat2(
+            path, events, 'ch.unizh.ini.jaer.chip.retina.DVS128', davis=False
+        ),
+        '.aedat',
+    ),
+    'aedat2 davis240': (
+        lambda path, events: write_aedat2(path, events, 'eu.seebetter.ini.chips.davis.DAVIS240C'),
+        '.aedat',
+    ),
     'aedat3': (write_aedat3, '.aedat'),
     'aedat4': (write_aedat4, '.aedat4'),
     'atis_bin': (write_atis_bin, '.bin'),

@@ -1,4 +1,5 @@
 """What every spiking backbone has to do, as checks that the tests of the families share."""
+
 import pytest
 import torch
 from torch import nn
@@ -21,7 +22,8 @@ def image(size=(32, 32), batch=2, channels=3, seed=0):
 
 
 def awake(model):
-    """Set norms such that every layer fires in evaluation, and return the model in evaluation mode."""
+    """Set norms such that every layer fires in evaluation, and return the model in evaluation
+    mode."""
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     for norm in norms:
         nn.init.constant_(norm.weight, 2.0)
@@ -35,8 +37,13 @@ def awake(model):
 def parameters(family, arch, num_classes):
     """Parameters of the classifier, counted without memory for them."""
     with torch.device('meta'):
-        model = MODELS.build(dict(type='mmbsa.SpikingClassifier', num_classes=num_classes,
-                                  backbone=dict(type=f'mmbsa.{family}', arch=arch)))
+        model = MODELS.build(
+            dict(
+                type='mmbsa.SpikingClassifier',
+                num_classes=num_classes,
+                backbone=dict(type=f'mmbsa.{family}', arch=arch),
+            )
+        )
     return sum(p.numel() for p in model.parameters())
 
 
@@ -54,7 +61,8 @@ def last_block(model):
 
 
 def check_shapes_and_gradients(model, size):
-    """Every level has its channels and stride at any size, and every parameter gets a finite gradient."""
+    """Every level has its channels and stride at any size, and every parameter gets a finite
+    gradient."""
     outs = model(image(size, channels=channels_of(model)))
     assert len(outs) == len(model.feature_info) == len(model.stages)
     for out, info in zip(outs, model.feature_info):
@@ -64,7 +72,11 @@ def check_shapes_and_gradients(model, size):
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
     for attention in (m for m in model.modules() if isinstance(m, ProjectedAttention)):
-        assert all(next(part.parameters()).grad.any() for part in (attention.q, attention.k) if part is not None)
+        assert all(
+            next(part.parameters()).grad.any()
+            for part in (attention.q, attention.k)
+            if part is not None
+        )
 
 
 def check_event_frames(model):
@@ -75,11 +87,15 @@ def check_event_frames(model):
 
 
 def check_bsa_swaps_the_attention_and_nothing_else(native, bsa, number, neuron='LIFNode'):
-    assert [(k, v.shape) for k, v in native.named_parameters()] == [(k, v.shape) for k, v in bsa.named_parameters()]
+    assert [(k, v.shape) for k, v in native.named_parameters()] == [
+        (k, v.shape) for k, v in bsa.named_parameters()
+    ]
     kinds = [m for m in bsa.modules() if isinstance(m, BipolarSelfAttention)]
     assert len(kinds) == number
     for kind in kinds:
-        assert {type(n).__name__ for n in (kind.q_neuron, kind.k_neuron, kind.out_neuron)} == {'TernaryLIFNode'}
+        assert {type(n).__name__ for n in (kind.q_neuron, kind.k_neuron, kind.out_neuron)} == {
+            'TernaryLIFNode'
+        }
         assert kind.options['normalizer'] == 'shiftmax' and kind.options['scale'] == 1.0
     inside = {id(m) for kind in kinds for m in kind.modules()}
     assert {type(m).__name__ for m in neurons(bsa) if id(m) not in inside} == {neuron}
@@ -89,9 +105,14 @@ def check_bsa_swaps_the_attention_and_nothing_else(native, bsa, number, neuron='
 
 
 def check_neuron_everywhere(family, arch, out_threshold=0.5, **kwargs):
-    """Type, threshold and surrogate of the config are those of every neuron; attentions have an output threshold."""
-    neuron = dict(type='mmbsa.ParametricLIFNode', init_tau=3.0, v_threshold=0.7,
-                  surrogate_function=dict(type='ATan', alpha=5.0))
+    """Type, threshold and surrogate of the config are those of every neuron; attentions have an
+    output threshold."""
+    neuron = dict(
+        type='mmbsa.ParametricLIFNode',
+        init_tau=3.0,
+        v_threshold=0.7,
+        surrogate_function=dict(type='ATan', alpha=5.0),
+    )
     model = build(family, arch, neuron=neuron, **kwargs)
     nodes = neurons(model)
     outputs = {id(m.out_neuron) for m in model.modules() if hasattr(m, 'out_neuron')}
@@ -101,7 +122,9 @@ def check_neuron_everywhere(family, arch, out_threshold=0.5, **kwargs):
         assert type(node.surrogate_function).__name__ == 'ATan'
         assert node.v_threshold == (out_threshold if id(node) in outputs else 0.7)
     model = build(family, arch, neuron=dict(type='mmbsa.IntegerNode', levels=2), **kwargs)
-    assert len(neurons(model)) == len(nodes) and {type(n).__name__ for n in neurons(model)} == {'IntegerNode'}
+    assert len(neurons(model)) == len(nodes) and {type(n).__name__ for n in neurons(model)} == {
+        'IntegerNode'
+    }
     model(image(channels=channels_of(model)))[-1].mean().backward()
 
 
@@ -113,7 +136,9 @@ def check_frozen(model, frozen):
         assert all(p.requires_grad != cold for p in part.parameters()) and part.training != cold
     before = {k: v.clone() for k, v in model.state_dict().items()}
     model(image(channels=channels_of(model)))
-    changed = {key for key, value in model.state_dict().items() if not torch.equal(before[key], value)}
+    changed = {
+        key for key, value in model.state_dict().items() if not torch.equal(before[key], value)
+    }
     assert bool(changed) == (frozen < len(model.stages))
     assert not any(key.startswith('stem.') for key in changed) or frozen < 0
     assert not any(key.startswith(f'stages.{i}.') for key in changed for i in range(frozen))
@@ -159,7 +184,11 @@ def settled(model):
     generator = torch.Generator().manual_seed(0)
     for module in model.modules():
         if isinstance(module, _BatchNorm):
-            for tensor, low, high in ((module.running_mean, -.2, .2), (module.running_var, .5, 2.),
-                                      (module.weight.data, 1., 2.), (module.bias.data, 0., 1.5)):
+            for tensor, low, high in (
+                (module.running_mean, -0.2, 0.2),
+                (module.running_var, 0.5, 2.0),
+                (module.weight.data, 1.0, 2.0),
+                (module.bias.data, 0.0, 1.5),
+            ):
                 tensor.copy_(torch.rand(tensor.shape, generator=generator) * (high - low) + low)
     return model.double().eval()

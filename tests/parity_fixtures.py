@@ -1,9 +1,12 @@
-"""Where the parity fixtures are: the folder of full ones where there is one, else the compact ones of the repository.
+"""Where the parity fixtures are: the folder of full ones where there is one, else the compact ones
+of the repository.
 
-A fixture is ``NAME.weights.safetensors``, ``NAME.io.safetensors`` and ``NAME.json``. ``MMBSA_ORACLE_DIR`` names the
-folder of full ones, by default ``../shared/oracle`` beside the checkout. The compact ones (``tests/data/parity``, made by
-``tools/dev/compact_fixtures.py``) are unpacked into the same form in a temporary folder.
+A fixture is ``NAME.weights.safetensors``, ``NAME.io.safetensors`` and ``NAME.json``.
+``MMBSA_ORACLE_DIR`` names the folder of full ones, by default ``../shared/oracle`` beside the
+checkout. The compact ones (``tests/data/parity``, made by ``tools/dev/compact_fixtures.py``) are
+unpacked into the same form in a temporary folder.
 """
+
 import hashlib
 import os
 import shutil
@@ -33,7 +36,9 @@ def oracle_folder() -> Path:
                 continue
             with np.load(file) as arrays:
                 for part, ending in (('weights/', 'weights'), ('io/', 'io')):
-                    tensors = {k.removeprefix(part): arrays[k] for k in arrays.files if k.startswith(part)}
+                    tensors = {
+                        k.removeprefix(part): arrays[k] for k in arrays.files if k.startswith(part)
+                    }
                     save_file(tensors, partial / f'{file.stem}.{ending}.safetensors')
         try:
             partial.rename(folder)

@@ -1,4 +1,5 @@
 """Every classification config is loaded and built, and its metafile entry tells the truth."""
+
 from pathlib import Path
 
 import config_files
@@ -13,13 +14,23 @@ from mmpretrain.registry import HOOKS, MODELS, TRANSFORMS  # noqa: E402
 CONFIGS = config_files.of_scope('mmpretrain')
 BSA = dict(type='mmbsa.BipolarSelfAttention')
 #: number of classes of the data an entry names.
-CLASSES = {'ImageNet-1K': 1000, 'CIFAR-10': 10, 'CIFAR-100': 100, 'CIFAR10-DVS': 10, 'DVS128 Gesture': 11, 'N-MNIST': 10,
-           'N-Caltech101': 101,
-           'Sequential MNIST': 10, 'Permuted sequential MNIST': 10, 'Sequential CIFAR-10': 10}
+CLASSES = {
+    'ImageNet-1K': 1000,
+    'CIFAR-10': 10,
+    'CIFAR-100': 100,
+    'CIFAR10-DVS': 10,
+    'DVS128 Gesture': 11,
+    'N-MNIST': 10,
+    'N-Caltech101': 101,
+    'Sequential MNIST': 10,
+    'Permuted sequential MNIST': 10,
+    'Sequential CIFAR-10': 10,
+}
 
 
 def build(cfg):
-    """The model without memory for its weights, and without a teacher, whose weights would be downloaded."""
+    """The model without memory for its weights, and without a teacher, whose weights would be
+    downloaded."""
     model = cfg.model.to_dict() if hasattr(cfg.model, 'to_dict') else dict(cfg.model)
     model.pop('teacher', None)
     with torch.device('meta'):
@@ -32,7 +43,11 @@ def test_config_builds_what_the_metafile_says(path):
     meta, model = entry['Metadata'], build(cfg)
     assert isinstance(model, ImageClassifier)
     levels = {getattr(m, 'levels', 1) for m in model.modules() if type(m).__name__.endswith('Node')}
-    built = dict(Parameters=sum(p.numel() for p in model.parameters()), T=model.backbone.num_steps, D=max(levels))
+    built = dict(
+        Parameters=sum(p.numel() for p in model.parameters()),
+        T=model.backbone.num_steps,
+        D=max(levels),
+    )
     assert {key: meta[key] for key in built} == built
     classes = CLASSES[meta['Training Data']]
     assert cfg.model.head.num_classes == cfg.model.data_preprocessor.num_classes == classes
@@ -45,19 +60,37 @@ def test_config_builds_what_the_metafile_says(path):
 @pytest.mark.parametrize('path', CONFIGS)
 def test_config_holds_a_whole_run(path):
     cfg = load(path)
-    for key in ('optim_wrapper', 'train_cfg', 'val_evaluator', 'test_evaluator', 'visualizer', 'tta_model', 'env_cfg'):
+    for key in (
+        'optim_wrapper',
+        'train_cfg',
+        'val_evaluator',
+        'test_evaluator',
+        'visualizer',
+        'tta_model',
+        'env_cfg',
+    ):
         assert cfg.get(key), f'{path} has no {key}'
     hooks = [*cfg.default_hooks.values(), *cfg.get('custom_hooks', [])]
     assert all(HOOKS.get(hook['type']) for hook in hooks)
     warmup, cosine = cfg.param_scheduler
     assert (warmup.begin, warmup.end, cosine.end) == (0, cosine.begin, cosine.get('end'))
     epochs = cfg.train_cfg.max_epochs
-    assert cosine.end in (epochs, epochs - 10), 'the cosine ends with the run, or ten epochs before it'
-    ends = [switch.action_epoch for hook in hooks if hook['type'] == 'SwitchRecipeHook' for switch in hook['schedule']]
+    assert cosine.end in (epochs, epochs - 10), (
+        'the cosine ends with the run, or ten epochs before it'
+    )
+    ends = [
+        switch.action_epoch
+        for hook in hooks
+        if hook['type'] == 'SwitchRecipeHook'
+        for switch in hook['schedule']
+    ]
     assert bool(ends) <= bool(cfg.model.get('train_cfg')) and all(end < epochs for end in ends)
     for split in ('train', 'val', 'test'):
         pipeline = cfg[f'{split}_dataloader'].dataset.pipeline
-        assert all(TRANSFORMS.build(step) for step in pipeline) and pipeline[-1]['type'] == 'PackInputs'
+        assert (
+            all(TRANSFORMS.build(step) for step in pipeline)
+            and pipeline[-1]['type'] == 'PackInputs'
+        )
 
 
 HOSTS = {path: path.replace('_bsa', '') for path in CONFIGS if '_bsa' in path}
@@ -65,7 +98,8 @@ HOSTS = {path: path.replace('_bsa', '') for path in CONFIGS if '_bsa' in path}
 
 @pytest.mark.parametrize('path', HOSTS)
 def test_bipolar_config_is_its_host_with_another_attention(path):
-    """On CIFAR and events nothing else differs; on ImageNet the paper of BSA has schedules of its own."""
+    """On CIFAR and events nothing else differs; on ImageNet the paper of BSA has schedules of its
+    own."""
     bipolar, native = load(path).to_dict(), load(HOSTS[path]).to_dict()
     assert bipolar['model']['backbone'].pop('attention') == BSA
     if 'imagenet' in path:
@@ -74,18 +108,26 @@ def test_bipolar_config_is_its_host_with_another_attention(path):
         assert bipolar == native
 
 
-@pytest.mark.parametrize('path, batch, rate, epochs, processes', [
-    ('configs/spikingformer/spikingformer_8-512_bsa_imagenet.py', 64, 7e-6, 100, 4),
-    ('configs/qkformer/qkformer_10-384_bsa_imagenet.py', 100, 6e-4 * 100 / 256, 200, 4),
-    ('configs/bsa_imagenet.py', 600, 6e-4 * 600 / 256, 200, 4),
-    ('configs/qkformer/qkformer_10-384_imagenet.py', 512, 1.2e-3, 200, 8),
-    ('configs/qkformer/qkformer_10-768_imagenet.py', 576, 1.35e-3, 200, 8),
-    ('configs/espikeformer/espikeformer_m_imagenet.py', 2048, 4.8e-3, 200, 8),
-    ('configs/meta_spikeformer/meta_spikeformer_8-512_t1_imagenet.py', 1024, 2.4e-3, 200, 8),
-    ('configs/spikformer/spikformer_8-512_imagenet.py', 192, 5e-4, 310, 8)])
+@pytest.mark.parametrize(
+    'path, batch, rate, epochs, processes',
+    [
+        ('configs/spikingformer/spikingformer_8-512_bsa_imagenet.py', 64, 7e-6, 100, 4),
+        ('configs/qkformer/qkformer_10-384_bsa_imagenet.py', 100, 6e-4 * 100 / 256, 200, 4),
+        ('configs/bsa_imagenet.py', 600, 6e-4 * 600 / 256, 200, 4),
+        ('configs/qkformer/qkformer_10-384_imagenet.py', 512, 1.2e-3, 200, 8),
+        ('configs/qkformer/qkformer_10-768_imagenet.py', 576, 1.35e-3, 200, 8),
+        ('configs/espikeformer/espikeformer_m_imagenet.py', 2048, 4.8e-3, 200, 8),
+        ('configs/meta_spikeformer/meta_spikeformer_8-512_t1_imagenet.py', 1024, 2.4e-3, 200, 8),
+        ('configs/spikformer/spikformer_8-512_imagenet.py', 192, 5e-4, 310, 8),
+    ],
+)
 def test_recipe_is_the_published_one(path, batch, rate, epochs, processes):
     cfg = load(path)
-    images = cfg.train_dataloader.batch_size * processes * cfg.optim_wrapper.get('accumulative_counts', 1)
+    images = (
+        cfg.train_dataloader.batch_size
+        * processes
+        * cfg.optim_wrapper.get('accumulative_counts', 1)
+    )
     assert (images, cfg.train_cfg.max_epochs) == (batch, epochs)
     assert cfg.optim_wrapper.optimizer.lr == pytest.approx(rate)
     assert 'auto_scale_lr' not in cfg or cfg.auto_scale_lr.base_batch_size == batch
@@ -95,21 +137,31 @@ def test_ablation_baseline_is_the_published_recipe():
     cfg = load('configs/spikingformer/spikingformer_4-384_cifar100.py')
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 5e-4, 0.06)
-    assert (cfg.train_cfg.max_epochs, cfg.train_dataloader.batch_size, cfg.model.backbone.num_steps) == (410, 64, 4)
+    assert (
+        cfg.train_cfg.max_epochs,
+        cfg.train_dataloader.batch_size,
+        cfg.model.backbone.num_steps,
+    ) == (410, 64, 4)
     assert cfg.custom_hooks[0].schedule == [dict(action_epoch=201, batch_augments=None)]
     assert build(cfg).backbone.arch['num_heads'] == 8
 
 
 def test_pretraining_and_segmentation_agree_on_the_network():
-    """Weights of configs/bsa_imagenet.py fit configs/bsa_ade20k.py but for the layer scales and the classifier."""
+    """Weights of configs/bsa_imagenet.py fit configs/bsa_ade20k.py but for the layer scales and the
+    classifier."""
     pytest.importorskip('mmseg')
     pretrained = build(load('configs/bsa_imagenet.py')).state_dict()
     cfg = load('configs/bsa_ade20k.py')
     assert cfg.model.backbone.init_cfg.prefix == 'backbone.'
     from mmseg.registry import MODELS as SEGMENTATION
+
     with torch.device('meta'):
         wanted = SEGMENTATION.build(cfg.model).backbone.state_dict()
-    given = {key.removeprefix('backbone.'): value.shape for key, value in pretrained.items() if key.startswith('backbone.')}
+    given = {
+        key.removeprefix('backbone.'): value.shape
+        for key, value in pretrained.items()
+        if key.startswith('backbone.')
+    }
     assert {key for key in given if key not in wanted} == set()
     assert all(key.endswith('.scale') for key in wanted if key not in given)
     assert all(given[key] == value.shape for key, value in wanted.items() if key in given)
@@ -119,4 +171,6 @@ def test_folders_come_from_the_environment(monkeypatch):
     monkeypatch.setenv('IMAGENET_ROOT', 'some/where')
     for path in ('configs/bsa_imagenet.py', 'configs/spikformer/spikformer_8-512_imagenet.py'):
         cfg = load(path)
-        assert {cfg[f'{split}_dataloader'].dataset.data_root for split in ('train', 'val', 'test')} == {'some/where'}
+        assert {
+            cfg[f'{split}_dataloader'].dataset.data_root for split in ('train', 'val', 'test')
+        } == {'some/where'}

@@ -1,4 +1,5 @@
 """Every segmentation config is loaded and built, every metafile entry tells the truth."""
+
 from pathlib import Path
 
 import config_files
@@ -20,15 +21,24 @@ def transforms(pipeline):
 @pytest.mark.parametrize('path', CONFIGS)
 def test_config_builds_what_the_metafile_says(path):
     from mmseg.registry import MODELS
+
     entry = config_files.entry(path)
     cfg = load(path)
     model = MODELS.build(cfg.model)  # builds only: weights of init_cfg are not looked for
     assert sum(p.numel() for p in model.parameters()) == entry['Metadata']['Parameters']
-    assert cfg.train_dataloader.dataset.type.split('.')[-1].removesuffix('Dataset') == entry['Metadata'][
-        'Training Data']
-    for pipeline in (cfg.train_dataloader.dataset.pipeline, cfg.val_dataloader.dataset.pipeline,
-                     cfg.test_dataloader.dataset.pipeline, cfg.test_pipeline, cfg.tta_pipeline):
+    assert (
+        cfg.train_dataloader.dataset.type.split('.')[-1].removesuffix('Dataset')
+        == entry['Metadata']['Training Data']
+    )
+    for pipeline in (
+        cfg.train_dataloader.dataset.pipeline,
+        cfg.val_dataloader.dataset.pipeline,
+        cfg.test_dataloader.dataset.pipeline,
+        cfg.test_pipeline,
+        cfg.tta_pipeline,
+    ):
         from mmseg.registry import TRANSFORMS
+
         assert all(TRANSFORMS.build(step) for step in pipeline)
         assert [step['type'] for step in transforms(pipeline)][-1] == 'PackSegInputs'
 
@@ -36,9 +46,20 @@ def test_config_builds_what_the_metafile_says(path):
 @pytest.mark.parametrize('path', CONFIGS)
 def test_config_holds_a_whole_run(path):
     from mmseg.registry import DATASETS, HOOKS, MODELS
+
     cfg = load(path)
-    for key in ('optim_wrapper', 'param_scheduler', 'train_cfg', 'val_cfg', 'test_cfg', 'val_evaluator',
-                'test_evaluator', 'visualizer', 'tta_model', 'env_cfg'):
+    for key in (
+        'optim_wrapper',
+        'param_scheduler',
+        'train_cfg',
+        'val_cfg',
+        'test_cfg',
+        'val_evaluator',
+        'test_evaluator',
+        'visualizer',
+        'tta_model',
+        'env_cfg',
+    ):
         assert cfg.get(key), f'{path} has no {key}'
     for hook in [*cfg.default_hooks.values(), *cfg.get('custom_hooks', [])]:
         assert HOOKS.get(hook['type']), hook
@@ -46,14 +67,22 @@ def test_config_holds_a_whole_run(path):
     assert cfg.model.decode_head.num_classes == len(classes)
     assert MODELS.get(cfg.tta_model.type)
     ends = [scheduler['end'] for scheduler in cfg.param_scheduler]
-    assert max(ends) == cfg.train_cfg.max_iters and cfg.train_cfg.max_iters % cfg.train_cfg.val_interval == 0
+    assert (
+        max(ends) == cfg.train_cfg.max_iters
+        and cfg.train_cfg.max_iters % cfg.train_cfg.val_interval == 0
+    )
     crop = cfg.get('crop_size')
     assert tuple(cfg.model.data_preprocessor.size) == tuple(crop)
-    assert [t['crop_size'] for t in cfg.train_dataloader.dataset.pipeline if t['type'] == 'RandomCrop'] == [crop]
+    assert [
+        t['crop_size'] for t in cfg.train_dataloader.dataset.pipeline if t['type'] == 'RandomCrop'
+    ] == [crop]
 
 
-HOSTS = {path: path.replace('bsa_', 'espikeformer_').replace('ade20k.py', 'ade20k_10m.py') for path in CONFIGS
-         if path.startswith('configs/bsa_') and path != 'configs/bsa_quickstart.py'}
+HOSTS = {
+    path: path.replace('bsa_', 'espikeformer_').replace('ade20k.py', 'ade20k_10m.py')
+    for path in CONFIGS
+    if path.startswith('configs/bsa_') and path != 'configs/bsa_quickstart.py'
+}
 
 
 @pytest.mark.parametrize('path, host', HOSTS.items())
@@ -63,7 +92,9 @@ def test_bipolar_config_differs_from_its_host_in_one_line(path, host):
     assert bipolar == native
 
 
-SPIKE2FORMER = [path for path in CONFIGS if path.startswith('configs/spike2former/') and '_bsa_' in path]
+SPIKE2FORMER = [
+    path for path in CONFIGS if path.startswith('configs/spike2former/') and '_bsa_' in path
+]
 
 
 @pytest.mark.parametrize('path', SPIKE2FORMER)
@@ -75,29 +106,54 @@ def test_bipolar_spike2former_differs_in_its_attentions(path):
     assert bipolar == native
 
 
-@pytest.mark.parametrize('path, sizes', [
-    ('espikeformer_l_ade20k', (19_609_904, 18_626_504)), ('espikeformer_l_cityscapes', (19_576_237, 18_626_504)),
-    ('meta_spikeformer_15m_ade20k', (19_609_904, 14_751_208)),
-    ('meta_spikeformer_15m_cityscapes', (22_740_397, 14_751_208))])
+@pytest.mark.parametrize(
+    'path, sizes',
+    [
+        ('espikeformer_l_ade20k', (19_609_904, 18_626_504)),
+        ('espikeformer_l_cityscapes', (19_576_237, 18_626_504)),
+        ('meta_spikeformer_15m_ade20k', (19_609_904, 14_751_208)),
+        ('meta_spikeformer_15m_cityscapes', (22_740_397, 14_751_208)),
+    ],
+)
 def test_spike2former_has_the_official_size(path, sizes):
     from mmseg.registry import MODELS
+
     with torch.device('meta'):
         model = MODELS.build(load(f'configs/spike2former/spike2former_{path}.py').model)
-    assert sizes == tuple(sum(p.numel() for p in part.parameters()) for part in (model.decode_head, model.backbone))
+    assert sizes == tuple(
+        sum(p.numel() for p in part.parameters()) for part in (model.decode_head, model.backbone)
+    )
 
 
-@pytest.mark.parametrize('data, lr, batch, iterations, crop', [
-    ('ade20k', 2e-4, 36, 160000, (512, 512)), ('cityscapes', 2e-3, 32, 90000, (512, 1024)),
-    ('voc12', 2e-3, 32, 80000, (512, 512)), ('coco_stuff164k', 2e-4, 36, 160000, (512, 512))])
+@pytest.mark.parametrize(
+    'data, lr, batch, iterations, crop',
+    [
+        ('ade20k', 2e-4, 36, 160000, (512, 512)),
+        ('cityscapes', 2e-3, 32, 90000, (512, 1024)),
+        ('voc12', 2e-3, 32, 80000, (512, 512)),
+        ('coco_stuff164k', 2e-4, 36, 160000, (512, 512)),
+    ],
+)
 def test_spike2former_is_trained_as_the_paper_says(data, lr, batch, iterations, crop):
     cfg = load(f'configs/spike2former/spike2former_meta_spikeformer_15m_{data}.py')
     wrapper = cfg.optim_wrapper
-    assert (wrapper.optimizer.type, wrapper.optimizer.lr, wrapper.optimizer.weight_decay) == ('AdamW', lr, 0.005)
-    assert wrapper.clip_grad.max_norm == 0.01 and wrapper.paramwise_cfg.custom_keys.backbone.lr_mult == 0.1
+    assert (wrapper.optimizer.type, wrapper.optimizer.lr, wrapper.optimizer.weight_decay) == (
+        'AdamW',
+        lr,
+        0.005,
+    )
+    assert (
+        wrapper.clip_grad.max_norm == 0.01
+        and wrapper.paramwise_cfg.custom_keys.backbone.lr_mult == 0.1
+    )
     keys = wrapper.paramwise_cfg.custom_keys
     assert all(keys[key].decay_mult == 0 for key in ('query_feat', 'query_embed', 'level_embed'))
     assert 4 * cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == batch
-    assert (cfg.train_cfg.max_iters, cfg.crop_size, cfg.param_scheduler[1].power) == (iterations, crop, 1.0)
+    assert (cfg.train_cfg.max_iters, cfg.crop_size, cfg.param_scheduler[1].power) == (
+        iterations,
+        crop,
+        1.0,
+    )
     assert cfg.model.backbone.neuron.levels == cfg.model.decode_head.neuron.levels == 4
 
 
@@ -105,8 +161,15 @@ def test_ade20k_is_the_published_protocol():
     cfg = load('configs/bsa_ade20k.py')
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-3, 0.005)
-    assert (cfg.train_cfg.max_iters, 4 * cfg.train_dataloader.batch_size, cfg.crop_size) == (160000, 16, (512, 512))
-    assert cfg.model.backbone.layer_scale == 1e-6 and cfg.model.neck.out_channels == cfg.model.decode_head.channels == 128
+    assert (cfg.train_cfg.max_iters, 4 * cfg.train_dataloader.batch_size, cfg.crop_size) == (
+        160000,
+        16,
+        (512, 512),
+    )
+    assert (
+        cfg.model.backbone.layer_scale == 1e-6
+        and cfg.model.neck.out_channels == cfg.model.decode_head.channels == 128
+    )
     assert cfg.train_dataloader.dataset.data_root == 'data/ade/ADEChallengeData2016'
     resize = cfg.train_pipeline[2]
     assert (resize.scale, resize.ratio_range) == ((2048, 512), (0.5, 2.0))
@@ -116,8 +179,11 @@ def test_ade20k_is_the_published_protocol():
 @pytest.mark.parametrize('split, number', [('train', 5), ('val', 3)])
 def test_ade20k_pipelines_on_real_photos(shared_path, split, number):
     from mmseg.registry import DATASETS
+
     cfg = load('configs/bsa_ade20k.py')
-    data = DATASETS.build({**cfg[f'{split}_dataloader'].dataset, 'data_root': str(shared_path('data/ade20k_samples'))})
+    data = DATASETS.build(
+        {**cfg[f'{split}_dataloader'].dataset, 'data_root': str(shared_path('data/ade20k_samples'))}
+    )
     assert len(data) == number
     for index in range(number):
         sample = data[index]
@@ -132,7 +198,9 @@ def test_ade20k_pipelines_on_real_photos(shared_path, split, number):
 def test_camvid_folder_comes_from_the_environment(monkeypatch):
     monkeypatch.setenv('CAMVID_ROOT', 'some/where')
     cfg = load('configs/bsa_camvid.py')
-    assert {cfg[f'{split}_dataloader'].dataset.data_root for split in ('train', 'val', 'test')} == {'some/where'}
+    assert {cfg[f'{split}_dataloader'].dataset.data_root for split in ('train', 'val', 'test')} == {
+        'some/where'
+    }
     monkeypatch.delenv('CAMVID_ROOT')
     assert load('configs/bsa_camvid.py').train_dataloader.dataset.data_root == 'data/camvid'
 
@@ -143,12 +211,15 @@ def test_no_base_is_left_over(path):
     name = f'{Path(path).parent.name}/{Path(path).name}'
     others = [ROOT / user for user in (*config_files.ALL, *config_files.BASES) if user != path]
     beside = [user for user in others if user.parent == (ROOT / path).parent]
-    assert (any(f'{name}' in user.read_text() for user in others)
-            or any(f"'./{Path(path).name}'" in user.read_text() for user in beside)), f'{path} is not used'
+    assert any(f'{name}' in user.read_text() for user in others) or any(
+        f"'./{Path(path).name}'" in user.read_text() for user in beside
+    ), f'{path} is not used'
 
 
 def test_metafiles():
-    collections = {c['Name'] for content in config_files.metafiles().values() for c in content['Collections']}
+    collections = {
+        c['Name'] for content in config_files.metafiles().values() for c in content['Collections']
+    }
     names = [entry['Name'] for entry in config_files.entries()]
     assert len(set(names)) == len(names)
     for entry in config_files.entries():
@@ -161,7 +232,11 @@ def test_metafiles():
 
 
 def test_metafiles_as_mim_reads_them():
-    load_index = pytest.importorskip('modelindex.load_model_index', reason='model-index is not installed')
+    load_index = pytest.importorskip(
+        'modelindex.load_model_index', reason='model-index is not installed'
+    )
     index = load_index.load(str(ROOT / 'model-index.yml'))
     index.build_models_with_collections()
-    assert {model.name for model in index.models} == {entry['Name'] for entry in config_files.entries()}
+    assert {model.name for model in index.models} == {
+        entry['Name'] for entry in config_files.entries()
+    }

@@ -1,4 +1,6 @@
-"""The steps of CONTRIBUTING.md work as they are written: the code of the page is run, and nothing else is touched."""
+"""The steps of CONTRIBUTING.md work as they are written: the code of the page is run, and nothing
+else is touched."""
+
 import os
 import re
 import subprocess
@@ -9,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / 'CONTRIBUTING.md').read_text()
-CHECK = '''
+CHECK = """
 import timm
 import mmbsa.models
 from mmbsa.apis.swap.names import backbone_config
@@ -20,7 +22,7 @@ assert backbone_config('espikeformer-m-mean')['attention'] == dict(type='mmbsa.M
 assert 'myformer_s' in timm.list_models('myformer*') and timm.is_model('myformer_s_bsa')
 model = timm.create_model('myformer_s', num_classes=3)
 assert model.pretrained_cfg['crop_pct'] == 0.9
-'''
+"""
 
 
 def code(name):
@@ -39,16 +41,33 @@ def module(tmp_path_factory):
 
 
 def run(folder, *command):
-    env = dict(os.environ, PYTHONPATH=os.pathsep.join([str(folder), str(ROOT), os.environ.get('PYTHONPATH', '')]))
+    env = dict(
+        os.environ,
+        PYTHONPATH=os.pathsep.join([str(folder), str(ROOT), os.environ.get('PYTHONPATH', '')]),
+    )
     env.pop('PYTEST_XDIST_WORKER', None)
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, env=env, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=env, capture_output=True, text=True, timeout=900
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
 
 def test_the_matrix_finds_the_new_family_and_kind(module):
-    out = run(module, '-m', 'pytest', 'tests/test_models/test_matrix.py', '-p', 'my_project', '-p', 'no:cacheprovider',
-              '-p', 'no:xdist', '-k', 'MyFormer or (MeanAttention and (QKFormer or ESpikeFormer))')
+    out = run(
+        module,
+        '-m',
+        'pytest',
+        'tests/test_models/test_matrix.py',
+        '-p',
+        'my_project',
+        '-p',
+        'no:cacheprovider',
+        '-p',
+        'no:xdist',
+        '-k',
+        'MyFormer or (MeanAttention and (QKFormer or ESpikeFormer))',
+    )
     assert int(re.search(r'(\d+) passed', out).group(1)) > 30 and 'failed' not in out
 
 

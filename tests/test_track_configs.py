@@ -1,4 +1,5 @@
 """Every tracking config is loaded and built, and its metafile entry tells the truth."""
+
 import config_files
 import numpy as np
 import pytest
@@ -30,8 +31,11 @@ def test_config_builds_what_the_metafile_says(path):
     cfg, meta = load(path), config_files.entry(path)['Metadata']
     with torch.device('meta'):
         model = MODELS.build(cfg.model)
-    built = dict(Parameters=sum(p.numel() for p in model.parameters()), T=model.num_steps,
-                 D=max(getattr(m, 'levels', 1) for m in model.head.modules()))
+    built = dict(
+        Parameters=sum(p.numel() for p in model.parameters()),
+        T=model.num_steps,
+        D=max(getattr(m, 'levels', 1) for m in model.head.modules()),
+    )
     assert {key: meta[key] for key in built} == built
     assert ('bsa_' in path) == (cfg.model.backbone.get('attention') == BSA)
 
@@ -115,8 +119,12 @@ def test_datasets_of_configs_feed_the_model(path, tmp_path):
     layout, steps = cfg.layout, cfg.model.backbone.num_steps
     for split in ('train', 'test'):
         tiny_tracking.write_sequence(layout, tmp_path, split, 'seq', length=22, steps=steps)
-    train, test = (DATASETS.build({**cfg[f'{split}_dataloader'].dataset, 'data_root': str(tmp_path),
-                                   'toolkit': None}) for split in ('train', 'test'))
+    train, test = (
+        DATASETS.build(
+            {**cfg[f'{split}_dataloader'].dataset, 'data_root': str(tmp_path), 'toolkit': None}
+        )
+        for split in ('train', 'test')
+    )
     np.random.seed(0)
     preprocessor = MODELS.build(cfg.model.data_preprocessor)
     batch = preprocessor(pseudo_collate([train[0], train[1]]), True)

@@ -1,4 +1,6 @@
-"""A training of a second with nothing but mmengine, for tests of what starts, kills and compares trainings."""
+"""A training of a second with nothing but mmengine, for tests of what starts, kills and compares
+trainings."""
+
 import time
 
 import torch
@@ -7,7 +9,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, METRICS, MODELS
 from torch import nn
 
-CONFIG = '''
+CONFIG = """
 custom_imports = dict(imports=['tiny_cell'], allow_failed_imports=False)
 model = dict(type='TinyModel', width=4, pause=0.0, fail_at=None, inner=dict(kind='plain', gain=1.0))
 data = dict(dataset=dict(type='TinyData'), batch_size=2, num_workers=0)
@@ -23,9 +25,9 @@ sizes = (1, 2)
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=1, log_metric_by_epoch=False),
     checkpoint=dict(
-        type='mmbsa.ResumableCheckpointHook', by_epoch=False, interval=2, max_keep_ckpts=1, save_best='score',
-        rule='greater'))
-'''
+        type='mmbsa.ResumableCheckpointHook', by_epoch=False, interval=2,
+        max_keep_ckpts=1, save_best='score', rule='greater'))
+"""
 
 
 @MODELS.register_module(force=True)
@@ -69,4 +71,6 @@ class TinyScore(BaseMetric):
         self.results += data_samples
 
     def compute_metrics(self, results):
-        return dict(score=100 * results[0]['gain'] - sum(r['error'] for r in results) / len(results))
+        return dict(
+            score=100 * results[0]['gain'] - sum(r['error'] for r in results) / len(results)
+        )

@@ -3,6 +3,7 @@ checkout.
 
 ``MMBSA_ORACLE_DIR`` and ``MMBSA_SHARED`` name the folders; the defaults lie beside the checkout.
 """
+
 import json
 import os
 from pathlib import Path

@@ -1,13 +1,16 @@
-"""Train a grid of configs with several seeds; resume, skip what is done, and write a table, pictures and one HTML page.
+"""Train a grid of configs with several seeds; resume, skip what is done, and write a table,
+pictures and one HTML page.
 
     python tools/ablate.py configs/ablations/bsa_table4.yaml --budget small --jobs 2   # a grid
-    python tools/ablate.py configs/a.py configs/b.py --seeds 0 1 2                     # a few configs side by side
-    python tools/ablate.py GRID.yaml --launcher slurm --partition gpu --gpus 4         # prints sbatch lines
+    python tools/ablate.py configs/a.py configs/b.py --seeds 0 1 2                     # a few
+    configs side by side python tools/ablate.py GRID.yaml --launcher slurm --partition gpu --gpus 4
+    # prints sbatch lines
 
-The command may be killed at any moment and given again: what is done is not repeated, what was interrupted goes on from
-its last checkpoint. Everything lies in --work-dir: a folder per cell, and table.md, results.csv, results.json, curves.png,
-bars.png, report.html.
+The command may be killed at any moment and given again: what is done is not repeated, what was
+interrupted goes on from its last checkpoint. Everything lies in --work-dir: a folder per cell, and
+table.md, results.csv, results.json, curves.png, bars.png, report.html.
 """
+
 import argparse
 import shlex
 import sys
@@ -31,33 +34,78 @@ TOOLS = Path(__file__).resolve().parent
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('grid', nargs='+', type=Path, help='one GRID.yaml, or config files to compare')
-    parser.add_argument('--budget', default='full', help="a budget of the grid, e.g. small; default 'full'")
-    parser.add_argument('--seeds', nargs='+', type=int, help='instead of those of the grid; default for configs 0 1 2')
-    parser.add_argument('--metric', help='as the evaluator calls it; default: of the grid, or save_best of the config')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'grid', nargs='+', type=Path, help='one GRID.yaml, or config files to compare'
+    )
+    parser.add_argument(
+        '--budget', default='full', help="a budget of the grid, e.g. small; default 'full'"
+    )
+    parser.add_argument(
+        '--seeds',
+        nargs='+',
+        type=int,
+        help='instead of those of the grid; default for configs 0 1 2',
+    )
+    parser.add_argument(
+        '--metric',
+        help='as the evaluator calls it; default: of the grid, or save_best of the config',
+    )
     parser.add_argument('--work-dir', type=Path, help='default work_dirs/ablations/<grid>-<budget>')
-    parser.add_argument('--jobs', type=int, default=1, help='trainings at a time; they share the cores and the GPUs')
+    parser.add_argument(
+        '--jobs', type=int, default=1, help='trainings at a time; they share the cores and the GPUs'
+    )
     parser.add_argument('--gpus', type=int, default=1, help='per training, where there are GPUs')
-    parser.add_argument('--retries', type=int, default=1, help='of a training that was killed by a signal')
-    parser.add_argument('--only', nargs='+', action='extend', default=[], metavar='AXIS=VALUE[,VALUE]',
-                        help='train these cells only (seed=0 too); the table shows all')
-    parser.add_argument('--test', action='store_true', help='also evaluate the last checkpoints on the test split')
-    parser.add_argument('--dry-run', action='store_true', help='resolve all configs, show the cells, and stop')
-    parser.add_argument('--status', action='store_true', help='show how far every cell is, and stop')
-    parser.add_argument('--only-collect', action='store_true', help='train nothing; tell what is there')
+    parser.add_argument(
+        '--retries', type=int, default=1, help='of a training that was killed by a signal'
+    )
+    parser.add_argument(
+        '--only',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='AXIS=VALUE[,VALUE]',
+        help='train these cells only (seed=0 too); the table shows all',
+    )
+    parser.add_argument(
+        '--test', action='store_true', help='also evaluate the last checkpoints on the test split'
+    )
+    parser.add_argument(
+        '--dry-run', action='store_true', help='resolve all configs, show the cells, and stop'
+    )
+    parser.add_argument(
+        '--status', action='store_true', help='show how far every cell is, and stop'
+    )
+    parser.add_argument(
+        '--only-collect', action='store_true', help='train nothing; tell what is there'
+    )
     parser.add_argument('--launcher', choices=['none', 'slurm'], default='none')
     parser.add_argument('--partition', help='of the slurm cluster')
-    parser.add_argument('--sbatch-args', default='', help='further arguments of sbatch, as one text')
-    parser.add_argument('--submit', action='store_true', help='submit the slurm jobs instead of printing them')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE', help='for all cells')
+    parser.add_argument(
+        '--sbatch-args', default='', help='further arguments of sbatch, as one text'
+    )
+    parser.add_argument(
+        '--submit', action='store_true', help='submit the slurm jobs instead of printing them'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='for all cells',
+    )
     args = parser.parse_args(argv)
     for name in ('jobs', 'gpus'):
         if getattr(args, name) < 1:
             parser.error(f'--{name} must be at least 1, got {getattr(args, name)}')
     if args.launcher == 'slurm' and not args.partition:
         parser.error('--launcher slurm needs --partition')
-    args.again = shlex.join(['python', 'tools/ablate.py', *(sys.argv[1:] if argv is None else argv)])
+    args.again = shlex.join(
+        ['python', 'tools/ablate.py', *(sys.argv[1:] if argv is None else argv)]
+    )
     return args
 
 
@@ -69,7 +117,9 @@ def load_grid(args: argparse.Namespace):
     elif all(path.suffix == '.py' for path in args.grid):
         grid = grid_of_configs(args.grid, args.seeds or [0, 1, 2])
     else:
-        raise GridError(f'expected one GRID.yaml or config files (.py), got {" ".join(map(str, args.grid))}')
+        raise GridError(
+            f'expected one GRID.yaml or config files (.py), got {" ".join(map(str, args.grid))}'
+        )
     grid.metric = args.metric or grid.metric
     return grid
 
@@ -79,8 +129,13 @@ def show(folders: list[CellFolder]) -> None:
     width = max(len(folder.cell.name) for folder in folders)
     for folder in folders:
         state, status = folder.read(), folder.status()
-        told = (f'{folder.metric} {state["final"]:.2f}' if status == 'done' else state.get('reason', '')
-                if status == 'failed' else f'step {folder.progress()} of {folder.cell.last_step}')
+        told = (
+            f'{folder.metric} {state["final"]:.2f}'
+            if status == 'done'
+            else state.get('reason', '')
+            if status == 'failed'
+            else f'step {folder.progress()} of {folder.cell.last_step}'
+        )
         print(f'{folder.cell.name:{width}}  {status:11}  {told}')
     counts = [folder.status() for folder in folders]
     print(', '.join(f'{counts.count(name)} {name}' for name in dict.fromkeys(counts)))
@@ -89,17 +144,26 @@ def show(folders: list[CellFolder]) -> None:
 def with_slurm(args: argparse.Namespace, folders: list[CellFolder]) -> int:
     """Print or submit a job for every cell that is neither done nor queued."""
     from mmbsa.apis.ablation.slurm import is_queued, sbatch_command, submit
+
     for folder in folders:
         if folder.is_done() or is_queued(folder):
             continue
         command = sbatch_command(folder, TOOLS, args.partition, args.gpus, extra=args.sbatch_args)
-        print(f'{folder.cell.name}: job {submit(folder, command)}' if args.submit else shlex.join(command), flush=True)
+        print(
+            f'{folder.cell.name}: job {submit(folder, command)}'
+            if args.submit
+            else shlex.join(command),
+            flush=True,
+        )
     return 0
 
 
-def report(args: argparse.Namespace, grid, folders: list[CellFolder], metric: str, out: Path) -> None:
+def report(
+    args: argparse.Namespace, grid, folders: list[CellFolder], metric: str, out: Path
+) -> None:
     """Test if asked, write the report, and print the table."""
     from mmbsa.apis.ablation.report import write_report
+
     if args.test:
         for folder in folders:
             if folder.is_done():
@@ -133,8 +197,10 @@ def main(argv=None) -> int:
             return with_slurm(args, wanted)
         failed = []
         if not args.only_collect:
+
             def say(text: str) -> None:
                 print(text, flush=True)
+
             failed = LocalRunner(TOOLS, args.jobs, args.gpus, args.retries, say).run(wanted)
         report(args, grid, folders, metric, out)
     except GridError as error:
@@ -144,7 +210,10 @@ def main(argv=None) -> int:
         print('interrupted; the same command goes on', file=sys.stderr)
         return 130
     if failed:
-        print(f'{len(failed)} of {len(wanted)} trainings failed; the same command tries them again', file=sys.stderr)
+        print(
+            f'{len(failed)} of {len(wanted)} trainings failed; the same command tries them again',
+            file=sys.stderr,
+        )
     return int(bool(failed))
 
 

@@ -1,11 +1,14 @@
-"""Put a spiking backbone into a stock config of mmseg, mmdet or mmpretrain, or try that on every config they ship.
+"""Put a spiking backbone into a stock config of mmseg, mmdet or mmpretrain, or try that on every
+config they ship.
 
     python tools/swap_backbone.py mmseg::pspnet/pspnet_r50-d8_4xb4-80k_ade20k-512x512.py \\
         --backbone espikeformer-m-bsa -o configs/my_pspnet.py
-    python tools/swap_backbone.py mmdet::retinanet/retinanet_r50_fpn_1x_coco.py -o configs/my_retinanet.py
-    python tools/swap_backbone.py --survey --backbone espikeformer-t-bsa --forward --jobs 2 --out survey.md
-    python tools/swap_backbone.py --survey --package mmdet --backbone espikeformer-t-bsa --out survey_mmdet.md
+    python tools/swap_backbone.py mmdet::retinanet/retinanet_r50_fpn_1x_coco.py -o
+    configs/my_retinanet.py python tools/swap_backbone.py --survey --backbone espikeformer-t-bsa
+    --forward --jobs 2 --out survey.md python tools/swap_backbone.py --survey --package mmdet
+    --backbone espikeformer-t-bsa --out survey_mmdet.md
 """
+
 import argparse
 import json
 import sys
@@ -22,24 +25,64 @@ from mmbsa.apis.swap.trial_maps import run_features
 
 def parse_args():
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', nargs='?',
-                        help='path, or mmseg::family/name.py of an installed package (mmseg, mmdet, mmpretrain)')
-    parser.add_argument('--backbone', default='espikeformer-m-bsa',
-                        help='short name (see --list), or a registered type such as mmbsa.ESpikeFormer')
-    parser.add_argument('--backbone-options', nargs='+', action=DictAction, default={},
-                        help="further arguments of the backbone, e.g. num_steps=4 init_cfg.type=Pretrained")
-    parser.add_argument('-o', '--out', help='file to write: the swapped config, or with --survey the table (.md or .json)')
-    parser.add_argument('--readout', default='mean', choices=('mean', 'sum', 'max', 'last'), help='how time is read out')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
-                        help='override keys of the stock config before the swap, as in mmseg')
-    parser.add_argument('--list', action='store_true', help='print the short names of all backbones')
-    parser.add_argument('--survey', action='store_true', help='try every config of an installed package')
-    parser.add_argument('--package', default='mmseg', choices=('mmseg', 'mmdet', 'mmpretrain'),
-                        help='with --survey: whose configs')
-    parser.add_argument('--families', nargs='+', default=[], help='with --survey: only these folders')
-    parser.add_argument('--forward', action='store_true',
-                        help='with --survey: one real forward and backward for one config of each family')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'config',
+        nargs='?',
+        help='path, or mmseg::family/name.py of an installed package (mmseg, mmdet, mmpretrain)',
+    )
+    parser.add_argument(
+        '--backbone',
+        default='espikeformer-m-bsa',
+        help='short name (see --list), or a registered type such as mmbsa.ESpikeFormer',
+    )
+    parser.add_argument(
+        '--backbone-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='further arguments of the backbone, e.g. num_steps=4 init_cfg.type=Pretrained',
+    )
+    parser.add_argument(
+        '-o',
+        '--out',
+        help='file to write: the swapped config, or with --survey the table (.md or .json)',
+    )
+    parser.add_argument(
+        '--readout',
+        default='mean',
+        choices=('mean', 'sum', 'max', 'last'),
+        help='how time is read out',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='override keys of the stock config before the swap, as in mmseg',
+    )
+    parser.add_argument(
+        '--list', action='store_true', help='print the short names of all backbones'
+    )
+    parser.add_argument(
+        '--survey', action='store_true', help='try every config of an installed package'
+    )
+    parser.add_argument(
+        '--package',
+        default='mmseg',
+        choices=('mmseg', 'mmdet', 'mmpretrain'),
+        help='with --survey: whose configs',
+    )
+    parser.add_argument(
+        '--families', nargs='+', default=[], help='with --survey: only these folders'
+    )
+    parser.add_argument(
+        '--forward',
+        action='store_true',
+        help='with --survey: one real forward and backward for one config of each family',
+    )
     parser.add_argument('--jobs', type=int, default=1, help='with --survey: processes')
     args = parser.parse_args()
     if not (args.survey or args.list) and not (args.config and args.out):
@@ -50,6 +93,7 @@ def parse_args():
 def backbone_of(args) -> str | dict:
     """The backbone that the command line asks for."""
     from mmbsa.apis.swap import backbone_config
+
     if not args.backbone_options:
         return args.backbone
     cfg = Config(backbone_config(args.backbone))
@@ -72,20 +116,33 @@ def swap(args) -> None:
     print(f'neck = {cfg.model.neck.to_dict()}')
     try:
         model, (height, width) = run_skeleton(cfg)
-    except Exception as error:  # the file is right; what is missing here (an op, mmdet) may be there where it is trained
-        print(f'not checked, since the model does not build or run here: {type(error).__name__}: {error}')
+    # the file is right; what is missing here (an op, mmdet) may be there where it is trained
+    except Exception as error:
+        print(
+            f'not checked, since the model does not build or run here: {type(error).__name__}: '
+            f'{error}'
+        )
         return
-    print(f'checked: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, shapes fit at {height} x {width}')
+    print(
+        f'checked: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, shapes fit '
+        f'at {height} x {width}'
+    )
 
 
 def check_features(cfg: Config, stock: Config) -> None:
-    """Say whether a swapped detector's or classifier's features have the shapes of the stock model's."""
+    """Say whether a swapped detector's or classifier's features have the shapes of the stock
+    model's."""
     try:
         parameters = run_features(cfg, stock)
     except Exception as error:  # as in swap
-        print(f'not checked, since the model does not build or run here: {type(error).__name__}: {error}')
+        print(
+            f'not checked, since the model does not build or run here: {type(error).__name__}: '
+            f'{error}'
+        )
         return
-    print(f'checked: {parameters / 1e6:.2f} M parameters, features have the shapes of the stock model')
+    print(
+        f'checked: {parameters / 1e6:.2f} M parameters, features have the shapes of the stock model'
+    )
 
 
 def main() -> int:
@@ -102,7 +159,9 @@ def main() -> int:
     print(text)
     if args.out:
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.out).write_text(json.dumps(as_dicts(rows), indent=1) if args.out.endswith('.json') else text + '\n')
+        Path(args.out).write_text(
+            json.dumps(as_dicts(rows), indent=1) if args.out.endswith('.json') else text + '\n'
+        )
     return int(any(row.status == 'crashed' for row in rows))
 
 

@@ -6,6 +6,7 @@
 RECORDING is an event file of any format that mmbsa reads, or a folder of event frames. With
 --follow it may still grow.
 """
+
 import argparse
 from pathlib import Path
 
@@ -37,10 +38,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--window', type=int, default=20_000, help='microseconds per frame of an event file'
     )
-    parser.add_argument('--follow', type=float, default=0.0, metavar='SECONDS',
-                        help='wait so long for a recording to grow before it counts as ended')
-    parser.add_argument('--sensor-size', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'),
-                        help='for event files that do not state it')
+    parser.add_argument(
+        '--follow',
+        type=float,
+        default=0.0,
+        metavar='SECONDS',
+        help='wait so long for a recording to grow before it counts as ended',
+    )
+    parser.add_argument(
+        '--sensor-size',
+        type=int,
+        nargs=2,
+        metavar=('HEIGHT', 'WIDTH'),
+        help='for event files that do not state it',
+    )
     parser.add_argument('--repair', nargs='+', default=(), help='faults of an event file to repair')
     parser.add_argument('--max-frames', type=int, help='stop after so many frames')
     parser.add_argument('--strip', type=int, default=8, metavar='N', help='frames of the strip')

@@ -1,9 +1,12 @@
-"""How a run behaves: one scope, whole checkpoints, guarded data, a stop at the first loss that is not finite."""
+"""How a run behaves: one scope, whole checkpoints, guarded data, a stop at the first loss that is
+not finite."""
+
 default_scope = 'mmseg'
 env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))  # with GPUs; our tools take gloo where there are none
+    dist_cfg=dict(backend='nccl'),
+)  # with GPUs; our tools take gloo where there are none
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')
 log_processor = dict(by_epoch=False)
@@ -12,15 +15,22 @@ load_from = None
 resume = False
 tta_model = dict(type='SegTTAModel')
 
-# Hooks stand here and not in custom_hooks, because a list in a config that inherits this one would replace them.
+# Hooks stand here and not in custom_hooks, because a list in a config that inherits this one would
+# replace them.
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='mmbsa.ResumableCheckpointHook', by_epoch=False, interval=10000, max_keep_ckpts=2, save_best='mIoU'),
+        type='mmbsa.ResumableCheckpointHook',
+        by_epoch=False,
+        interval=10000,
+        max_keep_ckpts=2,
+        save_best='mIoU',
+    ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     data_guard=dict(type='mmbsa.DataGuardHook'),
     gather_results=dict(type='mmbsa.GatherResultsHook'),
     finite_loss=dict(type='mmbsa.NonFiniteLossHook'),
-    visualization=dict(type='mmbsa.SegOverlayHook'))
+    visualization=dict(type='mmbsa.SegOverlayHook'),
+)

@@ -1,9 +1,11 @@
 """How a tracking run behaves: epochs, our own scope, and the same guards as segmentation."""
+
 default_scope = 'mmbsa'
 env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))  # with GPUs; our tools take gloo where there are none
+    dist_cfg=dict(backend='nccl'),
+)  # with GPUs; our tools take gloo where there are none
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='Visualizer', vis_backends=vis_backends, name='visualizer')
 log_processor = dict(by_epoch=True)

@@ -1,5 +1,6 @@
 # Mask R-CNN of Spike-driven Transformer V3 (10M backbone, 21.2M in all) on COCO.
-# Weights of the classifier: V3_10.0M_1x4.pth of the authors, through tools/model_converters/convert.py sdt_v3_cls.
+# Weights of the classifier: V3_10.0M_1x4.pth of the authors, through
+# tools/model_converters/convert.py sdt_v3_cls.
 _base_ = './mask_rcnn_espikeformer_l_1x_coco.py'
 model = dict(
     backbone=dict(arch='m', init_cfg=dict(checkpoint='checkpoints/espikeformer-m.pth')),
@@ -9,4 +10,6 @@ model = dict(
         bbox_roi_extractor=dict(out_channels=192),
         bbox_head=dict(in_channels=192, fc_out_channels=768),
         mask_roi_extractor=dict(out_channels=192),
-        mask_head=dict(in_channels=192, conv_out_channels=192)))
+        mask_head=dict(in_channels=192, conv_out_channels=192),
+    ),
+)

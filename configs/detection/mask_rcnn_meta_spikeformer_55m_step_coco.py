@@ -1,9 +1,16 @@
-# Mask R-CNN with Meta-SpikeFormer 55M (Spike-driven Transformer V2, T = 1) on COCO by the protocol of the STEP benchmark:
-# from scratch, 10 epochs, one image per GPU, AdamW with 2.5e-5.
+# Mask R-CNN with Meta-SpikeFormer 55M (Spike-driven Transformer V2, T = 1) on COCO by the protocol
+# of the STEP benchmark: from scratch, 10 epochs, one image per GPU, AdamW with 2.5e-5.
 _base_ = './mask_rcnn_espikeformer_l_1x_coco.py'
 model = dict(
-    backbone=dict(_delete_=True, type='mmbsa.MetaSpikeFormer', arch='8-512', num_steps=1, out_indices=(1, 2, 3, 4)),
-    neck=dict(in_channels=[128, 256, 512, 640]))
+    backbone=dict(
+        _delete_=True,
+        type='mmbsa.MetaSpikeFormer',
+        arch='8-512',
+        num_steps=1,
+        out_indices=(1, 2, 3, 4),
+    ),
+    neck=dict(in_channels=[128, 256, 512, 640]),
+)
 train_dataloader = dict(batch_size=1)
 optim_wrapper = dict(optimizer=dict(lr=2.5e-5))
 param_scheduler = [

@@ -1,5 +1,6 @@
-# The detector of retinanet_espikeformer_m_bsa_gen1.py on Prophesee 1Mpx, at half its 1280 x 720 pixels. The folder with
-# train, val and test: ONE_MPX_ROOT in the environment, data/1mpx if it is not set.
+# The detector of retinanet_espikeformer_m_bsa_gen1.py on Prophesee 1Mpx, at half its 1280 x 720
+# pixels. The folder with train, val and test: ONE_MPX_ROOT in the environment, data/1mpx if it is
+# not set.
 _base_ = './retinanet_espikeformer_m_bsa_gen1.py'
 data_root = '{{$ONE_MPX_ROOT:data/1mpx}}'
 train_pipeline = [
@@ -13,14 +14,26 @@ test_pipeline = [
     dict(type='mmbsa.LoadEventWindow', num_frames=4, max_count=10),
     dict(type='Resize', scale=(640, 360), keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='PackDetInputs',
-         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances')),
+    dict(
+        type='PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances'),
+    ),
 ]
 one_mpx = dict(
     data_root=data_root,
     sensor='1mpx',
     metainfo=dict(
-        classes=('pedestrian', 'two wheeler', 'car', 'truck', 'bus', 'traffic sign', 'traffic light')))
+        classes=(
+            'pedestrian',
+            'two wheeler',
+            'car',
+            'truck',
+            'bus',
+            'traffic sign',
+            'traffic light',
+        )
+    ),
+)
 train_dataloader = dict(dataset=dict(**one_mpx, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(**one_mpx, pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(**one_mpx, pipeline=test_pipeline))

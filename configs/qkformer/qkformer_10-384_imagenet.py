@@ -1,9 +1,10 @@
 # QKFormer 10-384 on ImageNet, the official recipe: 8 GPUs, 32 images each, two batches in a step.
 _base_ = [
-    '../_base_/models/classifier.py', '../_base_/datasets/imagenet.py', '../_base_/schedules/imagenet_200e.py',
-    '../_base_/cls_runtime.py'
+    '../_base_/models/classifier.py',
+    '../_base_/datasets/imagenet.py',
+    '../_base_/schedules/imagenet_200e.py',
+    '../_base_/cls_runtime.py',
 ]
-model = dict(
-    backbone=dict(type='mmbsa.QKFormer', arch='10-384'))
+model = dict(backbone=dict(type='mmbsa.QKFormer', arch='10-384'))
 train_dataloader = dict(batch_size=32)
 optim_wrapper = dict(accumulative_counts=2)

@@ -1,8 +1,8 @@
 # QKFormer 2-256 on DVS128 Gesture, T = 16, the official recipe: 98.6 published.
 _base_ = [
-    '../_base_/models/event_classifier.py', '../_base_/datasets/dvs_gesture.py', '../_base_/schedules/events_192e.py',
-    '../_base_/cls_runtime.py'
+    '../_base_/models/event_classifier.py',
+    '../_base_/datasets/dvs_gesture.py',
+    '../_base_/schedules/events_192e.py',
+    '../_base_/cls_runtime.py',
 ]
-model = dict(
-    backbone=dict(type='mmbsa.QKFormer', arch='gesture-2-256'),
-    head=dict(num_classes=11))
+model = dict(backbone=dict(type='mmbsa.QKFormer', arch='gesture-2-256'), head=dict(num_classes=11))

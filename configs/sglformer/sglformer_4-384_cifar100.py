@@ -1,11 +1,11 @@
 # SGLFormer 4-384 on CIFAR-100, the official recipe: 82.26 published.
 _base_ = [
-    '../_base_/models/cifar_classifier.py', '../_base_/datasets/cifar100.py',
-    '../_base_/schedules/cifar_400e.py', '../_base_/cls_runtime.py'
+    '../_base_/models/cifar_classifier.py',
+    '../_base_/datasets/cifar100.py',
+    '../_base_/schedules/cifar_400e.py',
+    '../_base_/cls_runtime.py',
 ]
-model = dict(
-    backbone=dict(type='mmbsa.SGLFormer', arch='cifar-4-384'),
-    head=dict(num_classes=100))
+model = dict(backbone=dict(type='mmbsa.SGLFormer', arch='cifar-4-384'), head=dict(num_classes=100))
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.05))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=20),

@@ -1,9 +1,11 @@
-# SGLFormer 8-512-late on ImageNet, the official recipe: 8 GPUs, 32 images each, two batches in a step, no Mixup or CutMix.
+# SGLFormer 8-512-late on ImageNet, the official recipe: 8 GPUs, 32 images each, two batches in a
+# step, no Mixup or CutMix.
 _base_ = [
-    '../_base_/models/classifier.py', '../_base_/datasets/imagenet.py',
-    '../_base_/schedules/imagenet_200e.py', '../_base_/cls_runtime.py'
+    '../_base_/models/classifier.py',
+    '../_base_/datasets/imagenet.py',
+    '../_base_/schedules/imagenet_200e.py',
+    '../_base_/cls_runtime.py',
 ]
-model = dict(
-    backbone=dict(type='mmbsa.SGLFormer', arch='8-512-late'))
+model = dict(backbone=dict(type='mmbsa.SGLFormer', arch='8-512-late'))
 train_dataloader = dict(batch_size=32)
 optim_wrapper = dict(accumulative_counts=2)

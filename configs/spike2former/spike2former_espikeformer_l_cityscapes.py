@@ -1,8 +1,10 @@
 # Spike2Former with E-SpikeFormer 19M on Cityscapes.
 # Rate, batch of 32 and 90k iterations are the paper's; the released config decays towards 160k.
 _base_ = [
-    '../_base_/models/spike2former.py', '../_base_/datasets/cityscapes.py', '../_base_/schedules/spike2former_160k.py',
-    '../_base_/default_runtime.py'
+    '../_base_/models/spike2former.py',
+    '../_base_/datasets/cityscapes.py',
+    '../_base_/schedules/spike2former_160k.py',
+    '../_base_/default_runtime.py',
 ]
 model = dict(data_preprocessor=dict(size=(512, 1024)), decode_head=dict(num_classes=19))
 optim_wrapper = dict(optimizer=dict(lr=2e-3))  # the released config of Meta-SpikeFormer has 1e-3

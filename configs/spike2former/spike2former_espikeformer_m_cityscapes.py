@@ -2,4 +2,5 @@
 _base_ = './spike2former_espikeformer_l_cityscapes.py'
 model = dict(
     backbone=dict(arch='m', init_cfg=dict(checkpoint='checkpoints/espikeformer-m.pth')),
-    decode_head=dict(in_channels=[24, 48, 96, 240]))
+    decode_head=dict(in_channels=[24, 48, 96, 240]),
+)

@@ -2,6 +2,10 @@
 _base_ = './spike2former_espikeformer_l_cityscapes.py'
 model = dict(
     backbone=dict(
-        type='mmbsa.MetaSpikeFormer', arch='15m', num_steps=1,
-        init_cfg=dict(checkpoint='checkpoints/meta_spikeformer-15m.pth')),
-    decode_head=dict(encoder_feedforward_channels=2048))
+        type='mmbsa.MetaSpikeFormer',
+        arch='15m',
+        num_steps=1,
+        init_cfg=dict(checkpoint='checkpoints/meta_spikeformer-15m.pth'),
+    ),
+    decode_head=dict(encoder_feedforward_channels=2048),
+)

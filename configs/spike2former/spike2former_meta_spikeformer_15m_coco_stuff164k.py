@@ -2,5 +2,9 @@
 _base_ = './spike2former_espikeformer_l_coco_stuff164k.py'
 model = dict(
     backbone=dict(
-        type='mmbsa.MetaSpikeFormer', arch='15m', num_steps=1,
-        init_cfg=dict(checkpoint='checkpoints/meta_spikeformer-15m.pth')))
+        type='mmbsa.MetaSpikeFormer',
+        arch='15m',
+        num_steps=1,
+        init_cfg=dict(checkpoint='checkpoints/meta_spikeformer-15m.pth'),
+    )
+)

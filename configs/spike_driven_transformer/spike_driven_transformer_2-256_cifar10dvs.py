@@ -1,7 +1,10 @@
-# Spike-driven Transformer V1 2-256 on CIFAR10-DVS, T = 10, the official recipe: temporal efficient training.
+# Spike-driven Transformer V1 2-256 on CIFAR10-DVS, T = 10, the official recipe: temporal efficient
+# training.
 _base_ = [
-    '../_base_/models/classifier.py', '../_base_/datasets/cifar10_dvs_64.py', '../_base_/schedules/events_96e.py',
-    '../_base_/cls_runtime.py'
+    '../_base_/models/classifier.py',
+    '../_base_/datasets/cifar10_dvs_64.py',
+    '../_base_/schedules/events_96e.py',
+    '../_base_/cls_runtime.py',
 ]
 model = dict(
     backbone=dict(type='mmbsa.SpikeDrivenTransformer', arch='cifar10dvs-2-256', num_steps=10),
@@ -12,7 +15,10 @@ model = dict(
             type='mmbsa.TETLoss',
             lamb=0.001,
             target=1.0,
-            loss=dict(type='mmpretrain.CrossEntropyLoss'))))
+            loss=dict(type='mmpretrain.CrossEntropyLoss'),
+        ),
+    ),
+)
 optim_wrapper = dict(optimizer=dict(lr=7.5e-3, weight_decay=1e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.133, by_epoch=True, begin=0, end=10),

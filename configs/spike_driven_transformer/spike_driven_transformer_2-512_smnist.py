@@ -1,9 +1,17 @@
-# Spike-driven Transformer V1 2-512 with one-dimensional convolutions on sequential MNIST, as in the STEP benchmark (T = 4).
+# Spike-driven Transformer V1 2-512 with one-dimensional convolutions on sequential MNIST, as in the
+# STEP benchmark (T = 4).
 _base_ = [
-    '../_base_/models/classifier.py', '../_base_/datasets/smnist.py', '../_base_/schedules/cifar_400e.py',
-    '../_base_/cls_runtime.py'
+    '../_base_/models/classifier.py',
+    '../_base_/datasets/smnist.py',
+    '../_base_/schedules/cifar_400e.py',
+    '../_base_/cls_runtime.py',
 ]
 model = dict(
-    backbone=dict(type='mmbsa.SpikeDrivenTransformer', arch=dict(embed_dims=512, depth=2, num_heads=8, pooling='0111', in_channels=1), stem='sequence'),
-    head=dict(num_classes=10))
+    backbone=dict(
+        type='mmbsa.SpikeDrivenTransformer',
+        arch=dict(embed_dims=512, depth=2, num_heads=8, pooling='0111', in_channels=1),
+        stem='sequence',
+    ),
+    head=dict(num_classes=10),
+)
 custom_hooks = []  # no Mixup to switch off

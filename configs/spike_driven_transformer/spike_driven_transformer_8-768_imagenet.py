@@ -1,11 +1,16 @@
 # Spike-driven Transformer V1 8-768 on ImageNet, the official recipe: 8 GPUs with 36 images each.
 _base_ = [
-    '../_base_/models/classifier.py', '../_base_/datasets/imagenet_m7.py', '../_base_/schedules/imagenet_lamb_300e.py',
-    '../_base_/cls_runtime.py'
+    '../_base_/models/classifier.py',
+    '../_base_/datasets/imagenet_m7.py',
+    '../_base_/schedules/imagenet_lamb_300e.py',
+    '../_base_/cls_runtime.py',
 ]
 model = dict(
     backbone=dict(type='mmbsa.SpikeDrivenTransformer', arch='8-768'),
-    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.2), dict(type='CutMix', alpha=1.0)], probs=[0.5, 0.5]))
+    train_cfg=dict(
+        augments=[dict(type='Mixup', alpha=0.2), dict(type='CutMix', alpha=1.0)], probs=[0.5, 0.5]
+    ),
+)
 train_dataloader = dict(batch_size=36)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [

@@ -1,11 +1,14 @@
-# Spikformer 4-384 with a mixture of spiking experts (SEMM) on CIFAR-100, the recipe of the STEP benchmark.
+# Spikformer 4-384 with a mixture of spiking experts (SEMM) on CIFAR-100, the recipe of the STEP
+# benchmark.
 _base_ = [
-    '../_base_/models/cifar_classifier.py', '../_base_/datasets/cifar100.py',
-    '../_base_/schedules/cifar_400e.py', '../_base_/cls_runtime.py'
+    '../_base_/models/cifar_classifier.py',
+    '../_base_/datasets/cifar100.py',
+    '../_base_/schedules/cifar_400e.py',
+    '../_base_/cls_runtime.py',
 ]
 model = dict(
-    backbone=dict(type='mmbsa.Spikformer', arch='semm-cifar-4-384'),
-    head=dict(num_classes=100))
+    backbone=dict(type='mmbsa.Spikformer', arch='semm-cifar-4-384'), head=dict(num_classes=100)
+)
 # statistics of CIFAR-100, as STEP has them
 data_preprocessor = dict(mean=[129.3, 124.1, 112.4], std=[68.2, 65.4, 70.4])
 train_dataloader = dict(batch_size=128)

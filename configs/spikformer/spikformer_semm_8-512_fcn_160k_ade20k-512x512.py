@@ -1,8 +1,11 @@
-# Spikformer 8-512 with a mixture of spiking experts (SEMM) on ADE20K with the spiking FCN head, T = 4.
-# Recipe of the STEP benchmark, which trains from scratch and pools once more (stride 32; here 16).
+# Spikformer 8-512 with a mixture of spiking experts (SEMM) on ADE20K with the spiking FCN head, T =
+# 4. Recipe of the STEP benchmark, which trains from scratch and pools once more (stride 32; here
+# 16).
 _base_ = [
-    '../_base_/models/isotropic_fcn.py', '../_base_/datasets/ade20k.py', '../_base_/schedules/step_160k.py',
-    '../_base_/default_runtime.py'
+    '../_base_/models/isotropic_fcn.py',
+    '../_base_/datasets/ade20k.py',
+    '../_base_/schedules/step_160k.py',
+    '../_base_/default_runtime.py',
 ]
 model = dict(backbone=dict(type='mmbsa.Spikformer', arch='semm-8-512'))
 train_dataloader = dict(batch_size=8)  # in all

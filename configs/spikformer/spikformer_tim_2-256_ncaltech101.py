@@ -1,11 +1,15 @@
-# Spikformer 2-256 with the temporal interaction module (TIM) on N-Caltech101, T = 10, 64 x 64, the official recipe.
+# Spikformer 2-256 with the temporal interaction module (TIM) on N-Caltech101, T = 10, 64 x 64, the
+# official recipe.
 _base_ = [
-    '../_base_/models/classifier.py', '../_base_/datasets/n_caltech101_64.py',
-    '../_base_/schedules/events_96e.py', '../_base_/cls_runtime.py'
+    '../_base_/models/classifier.py',
+    '../_base_/datasets/n_caltech101_64.py',
+    '../_base_/schedules/events_96e.py',
+    '../_base_/cls_runtime.py',
 ]
 model = dict(
     backbone=dict(type='mmbsa.Spikformer', arch='tim-2-256', num_steps=10),
-    head=dict(num_classes=101))
+    head=dict(num_classes=101),
+)
 # 5e-3 per 1024 images
 optim_wrapper = dict(optimizer=dict(lr=5e-3 * 16 / 1024, weight_decay=1e-4))
 param_scheduler = [

@@ -1,10 +1,16 @@
-# A small Spikingformer on N-MNIST, 8 frames, for two CPU cores. Another folder: NMNIST_ROOT in the environment.
+# A small Spikingformer on N-MNIST, 8 frames, for two CPU cores. Another folder: NMNIST_ROOT in the
+# environment.
 _base_ = [
-    '../_base_/models/classifier.py', '../_base_/datasets/nmnist.py', '../_base_/schedules/events_small.py',
-    '../_base_/cls_runtime.py'
+    '../_base_/models/classifier.py',
+    '../_base_/datasets/nmnist.py',
+    '../_base_/schedules/events_small.py',
+    '../_base_/cls_runtime.py',
 ]
 model = dict(
-    backbone=dict(type='mmbsa.Spikingformer',
+    backbone=dict(
+        type='mmbsa.Spikingformer',
         arch=dict(embed_dims=64, depth=1, num_heads=4, pooling='0111', in_channels=2),
-        num_steps=8),
-    head=dict(num_classes=10))
+        num_steps=8,
+    ),
+    head=dict(num_classes=10),
+)

@@ -1,11 +1,14 @@
 # SpikingResformer on DVS128 Gesture, T = 16, the official recipe of training from scratch.
 _base_ = [
-    '../_base_/models/classifier.py', '../_base_/datasets/dvs_gesture_64.py', '../_base_/schedules/events_192e.py',
-    '../_base_/cls_runtime.py'
+    '../_base_/models/classifier.py',
+    '../_base_/datasets/dvs_gesture_64.py',
+    '../_base_/schedules/events_192e.py',
+    '../_base_/cls_runtime.py',
 ]
 model = dict(
     backbone=dict(type='mmbsa.SpikingResformer', arch='dvsg', num_steps=16),
-    head=dict(num_classes=11))
+    head=dict(num_classes=11),
+)
 optim_wrapper = dict(optimizer=dict(lr=1e-4, weight_decay=0.05))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=True, begin=0, end=3),

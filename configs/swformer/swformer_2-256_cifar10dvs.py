@@ -1,11 +1,14 @@
 # SWFormer 2-256 on CIFAR10-DVS, T = 16, the official recipe: every step has to be right by itself.
 _base_ = [
-    '../_base_/models/event_classifier.py', '../_base_/datasets/cifar10_dvs.py',
-    '../_base_/schedules/events_96e.py', '../_base_/cls_runtime.py'
+    '../_base_/models/event_classifier.py',
+    '../_base_/datasets/cifar10_dvs.py',
+    '../_base_/schedules/events_96e.py',
+    '../_base_/cls_runtime.py',
 ]
 model = dict(
     backbone=dict(type='mmbsa.SWFormer', arch='cifar10dvs-2-256'),
-    head=dict(num_classes=10, loss=dict(_delete_=True, type='mmbsa.TETLoss', lamb=0.0)))
+    head=dict(num_classes=10, loss=dict(_delete_=True, type='mmbsa.TETLoss', lamb=0.0)),
+)
 optim_wrapper = dict(optimizer=dict(lr=5e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=10),

@@ -1,11 +1,11 @@
 # SWFormer 4-384 on CIFAR-10, the official recipe, batches of 128.
 _base_ = [
-    '../_base_/models/cifar_classifier.py', '../_base_/datasets/cifar10.py',
-    '../_base_/schedules/cifar_400e.py', '../_base_/cls_runtime.py'
+    '../_base_/models/cifar_classifier.py',
+    '../_base_/datasets/cifar10.py',
+    '../_base_/schedules/cifar_400e.py',
+    '../_base_/cls_runtime.py',
 ]
-model = dict(
-    backbone=dict(type='mmbsa.SWFormer', arch='cifar-4-384'),
-    head=dict(num_classes=10))
+model = dict(backbone=dict(type='mmbsa.SWFormer', arch='cifar-4-384'), head=dict(num_classes=10))
 train_dataloader = dict(batch_size=128)
 optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
 param_scheduler = [

@@ -1,4 +1,6 @@
-"""Converters: official checkpoints -> our models. Every module of this folder registers its sources on import."""
+"""Converters: official checkpoints -> our models. Every module of this folder registers its sources
+on import."""
+
 import pkgutil
 from importlib import import_module
 

@@ -1,8 +1,9 @@
 """Official checkpoints into our models: a recipe per source, one mechanism for all.
 
-A recipe is data: which config the tensors belong to, how keys are renamed, and which official tensors have no use.
-Renaming is a pure function; the result is loaded strictly.
+A recipe is data: which config the tensors belong to, how keys are renamed, and which official
+tensors have no use. Renaming is a pure function; the result is loaded strictly.
 """
+
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +20,11 @@ class Recipe:
     """How one official implementation maps onto ours.
 
     Args:
-        config: from (state dict, constructor arguments) to the config of our model; infers what tensor shapes tell.
+        config: from (state dict, constructor arguments) to the config of our model; infers what
+            tensor shapes tell.
         rules: (regular expression, replacement) pairs applied in order to every official key.
-        unused: expressions of official tensors that the official forward never uses; they are dropped and reported.
+        unused: expressions of official tensors that the official forward never uses; they are
+            dropped and reported.
     """
 
     config: Callable[[Mapping[str, Tensor], dict], dict]
@@ -31,7 +34,8 @@ class Recipe:
 
 @dataclass
 class Report:
-    """What a conversion did: our config, new key -> official key, and the official tensors left out."""
+    """What a conversion did: our config, new key -> official key, and the official tensors left
+    out."""
 
     source: str
     config: dict
@@ -41,7 +45,9 @@ class Report:
     def __str__(self) -> str:
         lines = [f'{self.source}: {len(self.keys)} tensors converted']
         if self.unused:
-            lines.append(f'{len(self.unused)} official tensors are unused: {", ".join(self.unused)}')
+            lines.append(
+                f'{len(self.unused)} official tensors are unused: {", ".join(self.unused)}'
+            )
         return '\n'.join(lines)
 
 
@@ -76,20 +82,23 @@ def rename(state_dict: Mapping[str, Tensor], recipe: Recipe) -> tuple[dict[str, 
     return keys, unused
 
 
-def build_from_official(source: str, state_dict: Mapping[str, Tensor], **constructor_args) -> nn.Module:
+def build_from_official(
+    source: str, state_dict: Mapping[str, Tensor], **constructor_args
+) -> nn.Module:
     """Build our model from an official state dict, with the official numbers in it.
 
     Args:
         source: name of the official implementation, for example ``'sdt_v3_cls'``.
         state_dict: its tensors under their official names; not modified.
-        constructor_args: what the official constructor took. Sizes that the tensors tell may be left out; the number of
-            heads cannot be told and defaults to the published one.
+        constructor_args: what the official constructor took. Sizes that the tensors tell may be
+            left out; the number of heads cannot be told and defaults to the published one.
 
     Returns:
         Our model in training mode, with a :class:`Report` as ``model.conversion_report``.
 
     Raises:
-        KeyError: an unknown source, or tensors that are missing or left over; all of them are named.
+        KeyError: an unknown source, or tensors that are missing or left over; all of them are
+            named.
         ValueError: a tensor whose size does not fit.
     """
     recipe = get_recipe(source)
@@ -97,17 +106,26 @@ def build_from_official(source: str, state_dict: Mapping[str, Tensor], **constru
     model = MODELS.build(cfg)
     keys, unused = rename(state_dict, recipe)
     ours = model.state_dict()
-    missing, left_over = sorted(set(ours) - set(keys)), sorted(keys[k] for k in set(keys) - set(ours))
+    missing, left_over = (
+        sorted(set(ours) - set(keys)),
+        sorted(keys[k] for k in set(keys) - set(ours)),
+    )
     if missing or left_over:
-        raise KeyError(f'{source}: the state dict does not fit. Missing for our keys: {missing}. '
-                       f'Official tensors without a place: {left_over}')
+        raise KeyError(
+            f'{source}: the state dict does not fit. Missing for our keys: {missing}. '
+            f'Official tensors without a place: {left_over}'
+        )
     converted = {}
     for key, official in keys.items():
         tensor = state_dict[official]
         if tensor.numel() != ours[key].numel():
-            raise ValueError(f'{source}: {official} has shape {tuple(tensor.shape)}, {key} needs '
-                             f'{tuple(ours[key].shape)}. Are the constructor arguments right?')
-        converted[key] = tensor.reshape(ours[key].shape)  # a linear layer, a 1x1 Conv1d and a 1x1 Conv2d are one
+            raise ValueError(
+                f'{source}: {official} has shape {tuple(tensor.shape)}, {key} needs '
+                f'{tuple(ours[key].shape)}. Are the constructor arguments right?'
+            )
+        converted[key] = tensor.reshape(
+            ours[key].shape
+        )  # a linear layer, a 1x1 Conv1d and a 1x1 Conv2d are one
     model.load_state_dict(converted)
     model.conversion_report = Report(source, cfg, keys, unused)
     return model

@@ -1,16 +1,24 @@
 """What the recipes of the families of one width share: sizes from shapes, keys of blocks."""
+
 from collections.abc import Mapping
 
 from torch import Tensor
 
 from mmbsa.models.backbones import IsotropicBackbone
 
-#: units of an attention or an MLP under their official names -> ours; Conv1d, Conv2d and linear layers alike.
+#: units of an attention or an MLP under their official names -> ours; Conv1d, Conv2d and linear
+#: layers alike.
 BLOCK_RULES = [
-    *((rf'\.(?:attn|tssa|ssa)\.{name}_{kind}\.', f'.0.branch.{name}.{ours}.')
-      for name in ('q', 'k', 'v', 'proj') for kind, ours in (('(?:conv|linear)', 'conv'), ('bn', 'norm'))),
-    *((rf'\.mlp\.(?:fc|mlp){n + 1}_{kind}\.', f'.1.branch.{n}.{ours}.')
-      for n in (0, 1) for kind, ours in (('(?:conv|linear)', 'conv'), ('bn', 'norm'))),
+    *(
+        (rf'\.(?:attn|tssa|ssa)\.{name}_{kind}\.', f'.0.branch.{name}.{ours}.')
+        for name in ('q', 'k', 'v', 'proj')
+        for kind, ours in (('(?:conv|linear)', 'conv'), ('bn', 'norm'))
+    ),
+    *(
+        (rf'\.mlp\.(?:fc|mlp){n + 1}_{kind}\.', f'.1.branch.{n}.{ours}.')
+        for n in (0, 1)
+        for kind, ours in (('(?:conv|linear)', 'conv'), ('bn', 'norm'))
+    ),
 ]
 #: two LayerNorms per block that no official forward uses.
 UNUSED_NORMS = (r'^block\.\d+\.norm[12]\.',)
@@ -30,19 +38,31 @@ def tensor(state: Mapping[str, Tensor], key: str, family: str) -> Tensor:
 
 def depth_of(state: Mapping[str, Tensor], prefix: str) -> int:
     """Number of blocks whose keys are ``prefix.<number>.``."""
-    return len({key[len(prefix) + 1:].split('.')[0] for key in state if key.startswith(prefix + '.')})
+    return len(
+        {key[len(prefix) + 1 :].split('.')[0] for key in state if key.startswith(prefix + '.')}
+    )
 
 
 def agree(family: str, args: Mapping, **found) -> None:
     """Raise a ValueError where a constructor argument says something else than the tensors."""
     for key, value in found.items():
         if key in args and args[key] != value:
-            raise ValueError(f'{key}={args[key]!r} does not fit the tensors of this {family}, which say {value!r}')
+            raise ValueError(
+                f'{key}={args[key]!r} does not fit the tensors of this {family}, which say '
+                f'{value!r}'
+            )
 
 
-def isotropic_config(state: Mapping[str, Tensor], args: Mapping, family: type[IsotropicBackbone], preset: str,
-                    first_conv: str, hidden: str) -> dict:
-    """Config of a classifier: sizes from shapes, the rest from the preset of that size or the source's first preset.
+def isotropic_config(
+    state: Mapping[str, Tensor],
+    args: Mapping,
+    family: type[IsotropicBackbone],
+    preset: str,
+    first_conv: str,
+    hidden: str,
+) -> dict:
+    """Config of a classifier: sizes from shapes, the rest from the preset of that size or the
+    source's first preset.
 
     Args:
         state: official tensors.
@@ -55,16 +75,27 @@ def isotropic_config(state: Mapping[str, Tensor], args: Mapping, family: type[Is
     name = family.__name__
     dims, depth = tensor(state, 'head.weight', name).shape[1], depth_of(state, 'block')
     agree(name, args, embed_dims=dims, depths=depth)
-    presets = {key: dict(value) for key, value in family.arch_settings.items()
-               if key.removeprefix(preset)[:1].isdigit() and key.startswith(preset)}
+    presets = {
+        key: dict(value)
+        for key, value in family.arch_settings.items()
+        if key.removeprefix(preset)[:1].isdigit() and key.startswith(preset)
+    }
     arch = presets.get(f'{preset}{depth}-{dims}')
     if arch is None:
         arch = next(iter(presets.values()))
-        same_width = [value['num_heads'] for value in presets.values() if value['embed_dims'] == dims]
+        same_width = [
+            value['num_heads'] for value in presets.values() if value['embed_dims'] == dims
+        ]
         if 'num_heads' not in args and not same_width:
-            raise ValueError(f'{name}: no preset has the width {dims}; give num_heads, which tensors do not tell')
+            raise ValueError(
+                f'{name}: no preset has the width {dims}; give num_heads, which tensors do not tell'
+            )
         arch.update(embed_dims=dims, depth=depth, num_heads=(same_width or [None])[0])
     arch['num_heads'] = args.get('num_heads', arch['num_heads'])
     arch['mlp_ratio'] = tensor(state, hidden, name).shape[0] // dims
-    return family.classifier_cfg(arch, len(state['head.weight']), num_steps=args.get('T', 4),
-                                 in_channels=tensor(state, first_conv, name).shape[1])
+    return family.classifier_cfg(
+        arch,
+        len(state['head.weight']),
+        num_steps=args.get('T', 4),
+        in_channels=tensor(state, first_conv, name).shape[1],
+    )

@@ -1,4 +1,6 @@
-"""What the recipes of Spike-driven Transformer V2 and V3 share: names of stages, sizes from shapes."""
+"""What the recipes of Spike-driven Transformer V2 and V3 share: names of stages, sizes from
+shapes."""
+
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -22,23 +24,43 @@ STAGES = [
 #: the convolution and the norm of stem and downsamplings.
 DOWN_RULES = [(r'\.encode_conv\.', '.conv.'), (r'\.encode_bn\.', '.norm.')]
 #: rules of a classifier: its backbone has no prefix officially, and may have a second head.
-CLASSIFIER_RULES = [*((rf'^{old}', f'backbone.{new}') for old, new in STAGES), *DOWN_RULES,
-                    (r'^head_kd\.', 'distill_head.')]
+CLASSIFIER_RULES = [
+    *((rf'^{old}', f'backbone.{new}') for old, new in STAGES),
+    *DOWN_RULES,
+    (r'^head_kd\.', 'distill_head.'),
+]
 
 
 def metaformer_arch(state: Mapping[str, Tensor], args: Mapping, family: str) -> dict:
     """Widths, depths and MLP ratio from shapes; ``num_heads`` is what tensors do not tell."""
     stages = [stage for stage in (3, 4) if f'downsample{stage}.encode_conv.weight' in state]
     names = ('1_2', '2', '3', *stages[1:])
-    dims = tuple(len(tensor(state, f'downsample{name}.encode_conv.weight', family)) for name in names)
-    agree(family, {key: tuple(value) for key, value in args.items() if key == 'embed_dim'}, embed_dim=dims)
+    dims = tuple(
+        len(tensor(state, f'downsample{name}.encode_conv.weight', family)) for name in names
+    )
+    agree(
+        family,
+        {key: tuple(value) for key, value in args.items() if key == 'embed_dim'},
+        embed_dim=dims,
+    )
     hidden = len(tensor(state, 'block3.0.mlp.fc1_conv.weight', family))
-    return dict(embed_dims=dims, depths=tuple(depth_of(state, f'block{stage}') for stage in stages),
-                num_heads=args.get('num_heads', 8), mlp_ratio=hidden // dims[2])
+    return dict(
+        embed_dims=dims,
+        depths=tuple(depth_of(state, f'block{stage}') for stage in stages),
+        num_heads=args.get('num_heads', 8),
+        mlp_ratio=hidden // dims[2],
+    )
 
 
-def metaformer_classifier(state: Mapping[str, Tensor], family: type[MetaFormerBackbone], arch: dict, **backbone) -> dict:
+def metaformer_classifier(
+    state: Mapping[str, Tensor], family: type[MetaFormerBackbone], arch: dict, **backbone
+) -> dict:
     """Config of the classifier around a backbone, with a distillation head if there is one."""
     in_channels = tensor(state, 'downsample1_1.encode_conv.weight', family.__name__).shape[1]
-    return family.classifier_cfg(arch, len(tensor(state, 'head.weight', family.__name__)),
-                                 distill='head_kd.weight' in state, in_channels=in_channels, **backbone)
+    return family.classifier_cfg(
+        arch,
+        len(tensor(state, 'head.weight', family.__name__)),
+        distill='head_kd.weight' in state,
+        in_channels=in_channels,
+        **backbone,
+    )

@@ -1,4 +1,6 @@
-"""Official Spike-driven Transformer V1: images (ImageNet, CIFAR-10/100, DVS128 Gesture) and CIFAR10-DVS."""
+"""Official Spike-driven Transformer V1: images (ImageNet, CIFAR-10/100, DVS128 Gesture) and
+CIFAR10-DVS."""
+
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -7,7 +9,8 @@ from mmbsa.converters.base import Recipe, register
 from mmbsa.converters.isotropic import BLOCK_RULES, block_rules, isotropic_config
 from mmbsa.models.backbones import SpikeDrivenTransformer
 
-#: the tokenizer's neurons under their official names -> units of ours; only parametric neurons have tensors.
+#: the tokenizer's neurons under their official names -> units of ours; only parametric neurons have
+#: tensors.
 _NEURONS = [
     *((rf'^patch_embed\.proj_lif{i or ""}\.', f'backbone.stages.{i}.0.neuron.') for i in range(3)),
     (r'^patch_embed\.proj_lif3\.', 'backbone.stages.3.0.1.branch.neuron.'),
@@ -20,10 +23,15 @@ _NEURONS = [
 _TOKENIZER = [
     (r'^patch_embed\.proj_conv\.', 'backbone.stem.conv.'),
     (r'^patch_embed\.proj_bn\.', 'backbone.stem.norm.'),
-    *((rf'^patch_embed\.proj_{kind}{n + 1}\.', f'backbone.stages.{n}.0.{ours}.')
-      for n in range(3) for kind, ours in (('conv', 'conv'), ('bn', 'norm'))),
-    *((rf'^patch_embed\.rpe_{kind}\.', f'backbone.stages.3.0.1.branch.{ours}.')
-      for kind, ours in (('conv', 'conv'), ('bn', 'norm'))),
+    *(
+        (rf'^patch_embed\.proj_{kind}{n + 1}\.', f'backbone.stages.{n}.0.{ours}.')
+        for n in range(3)
+        for kind, ours in (('conv', 'conv'), ('bn', 'norm'))
+    ),
+    *(
+        (rf'^patch_embed\.rpe_{kind}\.', f'backbone.stages.3.0.1.branch.{ours}.')
+        for kind, ours in (('conv', 'conv'), ('bn', 'norm'))
+    ),
 ]
 _RULES = [*_TOKENIZER, *block_rules(3, 1), *_NEURONS, *BLOCK_RULES]
 #: never used by the official forward.
@@ -31,17 +39,29 @@ _UNUSED = (r'\.talking_heads\.', r'\.attn_lif\.', r'\.rpe_lif\.')
 
 
 def _config(state: Mapping[str, Tensor], args: Mapping, events: bool) -> dict:
-    """``pooling_stat``, ``dvs_mode``, ``TET`` and ``T`` of the official constructor are what tensors do not tell."""
+    """``pooling_stat``, ``dvs_mode``, ``TET`` and ``T`` of the official constructor are what
+    tensors do not tell."""
     preset = 'cifar10dvs-' if events else ''
-    cfg = isotropic_config(state, args, SpikeDrivenTransformer, preset, 'patch_embed.proj_conv.weight',
-                          'block.0.mlp.fc1_conv.weight')
+    cfg = isotropic_config(
+        state,
+        args,
+        SpikeDrivenTransformer,
+        preset,
+        'patch_embed.proj_conv.weight',
+        'block.0.mlp.fc1_conv.weight',
+    )
     backbone = cfg['backbone']
-    backbone['arch'].update(pooling=args.get('pooling_stat', '0011' if events else '1111'),
-                            dilate=args.get('dvs_mode', events))
+    backbone['arch'].update(
+        pooling=args.get('pooling_stat', '0011' if events else '1111'),
+        dilate=args.get('dvs_mode', events),
+    )
     parametric = 'head_lif.w' in state
     if args.get('spike_mode', 'plif' if parametric else 'lif') != ('plif' if parametric else 'lif'):
-        raise ValueError(f"spike_mode={args['spike_mode']!r} does not fit the tensors of this SpikeDrivenTransformer: "
-                         f"neurons with parameters are {'present' if parametric else 'absent'}")
+        raise ValueError(
+            f'spike_mode={args["spike_mode"]!r} does not fit the tensors of this '
+            'SpikeDrivenTransformer: '
+            f'neurons with parameters are {"present" if parametric else "absent"}'
+        )
     neuron = dict(type='mmbsa.LIFNode', tau=2.0)
     if parametric:
         neuron = dict(type='mmbsa.ParametricLIFNode', init_tau=2.0)

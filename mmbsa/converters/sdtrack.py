@@ -1,4 +1,5 @@
 """SDTrack (SDTrack-Event): tiny and base, and tiny with two and four time steps."""
+
 from collections.abc import Mapping
 from functools import partial
 
@@ -12,8 +13,14 @@ from mmbsa.converters.metaformer import DOWN_RULES, STAGES
 NEURONS = {
     1: dict(type='mmbsa.IntegerNode', levels=4),
     2: dict(type='mmbsa.IntegerNode', levels=2, decay=0.25),
-    4: dict(type='mmbsa.LIFNode', tau=2.0, v_threshold=1.0, v_reset=0.0, detach_reset=True,
-            surrogate_function=dict(type='Sigmoid', alpha=4.0)),
+    4: dict(
+        type='mmbsa.LIFNode',
+        tau=2.0,
+        v_threshold=1.0,
+        v_reset=0.0,
+        detach_reset=True,
+        surrogate_function=dict(type='Sigmoid', alpha=4.0),
+    ),
 }
 
 
@@ -40,17 +47,25 @@ def _config(state: Mapping[str, Tensor], args: dict, num_steps: int) -> dict:
         else 'box_head.conv1_ctr.conv.weight'
     )
     channels, in_channels = tensor(state, first, 'SDTrack').shape[:2]
-    agree('SDTrack', {key: head[key] for key in ('inplanes', 'channel') if key in head},
-          inplanes=in_channels, channel=channels)
+    agree(
+        'SDTrack',
+        {key: head[key] for key in ('inplanes', 'channel') if key in head},
+        inplanes=in_channels,
+        channel=channels,
+    )
     values = (
         'block3.0.attn.v_conv.0.weight'
         if 'block3.0.attn.v_conv.0.weight' in part
         else 'block3.0.attn.v_conv.weight'
     )
-    arch = dict(embed_dims=dims, depths=tuple(depth_of(part, f'block{stage}') for stage in (3, 4)),
-                num_heads=backbone.get('num_heads', 16 if dims[-1] == 768 else 8),
-                mlp_ratio=len(tensor(part, 'block3.0.mlp.fc1_conv.weight', 'SDTrack')) // dims[2],
-                value_ratio=len(tensor(part, values, 'SDTrack')) // dims[2], with_conv=False)
+    arch = dict(
+        embed_dims=dims,
+        depths=tuple(depth_of(part, f'block{stage}') for stage in (3, 4)),
+        num_heads=backbone.get('num_heads', 16 if dims[-1] == 768 else 8),
+        mlp_ratio=len(tensor(part, 'block3.0.mlp.fc1_conv.weight', 'SDTrack')) // dims[2],
+        value_ratio=len(tensor(part, values, 'SDTrack')) // dims[2],
+        with_conv=False,
+    )
     in_pixels = tensor(part, 'downsample1_1.encode_conv.weight', 'SDTrack').shape[1]
     return dict(
         type='mmbsa.SDTrack',

@@ -1,4 +1,5 @@
 """Official Spikingformer (ImageNet, CIFAR-10/100, CIFAR10-DVS and DVS128 Gesture)."""
+
 from functools import partial
 
 from mmbsa.converters.base import Recipe, register
@@ -8,10 +9,18 @@ from mmbsa.models.backbones import Spikingformer
 
 def _register(source: str, preset: str, tokenizer_names: list[str]) -> None:
     places = ('stem', *(f'stages.{n}.0' for n in range(4)))
-    rules = [(rf'^patch_embed\.{name}_{kind}\.', f'backbone.{place}.{ours}.')
-             for name, place in zip(tokenizer_names, places) for kind, ours in (('conv', 'conv'), ('bn', 'norm'))]
-    config = partial(isotropic_config, family=Spikingformer, preset=preset,
-                     first_conv=f'patch_embed.{tokenizer_names[0]}_conv.weight', hidden='block.0.mlp.mlp1_conv.weight')
+    rules = [
+        (rf'^patch_embed\.{name}_{kind}\.', f'backbone.{place}.{ours}.')
+        for name, place in zip(tokenizer_names, places)
+        for kind, ours in (('conv', 'conv'), ('bn', 'norm'))
+    ]
+    config = partial(
+        isotropic_config,
+        family=Spikingformer,
+        preset=preset,
+        first_conv=f'patch_embed.{tokenizer_names[0]}_conv.weight',
+        hidden='block.0.mlp.mlp1_conv.weight',
+    )
     register(source, Recipe(config, [*rules, *block_rules(3, 1), *BLOCK_RULES], UNUSED_NORMS))
 
 

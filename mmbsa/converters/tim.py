@@ -1,4 +1,6 @@
-"""BrainCog's Spikformer with the temporal interaction module, TIM: thresholds as written, and as run."""
+"""BrainCog's Spikformer with the temporal interaction module, TIM: thresholds as written, and as
+run."""
+
 from collections.abc import Mapping
 from functools import partial
 
@@ -14,18 +16,39 @@ _TIM = [(r'\.attn\.TIM\.interactor\.', '.0.branch.attn.attn.q_neuron.1.interacto
 
 
 def _config(state: Mapping[str, Tensor], args: Mapping, official_quirks: bool) -> dict:
-    """``TIM_alpha`` and the number of heads are what tensors do not tell; the map of tokens is the input's."""
-    cfg = isotropic_config(state, args, Spikformer, 'tim-', 'patch_embed.proj_conv.weight', 'block.0.mlp.fc1_conv.weight')
+    """``TIM_alpha`` and the number of heads are what tensors do not tell; the map of tokens is the
+    input's."""
+    cfg = isotropic_config(
+        state,
+        args,
+        Spikformer,
+        'tim-',
+        'patch_embed.proj_conv.weight',
+        'block.0.mlp.fc1_conv.weight',
+    )
     tokens = len(state['block.0.attn.TIM.interactor.weight'])
-    side = round(tokens ** 0.5)
-    height, width = (args[key] // 16 if key in args else side for key in ('img_size_h', 'img_size_w'))
+    side = round(tokens**0.5)
+    height, width = (
+        args[key] // 16 if key in args else side for key in ('img_size_h', 'img_size_w')
+    )
     if height * width != tokens:
-        raise ValueError(f'tim_dvs: {tokens} tokens fit no map of {height} x {width}; give img_size_h and img_size_w')
+        raise ValueError(
+            f'tim_dvs: {tokens} tokens fit no map of {height} x {width}; give img_size_h and '
+            'img_size_w'
+        )
     cfg['backbone']['arch'].update(temporal=(height, width), alpha=args.get('TIM_alpha', 0.5))
-    cfg['backbone'].update(official_quirks=official_quirks, num_steps=args.get('T', args.get('step', 10)))
+    cfg['backbone'].update(
+        official_quirks=official_quirks, num_steps=args.get('T', args.get('step', 10))
+    )
     return cfg
 
 
 for _source, _quirks in (('tim_dvs', False), ('tim_dvs_asrun', True)):
-    register(_source, Recipe(partial(_config, official_quirks=_quirks),
-                             [*TOKENIZER, *block_rules(3, 1), *_TIM, *BLOCK_RULES], (*UNUSED_NORMS, *CONSTANTS)))
+    register(
+        _source,
+        Recipe(
+            partial(_config, official_quirks=_quirks),
+            [*TOKENIZER, *block_rules(3, 1), *_TIM, *BLOCK_RULES],
+            (*UNUSED_NORMS, *CONSTANTS),
+        ),
+    )

@@ -1,4 +1,5 @@
 """Datasets and pipeline steps."""
+
 from importlib.util import find_spec
 
 from mmbsa.datasets.cifar import CIFAR10, CIFAR100
@@ -11,9 +12,20 @@ from mmbsa.datasets.spiking_audio import SpikingAudioDataset
 from mmbsa.datasets.tiny_imagenet import TinyImageNet
 from mmbsa.datasets.tracking import MovingTargets, TrackingDataset
 
-__all__ = ['CIFAR10', 'CIFAR100', 'DrawnInstances', 'EventBoxes', 'EventDataset', 'ModelNet',
-           'MovingTargets', 'PointSolids', 'ScanObjectNN', 'SpikingAudioDataset', 'TinyImageNet',
-           'TrackingDataset']
+__all__ = [
+    'CIFAR10',
+    'CIFAR100',
+    'DrawnInstances',
+    'EventBoxes',
+    'EventDataset',
+    'ModelNet',
+    'MovingTargets',
+    'PointSolids',
+    'ScanObjectNN',
+    'SpikingAudioDataset',
+    'TinyImageNet',
+    'TrackingDataset',
+]
 
 if find_spec('mmseg'):
     from mmbsa.datasets.camvid import CamVidDataset

@@ -1,4 +1,5 @@
 """CamVid in the usual eleven classes."""
+
 from pathlib import Path
 
 from mmseg.datasets import BaseSegDataset
@@ -24,11 +25,34 @@ class CamVidDataset(BaseSegDataset):
         FileNotFoundError: No photo with this ending; the message says which endings are there.
     """
 
-    METAINFO = dict(classes=('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'signsymbol',
-                             'fence', 'car', 'pedestrian', 'bicyclist'),
-                    palette=[[128, 128, 128], [128, 0, 0], [192, 192, 128], [128, 64, 128],
-                             [60, 40, 222], [128, 128, 0], [192, 128, 128], [64, 64, 128],
-                             [64, 0, 128], [64, 64, 0], [0, 128, 192]])
+    METAINFO = dict(
+        classes=(
+            'sky',
+            'building',
+            'pole',
+            'road',
+            'pavement',
+            'tree',
+            'signsymbol',
+            'fence',
+            'car',
+            'pedestrian',
+            'bicyclist',
+        ),
+        palette=[
+            [128, 128, 128],
+            [128, 0, 0],
+            [192, 192, 128],
+            [128, 64, 128],
+            [60, 40, 222],
+            [128, 128, 0],
+            [192, 128, 128],
+            [64, 64, 128],
+            [64, 0, 128],
+            [64, 64, 0],
+            [0, 128, 192],
+        ],
+    )
 
     def __init__(self, img_suffix: str = '.jpg', seg_map_suffix: str = '.png', **kwargs) -> None:
         super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, **kwargs)
@@ -41,15 +65,26 @@ class CamVidDataset(BaseSegDataset):
         photos = visible_files(folder, [self.img_suffix], recursive=True)
         if not photos:
             others = sorted({path.suffix for path in visible_files(folder, [''], recursive=True)})
-            raise FileNotFoundError(f'mmbsa.CamVidDataset: no *{self.img_suffix} in {folder}'
-                                    + (f', there are *{", *".join(others)}' if others else ''))
-        maps = {} if labels is None else {
-            _stem(path, labels, self.seg_map_suffix): str(path)
-            for path in visible_files(labels, [self.seg_map_suffix], recursive=True)}
+            raise FileNotFoundError(
+                f'mmbsa.CamVidDataset: no *{self.img_suffix} in {folder}'
+                + (f', there are *{", *".join(others)}' if others else '')
+            )
+        maps = (
+            {}
+            if labels is None
+            else {
+                _stem(path, labels, self.seg_map_suffix): str(path)
+                for path in visible_files(labels, [self.seg_map_suffix], recursive=True)
+            }
+        )
         data = []
         for path in photos:
-            facts = dict(img_path=str(path), label_map=self.label_map, seg_fields=[],
-                         reduce_zero_label=self.reduce_zero_label)
+            facts = dict(
+                img_path=str(path),
+                label_map=self.label_map,
+                seg_fields=[],
+                reduce_zero_label=self.reduce_zero_label,
+            )
             if labels is not None:
                 name = _stem(path, folder, self.img_suffix)
                 # a map that is missing is named when it is loaded
@@ -59,4 +94,4 @@ class CamVidDataset(BaseSegDataset):
 
 
 def _stem(path: Path, folder: str, suffix: str) -> str:
-    return str(path.relative_to(folder))[:-len(suffix)]
+    return str(path.relative_to(folder))[: -len(suffix)]

@@ -35,8 +35,8 @@ class CheckedCoco(COCO):
 
 
 def check_coco(content: dict, name: str, classes: Sequence[str]) -> None:
-    """Raise ValueError where the content of an annotation file is no COCO set with these classes.
-    """
+    """Raise ValueError where the content of an annotation file is no COCO set with these
+    classes."""
     if not isinstance(content, dict) or any(
         not isinstance(content.get(key), list) for key in NEEDED
     ):

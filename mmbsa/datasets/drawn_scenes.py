@@ -1,4 +1,5 @@
 """A segmentation dataset that needs no download: every sample is drawn when it is asked for."""
+
 from collections.abc import Sequence
 
 from mmseg.datasets import BaseSegDataset
@@ -11,9 +12,10 @@ from mmbsa.registry import DATASETS
 class DrawnScenes(BaseSegDataset):
     """Street scenes in seven classes, drawn deterministically from (split, index).
 
-    Scene ``i`` of a split is the same on every machine, in every process and in every run. The pipeline starts with
-    ``mmbsa.DrawScene`` where others load files; everything after it is stock. Colours hardly help: they are drawn from
-    overlapping palettes under a random light, so a network has to see shape and texture.
+    Scene ``i`` of a split is the same on every machine, in every process and in every run. The
+    pipeline starts with ``mmbsa.DrawScene`` where others load files; everything after it is stock.
+    Colours hardly help: they are drawn from overlapping palettes under a random light, so a network
+    has to see shape and texture.
 
     Args:
         length: Number of scenes.
@@ -24,15 +26,20 @@ class DrawnScenes(BaseSegDataset):
 
     METAINFO = dict(classes=CLASSES, palette=PALETTE)
 
-    def __init__(self, length: int = 1000, size: Sequence[int] = (160, 160), split: str = 'train', **kwargs) -> None:
+    def __init__(
+        self, length: int = 1000, size: Sequence[int] = (160, 160), split: str = 'train', **kwargs
+    ) -> None:
         size = check_scenes('mmbsa.DrawnScenes', length, size, split)
         if kwargs.get('reduce_zero_label'):
-            raise ValueError('mmbsa.DrawnScenes: reduce_zero_label must stay False, label 0 is the sky')
+            raise ValueError(
+                'mmbsa.DrawnScenes: reduce_zero_label must stay False, label 0 is the sky'
+            )
         self.length, self.size, self.split = length, size, split
         super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Describe every scene by its seed, index and size; ``img_path`` is only a name for logs and pictures."""
+        """Describe every scene by its seed, index and size; ``img_path`` is only a name for logs
+        and pictures."""
         return [
             dict(
                 img_path=f'drawn_{self.split}_{index:06d}.png',
@@ -41,5 +48,7 @@ class DrawnScenes(BaseSegDataset):
                 scene_size=self.size,
                 label_map=self.label_map,
                 reduce_zero_label=self.reduce_zero_label,
-                seg_fields=[]) for index in range(self.length)
+                seg_fields=[],
+            )
+            for index in range(self.length)
         ]

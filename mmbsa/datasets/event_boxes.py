@@ -1,4 +1,5 @@
 """Boxes in recordings of event cameras: Prophesee's Gen1 and 1Mpx automotive data sets."""
+
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ from mmbsa.events import read_boxes
 from mmbsa.events.boxes import GEN1_CLASSES, ONE_MPX_CLASSES
 from mmbsa.registry import DATASETS
 
-#: sensor -> its (height, width) in pixels, classes, and what the official evaluation asks of a box: diagonal and sides.
+#: sensor -> its (height, width) in pixels, classes, and what the official evaluation asks of a box:
+#: diagonal and sides.
 SENSORS = {
     'gen1': dict(size=(240, 304), classes=GEN1_CLASSES, diagonal=30, side=10),
     '1mpx': dict(size=(720, 1280), classes=ONE_MPX_CLASSES, diagonal=60, side=20),
@@ -19,14 +21,15 @@ SENSORS = {
 class EventBoxes(BaseDataset):
     """Labelled times of recordings; a sample is what happened in a window before one of them.
 
-    Folder: ``<name>_bbox.npy`` with the boxes beside ``<name>_td.dat`` (or ``.raw``, ``.h5``) with the events, in
-    ``data_root/data_prefix['img_path']`` and its subfolders.
+    Folder: ``<name>_bbox.npy`` with the boxes beside ``<name>_td.dat`` (or ``.raw``, ``.h5``) with
+    the events, in ``data_root/data_prefix['img_path']`` and its subfolders.
 
-    A sample has ``img_path`` of the recording, ``img_id``, ``event_window`` (start and stop in microseconds),
-    ``sensor_size``
-    and ``instances`` as mmdet's ``LoadAnnotations`` reads them: boxes clipped to the sensor. As in the official evaluation,
-    boxes of the first half second and boxes that are too small are left out. mmdet's ``CocoMetric`` without ``ann_file``
-    judges it, if ``PackDetInputs`` hands on the key ``instances``.
+    A sample has ``img_path`` of the recording, ``img_id``, ``event_window`` (start and stop in
+    microseconds), ``sensor_size``
+    and ``instances`` as mmdet's ``LoadAnnotations`` reads them: boxes clipped to the sensor. As in
+    the official evaluation, boxes of the first half second and boxes that are too small are left
+    out. mmdet's ``CocoMetric`` without ``ann_file`` judges it, if ``PackDetInputs`` hands on the
+    key ``instances``.
 
     Args:
         sensor: ``'gen1'`` (304 x 240 pixels, 2 classes) or ``'1mpx'`` (1280 x 720, 7 classes).
@@ -37,18 +40,32 @@ class EventBoxes(BaseDataset):
         kwargs: passed to mmengine's ``BaseDataset``.
 
     Raises:
-        ValueError: an unknown sensor, a window or stride that is not positive, or a damaged file of boxes.
+        ValueError: an unknown sensor, a window or stride that is not positive, or a damaged file of
+            boxes.
         FileNotFoundError: no boxes in the folder, or boxes without a recording beside them.
     """
 
     METAINFO = dict(classes=GEN1_CLASSES)
 
-    def __init__(self, sensor: str = 'gen1', window: int = 200_000, every: int = 1, skip: int = 500_000,
-                 filter_empty: bool = False, metainfo: dict | None = None, **kwargs) -> None:
+    def __init__(
+        self,
+        sensor: str = 'gen1',
+        window: int = 200_000,
+        every: int = 1,
+        skip: int = 500_000,
+        filter_empty: bool = False,
+        metainfo: dict | None = None,
+        **kwargs,
+    ) -> None:
         if sensor not in SENSORS:
-            raise ValueError(f'mmbsa.EventBoxes: sensor must be one of {sorted(SENSORS)}, got {sensor!r}')
+            raise ValueError(
+                f'mmbsa.EventBoxes: sensor must be one of {sorted(SENSORS)}, got {sensor!r}'
+            )
         if window < 1 or every < 1:
-            raise ValueError(f'mmbsa.EventBoxes: window and every must be at least 1, got window={window}, every={every}')
+            raise ValueError(
+                f'mmbsa.EventBoxes: window and every must be at least 1, got window={window}, '
+                f'every={every}'
+            )
         self.sensor, self.window, self.every = SENSORS[sensor], window, every
         self.skip, self.filter_empty = skip, filter_empty
         super().__init__(metainfo={'classes': self.sensor['classes'], **(metainfo or {})}, **kwargs)
@@ -63,13 +80,20 @@ class EventBoxes(BaseDataset):
         for path in files:
             recording = self._recording(path)
             boxes = read_boxes(path, len(self.sensor['classes']))
-            for time in np.unique(boxes['t'][boxes['t'] >= self.skip])[::self.every]:
+            for time in np.unique(boxes['t'][boxes['t'] >= self.skip])[:: self.every]:
                 instances = self._instances(boxes[boxes['t'] == time])
                 if instances or not self.filter_empty:
-                    samples.append(dict(
-                        img_path=str(recording), img_id=len(samples), height=self.sensor['size'][0],
-                        width=self.sensor['size'][1], sensor_size=self.sensor['size'], instances=instances,
-                        event_window=(max(int(time) - self.window, 0), int(time))))
+                    samples.append(
+                        dict(
+                            img_path=str(recording),
+                            img_id=len(samples),
+                            height=self.sensor['size'][0],
+                            width=self.sensor['size'][1],
+                            sensor_size=self.sensor['size'],
+                            instances=instances,
+                            event_window=(max(int(time) - self.window, 0), int(time)),
+                        )
+                    )
         return samples
 
     @staticmethod
@@ -85,9 +109,13 @@ class EventBoxes(BaseDataset):
         height, width = self.sensor['size']
         found = []
         for box in boxes:
-            corners = np.array([box['x'], box['y'], box['x'] + box['w'], box['y'] + box['h']], np.float64)
+            corners = np.array(
+                [box['x'], box['y'], box['x'] + box['w'], box['y'] + box['h']], np.float64
+            )
             corners = corners.clip(0, (width, height, width, height))
             sides = corners[2:] - corners[:2]
             if min(sides) >= self.sensor['side'] and np.hypot(*sides) >= self.sensor['diagonal']:
-                found.append(dict(bbox=corners.tolist(), bbox_label=int(box['class_id']), ignore_flag=0))
+                found.append(
+                    dict(bbox=corners.tolist(), bbox_label=int(box['class_id']), ignore_flag=0)
+                )
         return found

@@ -1,4 +1,5 @@
 """Classification of event recordings."""
+
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,40 +54,48 @@ class EventDataset(ClassificationDataset):
 
     SPLITS = ('train', 'val', 'test')
 
-    def __init__(self,
-                 data_root: str,
-                 split: str = 'train',
-                 reader: str = 'folders',
-                 train_share: float | None = None,
-                 sensor_size: Sequence[int] | None = None,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        data_root: str,
+        split: str = 'train',
+        reader: str = 'folders',
+        train_share: float | None = None,
+        sensor_size: Sequence[int] | None = None,
+        **kwargs,
+    ) -> None:
         if reader == 'folders':
             if sensor_size is None or len(sensor_size) != 2 or min(sensor_size) < 1:
                 raise ValueError(
                     "mmbsa.EventDataset: reader='folders' needs sensor_size=(height, width), got "
-                    f'{sensor_size!r}')
-            self.source = EventSource(tuple(sensor_size), 0, splits={split: (split,)},
-                                      archives=False)
+                    f'{sensor_size!r}'
+                )
+            self.source = EventSource(
+                tuple(sensor_size), 0, splits={split: (split,)}, archives=False
+            )
         elif reader not in SOURCES:
             raise ValueError(
                 f"mmbsa.EventDataset: reader must be 'folders' or one of {sorted(SOURCES)}, got "
-                f'{reader!r}')
+                f'{reader!r}'
+            )
         else:
             self.source = SOURCES[reader]
             if sensor_size is not None:
                 raise ValueError(
                     f'mmbsa.EventDataset: sensor_size of {reader} is {self.source.size}; leave it '
-                    'out')
+                    'out'
+                )
         share = self.source.train_share
         if train_share is not None and (share is None or not 0 < train_share < 1):
             raise ValueError(
                 'mmbsa.EventDataset: train_share must be in (0, 1), and only for data sets without '
-                f'split folders; got {train_share!r} for {reader}')
+                f'split folders; got {train_share!r} for {reader}'
+            )
         self.reader, self.train_share = reader, share if train_share is None else train_share
         known = tuple(self.source.splits) or ('train', 'test')
         if split not in known:
             raise ValueError(
-                f'mmbsa.EventDataset: split must be one of {known} for {reader}, got {split!r}')
+                f'mmbsa.EventDataset: split must be one of {known} for {reader}, got {split!r}'
+            )
         super().__init__(data_root=data_root, split=split, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -97,9 +106,11 @@ class EventDataset(ClassificationDataset):
         if self.source.num_classes and len(names) != self.source.num_classes:
             raise ValueError(
                 f'{source}: {folder} should hold {self.source.num_classes} class folders, found '
-                f'{len(names)}')
-        self._metainfo.setdefault('classes',
-                                  tuple(self.source.classes.get(name, name) for name in names))
+                f'{len(names)}'
+            )
+        self._metainfo.setdefault(
+            'classes', tuple(self.source.classes.get(name, name) for name in names)
+        )
         data = []
         for label, name in enumerate(names):
             files = recordings(folder / name)
@@ -109,7 +120,8 @@ class EventDataset(ClassificationDataset):
             if not files:
                 raise FileNotFoundError(
                     f'{source}: {folder / name} holds no recordings of this split '
-                    f'({", ".join(ENDINGS)})')
+                    f'({", ".join(ENDINGS)})'
+                )
             facts = dict(gt_label=label, sensor_size=self.source.size)
             if self.source.layout is not None:
                 facts['layout'] = self.source.layout
@@ -130,5 +142,6 @@ class EventDataset(ClassificationDataset):
                 f'mmbsa.EventDataset (reader={self.reader!r}, split={self.split!r}): no recordings '
                 f'in data_root={root}; expected class folders with {", ".join(ENDINGS)} in '
                 f'{expected}, in events_np/{expected} or in extract/{expected}, or the archives as '
-                'distributed in download')
+                'distributed in download'
+            )
         return folder

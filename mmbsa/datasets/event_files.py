@@ -1,4 +1,5 @@
 """Recordings in folders."""
+
 import os
 from pathlib import Path
 

@@ -1,4 +1,5 @@
 """The event data sets that are known by name: their sensors, classes, splits and folders."""
+
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -9,12 +10,30 @@ from mmbsa.datasets.readers import spikingjelly_readers
 
 CIFAR10 = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
 GESTURES = (
-    'hand clapping', 'right hand wave', 'left hand wave', 'right arm clockwise',
-    'right arm counter-clockwise', 'left arm clockwise', 'left arm counter-clockwise', 'arm roll',
-    'air drums', 'air guitar', 'other')
+    'hand clapping',
+    'right hand wave',
+    'left hand wave',
+    'right arm clockwise',
+    'right arm counter-clockwise',
+    'left arm clockwise',
+    'left arm counter-clockwise',
+    'arm roll',
+    'air drums',
+    'air guitar',
+    'other',
+)
 BULLYING = (
-    'handshake', 'slapping', 'punching', 'walking', 'finger guess', 'strangling', 'greeting',
-    'pushing', 'hair grabs', 'kicking')
+    'handshake',
+    'slapping',
+    'punching',
+    'walking',
+    'finger guess',
+    'strangling',
+    'greeting',
+    'pushing',
+    'hair grabs',
+    'kicking',
+)
 #: folders beside the classes that are not classes
 SERVICE = ('download', 'extract', 'events_np', 'frames', '__MACOSX')
 
@@ -58,23 +77,36 @@ _TWO = dict(train=('train', 'Train'), test=('test', 'Test'))
 SOURCES = dict(
     ASLDVS=EventSource((180, 240), 24, train_share=0.8),
     Bullying10kClassification=EventSource(
-        (260, 346), 10, {str(i): name for i, name in enumerate(BULLYING)}, _TWO),
-    CIFAR10DVS=EventSource((128, 128), 10, {name: name for name in CIFAR10}, train_share=0.9,
-                           layout='cifar10-dvs'),
+        (260, 346), 10, {str(i): name for i, name in enumerate(BULLYING)}, _TWO
+    ),
+    CIFAR10DVS=EventSource(
+        (128, 128), 10, {name: name for name in CIFAR10}, train_share=0.9, layout='cifar10-dvs'
+    ),
     DVS128Gesture=EventSource(
-        (128, 128), 11, {str(i): name for i, name in enumerate(GESTURES)}, _TWO),
+        (128, 128), 11, {str(i): name for i, name in enumerate(GESTURES)}, _TWO
+    ),
     DVSLip=EventSource((128, 128), 100, splits=_TWO, inner='DVS-Lip'),
     ESImageNet=EventSource((256, 256), 1000, splits=_TWO),
     HARDVS=EventSource(
-        (260, 346), 300, splits=dict(train=('train',), val=('val',), test=('test',))),
+        (260, 346), 300, splits=dict(train=('train',), val=('val',), test=('test',))
+    ),
     HMDB51DVS=EventSource((180, 240), 51, train_share=0.8, archives=False),
     NAVGestureSit=EventSource((240, 304), 6, train_share=0.8, convert=True),
     NAVGestureWalk=EventSource((240, 304), 6, train_share=0.8, convert=True),
-    NCARS=EventSource((100, 120), 2, dict(background='background', cars='cars'),
-                      dict(train=('n-cars_train', 'train'), test=('n-cars_test', 'test')),
-                      archives=False),
-    NCaltech101=EventSource((180, 240), 101, train_share=0.9, inner='Caltech101',
-                            optional=('Caltech101_annotations.zip',)),
+    NCARS=EventSource(
+        (100, 120),
+        2,
+        dict(background='background', cars='cars'),
+        dict(train=('n-cars_train', 'train'), test=('n-cars_test', 'test')),
+        archives=False,
+    ),
+    NCaltech101=EventSource(
+        (180, 240),
+        101,
+        train_share=0.9,
+        inner='Caltech101',
+        optional=('Caltech101_annotations.zip',),
+    ),
     NMNIST=EventSource((34, 34), 10, {str(i): str(i) for i in range(10)}, _TWO),
     UCF101DVS=EventSource((180, 240), 101, train_share=0.8, archives=False),
 )
@@ -98,8 +130,12 @@ def find_folder(source: EventSource, root: Path, split: str) -> Path | None:
 
 
 def _holds_recordings(folder: Path) -> bool:
-    return (folder.is_dir() and folder.name not in SERVICE and folder.name[0] != '.'
-            and bool(recordings(folder)))
+    return (
+        folder.is_dir()
+        and folder.name not in SERVICE
+        and folder.name[0] != '.'
+        and bool(recordings(folder))
+    )
 
 
 def prepare(name: str, root: Path, split: str) -> None:
@@ -114,6 +150,7 @@ def prepare(name: str, root: Path, split: str) -> None:
         ValueError: An archive has another MD5 sum than it should.
     """
     from torchvision.datasets.utils import check_integrity
+
     reader, source = getattr(spikingjelly_readers(), name), SOURCES[name]
     root = root.resolve()  # SpikingJelly makes links, which relative paths would break
     download, extract, raw = root / 'download', root / 'extract', root / 'events_np'
@@ -129,8 +166,9 @@ def prepare(name: str, root: Path, split: str) -> None:
                 if not archive.is_file():
                     raise FileNotFoundError(f'{archive} is missing; get it from {url}')
                 if not check_integrity(archive, md5):
-                    raise ValueError(f'{archive}: expected the MD5 sum {md5}; damaged, or another '
-                                     'version')
+                    raise ValueError(
+                        f'{archive}: expected the MD5 sum {md5}; damaged, or another version'
+                    )
             _fill(extract, lambda folder: reader.extract_downloaded_files(download, folder))
         if find_folder(source, root, split) is None:
             _fill(raw, lambda folder: reader.create_raw_from_extracted(extract, folder))
@@ -153,6 +191,7 @@ class _lock:
 
     def __enter__(self) -> None:
         import fcntl
+
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.file = open(self.path, 'w')
         fcntl.flock(self.file, fcntl.LOCK_EX)

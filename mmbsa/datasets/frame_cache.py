@@ -1,4 +1,5 @@
 """Integrated frames on disk: made once, found again only under exactly the same parameters."""
+
 import hashlib
 import io
 import json
@@ -39,10 +40,9 @@ class FrameCache:
         digest = hashlib.sha256(absolute.encode()).hexdigest()
         return self.folder / digest[:2] / f'{Path(recording).stem}-{digest[:16]}.npz'
 
-    def get(self,
-            recording: str | os.PathLike,
-            make: Callable[[], np.ndarray],
-            part: int | None = None) -> np.ndarray:
+    def get(
+        self, recording: str | os.PathLike, make: Callable[[], np.ndarray], part: int | None = None
+    ) -> np.ndarray:
         """Return the frames of a recording, from the disk or from ``make``.
 
         ``make`` returns counts >= 0 of any shape.

@@ -1,4 +1,5 @@
 """SpikingJelly's readers of event files."""
+
 import functools
 import importlib
 import sys

@@ -1,17 +1,27 @@
 """Street scenes drawn from a random generator: an image and its exact labels, without a file.
 
-The painter works back to front: sky, distant houses and trees, ground, then objects sorted by where they stand. Every
-object is a *sprite* (a small picture and its mask), so that occlusion and cropping at the border come for free.
-Colours say little about a class on purpose: surfaces draw from wide, overlapping palettes (paint of any colour, autumn,
-brick, meadow and asphalt) under one random light; what tells a car from a house is shape, texture, size and place.
+The painter works back to front: sky, distant houses and trees, ground, then objects sorted by where
+they stand. Every object is a *sprite* (a small picture and its mask), so that occlusion and
+cropping at the border come for free. Colours say little about a class on purpose: surfaces draw
+from wide, overlapping palettes (paint of any colour, autumn, brick, meadow and asphalt) under one
+random light; what tells a car from a house is shape, texture, size and place.
 """
+
 from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 
 CLASSES = ('sky', 'ground', 'building', 'tree', 'car', 'person', 'sign')
-PALETTE = ([110, 170, 230], [128, 64, 128], [170, 90, 60], [60, 150, 60], [0, 0, 160], [220, 40, 80], [230, 200, 30])
+PALETTE = (
+    [110, 170, 230],
+    [128, 64, 128],
+    [170, 90, 60],
+    [60, 150, 60],
+    [0, 0, 160],
+    [220, 40, 80],
+    [230, 200, 30],
+)
 SKY, GROUND, BUILDING, TREE, CAR, PERSON, SIGN = range(len(CLASSES))
 #: seeds of the splits: the same index in two splits is two unrelated scenes
 SPLIT_SEEDS = {'train': 0, 'val': 1, 'test': 2}
@@ -21,13 +31,22 @@ Sprite = tuple[np.ndarray, np.ndarray]  # BGR float32 (h, w, 3), mask uint8 (h, 
 #: hue (of OpenCV's 0..180), saturation and value ranges (0..255) that a surface of a class may have
 HUES = {
     'sky': ((95, 120, 40, 150, 150, 250), (95, 120, 20, 120, 170, 250), (0, 20, 40, 120, 190, 245)),
-    'ground': ((35, 60, 40, 130, 60, 140), (0, 180, 0, 25, 50, 130), (0, 180, 0, 25, 60, 140), (12, 26, 50, 120, 100, 190)),
+    'ground': (
+        (35, 60, 40, 130, 60, 140),
+        (0, 180, 0, 25, 50, 130),
+        (0, 180, 0, 25, 60, 140),
+        (12, 26, 50, 120, 100, 190),
+    ),
     'building': ((0, 15, 80, 180, 90, 190), (15, 28, 40, 130, 140, 235), (5, 25, 50, 110, 90, 180)),
     'roof': ((0, 12, 100, 200, 60, 150), (0, 180, 0, 30, 40, 110)),
     'glass': ((95, 120, 20, 120, 50, 200), (0, 180, 0, 25, 20, 90), (18, 28, 60, 150, 180, 250)),
     'tree': ((35, 70, 90, 200, 40, 140), (40, 80, 80, 180, 40, 120), (10, 30, 130, 220, 90, 190)),
     'wood': ((8, 20, 50, 140, 30, 100), (0, 180, 0, 30, 40, 110)),
-    'warning': ((0, 6, 190, 255, 150, 240), (105, 118, 180, 255, 130, 230), (20, 28, 180, 255, 180, 250)),
+    'warning': (
+        (0, 6, 190, 255, 150, 240),
+        (105, 118, 180, 255, 130, 230),
+        (20, 28, 180, 255, 180, 250),
+    ),
     'paint': ((0, 180, 120, 230, 90, 230), (0, 180, 0, 30, 170, 240)),
     'cloth': ((130, 178, 90, 230, 60, 220), (90, 130, 110, 230, 50, 180), (0, 180, 0, 30, 20, 70)),
 }
@@ -37,12 +56,17 @@ def pick_colour(rng: np.random.Generator, kind: str) -> np.ndarray:
     """Draw one BGR colour (float32, 0..255) from the palette ``kind`` of ``HUES``."""
     ranges = HUES[kind]
     h0, h1, s0, s1, v0, v1 = ranges[rng.integers(len(ranges))]
-    hsv = np.array([[[rng.uniform(h0, h1) % 180, rng.uniform(s0, s1), rng.uniform(v0, v1)]]], np.uint8)
+    hsv = np.array(
+        [[[rng.uniform(h0, h1) % 180, rng.uniform(s0, s1), rng.uniform(v0, v1)]]], np.uint8
+    )
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0, 0].astype(np.float32)
 
 
-def grain(rng: np.random.Generator, height: int, width: int, cell: float, strength: float) -> np.ndarray:
-    """Smooth noise of blob size ``cell`` (pixels) and standard deviation about ``strength``; float32 (h, w, 1)."""
+def grain(
+    rng: np.random.Generator, height: int, width: int, cell: float, strength: float
+) -> np.ndarray:
+    """Smooth noise of blob size ``cell`` (pixels) and standard deviation about ``strength``;
+    float32 (h, w, 1)."""
     rows, cols = (max(2, int(np.ceil(n / cell))) for n in (height, width))
     coarse = rng.standard_normal((rows, cols), dtype=np.float32) * strength
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
@@ -59,18 +83,25 @@ def building(rng: np.random.Generator, height: int, width: int) -> Sprite:
     mask = np.full((height, width), 1, np.uint8)
     roof = int(height * rng.uniform(0.12, 0.3)) if rng.random() < 0.5 else 0
     if roof:
-        gable = np.array([[0, roof], [int(width * rng.uniform(0.3, 0.7)), 0], [width - 1, roof]], np.int32)
+        gable = np.array(
+            [[0, roof], [int(width * rng.uniform(0.3, 0.7)), 0], [width - 1, roof]], np.int32
+        )
         mask[:roof] = 0
         cv2.fillPoly(mask, [gable], 1)
         img[:roof] = pick_colour(rng, 'roof') + grain(rng, roof, width, 2, 10)
-    cols, pane = max(2, int(width / max(5, height * rng.uniform(0.09, 0.16)))), pick_colour(rng, 'glass')
+    cols, pane = (
+        max(2, int(width / max(5, height * rng.uniform(0.09, 0.16)))),
+        pick_colour(rng, 'glass'),
+    )
     step = width / cols
     tall = step * rng.uniform(0.8, 1.6)
     for y in np.arange(roof + 0.35 * tall, height - 0.4 * tall, tall):
         for x in np.arange(cols) * step:
             lit = rng.uniform(0.5, 1.4)
             top, left = int(y), int(x + 0.25 * step)
-            img[top:int(y + 0.55 * tall) + 1, left:int(x + 0.75 * step) + 1] = np.clip(pane * lit, 0, 255)
+            img[top : int(y + 0.55 * tall) + 1, left : int(x + 0.75 * step) + 1] = np.clip(
+                pane * lit, 0, 255
+            )
     return img, mask
 
 
@@ -82,16 +113,26 @@ def tree(rng: np.random.Generator, height: int, width: int) -> Sprite:
         for level in range(3):
             top, base = int(height * 0.24 * level), int(height * (0.4 + 0.24 * level))
             reach = int(half * (0.55 + 0.22 * level))
-            cv2.fillPoly(mask, [np.array([[half, top], [half - reach, base], [half + reach, base]], np.int32)], 1)
+            cv2.fillPoly(
+                mask,
+                [np.array([[half, top], [half - reach, base], [half + reach, base]], np.int32)],
+                1,
+            )
     else:
         for _ in range(7):
             centre = (int(width * rng.uniform(0.3, 0.7)), int(height * rng.uniform(0.22, 0.5)))
-            cv2.circle(mask, centre, max(2, int(0.3 * min(width, 0.7 * height) * rng.uniform(0.7, 1.1))), 1, -1)
+            cv2.circle(
+                mask,
+                centre,
+                max(2, int(0.3 * min(width, 0.7 * height) * rng.uniform(0.7, 1.1))),
+                1,
+                -1,
+            )
     leaves = grain(rng, height, width, max(1.5, width / 16), 26) + grain(rng, height, width, 1, 14)
     img = plain(crown, height, width) + leaves
     trunk = max(1, int(width * rng.uniform(0.06, 0.12)))
     wood = np.zeros_like(mask)
-    wood[height // 2:, half - trunk:half + trunk] = 1
+    wood[height // 2 :, half - trunk : half + trunk] = 1
     bark = (wood > 0) & (mask == 0)
     img[bark] = (pick_colour(rng, 'wood') + grain(rng, height, width, 2, 8))[bark]
     return img, mask | wood
@@ -103,14 +144,16 @@ def car(rng: np.random.Generator, height: int, width: int) -> Sprite:
     img *= np.linspace(1.2, 0.75, height, dtype=np.float32)[:, None, None]
     belt, floor = int(height * rng.uniform(0.38, 0.48)), int(height * 0.84)
     wheel = max(2, int(height * 0.2))
-    a, b, c, d = (int(width * f) for f in (0.14, rng.uniform(0.25, 0.35), rng.uniform(0.62, 0.72), 0.86))
+    a, b, c, d = (
+        int(width * f) for f in (0.14, rng.uniform(0.25, 0.35), rng.uniform(0.62, 0.72), 0.86)
+    )
     cabin = np.array([[a, belt], [b, 0], [c, 0], [d, belt]], np.int32)
     cv2.rectangle(mask, (0, belt), (width - 1, floor), 1, -1)
     cv2.fillPoly(mask, [cabin], 1)
     pane = (cabin - cabin.mean(0)) * (0.8, 0.72) + cabin.mean(0)
     glass = np.zeros_like(mask)
     cv2.fillPoly(glass, [pane.astype(np.int32)], 1)
-    glass[:, (b + c) // 2 - max(1, width // 40):(b + c) // 2 + 1] = 0
+    glass[:, (b + c) // 2 - max(1, width // 40) : (b + c) // 2 + 1] = 0
     img[glass > 0] = np.float32((110, 95, 80)) * rng.uniform(0.3, 1.9)
     for x in (0.22, 0.78):
         centre = (int(width * x), floor)
@@ -121,7 +164,7 @@ def car(rng: np.random.Generator, height: int, width: int) -> Sprite:
         cv2.circle(tyre, centre, wheel, 0, -1)
         cv2.circle(tyre, centre, max(1, wheel // 2), 1, -1)
         img[tyre > 0] = 150
-    img[belt + 1:belt + max(3, height // 7), :max(2, width // 14)] = (120, 230, 250)
+    img[belt + 1 : belt + max(3, height // 7), : max(2, width // 14)] = (120, 230, 250)
     img += grain(rng, height, width, 2, 4)
     return (img[:, ::-1], mask[:, ::-1]) if rng.random() < 0.5 else (img, mask)
 
@@ -141,9 +184,15 @@ def person(rng: np.random.Generator, height: int, width: int) -> Sprite:
 
     for side in (-1, 1):
         limb_line((mid + side * limb // 2, hip), (int(mid + side * stride), foot), trousers)
-        limb_line((mid + side * limb, neck + limb // 2), (int(mid + side * swing), int(height * 0.52)), shirt * 0.85)
+        limb_line(
+            (mid + side * limb, neck + limb // 2),
+            (int(mid + side * swing), int(height * 0.52)),
+            shirt * 0.85,
+        )
     for target, colour in ((mask, 1), (img, shirt.tolist())):
-        cv2.rectangle(target, (mid - int(0.24 * width), neck), (mid + int(0.24 * width), hip), colour, -1)
+        cv2.rectangle(
+            target, (mid - int(0.24 * width), neck), (mid + int(0.24 * width), hip), colour, -1
+        )
     for target, colour in ((mask, 1), (img, skin.tolist())):
         cv2.circle(target, (mid, int(height * 0.13)), max(2, int(height * 0.11)), colour, -1)
     return img + grain(rng, height, width, 2, 5), mask
@@ -155,7 +204,7 @@ def sign(rng: np.random.Generator, height: int, width: int) -> Sprite:
     mask = np.zeros((height, width), np.uint8)
     mid, radius = width // 2, width // 2 - 1
     pole = max(1, width // 8)
-    mask[radius:, mid - pole:mid + pole + 1] = 1
+    mask[radius:, mid - pole : mid + pole + 1] = 1
     rim, face = pick_colour(rng, 'warning'), np.full(3, rng.uniform(190, 250), np.float32)
     if rng.random() < 0.5:
         rim, face = face, rim
@@ -166,14 +215,21 @@ def sign(rng: np.random.Generator, height: int, width: int) -> Sprite:
             if kind == 0:
                 cv2.circle(target, (mid, radius), reach, value, -1)
             elif kind == 1:
-                corners = [[mid, radius - reach], [mid - reach, radius + reach], [mid + reach, radius + reach]]
+                corners = [
+                    [mid, radius - reach],
+                    [mid - reach, radius + reach],
+                    [mid + reach, radius + reach],
+                ]
                 cv2.fillPoly(target, [np.array(corners, np.int32)], value)
             else:
-                cv2.rectangle(target, (mid - reach, radius - reach), (mid + reach, radius + reach), value, -1)
+                cv2.rectangle(
+                    target, (mid - reach, radius - reach), (mid + reach, radius + reach), value, -1
+                )
     return img + grain(rng, height, width, 2, 4), mask
 
 
-#: class -> (sprite, height as a share of the image for an object at the front, width as a share of the height)
+#: class -> (sprite, height as a share of the image for an object at the front, width as a share of
+#: the height)
 OBJECTS: dict[int, tuple[Callable[..., Sprite], tuple[float, float], tuple[float, float]]] = {
     BUILDING: (building, (0.6, 1.0), (0.5, 1.3)),
     TREE: (tree, (0.5, 0.85), (0.55, 0.85)),
@@ -183,8 +239,16 @@ OBJECTS: dict[int, tuple[Callable[..., Sprite], tuple[float, float], tuple[float
 }
 
 
-def paste(img: np.ndarray, labels: np.ndarray, sprite: Sprite, label: int, left: int, bottom: int,
-          numbers: np.ndarray | None = None, number: int = 0) -> int:
+def paste(
+    img: np.ndarray,
+    labels: np.ndarray,
+    sprite: Sprite,
+    label: int,
+    left: int,
+    bottom: int,
+    numbers: np.ndarray | None = None,
+    number: int = 0,
+) -> int:
     """Put a sprite with its lower left corner at (left, bottom), cropped at the border, in place.
 
     Where a map of objects, ``numbers``, is given, the sprite's pixels get the ``number`` in it.
@@ -207,30 +271,44 @@ def paste(img: np.ndarray, labels: np.ndarray, sprite: Sprite, label: int, left:
     return int(on.sum())
 
 
-def backdrop(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Sky with clouds over textured ground with a lane; returns (image, labels, row of the horizon)."""
+def backdrop(
+    rng: np.random.Generator, height: int, width: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Sky with clouds over textured ground with a lane; returns (image, labels, row of the
+    horizon)."""
     horizon = int(height * rng.uniform(0.35, 0.55))
     img, labels = np.empty((height, width, 3), np.float32), np.empty((height, width), np.uint8)
     ramp = np.linspace(0, 1, horizon, dtype=np.float32)[:, None, None]
     img[:horizon] = (1 - ramp) * pick_colour(rng, 'sky') + ramp * pick_colour(rng, 'sky')
-    clouds = np.clip(grain(rng, horizon, width, width / 6, 1) + grain(rng, horizon, width, width / 14, 0.5) - 0.4, 0, 1)
+    clouds = np.clip(
+        grain(rng, horizon, width, width / 6, 1)
+        + grain(rng, horizon, width, width / 14, 0.5)
+        - 0.4,
+        0,
+        1,
+    )
     img[:horizon] += clouds * rng.uniform(-60, 90)
     labels[:horizon], labels[horizon:] = SKY, GROUND
     below = height - horizon
     img[horizon:] = pick_colour(rng, 'ground')
-    img[horizon:] += grain(rng, below, width, 1.5, rng.uniform(6, 16)) + grain(rng, below, width, width / 8, 10)
+    img[horizon:] += grain(rng, below, width, 1.5, rng.uniform(6, 16)) + grain(
+        rng, below, width, width / 8, 10
+    )
     if rng.random() < 0.7:  # a lane that runs to the horizon
         at, low = width * rng.uniform(0.2, 0.8), width * rng.uniform(0.1, 0.9)
         near, far = width * rng.uniform(0.15, 0.4), width * 0.02
         corners = [[at - far, 0], [at + far, 0], [low + near, below], [low - near, below]]
         lane = np.zeros((below, width), np.uint8)
         cv2.fillPoly(lane, [np.array(corners, np.int32)], 1)
-        img[horizon:][lane > 0] = (pick_colour(rng, 'ground') + grain(rng, below, width, 2, 5))[lane > 0]
+        img[horizon:][lane > 0] = (pick_colour(rng, 'ground') + grain(rng, below, width, 2, 5))[
+            lane > 0
+        ]
     return img, labels, horizon
 
 
 def light(rng: np.random.Generator, img: np.ndarray) -> np.ndarray:
-    """One light over the scene: colour cast, exposure, a side shade, sensor noise; returns uint8."""
+    """One light over the scene: colour cast, exposure, a side shade, sensor noise; returns
+    uint8."""
     height, width = img.shape[:2]
     img = img * rng.uniform(0.85, 1.15, 3).astype(np.float32) * np.float32(rng.uniform(0.65, 1.25))
     img *= np.linspace(*rng.uniform(0.75, 1.15, 2), width, dtype=np.float32)[None, :, None]
@@ -239,8 +317,9 @@ def light(rng: np.random.Generator, img: np.ndarray) -> np.ndarray:
     return np.clip(img, 0, 255).astype(np.uint8)
 
 
-def draw_objects(rng: np.random.Generator, size: tuple[int, int]) \
-        -> tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[int, int]]]:
+def draw_objects(
+    rng: np.random.Generator, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[int, int]]]:
     """Draw one scene and tell its objects apart.
 
     Args:
@@ -248,17 +327,23 @@ def draw_objects(rng: np.random.Generator, size: tuple[int, int]) \
         size: (height, width) in pixels, each at least 32.
 
     Returns:
-        BGR image, uint8 (height, width, 3); labels, uint8 (height, width), indices into ``CLASSES``; numbers of objects,
-        uint8 (height, width), 0 where there is none; and for the objects 1, 2, ... their label and how many pixels of the
-        image they covered before others came in front of them.
+        BGR image, uint8 (height, width, 3); labels, uint8 (height, width), indices into
+        ``CLASSES``; numbers of objects, uint8 (height, width), 0 where there is none; and for the
+        objects 1, 2, ... their label and how many pixels of the image they covered before others
+        came in front of them.
     """
     height, width = size
     img, labels, horizon = backdrop(rng, height, width)
     numbers, objects = np.zeros_like(labels), []
     far = [(BUILDING, rng.uniform(0.0, 0.15)) for _ in range(rng.integers(2, 5))]
     far += [(TREE, rng.uniform(0.0, 0.35)) for _ in range(rng.integers(1, 4))]
-    near = [(int(rng.choice((TREE, CAR, CAR, PERSON, PERSON, PERSON, SIGN, SIGN))), rng.uniform(0.15, 0.85))
-            for _ in range(rng.integers(4, 10))]
+    near = [
+        (
+            int(rng.choice((TREE, CAR, CAR, PERSON, PERSON, PERSON, SIGN, SIGN))),
+            rng.uniform(0.15, 0.85),
+        )
+        for _ in range(rng.integers(4, 10))
+    ]
     for number, (label, depth) in enumerate(sorted(far + near, key=lambda item: item[1]), 1):
         sprite, (low, high), (slim, wide) = OBJECTS[label]
         nearness = 0.6 + 0.4 * depth  # an object at the horizon is smaller than one at the front
@@ -277,12 +362,15 @@ def draw_scene(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndar
 
 
 def check_scenes(name: str, length: int, size: Sequence[int], split: str) -> tuple[int, int]:
-    """The size of a set of scenes, or a ValueError in the name of the dataset about what is wrong."""
+    """The size of a set of scenes, or a ValueError in the name of the dataset about what is
+    wrong."""
     if split not in SPLIT_SEEDS:
         raise ValueError(f'{name}: split must be one of {sorted(SPLIT_SEEDS)}, got {split!r}')
     if not isinstance(length, int) or length < 1:
         raise ValueError(f'{name}: length must be a positive integer, got {length!r}')
     size = tuple(size)
     if len(size) != 2 or min(size) < 32:
-        raise ValueError(f'{name}: size must be (height, width) of at least 32 pixels, got {size!r}')
+        raise ValueError(
+            f'{name}: size must be (height, width) of at least 32 pixels, got {size!r}'
+        )
     return size

@@ -1,4 +1,5 @@
 """Tiny-ImageNet in its original layout."""
+
 from pathlib import Path
 
 from mmbsa.datasets.classification import ClassificationDataset, class_folders
@@ -47,20 +48,25 @@ class TinyImageNet(ClassificationDataset):
         original = annotations.is_file() or (root / 'val' / 'images').is_dir()
         if self.split == 'train' or not original:
             class_folders(root / self.split, source, wnids, IGNORED)
-            pairs = [(path, labels[wnid]) for wnid in wnids
-                     for path in visible_files(root / self.split / wnid, IMAGES, recursive=True)]
+            pairs = [
+                (path, labels[wnid])
+                for wnid in wnids
+                for path in visible_files(root / self.split / wnid, IMAGES, recursive=True)
+            ]
         else:
             pairs = self._annotated(annotations, labels)
         if not pairs:
             raise FileNotFoundError(
-                f'{source}: no photos ({", ".join(IMAGES)}) under {root / self.split}')
+                f'{source}: no photos ({", ".join(IMAGES)}) under {root / self.split}'
+            )
         return [dict(img_path=str(path), gt_label=label) for path, label in pairs]
 
     @staticmethod
     def _annotated(annotations: Path, labels: dict[str, int]) -> list[tuple[Path, int]]:
         if not annotations.is_file():
             raise FileNotFoundError(
-                f'{annotations} is missing; it tells the class of every photo in val/images')
+                f'{annotations} is missing; it tells the class of every photo in val/images'
+            )
         images = annotations.parent / 'images'
         there = {path.name for path in images.iterdir()} if images.is_dir() else set()
         pairs = []
@@ -71,7 +77,8 @@ class TinyImageNet(ClassificationDataset):
             if wnid not in labels:
                 raise ValueError(
                     f'{annotations}:{number}: {wnid!r} is none of the {len(labels)} classes in '
-                    'train')
+                    'train'
+                )
             if name not in there:
                 raise ValueError(f'{annotations}:{number}: {name!r} is not in {images}')
             pairs.append((images / name, labels[wnid]))

@@ -1,4 +1,5 @@
 """Trained networks for other runtimes: exported graphs, integer networks, binary unrolling, NIR."""
+
 from mmbsa.deploy.decompose import decompose
 from mmbsa.deploy.export import export_aoti, export_onnx, export_torch
 from mmbsa.deploy.nir import export_nir

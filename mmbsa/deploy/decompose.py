@@ -1,9 +1,10 @@
 """Our ops in exported graphs, written in operations that every runtime has.
 
-``TABLE`` has one plain-torch function per op of ``torch.ops.mmbsa`` that an inference graph may hold, and for the
-weight gradient. Steps over T are unrolled. Shiftmax needs neither log2 nor ceil: its exponent is counted by
-comparisons, exactly.
+``TABLE`` has one plain-torch function per op of ``torch.ops.mmbsa`` that an inference graph may
+hold, and for the weight gradient. Steps over T are unrolled. Shiftmax needs neither log2 nor ceil:
+its exponent is counted by comparisons, exactly.
 """
+
 from collections.abc import Callable, Sequence
 
 import torch
@@ -29,8 +30,9 @@ def lif(x: Tensor, v0: Tensor | None, *parameters) -> tuple[Tensor, Tensor]:
     return spikes, x.new_zeros(0, dtype=v.dtype) if v0 is None else v
 
 
-def integer_spike(u: Tensor, low: float, high: float, norm: float, half_up: bool, inclusive: bool,
-                  impl: str) -> tuple[Tensor, Tensor]:
+def integer_spike(
+    u: Tensor, low: float, high: float, norm: float, half_up: bool, inclusive: bool, impl: str
+) -> tuple[Tensor, Tensor]:
     """``mmbsa::integer_spike``: counts over ``norm``, and where the gradient passes (uint8)."""
     count = u.clamp(low, high)
     passing = count.eq(u) if inclusive else (u > low).logical_and(u < high)
@@ -38,9 +40,18 @@ def integer_spike(u: Tensor, low: float, high: float, norm: float, half_up: bool
     return count if norm == 1 else count / norm, passing.to(torch.uint8)
 
 
-def bipolar_attention(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, scale: float, grad: str,
-                      impl: str) -> tuple[Tensor, Tensor, Tensor]:
-    """``mmbsa::bipolar_attention``: the output, and the statistics of the rows as the op has them."""
+def bipolar_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    product: str,
+    normalizer: str,
+    scale: float,
+    grad: str,
+    impl: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``mmbsa::bipolar_attention``: the output, and the statistics of the rows as the op has
+    them."""
     dtype = working_dtype(v.dtype)
     q, k, values, empty = q.to(dtype), k.to(dtype), v.to(dtype), v.new_zeros(0, dtype=dtype)
     if normalizer == 'none':
@@ -49,34 +60,44 @@ def bipolar_attention(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer:
         out = q @ (k.transpose(-1, -2) @ values)  # linear in the number of tokens, whatever that is
         return (out * scale).to(v.dtype), empty, empty
     score = q @ k.transpose(-1, -2)
-    if scale != 1.:
+    if scale != 1.0:
         score = score * scale
     if normalizer == 'softmax':
         g = torch.logsumexp(score, -1, keepdim=True)
         return (torch.exp(score - g) @ values).to(v.dtype), g.squeeze(-1), empty
     top = score.amax(-1, keepdim=True).floor()
-    if product != 'real' and scale == 1.:
+    if product != 'real' and scale == 1.0:
         widest = q.size(-1) * (2 if product == 'ternary' else 1)
         exponent, weight = _spiking_weights(top - score, widest)
     else:
         exponent = _exponent(top - score).to(dtype)
         weight = torch.exp2(score - top - exponent)
-    total = weight.sum(-1).clamp(0.5, 1.)
+    total = weight.sum(-1).clamp(0.5, 1.0)
     return (weight @ values).to(v.dtype), (top + exponent).squeeze(-1), total
 
 
 def shiftmax(x: Tensor, dim: int, grad: str, impl: str) -> Tensor:
     """``mmbsa::shiftmax``: weights of x's shape."""
     dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
-    rows = x.to(torch.float64 if dtype == torch.float64 or not x.is_floating_point() else torch.float32)
+    rows = x.to(
+        torch.float64 if dtype == torch.float64 or not x.is_floating_point() else torch.float32
+    )
     rows = rows.movedim(dim, -1)
     gap = rows.amax(-1, keepdim=True).floor() - rows
     weight = torch.exp2(-gap - _exponent(gap).to(gap.dtype))
     return weight.movedim(-1, dim).to(dtype)
 
 
-def conv_weight_grad(x: Tensor, grad: Tensor, kernel_size: Sequence[int], stride: Sequence[int],
-                     padding: Sequence[int], groups: int, channels_last: bool, impl: str) -> Tensor:
+def conv_weight_grad(
+    x: Tensor,
+    grad: Tensor,
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    groups: int,
+    channels_last: bool,
+    impl: str,
+) -> Tensor:
     """``mmbsa::conv_weight_grad``: (O, C / groups, kh, kw)."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return conv_weight_grad_reference.compute(x, grad, kernel_size, stride, padding, groups, layout)
@@ -86,12 +107,19 @@ def _row_bits(n: int | torch.SymInt) -> int:
     return n.bit_length() if isinstance(n, int) else _ROW_BITS
 
 
-def _windowed(window_sum: Callable[[int], Tensor], windows: int, width: int, bits: int,
-              sticky: Tensor | None = None) -> Tensor:
-    """ceil(log2 total) of a total whose binary expansion is summed in windows, see ``mmbsa.ops.exact``.
+def _windowed(
+    window_sum: Callable[[int], Tensor],
+    windows: int,
+    width: int,
+    bits: int,
+    sticky: Tensor | None = None,
+) -> Tensor:
+    """ceil(log2 total) of a total whose binary expansion is summed in windows, see
+    ``mmbsa.ops.exact``.
 
     Args:
-        window_sum: index w -> sum of the powers 2^(w * width - gap) of that window, (..., 1) float64, exact.
+        window_sum: index w -> sum of the powers 2^(w * width - gap) of that window, (..., 1)
+            float64, exact.
         windows, width: their number, and bits per window; ``width + bits <= 52``.
         bits: of the number of keys.
         sticky: (..., 1) bool, whether a bit is set below the last window.
@@ -103,18 +131,21 @@ def _windowed(window_sum: Callable[[int], Tensor], windows: int, width: int, bit
     for index in reversed(range(windows)):
         total = window_sum(index)
         if below is not None:
-            total = total + below * 2. ** (1 - width)
-        # What is set below the lowest bit of the next window counts as half of that bit: more than none, and no carry.
+            total = total + below * 2.0 ** (1 - width)
+        # What is set below the lowest bit of the next window counts as half of that bit: more than
+        # none, and no carry.
         carry = (total / 2).floor()
         below = carry + (total > 2 * carry).double() * 0.5
-    return sum((total > 2. ** i).double() for i in range(bits + 1))
+    return sum((total > 2.0**i).double() for i in range(bits + 1))
 
 
 def _exponent(gap: Tensor) -> Tensor:
-    """ceil(log2 sum_j 2^-gap_j) of any gaps > -1 (..., n); inf is a key that is left out. float64 (..., 1).
+    """ceil(log2 sum_j 2^-gap_j) of any gaps > -1 (..., n); inf is a key that is left out. float64
+    (..., 1).
 
-    Exact for whole gaps. With a row length that is not known before the graph runs, three windows are summed, and
-    powers below them count as sticky: exact unless more than 70 bits in a row are set.
+    Exact for whole gaps. With a row length that is not known before the graph runs, three windows
+    are summed, and powers below them count as sticky: exact unless more than 70 bits in a row are
+    set.
     """
     n, gap = gap.size(-1), gap.double()
     bits = _row_bits(n)
@@ -127,12 +158,14 @@ def _exponent(gap: Tensor) -> Tensor:
         inside = gap < (index + 1) * width
         if index:
             inside = inside & (gap >= index * width)
-        return torch.where(inside, torch.exp2(index * width - gap), 0.).sum(-1, keepdim=True)
+        return torch.where(inside, torch.exp2(index * width - gap), 0.0).sum(-1, keepdim=True)
+
     return _windowed(window_sum, windows, width, bits, sticky)
 
 
 def _spiking_weights(gap: Tensor, widest: int) -> tuple[Tensor, Tensor]:
-    """Exponent (..., 1) and weights 2^-(gap + exponent) (..., n) of whole gaps 0 .. ``widest``, in gap's dtype.
+    """Exponent (..., 1) and weights 2^-(gap + exponent) (..., n) of whole gaps 0 .. ``widest``, in
+    gap's dtype.
 
     Powers are looked up: a table of exact ones is faster and safer than a runtime's power function.
     """
@@ -144,8 +177,9 @@ def _spiking_weights(gap: Tensor, widest: int) -> tuple[Tensor, Tensor]:
 
     def window_sum(w: int) -> Tensor:
         inside = (distances >= w * width) & (distances < (w + 1) * width)
-        powers = torch.where(inside, torch.exp2(w * width - distances), 0.)
+        powers = torch.where(inside, torch.exp2(w * width - distances), 0.0)
         return powers.index_select(0, flat).view(index.shape).sum(-1, keepdim=True)
+
     exponent = _windowed(window_sum, widest // width + 1, width, bits)
     places = torch.arange(widest + bits + 2, dtype=torch.float64, device=gap.device)
     weights = torch.exp2(-places).to(gap.dtype)
@@ -165,8 +199,13 @@ TABLE: dict[torch._ops.OpOverload, Callable] = {
 
 def own_ops(exported: ExportedProgram) -> list[str]:
     """Names of the ops of ``torch.ops.mmbsa`` in a graph, sorted."""
-    names = {str(node.target) for module in exported.graph_module.modules() if isinstance(module, torch.fx.GraphModule)
-             for node in module.graph.nodes if node.op == 'call_function'}
+    names = {
+        str(node.target)
+        for module in exported.graph_module.modules()
+        if isinstance(module, torch.fx.GraphModule)
+        for node in module.graph.nodes
+        if node.op == 'call_function'
+    }
     return sorted(name for name in names if name.startswith('mmbsa.'))
 
 
@@ -174,7 +213,8 @@ def decompose(exported: ExportedProgram) -> ExportedProgram:
     """The same program in PyTorch's core operations alone: it runs without mmbsa in the process.
 
     Args:
-        exported: from ``torch.export.export`` or :func:`mmbsa.deploy.export_torch`; it is not changed.
+        exported: from ``torch.export.export`` or :func:`mmbsa.deploy.export_torch`; it is not
+            changed.
 
     Raises:
         ValueError: an op of mmbsa has no plain version; the message names it.
@@ -184,6 +224,8 @@ def decompose(exported: ExportedProgram) -> ExportedProgram:
     plain = exported.run_decompositions(table)
     left = own_ops(plain)
     if left:
-        raise ValueError(f'decompose: no plain version of {", ".join(left)}; there are '
-                         f'{", ".join(sorted(map(str, TABLE)))}')
+        raise ValueError(
+            f'decompose: no plain version of {", ".join(left)}; there are '
+            f'{", ".join(sorted(map(str, TABLE)))}'
+        )
     return plain

@@ -1,4 +1,5 @@
 """Exported programs, ahead-of-time compiled packages and ONNX files of whole models, in float32."""
+
 import contextlib
 import tempfile
 import warnings
@@ -12,20 +13,24 @@ from torch.export import Dim, ExportedProgram
 from mmbsa.deploy.decompose import decompose
 from mmbsa.utils.files import atomic_open
 
-#: version of ONNX's default operator set that files are written for; 18 is what the exporter itself is written in.
+#: version of ONNX's default operator set that files are written for; 18 is what the exporter itself
+#: is written in.
 OPSET = 18
-#: names of the axes that may vary, and the axis of an input (B, C, H, W) or (B, T, C, H, W) that each one is.
+#: names of the axes that may vary, and the axis of an input (B, C, H, W) or (B, T, C, H, W) that
+#: each one is.
 AXES = dict(batch=0, height=-2, width=-1)
 
 
 class Predictor(nn.Module):
-    """What a model predicts, as one function of tensors: the ``tensor`` or ``encode_decode`` mode of OpenMMLab's models.
+    """What a model predicts, as one function of tensors: the ``tensor`` or ``encode_decode`` mode
+    of OpenMMLab's models.
 
     * classifier: (B, C, H, W) or (B, T, C, H, W) -> logits (B, K);
     * segmentor: (B, C, H, W) -> logits (B, K, H, W) at the input's size;
-    * detector: (B, C, H, W) -> what its heads say about every level, in the order of the head, before boxes are decoded;
-    * tracker: template (T, B, 3, z, z) and search crop (T, B, 3, s, s) -> boxes (B, 1, 4), and maps of score (B, 1, h, w),
-      size (B, 2, h, w) and offset (B, 2, h, w);
+    * detector: (B, C, H, W) -> what its heads say about every level, in the order of the head,
+      before boxes are decoded;
+    * tracker: template (T, B, 3, z, z) and search crop (T, B, 3, s, s) -> boxes (B, 1, 4), and maps
+      of score (B, 1, h, w), size (B, 2, h, w) and offset (B, 2, h, w);
     * any other module: its ``forward``.
 
     Inputs are what the model's data preprocessor gives: normalised float32.
@@ -42,12 +47,17 @@ class Predictor(nn.Module):
         """Tensors -> a tensor, or a tuple of tensors."""
         model = self.model
         if hasattr(model, 'encode_decode'):
-            # heads read the size of the first image's meta only; a list per image would fix the batch
+            # heads read the size of the first image's meta only; a list per image would fix the
+            # batch
             return model.encode_decode(inputs[0], [dict(img_shape=inputs[0].shape[2:])])
         if hasattr(model, 'track') and hasattr(model, 'features'):
             out = model(dict(template=inputs[0], search=inputs[1]), mode='tensor')
             return tuple(out[key] for key in ('pred_boxes', 'score_map', 'size_map', 'offset_map'))
-        if hasattr(model, 'with_head') and hasattr(model, 'extract_feat') and hasattr(model, 'head'):
+        if (
+            hasattr(model, 'with_head')
+            and hasattr(model, 'extract_feat')
+            and hasattr(model, 'head')
+        ):
             return _logits(model, inputs[0])
         if hasattr(model, 'bbox_head'):
             return _flat(model(*inputs, mode='tensor'))
@@ -66,26 +76,33 @@ def _flat(out):
     return leaves[0] if len(leaves) == 1 else tuple(leaves)
 
 
-def trace(model: nn.Module, example_inputs: Sequence[Tensor],
-          dynamic: Sequence[str] = ('batch',)) -> ExportedProgram:
+def trace(
+    model: nn.Module, example_inputs: Sequence[Tensor], dynamic: Sequence[str] = ('batch',)
+) -> ExportedProgram:
     """The program of a model's prediction, see :class:`Predictor`.
 
     Args:
         model: the model; its mode is left as it was.
-        example_inputs: tensors of the shapes that are exported. Where the batch varies, examples of one image are
-            doubled for the trace: tracers treat a size of 1 as a constant.
-        dynamic: which of ``'batch'``, ``'height'``, ``'width'`` may vary; heights and widths vary as far as the
-            architecture allows, for instance in multiples of its largest stride.
+        example_inputs: tensors of the shapes that are exported. Where the batch varies, examples of
+            one image are doubled for the trace: tracers treat a size of 1 as a constant.
+        dynamic: which of ``'batch'``, ``'height'``, ``'width'`` may vary; heights and widths vary
+            as far as the architecture allows, for instance in multiples of its largest stride.
 
     Raises:
-        ValueError: no example, a name in ``dynamic`` that is none, or a model that cannot be exported so; with the reason.
+        ValueError: no example, a name in ``dynamic`` that is none, or a model that cannot be
+            exported so; with the reason.
     """
     name, inputs = type(model).__name__, tuple(example_inputs)
     if not inputs or not all(isinstance(x, Tensor) for x in inputs):
-        raise ValueError(f'export of {name}: example_inputs must be tensors, got {[type(x).__name__ for x in inputs]}')
+        raise ValueError(
+            f'export of {name}: example_inputs must be tensors, got '
+            f'{[type(x).__name__ for x in inputs]}'
+        )
     unknown = set(dynamic) - set(AXES)
     if unknown:
-        raise ValueError(f'export of {name}: dynamic={tuple(dynamic)} must hold names among {", ".join(AXES)}')
+        raise ValueError(
+            f'export of {name}: dynamic={tuple(dynamic)} must hold names among {", ".join(AXES)}'
+        )
     tracker = hasattr(model, 'track') and hasattr(model, 'features')
     shapes = []
     for index, x in enumerate(inputs):
@@ -94,15 +111,19 @@ def trace(model: nn.Module, example_inputs: Sequence[Tensor],
             axes['batch'] = 1
         if 'batch' in dynamic and x.size(axes['batch']) == 1:
             x = torch.cat([x, x], axes['batch'])
-            inputs = (*inputs[:index], x, *inputs[index + 1:])
+            inputs = (*inputs[:index], x, *inputs[index + 1 :])
         shapes.append({axes[key]: Dim.DYNAMIC for key in dynamic})
     modes = {module: module.training for module in model.modules()}
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            return torch.export.export(Predictor(model), inputs, dynamic_shapes=(tuple(shapes),), strict=False)
+            return torch.export.export(
+                Predictor(model), inputs, dynamic_shapes=(tuple(shapes),), strict=False
+            )
     except Exception as error:  # what exporters raise is of many kinds
-        raise ValueError(f'{name} cannot be exported with dynamic={tuple(dynamic)}: {_first_lines(error)}') from error
+        raise ValueError(
+            f'{name} cannot be exported with dynamic={tuple(dynamic)}: {_first_lines(error)}'
+        ) from error
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -113,12 +134,19 @@ def _first_lines(error: Exception) -> str:
     return f'{type(error).__name__}: ' + ' '.join(lines[:6])
 
 
-def export_torch(model: nn.Module, example_inputs: Sequence[Tensor], path: str | Path, *,
-                 dynamic: Sequence[str] = ('batch',), plain: bool = False) -> ExportedProgram:
+def export_torch(
+    model: nn.Module,
+    example_inputs: Sequence[Tensor],
+    path: str | Path,
+    *,
+    dynamic: Sequence[str] = ('batch',),
+    plain: bool = False,
+) -> ExportedProgram:
     """Write a ``.pt2`` file for ``torch.export.load``.
 
-    Our ops stay ops, which need ``import mmbsa`` before loading and choose their implementation on the machine that
-    runs the file; with ``plain`` they are written out, and PyTorch alone runs the file.
+    Our ops stay ops, which need ``import mmbsa`` before loading and choose their implementation on
+    the machine that runs the file; with ``plain`` they are written out, and PyTorch alone runs the
+    file.
 
     Args:
         model, example_inputs, dynamic: see :func:`trace`.
@@ -135,12 +163,19 @@ def export_torch(model: nn.Module, example_inputs: Sequence[Tensor], path: str |
     return program
 
 
-def export_aoti(model: nn.Module, example_inputs: Sequence[Tensor], path: str | Path, *,
-                dynamic: Sequence[str] = ('batch',), plain: bool = True) -> ExportedProgram:
-    """Write an AOTInductor package (``.pt2``) for ``torch._inductor.aoti_load_package``, compiled for this machine.
+def export_aoti(
+    model: nn.Module,
+    example_inputs: Sequence[Tensor],
+    path: str | Path,
+    *,
+    dynamic: Sequence[str] = ('batch',),
+    plain: bool = True,
+) -> ExportedProgram:
+    """Write an AOTInductor package (``.pt2``) for ``torch._inductor.aoti_load_package``, compiled
+    for this machine.
 
-    With ``plain`` (the default) no Python function of ours is called, so a C++ process can run the package. Compiling
-    takes minutes.
+    With ``plain`` (the default) no Python function of ours is called, so a C++ process can run the
+    package. Compiling takes minutes.
 
     Args:
         model, example_inputs, dynamic, path, plain: see :func:`export_torch`.
@@ -159,17 +194,26 @@ def export_aoti(model: nn.Module, example_inputs: Sequence[Tensor], path: str | 
             with torch.no_grad():
                 torch._inductor.aoti_compile_and_package(program, package_path=str(draft))
         except Exception as error:
-            raise ValueError(f'{type(model).__name__} cannot be compiled: {_first_lines(error)}') from error
+            raise ValueError(
+                f'{type(model).__name__} cannot be compiled: {_first_lines(error)}'
+            ) from error
         with atomic_open(path) as file:
             file.write(draft.read_bytes())
     return program
 
 
-def export_onnx(model: nn.Module, example_inputs: Sequence[Tensor], path: str | Path, *,
-                dynamic: Sequence[str] = ('batch',), opset: int = OPSET) -> ExportedProgram:
+def export_onnx(
+    model: nn.Module,
+    example_inputs: Sequence[Tensor],
+    path: str | Path,
+    *,
+    dynamic: Sequence[str] = ('batch',),
+    opset: int = OPSET,
+) -> ExportedProgram:
     """Write an ONNX file of standard operators, without custom ones.
 
-    Inputs are called ``input_0``, ``input_1``, outputs ``output_0``, ...; axes that vary are symbols.
+    Inputs are called ``input_0``, ``input_1``, outputs ``output_0``, ...; axes that vary are
+    symbols.
 
     Args:
         model, example_inputs, dynamic, path: see :func:`export_torch`.
@@ -186,7 +230,9 @@ def export_onnx(model: nn.Module, example_inputs: Sequence[Tensor], path: str | 
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ImportError(f'export_onnx needs onnx and onnxscript ({error}): pip install "mmbsa[deploy]"') from None
+        raise ImportError(
+            f'export_onnx needs onnx and onnxscript ({error}): pip install "mmbsa[deploy]"'
+        ) from None
     if opset < OPSET:
         raise ValueError(f'export_onnx: opset must be at least {OPSET}, got {opset}')
     program = decompose(trace(model, example_inputs, dynamic))
@@ -194,10 +240,18 @@ def export_onnx(model: nn.Module, example_inputs: Sequence[Tensor], path: str | 
     inputs = [f'input_{i}' for i in range(len(example_inputs))]
     with _quiet():
         try:
-            translated = torch.onnx.export(program, input_names=inputs, output_names=outputs, dynamo=True,
-                                           opset_version=opset, verbose=False)
+            translated = torch.onnx.export(
+                program,
+                input_names=inputs,
+                output_names=outputs,
+                dynamo=True,
+                opset_version=opset,
+                verbose=False,
+            )
         except Exception as error:
-            raise ValueError(f'{type(model).__name__} cannot be translated to ONNX: {_first_lines(error)}') from error
+            raise ValueError(
+                f'{type(model).__name__} cannot be translated to ONNX: {_first_lines(error)}'
+            ) from error
     with atomic_open(path) as file:
         file.write(translated.model_proto.SerializeToString())
     return program

@@ -1,4 +1,6 @@
-"""Networks as NIR graphs (Neuromorphic Intermediate Representation, Pedersen et al., Nature Communications 2024)."""
+"""Networks as NIR graphs (Neuromorphic Intermediate Representation, Pedersen et al., Nature
+Communications 2024)."""
+
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,14 +16,31 @@ from mmbsa.models.layers import fuse
 from mmbsa.utils.files import atomic_open
 
 #: operations that move the axes of time, batch and positions and leave every step as it is.
-_VIEWS = ('unsqueeze', 'squeeze.dim', 'flatten.using_ints', 'unflatten.int', 'expand', 'expand_as', 'select.int',
-          'slice.Tensor', 'contiguous', 'clone', 'detach', 'permute', 'to.dtype', 'alias', 'transpose.int', 'view',
-          'reshape')
+_VIEWS = (
+    'unsqueeze',
+    'squeeze.dim',
+    'flatten.using_ints',
+    'unflatten.int',
+    'expand',
+    'expand_as',
+    'select.int',
+    'slice.Tensor',
+    'contiguous',
+    'clone',
+    'detach',
+    'permute',
+    'to.dtype',
+    'alias',
+    'transpose.int',
+    'view',
+    'reshape',
+)
 
 
 @dataclass(frozen=True)
 class _Value:
-    """A tensor of the graph: the NIR nodes whose outputs add up to it, and whether it holds binary spikes."""
+    """A tensor of the graph: the NIR nodes whose outputs add up to it, and whether it holds binary
+    spikes."""
 
     sources: tuple[str, ...]
     binary: bool = False
@@ -32,13 +51,21 @@ class _Writer:
 
     def __init__(self, tensors: dict[str, Tensor], dt: float):
         import nir
+
         self.nir, self.tensors, self.dt = nir, tensors, dt
         self.nodes, self.edges, self.unsaid = {}, [], []
         self.handlers: dict[str, Callable] = {
-            'aten.conv2d.default': self.conv, 'aten.linear.default': self.linear, 'mmbsa.lif.default': self.lif,
-            'aten.max_pool2d.default': self.max_pool, 'aten.add.Tensor': self.add, 'aten.mean.dim': self.mean}
+            'aten.conv2d.default': self.conv,
+            'aten.linear.default': self.linear,
+            'mmbsa.lif.default': self.lif,
+            'aten.max_pool2d.default': self.max_pool,
+            'aten.add.Tensor': self.add,
+            'aten.mean.dim': self.mean,
+        }
 
-    def insert(self, node: Node, nir_node, inputs: _Value, suffix: str = '', binary: bool = False) -> _Value:
+    def insert(
+        self, node: Node, nir_node, inputs: _Value, suffix: str = '', binary: bool = False
+    ) -> _Value:
         """Add a NIR node behind ``inputs``; its name is that of the module, without dots."""
         stack = list((node.meta.get('nn_module_stack') or {}).values())
         base = (stack[-1][0].removeprefix('model.') if stack else '').replace('.', '_') or node.name
@@ -52,7 +79,9 @@ class _Writer:
     def refuse(self, node: Node, why: str) -> _Value:
         """Note what NIR has no words for, and go on, to find all of it."""
         stack = list((node.meta.get('nn_module_stack') or {}).values())
-        name, kind = (stack[-1][0].removeprefix('model.'), str(stack[-1][1])) if stack else (node.name, '')
+        name, kind = (
+            (stack[-1][0].removeprefix('model.'), str(stack[-1][1])) if stack else (node.name, '')
+        )
         if 'IntegerNode' in kind:
             why = 'an integer neuron: NIR has binary spikes'
         self.unsaid.append(f'{name} ({why})')
@@ -60,42 +89,96 @@ class _Writer:
 
     def array(self, node: Node | None, size: int = 0) -> np.ndarray:
         """Numbers of a weight; zeros without one."""
-        return np.zeros(size, np.float32) if node is None else self.tensors[node.name].detach().float().numpy()
+        return (
+            np.zeros(size, np.float32)
+            if node is None
+            else self.tensors[node.name].detach().float().numpy()
+        )
 
-    def conv(self, node, values, x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
+    def conv(
+        self,
+        node,
+        values,
+        x,
+        weight,
+        bias=None,
+        stride=(1, 1),
+        padding=(0, 0),
+        dilation=(1, 1),
+        groups=1,
+    ):
         numbers = self.array(weight)
         pairs = [tuple(value) * (2 // len(value)) for value in (stride, padding, dilation)]
         sizes = tuple(x.meta['val'].shape[-2:])
-        return self.insert(node, self.nir.Conv2d(sizes, numbers, *pairs, groups, self.array(bias, len(numbers))), values[x])
+        return self.insert(
+            node,
+            self.nir.Conv2d(sizes, numbers, *pairs, groups, self.array(bias, len(numbers))),
+            values[x],
+        )
 
     def linear(self, node, values, x, weight, bias=None):
         numbers = self.array(weight)
-        return self.insert(node, self.nir.Affine(numbers, self.array(bias, len(numbers))), values[x])
+        return self.insert(
+            node, self.nir.Affine(numbers, self.array(bias, len(numbers))), values[x]
+        )
 
-    def lif(self, node, values, x, v0, tau, decay_input, v_threshold, v_reset, detach_reset, surrogate, alpha, signed, impl):
+    def lif(
+        self,
+        node,
+        values,
+        x,
+        v0,
+        tau,
+        decay_input,
+        v_threshold,
+        v_reset,
+        detach_reset,
+        surrogate,
+        alpha,
+        signed,
+        impl,
+    ):
         if signed or v_reset is None or v0 is not None:
-            why = 'ternary spikes' if signed else 'a reset by subtraction' if v_reset is None else 'a membrane from before'
+            why = (
+                'ternary spikes'
+                if signed
+                else 'a reset by subtraction'
+                if v_reset is None
+                else 'a membrane from before'
+            )
             return self.refuse(node, f'{why}: NIR has binary spikes and hard resets from rest')
         shape = tuple(x.meta['val'].shape[2:])
         shape = shape[:1] if shape[1:] == (1, 1) else shape
 
         def full(value: float) -> np.ndarray:
             return np.full(shape, value, np.float32)
+
         metadata = dict(metadata=dict(fires='v >= v_threshold', dt=self.dt))
         if tau is None:
             neuron = self.nir.IF(full(1 / self.dt), full(v_threshold), full(v_reset), **metadata)
         else:
-            neuron = self.nir.LIF(full(tau * self.dt), full(1. if decay_input else tau), full(v_reset), full(v_threshold),
-                                  full(v_reset), **metadata)
+            neuron = self.nir.LIF(
+                full(tau * self.dt),
+                full(1.0 if decay_input else tau),
+                full(v_reset),
+                full(v_threshold),
+                full(v_reset),
+                **metadata,
+            )
         return self.insert(node, neuron, values[x], binary=True)
 
     def max_pool(self, node, values, x, kernel, stride=(), padding=(0, 0), *rest):
         if not values[x].binary:
             return self.refuse(node, 'the largest of values that are not binary')
-        sizes = [np.array(tuple(value) * (2 // len(value))) for value in (kernel, stride or kernel, padding)]
+        sizes = [
+            np.array(tuple(value) * (2 // len(value)))
+            for value in (kernel, stride or kernel, padding)
+        ]
         total = self.insert(node, self.nir.SumPool2d(*sizes), values[x], '_sum')
         shape = tuple(node.meta['val'].shape[1:])  # one spike in the window passes 1/2
-        return self.insert(node, self.nir.Threshold(np.full(shape, .5, np.float32)), total, '_any', binary=True)
+        return self.insert(
+            node, self.nir.Threshold(np.full(shape, 0.5, np.float32)), total, '_any', binary=True
+        )
 
     def add(self, node, values, a, b, alpha=1):
         if alpha != 1 or not all(isinstance(x, Node) and x in values for x in (a, b)):
@@ -110,7 +193,9 @@ class _Writer:
         if dims == [3] and len(shape) == 4:  # positions of (T, B, C, N)
             source = next(n for n in _ancestors(x) if n.meta['val'].dim() == 5)
             size = np.array(source.meta['val'].shape[-2:])
-            pooled = self.insert(node, self.nir.AvgPool2d(size, size, np.zeros(2, int)), values[x], '_mean')
+            pooled = self.insert(
+                node, self.nir.AvgPool2d(size, size, np.zeros(2, int)), values[x], '_mean'
+            )
             channels = int(shape[2])
             flat = self.nir.Flatten(dict(input=np.array([channels, 1, 1])), 0, -1)
             return self.insert(node, flat, pooled, '_flat')
@@ -124,7 +209,10 @@ class _Writer:
         short = name.removeprefix('aten.').removesuffix('.default')
         if name == '<built-in function getitem>' or short in _VIEWS:
             return values.get(node.args[0], _Value(()))
-        if any(isinstance(arg, Node) and arg in values and values[arg].sources for arg in node.all_input_nodes):
+        if any(
+            isinstance(arg, Node) and arg in values and values[arg].sources
+            for arg in node.all_input_nodes
+        ):
             return self.refuse(node, name.removesuffix('.default'))
         return _Value(())
 
@@ -135,16 +223,18 @@ def _ancestors(node: Node):
         node = node.args[0] if node.args else None
 
 
-def export_nir(model: nn.Module, example_inputs: Sequence[Tensor], path: str | Path, dt: float = 1e-4):
+def export_nir(
+    model: nn.Module, example_inputs: Sequence[Tensor], path: str | Path, dt: float = 1e-4
+):
     """Write a network as a NIR graph, norms folded and RepConv chains merged.
 
-    NIR has neither batch nor T: the graph describes one step of one sample. Sums are several edges into a node, pooled
-    binary spikes are ``SumPool2d`` and ``Threshold`` at 1/2, a mean over time is left to the reader (metadata of the
-    output). LIF neurons follow SpikingJelly's conventions: ``tau = tau * dt``, ``r = 1`` where the
-    input decays, else ``r = tau``. NIR's neurons fire where v > threshold, ours where v >=
-    threshold: metadata of the neuron says so. Grouped convolutions keep their groups; the type
-    check of nir 1.0.8 takes their input for one of C / groups channels, so files that hold some are
-    read with ``nir.read(path, type_check=False)``.
+    NIR has neither batch nor T: the graph describes one step of one sample. Sums are several edges
+    into a node, pooled binary spikes are ``SumPool2d`` and ``Threshold`` at 1/2, a mean over time
+    is left to the reader (metadata of the output). LIF neurons follow SpikingJelly's conventions:
+    ``tau = tau * dt``, ``r = 1`` where the input decays, else ``r = tau``. NIR's neurons fire where
+    v > threshold, ours where v >= threshold: metadata of the neuron says so. Grouped convolutions
+    keep their groups; the type check of nir 1.0.8 takes their input for one of C / groups channels,
+    so files that hold some are read with ``nir.read(path, type_check=False)``.
 
     Args:
         model: see :class:`mmbsa.deploy.export.Predictor`.
@@ -167,7 +257,11 @@ def export_nir(model: nn.Module, example_inputs: Sequence[Tensor], path: str | P
     graph, signature = program.graph_module.graph, program.graph_signature
     graph.eliminate_dead_code()
     names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    writer, values, outputs = _Writer({key: program.state_dict.get(name) for key, name in names.items()}, dt), {}, ()
+    writer, values, outputs = (
+        _Writer({key: program.state_dict.get(name) for key, name in names.items()}, dt),
+        {},
+        (),
+    )
     for node in graph.nodes:
         if node.op == 'placeholder' and node.name in signature.user_inputs:
             shape = np.array(node.meta['val'].shape[1:])
@@ -177,7 +271,10 @@ def export_nir(model: nn.Module, example_inputs: Sequence[Tensor], path: str | P
         elif node.op == 'output':
             outputs = node.args[0]
     if writer.unsaid:
-        raise ValueError(f'{type(model).__name__} cannot be said in NIR: {"; ".join(dict.fromkeys(writer.unsaid))}')
+        raise ValueError(
+            f'{type(model).__name__} cannot be said in NIR: '
+            f'{"; ".join(dict.fromkeys(writer.unsaid))}'
+        )
     for index, node in enumerate(outputs):
         sizes = np.array(node.meta['val'].shape[1:])
         out = nir.Output(dict(output=sizes), metadata=dict(time='mean over steps'))

@@ -1,4 +1,5 @@
 """The binary network over D steps that an integer-neuron network stands for."""
+
 from copy import deepcopy
 
 import torch
@@ -13,7 +14,8 @@ from mmbsa.spiking import AttentionKind, SpikeDomain, SpikingNeuron, domain_of
 
 
 def thermometer(counts: Tensor, levels: int) -> Tensor:
-    """Whole counts (1, *) in -D .. D -> spikes (D, *) in {-1, 0, 1}: step j fires where the count reaches j."""
+    """Whole counts (1, *) in -D .. D -> spikes (D, *) in {-1, 0, 1}: step j fires where the count
+    reaches j."""
     steps = torch.arange(1, levels + 1, device=counts.device).view(-1, *[1] * (counts.dim() - 1))
     return (counts.abs() >= steps).to(counts) * counts.sign()
 
@@ -21,9 +23,10 @@ def thermometer(counts: Tensor, levels: int) -> Tensor:
 class UnrolledNode(SpikingNeuron):
     r"""D steps of binary spikes in place of one count; its spikes have the value D / norm.
 
-    The membrane collects the currents of all D steps, :math:`U = \frac{1}{D} \sum_t X[t]`. Then it fires step by step:
-    step j fires where :math:`U > j - 1/2`, and at a tie as the integer neuron rounds (to the even count, or up). This is
-    a neuron with threshold 1 that starts at 1/2 and is reset by subtraction.
+    The membrane collects the currents of all D steps, :math:`U = \frac{1}{D} \sum_t X[t]`. Then it
+    fires step by step: step j fires where :math:`U > j - 1/2`, and at a tie as the integer neuron
+    rounds (to the even count, or up). This is a neuron with threshold 1 that starts at 1/2 and is
+    reset by subtraction.
 
     Args:
         node: the integer neuron with its D levels.
@@ -66,10 +69,12 @@ class UnrolledNode(SpikingNeuron):
 
 
 class Collected(nn.Module):
-    """A module of one step inside the unrolled network: it sees the mean of D steps, its spikes are spread over D.
+    """A module of one step inside the unrolled network: it sees the mean of D steps, its spikes are
+    spread over D.
 
-    Attention multiplies spikes of q, k and v with each other, which no sum over single steps can replace; neurons
-    that are no integer ones fire once. Counts are spread as a thermometer, other spikes are repeated.
+    Attention multiplies spikes of q, k and v with each other, which no sum over single steps can
+    replace; neurons that are no integer ones fire once. Counts are spread as a thermometer, other
+    spikes are repeated.
 
     Args:
         module: a neuron or an attention kind.
@@ -95,16 +100,20 @@ class Collected(nn.Module):
         if domain is None or domain.levels == 1:
             return out.expand(self.steps, *out.shape[1:])
         if domain.levels != self.steps:
-            raise ValueError(f'unroll: {type(self.module).__name__} emits {domain}, the network has D={self.steps}')
+            raise ValueError(
+                f'unroll: {type(self.module).__name__} emits {domain}, the network has '
+                f'D={self.steps}'
+            )
         return thermometer((out / domain.unit).round(), self.steps) * (domain.unit * self.steps)
 
 
 def unroll(model: nn.Module) -> nn.Module:
     """A copy of an integer-neuron network (T = 1, D levels) that runs D steps of binary spikes.
 
-    The count k of an integer neuron is the sum of D binary spikes, and everything between neurons is linear: the mean
-    over D steps of what a layer gives is what it gives for the mean, ``conv(k / D) = mean_j conv(s_j)``. Potentials are
-    equal up to the rounding of sums, and with weights that sums do not round, so are all spikes, one by one.
+    The count k of an integer neuron is the sum of D binary spikes, and everything between neurons
+    is linear: the mean over D steps of what a layer gives is what it gives for the mean,
+    ``conv(k / D) = mean_j conv(s_j)``. Potentials are equal up to the rounding of sums, and with
+    weights that sums do not round, so are all spikes, one by one.
 
     Args:
         model: a network of :class:`mmbsa.models.neurons.IntegerNode` with T = 1; it is not changed.
@@ -113,25 +122,41 @@ def unroll(model: nn.Module) -> nn.Module:
         The copy, in evaluation mode. Its outputs are those of ``model``.
 
     Raises:
-        ValueError: no integer neuron, several D, T other than 1, or time that is read out otherwise than by the mean.
+        ValueError: no integer neuron, several D, T other than 1, or time that is read out otherwise
+            than by the mean.
     """
     model = deepcopy(model).eval()
-    nodes = {name: module for name, module in model.named_modules() if isinstance(module, IntegerNode)}
+    nodes = {
+        name: module for name, module in model.named_modules() if isinstance(module, IntegerNode)
+    }
     levels = {node.levels for node in nodes.values()}
     if len(levels) != 1:
-        raise ValueError(f'unroll: {type(model).__name__} must have integer neurons of one D, found D in {sorted(levels)}')
+        raise ValueError(
+            f'unroll: {type(model).__name__} must have integer neurons of one D, found D in '
+            f'{sorted(levels)}'
+        )
     steps = levels.pop()
     for name, module in model.named_modules():
-        if isinstance(module, BaseSpikingBackbone) and (module.num_steps != 1 or module.readout not in (None, 'mean')):
-            raise ValueError(f'unroll: {name or "the backbone"} has num_steps={module.num_steps} and '
-                             f'readout={module.readout!r}; it must have num_steps=1 and read time out by the mean')
+        if isinstance(module, BaseSpikingBackbone) and (
+            module.num_steps != 1 or module.readout not in (None, 'mean')
+        ):
+            raise ValueError(
+                f'unroll: {name or "the backbone"} has num_steps={module.num_steps} and '
+                f'readout={module.readout!r}; it must have num_steps=1 and read time out by the '
+                'mean'
+            )
         if isinstance(module, TimeReadout | TemporalReadout) and module.mode != 'mean':
-            raise ValueError(f'unroll: {name} reads time out by {module.mode!r}, it must be the mean')
+            raise ValueError(
+                f'unroll: {name} reads time out by {module.mode!r}, it must be the mean'
+            )
         if getattr(module, 'num_steps', None) == 1:
             module.num_steps = steps
         if hasattr(module, 'encoder') and not isinstance(module.encoder, DirectEncoder):
-            raise ValueError(f'unroll: {name}.encoder is {type(module.encoder).__name__}; only mmbsa.DirectEncoder repeats '
-                             'the image in every step')
+            raise ValueError(
+                f'unroll: {name}.encoder is {type(module.encoder).__name__}; only '
+                'mmbsa.DirectEncoder repeats '
+                'the image in every step'
+            )
     _replace(model, steps)
     return model
 

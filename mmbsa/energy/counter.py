@@ -90,7 +90,8 @@ class OpCounter(TorchDispatchMode):
         self._first_layer: str | None = None
 
     def __enter__(self):
-        """Tag weights, and follow calls of modules from here on; torch enters the mode again for composite ops."""
+        """Tag weights, and follow calls of modules from here on; torch enters the mode again for
+        composite ops."""
         self._depth += 1
         if self._depth > 1:
             return super().__enter__()

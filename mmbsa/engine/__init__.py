@@ -1,4 +1,5 @@
 """Hooks: whole checkpoints, exact resume, guarded data, finite losses, firing rates and energy."""
+
 from mmbsa.engine.checkpoint_hook import ResumableCheckpointHook
 from mmbsa.engine.data_guard_hook import DataGuardHook
 from mmbsa.engine.energy_hook import EnergyHook
@@ -6,5 +7,11 @@ from mmbsa.engine.firing_rate_hook import FiringRateHook
 from mmbsa.engine.nodes import GatherResultsHook
 from mmbsa.engine.non_finite_loss_hook import NonFiniteLossHook
 
-__all__ = ['DataGuardHook', 'EnergyHook', 'FiringRateHook', 'GatherResultsHook', 'NonFiniteLossHook',
-           'ResumableCheckpointHook']
+__all__ = [
+    'DataGuardHook',
+    'EnergyHook',
+    'FiringRateHook',
+    'GatherResultsHook',
+    'NonFiniteLossHook',
+    'ResumableCheckpointHook',
+]

@@ -1,4 +1,5 @@
 """How much a model fires, measured during its validations."""
+
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -18,8 +19,8 @@ from mmbsa.utils.files import atomic_open
 def count_spikes(neuron: nn.Module, out: Tensor) -> Tensor:
     """Unit spikes in a neuron's output (T, *), whatever their sign: a scalar.
 
-    A value of ``k * unit`` in the neuron's domain stands for \\|k\\| spikes: the integer neuron of E-SpikeFormer fires
-    that often over the D inference steps that one training step stands for.
+    A value of ``k * unit`` in the neuron's domain stands for \\|k\\| spikes: the integer neuron of
+    E-SpikeFormer fires that often over the D inference steps that one training step stands for.
     """
     return out.detach().abs().sum(dtype=torch.float64) / neuron.domain.unit
 
@@ -28,10 +29,11 @@ def count_spikes(neuron: nn.Module, out: Tensor) -> Tensor:
 class FiringRateHook(Hook):
     """Mean firing rate over all neurons, samples and steps of a validation.
 
-    The rate of a layer is its number of unit spikes over the most that its domain allows (D for counts up to D).
+    The rate of a layer is its number of unit spikes over the most that its domain allows (D for
+    counts up to D).
 
-    The rate is logged as ``firing_rate`` beside the validation's metrics. ``firing_rates.json`` in the work dir has it by
-    layer, with the number of parameters of the model.
+    The rate is logged as ``firing_rate`` beside the validation's metrics. ``firing_rates.json`` in
+    the work dir has it by layer, with the number of parameters of the model.
 
     Args:
         max_batches: batches per validation and process that are measured; None measures all.
@@ -45,7 +47,9 @@ class FiringRateHook(Hook):
 
     def __init__(self, max_batches: int | None = None) -> None:
         if max_batches is not None and max_batches < 1:
-            raise ValueError(f'FiringRateHook: max_batches must be at least 1 or None, got {max_batches}')
+            raise ValueError(
+                f'FiringRateHook: max_batches must be at least 1 or None, got {max_batches}'
+            )
         self.max_batches = max_batches
         self._handles: list = []
         self._spikes: dict[str, Tensor] = {}
@@ -55,13 +59,21 @@ class FiringRateHook(Hook):
         """Look at every neuron from now on."""
         self._look_away()
         neurons = spiking_neurons(_bare(runner.model))
-        self._spikes, self._places = {name: torch.zeros((), dtype=torch.float64) for name in neurons}, defaultdict(int)
-        self._handles = [module.register_forward_hook(self._watch(name)) for name, module in neurons.items()]
+        self._spikes, self._places = (
+            {name: torch.zeros((), dtype=torch.float64) for name in neurons},
+            defaultdict(int),
+        )
+        self._handles = [
+            module.register_forward_hook(self._watch(name)) for name, module in neurons.items()
+        ]
 
     def _watch(self, name: str):
         def look(module: nn.Module, inputs: tuple, out: Tensor) -> None:
-            self._spikes[name] = self._spikes[name].to(out.device) + count_spikes(module, out) / module.domain.levels
+            self._spikes[name] = (
+                self._spikes[name].to(out.device) + count_spikes(module, out) / module.domain.levels
+            )
             self._places[name] += out.numel()
+
         return look
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
@@ -73,18 +85,27 @@ class FiringRateHook(Hook):
         """Sum over the processes, log, and write the file."""
         self._look_away()
         model = _bare(runner.model)
-        totals = torch.tensor([[self._spikes[name].item(), self._places[name]] for name in self._spikes],
-                              dtype=torch.float64, device=next(model.parameters()).device).view(-1, 2)
+        totals = torch.tensor(
+            [[self._spikes[name].item(), self._places[name]] for name in self._spikes],
+            dtype=torch.float64,
+            device=next(model.parameters()).device,
+        ).view(-1, 2)
         if len(totals):
             all_reduce(totals)
         spikes, places = totals.cpu().unbind(1)
-        rate = (spikes.sum() / places.sum()).item() if places.sum() else None  # a model without neurons has no rate
+        rate = (
+            (spikes.sum() / places.sum()).item() if places.sum() else None
+        )  # a model without neurons has no rate
         if rate is not None:
             runner.message_hub.update_scalar('val/firing_rate', rate)
         if is_main_process():
             layers = {name: (s / p).item() for name, s, p in zip(self._spikes, spikes, places) if p}
-            content = dict(firing_rate=rate, parameters=sum(p.numel() for p in model.parameters()), iter=runner.iter,
-                           layers=layers)
+            content = dict(
+                firing_rate=rate,
+                parameters=sum(p.numel() for p in model.parameters()),
+                iter=runner.iter,
+                layers=layers,
+            )
             with atomic_open(Path(runner.work_dir) / 'firing_rates.json') as file:
                 file.write(json.dumps(content, indent=1).encode())
 

@@ -1,4 +1,5 @@
 """The metric of tracking runs."""
+
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -59,8 +60,14 @@ class TrackingMetric(BaseMetric):
 
     default_prefix = 'track'
 
-    def __init__(self, rules: str | dict = 'toolkit', output_dir: str | None = None,
-                 attributes: bool = False, collect_device: str = 'cpu', prefix: str | None = None):
+    def __init__(
+        self,
+        rules: str | dict = 'toolkit',
+        output_dir: str | None = None,
+        attributes: bool = False,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ):
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.rules = get_rules(rules)
         self.output_dir = output_dir
@@ -76,9 +83,15 @@ class TrackingMetric(BaseMetric):
             result, gt = (np.asarray(sample[key], np.float64) for key in ('pred_boxes', 'gt_boxes'))
             errors = sequence_errors(result, gt, np.asarray(sample['absent']), self.rules, name)
             seconds = float(np.asarray(sample['seconds'])[1:].sum()) if 'seconds' in sample else 0.0
-            self.results.append(dict(
-                name=name, curves=curves(errors, self.rules), frames=len(gt), seconds=seconds,
-                attributes=tuple(sample.get('attributes') or ())))
+            self.results.append(
+                dict(
+                    name=name,
+                    curves=curves(errors, self.rules),
+                    frames=len(gt),
+                    seconds=seconds,
+                    attributes=tuple(sample.get('attributes') or ()),
+                )
+            )
             if self.output_dir is not None:
                 write_result(Path(self.output_dir) / f'{name}.txt', result)
 

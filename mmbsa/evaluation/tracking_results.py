@@ -1,4 +1,5 @@
 """Result files of trackers, ours or foreign, judged against a benchmark's annotation."""
+
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,8 +60,11 @@ def find_trackers(
         if not folder.is_dir():
             raise FileNotFoundError(f'{folder}: there is no such folder of results')
         inside = sorted(entry for entry in folder.iterdir() if entry.is_dir())
-        some = [place for place in (folder, *inside)
-                if wanted & {entry.name for entry in place.iterdir()}]
+        some = [
+            place
+            for place in (folder, *inside)
+            if wanted & {entry.name for entry in place.iterdir()}
+        ]
         if not some:
             there = sorted(entry.name for entry in folder.iterdir())[:5]
             raise FileNotFoundError(
@@ -74,8 +78,12 @@ def find_trackers(
     return found
 
 
-def judge_results(folder: str | os.PathLike, annotations: Mapping[str, Annotated],
-                  rules: TrackingRules = RULES['toolkit'], partial: bool = False) -> TrackerResult:
+def judge_results(
+    folder: str | os.PathLike,
+    annotations: Mapping[str, Annotated],
+    rules: TrackingRules = RULES['toolkit'],
+    partial: bool = False,
+) -> TrackerResult:
     """Read the result files of one tracker and compare them with the annotation.
 
     Args:
@@ -106,9 +114,14 @@ def judge_results(folder: str | os.PathLike, annotations: Mapping[str, Annotated
         found[name] = curves(errors, rules)
     mean = mean_curves(list(found.values()), rules)
     attributes = sorted({a for name in found for a in annotations[name].attributes})
-    by_attribute = {attribute: scores(mean_curves(
-        [found[name] for name in found if attribute in annotations[name].attributes], rules))
-        for attribute in attributes}
+    by_attribute = {
+        attribute: scores(
+            mean_curves(
+                [found[name] for name in found if attribute in annotations[name].attributes], rules
+            )
+        )
+        for attribute in attributes
+    }
     return TrackerResult(folder.name, found, mean, scores(mean), by_attribute)
 
 
@@ -116,8 +129,12 @@ def score_table(results: Sequence[TrackerResult]) -> str:
     """Markdown tables: the scores of every tracker, best AUC first, then AUC / PR per attribute."""
     ranked = sorted(results, key=lambda result: -result.scores['AUC'])
     lines = ['| tracker | sequences | AUC | PR | NPR |', '|---|---|---|---|---|']
-    lines += [f'| {r.name} | {len(r.per_sequence)} | ' + ' | '.join(
-        f'{r.scores[key]:.2f}' for key in ('AUC', 'PR', 'NPR')) + ' |' for r in ranked]
+    lines += [
+        f'| {r.name} | {len(r.per_sequence)} | '
+        + ' | '.join(f'{r.scores[key]:.2f}' for key in ('AUC', 'PR', 'NPR'))
+        + ' |'
+        for r in ranked
+    ]
     attributes = sorted({attribute for result in ranked for attribute in result.by_attribute})
     if attributes:
         lines += [

@@ -3,6 +3,7 @@
 Pure functions of arrays. Benchmarks agree on the three curves and differ in what they do with rows
 that are not usable; :class:`TrackingRules` names each difference.
 """
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -49,12 +50,16 @@ class TrackingRules:
     single_precision: bool = False
 
     def __post_init__(self) -> None:
-        allowed = dict(usable=('box', 'size'), absent=('drop', 'unusable', 'keep'),
-                       repair=('invalid', 'zero', 'none'))
+        allowed = dict(
+            usable=('box', 'size'),
+            absent=('drop', 'unusable', 'keep'),
+            repair=('invalid', 'zero', 'none'),
+        )
         for name, values in allowed.items():
             if getattr(self, name) not in values:
-                raise ValueError(f'TrackingRules: {name} must be one of {values}, got '
-                                 f'{getattr(self, name)!r}')
+                raise ValueError(
+                    f'TrackingRules: {name} must be one of {values}, got {getattr(self, name)!r}'
+                )
 
 
 #: rules by name: the MATLAB toolkits of FE108 and VisEvent, and the code in the SDTrack repository.
@@ -90,8 +95,9 @@ def matlab_range(stop: float, steps: int) -> np.ndarray:
 
 
 #: thresholds of the curves: overlap, pixels, sides of the annotated box.
-THRESHOLDS = dict(success=matlab_range(1.0, 20), precision=np.arange(51.0),
-                  norm_precision=matlab_range(0.5, 50))
+THRESHOLDS = dict(
+    success=matlab_range(1.0, 20), precision=np.arange(51.0), norm_precision=matlab_range(0.5, 50)
+)
 
 
 @dataclass(frozen=True)
@@ -127,14 +133,15 @@ def centre_errors(a: np.ndarray, b: np.ndarray, sides: np.ndarray | float = 1.0)
         return np.sqrt(((first - second) ** 2).sum(1))
 
 
-def repair_result(result: np.ndarray, gt: np.ndarray, rules: TrackingRules,
-                  name: str = 'the sequence') -> np.ndarray:
+def repair_result(
+    result: np.ndarray, gt: np.ndarray, rules: TrackingRules, name: str = 'the sequence'
+) -> np.ndarray:
     """A result (M, 4) with a row per annotated frame (N, 4), every row comparable.
 
     Raises:
         ValueError: too few rows, or rows that the rules do not allow.
     """
-    result = np.array(result, np.float64).reshape(-1, 4)[:len(gt)]
+    result = np.array(result, np.float64).reshape(-1, 4)[: len(gt)]
     missing = len(gt) - len(result)
     if missing and not rules.pad_short:
         raise ValueError(f'{name}: the result has {len(result)} rows, the annotation {len(gt)}')
@@ -145,9 +152,12 @@ def repair_result(result: np.ndarray, gt: np.ndarray, rules: TrackingRules,
             'negative size, which these rules do not allow'
         )
     if rules.repair != 'none':
-        bad = (result[:, 2:] == 0).any(1) if rules.repair == 'zero' else (
-            np.isnan(result).any(1) | ~(result[:, 2:] > 0).all(1))
-        bad &= ~np.isnan(gt[:len(result)]).any(1)
+        bad = (
+            (result[:, 2:] == 0).any(1)
+            if rules.repair == 'zero'
+            else (np.isnan(result).any(1) | ~(result[:, 2:] > 0).all(1))
+        )
+        bad &= ~np.isnan(gt[: len(result)]).any(1)
         bad[:1] = False
         source = np.maximum.accumulate(np.where(bad, 0, np.arange(len(result))))
         result = result[source]
@@ -158,9 +168,13 @@ def repair_result(result: np.ndarray, gt: np.ndarray, rules: TrackingRules,
     return result
 
 
-def sequence_errors(result: np.ndarray, gt: np.ndarray, absent: np.ndarray | None = None,
-                    rules: TrackingRules = RULES['toolkit'],
-                    name: str = 'the sequence') -> SequenceErrors:
+def sequence_errors(
+    result: np.ndarray,
+    gt: np.ndarray,
+    absent: np.ndarray | None = None,
+    rules: TrackingRules = RULES['toolkit'],
+    name: str = 'the sequence',
+) -> SequenceErrors:
     """Errors of one sequence.
 
     Args:
@@ -181,10 +195,14 @@ def sequence_errors(result: np.ndarray, gt: np.ndarray, absent: np.ndarray | Non
     usable = (gt > 0).all(1) if rules.usable == 'box' else (gt[:, 2:] > 0).all(1)
     if rules.absent == 'unusable':
         usable &= ~absent
-    errors = [np.where(usable, values, instead) for values, instead in (
-        (overlaps(result, gt), -1.0),
-        (centre_errors(result, gt), rules.unusable_error),
-        (centre_errors(result, gt, gt[:, 2:]), rules.unusable_norm_error))]
+    errors = [
+        np.where(usable, values, instead)
+        for values, instead in (
+            (overlaps(result, gt), -1.0),
+            (centre_errors(result, gt), rules.unusable_error),
+            (centre_errors(result, gt, gt[:, 2:]), rules.unusable_norm_error),
+        )
+    ]
     if rules.absent == 'drop':
         errors = [values[~absent] for values in errors]
     return SequenceErrors(*errors, int(usable.sum()) if rules.divide_by_usable else len(gt))
@@ -199,13 +217,15 @@ def curves(
     counts = dict(
         success=above(errors.overlap[:, None], THRESHOLDS['success']).sum(0),
         precision=below(errors.centre_error[:, None], THRESHOLDS['precision']).sum(0),
-        norm_precision=below(errors.norm_error[:, None], THRESHOLDS['norm_precision']).sum(0))
+        norm_precision=below(errors.norm_error[:, None], THRESHOLDS['norm_precision']).sum(0),
+    )
     dtype = np.float32 if rules.single_precision else np.float64
     return {name: (count / max(errors.length, 1)).astype(dtype) for name, count in counts.items()}
 
 
-def mean_curves(per_sequence: Sequence[Mapping[str, np.ndarray]],
-                rules: TrackingRules = RULES['toolkit']) -> dict[str, np.ndarray]:
+def mean_curves(
+    per_sequence: Sequence[Mapping[str, np.ndarray]], rules: TrackingRules = RULES['toolkit']
+) -> dict[str, np.ndarray]:
     """Mean of the curves over sequences, fractions; zeros where no sequence counts."""
     means = {}
     for name in CURVES:
@@ -220,5 +240,8 @@ def scores(mean: Mapping[str, np.ndarray]) -> dict[str, float]:
     """AUC (mean of the success curve), PR (precision at 20 pixels), NPR (at 0.2 sides), in
     percent.
     """
-    return dict(AUC=100 * float(mean['success'].mean()), PR=100 * float(mean['precision'][20]),
-                NPR=100 * float(mean['norm_precision'][20]))
+    return dict(
+        AUC=100 * float(mean['success'].mean()),
+        PR=100 * float(mean['precision'][20]),
+        NPR=100 * float(mean['norm_precision'][20]),
+    )

@@ -3,6 +3,7 @@
 The functions are numpy in, numpy out; inputs are never edited, and random numbers come only from a
 generator that is passed in.
 """
+
 from mmbsa.events.array import EVENT_DTYPE, as_events, drop_outside, make_events
 from mmbsa.events.boxes import BOX_DTYPE, read_boxes
 from mmbsa.events.formats.aedat4 import read_frame_times
@@ -18,11 +19,40 @@ from mmbsa.events.trajectory_prompt import draw_trajectory, trajectory_prompt
 from mmbsa.events.windows import read_window
 
 __all__ = [
-    'BOX_DTYPE', 'EVENT_DTYPE', 'RecordingError', 'TruncatedError', 'as_events', 'box_mask',
-    'cutout', 'cutout_frames', 'draw_trajectory', 'drop_outside', 'flip', 'flip_frames',
-    'frame_index', 'gaussian_mask', 'integrate', 'iter_events', 'iter_windows', 'make_events',
-    'mix_frames', 'open_recording', 'read_boxes', 'read_events', 'read_frame_times',
-    'read_window', 'resize',
-    'roll', 'roll_frames', 'rotation', 'shearing', 'slice_time', 'split_windows',
-    'time_surface', 'trajectory_prompt', 'voxel_grid', 'warp', 'warp_frames'
+    'BOX_DTYPE',
+    'EVENT_DTYPE',
+    'RecordingError',
+    'TruncatedError',
+    'as_events',
+    'box_mask',
+    'cutout',
+    'cutout_frames',
+    'draw_trajectory',
+    'drop_outside',
+    'flip',
+    'flip_frames',
+    'frame_index',
+    'gaussian_mask',
+    'integrate',
+    'iter_events',
+    'iter_windows',
+    'make_events',
+    'mix_frames',
+    'open_recording',
+    'read_boxes',
+    'read_events',
+    'read_frame_times',
+    'read_window',
+    'resize',
+    'roll',
+    'roll_frames',
+    'rotation',
+    'shearing',
+    'slice_time',
+    'split_windows',
+    'time_surface',
+    'trajectory_prompt',
+    'voxel_grid',
+    'warp',
+    'warp_frames',
 ]

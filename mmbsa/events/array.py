@@ -1,4 +1,5 @@
 """What an array of events is: one-dimensional, structured, with the fields x, y, t, p."""
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -7,7 +8,7 @@ EVENT_DTYPE = np.dtype([('x', np.int16), ('y', np.int16), ('t', np.int64), ('p',
 #: unit of time -> (factor, divisor) to microseconds
 TIME_UNITS = dict(s=(1_000_000, 1), ms=(1000, 1), us=(1, 1), ns=(1, 1000))
 #: lowest and highest value of a field; times may be negative (before a moment that was set to 0)
-LIMITS = dict(x=(0, 2**15 - 1), y=(0, 2**15 - 1), t=(-2**62, 2**62))
+LIMITS = dict(x=(0, 2**15 - 1), y=(0, 2**15 - 1), t=(-(2**62), 2**62))
 
 
 def _first(where: np.ndarray) -> int:
@@ -17,8 +18,10 @@ def _first(where: np.ndarray) -> int:
 def _check_number(name: str, column: np.ndarray, kinds: str) -> None:
     """Raise ValueError unless a column holds numbers of the given kinds, all finite."""
     if column.dtype.kind not in kinds:
-        raise ValueError(f'{name} has the type {column.dtype}; expected whole numbers'
-                         + (' or booleans' if 'b' in kinds else ''))
+        raise ValueError(
+            f'{name} has the type {column.dtype}; expected whole numbers'
+            + (' or booleans' if 'b' in kinds else '')
+        )
     if column.dtype.kind == 'f' and not np.isfinite(column).all():
         place = _first(~np.isfinite(column))
         raise ValueError(f'{name} is {column[place]} at event {place}; expected a finite number')
@@ -39,12 +42,18 @@ def _whole(name: str, column: np.ndarray, unit: str = 'us') -> np.ndarray:
             place = _first(fractions)
             raise ValueError(
                 f'{name} is {column[place]} at event {place}, a fraction; expected whole '
-                + ("microseconds; for times in seconds say time_unit='s'" if name == 't'
-                   else 'pixels'))
-        exact = 2.**np.finfo(column.dtype).nmant
+                + (
+                    "microseconds; for times in seconds say time_unit='s'"
+                    if name == 't'
+                    else 'pixels'
+                )
+            )
+        exact = 2.0 ** np.finfo(column.dtype).nmant
         if np.abs(column).max() > 2 * exact:
-            raise ValueError(f'{name} reaches {np.abs(column).max():.0f} as {column.dtype}, which '
-                             f'holds whole numbers only up to {2 * exact:.0f}; expected integers')
+            raise ValueError(
+                f'{name} reaches {np.abs(column).max():.0f} as {column.dtype}, which '
+                f'holds whole numbers only up to {2 * exact:.0f}; expected integers'
+            )
         factor = 1
     low, high = int(column.min()), int(column.max())
     least, most = LIMITS[name]
@@ -66,16 +75,21 @@ def _polarity(column: np.ndarray) -> np.ndarray:
     known = on | off | zero
     if not known.all():
         place = _first(~known)
-        raise ValueError(f'p is {column[place]} at event {place}; expected the polarities 0 and 1, '
-                         '-1 and 1, or booleans')
+        raise ValueError(
+            f'p is {column[place]} at event {place}; expected the polarities 0 and 1, '
+            '-1 and 1, or booleans'
+        )
     if off.any() and zero.any():
-        raise ValueError(f'p is -1 at event {_first(off)} and 0 at event {_first(zero)}; expected '
-                         'either 0 and 1 or -1 and 1')
+        raise ValueError(
+            f'p is -1 at event {_first(off)} and 0 at event {_first(zero)}; expected '
+            'either 0 and 1 or -1 and 1'
+        )
     return on.astype(np.int8)
 
 
-def make_events(x: ArrayLike, y: ArrayLike, t: ArrayLike, p: ArrayLike,
-                time_unit: str = 'us') -> np.ndarray:
+def make_events(
+    x: ArrayLike, y: ArrayLike, t: ArrayLike, p: ArrayLike, time_unit: str = 'us'
+) -> np.ndarray:
     """Return events (N,) of ``EVENT_DTYPE`` from four sequences of N numbers.
 
     Args:
@@ -114,11 +128,15 @@ def as_events(events: np.ndarray) -> np.ndarray:
     events = np.asarray(events)
     missing = {'x', 'y', 't', 'p'} - set(events.dtype.names or ())
     if missing or events.ndim != 1:
-        raise ValueError('events must be a one-dimensional array with the fields x, y, t, p; got '
-                         f'shape {events.shape}, fields {events.dtype.names}'
-                         + (f', missing {sorted(missing)}' if missing else ''))
-    if events.dtype == EVENT_DTYPE and (not len(events) or (
-            min(events[name].min() for name in 'xyp') >= 0 and events['p'].max() <= 1)):
+        raise ValueError(
+            'events must be a one-dimensional array with the fields x, y, t, p; got '
+            f'shape {events.shape}, fields {events.dtype.names}'
+            + (f', missing {sorted(missing)}' if missing else '')
+        )
+    if events.dtype == EVENT_DTYPE and (
+        not len(events)
+        or (min(events[name].min() for name in 'xyp') >= 0 and events['p'].max() <= 1)
+    ):
         return events
     return make_events(*(events[name] for name in 'xytp'))
 
@@ -172,7 +190,8 @@ def check_inside(events: np.ndarray, size: tuple[int, int]) -> None:
                 f'events have {name} in {column.min()}..{column.max()}, but the sensor '
                 f'of {height} x {width} (height x width) allows 0..{limit - 1}; the '
                 f'first outside is event {place}: x={events["x"][place]}, '
-                f'y={events["y"][place]}')
+                f'y={events["y"][place]}'
+            )
 
 
 def drop_outside(events: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -1,4 +1,5 @@
 """Boxes that annotate recordings: Prophesee's Gen1 and 1Mpx automotive detection data sets."""
+
 import os
 from pathlib import Path
 
@@ -7,13 +8,29 @@ import numpy as np
 from mmbsa.events.formats.source import RecordingError
 
 #: time (microseconds), left upper corner and size (pixels), class, object, confidence of the label
-BOX_DTYPE = np.dtype([('t', np.int64), ('x', np.float32), ('y', np.float32), ('w', np.float32),
-                      ('h', np.float32), ('class_id', np.int32), ('track_id', np.int64),
-                      ('class_confidence', np.float32)])
+BOX_DTYPE = np.dtype(
+    [
+        ('t', np.int64),
+        ('x', np.float32),
+        ('y', np.float32),
+        ('w', np.float32),
+        ('h', np.float32),
+        ('class_id', np.int32),
+        ('track_id', np.int64),
+        ('class_confidence', np.float32),
+    ]
+)
 #: classes by class_id
 GEN1_CLASSES = ('car', 'pedestrian')
-ONE_MPX_CLASSES = ('pedestrian', 'two wheeler', 'car', 'truck', 'bus', 'traffic sign',
-                   'traffic light')
+ONE_MPX_CLASSES = (
+    'pedestrian',
+    'two wheeler',
+    'car',
+    'truck',
+    'bus',
+    'traffic sign',
+    'traffic light',
+)
 
 
 def read_boxes(path: str | os.PathLike, num_classes: int | None = None) -> np.ndarray:
@@ -40,17 +57,20 @@ def read_boxes(path: str | os.PathLike, num_classes: int | None = None) -> np.nd
     try:
         rows = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise RecordingError(path,
-                             f'no array of boxes ({type(error).__name__}: {error})') from error
+        raise RecordingError(
+            path, f'no array of boxes ({type(error).__name__}: {error})'
+        ) from error
     names = rows.dtype.names or ()
     time_name = 't' if 't' in names else 'ts'
     needed = {time_name, 'x', 'y', 'w', 'h', 'class_id'}
     if rows.ndim != 1 or not needed <= set(names):
         raise RecordingError(
-            path, 'expected boxes with the fields t (or ts), x, y, w, h, class_id; '
-            f'got shape {rows.shape}, fields {names or rows.dtype}')
+            path,
+            'expected boxes with the fields t (or ts), x, y, w, h, class_id; '
+            f'got shape {rows.shape}, fields {names or rows.dtype}',
+        )
     boxes = np.zeros(len(rows), BOX_DTYPE)
-    boxes['class_confidence'] = 1.
+    boxes['class_confidence'] = 1.0
     for name in BOX_DTYPE.names:
         source = time_name if name == 't' else name
         if source not in names:
@@ -62,13 +82,16 @@ def read_boxes(path: str | os.PathLike, num_classes: int | None = None) -> np.nd
     empty = (boxes['w'] <= 0) | (boxes['h'] <= 0)
     if empty.any():
         place = int(np.argmax(empty))
-        raise RecordingError(path, f'box {place} has the size {boxes["w"][place]:g} x '
-                             f'{boxes["h"][place]:g} (w x h); expected positive numbers')
+        raise RecordingError(
+            path,
+            f'box {place} has the size {boxes["w"][place]:g} x '
+            f'{boxes["h"][place]:g} (w x h); expected positive numbers',
+        )
     limit = np.iinfo(np.int32).max if num_classes is None else num_classes
     wrong = (boxes['class_id'] < 0) | (boxes['class_id'] >= limit)
     if wrong.any():
         place = int(np.argmax(wrong))
         raise RecordingError(
-            path, f'box {place} has the class {boxes["class_id"][place]}; expected '
-            f'0..{limit - 1}')
+            path, f'box {place} has the class {boxes["class_id"][place]}; expected 0..{limit - 1}'
+        )
     return boxes[np.argsort(boxes['t'], kind='stable')]

@@ -1,4 +1,5 @@
 """Events as frames of counts (T, P, H, W), P = 2: off, on; and augmentations of frames."""
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -16,13 +17,20 @@ def check_volume(shape: tuple[int, ...], what: str) -> None:
     for length in shape:
         numbers *= int(length)
     if numbers > MAX_NUMBERS:
-        raise ValueError(f'{what} would be an array of the shape {shape}, {numbers} numbers; '
-                         f'expected at most {MAX_NUMBERS}')
+        raise ValueError(
+            f'{what} would be an array of the shape {shape}, {numbers} numbers; '
+            f'expected at most {MAX_NUMBERS}'
+        )
 
 
-def integrate(events: np.ndarray, size: tuple[int, int], by: str = 'number',
-              num_frames: int | None = None, duration: int | None = None,
-              timestamps: ArrayLike | None = None) -> np.ndarray:
+def integrate(
+    events: np.ndarray,
+    size: tuple[int, int],
+    by: str = 'number',
+    num_frames: int | None = None,
+    duration: int | None = None,
+    timestamps: ArrayLike | None = None,
+) -> np.ndarray:
     """Count events per frame, polarity and pixel.
 
     Args:
@@ -61,9 +69,9 @@ def _check_frames(frames: np.ndarray) -> None:
 def flip_frames(frames: np.ndarray, direction: str = 'horizontal') -> np.ndarray:
     """Mirror frames (T, P, H, W); ``'time'`` also exchanges the polarities, as ``flip``."""
     _check_frames(frames)
-    views = dict(horizontal=frames[..., ::-1],
-                 vertical=frames[..., ::-1, :],
-                 time=frames[::-1, ::-1])
+    views = dict(
+        horizontal=frames[..., ::-1], vertical=frames[..., ::-1, :], time=frames[::-1, ::-1]
+    )
     if direction not in views:
         raise ValueError(f'direction must be one of {tuple(views)}, got {direction!r}')
     return np.ascontiguousarray(views[direction])
@@ -75,9 +83,12 @@ def roll_frames(frames: np.ndarray, x: int = 0, y: int = 0) -> np.ndarray:
     return np.roll(frames, (y, x), (-2, -1))
 
 
-def warp_frames(frames: np.ndarray, matrix: np.ndarray,
-                shift: tuple[float, float] = (0., 0.),
-                interpolation: str = 'nearest') -> np.ndarray:
+def warp_frames(
+    frames: np.ndarray,
+    matrix: np.ndarray,
+    shift: tuple[float, float] = (0.0, 0.0),
+    interpolation: str = 'nearest',
+) -> np.ndarray:
     """Map frames by ``matrix`` about their middle, then shift them; pixels from outside are 0.
 
     Args:
@@ -101,10 +112,12 @@ def warp_frames(frames: np.ndarray, matrix: np.ndarray,
         raise ValueError(f"interpolation must be 'nearest' or 'bilinear', got {interpolation!r}")
     left, top = np.floor(x), np.floor(y)
     right_share, low_share = (x - left).astype(np.float32), (y - top).astype(np.float32)
-    out = (_gather(frames, left, top) * ((1 - right_share) * (1 - low_share))
-           + _gather(frames, left + 1, top) * (right_share * (1 - low_share))
-           + _gather(frames, left, top + 1) * ((1 - right_share) * low_share)
-           + _gather(frames, left + 1, top + 1) * (right_share * low_share))
+    out = (
+        _gather(frames, left, top) * ((1 - right_share) * (1 - low_share))
+        + _gather(frames, left + 1, top) * (right_share * (1 - low_share))
+        + _gather(frames, left, top + 1) * ((1 - right_share) * low_share)
+        + _gather(frames, left + 1, top + 1) * (right_share * low_share)
+    )
     return out.reshape(frames.shape)
 
 
@@ -119,5 +132,5 @@ def cutout_frames(frames: np.ndarray, x: int, y: int, width: int, height: int) -
     """Return frames (T, P, H, W) that are 0 in the box with its upper left pixel at (x, y)."""
     _check_frames(frames)
     out = frames.copy()
-    out[..., max(y, 0):max(y + height, 0), max(x, 0):max(x + width, 0)] = 0
+    out[..., max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)] = 0
     return out

@@ -1,4 +1,5 @@
 """Linear maps of the image plane about the sensor's middle; x runs right, y runs down."""
+
 import numpy as np
 
 
@@ -8,9 +9,9 @@ def rotation(degrees: float) -> np.ndarray:
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
-def shearing(x: float = 0., y: float = 0.) -> np.ndarray:
+def shearing(x: float = 0.0, y: float = 0.0) -> np.ndarray:
     """Return the 2 x 2 matrix of (x, y) -> (x + x_shear * y, y + y_shear * x)."""
-    return np.array([[1., x], [y, 1.]])
+    return np.array([[1.0, x], [y, 1.0]])
 
 
 def middle(size: tuple[int, int]) -> np.ndarray:

@@ -1,4 +1,5 @@
 """Masks over (T, H, W) that say which of two samples fills which part of a mixed one."""
+
 import numpy as np
 
 Shape = tuple[int, int, int]
@@ -11,8 +12,12 @@ def _check(shape: Shape, share: float) -> None:
         raise ValueError(f'share must be in [0, 1], got {share!r}')
 
 
-def gaussian_mask(shape: Shape, share: float, rng: np.random.Generator | np.random.RandomState,
-                  num_gaussians: int = 3) -> np.ndarray:
+def gaussian_mask(
+    shape: Shape,
+    share: float,
+    rng: np.random.Generator | np.random.RandomState,
+    num_gaussians: int = 3,
+) -> np.ndarray:
     """Return a mask of soft blobs in space and time, after EventMix (arXiv 2205.12054).
 
     A mixture of Gaussians with random centres and widths is drawn over (T, H, W); the mask is its
@@ -33,8 +38,10 @@ def gaussian_mask(shape: Shape, share: float, rng: np.random.Generator | np.rand
     density = np.zeros(shape)
     for _ in range(num_gaussians):
         centres, widths = rng.uniform(0, 1, 3), rng.uniform(0.1, 0.5, 3)
-        t, y, x = (np.exp(-((axis - centre) / width)**2 / 2)
-                   for axis, centre, width in zip(axes, centres, widths))
+        t, y, x = (
+            np.exp(-(((axis - centre) / width) ** 2) / 2)
+            for axis, centre, width in zip(axes, centres, widths)
+        )
         density += t[:, None, None] * y[:, None] * x
     covered = round(share * density.size)
     mask = np.zeros(density.size, bool)
@@ -42,8 +49,9 @@ def gaussian_mask(shape: Shape, share: float, rng: np.random.Generator | np.rand
     return mask.reshape(shape)
 
 
-def box_mask(shape: Shape, share: float,
-             rng: np.random.Generator | np.random.RandomState) -> np.ndarray:
+def box_mask(
+    shape: Shape, share: float, rng: np.random.Generator | np.random.RandomState
+) -> np.ndarray:
     """Return the mask of CutMix (Yun et al., 2019): one box, the same in all frames.
 
     Args:
@@ -64,8 +72,9 @@ def box_mask(shape: Shape, share: float,
     return np.broadcast_to(rows[:, None] & columns, shape).copy()
 
 
-def mix_frames(frames: np.ndarray, others: np.ndarray,
-               mask: np.ndarray) -> tuple[np.ndarray, float]:
+def mix_frames(
+    frames: np.ndarray, others: np.ndarray, mask: np.ndarray
+) -> tuple[np.ndarray, float]:
     """Fill the masked part of ``frames`` from ``others``.
 
     Args:
@@ -79,7 +88,8 @@ def mix_frames(frames: np.ndarray, others: np.ndarray,
     if frames.shape != others.shape or mask.shape != (frames.shape[0], *frames.shape[2:]):
         raise ValueError(
             f'frames {frames.shape}, others {others.shape} and the mask {mask.shape} do not fit '
-            'each other: expected (T, P, H, W) twice and (T, H, W)')
+            'each other: expected (T, P, H, W) twice and (T, H, W)'
+        )
     mixed = np.where(mask[:, None], others, frames)
     total = float(mixed.sum())
     return mixed, float((mixed * mask[:, None]).sum()) / total if total else float(mask.mean())

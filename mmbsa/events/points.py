@@ -3,6 +3,7 @@
 Events that leave the sensor are dropped; events that lie outside it before are refused. What comes
 back is a new array of ``EVENT_DTYPE``.
 """
+
 import numpy as np
 
 from mmbsa.events.array import as_events, check_inside, check_size
@@ -54,8 +55,9 @@ def roll(events: np.ndarray, size: Size, x: int = 0, y: int = 0) -> np.ndarray:
     return out
 
 
-def warp(events: np.ndarray, size: Size, matrix: np.ndarray,
-         shift: tuple[float, float] = (0., 0.)) -> np.ndarray:
+def warp(
+    events: np.ndarray, size: Size, matrix: np.ndarray, shift: tuple[float, float] = (0.0, 0.0)
+) -> np.ndarray:
     """Map events by ``matrix`` about the middle of the sensor, then shift them.
 
     Args:

@@ -1,4 +1,5 @@
 """Recordings as events, whatever their format: as a whole or as a stream."""
+
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -32,8 +33,14 @@ def check_repair(repair: str | Collection[str]) -> frozenset[str]:
     return wanted
 
 
-def open_recording(path: str | os.PathLike, part: Any = None, *, layout: str | None = None,
-                   sensor_size: tuple[int, int] | None = None, follow: float = 0.) -> Recording:
+def open_recording(
+    path: str | os.PathLike,
+    part: Any = None,
+    *,
+    layout: str | None = None,
+    sensor_size: tuple[int, int] | None = None,
+    follow: float = 0.0,
+) -> Recording:
     """Open a recording: its format, the sensor's size where the file states it, and its blocks.
 
     Args, errors: see ``iter_events``.
@@ -62,9 +69,15 @@ def _damaged(path: Path, error: Exception) -> RecordingError:
     return kind(path, f'{type(error).__name__}: {error}')
 
 
-def iter_events(path: str | os.PathLike, part: Any = None, *, layout: str | None = None,
-                sensor_size: tuple[int, int] | None = None,
-                repair: str | Collection[str] = (), follow: float = 0.) -> Iterator[np.ndarray]:
+def iter_events(
+    path: str | os.PathLike,
+    part: Any = None,
+    *,
+    layout: str | None = None,
+    sensor_size: tuple[int, int] | None = None,
+    repair: str | Collection[str] = (),
+    follow: float = 0.0,
+) -> Iterator[np.ndarray]:
     """Read a recording in chunks of bounded size, whatever its format.
 
     The format is found by what the file holds: AEDAT 1, 2, 3.1 and 4, Prophesee's .dat and raw
@@ -119,8 +132,9 @@ def iter_events(path: str | os.PathLike, part: Any = None, *, layout: str | None
         raise RecordingError(recording.path, 'it holds no events')
 
 
-def _checked(recording: Recording, size: tuple[int, int] | None,
-             repairs: frozenset[str]) -> Iterator[np.ndarray]:
+def _checked(
+    recording: Recording, size: tuple[int, int] | None, repairs: frozenset[str]
+) -> Iterator[np.ndarray]:
     """Yield the events of a recording block by block, after a look at all their values."""
     last, before = None, 0
     blocks = recording.blocks()
@@ -140,8 +154,11 @@ def _checked(recording: Recording, size: tuple[int, int] | None,
         try:
             events = make_events(*block[:4], time_unit=recording.time_unit)
         except ValueError as error:
-            raise RecordingError(recording.path, f'{error}; events are counted from event {before} '
-                                 'of the recording', block.offset) from error
+            raise RecordingError(
+                recording.path,
+                f'{error}; events are counted from event {before} of the recording',
+                block.offset,
+            ) from error
         number = len(events)
         if size is not None:
             events = _inside(recording.path, events, size, block, before, 'outside' in repairs)
@@ -156,8 +173,9 @@ def _place(block: Block, index: int) -> int | None:
     return None if block.offset is None else block.offset + index * block.stride
 
 
-def _inside(path: Path, events: np.ndarray, size: tuple[int, int], block: Block, before: int,
-            repair: bool) -> np.ndarray:
+def _inside(
+    path: Path, events: np.ndarray, size: tuple[int, int], block: Block, before: int, repair: bool
+) -> np.ndarray:
     """Return the events on the sensor; without ``repair`` all have to be."""
     wrong = outside(events, size)
     if not wrong.any():
@@ -165,27 +183,39 @@ def _inside(path: Path, events: np.ndarray, size: tuple[int, int], block: Block,
     if repair:
         return events[~wrong]
     index = int(np.argmax(wrong))
-    raise RecordingError(path, f'event {before + index} at x={events["x"][index]}, y='
-                         f'{events["y"][index]} lies outside the sensor of {size[0]} x {size[1]} '
-                         "(height x width); repair='outside' leaves such events out",
-                         _place(block, index))
+    raise RecordingError(
+        path,
+        f'event {before + index} at x={events["x"][index]}, y='
+        f'{events["y"][index]} lies outside the sensor of {size[0]} x {size[1]} '
+        "(height x width); repair='outside' leaves such events out",
+        _place(block, index),
+    )
 
 
-def _check_order(path: Path, events: np.ndarray, last: int | None, block: Block,
-                 before: int) -> None:
+def _check_order(
+    path: Path, events: np.ndarray, last: int | None, block: Block, before: int
+) -> None:
     t = events['t']
     falls = t < np.append(t[0] if last is None else last, t[:-1])
     if falls.any():
         index = int(np.argmax(falls))
         earlier = t[index - 1] if index else last
-        raise RecordingError(path, f'event {before + index} has the time {t[index]} after {earlier}'
-                             "; expected events in the order of time, repair='unsorted' sorts them",
-                             _place(block, index) if len(t) == len(block.t) else block.offset)
+        raise RecordingError(
+            path,
+            f'event {before + index} has the time {t[index]} after {earlier}'
+            "; expected events in the order of time, repair='unsorted' sorts them",
+            _place(block, index) if len(t) == len(block.t) else block.offset,
+        )
 
 
-def read_events(path: str | os.PathLike, part: Any = None, *, layout: str | None = None,
-                sensor_size: tuple[int, int] | None = None,
-                repair: str | Collection[str] = ()) -> np.ndarray:
+def read_events(
+    path: str | os.PathLike,
+    part: Any = None,
+    *,
+    layout: str | None = None,
+    sensor_size: tuple[int, int] | None = None,
+    repair: str | Collection[str] = (),
+) -> np.ndarray:
     """Read a recording as a whole.
 
     Args, errors: see ``iter_events``. A file with a fault that is not to be repaired gives an error

@@ -1,4 +1,5 @@
 """Other representations of events than counts: voxel grids and time surfaces."""
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -6,8 +7,13 @@ from mmbsa.events.array import check_size, ordered_columns
 from mmbsa.events.frames import check_volume
 
 
-def voxel_grid(events: np.ndarray, size: tuple[int, int], num_bins: int,
-               start: int | None = None, stop: int | None = None) -> np.ndarray:
+def voxel_grid(
+    events: np.ndarray,
+    size: tuple[int, int],
+    num_bins: int,
+    start: int | None = None,
+    stop: int | None = None,
+) -> np.ndarray:
     """Spread signed events over bins of time (Zhu et al., 2019, arXiv 1812.08156, equation 1).
 
     With s_i = -1 (off) or 1 (on) and t*_i = (B - 1) (t_i - start) / (stop - start),
@@ -44,7 +50,7 @@ def voxel_grid(events: np.ndarray, size: tuple[int, int], num_bins: int,
     grid = np.zeros((num_bins + 1, pixels))
     for number, (first, last) in enumerate(zip(edges[:-1], edges[1:])):
         share = ((t[first:last] - start) * steps - number * span) / span
-        sign = 2. * p[first:last] - 1
+        sign = 2.0 * p[first:last] - 1
         share *= sign
         sign -= share
         grid[number] += np.bincount(pixel[first:last], sign, pixels)
@@ -52,8 +58,9 @@ def voxel_grid(events: np.ndarray, size: tuple[int, int], num_bins: int,
     return grid[:num_bins].reshape(num_bins, height, width).astype(np.float32)
 
 
-def time_surface(events: np.ndarray, size: tuple[int, int], times: ArrayLike,
-                 tau: float) -> np.ndarray:
+def time_surface(
+    events: np.ndarray, size: tuple[int, int], times: ArrayLike, tau: float
+) -> np.ndarray:
     """Show how long ago each pixel had its last event (Lagorce et al., 2017, HOTS, equation 2).
 
     S(k, p, y, x) = exp(-(times[k] - t_last) / tau), where t_last is the latest time <= times[k] of

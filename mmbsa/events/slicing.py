@@ -1,4 +1,5 @@
 """Slices of recordings: by number of events, by time, by the times of frames."""
+
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -10,8 +11,9 @@ RULES = ('number', 'time', 'duration', 'timestamps')
 #: frames that a recording is cut into at most
 MAX_FRAMES = 2**24
 #: rule -> its one argument
-ARGUMENTS = dict(number='num_frames', time='num_frames', duration='duration',
-                 timestamps='timestamps')
+ARGUMENTS = dict(
+    number='num_frames', time='num_frames', duration='duration', timestamps='timestamps'
+)
 
 
 def check_timestamps(timestamps: ArrayLike, empty: bool = False) -> np.ndarray:
@@ -21,14 +23,18 @@ def check_timestamps(timestamps: ArrayLike, empty: bool = False) -> np.ndarray:
     """
     borders = np.asarray(timestamps)
     if borders.ndim != 1 or len(borders) < 2 or borders.dtype.kind not in 'iu':
-        raise ValueError('timestamps must be at least two whole numbers (microseconds), got '
-                         f'{borders.dtype} of shape {borders.shape}')
+        raise ValueError(
+            'timestamps must be at least two whole numbers (microseconds), got '
+            f'{borders.dtype} of shape {borders.shape}'
+        )
     borders = borders.astype(np.int64)
     falls = np.diff(borders) < (0 if empty else 1)
     if falls.any():
         place = int(np.argmax(falls))
-        raise ValueError(f'timestamps must increase; number {place + 1} is {borders[place + 1]} '
-                         f'after {borders[place]}')
+        raise ValueError(
+            f'timestamps must increase; number {place + 1} is {borders[place + 1]} '
+            f'after {borders[place]}'
+        )
     return borders
 
 
@@ -46,8 +52,10 @@ def split_windows(timestamps: ArrayLike, num_steps: int) -> np.ndarray:
     borders = check_timestamps(timestamps)
     if isinstance(num_steps, bool) or not isinstance(num_steps, int | np.integer) or num_steps < 1:
         raise ValueError(f'num_steps must be a positive integer, got {num_steps!r}')
-    inner = [np.linspace(start, stop, num_steps + 1)[:-1]
-             for start, stop in zip(borders[:-1], borders[1:])]
+    inner = [
+        np.linspace(start, stop, num_steps + 1)[:-1]
+        for start, stop in zip(borders[:-1], borders[1:])
+    ]
     return np.append(np.ceil(np.concatenate(inner)).astype(np.int64), borders[-1])
 
 
@@ -56,9 +64,13 @@ def time_order(t: np.ndarray) -> np.ndarray | None:
     return np.argsort(t, kind='stable') if (t[1:] < t[:-1]).any() else None
 
 
-def frame_index(events: np.ndarray, by: str, num_frames: int | None = None,
-                duration: int | None = None,
-                timestamps: ArrayLike | None = None) -> tuple[np.ndarray, int]:
+def frame_index(
+    events: np.ndarray,
+    by: str,
+    num_frames: int | None = None,
+    duration: int | None = None,
+    timestamps: ArrayLike | None = None,
+) -> tuple[np.ndarray, int]:
     """Deal events to frames; the order of the events in the array plays no role.
 
     * ``'number'``: ``num_frames`` frames of N // num_frames events each, in the order of time; the
@@ -91,14 +103,19 @@ def frame_index(events: np.ndarray, by: str, num_frames: int | None = None,
     order = time_order(t)
     edges = frame_edges(t if order is None else t[order], by, num_frames, duration, timestamps)
     index = np.full(len(t), -1)
-    index[edges[0]:edges[-1]] = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
+    index[edges[0] : edges[-1]] = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
     if order is not None:
         index[order] = index.copy()
     return index, len(edges) - 1
 
 
-def frame_edges(t: np.ndarray, by: str, num_frames: int | None = None,
-                duration: int | None = None, timestamps: ArrayLike | None = None) -> np.ndarray:
+def frame_edges(
+    t: np.ndarray,
+    by: str,
+    num_frames: int | None = None,
+    duration: int | None = None,
+    timestamps: ArrayLike | None = None,
+) -> np.ndarray:
     """Return where the frames begin and end, (T + 1,), in times (N,) that are in order.
 
     Frame k has the events edges[k] to edges[k + 1] - 1. Args, errors: see ``frame_index``.
@@ -109,11 +126,14 @@ def frame_edges(t: np.ndarray, by: str, num_frames: int | None = None,
     wanted = given.pop(ARGUMENTS[by])
     number = isinstance(wanted, int | np.integer) and not isinstance(wanted, bool) and wanted >= 1
     if any(other is not None for other in given.values()) or (
-            wanted is None if by == 'timestamps' else not number):
+        wanted is None if by == 'timestamps' else not number
+    ):
         kind = 'K + 1 times' if by == 'timestamps' else 'a positive integer'
-        raise ValueError(f'by={by!r} takes {ARGUMENTS[by]}, {kind}, and nothing else; got '
-                         f'num_frames={num_frames!r}, duration={duration!r}, '
-                         f'timestamps={timestamps!r}')
+        raise ValueError(
+            f'by={by!r} takes {ARGUMENTS[by]}, {kind}, and nothing else; got '
+            f'num_frames={num_frames!r}, duration={duration!r}, '
+            f'timestamps={timestamps!r}'
+        )
     if by == 'timestamps':
         return np.searchsorted(t, check_timestamps(wanted))
     wanted, count = int(wanted), len(t)
@@ -121,10 +141,12 @@ def frame_edges(t: np.ndarray, by: str, num_frames: int | None = None,
     if by == 'duration':
         frames = max(-(-span // wanted), 1)  # an event at the very end belongs to the last frame
     if frames > MAX_FRAMES:
-        raise ValueError(f'{by} {wanted} gives {frames} frames of events from {int(t[0])} to '
-                         f'{int(t[-1])} microseconds; expected at most {MAX_FRAMES}'
-                         if by == 'duration' else f'num_frames must be at most {MAX_FRAMES}, got '
-                         f'{wanted}')
+        raise ValueError(
+            f'{by} {wanted} gives {frames} frames of events from {int(t[0])} to '
+            f'{int(t[-1])} microseconds; expected at most {MAX_FRAMES}'
+            if by == 'duration'
+            else f'num_frames must be at most {MAX_FRAMES}, got {wanted}'
+        )
     if by == 'number':
         inner = np.minimum(np.arange(1, frames) * max(count // wanted, 1), count)
     else:
@@ -140,17 +162,21 @@ def slice_time(events: np.ndarray, start: int, stop: int) -> np.ndarray:
     return events[(events['t'] >= start) & (events['t'] < stop)]
 
 
-def iter_windows(chunks: Iterable[np.ndarray], *, number: int | None = None,
-                 duration: int | None = None,
-                 timestamps: ArrayLike | None = None) -> Iterator[np.ndarray]:
+def iter_windows(
+    chunks: Iterable[np.ndarray],
+    *,
+    number: int | None = None,
+    duration: int | None = None,
+    timestamps: ArrayLike | None = None,
+) -> Iterator[np.ndarray]:
     """Cut a stream of chunks in the order of time into windows, holding one window at a time.
 
     Args:
         chunks: Arrays of events in the order of time, as ``mmbsa.events.iter_events`` gives.
         number: Events per window; the last window may have fewer.
         duration: Length of a window in microseconds, counted from the first event.
-        timestamps: The K + 1 borders in microseconds, two may be equal; exactly K windows come, some
-            may be empty.
+        timestamps: The K + 1 borders in microseconds, two may be equal; exactly K windows come,
+            some may be empty.
 
     Yields:
         The events of one window, (M,).
@@ -165,8 +191,9 @@ def iter_windows(chunks: Iterable[np.ndarray], *, number: int | None = None,
     if number is not None:
         yield from _windows_of_number(chunks, number)
         return
-    borders = None if timestamps is None else iter(
-        check_timestamps(timestamps, empty=True).tolist())
+    borders = (
+        None if timestamps is None else iter(check_timestamps(timestamps, empty=True).tolist())
+    )
     start, stop = (next(borders), next(borders)) if borders else (None, None)
     held, last = [], None
     for chunk in chunks:
@@ -177,12 +204,14 @@ def iter_windows(chunks: Iterable[np.ndarray], *, number: int | None = None,
         before = np.append(t[0] if last is None else last, t[:-1])
         if (t < before).any():
             place = int(np.argmax(t < before))
-            raise ValueError('the events of a stream must be in the order of time; found '
-                             f't={t[place]} after {before[place]}')
+            raise ValueError(
+                'the events of a stream must be in the order of time; found '
+                f't={t[place]} after {before[place]}'
+            )
         last = t[-1]
         if start is None:
             start, stop = int(t[0]), int(t[0]) + duration
-        chunk = chunk[np.searchsorted(t, start):]
+        chunk = chunk[np.searchsorted(t, start) :]
         while stop is not None and last >= stop:
             edge = int(np.searchsorted(chunk['t'], stop))
             yield _joined([*held, chunk[:edge]])
@@ -204,7 +233,7 @@ def _windows_of_number(chunks: Iterable[np.ndarray], number: int) -> Iterator[np
         held = np.concatenate([held, as_events(chunk)])
         whole = len(held) // number * number
         for edge in range(0, whole, number):
-            yield held[edge:edge + number].copy()
+            yield held[edge : edge + number].copy()
         held = held[whole:]
     if len(held):
         yield held

@@ -1,4 +1,5 @@
 """Global Trajectory Prompt: the event picture of SDTrack (arXiv 2503.08703, section 3.2)."""
+
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -15,10 +16,17 @@ from mmbsa.events.frames import check_volume
 from mmbsa.events.slicing import check_timestamps, split_windows, time_order
 
 
-def trajectory_prompt(events: np.ndarray, size: tuple[int, int], timestamps: ArrayLike,
-                      num_steps: int = 1, *, amount: float = 30., trajectory_amount: float = 30.,
-                      decay: float = 0.8,
-                      official_quirks: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def trajectory_prompt(
+    events: np.ndarray,
+    size: tuple[int, int],
+    timestamps: ArrayLike,
+    num_steps: int = 1,
+    *,
+    amount: float = 30.0,
+    trajectory_amount: float = 30.0,
+    decay: float = 0.8,
+    official_quirks: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw the events of each window as counts of both polarities and a decaying trajectory.
 
     Window k has the events with timestamps[k] <= t < timestamps[k + 1] and is cut into
@@ -68,20 +76,26 @@ def trajectory_prompt(events: np.ndarray, size: tuple[int, int], timestamps: Arr
         written = np.ones(len(edges) - 1, bool)
     shape = (len(borders) - 1, num_steps, 3, height, width)
     check_volume(shape, 'the trajectory prompt')
-    steps = (events[edges[index]:edges[index + 1]] for index in np.flatnonzero(written))
+    steps = (events[edges[index] : edges[index + 1]] for index in np.flatnonzero(written))
     pictures = np.zeros((len(written), 3, height, width), np.uint8)
-    for index, picture in zip(np.flatnonzero(written), draw_trajectory(
-            steps, size, amount, trajectory_amount, decay)):
+    for index, picture in zip(
+        np.flatnonzero(written), draw_trajectory(steps, size, amount, trajectory_amount, decay)
+    ):
         pictures[index] = picture
     return pictures.reshape(shape), written.reshape(shape[:2])
 
 
-def draw_trajectory(steps: Iterable[np.ndarray], size: tuple[int, int], amount: float = 30.,
-                    trajectory_amount: float = 30., decay: float = 0.8) -> Iterator[np.ndarray]:
+def draw_trajectory(
+    steps: Iterable[np.ndarray],
+    size: tuple[int, int],
+    amount: float = 30.0,
+    trajectory_amount: float = 30.0,
+    decay: float = 0.8,
+) -> Iterator[np.ndarray]:
     """Draw one picture (3, H, W) uint8 after the other from a stream of parts of a recording.
 
-    The generator holds the state of the recursion, see ``trajectory_prompt``, and no more. It serves
-    recordings of any length and growing ones: ``iter_windows(iter_events(path),
+    The generator holds the state of the recursion, see ``trajectory_prompt``, and no more. It
+    serves recordings of any length and growing ones: ``iter_windows(iter_events(path),
     timestamps=split_windows(timestamps, num_steps))`` gives the parts.
     """
     height, width = check_size(size)
@@ -90,18 +104,19 @@ def draw_trajectory(steps: Iterable[np.ndarray], size: tuple[int, int], amount: 
         pixel, _, p = ordered_columns(events, size)
         place = np.multiply(1 - p, height * width, dtype=np.int64) + pixel
         counts = np.bincount(place, minlength=2 * height * width)
-        counts = np.minimum(counts.reshape(2, height, width) * amount, 255.)
+        counts = np.minimum(counts.reshape(2, height, width) * amount, 255.0)
         if before is None:
             trajectory = np.zeros((height, width))
         else:
             begun = ((before == 0) & (counts != 0)).sum(0)
-            trajectory = np.clip(trajectory * decay + trajectory_amount * begun, 0., 255.)
+            trajectory = np.clip(trajectory * decay + trajectory_amount * begun, 0.0, 255.0)
         before = counts
         yield np.concatenate([counts, trajectory[None]]).astype(np.uint8)
 
 
-def _official_parts(t: np.ndarray, borders: np.ndarray,
-                    ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _official_parts(
+    t: np.ndarray, borders: np.ndarray, ends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Follow the official loop over the events without a loop over the events.
 
     The event that closes window k is the first one at or after the window's end that comes after

@@ -1,13 +1,33 @@
-"""Models: importing this package registers every class of ours that the installed mm packages allow."""
+"""Models: importing this package registers every class that the installed mm packages allow."""
+
 from importlib import import_module
 from importlib.util import find_spec
 
-if find_spec('mmdet'):  # its models need mmcv's ops; first of all, as mmpretrain and mmseg import them where there are any
+# First of all: mmdet's models need mmcv's ops, and mmpretrain and mmseg import those that exist.
+if find_spec('mmdet'):
     import mmbsa.utils.mmcv_ops  # noqa: F401
 
-from mmbsa.models import attentions, backbones, classification, encoders, layers, necks, neurons, tracking  # noqa: E402
+from mmbsa.models import (  # noqa: E402
+    attentions,
+    backbones,
+    classification,
+    encoders,
+    layers,
+    necks,
+    neurons,
+    tracking,
+)
 
-__all__ = ['attentions', 'backbones', 'classification', 'encoders', 'layers', 'necks', 'neurons', 'tracking']
+__all__ = [
+    'attentions',
+    'backbones',
+    'classification',
+    'encoders',
+    'layers',
+    'necks',
+    'neurons',
+    'tracking',
+]
 
 #: task package -> the mm package that it needs.
 TASKS = dict(detection='mmdet', points='mmpretrain', segmentation='mmseg')

@@ -1,4 +1,5 @@
 """Tensor functions with several implementations each; floor 0 of the house, knows torch alone."""
+
 from mmbsa.ops.bipolar_attention import bipolar_attention
 from mmbsa.ops.conv_weight_grad import conv_weight_grad
 from mmbsa.ops.dispatch import implementations
@@ -6,5 +7,12 @@ from mmbsa.ops.integer_spike import integer_spike
 from mmbsa.ops.lif import lif, ternary_lif
 from mmbsa.ops.shiftmax import shiftmax
 
-__all__ = ['bipolar_attention', 'conv_weight_grad', 'implementations', 'integer_spike', 'lif',
-           'shiftmax', 'ternary_lif']
+__all__ = [
+    'bipolar_attention',
+    'conv_weight_grad',
+    'implementations',
+    'integer_spike',
+    'lif',
+    'shiftmax',
+    'ternary_lif',
+]

@@ -9,6 +9,7 @@ name; it never overrides an explicit request.
 The choice is made inside an op's kernel, at every call: a graph that was exported holds ``'auto'``
 and runs on machines that lack the implementations of the one that exported it.
 """
+
 import os
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -8,6 +8,7 @@ adds them as such.
 Notation, for a row x_1..x_n: top = floor(max x), gap_j = top - x_j, g = top + ceil(log2 sum_j
 2^-gap_j). Gaps and their sum stay small and exact, however large the scores are.
 """
+
 import math
 
 import torch
@@ -47,8 +48,9 @@ def gaps(x: Tensor) -> tuple[Tensor, Tensor]:
         return top, top - x
     limit = x.shape[-1] + 4096
     gap = top.long() - x.long()
-    gap = torch.where(gap < 0, limit,
-                      gap).clamp(max=limit)  # a negative difference of int64 has wrapped around
+    gap = torch.where(gap < 0, limit, gap).clamp(
+        max=limit
+    )  # a negative difference of int64 has wrapped around
     return top, gap.to(torch.float32)
 
 
@@ -70,7 +72,7 @@ def ceil_log2_sum(gap: Tensor) -> Tensor:
     if bool(whole.all()):
         return ceil_log2_sum_of_integers(gap).to(gap.dtype)
     real = torch.exp2(-gap.double()).sum(-1, keepdim=True).log2().ceil()
-    exact = ceil_log2_sum_of_integers(torch.where(whole, gap, 0.))
+    exact = ceil_log2_sum_of_integers(torch.where(whole, gap, 0.0))
     return torch.where(whole, exact.double(), real).to(gap.dtype)
 
 
@@ -93,7 +95,7 @@ def ceil_log2_sum_of_integers(gap: Tensor) -> Tensor:
     """
     n = gap.shape[-1]
     bits = n.bit_length()
-    furthest = float(gap.max()) if gap.numel() else 0.
+    furthest = float(gap.max()) if gap.numel() else 0.0
     if furthest + bits <= 23:  # one window of a float32
         total, sticky = pow2(-gap, torch.float32).sum(-1, keepdim=True), None
     elif furthest < 52 - bits:  # one window of a float64
@@ -120,10 +122,12 @@ def _windows(gap: Tensor, width: int, far: int) -> tuple[Tensor, Tensor]:
             # Units: `total` counts 2^-(previous * width), of which this window's lowest bit is two.
             carry = torch.zeros_like(total) if previous - index > 1 else torch.floor(total / 2)
             sticky |= total != 2 * carry
-            total = carry * 2. ** (1 - width)
+            total = carry * 2.0 ** (1 - width)
         inside = (window == index) & (gap < far)
         exponent = torch.where(inside, index * width - gap, 0)
-        total = total + torch.where(inside, pow2(exponent, torch.float64), 0.).sum(-1, keepdim=True)
+        total = total + torch.where(inside, pow2(exponent, torch.float64), 0.0).sum(
+            -1, keepdim=True
+        )
         previous = index
     return total, sticky
 

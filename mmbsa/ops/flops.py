@@ -3,6 +3,7 @@
 Importing the file registers them. It is a file of its own because importing that counter costs 0.1
 s and takes triton along.
 """
+
 import math
 
 import torch
@@ -27,15 +28,28 @@ def attention_flops(q_shape, v_shape, normalizer: str, products: int) -> int:
 
 
 @register_flop_formula(torch.ops.mmbsa.bipolar_attention)
-def forward_flops(q_shape, k_shape, v_shape, product, normalizer, *args, out_shape=None,
-                  **kwargs) -> int:
+def forward_flops(
+    q_shape, k_shape, v_shape, product, normalizer, *args, out_shape=None, **kwargs
+) -> int:
     """Two products: scores, and the sum of the values."""
     return attention_flops(q_shape, v_shape, normalizer, 2)
 
 
 @register_flop_formula(torch.ops.mmbsa.bipolar_attention_bwd)
-def backward_flops(grad_shape, q_shape, k_shape, v_shape, out_shape_, g_shape, weight_sum_shape, product,
-                   normalizer, *args, out_shape=None, **kwargs) -> int:
+def backward_flops(
+    grad_shape,
+    q_shape,
+    k_shape,
+    v_shape,
+    out_shape_,
+    g_shape,
+    weight_sum_shape,
+    product,
+    normalizer,
+    *args,
+    out_shape=None,
+    **kwargs,
+) -> int:
     """Four products, or six thirds of a forward in the linear order.
 
     Recomputed scores are not counted, as in torch.
@@ -44,7 +58,8 @@ def backward_flops(grad_shape, q_shape, k_shape, v_shape, out_shape_, g_shape, w
 
 
 @register_flop_formula(torch.ops.mmbsa.conv_weight_grad)
-def weight_grad_flops(x_shape, grad_shape, kernel_size, stride, padding, groups, *args,
-                      out_shape=None, **kwargs) -> int:
+def weight_grad_flops(
+    x_shape, grad_shape, kernel_size, stride, padding, groups, *args, out_shape=None, **kwargs
+) -> int:
     """One multiply-add, doubled, per weight and position, as in torch's own convolutions."""
     return 2 * math.prod(grad_shape) * x_shape[1] // groups * math.prod(kernel_size)

@@ -1,4 +1,5 @@
 """How tensors lie in memory: T leading, the rest dense in whatever order, as rows of numbers."""
+
 import functools
 import math
 from collections.abc import Sequence

@@ -1,13 +1,16 @@
 """Kernels in C++ for CPUs, compiled on first use by the compiler of the machine that they run on.
 
-A ``native.cpp`` beside an op is plain C++ behind ``extern "C"``, without headers of torch or Python: it compiles in seconds
-and fits any torch. The library is kept in ``$MMBSA_CACHE`` (default: ``mmbsa`` in the user's cache folder) under a name made
-of the sources, the flags, the compiler and the processor, so that nodes that share a home folder do not share code. A
-machine without a compiler runs the op's other implementations.
+A ``native.cpp`` beside an op is plain C++ behind ``extern "C"``, without headers of torch or
+Python: it compiles in seconds and fits any torch. The library is kept in ``$MMBSA_CACHE`` (default:
+``mmbsa`` in the user's cache folder) under a name made of the sources, the flags, the compiler and
+the processor, so that nodes that share a home folder do not share code. A machine without a
+compiler runs the op's other implementations.
 
-Calls follow one convention: tensors are passed as pointers, ints and bools as ``int64_t``, floats as ``double``, and the
-number of threads comes last. OpenMP is the one that torch has loaded, or two pools of threads would fight for the cores.
+Calls follow one convention: tensors are passed as pointers, ints and bools as ``int64_t``, floats
+as ``double``, and the number of threads comes last. OpenMP is the one that torch has loaded, or two
+pools of threads would fight for the cores.
 """
+
 import ctypes
 import functools
 import hashlib
@@ -25,9 +28,19 @@ import torch
 from torch import Tensor
 
 ENV = 'MMBSA_CACHE'
-#: Contractions into fused multiply-adds are written where they are wanted: spikes must not depend on the processor.
-FLAGS = ('-std=c++17', '-O3', '-march=native', '-fopenmp', '-fPIC', '-ffp-contract=off', '-fno-math-errno',
-         '-fno-trapping-math', '-fvisibility=hidden')
+#: Contractions into fused multiply-adds are written where they are wanted: spikes must not depend
+#: on the processor.
+FLAGS = (
+    '-std=c++17',
+    '-O3',
+    '-march=native',
+    '-fopenmp',
+    '-fPIC',
+    '-ffp-contract=off',
+    '-fno-math-errno',
+    '-fno-trapping-math',
+    '-fvisibility=hidden',
+)
 HEADERS = Path(__file__).parent
 _LOCK = threading.Lock()
 
@@ -59,13 +72,16 @@ class Library:
         """Call ``function(*args, threads)``.
 
         Raises:
-            RuntimeError: the library is missing, or the function says that it failed; with the reason.
+            RuntimeError: the library is missing, or the function says that it failed; with the
+                reason.
         """
         key = function, *map(type, args)
         entry = self._entries.get(key)
         if entry is None:
             entry = self._entries[key] = self._entry(*key)
-        if entry(*[x.data_ptr() if isinstance(x, Tensor) else x for x in args], torch.get_num_threads()):
+        if entry(
+            *[x.data_ptr() if isinstance(x, Tensor) else x for x in args], torch.get_num_threads()
+        ):
             raise RuntimeError(f'{self.source.parent.name}: {function} ran out of memory')
 
     def _entry(self, function: str, *types: type) -> Callable:
@@ -75,13 +91,23 @@ class Library:
             raise RuntimeError(f'{self.source.parent.name}: {reason}')
         entry = self._loaded[function]
         entry.restype = ctypes.c_int64
-        entry.argtypes = [*(ctypes.c_void_p if issubclass(kind, Tensor) else ctypes.c_double if kind is float
-                            else ctypes.c_int64 for kind in types), ctypes.c_int64]
+        entry.argtypes = [
+            *(
+                ctypes.c_void_p
+                if issubclass(kind, Tensor)
+                else ctypes.c_double
+                if kind is float
+                else ctypes.c_int64
+                for kind in types
+            ),
+            ctypes.c_int64,
+        ]
         return entry
 
 
 def refuses_elementwise(x: Tensor) -> str | None:
-    """Why a kernel that works on one element at a time cannot take x, or None; the ``refuses`` of a dispatch entry."""
+    """Why a kernel that works on one element at a time cannot take x, or None; the ``refuses`` of a
+    dispatch entry."""
     if x.device.type != 'cpu':
         return f'the kernels run on the CPU, not on {x.device.type}'
     if x.dtype not in (torch.float32, torch.bfloat16):
@@ -90,7 +116,8 @@ def refuses_elementwise(x: Tensor) -> str | None:
 
 
 def compiler() -> str | None:
-    """Path of the C++ compiler: ``$CXX``, or the first of c++, g++ and clang++; None where there is none."""
+    """Path of the C++ compiler: ``$CXX``, or the first of c++, g++ and clang++; None where there is
+    none."""
     names = [os.environ['CXX']] if os.environ.get('CXX') else ['c++', 'g++', 'clang++']
     return next(filter(None, map(shutil.which, names)), None)
 
@@ -98,7 +125,11 @@ def compiler() -> str | None:
 def cache() -> Path:
     """Where libraries are kept."""
     chosen = os.environ.get(ENV)
-    return Path(chosen) if chosen else Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mmbsa'
+    return (
+        Path(chosen)
+        if chosen
+        else Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mmbsa'
+    )
 
 
 @functools.cache
@@ -112,7 +143,13 @@ def _processor() -> str:
     """What ``-march=native`` depends on."""
     try:
         lines = Path('/proc/cpuinfo').read_text().splitlines()
-        return ' '.join(dict.fromkeys(line for line in lines if line.startswith(('model', 'flags', 'Features', 'CPU part'))))
+        return ' '.join(
+            dict.fromkeys(
+                line
+                for line in lines
+                if line.startswith(('model', 'flags', 'Features', 'CPU part'))
+            )
+        )
     except OSError:
         return platform.processor() or platform.machine()
 
@@ -120,10 +157,14 @@ def _processor() -> str:
 def _load(source: Path) -> ctypes.CDLL:
     cxx = compiler()
     if cxx is None:
-        raise RuntimeError(f'there is no C++ compiler (looked for {os.environ.get("CXX") or "c++, g++, clang++"})')
+        raise RuntimeError(
+            f'there is no C++ compiler (looked for {os.environ.get("CXX") or "c++, g++, clang++"})'
+        )
     version = subprocess.run([cxx, '--version'], capture_output=True, text=True, timeout=60).stdout
     parts = [source, *sorted(HEADERS.glob('*.hpp')), *sorted(source.parent.glob('*.hpp'))]
-    key = hashlib.sha256('\0'.join([*(part.read_text() for part in parts), *FLAGS, version, _processor()]).encode())
+    key = hashlib.sha256(
+        '\0'.join([*(part.read_text() for part in parts), *FLAGS, version, _processor()]).encode()
+    )
     name = f'{source.parent.name}-{key.hexdigest()[:20]}.so'
     try:
         folder = cache()
@@ -143,9 +184,13 @@ def _compile(cxx: str, source: Path, target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix='.build-') as folder:
         unit, partial = Path(folder, 'unit.o'), Path(folder, target.name)
         # Linked without -fopenmp: the OpenMP symbols are those that torch has made global.
-        for command in ([cxx, *FLAGS, f'-I{HEADERS}', '-c', str(source), '-o', str(unit)],
-                        [cxx, '-shared', str(unit), '-o', str(partial)]):
+        for command in (
+            [cxx, *FLAGS, f'-I{HEADERS}', '-c', str(source), '-o', str(unit)],
+            [cxx, '-shared', str(unit), '-o', str(partial)],
+        ):
             done = subprocess.run(command, capture_output=True, text=True, timeout=600)
             if done.returncode:
-                raise RuntimeError(f'{" ".join(command)} failed: {(done.stderr or done.stdout)[-2000:]}')
+                raise RuntimeError(
+                    f'{" ".join(command)} failed: {(done.stderr or done.stdout)[-2000:]}'
+                )
         partial.replace(target)

@@ -1,4 +1,5 @@
 """The ``mmbsa`` namespace of ``torch.library`` and what every op registered there needs."""
+
 import functools
 import inspect
 from collections.abc import Callable
@@ -24,6 +25,7 @@ def without_autocast(kernel: Callable) -> Callable:
 
     Dispatch passes autocast before it reaches a kernel, but leaves it switched on inside.
     """
+
     @functools.wraps(kernel)
     def wrapped(tensor, *args):
         device = tensor.device.type
@@ -31,6 +33,7 @@ def without_autocast(kernel: Callable) -> Callable:
             with torch.autocast(device, enabled=False):
                 return kernel(tensor, *args)
         return kernel(tensor, *args)
+
     return wrapped
 
 
@@ -42,9 +45,14 @@ def batch_first(info, in_dims: tuple, *tensors: Tensor | None) -> list[Tensor | 
         info, in_dims: what :func:`torch.library.register_vmap` hands to a rule.
         tensors: the first arguments of the op, as the rule gets them.
     """
-    return [None if x is None else x.expand(info.batch_size, *x.shape) if dim is None
-            else x.movedim(dim, 0)
-            for x, dim in zip(tensors, in_dims)]
+    return [
+        None
+        if x is None
+        else x.expand(info.batch_size, *x.shape)
+        if dim is None
+        else x.movedim(dim, 0)
+        for x, dim in zip(tensors, in_dims)
+    ]
 
 
 class Op:
@@ -67,26 +75,42 @@ class Op:
         setup_context: from ``(ctx, inputs, output)``; saves what ``backward`` needs.
     """
 
-    def __init__(self, schema: str, kernel: Callable, fake: Callable, vmap: Callable | None = None,
-                 backward: Callable | None = None, setup_context: Callable | None = None):
+    def __init__(
+        self,
+        schema: str,
+        kernel: Callable,
+        fake: Callable,
+        vmap: Callable | None = None,
+        backward: Callable | None = None,
+        setup_context: Callable | None = None,
+    ):
         name = schema.partition('(')[0]
         qualified = f'mmbsa::{name}'
         backward, setup_context = backward or _refuse(name), setup_context or _save_nothing
         LIBRARY.define(schema)
         LIBRARY.impl(name, kernel, 'CompositeExplicitAutograd')
         torch.library.register_fake(qualified, fake, lib=LIBRARY)
-        torch.library.register_autograd(qualified, backward, setup_context=setup_context,
-                                        lib=LIBRARY)
+        torch.library.register_autograd(
+            qualified, backward, setup_context=setup_context, lib=LIBRARY
+        )
         if vmap is not None:
             torch.library.register_vmap(qualified, vmap, lib=LIBRARY)
         self.registered = getattr(torch.ops.mmbsa, name).default
 
         def forward(*args):
             return self.registered(*args)
+
         forward.__signature__ = inspect.signature(forward)  # torch asks for it at every call
-        self._function = type(name, (torch.autograd.Function,), dict(
-            forward=staticmethod(forward), backward=staticmethod(backward),
-            setup_context=staticmethod(setup_context), generate_vmap_rule=True))
+        self._function = type(
+            name,
+            (torch.autograd.Function,),
+            dict(
+                forward=staticmethod(forward),
+                backward=staticmethod(backward),
+                setup_context=staticmethod(setup_context),
+                generate_vmap_rule=True,
+            ),
+        )
 
     def __call__(self, *args):
         """Compute the op; every argument of the schema, in its order."""
@@ -104,6 +128,8 @@ def _save_nothing(ctx, inputs, output) -> None:
 
 def _refuse(name: str) -> Callable:
     def backward(ctx, *grads):
-        raise NotImplementedError(f'mmbsa::{name} has no gradient of its own: double backward is '
-                                  f'not implemented')
+        raise NotImplementedError(
+            f'mmbsa::{name} has no gradient of its own: double backward is not implemented'
+        )
+
     return backward

@@ -5,6 +5,7 @@ With ``TRITON_INTERPRET=1`` in the environment (set before the first kernel is u
 kernels in Python, on tensors of the CPU: hundreds of times slower than the reference, and proof of
 the kernels on a machine without a GPU.
 """
+
 import contextlib
 import importlib.util
 import os
@@ -24,8 +25,10 @@ def missing() -> str | None:
     if not INSTALLED:
         return 'the package triton is not installed'
     if not INTERPRETED and not torch.cuda.is_available():
-        return ('there is no CUDA device (TRITON_INTERPRET=1 runs the kernels on the CPU, to check '
-                'them)')
+        return (
+            'there is no CUDA device (TRITON_INTERPRET=1 runs the kernels on the CPU, to check '
+            'them)'
+        )
     return None
 
 

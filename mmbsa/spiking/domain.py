@@ -1,4 +1,6 @@
-"""What a tensor of spikes may hold: declared by the neuron that emits it, never guessed from values."""
+"""What a tensor of spikes may hold: declared by the neuron that emits it, never guessed from
+values."""
+
 import os
 from dataclasses import dataclass
 
@@ -29,9 +31,15 @@ class SpikeDomain:
     unit: float = 1.0
 
     def __post_init__(self):
-        if int(self.low) != self.low or int(self.high) != self.high or not self.low <= 0 <= self.high:
-            raise ValueError('SpikeDomain: low and high must be integers with low <= 0 <= high, got '
-                             f'low={self.low} and high={self.high}')
+        if (
+            int(self.low) != self.low
+            or int(self.high) != self.high
+            or not self.low <= 0 <= self.high
+        ):
+            raise ValueError(
+                'SpikeDomain: low and high must be integers with low <= 0 <= high, got '
+                f'low={self.low} and high={self.high}'
+            )
         if not 0 < self.unit < float('inf'):
             raise ValueError(f'SpikeDomain: unit must be positive and finite, got {self.unit}')
 
@@ -61,12 +69,15 @@ class SpikeDomain:
         return not self._strangers(x).any()
 
     def check(self, x: Tensor, name: str) -> None:
-        """Raise ValueError if ``x`` has a value outside of the domain; ``name`` says whose values they are."""
+        """Raise ValueError if ``x`` has a value outside of the domain; ``name`` says whose values
+        they are."""
         strangers = self._strangers(x)
         if strangers.any():
             value = x[strangers].flatten()[0].item()
-            raise ValueError(f'{name} must lie in {self}, found {value:g} '
-                             f'({int(strangers.sum())} of {x.numel()} values lie outside)')
+            raise ValueError(
+                f'{name} must lie in {self}, found {value:g} '
+                f'({int(strangers.sum())} of {x.numel()} values lie outside)'
+            )
 
     def _strangers(self, x: Tensor) -> Tensor:
         if not x.numel():
@@ -75,7 +86,8 @@ class SpikeDomain:
         return x != (count * self.unit).to(x.dtype)
 
     def product(self, other: 'SpikeDomain | None') -> 'SpikeDomain | None':
-        """Domain of the element-wise product of two spike tensors; None if the other one is real-valued."""
+        """Domain of the element-wise product of two spike tensors; None if the other one is
+        real-valued."""
         if other is None:
             return None
         ends = [a * b for a in (self.low, self.high) for b in (other.low, other.high)]
@@ -93,12 +105,14 @@ TERNARY = SpikeDomain(-1, 1)
 
 
 def counts(levels: int, unit: float = 1.0, signed: bool = False) -> SpikeDomain:
-    """Domain of an integer neuron: 0 .. ``levels`` (signed: -``levels`` .. ``levels``) times ``unit``."""
+    """Domain of an integer neuron: 0 .. ``levels`` (signed: -``levels`` .. ``levels``) times
+    ``unit``."""
     return SpikeDomain(-int(levels) if signed else 0, int(levels), float(unit))
 
 
 def checks_spikes() -> bool:
-    """Whether ``MMBSA_CHECK_SPIKES=1`` asks for a check of every spike tensor; never while a graph is compiled."""
+    """Whether ``MMBSA_CHECK_SPIKES=1`` asks for a check of every spike tensor; never while a graph
+    is compiled."""
     return not torch.compiler.is_compiling() and os.environ.get(CHECK_ENV, '0') not in ('', '0')
 
 
@@ -115,18 +129,21 @@ def domain_of(neuron: nn.Module | None) -> SpikeDomain | None:
     except AttributeError:
         domain = ...
     if domain is not None and not isinstance(domain, SpikeDomain):
-        raise TypeError(f'{type(neuron).__name__} declares no spike domain: set its attribute `domain` to a '
-                        'mmbsa.spiking.SpikeDomain, or to None if its output is real-valued')
+        raise TypeError(
+            f'{type(neuron).__name__} declares no spike domain: set its attribute `domain` to a '
+            'mmbsa.spiking.SpikeDomain, or to None if its output is real-valued'
+        )
     return domain
 
 
 @torch.no_grad()
 def measure_domain(neuron: nn.Module, steps: int = 8, max_levels: int = 16) -> SpikeDomain | None:
-    """Find the domain of a neuron that declares none, from its answers to currents of many sizes and both signs.
+    """Find the domain of a neuron that declares none, from its answers to currents of many sizes
+    and both signs.
 
-    Counts up to ``max_levels`` of one unit are recognised; anything else is called real-valued, which is always
-    safe. The neuron is run on (steps, 64) and, if it refuses that, on (steps, 2, 4, 4, 4), in evaluation mode; its
-    mode is restored.
+    Counts up to ``max_levels`` of one unit are recognised; anything else is called real-valued,
+    which is always safe. The neuron is run on (steps, 64) and, if it refuses that, on (steps, 2, 4,
+    4, 4), in evaluation mode; its mode is restored.
 
     Returns:
         The smallest domain that holds what was seen, or None.
@@ -142,15 +159,20 @@ def measure_domain(neuron: nn.Module, steps: int = 8, max_levels: int = 16) -> S
     neuron.eval()
     error = None
     try:
-        for x in (drive * jitter, (drive * jitter).view(steps, 4, 4, 4).unsqueeze(1).repeat(1, 2, 1, 1, 1)):
+        for x in (
+            drive * jitter,
+            (drive * jitter).view(steps, 4, 4, 4).unsqueeze(1).repeat(1, 2, 1, 1, 1),
+        ):
             try:
                 out = neuron(x.clone())
                 break
             except (RuntimeError, ValueError, IndexError) as exc:
                 error = exc
         else:
-            raise TypeError(f'{type(neuron).__name__} declares no spike domain, and it could not be measured '
-                            f'({error}); set its attribute `domain` to a mmbsa.spiking.SpikeDomain or to None')
+            raise TypeError(
+                f'{type(neuron).__name__} declares no spike domain, and it could not be measured '
+                f'({error}); set its attribute `domain` to a mmbsa.spiking.SpikeDomain or to None'
+            )
     finally:
         neuron.train(training)
     return _smallest(out, max_levels)

@@ -1,4 +1,5 @@
 """Modules with a state over time that is passed in and returned, never kept."""
+
 from typing import Any
 
 import torch
@@ -11,16 +12,19 @@ from mmbsa.spiking.stream import current_stream
 class Stateful(nn.Module):
     """A module over (T, *) tensors whose state is explicit.
 
-    ``forward(x)`` starts at rest and keeps nothing, so two forwards agree, and averaging of weights, data
-    parallelism, test-time augmentation and copies are safe. Inside :func:`mmbsa.spiking.stream` forward continues
-    from the slot that the stream holds for this module.
+    ``forward(x)`` starts at rest and keeps nothing, so two forwards agree, and averaging of
+    weights, data parallelism, test-time augmentation and copies are safe. Inside
+    :func:`mmbsa.spiking.stream` forward continues from the slot that the stream holds for this
+    module.
     """
 
-    #: why the module cannot run step by step, for example because it mixes all steps; None if it can.
+    #: why the module cannot run step by step, for example because it mixes all steps; None if it
+    #: can.
     no_stream: str | None = None
 
     def run(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """(T, *) input and the state after the last step (None: at rest) -> output and the new state.
+        """(T, *) input and the state after the last step (None: at rest) -> output and the new
+        state.
 
         A state is a tensor, None, a number, or a tuple of these.
         """
@@ -42,7 +46,8 @@ class SpikingNeuron(Stateful):
     Subclasses define :meth:`run` and ``domain``.
     """
 
-    #: what the neuron may emit; None for real-valued output. An attribute or a property of every subclass.
+    #: what the neuron may emit; None for real-valued output. An attribute or a property of every
+    #: subclass.
     domain: SpikeDomain | None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,13 +63,17 @@ class SpikingNeuron(Stateful):
 
 
 def spiking_neurons(model: nn.Module) -> dict[str, nn.Module]:
-    """Name -> module of every layer of neurons that emits spikes; neurons within neurons belong to the outer one.
+    """Name -> module of every layer of neurons that emits spikes; neurons within neurons belong to
+    the outer one.
 
-    Modules with ``domain = None`` put out real numbers, membrane potentials for example, and are left out.
+    Modules with ``domain = None`` put out real numbers, membrane potentials for example, and are
+    left out.
     """
     found: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
-        neuron = isinstance(module, SpikingNeuron) or 'no_stream' in vars(module)  # the latter: from another library
+        neuron = isinstance(module, SpikingNeuron) or 'no_stream' in vars(
+            module
+        )  # the latter: from another library
         inner = any(name.startswith(outer + '.') for outer in found)
         if neuron and not inner and module.domain is not None:
             found[name] = module

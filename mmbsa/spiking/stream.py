@@ -1,4 +1,5 @@
 """Running a whole network step by step with an explicit state."""
+
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -14,11 +15,12 @@ _ACTIVE: ContextVar['_Stream | None'] = ContextVar('mmbsa_stream', default=None)
 
 
 class State(dict):
-    """State of a network: name of a stateful module -> tuple with the state after each of its calls in one step.
+    """State of a network: name of a stateful module -> tuple with the state after each of its calls
+    in one step.
 
-    A module that is called once per step has a tuple of one entry. States are tensors, numbers, None, or tuples of
-    these. It is saved as a plain dict, so that ``torch.load(..., weights_only=True)`` reads it; :func:`stream` takes
-    that dict as well.
+    A module that is called once per step has a tuple of one entry. States are tensors, numbers,
+    None, or tuples of these. It is saved as a plain dict, so that
+    ``torch.load(..., weights_only=True)`` reads it; :func:`stream` takes that dict as well.
     """
 
     def map(self, function: Callable[[Tensor], Tensor]) -> 'State':
@@ -47,7 +49,9 @@ class State(dict):
     def __deepcopy__(self, memo: dict) -> 'State':
         return self.clone()
 
-    def __reduce__(self):  # an OrderedDict is a class that torch.load accepts with weights_only=True
+    def __reduce__(
+        self,
+    ):  # an OrderedDict is a class that torch.load accepts with weights_only=True
         return OrderedDict, (), None, None, iter(self.items())
 
 
@@ -69,9 +73,14 @@ class _Stream:
     def advance(self, module: 'Stateful', x: Tensor) -> Tensor:
         name = self.names.get(module)
         if name is None:
-            raise ValueError(f'stream: {type(module).__name__} was called but is no part of the model')
+            raise ValueError(
+                f'stream: {type(module).__name__} was called but is no part of the model'
+            )
         if module.no_stream:
-            raise ValueError(f'stream: {name} ({type(module).__name__}) cannot run step by step: {module.no_stream}')
+            raise ValueError(
+                f'stream: {name} ({type(module).__name__}) cannot run step by step: '
+                f'{module.no_stream}'
+            )
         done, slots = self.new.setdefault(name, []), self.old.get(name, ())
         out, state = module.run(x, slots[len(done)] if len(done) < len(slots) else None)
         done.append(state)
@@ -90,35 +99,42 @@ def current_stream() -> _Stream | None:
 def stream(model: nn.Module, x: Any, state: Mapping[str, tuple] | None = None) -> tuple[Any, State]:
     """Run a model on the next step or steps of a sequence.
 
-    Every :class:`mmbsa.spiking.Stateful` module continues from its own slot of ``state``. T steps one by one give
-    what the whole sequence gives, bit for bit, in evaluation mode (norms in training mode see one step only).
+    Every :class:`mmbsa.spiking.Stateful` module continues from its own slot of ``state``. T steps
+    one by one give what the whole sequence gives, bit for bit, in evaluation mode (norms in
+    training mode see one step only).
 
     Args:
         model: any module; ``model(x)`` is called.
-        x: its input with one or more steps: event frames (B, 1, C, H, W) for backbones. An image (B, C, H, W) is one
-            step of an encoder.
+        x: its input with one or more steps: event frames (B, 1, C, H, W) for backbones. An image
+            (B, C, H, W) is one step of an encoder.
         state: from the step before; None or an empty dict starts at rest. It is not changed.
 
     Returns:
-        The model's output and the new state. The state has one entry per stateful module, whatever the number of
-        steps. Gradients flow through it; ``state.detach()`` cuts them.
+        The model's output and the new state. The state has one entry per stateful module, whatever
+        the number of steps. Gradients flow through it; ``state.detach()`` cuts them.
 
     Raises:
-        ValueError: a module cannot run step by step (the message gives the reason), the model is compiled, or the
-            state belongs to another model.
+        ValueError: a module cannot run step by step (the message gives the reason), the model is
+            compiled, or the state belongs to another model.
     """
     if hasattr(model, '_orig_mod'):
-        raise ValueError('stream: the model was compiled with torch.compile; stream the original model')
+        raise ValueError(
+            'stream: the model was compiled with torch.compile; stream the original model'
+        )
     state = {} if state is None else state
     active = _Stream(model, state)
     unknown = set(state) - set(active.names.values())
     if unknown:
-        raise ValueError('stream: the state belongs to another model; it has entries for '
-                         f'{", ".join(sorted(unknown)[:3])}')
+        raise ValueError(
+            'stream: the state belongs to another model; it has entries for '
+            f'{", ".join(sorted(unknown)[:3])}'
+        )
     for module, name in active.names.items():
         reason = getattr(module, 'no_stream', None)
         if reason and not hasattr(module, 'run'):  # a foreign module with a hidden state
-            raise ValueError(f'stream: {name} ({type(module).__name__}) cannot run step by step: {reason}')
+            raise ValueError(
+                f'stream: {name} ({type(module).__name__}) cannot run step by step: {reason}'
+            )
     token = _ACTIVE.set(active)
     try:
         out = model(x)

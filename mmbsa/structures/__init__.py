@@ -1,4 +1,5 @@
 """What travels between datasets, models and metrics of tracking: boxes, crops, samples."""
+
 from mmbsa.structures.boxes import (
     clip_box,
     corners,
@@ -11,6 +12,18 @@ from mmbsa.structures.crops import Crop, crop_side, crop_target, hann_window, hi
 from mmbsa.structures.frames import FrameSequence
 from mmbsa.structures.track_data_sample import TrackDataSample
 
-__all__ = ['Crop', 'FrameSequence', 'TrackDataSample', 'clip_box', 'corners', 'corners_from_centre',
-           'crop_side', 'crop_target', 'hann_window', 'hidden_at_stride', 'image_to_crop',
-           'jitter_box', 'prediction_to_image']
+__all__ = [
+    'Crop',
+    'FrameSequence',
+    'TrackDataSample',
+    'clip_box',
+    'corners',
+    'corners_from_centre',
+    'crop_side',
+    'crop_target',
+    'hann_window',
+    'hidden_at_stride',
+    'image_to_crop',
+    'jitter_box',
+    'prediction_to_image',
+]

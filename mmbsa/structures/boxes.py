@@ -4,6 +4,7 @@ otherwise.
 Arithmetic follows SDTrack's data processing (float32 where its tensors are), so that boxes agree to
 rounding.
 """
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,8 +23,9 @@ def corners_from_centre(boxes: Tensor) -> Tensor:
     return torch.cat([boxes[..., :2] - half, boxes[..., :2] + half], -1)
 
 
-def jitter_box(box: np.ndarray, normal: np.ndarray, uniform: np.ndarray, centre: float,
-               scale: float) -> np.ndarray:
+def jitter_box(
+    box: np.ndarray, normal: np.ndarray, uniform: np.ndarray, centre: float, scale: float
+) -> np.ndarray:
     r"""Move and scale a box at random.
 
     .. math:: s' = s\,e^{f_s n}, \quad c' = c + f_c \sqrt{w' h'}\,(u - 1/2)
@@ -45,8 +47,13 @@ def jitter_box(box: np.ndarray, normal: np.ndarray, uniform: np.ndarray, centre:
     return np.concatenate([middle - np.float32(0.5) * size, size])
 
 
-def image_to_crop(box: np.ndarray, around: np.ndarray, resize_factor: float, out_size: int,
-                  normalize: bool = False) -> np.ndarray:
+def image_to_crop(
+    box: np.ndarray,
+    around: np.ndarray,
+    resize_factor: float,
+    out_size: int,
+    normalize: bool = False,
+) -> np.ndarray:
     """A box of the picture in the coordinates of a crop; the crop's centre is (out_size - 1) / 2.
 
     Args:
@@ -67,8 +74,12 @@ def image_to_crop(box: np.ndarray, around: np.ndarray, resize_factor: float, out
     return out / np.float32(out_size) if normalize else out
 
 
-def prediction_to_image(prediction: Sequence[float] | Tensor, around: Sequence[float],
-                        resize_factor: float, out_size: int) -> np.ndarray:
+def prediction_to_image(
+    prediction: Sequence[float] | Tensor,
+    around: Sequence[float],
+    resize_factor: float,
+    out_size: int,
+) -> np.ndarray:
     """A predicted box of a search crop in the picture.
 
     Args:

@@ -1,4 +1,5 @@
 """Square crops around a target, as SDTrack (and OSTrack before it) feeds them to the network."""
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,13 +38,21 @@ def crop_side(box: Sequence[float], factor: float) -> int:
     # NaN fails every comparison, so it is refused here too
     side = math.ceil(math.sqrt(width * height) * factor) if width * height >= 0 else 0
     if side < 1:
-        raise ValueError(f'the box {[float(v) for v in box]} (x, y, w, h) has no area, so there is '
-                         'no crop around it')
+        raise ValueError(
+            f'the box {[float(v) for v in box]} (x, y, w, h) has no area, so there is '
+            'no crop around it'
+        )
     return side
 
 
-def crop_target(image: np.ndarray, box: Sequence[float], factor: float, out_size: int | None,
-                mask: np.ndarray | None = None, official_quirks: bool = False) -> Crop:
+def crop_target(
+    image: np.ndarray,
+    box: Sequence[float],
+    factor: float,
+    out_size: int | None,
+    mask: np.ndarray | None = None,
+    official_quirks: bool = False,
+) -> Crop:
     """Cut the square of side ceil(sqrt(w h) factor) around a box and scale it bilinearly.
 
     Args:
@@ -63,8 +72,10 @@ def crop_target(image: np.ndarray, box: Sequence[float], factor: float, out_size
     x, y, w, h = (float(value) for value in box)
     height, width = image.shape[:2]
     left, top = round(x + 0.5 * w - side * 0.5), round(y + 0.5 * h - side * 0.5)
-    spans = [_span(start, side, length, official_quirks)
-             for start, length in ((top, height), (left, width))]
+    spans = [
+        _span(start, side, length, official_quirks)
+        for start, length in ((top, height), (left, width))
+    ]
     (rows, above, below), (columns, before, behind) = spans
     pads = ((above, below), (before, behind))
     patch = _pad(image[rows, columns], pads)
@@ -74,8 +85,9 @@ def crop_target(image: np.ndarray, box: Sequence[float], factor: float, out_size
         return Crop(patch, 1.0, outside.astype(bool), cut)
     size = (out_size, out_size)
     if cut is not None:
-        cut = interpolate(torch.from_numpy(cut)[None, None], size, mode='bilinear',
-                          align_corners=False)[0, 0].numpy()
+        cut = interpolate(
+            torch.from_numpy(cut)[None, None], size, mode='bilinear', align_corners=False
+        )[0, 0].numpy()
     return Crop(
         cv2.resize(patch, size), out_size / side, cv2.resize(outside, size).astype(bool), cut
     )
@@ -120,4 +132,4 @@ def hann_window(size: int, centred: bool = True) -> Tensor:
     if centred:
         return 0.5 * (1 - torch.cos((2 * math.pi / (size + 1)) * torch.arange(1, size + 1).float()))
     half = 0.5 * (1 + torch.cos((2 * math.pi / (size + 2)) * torch.arange(size // 2 + 1).float()))
-    return torch.cat([half, half[1:size - size // 2].flip(0)])
+    return torch.cat([half, half[1 : size - size // 2].flip(0)])

@@ -1,4 +1,5 @@
 """The frames of a recording, read when they are asked for."""
+
 from collections.abc import Callable, Iterator
 from typing import Any
 

@@ -1,4 +1,5 @@
 """The sample of tracking: a pair for training, a sequence for testing."""
+
 from mmengine.structures import BaseDataElement
 
 

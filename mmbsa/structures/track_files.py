@@ -1,4 +1,5 @@
 """Result files and annotations of single-object tracking as text, one row x, y, w, h per frame."""
+
 import os
 from pathlib import Path
 
@@ -51,8 +52,10 @@ def read_rows(path: str | os.PathLike, columns: int, allow_nan: bool = False) ->
         except ValueError:
             row = []
         if len(row) != columns or (not allow_nan and not np.isfinite(row).all()):
-            raise ValueError(f'{path}, line {number}: expected {columns} '
-                             f'number{"s" if columns > 1 else ""}, found {line.strip()[:80]!r}')
+            raise ValueError(
+                f'{path}, line {number}: expected {columns} '
+                f'number{"s" if columns > 1 else ""}, found {line.strip()[:80]!r}'
+            )
         rows.append(row)
     if not rows:
         raise ValueError(f'{path}: the file is empty')

@@ -168,7 +168,7 @@ OPS: dict[str, Callable] = dict(
 def _missing(name: str) -> MissingOp:
     return MissingOp(
         f"mmcv.ops: {name} needs mmcv's compiled ops, which are not installed here; without them "
-        f"there are "
+        f'there are '
         'RoIAlign, nms and sigmoid_focal_loss only. Compile mmcv: '
         'pip install --no-build-isolation --no-binary :all: onedl-mmcv (about ten minutes)'
     )

@@ -2,6 +2,7 @@
 
 Arrays only (uint8, RGB); nothing here knows a runner or a model.
 """
+
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,9 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 PAPER, INK = 255, (30, 30, 30)
 
 
-def blend(image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]], opacity: float = 0.6) -> np.ndarray:
+def blend(
+    image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]], opacity: float = 0.6
+) -> np.ndarray:
     """Tint an image by its labels.
 
     Args:
@@ -28,7 +31,9 @@ def blend(image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]
         RGB, uint8 (H, W, 3).
     """
     if image.shape[:2] != labels.shape:
-        raise ValueError(f'image and labels must have one size, got {image.shape[:2]} and {labels.shape}')
+        raise ValueError(
+            f'image and labels must have one size, got {image.shape[:2]} and {labels.shape}'
+        )
     known = labels < len(palette)
     tint = np.asarray(palette, np.float32)[np.where(known, labels, 0)]
     mixed = (1 - opacity) * image + opacity * tint
@@ -36,8 +41,11 @@ def blend(image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]
     return np.where(known[..., None], mixed, grey).clip(0, 255).astype(np.uint8)
 
 
-def legend(classes: Sequence[str], palette: Sequence[Sequence[int]], present: Sequence[int], width: int) -> np.ndarray:
-    """Draw colour boxes with the names of the ``present`` classes, wrapped into ``width``; RGB uint8 (h, width, 3)."""
+def legend(
+    classes: Sequence[str], palette: Sequence[Sequence[int]], present: Sequence[int], width: int
+) -> np.ndarray:
+    """Draw colour boxes with the names of the ``present`` classes, wrapped into ``width``; RGB
+    uint8 (h, width, 3)."""
     box, line, scale = 14, 22, 0.45
     places, x, y = [], 6, 4
     for label in present:
@@ -49,7 +57,9 @@ def legend(classes: Sequence[str], palette: Sequence[Sequence[int]], present: Se
     sheet = np.full((y + line, width, 3), PAPER, np.uint8)
     for label, x, y in places:
         cv2.rectangle(sheet, (x, y), (x + box, y + box), [int(c) for c in palette[label]], -1)
-        cv2.putText(sheet, classes[label], (x + box + 4, y + box - 2), FONT, scale, INK, 1, cv2.LINE_AA)
+        cv2.putText(
+            sheet, classes[label], (x + box + 4, y + box - 2), FONT, scale, INK, 1, cv2.LINE_AA
+        )
     return sheet
 
 
@@ -60,17 +70,20 @@ def titled(panel: np.ndarray, title: str) -> np.ndarray:
     return np.vstack([head, panel])
 
 
-def side_by_side(image: np.ndarray,
-                 maps: Mapping[str, np.ndarray],
-                 classes: Sequence[str],
-                 palette: Sequence[Sequence[int]],
-                 opacity: float = 0.6,
-                 height: int = 256) -> np.ndarray:
+def side_by_side(
+    image: np.ndarray,
+    maps: Mapping[str, np.ndarray],
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]],
+    opacity: float = 0.6,
+    height: int = 256,
+) -> np.ndarray:
     """Draw image | one overlay per label map, with a legend of the classes that occur.
 
     Args:
         image: RGB, uint8 (H, W, 3).
-        maps: Title -> labels (H, W), drawn in order, e.g. ``{'ground truth': gt, 'prediction': pred}``.
+        maps: Title -> labels (H, W), drawn in order, e.g.
+            ``{'ground truth': gt, 'prediction': pred}``.
         classes: Names; ``palette``: RGB colours, one per class.
         opacity: Weight of the tint.
         height: Images lower than this are enlarged to it, so that titles stay readable.
@@ -78,17 +91,30 @@ def side_by_side(image: np.ndarray,
     Returns:
         RGB, uint8.
     """
-    shown = {'image': image, **{title: blend(image, labels, palette, opacity) for title, labels in maps.items()}}
+    shown = {
+        'image': image,
+        **{title: blend(image, labels, palette, opacity) for title, labels in maps.items()},
+    }
     if image.shape[0] < height:
         size = (round(image.shape[1] * height / image.shape[0]), height)
-        shown = {title: cv2.resize(panel, size, interpolation=cv2.INTER_NEAREST) for title, panel in shown.items()}
-    seen = np.unique(np.concatenate([np.unique(labels) for labels in maps.values()])) if maps else []
+        shown = {
+            title: cv2.resize(panel, size, interpolation=cv2.INTER_NEAREST)
+            for title, panel in shown.items()
+        }
+    seen = (
+        np.unique(np.concatenate([np.unique(labels) for labels in maps.values()])) if maps else []
+    )
     return panels(shown, classes, palette, [int(i) for i in seen if i < len(classes)])
 
 
-def panels(shown: Mapping[str, np.ndarray], classes: Sequence[str], palette: Sequence[Sequence[int]],
-           present: Sequence[int]) -> np.ndarray:
-    """Put pictures of one size (title -> RGB uint8 (H, W, 3)) side by side, over a legend of the ``present`` classes."""
+def panels(
+    shown: Mapping[str, np.ndarray],
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]],
+    present: Sequence[int],
+) -> np.ndarray:
+    """Put pictures of one size (title -> RGB uint8 (H, W, 3)) side by side, over a legend of the
+    ``present`` classes."""
     columns = []
     for title, panel in shown.items():
         columns += [titled(panel, title), np.full((panel.shape[0] + 22, 6, 3), PAPER, np.uint8)]

@@ -1,4 +1,5 @@
 """Save what the network saw, should say and said, during validation and testing."""
+
 import os.path as osp
 from collections.abc import Sequence
 
@@ -16,18 +17,20 @@ from mmbsa.visualization.pictures import SampleNames, to_picture
 
 
 class OverlayHook(Hook):
-    """Save image | ground truth | prediction, with a legend, for some samples of every validation and test.
+    """Save image | ground truth | prediction, with a legend, for some samples of every validation
+    and test.
 
-    A drop-in for the visualization hook of an mm package under ``default_hooks.visualization``: ``--show`` and
-    ``--show-dir`` of its own ``tools/test.py`` work. The image comes from the batch, not from its file, so that datasets
-    without files can be drawn too. Pictures go to ``<out_dir>/val_iter_<iteration>/`` and ``<out_dir>/test/``, in
-    subfolders where files of the dataset have the same name; files of the dataset are never written over.
+    A drop-in for the visualization hook of an mm package under ``default_hooks.visualization``:
+    ``--show`` and ``--show-dir`` of its own ``tools/test.py`` work. The image comes from the batch,
+    not from its file, so that datasets without files can be drawn too. Pictures go to
+    ``<out_dir>/val_iter_<iteration>/`` and ``<out_dir>/test/``, in subfolders where files of the
+    dataset have the same name; files of the dataset are never written over.
 
     Args:
         draw: False switches the hook off (``--show`` and ``--show-dir`` switch it on).
         interval: Draw every so many-th batch of an evaluation.
-        max_images: At most so many pictures per evaluation, over all processes; None for no limit. ``--show-dir``
-            asks for every picture, so it lifts the limit of a test.
+        max_images: At most so many pictures per evaluation, over all processes; None for no limit.
+            ``--show-dir`` asks for every picture, so it lifts the limit of a test.
         out_dir: Folder; defaults to ``--show-dir`` where given, else to ``<work_dir>/overlays``.
         opacity: Weight of the colours over the image, 0 to 1.
         show: Also open a window for each picture.
@@ -36,19 +39,25 @@ class OverlayHook(Hook):
 
     priority = 'NORMAL'
 
-    def __init__(self,
-                 draw: bool = True,
-                 interval: int = 1,
-                 max_images: int | None = 8,
-                 out_dir: str | None = None,
-                 opacity: float = 0.6,
-                 show: bool = False,
-                 wait_time: float = 0.) -> None:
+    def __init__(
+        self,
+        draw: bool = True,
+        interval: int = 1,
+        max_images: int | None = 8,
+        out_dir: str | None = None,
+        opacity: float = 0.6,
+        show: bool = False,
+        wait_time: float = 0.0,
+    ) -> None:
         if interval < 1 or (max_images is not None and max_images < 1):
-            raise ValueError(f'mmbsa.{type(self).__name__}: interval and max_images must be at least 1, '
-                             f'got interval={interval}, max_images={max_images}')
+            raise ValueError(
+                f'mmbsa.{type(self).__name__}: interval and max_images must be at least 1, '
+                f'got interval={interval}, max_images={max_images}'
+            )
         if not 0 <= opacity <= 1:
-            raise ValueError(f'mmbsa.{type(self).__name__}: opacity must be between 0 and 1, got {opacity}')
+            raise ValueError(
+                f'mmbsa.{type(self).__name__}: opacity must be between 0 and 1, got {opacity}'
+            )
         self.draw, self.interval, self.max_images = draw, interval, max_images
         self.out_dir, self.opacity, self.show, self.wait_time = out_dir, opacity, show, wait_time
         self.drawn = 0
@@ -60,20 +69,38 @@ class OverlayHook(Hook):
 
     before_test_epoch = before_val_epoch
 
-    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
-                       outputs: Sequence | None = None) -> None:
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence | None = None,
+    ) -> None:
         """Draw samples of a validation batch."""
-        self._draw_batch(runner, runner.val_loop, batch_idx, data_batch, outputs, f'val_iter_{runner.iter:06d}',
-                         self.max_images)
+        self._draw_batch(
+            runner,
+            runner.val_loop,
+            batch_idx,
+            data_batch,
+            outputs,
+            f'val_iter_{runner.iter:06d}',
+            self.max_images,
+        )
 
-    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
-                        outputs: Sequence | None = None) -> None:
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence | None = None,
+    ) -> None:
         """Draw samples of a test batch."""
         limit = None if self._show_dir(runner) else self.max_images
         self._draw_batch(runner, runner.test_loop, batch_idx, data_batch, outputs, 'test', limit)
 
     def picture(self, batch: dict, index: int, sample: BaseDataElement, meta: dict) -> np.ndarray:
-        """Panels of an output, the ``index``-th of its batch, with the classes of the dataset's ``meta``: RGB uint8."""
+        """Panels of an output, the ``index``-th of its batch, with the classes of the dataset's
+        ``meta``: RGB uint8."""
         raise NotImplementedError(f'{type(self).__name__} must define picture')
 
     @staticmethod
@@ -86,7 +113,9 @@ class OverlayHook(Hook):
             return
         root = self.out_dir or self._show_dir(runner) or osp.join(runner.work_dir, 'overlays')
         own_limit = float('inf') if limit is None else -(-limit // get_world_size())
-        meta = loop.dataloader.dataset.metainfo  # mmseg's visualizer keeps it in the main process only
+        meta = (
+            loop.dataloader.dataset.metainfo
+        )  # mmseg's visualizer keeps it in the main process only
         if self._names is None or self._names[0] is not loop.dataloader.dataset:
             self._names = loop.dataloader.dataset, SampleNames(loop.dataloader.dataset)
         names = self._names[1]
@@ -97,7 +126,9 @@ class OverlayHook(Hook):
             write_image(names.target(osp.join(root, folder), sample.img_path, '.png'), picture)
             self.drawn += 1
             if self.show:
-                runner.visualizer.show(picture, win_name=names[sample.img_path], wait_time=self.wait_time)
+                runner.visualizer.show(
+                    picture, win_name=names[sample.img_path], wait_time=self.wait_time
+                )
 
 
 @HOOKS.register_module()
@@ -130,7 +161,9 @@ class DetOverlayHook(OverlayHook):
     def __init__(self, *args, score_thr: float = 0.3, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         if not 0 <= score_thr <= 1:
-            raise ValueError(f'mmbsa.DetOverlayHook: score_thr must be between 0 and 1, got {score_thr}')
+            raise ValueError(
+                f'mmbsa.DetOverlayHook: score_thr must be between 0 and 1, got {score_thr}'
+            )
         self.score_thr = score_thr
 
     def picture(self, batch: dict, index: int, sample: BaseDataElement, meta: dict) -> np.ndarray:
@@ -150,8 +183,12 @@ def to_instances(data: InstanceData) -> Instances:
         masks = (masks.cpu().numpy() if hasattr(masks, 'cpu') else masks.to_ndarray()).astype(bool)
     boxes = getattr(data.bboxes, 'tensor', data.bboxes)
     scores = data.get('scores')
-    return Instances(boxes.detach().cpu().numpy().reshape(-1, 4), data.labels.cpu().numpy(),
-                     None if scores is None else scores.detach().cpu().numpy(), masks)
+    return Instances(
+        boxes.detach().cpu().numpy().reshape(-1, 4),
+        data.labels.cpu().numpy(),
+        None if scores is None else scores.detach().cpu().numpy(),
+        masks,
+    )
 
 
 def label_map(data) -> np.ndarray:
@@ -162,13 +199,17 @@ def label_map(data) -> np.ndarray:
 def input_image(data_batch: dict, index: int, size: tuple[int, int]) -> np.ndarray:
     """Recover a sample's image from its batch, RGB uint8 (H, W, 3), resized to ``size``.
 
-    Batches hold images as loaders give them: BGR, grey or of other channels, not yet normalised, (C, h, w), or event
-    frames (T, P, h, w). Under test-time augmentation they are
+    Batches hold images as loaders give them: BGR, grey or of other channels, not yet normalised,
+    (C, h, w), or event frames (T, P, h, w). Under test-time augmentation they are
     lists of augmented batches, from which the largest image that is not flipped is taken.
     """
     inputs, samples = data_batch['inputs'], data_batch['data_samples']
     if isinstance(inputs[0], (list, tuple)):
-        upright = [aug[index] for aug, group in zip(inputs, samples) if not group[index].metainfo.get('flip')]
+        upright = [
+            aug[index]
+            for aug, group in zip(inputs, samples)
+            if not group[index].metainfo.get('flip')
+        ]
         chosen = max(upright or [aug[index] for aug in inputs], key=lambda image: image.numel())
     else:
         chosen = inputs[index]

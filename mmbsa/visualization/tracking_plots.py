@@ -1,4 +1,5 @@
 """Success and precision plots of several trackers side by side."""
+
 import io
 import os
 from collections.abc import Mapping
@@ -16,9 +17,13 @@ PANELS = dict(
 )
 
 
-def plot_tracks(path: str | os.PathLike, curves: Mapping[str, Mapping[str, np.ndarray]],
-                scores: Mapping[str, Mapping[str, float]], thresholds: Mapping[str, np.ndarray],
-                title: str = '') -> None:
+def plot_tracks(
+    path: str | os.PathLike,
+    curves: Mapping[str, Mapping[str, np.ndarray]],
+    scores: Mapping[str, Mapping[str, float]],
+    thresholds: Mapping[str, np.ndarray],
+    title: str = '',
+) -> None:
     """Write a picture with the three plots; the file appears whole or not at all.
 
     Args:
@@ -30,14 +35,23 @@ def plot_tracks(path: str | os.PathLike, curves: Mapping[str, Mapping[str, np.nd
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+
     figure = Figure(figsize=(15, 4.5))
     FigureCanvasAgg(figure)
     for axes, (name, (heading, label, score)) in zip(figure.subplots(1, 3), PANELS.items()):
         for tracker in sorted(curves, key=lambda tracker: -scores[tracker][score]):
-            axes.plot(thresholds[name], curves[tracker][name],
-                      label=f'{tracker} [{scores[tracker][score]:.1f}]')
-        axes.set(title=heading, xlabel=label, ylabel='share of frames', ylim=(0, 1),
-                 xlim=(thresholds[name][0], thresholds[name][-1]))
+            axes.plot(
+                thresholds[name],
+                curves[tracker][name],
+                label=f'{tracker} [{scores[tracker][score]:.1f}]',
+            )
+        axes.set(
+            title=heading,
+            xlabel=label,
+            ylabel='share of frames',
+            ylim=(0, 1),
+            xlim=(thresholds[name][0], thresholds[name][-1]),
+        )
         axes.grid(alpha=0.3)
         axes.legend(fontsize='small')
     if title:

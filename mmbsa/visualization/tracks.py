@@ -1,4 +1,5 @@
 """Pictures of a track: boxes on frames, a video, a strip of frames."""
+
 import os
 import secrets
 from collections.abc import Sequence

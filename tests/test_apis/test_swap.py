@@ -1,4 +1,6 @@
-"""Stock configs become spiking: rewritten over the whole zoo, trained for a step in one config of each family."""
+"""Stock configs become spiking: rewritten over the whole zoo, trained for a step in one config of
+each family."""
+
 from copy import deepcopy
 
 import pytest
@@ -13,8 +15,11 @@ from mmbsa.apis.swap.survey import survey_config, table, unbuildable, zoo  # noq
 from mmbsa.apis.swap.trial import build_model, run_skeleton, train_step  # noqa: E402
 
 pytestmark = pytest.mark.seg
-TINY = dict(type='mmbsa.ESpikeFormer', arch=dict(embed_dims=(8, 16, 16, 32), depths=(1, 1), num_heads=2),
-            attention=dict(type='mmbsa.BipolarSelfAttention'))
+TINY = dict(
+    type='mmbsa.ESpikeFormer',
+    arch=dict(embed_dims=(8, 16, 16, 32), depths=(1, 1), num_heads=2),
+    attention=dict(type='mmbsa.BipolarSelfAttention'),
+)
 REFUSED = {'san'}
 #: LR-ASPP pools windows of 49 x 49 on a map of stride 8.
 CROPS = {'mobilenet_v3': (392, 392)}
@@ -50,17 +55,25 @@ def test_one_config_of_each_family_takes_a_training_step(family):
         pytest.skip(f'does not build here with its own backbone either: {reason}')
     try:
         losses, silent = train_step(model, cfg, CROPS.get(family, (64, 64)))
-    except (ImportError, RuntimeError, NotImplementedError) as error:  # an op that only a compiled mmcv has
+    except (
+        ImportError,
+        RuntimeError,
+        NotImplementedError,
+    ) as error:  # an op that only a compiled mmcv has
         assert 'compiled ops' in str(error)
         pytest.skip(f'needs compiled ops with its own backbone too: {error}')
     assert losses['loss'] > 0
     assert silent == [], 'parameters without gradient stop distributed training'
-    assert any(name.startswith('backbone.') and p.grad.abs().sum() > 0 for name, p in model.named_parameters()
-               if p.grad is not None)
+    assert any(
+        name.startswith('backbone.') and p.grad.abs().sum() > 0
+        for name, p in model.named_parameters()
+        if p.grad is not None
+    )
 
 
 def combinations() -> dict:
-    """One config for every family, and for every combination of backbone, neck and decode head in a third of the zoo."""
+    """One config for every family, and for every combination of backbone, neck and decode head in a
+    third of the zoo."""
     found, seen = {}, set()
     for family, paths in FAMILIES.items():
         for path in paths[::3]:
@@ -83,10 +96,15 @@ def test_every_kind_of_config_in_the_zoo_is_rewritten_or_refused_with_a_reason()
             outcome.setdefault(key[0], 'refused')
             continue
         outcome[key[0]] = 'swapped'
-        assert cfg.model.backbone.type == 'mmbsa.ESpikeFormer' and cfg.model.neck.type == 'mmbsa.TemporalReadout'
+        assert (
+            cfg.model.backbone.type == 'mmbsa.ESpikeFormer'
+            and cfg.model.neck.type == 'mmbsa.TemporalReadout'
+        )
         assert '_base_' not in cfg and 'pretrained' not in cfg.model
         indices = cfg.model.backbone.out_indices
-        assert list(indices) == sorted(set(indices)) and indices[-1] == 4, 'the last level must be read'
+        assert list(indices) == sorted(set(indices)) and indices[-1] == 4, (
+            'the last level must be read'
+        )
     assert set(outcome) == set(FAMILIES)
     assert {family for family, what in outcome.items() if what == 'refused'} == REFUSED
     assert sum(what == 'swapped' for what in outcome.values()) >= 0.9 * len(outcome)
@@ -95,14 +113,20 @@ def test_every_kind_of_config_in_the_zoo_is_rewritten_or_refused_with_a_reason()
 def test_everything_but_the_network_stays():
     path = next(p for p in FAMILIES['pspnet'] if 'ade20k' in p.name)
     stock, cfg = load_config(path), swap_backbone(path, 'espikeformer-t-bsa').to_dict()
-    assert {k: v for k, v in cfg.items() if k != 'model'} == {k: v for k, v in stock.items() if k != 'model'}
+    assert {k: v for k, v in cfg.items() if k != 'model'} == {
+        k: v for k, v in stock.items() if k != 'model'
+    }
     for key in ('type', 'data_preprocessor', 'train_cfg', 'test_cfg'):
         assert cfg['model'][key] == stock['model'][key]
     head, old = cfg['model']['decode_head'], stock['model']['decode_head']
     assert {k for k in head if head[k] != old.get(k)} == {'in_channels', 'in_index'}
     assert cfg['model']['backbone'] == dict(
-        type='mmbsa.ESpikeFormer', arch='t', attention=dict(type='mmbsa.BipolarSelfAttention'),
-        norm_cfg=dict(type='SyncBN'), out_indices=(3, 4))
+        type='mmbsa.ESpikeFormer',
+        arch='t',
+        attention=dict(type='mmbsa.BipolarSelfAttention'),
+        norm_cfg=dict(type='SyncBN'),
+        out_indices=(3, 4),
+    )
 
 
 def test_the_given_config_is_not_changed():
@@ -113,24 +137,43 @@ def test_the_given_config_is_not_changed():
     assert stock.to_dict() == before and backbone == TINY
 
 
-@pytest.mark.parametrize('family, levels, neck', [
-    ('pspnet', (3, 4), None),                                          # dilated stages stay stages
-    ('deeplabv3plus', (1, 3, 4), None),                                # its decoder reads the first map by itself
-    ('upernet', (1, 2, 3, 4), None),
-    ('sem_fpn', (1, 2, 3, 4), dict(type='mmseg.FPN', in_channels=[8, 16, 16, 32])),
-    ('setr', (3, 4), dict(type='mmbsa.LevelAdapter', sources=[0, 0, 1, 1])),
-    ('mae', (4,), dict(type='mmbsa.LevelAdapter', sources=[0, 0, 0, 0])),
-    ('dpt', (4,), dict(type='mmbsa.LevelAdapter', tokens=True)),
-    ('unet', (0, 1, 2, 3, 4), dict(type='mmbsa.LevelAdapter', top_down=128, sources=[0, 0])),
-    ('bisenetv2', (1, 2, 3, 4), dict(type='mmbsa.LevelAdapter', top_down=128, sources=[1, 0, 1, 2, 3])),
-    ('pidnet', (2, 3, 4), dict(type='mmbsa.LevelAdapter', top_down=256, eval_out=1, channels=[128, 256, 128])),
-    ('mobilenet_v3', (0, 1, 4), dict(type='mmbsa.LevelAdapter', strides=[2, 4, 8])),
-    ('vpd', (2, 3, 4), dict(type='mmbsa.LevelAdapter', strides=[8, 16, 32, 64], channels=[320, 640, 1280, 1280])),
-])
+@pytest.mark.parametrize(
+    'family, levels, neck',
+    [
+        ('pspnet', (3, 4), None),  # dilated stages stay stages
+        ('deeplabv3plus', (1, 3, 4), None),  # its decoder reads the first map by itself
+        ('upernet', (1, 2, 3, 4), None),
+        ('sem_fpn', (1, 2, 3, 4), dict(type='mmseg.FPN', in_channels=[8, 16, 16, 32])),
+        ('setr', (3, 4), dict(type='mmbsa.LevelAdapter', sources=[0, 0, 1, 1])),
+        ('mae', (4,), dict(type='mmbsa.LevelAdapter', sources=[0, 0, 0, 0])),
+        ('dpt', (4,), dict(type='mmbsa.LevelAdapter', tokens=True)),
+        ('unet', (0, 1, 2, 3, 4), dict(type='mmbsa.LevelAdapter', top_down=128, sources=[0, 0])),
+        (
+            'bisenetv2',
+            (1, 2, 3, 4),
+            dict(type='mmbsa.LevelAdapter', top_down=128, sources=[1, 0, 1, 2, 3]),
+        ),
+        (
+            'pidnet',
+            (2, 3, 4),
+            dict(type='mmbsa.LevelAdapter', top_down=256, eval_out=1, channels=[128, 256, 128]),
+        ),
+        ('mobilenet_v3', (0, 1, 4), dict(type='mmbsa.LevelAdapter', strides=[2, 4, 8])),
+        (
+            'vpd',
+            (2, 3, 4),
+            dict(
+                type='mmbsa.LevelAdapter', strides=[8, 16, 32, 64], channels=[320, 640, 1280, 1280]
+            ),
+        ),
+    ],
+)
 def test_levels_and_necks(family, levels, neck):
     model = swap_backbone(FAMILIES[family][-1 if family == 'setr' else 0], TINY).model.to_dict()
     if family == 'setr':
-        model = swap_backbone(next(p for p in FAMILIES['setr'] if 'mla' in p.name), TINY).model.to_dict()
+        model = swap_backbone(
+            next(p for p in FAMILIES['setr'] if 'mla' in p.name), TINY
+        ).model.to_dict()
     assert model['backbone']['out_indices'] == levels
     inner = model['neck'].get('neck') or {}
     assert {k: inner.get(k) for k in neck or {}} == (neck or {})
@@ -138,7 +181,8 @@ def test_levels_and_necks(family, levels, neck):
 
 
 def test_the_crop_of_the_config_itself_fits():
-    """LR-ASPP cannot pool a map of stride 16 of its own crop, and VPD's sizes must nest at 480: shapes alone, no memory."""
+    """LR-ASPP cannot pool a map of stride 16 of its own crop, and VPD's sizes must nest at 480:
+    shapes alone, no memory."""
     for family in ('mobilenet_v3', 'vpd', 'icnet', 'point_rend'):
         cfg = swap_backbone(FAMILIES[family][0], TINY)
         try:
@@ -149,12 +193,16 @@ def test_the_crop_of_the_config_itself_fits():
         assert sum(p.numel() for p in model.parameters()) > 1e5 and min(size) >= 480
 
 
-@pytest.mark.parametrize('backbone', [
-    dict(type='mmbsa.Spikformer', arch='dvs-2-256', num_steps=1),               # strides 2, 4, 8, 16
-    dict(type='mmbsa.SpikingResformer', arch='cifar', num_steps=1),             # strides 1, 2, 4
-    dict(type='mmbsa.QKFormer', arch='gesture-2-256', num_steps=1),             # strides 8, 16
-    dict(TINY, num_steps=2, out_indices=(4,)),                                  # one level only
-], ids=lambda b: b['type'])
+@pytest.mark.parametrize(
+    'backbone',
+    [
+        dict(type='mmbsa.Spikformer', arch='dvs-2-256', num_steps=1),  # strides 2, 4, 8, 16
+        dict(type='mmbsa.SpikingResformer', arch='cifar', num_steps=1),  # strides 1, 2, 4
+        dict(type='mmbsa.QKFormer', arch='gesture-2-256', num_steps=1),  # strides 8, 16
+        dict(TINY, num_steps=2, out_indices=(4,)),  # one level only
+    ],
+    ids=lambda b: b['type'],
+)
 def test_any_backbone_of_ours_serves_any_consumer(backbone):
     for family in ('deeplabv3plus', 'vit', 'unet', 'pidnet'):
         cfg = swap_backbone(FAMILIES[family][0], backbone)
@@ -162,21 +210,44 @@ def test_any_backbone_of_ours_serves_any_consumer(backbone):
         assert run_skeleton(cfg)[0].backbone.out_indices[-1] == cfg.model.backbone.out_indices[-1]
 
 
-@pytest.mark.parametrize('head', [
-    dict(type='mmbsa.Spike2FormerHead', channels=16, num_queries=5, num_layers=1, num_encoder_layers=1, num_heads=2,
-         groups=4, feedforward_channels=16, encoder_feedforward_channels=16),
-    dict(type='mmbsa.SpikeUPerHead', channels=8), dict(type='mmbsa.SpikeMLPHead', channels=8)],
-    ids=lambda head: head['type'])
+@pytest.mark.parametrize(
+    'head',
+    [
+        dict(
+            type='mmbsa.Spike2FormerHead',
+            channels=16,
+            num_queries=5,
+            num_layers=1,
+            num_encoder_layers=1,
+            num_heads=2,
+            groups=4,
+            feedforward_channels=16,
+            encoder_feedforward_channels=16,
+        ),
+        dict(type='mmbsa.SpikeUPerHead', channels=8),
+        dict(type='mmbsa.SpikeMLPHead', channels=8),
+    ],
+    ids=lambda head: head['type'],
+)
 def test_spiking_heads_read_the_time_of_the_new_backbone(head):
-    stock = dict(default_scope='mmseg', model=dict(
-        type='EncoderDecoder', backbone=dict(type='ResNet', depth=18, out_indices=(0, 1, 2, 3)),
-        decode_head=dict(head, in_channels=[64, 128, 256, 512], in_index=[0, 1, 2, 3], num_classes=5)))
+    stock = dict(
+        default_scope='mmseg',
+        model=dict(
+            type='EncoderDecoder',
+            backbone=dict(type='ResNet', depth=18, out_indices=(0, 1, 2, 3)),
+            decode_head=dict(
+                head, in_channels=[64, 128, 256, 512], in_index=[0, 1, 2, 3], num_classes=5
+            ),
+        ),
+    )
     cfg = swap_backbone(stock, dict(TINY, num_steps=2))
     assert 'neck' not in cfg.model and list(cfg.model.decode_head.in_channels) == [8, 16, 16, 32]
     steps = []
     for settings, number in ((stock, 1), (cfg, 2)):
         model = build_model(Config(settings) if isinstance(settings, dict) else settings).eval()
-        model.decode_head.out_neuron.register_forward_hook(lambda _, args, __: steps.append(len(args[0])))
+        model.decode_head.out_neuron.register_forward_hook(
+            lambda _, args, __: steps.append(len(args[0]))
+        )
         assert model(torch.randn(1, 3, 64, 64)).shape[:2] == (1, 5)
         assert steps[-1] == number
 
@@ -208,16 +279,36 @@ def change(key: str, value) -> dict:
     return stock
 
 
-@pytest.mark.parametrize('key, value, words', [
-    ('backbone', None, "no 'backbone'"), ('decode_head', None, "no 'decode_head'"),
-    ('backbone', dict(type='mmbsa.ESpikeFormer'), 'spiking already'),
-    ('backbone', dict(type='no_such_package.Backbone'), 'NoSuch|no_such_package.*does not build|Backbone does not build'),
-    ('decode_head', dict(type='SideAdapterCLIPHead'), 'SideAdapterCLIPHead.*CLIP'),
-    ('decode_head', dict(type='PSPHead', in_channels=8, in_index=9), r'PSPHead reads in_index=\[9\], but there are 4 maps'),
-    ('decode_head', dict(type='PSPHead', channels=8), 'PSPHead names no in_channels'),
-    ('neck', dict(type='FPN', in_channels=[256, 512], out_channels=8, num_outs=2), 'neck FPN has 2 in_channels'),
-    ('neck', dict(type='NoSuchNeck', in_channels=[256, 512, 1024, 2048]), 'neck NoSuchNeck does not build'),
-])
+@pytest.mark.parametrize(
+    'key, value, words',
+    [
+        ('backbone', None, "no 'backbone'"),
+        ('decode_head', None, "no 'decode_head'"),
+        ('backbone', dict(type='mmbsa.ESpikeFormer'), 'spiking already'),
+        (
+            'backbone',
+            dict(type='no_such_package.Backbone'),
+            'NoSuch|no_such_package.*does not build|Backbone does not build',
+        ),
+        ('decode_head', dict(type='SideAdapterCLIPHead'), 'SideAdapterCLIPHead.*CLIP'),
+        (
+            'decode_head',
+            dict(type='PSPHead', in_channels=8, in_index=9),
+            r'PSPHead reads in_index=\[9\], but there are 4 maps',
+        ),
+        ('decode_head', dict(type='PSPHead', channels=8), 'PSPHead names no in_channels'),
+        (
+            'neck',
+            dict(type='FPN', in_channels=[256, 512], out_channels=8, num_outs=2),
+            'neck FPN has 2 in_channels',
+        ),
+        (
+            'neck',
+            dict(type='NoSuchNeck', in_channels=[256, 512, 1024, 2048]),
+            'neck NoSuchNeck does not build',
+        ),
+    ],
+)
 def test_refusals_name_the_part_and_the_reason(key, value, words):
     with pytest.raises(SwapError, match=words):
         swap_backbone(change(key, value), TINY)
@@ -243,7 +334,10 @@ def test_the_survey_counts_refusals_and_environments_apart():
     rows = [survey_config(FAMILIES[family][0], TINY) for family in ('san', 'unet', 'psanet')]
     assert [row.status for row in rows] == ['refused', 'swapped', 'swapped']
     text = table(rows)
-    assert '3 configs: 2 swapped, 1 refused, 0 crashed' in text and '3 families: 2 swapped (66.7 %)' in text
+    assert (
+        '3 configs: 2 swapped, 1 refused, 0 crashed' in text
+        and '3 families: 2 swapped (66.7 %)' in text
+    )
     assert rows[1].built == 'yes' and (rows[2].built == 'yes' or 'psamask' in rows[2].built.lower())
 
 
@@ -274,4 +368,7 @@ def test_readers_of_every_head_follow_their_maps():
                 index, channels = reader.get('in_index', -1), reader['in_channels']
                 indices = index if isinstance(index, (list, tuple)) else [index]
                 channels = channels if isinstance(channels, (list, tuple)) else [channels]
-                assert [maps[i].shape[1] for i in indices] == list(channels), (family, reader['type'])
+                assert [maps[i].shape[1] for i in indices] == list(channels), (
+                    family,
+                    reader['type'],
+                )

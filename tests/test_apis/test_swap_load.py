@@ -1,4 +1,5 @@
 """Stock configs are found and read on both OpenMMLab stacks."""
+
 import pytest
 from mmengine.config import Config
 
@@ -19,14 +20,18 @@ def test_names_resolve_to_the_installed_package():
 def test_a_name_and_its_path_are_one_config_with_its_bases():
     cfg = load_config(NAME)
     assert cfg == load_config(resolve(NAME)) == load_config(str(resolve(NAME)))
-    assert cfg['model']['decode_head']['num_classes'] == 150 and cfg['train_cfg']['max_iters'] == 80000
+    assert (
+        cfg['model']['decode_head']['num_classes'] == 150 and cfg['train_cfg']['max_iters'] == 80000
+    )
     assert '_base_' not in cfg
 
 
 def test_bases_named_by_package_load_on_both_stacks(tmp_path):
     inner, outer = tmp_path / 'inner.py', tmp_path / 'outer.py'
-    inner.write_text("_base_ = ['mmseg::_base_/models/pspnet_r50-d8.py', 'mmseg::_base_/default_runtime.py']\n"
-                     'norm = _base_.model.backbone.norm_cfg\n')
+    inner.write_text(
+        "_base_ = ['mmseg::_base_/models/pspnet_r50-d8.py', 'mmseg::_base_/default_runtime.py']\n"
+        'norm = _base_.model.backbone.norm_cfg\n'
+    )
     outer.write_text("_base_ = './inner.py'\nmodel = dict(decode_head=dict(num_classes=7))\n")
     cfg = load_config(outer)
     assert cfg['model']['decode_head']['num_classes'] == 7
@@ -42,18 +47,25 @@ def test_mmengine_is_left_as_it_was():
 
 def test_missing_extensions_do_not_matter(tmp_path):
     path = tmp_path / 'ext.py'
-    path.write_text("custom_imports = dict(imports=['no_such_package_at_all'], allow_failed_imports=False)\n"
-                    "model = dict(type='EncoderDecoder')\n")
+    path.write_text(
+        "custom_imports = dict(imports=['no_such_package_at_all'], allow_failed_imports=False)\n"
+        "model = dict(type='EncoderDecoder')\n"
+    )
     assert load_config(path)['custom_imports']['imports'] == ['no_such_package_at_all']
 
 
 def test_new_style_configs_become_plain(tmp_path):
     path = tmp_path / 'lazy.py'
-    path.write_text('from mmengine.config import read_base\n'
-                    'from mmseg.models import EncoderDecoder\nfrom torch.optim import SGD\n'
-                    'model = dict(type=EncoderDecoder)\noptimizer = dict(type=SGD, lr=0.1)\n')
+    path.write_text(
+        'from mmengine.config import read_base\n'
+        'from mmseg.models import EncoderDecoder\nfrom torch.optim import SGD\n'
+        'model = dict(type=EncoderDecoder)\noptimizer = dict(type=SGD, lr=0.1)\n'
+    )
     cfg = load_config(path)
-    assert cfg['model']['type'] == 'mmseg.EncoderDecoder' and cfg['optimizer']['type'] == 'torch.optim.sgd.SGD'
+    assert (
+        cfg['model']['type'] == 'mmseg.EncoderDecoder'
+        and cfg['optimizer']['type'] == 'torch.optim.sgd.SGD'
+    )
 
 
 def test_containers_are_copied_and_kept():
@@ -65,9 +77,16 @@ def test_containers_are_copied_and_kept():
     assert load_config(Config(given)) == given
 
 
-@pytest.mark.parametrize('given, words', [
-    ('mmseg::pspnet/no_such.py', 'no_such.py'), ('/no/such/config.py', '/no/such/config.py'),
-    ('no_such_package::a/b.py', 'no_such_package'), (dict(data=1), "no 'model'"), (3, 'int')])
+@pytest.mark.parametrize(
+    'given, words',
+    [
+        ('mmseg::pspnet/no_such.py', 'no_such.py'),
+        ('/no/such/config.py', '/no/such/config.py'),
+        ('no_such_package::a/b.py', 'no_such_package'),
+        (dict(data=1), "no 'model'"),
+        (3, 'int'),
+    ],
+)
 def test_bad_input_is_named(given, words):
     with pytest.raises(SwapError, match=words):
         load_config(given)

@@ -1,4 +1,6 @@
-"""What no fixture covers in the recipes of Spikformer, Spikingformer and QKFormer: events, inferred sizes, errors."""
+"""What no fixture covers in the recipes of Spikformer, Spikingformer and QKFormer: events, inferred
+sizes, errors."""
+
 import pytest
 import torch
 
@@ -8,17 +10,25 @@ D = 32
 
 
 def norm(name, channels):
-    state = {f'{name}.{key}': torch.rand(channels) + 0.5 for key in ('weight', 'bias', 'running_mean', 'running_var')}
+    state = {
+        f'{name}.{key}': torch.rand(channels) + 0.5
+        for key in ('weight', 'bias', 'running_mean', 'running_var')
+    }
     return {**state, f'{name}.num_batches_tracked': torch.tensor(7)}
 
 
 def unit(name, shape, conv='conv', bias=False, number=''):
     """Tensors of a convolution or linear layer and of the norm behind it, under official names."""
-    state = {f'{name}_{conv}{number}.weight': torch.randn(shape), **norm(f'{name}_bn{number}', shape[0])}
+    state = {
+        f'{name}_{conv}{number}.weight': torch.randn(shape),
+        **norm(f'{name}_bn{number}', shape[0]),
+    }
     return {**state, f'{name}_{conv}{number}.bias': torch.randn(shape[0])} if bias else state
 
 
-def block(name, dims, attention='attn', mlp='fc', names='qkv', mlp_shape=(1,), ratio=4, layer_norms=True):
+def block(
+    name, dims, attention='attn', mlp='fc', names='qkv', mlp_shape=(1,), ratio=4, layer_norms=True
+):
     state = {}
     for projection in names:
         state |= unit(f'{name}.{attention}.{projection}', (dims, dims, 1))
@@ -26,7 +36,10 @@ def block(name, dims, attention='attn', mlp='fc', names='qkv', mlp_shape=(1,), r
     state |= unit(f'{name}.mlp.{mlp}1', (ratio * dims, dims, *mlp_shape), bias=True)
     state |= unit(f'{name}.mlp.{mlp}2', (dims, ratio * dims, *mlp_shape), bias=True)
     for n in (1, 2) if layer_norms else ():
-        state |= {f'{name}.norm{n}.weight': torch.ones(dims), f'{name}.norm{n}.bias': torch.zeros(dims)}
+        state |= {
+            f'{name}.norm{n}.weight': torch.ones(dims),
+            f'{name}.norm{n}.bias': torch.zeros(dims),
+        }
     return state
 
 
@@ -35,7 +48,12 @@ def head(classes=10):
 
 
 def spikformer_dvs():
-    state = {'pos_embed': torch.zeros(1, 64, D), 'norm.weight': torch.ones(D), 'norm.bias': torch.zeros(D), **head()}
+    state = {
+        'pos_embed': torch.zeros(1, 64, D),
+        'norm.weight': torch.ones(D),
+        'norm.bias': torch.zeros(D),
+        **head(),
+    }
     widths = (2, D // 8, D // 4, D // 2, D)
     for n, number in enumerate(('', '1', '2', '3')):
         state |= unit('patch_embed.proj', (widths[n + 1], widths[n], 3, 3), number=number)
@@ -56,20 +74,36 @@ def qkformer_dvs(ratio=1):
     for n, name in enumerate(('proj', 'proj1', 'proj2', 'proj3')):
         state |= unit(f'patch_embed1.{name}', (widths[n + 1], widths[n], 3, 3))
     state |= unit('patch_embed1.proj_res', (half, half // 4, 1, 1))
-    for name, shape in (('proj', (D, half, 3, 3)), ('proj4', (D, D, 3, 3)), ('proj_res', (D, half, 1, 1))):
+    for name, shape in (
+        ('proj', (D, half, 3, 3)),
+        ('proj4', (D, D, 3, 3)),
+        ('proj_res', (D, half, 1, 1)),
+    ):
         state |= unit(f'patch_embed2.{name}', shape)
     options = dict(mlp='mlp', mlp_shape=(1, 1), ratio=ratio, layer_norms=False)
-    return {**state, **block('stage1.0', half, 'tssa', names='qk', **options), **block('stage2.0', D, 'ssa', **options)}
+    return {
+        **state,
+        **block('stage1.0', half, 'tssa', names='qk', **options),
+        **block('stage2.0', D, 'ssa', **options),
+    }
 
 
-@pytest.mark.parametrize('source, state, unused, tau', [
-    ('spikformer_dvs', spikformer_dvs(), 3 + 8, 2.0), ('spikingformer_dvs', spikingformer_dvs(), 4, 1.5),
-    ('qkformer_dvs', qkformer_dvs(), 0, 2.0), ('qkformer_dvs_sepT', qkformer_dvs(4), 0, 2.0)])
+@pytest.mark.parametrize(
+    'source, state, unused, tau',
+    [
+        ('spikformer_dvs', spikformer_dvs(), 3 + 8, 2.0),
+        ('spikingformer_dvs', spikingformer_dvs(), 4, 1.5),
+        ('qkformer_dvs', qkformer_dvs(), 0, 2.0),
+        ('qkformer_dvs_sepT', qkformer_dvs(4), 0, 2.0),
+    ],
+)
 def test_event_models(source, state, unused, tau):
     model = build_from_official(source, state, num_heads=4, T=3).eval()
     assert len(model.conversion_report.unused) == unused
     used = set(state) - set(model.conversion_report.unused)
-    assert sum(state[k].numel() for k in used) == sum(v.numel() for v in model.state_dict().values())
+    assert sum(state[k].numel() for k in used) == sum(
+        v.numel() for v in model.state_dict().values()
+    )
     for key, official in model.conversion_report.keys.items():
         assert torch.equal(model.state_dict()[key].flatten(), state[official].flatten())
     taus = {m.tau for m in model.modules() if type(m).__name__ == 'LIFNode'}
@@ -95,8 +129,14 @@ def test_published_heads_are_found_by_width():
     assert build_from_official('spikformer_dvs', state, num_heads=8).backbone.num_steps == 4
 
 
-@pytest.mark.parametrize('source, state', [
-    ('spikformer_dvs', spikformer_dvs()), ('spikingformer_dvs', spikingformer_dvs()), ('qkformer_dvs', qkformer_dvs())])
+@pytest.mark.parametrize(
+    'source, state',
+    [
+        ('spikformer_dvs', spikformer_dvs()),
+        ('spikingformer_dvs', spikingformer_dvs()),
+        ('qkformer_dvs', qkformer_dvs()),
+    ],
+)
 def test_misfits_are_named(source, state):
     with pytest.raises(ValueError, match='embed_dims=64'):
         build_from_official(source, state, num_heads=4, embed_dims=64)

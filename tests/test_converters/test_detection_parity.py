@@ -1,8 +1,10 @@
 """Backbones, neck and heads of detectors against what the official implementations computed.
 
-Fixtures are found by their names, ``*_det_backbone`` and ``spike_*`` parts of detectors, in ``MMBSA_ORACLE_DIR`` (by
-default ``../shared/oracle`` beside the checkout). Neck and heads have exact fixtures: they must agree to the last bit.
+Fixtures are found by their names, ``*_det_backbone`` and ``spike_*`` parts of detectors, in
+``MMBSA_ORACLE_DIR`` (by default ``../shared/oracle`` beside the checkout). Neck and heads have
+exact fixtures: they must agree to the last bit.
 """
+
 import json
 
 import pytest
@@ -15,15 +17,20 @@ from mmbsa.converters import RECIPES, build_from_official  # noqa: E402
 
 ORACLE = oracle_folder()
 PARTS = ('spike_fpn', 'spike_rpn_head', 'spike_bbox_head', 'spike_mask_head')
-FILES = sorted(path for pattern in ('*_det_backbone', *(f'{part}*' for part in PARTS))
-               for path in ORACLE.glob(f'{pattern}.weights.safetensors'))
+FILES = sorted(
+    path
+    for pattern in ('*_det_backbone', *(f'{part}*' for part in PARTS))
+    for path in ORACLE.glob(f'{pattern}.weights.safetensors')
+)
 pytestmark = pytest.mark.shared
 
 
 def named(source, out):
     """Outputs under the fixtures' names."""
     if source == 'spike_rpn_head':
-        return {f'{key}{i}': x for key, levels in zip(('cls', 'reg'), out) for i, x in enumerate(levels)}
+        return {
+            f'{key}{i}': x for key, levels in zip(('cls', 'reg'), out) for i, x in enumerate(levels)
+        }
     if source == 'spike_bbox_head':
         return dict(zip(('cls_score', 'bbox_pred'), out))
     if torch.is_tensor(out):
@@ -31,12 +38,18 @@ def named(source, out):
     return {f'{"out" if source == "spike_fpn" else "feat"}{i}': x for i, x in enumerate(out)}
 
 
-@pytest.fixture(scope='module', params=FILES or [None], ids=lambda path: path.name.split('.')[0] if path else 'none')
+@pytest.fixture(
+    scope='module',
+    params=FILES or [None],
+    ids=lambda path: path.name.split('.')[0] if path else 'none',
+)
 def case(request):
     if request.param is None:
         pytest.skip(f'no fixtures in {ORACLE} (set MMBSA_ORACLE_DIR)')
     name = request.param.name.removesuffix('.weights.safetensors')
-    source = next((key for key in sorted(RECIPES, key=len, reverse=True) if name.startswith(key)), None)
+    source = next(
+        (key for key in sorted(RECIPES, key=len, reverse=True) if name.startswith(key)), None
+    )
     assert source, f'no converter for the fixture {name}'
     meta = json.loads((ORACLE / f'{name}.json').read_text())
     return source, meta, load_file(request.param), load_file(ORACLE / f'{name}.io.safetensors')
@@ -93,11 +106,21 @@ def test_outputs_and_gradients_in_training(case):
     parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
     for key in (key for key in tensors if key.startswith('train_buffers.')):
         expected = tensors[key]
-        torch.testing.assert_close(buffers[ours[key.removeprefix('train_buffers.')]].reshape(expected.shape), expected,
-                                   atol=1e-5, rtol=1e-5)
-    stored = {key.removeprefix('grad.'): value for key, value in tensors.items() if key.startswith('grad.')}
+        torch.testing.assert_close(
+            buffers[ours[key.removeprefix('train_buffers.')]].reshape(expected.shape),
+            expected,
+            atol=1e-5,
+            rtol=1e-5,
+        )
+    stored = {
+        key.removeprefix('grad.'): value
+        for key, value in tensors.items()
+        if key.startswith('grad.')
+    }
     largest = max(float(grad.norm()) for grad in stored.values())
-    noise = set(meta['params_with_zero_gradient_in_float64']) | set(meta['params_with_noisy_gradient'])
+    noise = set(meta['params_with_zero_gradient_in_float64']) | set(
+        meta['params_with_noisy_gradient']
+    )
     judged = 0
     for official, expected in stored.items():
         if official in noise:

@@ -1,7 +1,9 @@
 """Our models against what the official implementations computed: every fixture found is judged.
 
-The fixtures are data: weights, inputs, outputs, gradients, updated buffers, firing counts; see ``parity_fixtures``.
+The fixtures are data: weights, inputs, outputs, gradients, updated buffers, firing counts; see
+``parity_fixtures``.
 """
+
 import json
 from functools import partial
 
@@ -17,10 +19,14 @@ from mmbsa.models.neurons import IntegerNode, StatelessNode
 from mmbsa.spiking import SpikingNeuron
 
 ORACLE = oracle_folder()
-#: beginnings of the names of fixtures that have a judge of their own, ``test_<name>_parity.py``: they have several inputs.
+#: beginnings of the names of fixtures that have a judge of their own, ``test_<name>_parity.py``:
+#: they have several inputs.
 ELSEWHERE = ('sdtrack_', 'spike2former_', 'spike_')
-NAMES = sorted(p.name.removesuffix('.weights.safetensors') for p in ORACLE.glob('*.weights.safetensors')
-               if not p.name.startswith(ELSEWHERE) and '_det_backbone' not in p.name)
+NAMES = sorted(
+    p.name.removesuffix('.weights.safetensors')
+    for p in ORACLE.glob('*.weights.safetensors')
+    if not p.name.startswith(ELSEWHERE) and '_det_backbone' not in p.name
+)
 #: fixtures whose model is not in this package yet, with the reason.
 NOT_YET = {name: 'its model is not part of mmbsa yet' for name in NAMES if name not in RECIPES}
 
@@ -31,7 +37,7 @@ ERRORS = {}
 def note(name, quantity, error):
     """Remember the largest error of a quantity."""
     errors = ERRORS.setdefault(name, {})
-    errors[quantity] = max(errors.get(quantity, 0.), float(error))
+    errors[quantity] = max(errors.get(quantity, 0.0), float(error))
 
 
 def load(name):
@@ -48,25 +54,36 @@ def outputs(model, x):
     """Outputs under the fixtures' names."""
     if hasattr(model, 'decode_head'):
         neck = model.neck(model.backbone(x))
-        return {'logits': model.decode_head(neck), **{f'neck{i}': n.mean(0) for i, n in enumerate(neck)}}
+        return {
+            'logits': model.decode_head(neck),
+            **{f'neck{i}': n.mean(0) for i, n in enumerate(neck)},
+        }
     out = model(x)
     return {'output': out} if torch.is_tensor(out) else {f'x{i + 1}': o for i, o in enumerate(out)}
 
 
 class FiringCounts:
-    """What every neuron layer emits, as the fixture counts it: values that are not 0, or the sum of integers."""
+    """What every neuron layer emits, as the fixture counts it: values that are not 0, or the sum of
+    integers."""
 
     def __init__(self, model, meta):
         self.counts = []
         self.integers = any('integer_sum_eval' in layer for layer in meta['firing_rates'])
         skipped = set()
         for module in model.modules():
-            if isinstance(module, TemporalInteraction):  # runs its neurons step by step; they count, not itself
+            if isinstance(
+                module, TemporalInteraction
+            ):  # runs its neurons step by step; they count, not itself
                 skipped |= {module, module.in_neuron, module.out_neuron}
                 for neuron in (module.in_neuron, module.out_neuron):
-                    neuron.run = partial(self._count_step, len(self.counts), neuron, type(neuron).run)
+                    neuron.run = partial(
+                        self._count_step, len(self.counts), neuron, type(neuron).run
+                    )
                     self.counts.append(0)
-            elif isinstance(module, (StatelessNode, IntegerNode, SpikingNeuron)) and module not in skipped:
+            elif (
+                isinstance(module, (StatelessNode, IntegerNode, SpikingNeuron))
+                and module not in skipped
+            ):
                 module._forward_hooks.clear()
                 module.register_forward_hook(self._count)
 
@@ -77,14 +94,20 @@ class FiringCounts:
 
     def _count(self, module, _, out):
         out = out.detach().double()
-        counted = float(out.sum() * getattr(module, 'norm', 1)) if self.integers else out.count_nonzero()
+        counted = (
+            float(out.sum() * getattr(module, 'norm', 1)) if self.integers else out.count_nonzero()
+        )
         self.counts.append(round(float(counted)))
 
 
 def official_counts(meta, mode):
-    """Spikes of every layer; the experts of a mixture neuron have membranes, but what they fire goes nowhere."""
-    return sorted(round(layer.get(f'spikes_{mode}', layer.get(f'integer_sum_{mode}')))
-                  for layer in meta['firing_rates'] if '.experts.' not in layer['layer'])
+    """Spikes of every layer; the experts of a mixture neuron have membranes, but what they fire
+    goes nowhere."""
+    return sorted(
+        round(layer.get(f'spikes_{mode}', layer.get(f'integer_sum_{mode}')))
+        for layer in meta['firing_rates']
+        if '.experts.' not in layer['layer']
+    )
 
 
 @pytest.fixture(scope='module', params=NAMES or ['none'])
@@ -137,8 +160,11 @@ def test_train_outputs_gradients_and_buffers(case):
     parameters = dict(model.named_parameters())
     stored = {k.removeprefix('grad.'): v for k, v in tensors.items() if k.startswith('grad.')}
     floor = 1e-6 * max(float(g.norm()) for g in stored.values())
-    # scale- or shift-invariant parameters before a batch norm: what is stored for them is rounding noise
-    noise = set(meta['params_with_zero_gradient_in_float64']) | set(meta['params_with_noisy_gradient'])
+    # scale- or shift-invariant parameters before a batch norm: what is stored for them is rounding
+    # noise
+    noise = set(meta['params_with_zero_gradient_in_float64']) | set(
+        meta['params_with_noisy_gradient']
+    )
     judged = 0
     for official, expected in stored.items():
         if official not in ours:
@@ -146,10 +172,14 @@ def test_train_outputs_gradients_and_buffers(case):
         grad = parameters[ours[official]].grad.reshape(expected.shape)
         error = float((grad - expected).norm())
         if official in noise:
-            assert float(grad.norm()) <= 1e-3 * max(float(g.norm()) for g in stored.values()), official
+            assert float(grad.norm()) <= 1e-3 * max(float(g.norm()) for g in stored.values()), (
+                official
+            )
             continue
         note(name, 'gradients', error / (float(expected.norm()) + floor))
-        assert error <= 1e-3 * float(expected.norm()) + floor, f'{official}: {error} of {float(expected.norm())}'
+        assert error <= 1e-3 * float(expected.norm()) + floor, (
+            f'{official}: {error} of {float(expected.norm())}'
+        )
         judged += 1
     assert judged + len(noise & set(stored)) == len(set(stored) & set(ours)) and judged
     if 'grad_input.input' in tensors:
@@ -163,9 +193,18 @@ def test_report_names_what_is_unused(case):
     report = model.conversion_report
     assert set(report.keys) == set(model.state_dict())
     assert set(report.keys.values()) | set(report.unused) == set(meta['state_keys'])
-    no_parameters = ('running_mean', 'running_var', 'num_batches_tracked', 'pos_embed_buffer',
-                     *meta.get('params_not_trainable', ()))
-    unused = sum(torch.Size(meta['state_keys'][k]).numel() for k in report.unused if not k.endswith(no_parameters))
+    no_parameters = (
+        'running_mean',
+        'running_var',
+        'num_batches_tracked',
+        'pos_embed_buffer',
+        *meta.get('params_not_trainable', ()),
+    )
+    unused = sum(
+        torch.Size(meta['state_keys'][k]).numel()
+        for k in report.unused
+        if not k.endswith(no_parameters)
+    )
     assert sum(p.numel() for p in model.parameters()) + unused == meta['num_parameters']
 
 

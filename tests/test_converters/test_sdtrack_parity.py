@@ -1,6 +1,7 @@
 """SDTrack against what the official implementation computed, as ``test_parity.py`` judges all
 others.
 """
+
 import json
 
 import pytest
@@ -75,13 +76,18 @@ def misread_gradients(model):
     scrambled ones. With this undone nothing is left of the difference, so every other part of the
     backward is judged as usual.
     """
+
     def scramble(_, __, out):
         out.register_hook(
             lambda grad: grad.flatten(3).transpose(-1, -2).contiguous().view(grad.shape)
         )
 
-    return [branch.register_forward_hook(scramble) for module in model.modules()
-            if isinstance(module, ProjectedAttention) for branch in (module.q, module.v)]
+    return [
+        branch.register_forward_hook(scramble)
+        for module in model.modules()
+        if isinstance(module, ProjectedAttention)
+        for branch in (module.q, module.v)
+    ]
 
 
 def official_inputs(tensors):

@@ -1,5 +1,6 @@
 """Spike2Former's head, its parts and its losses against what the official implementation
 computed."""
+
 import json
 
 import pytest
@@ -29,9 +30,16 @@ def case(request):
     sources = [source for source in RECIPES if name == source or name.startswith(f'{source}_')]
     assert sources, f'fixture {name} has no recipe'
     meta = json.loads(request.param.with_name(f'{name}.json').read_text())
-    weights, tensors = load_file(request.param), load_file(request.param.with_name(f'{name}.io.safetensors'))
-    return name, meta, tensors, build_from_official(
-        max(sources, key=len), weights, **meta['constructor_args'])
+    weights, tensors = (
+        load_file(request.param),
+        load_file(request.param.with_name(f'{name}.io.safetensors')),
+    )
+    return (
+        name,
+        meta,
+        tensors,
+        build_from_official(max(sources, key=len), weights, **meta['constructor_args']),
+    )
 
 
 def outputs(name, model, inputs):
@@ -42,16 +50,21 @@ def outputs(name, model, inputs):
         return dict(zip(('cls_scores', 'mask_preds', 'mask_features'), model.outputs(maps)))
     if kind == 'Spike2FormerPixelDecoder':
         memory = []
-        handle = model.project_out.neuron.register_forward_hook(lambda _, __,
-                                                                out: memory.append(out))
+        handle = model.project_out.neuron.register_forward_hook(
+            lambda _, __, out: memory.append(out)
+        )
         features, levels = model([inputs[key] for key in sorted(inputs)])
         handle.remove()
-        return dict(mask_features=features, memory=memory[0],
-                    **{f'ms{index}': level for index, level in enumerate(levels[:3])})
+        return dict(
+            mask_features=features,
+            memory=memory[0],
+            **{f'ms{index}': level for index, level in enumerate(levels[:3])},
+        )
     if kind == 'Spike2FormerDecoderLayer':
         query, key = (inputs[part].transpose(2, 3).unsqueeze(-1) for part in ('query', 'key'))
-        query_pos, key_pos = (inputs[part].transpose(1, 2).unsqueeze(-1)
-                              for part in ('query_pos', 'key_pos'))
+        query_pos, key_pos = (
+            inputs[part].transpose(1, 2).unsqueeze(-1) for part in ('query_pos', 'key_pos')
+        )
         return dict(out=model(query, key, query_pos, key_pos).squeeze(-1).transpose(2, 3))
     return dict(out=model(inputs['x'].permute(TO_MAP)).permute(TO_TOKENS))
 
@@ -61,8 +74,9 @@ def official_inputs(meta, tensors):
 
 
 def judge(name, mode, outs, tensors):
-    assert {f'{mode}.{key}' for key in outs} == {key for key in tensors
-                                                 if key.startswith(f'{mode}.')} - {'eval.seg_logits'}
+    assert {f'{mode}.{key}' for key in outs} == {
+        key for key in tensors if key.startswith(f'{mode}.')
+    } - {'eval.seg_logits'}
     for key, out in outs.items():
         note(name, mode, (out - tensors[f'{mode}.{key}']).detach().abs().max())
         torch.testing.assert_close(out, tensors[f'{mode}.{key}'], **EXACT)
@@ -96,24 +110,32 @@ def test_train_outputs_gradients_and_buffers(case):
     outs = outputs(name, model, inputs)
     assert sorted(counter.counts) == official_counts(meta, 'train')
     judge(name, 'train', outs, tensors)
-    assert {f'cotangent.{key}' for key in outs} == {key for key in tensors
-                                                    if key.startswith('cotangent.')}
+    assert {f'cotangent.{key}' for key in outs} == {
+        key for key in tensors if key.startswith('cotangent.')
+    }
     sum((out * tensors[f'cotangent.{key}']).sum() for key, out in outs.items()).backward()
 
     ours = {official: key for key, official in model.conversion_report.keys.items()}
     buffers, parameters = dict(model.named_buffers()), dict(model.named_parameters())
-    stored = [key.removeprefix('train_buffers.') for key in tensors
-              if key.startswith('train_buffers.')]
+    stored = [
+        key.removeprefix('train_buffers.') for key in tensors if key.startswith('train_buffers.')
+    ]
     assert stored
     for key in stored:
         note(name, 'buffers', (buffers[ours[key]] - tensors[f'train_buffers.{key}']).abs().max())
         torch.testing.assert_close(buffers[ours[key]], tensors[f'train_buffers.{key}'], **EXACT)
-    grads = {key.removeprefix('grad.'): value for key, value in tensors.items()
-             if key.startswith('grad.')}
+    grads = {
+        key.removeprefix('grad.'): value
+        for key, value in tensors.items()
+        if key.startswith('grad.')
+    }
     largest = max(float(grad.norm()) for grad in grads.values())
-    noise = set(meta['params_with_zero_gradient_in_float64']) | set(meta['params_with_noisy_gradient'])
-    assert set(grads) == {official for key, official in model.conversion_report.keys.items()
-                          if key in parameters}
+    noise = set(meta['params_with_zero_gradient_in_float64']) | set(
+        meta['params_with_noisy_gradient']
+    )
+    assert set(grads) == {
+        official for key, official in model.conversion_report.keys.items() if key in parameters
+    }
     for official, expected in grads.items():
         grad = parameters[ours[official]].grad.reshape(expected.shape)
         if official in noise:
@@ -142,16 +164,20 @@ def test_every_official_tensor_has_a_place(case):
 def test_losses(path):
     name = path.name.removesuffix('.io.safetensors')
     meta, tensors = json.loads(path.with_name(f'{name}.json').read_text()), load_file(path)
-    criterion = MaskCriterion(meta['constructor_args']['num_classes'],
-                              **criterion_of(meta['constructor_args']))
+    criterion = MaskCriterion(
+        meta['constructor_args']['num_classes'], **criterion_of(meta['constructor_args'])
+    )
     for case in meta['cases']:
-        scores, masks = (tensors[f'{case}.{key}'].float().requires_grad_()
-                         for key in ('cls_scores', 'mask_preds'))
+        scores, masks = (
+            tensors[f'{case}.{key}'].float().requires_grad_()
+            for key in ('cls_scores', 'mask_preds')
+        )
         targets = criterion.targets(tensors[f'{case}.gt_sem_seg'].long())
         count = criterion.count(targets, scores.size(2))
         assert [count] * len(scores) == meta['results'][case]['avg_factor']
-        assert [target.labels.tolist()
-                for target in targets] == meta['results'][case]['labels_per_image']
+        assert [target.labels.tolist() for target in targets] == meta['results'][case][
+            'labels_per_image'
+        ]
         total = 0
         for layer, (score, mask) in enumerate(zip(scores, masks)):
             matches = criterion.match(score, mask, targets)

@@ -83,7 +83,9 @@ def official_state(mode):
     names += [f'backbone.{k}' for k in _unit('fc1', 0, 1, 2) + _unit('fc1', 3, 4, None)]
     names += _unit('fc2', 1, 2, 0) + _unit('fc2', 4, 5, 3)
     names += ['fc2.7.weight', 'fc2.7.bias', 'fc2.6.w']
-    names = [name for name in names if mode == 'plif' or not name.endswith('.w') or 'experts' in name]
+    names = [
+        name for name in names if mode == 'plif' or not name.endswith('.w') or 'experts' in name
+    ]
     keys, _ = rename(dict.fromkeys(names), get_recipe('spt_fixed'))
     assert set(keys) == set(ours)
     return {official: ours[key] for key, official in keys.items()}, model
@@ -93,7 +95,9 @@ NORM = ('weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked')
 
 
 def _unit(part, conv, norm, neuron):
-    names = [f'{part}.{conv}.{k}' for k in ('weight', 'bias')] + [f'{part}.{norm}.{k}' for k in NORM]
+    names = [f'{part}.{conv}.{k}' for k in ('weight', 'bias')] + [
+        f'{part}.{norm}.{k}' for k in NORM
+    ]
     return names + ([] if neuron is None else [f'{part}.{neuron}.w'])
 
 

@@ -1,4 +1,5 @@
 """CIFAR in all its distributed forms, and what happens when one is broken."""
+
 import pickle
 
 import numpy as np
@@ -40,7 +41,9 @@ def test_the_folder_itself_may_be_the_root(tmp_path):
 
 
 def test_nothing_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match=rf'cifar-10-python.tar.gz.*{tmp_path}.*download=True'):
+    with pytest.raises(
+        FileNotFoundError, match=rf'cifar-10-python.tar.gz.*{tmp_path}.*download=True'
+    ):
         CIFAR10(str(tmp_path))
     with pytest.raises(ValueError, match="split must be one of .*'val'"):
         CIFAR10(str(tmp_path), split='val')
@@ -59,7 +62,9 @@ def test_broken_files_are_named(tmp_path):
     with pytest.raises(ValueError, match='data_batch_2.bin: expected 4 images and labels, found 3'):
         CIFAR10(str(tmp_path))
     file.write_bytes(bytes([10]) + whole[1:])
-    with pytest.raises(ValueError, match=r'data_batch_2.bin: labels .*\.\.10 are not all in 0\.\.9'):
+    with pytest.raises(
+        ValueError, match=r'data_batch_2.bin: labels .*\.\.10 are not all in 0\.\.9'
+    ):
         CIFAR10(str(tmp_path))
     file.unlink()
     with pytest.raises(FileNotFoundError, match='data_batch_2.bin is missing'):
@@ -71,7 +76,9 @@ def test_broken_pickles_and_archives_are_named(tmp_path):
     file = tmp_path / 'cifar-100-python' / 'train'
     whole = file.read_bytes()
     file.write_bytes(whole[:1000])
-    with pytest.raises(ValueError, match='train: not a python batch of CIFAR with data and fine_labels'):
+    with pytest.raises(
+        ValueError, match='train: not a python batch of CIFAR with data and fine_labels'
+    ):
         CIFAR100(str(tmp_path))
     file.write_bytes(pickle.dumps(dict(data=np.zeros((4, 5), np.uint8), fine_labels=[0] * 4)))
     with pytest.raises(ValueError, match=r'train: expected uint8 data of shape \(N, 3072\)'):

@@ -1,4 +1,6 @@
-"""Every dataset of ``configs/_base_/datasets`` for classification: it loads, builds, and feeds batches to a preprocessor."""
+"""Every dataset of ``configs/_base_/datasets`` for classification: it loads, builds, and feeds
+batches to a preprocessor."""
+
 from pathlib import Path
 
 import cv2
@@ -17,10 +19,15 @@ from mmbsa.datasets import CIFAR10, CIFAR100  # noqa: E402
 
 BASES = Path(__file__).resolve().parents[2] / 'configs' / '_base_' / 'datasets'
 NAMES = {path.stem for path in BASES.glob('*.py')}
-#: data set -> its bases: itself, and recipes of single families that change the augmentation or the size
-VARIANTS = {root: sorted(name for name in NAMES if name == root or name.startswith(root + '_'))
-            for root in ('cifar10_dvs', 'cifar100', 'imagenet', 'dvs_gesture')}
-VARIANTS['cifar10'] = sorted(name for name in NAMES if name == 'cifar10' or name.startswith('cifar10_m'))
+#: data set -> its bases: itself, and recipes of single families that change the augmentation or the
+#: size
+VARIANTS = {
+    root: sorted(name for name in NAMES if name == root or name.startswith(root + '_'))
+    for root in ('cifar10_dvs', 'cifar100', 'imagenet', 'dvs_gesture')
+}
+VARIANTS['cifar10'] = sorted(
+    name for name in NAMES if name == 'cifar10' or name.startswith('cifar10_m')
+)
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +45,10 @@ def load(name, monkeypatch, variable=None, root=None):
 
 
 def build(cfg, **changes):
-    return [DATASETS.build({**cfg[f'{part}_dataloader'].dataset, **changes}) for part in ('train', 'val')]
+    return [
+        DATASETS.build({**cfg[f'{part}_dataloader'].dataset, **changes})
+        for part in ('train', 'val')
+    ]
 
 
 def preprocess(cfg, samples, training=True):
@@ -79,14 +89,19 @@ def test_cifar(tmp_path, monkeypatch, name):
 @pytest.mark.parametrize('name', VARIANTS['imagenet'])
 def test_imagenet(tmp_path, monkeypatch, name):
     from mmpretrain.datasets import CustomDataset
+
     for split in ('train', 'val'):
         tiny_data.write_class_folders(tmp_path, ['n1', 'n2'], split, size=80, suffix='.JPEG')
     cfg = load(name, monkeypatch, 'IMAGENET_ROOT', tmp_path)
-    with pytest.raises(AssertionError, match='number of subfolders'):  # a thousand classes are asked for
+    with pytest.raises(
+        AssertionError, match='number of subfolders'
+    ):  # a thousand classes are asked for
         build(cfg)
     for part in ('train', 'val'):  # the same pipelines on two classes
         dataset = cfg[f'{part}_dataloader'].dataset
-        data = CustomDataset(data_root=dataset.data_root, data_prefix=dataset.split, pipeline=dataset.pipeline)
+        data = CustomDataset(
+            data_root=dataset.data_root, data_prefix=dataset.split, pipeline=dataset.pipeline
+        )
         side = 256 if '_256' in name else 224
         assert data[3]['inputs'].shape == (3, side, side)
 
@@ -99,9 +114,13 @@ def test_tiny_imagenet(tmp_path, monkeypatch):
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize('name, size, classes, numbers, variable', [
-    ('imagenette128', 128, 10, (3000, 1000), 'IMAGENETTE_ROOT'),
-    ('tinyimagenet32_20c', 32, 20, (5000, 1000), 'TINYIMAGENET32_ROOT')])
+@pytest.mark.parametrize(
+    'name, size, classes, numbers, variable',
+    [
+        ('imagenette128', 128, 10, (3000, 1000), 'IMAGENETTE_ROOT'),
+        ('tinyimagenet32_20c', 32, 20, (5000, 1000), 'TINYIMAGENET32_ROOT'),
+    ],
+)
 def test_real_photos(shared_path, monkeypatch, name, size, classes, numbers, variable):
     cfg = load(name, monkeypatch, variable, shared_path(f'data/{name}'))
     train, val = check(cfg, (3, size, size), classes)
@@ -120,12 +139,18 @@ def test_a_missing_class_folder_is_an_error(tmp_path, monkeypatch):
 
 def frame_shape(cfg):
     load_step = cfg.train_pipeline[0]
-    return (load_step.num_frames, 2 + cfg.data_preprocessor.get('add_sum', False), *load_step.get('size', (128, 128)))
+    return (
+        load_step.num_frames,
+        2 + cfg.data_preprocessor.get('add_sum', False),
+        *load_step.get('size', (128, 128)),
+    )
 
 
 @pytest.mark.parametrize('name', VARIANTS['cifar10_dvs'])
 def test_cifar10_dvs(tmp_path, monkeypatch, name):
-    tiny_data.write_event_folders(tmp_path / 'events_np', CIFAR10.METAINFO['classes'], [''], (128, 128), 12)
+    tiny_data.write_event_folders(
+        tmp_path / 'events_np', CIFAR10.METAINFO['classes'], [''], (128, 128), 12
+    )
     monkeypatch.setenv('EVENT_CACHE', str(tmp_path / 'cache'))
     cfg = load(name, monkeypatch, 'CIFAR10_DVS_ROOT', tmp_path)
     train, val = check(cfg, frame_shape(cfg), 10)
@@ -135,18 +160,29 @@ def test_cifar10_dvs(tmp_path, monkeypatch, name):
 
 @pytest.mark.parametrize('name', VARIANTS['dvs_gesture'])
 def test_dvs_gesture(tmp_path, monkeypatch, name):
-    tiny_data.write_event_folders(tmp_path / 'events_np', [str(i) for i in range(11)], ['train', 'test'], (128, 128))
+    tiny_data.write_event_folders(
+        tmp_path / 'events_np', [str(i) for i in range(11)], ['train', 'test'], (128, 128)
+    )
     monkeypatch.setenv('EVENT_CACHE', str(tmp_path / 'cache'))
     cfg = load(name, monkeypatch, 'DVS_GESTURE_ROOT', tmp_path)
     check(cfg, frame_shape(cfg), 11)
     assert 'EventFlip' not in cfg.pretty_text  # left and right hands are classes
 
 
-@pytest.mark.parametrize('name, shape', [('n_caltech101', (16, 2, 128, 128)), ('n_caltech101_64', (10, 2, 64, 64))])
+@pytest.mark.parametrize(
+    'name, shape', [('n_caltech101', (16, 2, 128, 128)), ('n_caltech101_64', (10, 2, 64, 64))]
+)
 def test_n_caltech101(tmp_path, monkeypatch, name, shape):
-    tiny_data.write_event_folders(tmp_path / 'Caltech101', [f'c{i:03d}' for i in range(101)], [''], (180, 240), 10,
-                                  lambda path, size, count, seed: tiny_data.write_atis_bin(
-                                      path.with_suffix('.bin'), tiny_data.random_events(count, size, seed)))
+    tiny_data.write_event_folders(
+        tmp_path / 'Caltech101',
+        [f'c{i:03d}' for i in range(101)],
+        [''],
+        (180, 240),
+        10,
+        lambda path, size, count, seed: tiny_data.write_atis_bin(
+            path.with_suffix('.bin'), tiny_data.random_events(count, size, seed)
+        ),
+    )
     monkeypatch.setenv('EVENT_CACHE', str(tmp_path / 'cache'))
     check(load(name, monkeypatch, 'N_CALTECH101_ROOT', tmp_path), shape, 101)
 
@@ -156,12 +192,19 @@ def test_nmnist(shared_path, monkeypatch):
     cfg = load('nmnist', monkeypatch, 'NMNIST_ROOT', shared_path('data/nmnist_small'))
     train, val = check(cfg, (8, 2, 34, 34), 10)
     frames = val[0]['inputs']
-    assert frames.sum() > 1000 and (frames.sum((1, 2, 3)) - frames.sum() / 8).abs().max() < 8  # as many events in each
+    assert (
+        frames.sum() > 1000 and (frames.sum((1, 2, 3)) - frames.sum() / 8).abs().max() < 8
+    )  # as many events in each
 
 
 @pytest.mark.shared
 def test_dvs128_object_frames(shared_path, monkeypatch):
-    cfg = load('dvs128_object_frames', monkeypatch, 'DVS128_OBJECTS_ROOT', shared_path('data/dvs128_object_frames'))
+    cfg = load(
+        'dvs128_object_frames',
+        monkeypatch,
+        'DVS128_OBJECTS_ROOT',
+        shared_path('data/dvs128_object_frames'),
+    )
     train, val = check(cfg, (2, 128, 128), 8)
     assert (len(train), len(val)) == (2400, 2560)
 
@@ -175,7 +218,9 @@ def test_sequential_mnist(tmp_path, monkeypatch, name):
     steps = val[2]['inputs'].flatten()
     assert val.get_gt_labels().tolist() == labels.tolist()
     plain = torch.from_numpy(images[2].ravel().copy())
-    assert torch.equal(steps, plain) == (name == 'smnist') and torch.equal(steps.sort()[0], plain.sort()[0])
+    assert torch.equal(steps, plain) == (name == 'smnist') and torch.equal(
+        steps.sort()[0], plain.sort()[0]
+    )
 
 
 def test_nothing_is_downloaded(tmp_path, monkeypatch):
@@ -192,13 +237,26 @@ def test_sequential_cifar(tmp_path, monkeypatch):
 
 @pytest.mark.shared
 def test_sequential_photos(shared_path, monkeypatch):
-    cfg = load('sequential_tinyimagenet32_20c', monkeypatch, 'TINYIMAGENET32_ROOT', shared_path('data/tinyimagenet32_20c'))
+    cfg = load(
+        'sequential_tinyimagenet32_20c',
+        monkeypatch,
+        'TINYIMAGENET32_ROOT',
+        shared_path('data/tinyimagenet32_20c'),
+    )
     _, val = check(cfg, (3, 1, 1024), 20)
     photo = cv2.imread(val.get_data_info(7)['img_path'])
     assert val[7]['inputs'][:, 0, 33].tolist() == photo[1, 1].tolist()
 
 
-SEGMENTATION = {'ade20k', 'ade20k_shortest_edge', 'camvid', 'cityscapes', 'coco_stuff164k', 'drawn_scenes', 'pascal_voc12'}
+SEGMENTATION = {
+    'ade20k',
+    'ade20k_shortest_edge',
+    'camvid',
+    'cityscapes',
+    'coco_stuff164k',
+    'drawn_scenes',
+    'pascal_voc12',
+}
 #: tests/test_det_configs.py and tests/test_track_configs.py
 DETECTION = {'coco_instance', 'drawn_instances', 'event_boxes'}
 TRACKING = {'fe108_tracking', 'felt_tracking', 'visevent_tracking', 'moving_targets'}
@@ -207,17 +265,31 @@ CLOUDS = {'modelnet10', 'modelnet40', 'scanobjectnn'}
 
 
 def test_every_base_is_tested():
-    alone = {'tiny_imagenet', 'imagenette128', 'tinyimagenet32_20c', 'n_caltech101', 'n_caltech101_64',
-             'nmnist', 'dvs128_object_frames',
-             'smnist', 'psmnist', 'scifar', 'sequential_tinyimagenet32_20c'}
+    alone = {
+        'tiny_imagenet',
+        'imagenette128',
+        'tinyimagenet32_20c',
+        'n_caltech101',
+        'n_caltech101_64',
+        'nmnist',
+        'dvs128_object_frames',
+        'smnist',
+        'psmnist',
+        'scifar',
+        'sequential_tinyimagenet32_20c',
+    }
     assert NAMES == alone.union(SEGMENTATION, CLOUDS, DETECTION, TRACKING, *VARIANTS.values())
 
 
 @pytest.mark.parametrize('workers', [0, 2])
 def test_frames_do_not_depend_on_workers(tmp_path, monkeypatch, workers):
-    """Sample number p of a run is the same whoever makes it, with a cache or without, from the start or resumed."""
+    """Sample number p of a run is the same whoever makes it, with a cache or without, from the
+    start or resumed."""
     from mmbsa.engine.data_stream import DataStream
-    tiny_data.write_event_folders(tmp_path / 'events_np', CIFAR10.METAINFO['classes'], [''], (128, 128), 3)
+
+    tiny_data.write_event_folders(
+        tmp_path / 'events_np', CIFAR10.METAINFO['classes'], [''], (128, 128), 3
+    )
     monkeypatch.setenv('EVENT_CACHE', str(tmp_path / 'cache'))
     cfg = load('cifar10_dvs', monkeypatch, 'CIFAR10_DVS_ROOT', tmp_path)
 
@@ -227,8 +299,12 @@ def test_frames_do_not_depend_on_workers(tmp_path, monkeypatch, workers):
         if not cache:
             pipeline[0]['cache_dir'] = None
         data = DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': pipeline})
-        loader = torch.utils.data.DataLoader(data, 4, num_workers=workers, collate_fn=pseudo_collate)
-        batches = DataStream(loader, dict(type='DefaultSampler', shuffle=True), seed=3, samples=samples)
+        loader = torch.utils.data.DataLoader(
+            data, 4, num_workers=workers, collate_fn=pseudo_collate
+        )
+        batches = DataStream(
+            loader, dict(type='DefaultSampler', shuffle=True), seed=3, samples=samples
+        )
         return [torch.stack(next(batches)['inputs']) for _ in range(count)]
 
     reference = stream(7, 0, cache=False)

@@ -1,5 +1,5 @@
-"""Drawn instances: exact boxes and masks, stock pipeline and metric, messages for wrong arguments.
-"""
+"""Drawn instances: exact boxes and masks, stock pipeline and metric, messages for wrong
+arguments."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""The drawn dataset: deterministic, disjoint splits, stock pipelines, and not solvable by colour."""
+"""The drawn dataset: deterministic, disjoint splits, stock pipelines, and not solvable by
+colour."""
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,9 @@ def scenes(seed, number):
 
 def mean_iou(prediction, labels):
     k = len(CLASSES)
-    hits = np.bincount(labels.ravel().astype(int) * k + prediction.ravel(), minlength=k * k).reshape(k, k)
+    hits = np.bincount(
+        labels.ravel().astype(int) * k + prediction.ravel(), minlength=k * k
+    ).reshape(k, k)
     return 100 * np.mean(np.diag(hits) / (hits.sum(0) + hits.sum(1) - np.diag(hits)))
 
 
@@ -47,10 +51,16 @@ def test_every_class_occurs_often():
 def test_sprites_fill_and_hide(label):
     sprite = OBJECTS[label][0](np.random.default_rng(label), 40, 60)
     picture, mask = sprite
-    assert picture.shape == (40, 60, 3) and mask.shape == (40, 60) and set(np.unique(mask)) <= {0, 1}
-    assert 0.1 < mask.mean() and np.isfinite(picture).all() and picture[mask > 0].std() > 1  # textured
+    assert (
+        picture.shape == (40, 60, 3) and mask.shape == (40, 60) and set(np.unique(mask)) <= {0, 1}
+    )
+    assert (
+        0.1 < mask.mean() and np.isfinite(picture).all() and picture[mask > 0].std() > 1
+    )  # textured
     image, labels = np.zeros((50, 70, 3), np.float32), np.full((50, 70), 99, np.uint8)
-    paste(image, labels, sprite, label, left=-20, bottom=45)  # cropped on the left, hides what was there
+    paste(
+        image, labels, sprite, label, left=-20, bottom=45
+    )  # cropped on the left, hides what was there
     assert np.array_equal(labels[5:45, :40] == label, mask[:, 20:] > 0)
     assert np.array_equal(image[5:45, :40][mask[:, 20:] > 0], picture[:, 20:][mask[:, 20:] > 0])
     assert (labels[:, 40:] == 99).all() and (labels[45:] == 99).all() and (labels[:5] == 99).all()
@@ -62,7 +72,8 @@ def test_sprites_fill_and_hide(label):
 @pytest.mark.parametrize('bins', [8, 16])
 @pytest.mark.parametrize('balanced', [False, True])
 def test_colour_alone_does_not_solve_it(bins, balanced):
-    """The best classifier of one pixel's colour (a joint RGB histogram fitted on 150 scenes) stays below 35 on others."""
+    """The best classifier of one pixel's colour (a joint RGB histogram fitted on 150 scenes) stays
+    below 35 on others."""
     k = len(CLASSES)
 
     def code(image):
@@ -71,7 +82,10 @@ def test_colour_alone_does_not_solve_it(bins, balanced):
 
     images, labels = scenes(0, 150)
     prior = np.bincount(labels.ravel(), minlength=k) / labels.size
-    counts = np.bincount(code(images).ravel() * k + labels.ravel(), minlength=bins**3 * k).reshape(-1, k) + 0.01 * prior
+    counts = (
+        np.bincount(code(images).ravel() * k + labels.ravel(), minlength=bins**3 * k).reshape(-1, k)
+        + 0.01 * prior
+    )
     table = (counts / prior if balanced else counts).argmax(1)
     images, labels = scenes(1, 40)
     score = mean_iou(table[code(images)], labels)
@@ -80,22 +94,26 @@ def test_colour_alone_does_not_solve_it(bins, balanced):
 
 @pytest.mark.seg
 class TestDataset:
-
     def build(self, **kwargs):
         from mmengine.registry import init_default_scope
         from mmseg.registry import DATASETS
+
         init_default_scope('mmseg')
-        return DATASETS.build({'type': 'mmbsa.DrawnScenes', 'length': 12, 'size': (64, 96), **kwargs})
+        return DATASETS.build(
+            {'type': 'mmbsa.DrawnScenes', 'length': 12, 'size': (64, 96), **kwargs}
+        )
 
     def test_stock_pipeline_follows(self):
-        data = self.build(pipeline=[
-            dict(type='mmbsa.DrawScene'),
-            dict(type='RandomResize', scale=(96, 64), ratio_range=(0.5, 2.0), keep_ratio=True),
-            dict(type='RandomCrop', crop_size=(48, 48), cat_max_ratio=0.75),
-            dict(type='RandomFlip', prob=0.5),
-            dict(type='PhotoMetricDistortion'),
-            dict(type='PackSegInputs'),
-        ])
+        data = self.build(
+            pipeline=[
+                dict(type='mmbsa.DrawScene'),
+                dict(type='RandomResize', scale=(96, 64), ratio_range=(0.5, 2.0), keep_ratio=True),
+                dict(type='RandomCrop', crop_size=(48, 48), cat_max_ratio=0.75),
+                dict(type='RandomFlip', prob=0.5),
+                dict(type='PhotoMetricDistortion'),
+                dict(type='PackSegInputs'),
+            ]
+        )
         assert len(data) == 12
         for index in range(12):
             sample = data[index]
@@ -116,8 +134,12 @@ class TestDataset:
 
     def test_metainfo_and_other_classes(self):
         data = self.build(pipeline=[dict(type='mmbsa.DrawScene')])
-        assert tuple(data.metainfo['classes']) == CLASSES and list(data.metainfo['palette']) == list(PALETTE)
-        two = self.build(pipeline=[dict(type='mmbsa.DrawScene')], metainfo=dict(classes=('car', 'sky')))
+        assert tuple(data.metainfo['classes']) == CLASSES and list(
+            data.metainfo['palette']
+        ) == list(PALETTE)
+        two = self.build(
+            pipeline=[dict(type='mmbsa.DrawScene')], metainfo=dict(classes=('car', 'sky'))
+        )
         before, after = data[0]['gt_seg_map'], two[0]['gt_seg_map']
         assert set(np.unique(after)) <= {0, 1, 255}
         assert np.array_equal(after == 0, before == CLASSES.index('car'))
@@ -127,14 +149,22 @@ class TestDataset:
         sample = self.build(pipeline=[dict(type='mmbsa.DrawScene', outputs='image')])[0]
         assert 'img' in sample and 'gt_seg_map' not in sample and sample['seg_fields'] == []
 
-    @pytest.mark.parametrize('kwargs, word', [(dict(split='dev'), 'split'), (dict(length=0), 'length'),
-                                              (dict(size=(8, 8)), 'size'), (dict(reduce_zero_label=True), 'zero')])
+    @pytest.mark.parametrize(
+        'kwargs, word',
+        [
+            (dict(split='dev'), 'split'),
+            (dict(length=0), 'length'),
+            (dict(size=(8, 8)), 'size'),
+            (dict(reduce_zero_label=True), 'zero'),
+        ],
+    )
     def test_bad_arguments_name_the_key(self, kwargs, word):
         with pytest.raises(ValueError, match=word):
             self.build(**kwargs)
 
     def test_drawing_something_else_is_refused(self):
         from mmbsa.registry import TRANSFORMS
+
         with pytest.raises(ValueError, match='outputs'):
             TRANSFORMS.build(dict(type='mmbsa.DrawScene', outputs='boxes'))
         with pytest.raises(KeyError, match='DrawnScenes'):

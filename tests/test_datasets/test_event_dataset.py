@@ -1,4 +1,5 @@
 """Event recordings: formats, folders, splits, labels, preparation, errors that name the file."""
+
 import dataclasses
 import hashlib
 import math
@@ -60,8 +61,9 @@ def test_cifar10_dvs_first_ninety_percent_of_each_class(tmp_path):
     picked = spikingjelly.split_to_train_test_set(0.9, samples, 10)
     for ours, subset in zip((train, test), picked):
         expected = [theirs.samples[index] for index in subset.indices]
-        assert [(i['img_path'], i['gt_label'])
-                for i in map(ours.get_data_info, range(len(ours)))] == expected
+        assert [
+            (i['img_path'], i['gt_label']) for i in map(ours.get_data_info, range(len(ours)))
+        ] == expected
     assert len(train) == 10 * math.ceil(12 * 0.9) and train.metainfo['classes'] == CIFAR10
     half = EventDataset(str(tmp_path), 'train', 'CIFAR10DVS', train_share=0.5)
     assert len(half) == 60
@@ -72,8 +74,9 @@ def test_gesture_labels_are_those_of_spikingjelly(tmp_path):
     tiny_data.write_event_folders(tmp_path / 'events_np', names, ['train', 'test'], (128, 128))
     ours = EventDataset(str(tmp_path), 'test', 'DVS128Gesture')
     theirs = spikingjelly.DVS128Gesture(str(tmp_path), train=False, data_type='event')
-    assert [(i['img_path'], i['gt_label'])
-            for i in map(ours.get_data_info, range(len(ours)))] == theirs.samples
+    assert [
+        (i['img_path'], i['gt_label']) for i in map(ours.get_data_info, range(len(ours)))
+    ] == theirs.samples
     classes = ours.metainfo['classes']
     assert classes[theirs.class_to_idx['10']] == 'other'
     assert classes[theirs.class_to_idx['2']] == 'left hand wave'
@@ -83,8 +86,9 @@ def test_gesture_labels_are_those_of_spikingjelly(tmp_path):
 def test_folders_as_distributed(tmp_path):
     for split in ('Train', 'Test'):
         for digit in range(10):
-            tiny_data.write_atis_bin(tmp_path / 'a' / split / str(digit) / '1.bin',
-                                     tiny_data.random_events(9, (34, 34)))
+            tiny_data.write_atis_bin(
+                tmp_path / 'a' / split / str(digit) / '1.bin', tiny_data.random_events(9, (34, 34))
+            )
     assert len(EventDataset(str(tmp_path / 'a'), 'test', 'NMNIST')) == 10
     for split in ('n-cars_train', 'n-cars_test'):
         for name in ('cars', 'background'):
@@ -97,8 +101,8 @@ def test_folders_as_distributed(tmp_path):
         for number in range(10):
             tiny_data.write_atis_bin(
                 tmp_path / 'c' / 'extract' / 'Caltech101' / f'c{index:03d}' / f'image_{number}.bin',
-                {name: [0]
-                 for name in 'xytp'})
+                {name: [0] for name in 'xytp'},
+            )
     sizes = [
         len(EventDataset(str(tmp_path / 'c'), split, 'NCaltech101')) for split in ('train', 'test')
     ]
@@ -126,12 +130,17 @@ def test_every_source_agrees_with_spikingjelly():
 
 @pytest.mark.parametrize(
     'arguments, message',
-    [(dict(reader='DVS'), "reader must be 'folders' or one of .*CIFAR10DVS.*'DVS'"),
-     (dict(reader='CIFAR10DVS',
-           split='val'), r"split must be one of \('train', 'test'\) for CIFAR10DVS, got 'val'"),
-     (dict(reader='NMNIST', sensor_size=(34, 34)), 'sensor_size of NMNIST'),
-     (dict(reader='NMNIST', train_share=0.9), 'train_share .* for NMNIST'),
-     (dict(reader='CIFAR10DVS', train_share=1.5), 'train_share must be in')])
+    [
+        (dict(reader='DVS'), "reader must be 'folders' or one of .*CIFAR10DVS.*'DVS'"),
+        (
+            dict(reader='CIFAR10DVS', split='val'),
+            r"split must be one of \('train', 'test'\) for CIFAR10DVS, got 'val'",
+        ),
+        (dict(reader='NMNIST', sensor_size=(34, 34)), 'sensor_size of NMNIST'),
+        (dict(reader='NMNIST', train_share=0.9), 'train_share .* for NMNIST'),
+        (dict(reader='CIFAR10DVS', train_share=1.5), 'train_share must be in'),
+    ],
+)
 def test_bad_arguments(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         EventDataset(str(tmp_path), **arguments)
@@ -139,11 +148,13 @@ def test_bad_arguments(tmp_path, arguments, message):
 
 def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(
-            FileNotFoundError,
-            match=rf'NMNIST.*no recordings in data_root={tmp_path}; expected class folders'):
+        FileNotFoundError,
+        match=rf'NMNIST.*no recordings in data_root={tmp_path}; expected class folders',
+    ):
         EventDataset(str(tmp_path), 'train', 'NMNIST')
-    tiny_data.write_event_folders(tmp_path / 'events_np', [str(i) for i in range(9)], ['train'],
-                                  (34, 34))
+    tiny_data.write_event_folders(
+        tmp_path / 'events_np', [str(i) for i in range(9)], ['train'], (34, 34)
+    )
     with pytest.raises(ValueError, match=r"10 class folders; missing \['9'\]"):
         EventDataset(str(tmp_path), 'train', 'NMNIST')
     (tmp_path / 'events_np' / 'train' / '9').mkdir()
@@ -168,7 +179,8 @@ def test_hidden_files_do_not_count(tmp_path):
     after = [EventDataset(str(tmp_path), split, 'CIFAR10DVS') for split in ('train', 'test')]
     for one, two in zip(before, after):
         assert [one.get_data_info(i) for i in range(len(one))] == [
-            two.get_data_info(i) for i in range(len(two))]
+            two.get_data_info(i) for i in range(len(two))
+        ]
     assert len(after[0]) == 100 and len(after[1]) == 10
     (tmp_path / 'b' / 'val' / 'one').mkdir(parents=True)
     (tmp_path / 'b' / 'val' / 'one' / '._a.npz').write_bytes(b'x')
@@ -202,7 +214,7 @@ def test_addresses_are_read_by_the_data_set_and_the_sensor(tmp_path):
         assert columns_of(load(data.get_data_info(0))['events']) == columns_of(written)
     for name in CIFAR10:
         event_writers.write_aedat2(root / name / 'a.aedat', written, 'DAVIS240C')
-    with pytest.raises(ValueError, match="a.aedat: .*cifar10-dvs.*DAVIS240C"):
+    with pytest.raises(ValueError, match='a.aedat: .*cifar10-dvs.*DAVIS240C'):
         load(EventDataset(str(root), 'train', 'CIFAR10DVS').get_data_info(0))
 
 
@@ -252,7 +264,8 @@ def md5(path):
 
 @pytest.mark.parametrize('convert', [False, True], ids=['unpack', 'convert'])
 def test_archives_are_prepared_once_and_a_killed_preparation_leaves_nothing(
-        tmp_path, monkeypatch, convert):
+    tmp_path, monkeypatch, convert
+):
     md5s = []
     nmnist_archives(tmp_path / 'download', md5s)
     reader = spikingjelly.NMNIST
@@ -277,8 +290,7 @@ def test_archives_are_prepared_once_and_a_killed_preparation_leaves_nothing(
     path = data.get_data_info(3)['img_path']
     assert len(data) == 10 and str(folder) in path and (tmp_path / 'events_np').exists() == convert
     expected = {
-        name: column.tolist()
-        for name, column in tiny_data.random_events(20, (34, 34), 3).items()
+        name: column.tolist() for name, column in tiny_data.random_events(20, (34, 34), 3).items()
     }
     assert columns_of(read_events(path)) == expected
     monkeypatch.setattr(reader, step, dies)
@@ -295,8 +307,9 @@ def test_archives_that_are_missing_or_damaged(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match='Train.zip: expected the MD5 sum'):
         EventDataset(str(tmp_path), 'train', 'NMNIST')
     archive.unlink()
-    with pytest.raises(FileNotFoundError,
-                       match='Train.zip is missing; get it from https://example.org'):
+    with pytest.raises(
+        FileNotFoundError, match='Train.zip is missing; get it from https://example.org'
+    ):
         EventDataset(str(tmp_path), 'train', 'NMNIST')
     assert not (tmp_path / 'extract').exists() and not (tmp_path / 'events_np').exists()
 

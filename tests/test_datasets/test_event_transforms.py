@@ -1,4 +1,5 @@
 """Steps on events and frames: shapes, what they leave alone, determinism, arguments."""
+
 import cv2
 import numpy as np
 import pytest
@@ -8,18 +9,28 @@ from mmengine.registry import DefaultScope
 
 from mmbsa.datasets import transforms
 from mmbsa.datasets.event_files import read_events
-from mmbsa.datasets.transforms import EventPictureToChannels, EventsToFrames, LoadEventFrames, LoadEvents
+from mmbsa.datasets.transforms import (
+    EventPictureToChannels,
+    EventsToFrames,
+    LoadEventFrames,
+    LoadEvents,
+)
 from mmbsa.events import integrate
 from mmbsa.registry import TRANSFORMS
 from mmbsa.utils.random_state import seeded
 
 SIZE = (20, 30)
 AUGMENTATIONS = [
-    dict(type='mmbsa.EventFlip', prob=1.), dict(type='mmbsa.EventFlip', direction='vertical', prob=1.),
-    dict(type='mmbsa.EventFlip', direction='time', prob=1.), dict(type='mmbsa.EventRoll', max_shift=4),
-    dict(type='mmbsa.EventTranslate', max_shift=4), dict(type='mmbsa.EventRotate', max_degrees=45),
-    dict(type='mmbsa.EventShear', max_shear=0.4), dict(type='mmbsa.EventShear', max_shear=0.4, direction='vertical'),
-    dict(type='mmbsa.EventCutout', max_size=12)]
+    dict(type='mmbsa.EventFlip', prob=1.0),
+    dict(type='mmbsa.EventFlip', direction='vertical', prob=1.0),
+    dict(type='mmbsa.EventFlip', direction='time', prob=1.0),
+    dict(type='mmbsa.EventRoll', max_shift=4),
+    dict(type='mmbsa.EventTranslate', max_shift=4),
+    dict(type='mmbsa.EventRotate', max_degrees=45),
+    dict(type='mmbsa.EventShear', max_shear=0.4),
+    dict(type='mmbsa.EventShear', max_shear=0.4, direction='vertical'),
+    dict(type='mmbsa.EventCutout', max_size=12),
+]
 
 
 @pytest.fixture
@@ -34,7 +45,11 @@ def test_two_steps_are_one(sample):
     two = EventsToFrames(num_frames=4, by='time')(events)
     one = LoadEventFrames(num_frames=4, by='time')(dict(sample))
     assert 'events' not in two and np.array_equal(one['img'], two['img'])
-    assert one['img'].shape == (4, 2, *SIZE) and one['img'].dtype == np.float32 and one['img'].sum() == 400
+    assert (
+        one['img'].shape == (4, 2, *SIZE)
+        and one['img'].dtype == np.float32
+        and one['img'].sum() == 400
+    )
     assert np.array_equal(one['img'], integrate(read_events(sample['img_path']), SIZE, 'time', 4))
 
 
@@ -51,9 +66,16 @@ def test_coarser_frames_keep_all_events(sample):
     assert np.array_equal(half, full.reshape(4, 2, 10, 2, 15, 2).sum((3, 5)))
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (dict(num_frames=0), 'LoadEventFrames: .*num_frames'), (dict(by='duration', duration=5, num_frames=0), 'num_frames'),
-    (dict(by='duration'), 'duration'), (dict(by='speed'), 'by must be one of'), (dict(size=(0, 3)), 'size must be')])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (dict(num_frames=0), 'LoadEventFrames: .*num_frames'),
+        (dict(by='duration', duration=5, num_frames=0), 'num_frames'),
+        (dict(by='duration'), 'duration'),
+        (dict(by='speed'), 'by must be one of'),
+        (dict(size=(0, 3)), 'size must be'),
+    ],
+)
 def test_bad_loading_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         LoadEventFrames(**arguments)
@@ -67,13 +89,19 @@ def test_events_outside_the_sensor(sample):
 
 def test_a_broken_recording_is_named_by_the_guard(sample):
     from mmbsa.engine.data_guard_hook import DataError, GuardedPipeline
+
     with open(sample['img_path'], 'wb') as file:
         file.write(b'PK no zip')
-    with pytest.raises(DataError, match=rf"{sample['img_path']}: LoadEventFrames failed .* not a readable recording"):
+    with pytest.raises(
+        DataError,
+        match=rf'{sample["img_path"]}: LoadEventFrames failed .* not a readable recording',
+    ):
         GuardedPipeline([LoadEventFrames(4)], None, (), '')(dict(sample))
 
 
-@pytest.mark.parametrize('cfg', AUGMENTATIONS, ids=lambda cfg: cfg['type'] + cfg.get('direction', ''))
+@pytest.mark.parametrize(
+    'cfg', AUGMENTATIONS, ids=lambda cfg: cfg['type'] + cfg.get('direction', '')
+)
 @pytest.mark.parametrize('kind', ['events', 'frames'])
 def test_augmentations(sample, cfg, kind):
     step = TRANSFORMS.build(cfg)
@@ -88,7 +116,9 @@ def test_augmentations(sample, cfg, kind):
             out = step(results)[key]
         assert np.array_equal(source, before), 'the input was edited'
         with seeded(7, seed):
-            assert np.array_equal(step(load(dict(sample)))[key], out), 'the same seed gives the same sample'
+            assert np.array_equal(step(load(dict(sample)))[key], out), (
+                'the same seed gives the same sample'
+            )
         assert out.dtype == before.dtype
         if kind == 'frames':
             assert out.shape == before.shape and out.min() >= 0
@@ -97,14 +127,20 @@ def test_augmentations(sample, cfg, kind):
         outs.append(out)
     assert any(not np.array_equal(out, before) for out in outs)
     assert 'Flip' in cfg['type'] or any(not np.array_equal(out, outs[0]) for out in outs[1:])
-    never = TRANSFORMS.build(dict(cfg, prob=0.))
-    assert never(load(dict(sample)))[key] is not None and np.array_equal(never(load(dict(sample)))[key], before)
+    never = TRANSFORMS.build(dict(cfg, prob=0.0))
+    assert never(load(dict(sample)))[key] is not None and np.array_equal(
+        never(load(dict(sample)))[key], before
+    )
     assert cfg['type'].split('.')[1] in repr(step)
 
 
 def test_all_augmentations_are_tested():
-    names = {name for name in transforms.__all__ if name.startswith('Event') and name not in (
-        'EventsToFrames', 'EventPictureToChannels', 'EventDropFrames')}
+    names = {
+        name
+        for name in transforms.__all__
+        if name.startswith('Event')
+        and name not in ('EventsToFrames', 'EventPictureToChannels', 'EventDropFrames')
+    }
     assert names == {cfg['type'].split('.')[1] for cfg in AUGMENTATIONS}
 
 
@@ -113,19 +149,26 @@ def test_one_of_several(sample):
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         step = RandomChoice([[], [dict(type='mmbsa.EventCutout', max_size=9)]])
         plain = LoadEventFrames(4)(dict(sample))['img']
-        changed = [not np.array_equal(step(LoadEventFrames(4)(dict(sample)))['img'], plain) for _ in range(30)]
+        changed = [
+            not np.array_equal(step(LoadEventFrames(4)(dict(sample)))['img'], plain)
+            for _ in range(30)
+        ]
     assert 3 < sum(changed) < 28
 
 
-@pytest.mark.parametrize('cfg, message', [
-    (dict(type='mmbsa.EventFlip', direction='up'), "EventFlip: direction .*'up'"),
-    (dict(type='mmbsa.EventFlip', prob=2), 'EventFlip: prob'),
-    (dict(type='mmbsa.EventRoll', max_shift=0), 'EventRoll: max_shift'),
-    (dict(type='mmbsa.EventShear', direction='time'), 'EventShear: direction'),
-    (dict(type='mmbsa.EventTranslate', direction='time'), 'EventTranslate: direction'),
-    (dict(type='mmbsa.EventRotate', max_degrees=-1), 'EventRotate: max_degrees'),
-    (dict(type='mmbsa.EventCutout', max_size=0), 'EventCutout: max_size'),
-    (dict(type='mmbsa.EventDropFrames', num_frames=0), 'EventDropFrames: num_frames')])
+@pytest.mark.parametrize(
+    'cfg, message',
+    [
+        (dict(type='mmbsa.EventFlip', direction='up'), "EventFlip: direction .*'up'"),
+        (dict(type='mmbsa.EventFlip', prob=2), 'EventFlip: prob'),
+        (dict(type='mmbsa.EventRoll', max_shift=0), 'EventRoll: max_shift'),
+        (dict(type='mmbsa.EventShear', direction='time'), 'EventShear: direction'),
+        (dict(type='mmbsa.EventTranslate', direction='time'), 'EventTranslate: direction'),
+        (dict(type='mmbsa.EventRotate', max_degrees=-1), 'EventRotate: max_degrees'),
+        (dict(type='mmbsa.EventCutout', max_size=0), 'EventCutout: max_size'),
+        (dict(type='mmbsa.EventDropFrames', num_frames=0), 'EventDropFrames: num_frames'),
+    ],
+)
 def test_bad_arguments(cfg, message):
     with pytest.raises(ValueError, match=message):
         TRANSFORMS.build(cfg)
@@ -140,7 +183,9 @@ def test_drop_frames(sample):
     step = TRANSFORMS.build(dict(type='mmbsa.EventDropFrames', num_frames=3))
     frames = LoadEventFrames(8)(dict(sample))['img']
     kept = step(dict(img=frames))['img']
-    places = [next(i for i, frame in enumerate(frames) if np.array_equal(frame, one)) for one in kept]
+    places = [
+        next(i for i, frame in enumerate(frames) if np.array_equal(frame, one)) for one in kept
+    ]
     assert len(kept) == 3 and places == sorted(places)
     with pytest.raises(ValueError, match='at least 3 frames, got 2'):
         step(dict(img=frames[:2]))
@@ -163,5 +208,7 @@ def test_event_pictures(tmp_path):
 @pytest.mark.shared
 def test_real_event_pictures(shared_path):
     file = sorted(shared_path('data/dvs128_object_frames/train/mug').iterdir())[5]
-    img = EventPictureToChannels()(LoadImageFromFile(color_type='grayscale')(dict(img_path=str(file))))['img']
+    img = EventPictureToChannels()(
+        LoadImageFromFile(color_type='grayscale')(dict(img_path=str(file)))
+    )['img']
     assert img.shape == (128, 128, 2) and (img.sum((0, 1)) > 20).all() and img.sum(-1).max() == 1

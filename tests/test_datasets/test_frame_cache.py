@@ -1,4 +1,6 @@
-"""The cache of frames: found again only under the same parameters, whole or not at all, killed or not."""
+"""The cache of frames: found again only under the same parameters, whole or not at all, killed or
+not."""
+
 import json
 import multiprocessing
 import os
@@ -33,7 +35,9 @@ def test_cached_frames_are_the_frames(tmp_path, recording, monkeypatch):
     plain = LoadEventFrames(num_frames=4)(sample(recording))
     step = LoadEventFrames(num_frames=4, cache_dir=tmp_path / 'cache')
     first = step(sample(recording))
-    monkeypatch.setattr(LoadEventFrames, 'integrate', None)  # from here on, only the cache can answer
+    monkeypatch.setattr(
+        LoadEventFrames, 'integrate', None
+    )  # from here on, only the cache can answer
     second = step(sample(recording))
     for results in (first, second):
         assert results['img'].dtype == np.float32 and np.array_equal(results['img'], plain['img'])
@@ -43,17 +47,32 @@ def test_cached_frames_are_the_frames(tmp_path, recording, monkeypatch):
 
 
 def test_every_parameter_has_its_own_frames(tmp_path, recording):
-    arguments = [dict(num_frames=4), dict(num_frames=5), dict(num_frames=4, by='time'), dict(num_frames=4, size=(10, 15)),
-                 dict(num_frames=4, by='duration', duration=20_000), dict(num_frames=None, by='duration', duration=20_000),
-                 dict(num_frames=4, by='duration', duration=30_000)]
+    arguments = [
+        dict(num_frames=4),
+        dict(num_frames=5),
+        dict(num_frames=4, by='time'),
+        dict(num_frames=4, size=(10, 15)),
+        dict(num_frames=4, by='duration', duration=20_000),
+        dict(num_frames=None, by='duration', duration=20_000),
+        dict(num_frames=4, by='duration', duration=30_000),
+    ]
     for kwargs in arguments:
         cached = LoadEventFrames(**kwargs, cache_dir=tmp_path / 'cache')(sample(recording))['img']
         assert np.array_equal(cached, LoadEventFrames(**kwargs)(sample(recording))['img'])
     other = dict(sample(recording), sensor_size=(20, 31))
-    assert LoadEventFrames(num_frames=4, cache_dir=tmp_path / 'cache')(other)['img'].shape == (4, 2, 20, 31)
+    assert LoadEventFrames(num_frames=4, cache_dir=tmp_path / 'cache')(other)['img'].shape == (
+        4,
+        2,
+        20,
+        31,
+    )
     assert len(files(tmp_path / 'cache')) == len(arguments) + 1
     told = [json.loads(path.read_text()) for path in (tmp_path / 'cache').rglob('parameters.json')]
-    assert len(told) == len(arguments) + 1 and {info['by'] for info in told} == {'number', 'time', 'duration'}
+    assert len(told) == len(arguments) + 1 and {info['by'] for info in told} == {
+        'number',
+        'time',
+        'duration',
+    }
 
 
 def test_recordings_of_one_name_do_not_meet(tmp_path, recording):
@@ -70,9 +89,15 @@ def test_a_changed_recording_and_a_damaged_file_are_made_anew(tmp_path, recordin
     os.utime(recording, (time.time() + 5,) * 2)
     after = step(sample(recording))['img']
     assert not np.array_equal(before, after)
-    file, = files(tmp_path / 'cache')
+    (file,) = files(tmp_path / 'cache')
     whole = file.read_bytes()
-    for damaged in (b'', whole[:100], whole[:-30], b'x' * len(whole), whole[:300] + b'\xff' * 40 + whole[340:]):
+    for damaged in (
+        b'',
+        whole[:100],
+        whole[:-30],
+        b'x' * len(whole),
+        whole[:300] + b'\xff' * 40 + whole[340:],
+    ):
         file.write_bytes(damaged)
         assert np.array_equal(step(sample(recording))['img'], after)
         assert file.read_bytes() != damaged
@@ -82,7 +107,7 @@ def test_counts_keep_their_size(tmp_path, recording):
     cache = FrameCache(tmp_path / 'cache', {})
     for value, dtype in ((255, np.uint8), (256, np.uint16), (70_000, np.uint32)):
         os.utime(recording, (value, value))
-        assert cache.get(recording, lambda: np.full((1, 2, 2, 2), value)).dtype == dtype  # noqa: B023 - used at once
+        assert cache.get(recording, lambda: np.full((1, 2, 2, 2), value)).dtype == dtype
         assert (cache.get(recording, None) == value).all()
 
 
@@ -90,7 +115,7 @@ def fill_forever(root, recordings):
     while True:
         for number, recording in enumerate(recordings):
             os.utime(recording)  # every pass is made anew
-            FrameCache(root, {}).get(recording, lambda: np.full((4, 2, 64, 64), number))  # noqa: B023 - used at once
+            FrameCache(root, {}).get(recording, lambda: np.full((4, 2, 64, 64), number))
 
 
 def test_killed_and_parallel_writers_leave_only_whole_files(tmp_path):
@@ -99,8 +124,12 @@ def test_killed_and_parallel_writers_leave_only_whole_files(tmp_path):
         recording.write_bytes(b'')
     seen = 0
     for trial in range(6):
-        writers = [multiprocessing.get_context('fork').Process(target=fill_forever, args=(tmp_path / 'cache', recordings))
-                   for _ in range(2)]
+        writers = [
+            multiprocessing.get_context('fork').Process(
+                target=fill_forever, args=(tmp_path / 'cache', recordings)
+            )
+            for _ in range(2)
+        ]
         for writer in writers:
             writer.start()
         time.sleep(0.05 + 0.017 * trial)
@@ -109,6 +138,11 @@ def test_killed_and_parallel_writers_leave_only_whole_files(tmp_path):
             writer.join()
         for file in files(tmp_path / 'cache'):
             with np.load(file) as stored:  # whole, and what belongs here
-                assert (stored['frames'] == int(file.name[0])).all() and stored['frames'].shape == (4, 2, 64, 64)
+                assert (stored['frames'] == int(file.name[0])).all() and stored['frames'].shape == (
+                    4,
+                    2,
+                    64,
+                    64,
+                )
             seen += 1
     assert seen > 6

@@ -1,4 +1,5 @@
 """Tiny-ImageNet's two layouts."""
+
 import pytest
 from tiny_data import write_photo
 

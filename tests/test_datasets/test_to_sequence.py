@@ -1,4 +1,5 @@
 """Pictures as sequences."""
+
 import numpy as np
 import pytest
 
@@ -37,7 +38,16 @@ def test_the_permutation_is_one_and_the_same():
 
 def test_the_permutation_never_changes():
     """Checkpoints depend on it; these are the numbers of numpy's frozen legacy generator."""
-    assert ToSequence(permutation_seed=0).permutation(784)[:8].tolist() == [693, 85, 647, 392, 765, 14, 299, 711]
+    assert ToSequence(permutation_seed=0).permutation(784)[:8].tolist() == [
+        693,
+        85,
+        647,
+        392,
+        765,
+        14,
+        299,
+        711,
+    ]
 
 
 def test_errors():

@@ -20,33 +20,58 @@ def same(found, expected):
     assert len(found) == len(expected)
     for a, b in zip(found, expected):
         assert a.shape == b.shape and a.dtype == b.dtype
-        assert torch.equal(a.nan_to_num(7.), b.nan_to_num(7.)), (a - b).abs().max()
+        assert torch.equal(a.nan_to_num(7.0), b.nan_to_num(7.0)), (a - b).abs().max()
 
 
 def test_table_covers_every_op_with_a_forward():
     names = {name for name in torch._C._dispatch_get_all_op_names() if name.startswith('mmbsa::')}
-    assert {str(op._schema.name) for op in TABLE} == {name for name in names if not name.endswith('_bwd')}
+    assert {str(op._schema.name) for op in TABLE} == {
+        name for name in names if not name.endswith('_bwd')
+    }
 
 
-@pytest.mark.parametrize('tau, decay_input', [(2., True), (4 / 3, False), (None, True), (1.5, True)])
-@pytest.mark.parametrize('v_reset', [0., -.25, None])
+@pytest.mark.parametrize(
+    'tau, decay_input', [(2.0, True), (4 / 3, False), (None, True), (1.5, True)]
+)
+@pytest.mark.parametrize('v_reset', [0.0, -0.25, None])
 @pytest.mark.parametrize('signed', [False, True])
 @pytest.mark.parametrize('carried', [False, True])
 def test_lif(tau, decay_input, v_reset, signed, carried):
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
         x = (torch.randn(3, 2, 5, generator=generator()) * 2).to(dtype)
-        x[0, 0] = torch.tensor([1., -1., 2., -2., 0.])  # at the thresholds
-        v0 = torch.randn(2, 5, generator=generator(1)).to(torch.float64 if dtype == torch.float64 else torch.float32)
-        args = (x, v0 if carried else None, tau, decay_input, 1., v_reset, True, 'sigmoid', 4., signed)
+        x[0, 0] = torch.tensor([1.0, -1.0, 2.0, -2.0, 0.0])  # at the thresholds
+        v0 = torch.randn(2, 5, generator=generator(1)).to(
+            torch.float64 if dtype == torch.float64 else torch.float32
+        )
+        args = (
+            x,
+            v0 if carried else None,
+            tau,
+            decay_input,
+            1.0,
+            v_reset,
+            True,
+            'sigmoid',
+            4.0,
+            signed,
+        )
         same(TABLE[OPS.lif.default](*args, 'auto'), OPS.lif(*args, 'reference'))
         same(TABLE[OPS.lif.default](*args, 'auto'), OPS.lif(*args, 'auto'))
 
 
-@pytest.mark.parametrize('half_up, inclusive, norm', itertools.product([False, True], [False, True], [1., 4., 3.]))
+@pytest.mark.parametrize(
+    'half_up, inclusive, norm', itertools.product([False, True], [False, True], [1.0, 4.0, 3.0])
+)
 def test_integer_spike(half_up, inclusive, norm):
-    u = torch.cat([torch.arange(-6, 6.5, .5), torch.randn(40, generator=generator()) * 4, torch.tensor([1e9, -1e9])])
-    for low in (0., -4.):
-        args = (u[None], low, 4., norm, half_up, inclusive)
+    u = torch.cat(
+        [
+            torch.arange(-6, 6.5, 0.5),
+            torch.randn(40, generator=generator()) * 4,
+            torch.tensor([1e9, -1e9]),
+        ]
+    )
+    for low in (0.0, -4.0):
+        args = (u[None], low, 4.0, norm, half_up, inclusive)
         same(TABLE[OPS.integer_spike.default](*args, 'auto'), OPS.integer_spike(*args, 'auto'))
 
 
@@ -64,19 +89,21 @@ def test_shiftmax_attention_is_exact(product, n, d):
     q, k = rows(product, n, d)
     q[0, :, ::2] = 0
     v = torch.randn(2, 2, n, 5, generator=generator(2))
-    args = (q, k, v, product, 'shiftmax', 1., 'ste')
+    args = (q, k, v, product, 'shiftmax', 1.0, 'ste')
     out, g, total = TABLE[OPS.bipolar_attention.default](*args, 'auto')
     for impl in ('reference', 'auto'):
         expected, g_expected, total_expected = OPS.bipolar_attention(*args, impl)
         assert torch.equal(g, g_expected)
         if product == 'real' and impl == 'auto':
-            continue  # kernels weigh real scores by an approximate power; tests/test_ops says how near it is
+            # kernels weigh real scores by an approximate power; tests/test_ops says how near it is
+            continue
         torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(total, total_expected)
 
 
 def test_shiftmax_attention_one_key_above_a_power_of_two():
-    """Four keys that weigh 1 in all, and one at the largest gap, which must raise g; gaps of 2 d = 128."""
+    """Four keys that weigh 1 in all, and one at the largest gap, which must raise g; gaps of 2 d =
+    128."""
     d = 64
     q = torch.ones(1, 1, 1, d)
     k = torch.ones(1, 1, 3, d)
@@ -85,29 +112,48 @@ def test_shiftmax_attention_one_key_above_a_power_of_two():
     v = torch.randn(1, 1, 3, 2)
     far = torch.cat([k, -torch.ones(1, 1, 1, d)], 2)  # gap 128
     for keys, values, expected in ((k, v, d + 1), (far, torch.cat([v, v[:, :, :1]], 2), d + 2)):
-        _, g, _ = TABLE[OPS.bipolar_attention.default](q, keys, values, 'ternary', 'shiftmax', 1., 'ste', 'auto')
+        _, g, _ = TABLE[OPS.bipolar_attention.default](
+            q, keys, values, 'ternary', 'shiftmax', 1.0, 'ste', 'auto'
+        )
         assert g.item() == expected
-        assert OPS.bipolar_attention(q, keys, values, 'ternary', 'shiftmax', 1., 'ste', 'reference')[1].item() == expected
+        assert (
+            OPS.bipolar_attention(q, keys, values, 'ternary', 'shiftmax', 1.0, 'ste', 'reference')[
+                1
+            ].item()
+            == expected
+        )
 
 
-@pytest.mark.parametrize('normalizer, scale', [('none', 1.), ('none', .125), ('softmax', .3), ('shiftmax', .5)])
+@pytest.mark.parametrize(
+    'normalizer, scale', [('none', 1.0), ('none', 0.125), ('softmax', 0.3), ('shiftmax', 0.5)]
+)
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 def test_other_normalizers(normalizer, scale, dtype):
     q, k = (x.to(dtype) for x in rows('ternary', 20, 8))
     v = torch.randn(2, 2, 20, 6, generator=generator(2), dtype=dtype)
     args = (q, k, v, 'ternary', normalizer, scale, 'ste')
-    for found, expected in zip(TABLE[OPS.bipolar_attention.default](*args, 'auto'),
-                               OPS.bipolar_attention(*args, 'reference')):
+    for found, expected in zip(
+        TABLE[OPS.bipolar_attention.default](*args, 'auto'),
+        OPS.bipolar_attention(*args, 'reference'),
+    ):
         torch.testing.assert_close(found, expected)
 
 
 def edge_rows():
     yield torch.zeros(2, 64), -1
     yield torch.zeros(3, 256), 1
-    yield torch.tensor([[0., -1, -2, -2], [0., -1, -2, -3], [5, 5, 5, -900.], [0., -torch.inf, -1, -1]]), -1
-    yield torch.tensor([[0., -40., -80.], [0., 0., -90.]]), -1
-    yield torch.cat([torch.zeros(1), -torch.arange(1., 60), torch.tensor([-59.])])[None], -1  # a carry through 59 bits
-    yield torch.cat([torch.zeros(1), -torch.arange(1., 60), torch.tensor([-60.])])[None], -1
+    yield (
+        torch.tensor(
+            [[0.0, -1, -2, -2], [0.0, -1, -2, -3], [5, 5, 5, -900.0], [0.0, -torch.inf, -1, -1]]
+        ),
+        -1,
+    )
+    yield torch.tensor([[0.0, -40.0, -80.0], [0.0, 0.0, -90.0]]), -1
+    yield (
+        torch.cat([torch.zeros(1), -torch.arange(1.0, 60), torch.tensor([-59.0])])[None],
+        -1,
+    )  # a carry through 59 bits
+    yield torch.cat([torch.zeros(1), -torch.arange(1.0, 60), torch.tensor([-60.0])])[None], -1
     yield torch.randint(-30, 30, (4, 17, 3), generator=generator()), 1
     yield torch.randn(5, 12, generator=generator()) * 20, -1
     yield torch.full((1, 3), -torch.inf), -1
@@ -117,14 +163,20 @@ def edge_rows():
 def test_shiftmax(case):
     x, dim = list(edge_rows())[case]
     dim = 0 if dim == 1 and x.dim() == 2 and x.shape[0] == 3 else dim
-    same(TABLE[OPS.shiftmax.default](x, dim, 'ste', 'auto'), OPS.shiftmax(x, dim, 'ste', 'reference'))
+    same(
+        TABLE[OPS.shiftmax.default](x, dim, 'ste', 'auto'), OPS.shiftmax(x, dim, 'ste', 'reference')
+    )
 
 
 def test_conv_weight_grad():
-    x, grad = torch.randn(2, 4, 7, 7, generator=generator()), torch.randn(2, 6, 4, 4, generator=generator(1))
+    x, grad = (
+        torch.randn(2, 4, 7, 7, generator=generator()),
+        torch.randn(2, 6, 4, 4, generator=generator(1)),
+    )
     args = (x, grad, [3, 3], [2, 2], [1, 1], 2, False)
-    torch.testing.assert_close(TABLE[OPS.conv_weight_grad.default](*args, 'auto'),
-                               OPS.conv_weight_grad(*args, 'reference'))
+    torch.testing.assert_close(
+        TABLE[OPS.conv_weight_grad.default](*args, 'auto'), OPS.conv_weight_grad(*args, 'reference')
+    )
 
 
 class Everything(torch.nn.Module):
@@ -134,14 +186,18 @@ class Everything(torch.nn.Module):
         s = lif(x, signed=True)
         spikes, v = lif(x, torch.zeros_like(x[0]))
         out = bipolar_attention(s, s, x + v)
-        return out + torch.ops.mmbsa.integer_spike(out, 0., 4., 1., False, True, 'auto')[0] + spikes
+        return (
+            out + torch.ops.mmbsa.integer_spike(out, 0.0, 4.0, 1.0, False, True, 'auto')[0] + spikes
+        )
 
 
 def test_decompose_leaves_no_own_op():
     model, x = Everything(), torch.randn(2, 3, 4, 8, generator=generator())
     batch, tokens = torch.export.Dim('batch'), torch.export.Dim('tokens', min=2, max=512)
     exported = torch.export.export(model, (x,), dynamic_shapes=({1: batch, 2: tokens},))
-    assert own_ops(exported) == [f'mmbsa.{name}.default' for name in ('bipolar_attention', 'integer_spike', 'lif')]
+    assert own_ops(exported) == [
+        f'mmbsa.{name}.default' for name in ('bipolar_attention', 'integer_spike', 'lif')
+    ]
     plain = decompose(exported)
     assert own_ops(plain) == []
     for shape in (x.shape, (2, 5, 64, 8)):
@@ -158,4 +214,7 @@ def test_decompose_names_an_op_without_a_plain_version(monkeypatch):
 
 def test_integer_spike_of_the_public_function():
     u = torch.randn(3, 4, generator=generator())
-    assert torch.equal(integer_spike(u, 2), TABLE[OPS.integer_spike.default](u, 0., 2., 1., False, True, 'auto')[0])
+    assert torch.equal(
+        integer_spike(u, 2),
+        TABLE[OPS.integer_spike.default](u, 0.0, 2.0, 1.0, False, True, 'auto')[0],
+    )

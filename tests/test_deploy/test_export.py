@@ -17,17 +17,25 @@ from mmbsa.models.layers import SpikeConv
 from mmbsa.registry import MODELS
 
 BSA = dict(type='mmbsa.BipolarSelfAttention')
-LIF = dict(type='mmbsa.LIFNode', tau=2.0, surrogate_function=dict(type='Sigmoid', alpha=4.0), detach_reset=True)
+LIF = dict(
+    type='mmbsa.LIFNode',
+    tau=2.0,
+    surrogate_function=dict(type='Sigmoid', alpha=4.0),
+    detach_reset=True,
+)
 
 
 class Small(nn.Module):
-    """One convolution of each kind of neuron and one bipolar attention, as a classifier of 3 classes."""
+    """One convolution of each kind of neuron and one bipolar attention, as a classifier of 3
+    classes."""
 
     def __init__(self):
         super().__init__()
         norm = dict(type='BN')
         self.stem = SpikeConv(3, 8, 3, stride=2, norm_cfg=norm)
-        self.counts = SpikeConv(8, 8, 3, neuron=dict(type='mmbsa.IntegerNode', levels=4), norm_cfg=norm)
+        self.counts = SpikeConv(
+            8, 8, 3, neuron=dict(type='mmbsa.IntegerNode', levels=4), norm_cfg=norm
+        )
         self.q = SpikeConv(8, 8, neuron=LIF, norm_cfg=norm)
         self.attention = build_attention(BSA, embed_dims=8, num_heads=2, neuron=LIF)
         self.head = nn.Linear(8, 3)
@@ -52,7 +60,10 @@ def run_onnx(path, *inputs):
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
-    return [torch.from_numpy(x) for x in session.run(None, {f'input_{i}': x.numpy() for i, x in enumerate(inputs)})]
+    return [
+        torch.from_numpy(x)
+        for x in session.run(None, {f'input_{i}': x.numpy() for i, x in enumerate(inputs)})
+    ]
 
 
 ELSEWHERE = """
@@ -75,8 +86,12 @@ def test_files_load_where_there_is_no_compiler(tmp_path):
     nodes = [node for node in own.graph.nodes if str(node.target).startswith('mmbsa.')]
     assert nodes and all(node.args[-1] == 'auto' for node in nodes)
     torch.save(x, tmp_path / 'x.pt')
-    env = {**os.environ, 'CXX': str(tmp_path / 'none'), 'MMBSA_CACHE': str(tmp_path / 'cache'),
-           'PYTHONPATH': str(Path(__file__).parents[2])}
+    env = {
+        **os.environ,
+        'CXX': str(tmp_path / 'none'),
+        'MMBSA_CACHE': str(tmp_path / 'cache'),
+        'PYTHONPATH': str(Path(__file__).parents[2]),
+    }
     env.pop('MMBSA_OPS_IMPL', None)
     subprocess.run([sys.executable, '-c', ELSEWHERE], cwd=tmp_path, env=env, check=True)
     with torch.no_grad():
@@ -88,7 +103,9 @@ def test_files_load_where_there_is_no_compiler(tmp_path):
 def test_onnx_of_any_batch_and_size(tmp_path):
     onnx = pytest.importorskip('onnx')
     model = small()
-    export_onnx(model, (image(1, 3, 12, 16),), tmp_path / 'm.onnx', dynamic=('batch', 'height', 'width'))
+    export_onnx(
+        model, (image(1, 3, 12, 16),), tmp_path / 'm.onnx', dynamic=('batch', 'height', 'width')
+    )
     proto = onnx.load(tmp_path / 'm.onnx')
     onnx.checker.check_model(proto)
     assert {(entry.domain, entry.version) for entry in proto.opset_import} == {('', 18)}
@@ -96,31 +113,36 @@ def test_onnx_of_any_batch_and_size(tmp_path):
         x = image(*shape, seed=2)
         with torch.no_grad():
             expected = model(x)
-        found, = run_onnx(tmp_path / 'm.onnx', x)
+        (found,) = run_onnx(tmp_path / 'm.onnx', x)
         assert found.shape == expected.shape and expected.abs().max() > 1e-2
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 def test_onnx_shiftmax_is_exact_for_silent_queries(tmp_path):
     """n = 64: a logarithm in float32 may give g + 1 and halve the output."""
+
     class Attention(nn.Module):
         def __init__(self):
             super().__init__()
-            self.attention = build_attention(dict(BSA, out_neuron=LIF, product='ternary'), embed_dims=4, num_heads=1,
-                                             neuron=LIF)
+            self.attention = build_attention(
+                dict(BSA, out_neuron=LIF, product='ternary'), embed_dims=4, num_heads=1, neuron=LIF
+            )
             self.attention.out_neuron = nn.Identity()
 
         def forward(self, q, k, v):
             return self.attention(q, k, v)
+
     for side in (8, 16):
         q, k, v = (image(1, 1, 4, side, side, seed=seed) for seed in range(3))
         q[..., ::2] = 0
         model = Attention().eval()
         export_onnx(model, (q, k, v), tmp_path / 'a.onnx', dynamic=())
-        found, = run_onnx(tmp_path / 'a.onnx', q, k, v)
+        (found,) = run_onnx(tmp_path / 'a.onnx', q, k, v)
         torch.testing.assert_close(found, model(q, k, v), rtol=0, atol=1e-5)
         silent = found[..., ::2]
-        torch.testing.assert_close(silent, v.mean((-1, -2), keepdim=True).expand_as(silent), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            silent, v.mean((-1, -2), keepdim=True).expand_as(silent), rtol=1e-5, atol=1e-6
+        )
 
 
 def test_mode_of_the_model_stays(tmp_path):
@@ -153,10 +175,15 @@ def test_an_operator_that_onnx_lacks(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('inputs, kwargs, words', [
-    ((), {}, 'example_inputs must be tensors'), ((np.zeros(3),), {}, "got \\['ndarray'\\]"),
-    ((torch.zeros(2, 3, 8, 8),), dict(dynamic=('depth',)), 'among batch, height, width'),
-    ((torch.zeros(2, 3, 8, 8),), dict(opset=11), 'opset must be at least 18, got 11')])
+@pytest.mark.parametrize(
+    'inputs, kwargs, words',
+    [
+        ((), {}, 'example_inputs must be tensors'),
+        ((np.zeros(3),), {}, "got \\['ndarray'\\]"),
+        ((torch.zeros(2, 3, 8, 8),), dict(dynamic=('depth',)), 'among batch, height, width'),
+        ((torch.zeros(2, 3, 8, 8),), dict(opset=11), 'opset must be at least 18, got 11'),
+    ],
+)
 def test_bad_arguments(inputs, kwargs, words, tmp_path):
     with pytest.raises(ValueError, match=words):
         export_onnx(small(), inputs, tmp_path / 'm.onnx', **kwargs)
@@ -173,21 +200,40 @@ def segmentor():
     pytest.importorskip('mmseg')
     channels = (4, 8, 16, 24)
     torch.manual_seed(0)
-    return settled(MODELS.build(dict(
-        type='mmseg.EncoderDecoder', test_cfg=dict(mode='whole'),
-        backbone=dict(type='mmbsa.ESpikeFormer', arch=MODELS.get('mmbsa.ESpikeFormer').small_arch, attention=BSA),
-        neck=dict(type='mmbsa.SpikeFPN', in_channels=channels, out_channels=8),
-        decode_head=dict(type='mmbsa.SpikeFPNHead', in_channels=[8] * 4, in_index=[0, 1, 2, 3], channels=8,
-                         feature_strides=(4, 8, 16, 32), num_classes=5)))).float()
+    return settled(
+        MODELS.build(
+            dict(
+                type='mmseg.EncoderDecoder',
+                test_cfg=dict(mode='whole'),
+                backbone=dict(
+                    type='mmbsa.ESpikeFormer',
+                    arch=MODELS.get('mmbsa.ESpikeFormer').small_arch,
+                    attention=BSA,
+                ),
+                neck=dict(type='mmbsa.SpikeFPN', in_channels=channels, out_channels=8),
+                decode_head=dict(
+                    type='mmbsa.SpikeFPNHead',
+                    in_channels=[8] * 4,
+                    in_index=[0, 1, 2, 3],
+                    channels=8,
+                    feature_strides=(4, 8, 16, 32),
+                    num_classes=5,
+                ),
+            )
+        )
+    ).float()
 
 
 def photos(shared_path, size, number=8):
     """Normalised photos (number, 3, size, size)."""
     from PIL import Image
+
     folder = shared_path('data/imagenette128') / 'val'
     files = sorted(folder.rglob('*.[jJ][pP]*'))[::10][:number]
     assert len(files) == number
-    pixels = np.stack([np.asarray(Image.open(file).convert('RGB').resize((size, size))) for file in files])
+    pixels = np.stack(
+        [np.asarray(Image.open(file).convert('RGB').resize((size, size))) for file in files]
+    )
     return (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - 118) / 58
 
 
@@ -195,7 +241,9 @@ FAMILIES = {
     'ESpikeFormer-bsa': lambda: classifier('ESpikeFormer', attention=BSA),
     'Spikingformer': lambda: classifier('Spikingformer', num_steps=2),
     'SpikeDrivenTransformer': lambda: classifier('SpikeDrivenTransformer', num_steps=2),
-    'QKFormer': lambda: classifier('QKFormer', num_steps=2), 'segmentor': segmentor}
+    'QKFormer': lambda: classifier('QKFormer', num_steps=2),
+    'segmentor': segmentor,
+}
 
 
 @pytest.mark.shared
@@ -204,7 +252,11 @@ def test_onnx_predicts_on_photos_as_torch_does(name, shared_path, tmp_path):
     model, x = FAMILIES[name](), photos(shared_path, 32)
     export_onnx(model, (x[:2],), tmp_path / 'm.onnx')
     with torch.no_grad():
-        expected = model.encode_decode(x, [dict(img_shape=(32, 32))] * len(x)) if name == 'segmentor' else model(x)
-    found, = run_onnx(tmp_path / 'm.onnx', x)
+        expected = (
+            model.encode_decode(x, [dict(img_shape=(32, 32))] * len(x))
+            if name == 'segmentor'
+            else model(x)
+        )
+    (found,) = run_onnx(tmp_path / 'm.onnx', x)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     assert torch.equal(found.argmax(1), expected.argmax(1)) and expected.std() > 1e-3

@@ -9,8 +9,10 @@ from mmbsa.models.layers import fuse
 from mmbsa.registry import MODELS
 
 BSA = dict(type='mmbsa.BipolarSelfAttention')
-MEAN, STD = [118., 120., 110.], [58., 60., 57.5]
-FINE = Rules(weight_bits=24, fraction=24, potential_bits=48, accumulator_bits=62, guard=12, multiply=True)
+MEAN, STD = [118.0, 120.0, 110.0], [58.0, 60.0, 57.5]
+FINE = Rules(
+    weight_bits=24, fraction=24, potential_bits=48, accumulator_bits=62, guard=12, multiply=True
+)
 
 
 def classifier(family, **kwargs):
@@ -28,10 +30,15 @@ def normalised(x):
     return (torch.from_numpy(x).float() - mean) / std
 
 
-@pytest.mark.parametrize('family, kwargs', [
-    ('Spikformer', dict(attention=BSA, num_steps=2)),
-    ('SpikeDrivenTransformer', dict(num_steps=2)), ('ESpikeFormer', dict(attention=BSA, num_steps=1)),
-    ('ESpikeFormer', dict(attention=BSA, num_steps=2))])
+@pytest.mark.parametrize(
+    'family, kwargs',
+    [
+        ('Spikformer', dict(attention=BSA, num_steps=2)),
+        ('SpikeDrivenTransformer', dict(num_steps=2)),
+        ('ESpikeFormer', dict(attention=BSA, num_steps=1)),
+        ('ESpikeFormer', dict(attention=BSA, num_steps=2)),
+    ],
+)
 def test_wide_integers_give_the_numbers_of_float(family, kwargs):
     """With 24 bits of weights and below the point, nothing but float32's own rounding is left."""
     model, x = classifier(family, **kwargs), pixels()
@@ -39,44 +46,62 @@ def test_wide_integers_give_the_numbers_of_float(family, kwargs):
         expected = fuse(model, merge=True)(normalised(x)).numpy()
     network = IntegerNetwork(model, x[:1], MEAN, STD, FINE)
     found = network.run(x)[0]
-    assert found.data.dtype == np.int64 and expected.std() > .01
+    assert found.data.dtype == np.int64 and expected.std() > 0.01
     np.testing.assert_allclose(found.real(), expected, rtol=0, atol=2e-5)
     assert (network(x) == expected.argmax(1)).all()
 
 
 def test_eight_bits_without_multiplications():
     """Weights of 8 bits and shifts alone; the report says every width and names what multiplies."""
-    network = IntegerNetwork(classifier('Spikformer', attention=BSA, num_steps=2), pixels(1), MEAN, STD)
+    network = IntegerNetwork(
+        classifier('Spikformer', attention=BSA, num_steps=2), pixels(1), MEAN, STD
+    )
     first, *rest = network.report
-    assert first.kind == 'conv' and 'multiplications' in first.operations and first.bits['weight'] == 8
+    assert (
+        first.kind == 'conv' and 'multiplications' in first.operations and first.bits['weight'] == 8
+    )
     multiplying = [layer.name for layer in rest if 'multiplications' in layer.operations]
-    assert all(layer.bits for layer in network.report) and not any('conv' in name for name in multiplying)
+    assert all(layer.bits for layer in network.report) and not any(
+        'conv' in name for name in multiplying
+    )
     kinds = {layer.kind for layer in network.report}
     assert {'conv', 'lif', 'attention, shiftmax', 'linear'} <= kinds
     assert len(network.table().splitlines()) == 2 + len(network.report)
-    integers = [array for arrays in network.integers.values() for array in arrays if isinstance(array, np.ndarray)]
+    integers = [
+        array
+        for arrays in network.integers.values()
+        for array in arrays
+        if isinstance(array, np.ndarray)
+    ]
     assert integers and all(array.dtype == np.int64 for array in integers) and not network.source
     x = pixels(3)
     together = network.run(x)[0].data
-    apart = np.concatenate([network.run(x[i:i + 1])[0].data for i in range(3)])
+    apart = np.concatenate([network.run(x[i : i + 1])[0].data for i in range(3)])
     assert (together == apart).all()
 
 
 def test_segmentor():
     pytest.importorskip('mmseg')
     from test_export import segmentor
+
     model, x = segmentor(), pixels(1)
     with torch.no_grad():
-        expected = fuse(model, merge=True).encode_decode(normalised(x), [dict(img_shape=(32, 32))]).numpy()
+        expected = (
+            fuse(model, merge=True).encode_decode(normalised(x), [dict(img_shape=(32, 32))]).numpy()
+        )
     found = IntegerNetwork(model, x, MEAN, STD, FINE).run(x)[0].real()
     assert found.shape == expected.shape
-    assert np.abs(found - expected).max() < 1e-3 and expected.std() > .01
+    assert np.abs(found - expected).max() < 1e-3 and expected.std() > 0.01
 
 
-@pytest.mark.parametrize('kwargs, words', [
-    (dict(attention=dict(type='mmbsa.SoftmaxAttention')), 'softmax'),
-    (dict(neuron=dict(type='mmbsa.LIFNode', tau=3.)), 'no shift'),
-    (dict(neuron=dict(type='mmbsa.ParametricLIFNode')), 'no integer form')])
+@pytest.mark.parametrize(
+    'kwargs, words',
+    [
+        (dict(attention=dict(type='mmbsa.SoftmaxAttention')), 'softmax'),
+        (dict(neuron=dict(type='mmbsa.LIFNode', tau=3.0)), 'no shift'),
+        (dict(neuron=dict(type='mmbsa.ParametricLIFNode')), 'no integer form'),
+    ],
+)
 def test_what_is_real_valued_is_refused_by_name(kwargs, words):
     with pytest.raises(ValueError, match=words):
         IntegerNetwork(classifier('Spikformer', num_steps=2, **kwargs), pixels(1), MEAN, STD)

@@ -12,7 +12,12 @@ from mmbsa.registry import MODELS
 from mmbsa.spiking import SpikingNeuron
 
 nir = pytest.importorskip('nir')
-LIF = dict(type='mmbsa.LIFNode', tau=2., surrogate_function=dict(type='Sigmoid', alpha=4.), detach_reset=True)
+LIF = dict(
+    type='mmbsa.LIFNode',
+    tau=2.0,
+    surrogate_function=dict(type='Sigmoid', alpha=4.0),
+    detach_reset=True,
+)
 
 
 class ConvNet(nn.Module):
@@ -23,7 +28,12 @@ class ConvNet(nn.Module):
         unit = dict(norm_cfg=dict(type='BN'), neuron=neuron)
         self.stem = SpikeConv(3, 8, 3, stride=2, **{**unit, 'neuron': None})
         self.pooled = SpikeConv(8, 8, 3, pool='before', **unit)
-        self.branch = Residual(nn.Sequential(SpikeConv(8, 8, 3, groups=8, **unit), SpikeConv(8, 8, 1, bias=True, **unit)), 8)
+        self.branch = Residual(
+            nn.Sequential(
+                SpikeConv(8, 8, 3, groups=8, **unit), SpikeConv(8, 8, 1, bias=True, **unit)
+            ),
+            8,
+        )
         self.readout = SpikingReadout(8, 5, neuron=neuron)
 
     def forward(self, x):
@@ -38,7 +48,8 @@ def network(neuron):
 
 
 class Simulator:
-    """Runs a NIR graph step by step: the equations of its nodes, discretised as SpikingJelly does."""
+    """Runs a NIR graph step by step: the equations of its nodes, discretised as SpikingJelly
+    does."""
 
     def __init__(self, path):
         self.graph = nir.read(path, type_check=False)
@@ -62,13 +73,23 @@ class Simulator:
     def apply(self, name, node, x):
         f = nn.functional
         if isinstance(node, nir.Conv2d):
-            pairs = [tuple(int(v) for v in np.broadcast_to(np.array(p), 2)) for p in (node.stride, node.padding,
-                                                                                      node.dilation)]
-            return f.conv2d(x, torch.from_numpy(node.weight), torch.from_numpy(node.bias), *pairs, int(node.groups))
+            pairs = [
+                tuple(int(v) for v in np.broadcast_to(np.array(p), 2))
+                for p in (node.stride, node.padding, node.dilation)
+            ]
+            return f.conv2d(
+                x,
+                torch.from_numpy(node.weight),
+                torch.from_numpy(node.bias),
+                *pairs,
+                int(node.groups),
+            )
         if isinstance(node, nir.Affine):
             return x @ torch.from_numpy(node.weight).T + torch.from_numpy(node.bias)
         if isinstance(node, nir.SumPool2d | nir.AvgPool2d):
-            kernel, stride, padding = (tuple(int(v) for v in p) for p in (node.kernel_size, node.stride, node.padding))
+            kernel, stride, padding = (
+                tuple(int(v) for v in p) for p in (node.kernel_size, node.stride, node.padding)
+            )
             mean = f.avg_pool2d(x, kernel, stride, padding)
             return mean * kernel[0] * kernel[1] if isinstance(node, nir.SumPool2d) else mean
         if isinstance(node, nir.Threshold):
@@ -86,18 +107,28 @@ class Simulator:
             for name in ready:
                 sources = [done[a] for a, b in edges if b == name]
                 done[name] = self.apply(name, waiting.pop(name), sum(sources) if sources else x)
-        return next(done[name] for name, node in self.graph.nodes.items() if isinstance(node, nir.Output))
+        return next(
+            done[name] for name, node in self.graph.nodes.items() if isinstance(node, nir.Output)
+        )
 
 
-@pytest.mark.parametrize('neuron', [LIF, dict(LIF, tau=3., decay_input=False), dict(LIF, type='mmbsa.IFNode', tau=...)],
-                         ids=['lif', 'no_decay', 'if'])
+@pytest.mark.parametrize(
+    'neuron',
+    [LIF, dict(LIF, tau=3.0, decay_input=False), dict(LIF, type='mmbsa.IFNode', tau=...)],
+    ids=['lif', 'no_decay', 'if'],
+)
 def test_spikes_of_the_file_are_those_of_the_model(neuron, tmp_path):
     neuron = {key: value for key, value in neuron.items() if value is not ...}
-    model, x = network(neuron), 2 * torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    model, x = (
+        network(neuron),
+        2 * torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)),
+    )
     spikes = {}
     for name, module in model.named_modules():
         if isinstance(module, SpikingNeuron):
-            module.register_forward_hook(lambda m, args, out, name=name: spikes.setdefault(name.replace('.', '_'), out))
+            module.register_forward_hook(
+                lambda m, args, out, name=name: spikes.setdefault(name.replace('.', '_'), out)
+            )
     export_nir(model, (x[:1],), tmp_path / 'm.nir')
     spikes.clear()
     simulator = Simulator(tmp_path / 'm.nir')
@@ -106,14 +137,19 @@ def test_spikes_of_the_file_are_those_of_the_model(neuron, tmp_path):
         found = torch.stack([simulator.step(x) for _ in range(3)]).mean(0)
     assert set(simulator.spikes) == set(spikes) and len(spikes) == 4
     for name, out in spikes.items():
-        assert torch.equal(torch.stack(simulator.spikes[name]).reshape(out.shape), out) and out.any(), name
+        assert (
+            torch.equal(torch.stack(simulator.spikes[name]).reshape(out.shape), out) and out.any()
+        ), name
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 def test_what_nir_cannot_say_is_listed(tmp_path):
     cls = MODELS.get('mmbsa.Spikformer')
-    model = MODELS.build(cls.classifier_cfg(cls.small_arch, 10, num_steps=2,
-                                            attention=dict(type='mmbsa.BipolarSelfAttention')))
+    model = MODELS.build(
+        cls.classifier_cfg(
+            cls.small_arch, 10, num_steps=2, attention=dict(type='mmbsa.BipolarSelfAttention')
+        )
+    )
     with pytest.raises(ValueError) as error:
         export_nir(model, (torch.zeros(1, 3, 32, 32),), tmp_path / 'm.nir')
     words = str(error.value)
@@ -122,9 +158,14 @@ def test_what_nir_cannot_say_is_listed(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('neuron, words', [(dict(LIF, v_reset=None), 'reset by subtraction'),
-                                           (dict(type='mmbsa.IntegerNode', levels=4), '0 .an integer neuron'),
-                                           (dict(type='mmbsa.TernaryLIFNode'), 'ternary spikes')])
+@pytest.mark.parametrize(
+    'neuron, words',
+    [
+        (dict(LIF, v_reset=None), 'reset by subtraction'),
+        (dict(type='mmbsa.IntegerNode', levels=4), '0 .an integer neuron'),
+        (dict(type='mmbsa.TernaryLIFNode'), 'ternary spikes'),
+    ],
+)
 def test_neurons_without_a_word_in_nir(neuron, words, tmp_path):
     net = nn.Sequential(build_neuron(neuron))
     with pytest.raises(ValueError, match=words):

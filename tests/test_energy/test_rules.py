@@ -100,7 +100,8 @@ def _untrained(cfg) -> None:
 
 
 def _kinds() -> list[str]:
-    """One config per name without data set and size, which add no op: reading all takes too long."""
+    """One config per name without data set and size, which add no op: reading all takes too
+    long."""
     found = {}
     for path in ALL:
         folder, _, stem = path.rpartition('/')
@@ -138,11 +139,14 @@ def _meta_inputs(model, cfg):
         getattr(model.backbone, 'in_channels', None)
         or next(w for w in model.parameters() if w.dim() == 4).shape[1]
     )
-    positions = getattr(model.backbone, 'arch', {}).get('positions')  # of a full-size convolution in the head
+    positions = getattr(model.backbone, 'arch', {}).get(
+        'positions'
+    )  # of a full-size convolution in the head
     stride = model.backbone.feature_info[-1]['reduction'] if positions else 1
-    side = round(positions ** 0.5) * stride if positions else 64
+    side = round(positions**0.5) * stride if positions else 64
     return torch.empty(
-        *((2, steps, channels, side, side) if channels == 2 else (2, channels, side, side)), device='meta'
+        *((2, steps, channels, side, side) if channels == 2 else (2, channels, side, side)),
+        device='meta',
     )
 
 
@@ -190,7 +194,9 @@ def test_every_op_of_the_detectors_predictions_has_a_rule():
         cfg = load(path)
         _untrained(cfg.model)
         model = revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
-        sides = {key: (64, 64) for key in ('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape')}
+        sides = {
+            key: (64, 64) for key in ('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape')
+        }
         sample = DetDataSample(metainfo=dict(scale_factor=(1.0, 1.0), **sides))
         x = torch.rand(1, *_meta_inputs(model, cfg).shape[1:])
         report = count_operations(model, x, [sample], mode='predict', strict=True)

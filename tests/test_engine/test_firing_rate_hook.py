@@ -1,4 +1,5 @@
 """Firing rates of binary, ternary and integer neurons, against counts by hand."""
+
 import json
 from types import SimpleNamespace
 
@@ -31,13 +32,28 @@ class Net(nn.Module):
 
     def forward(self, x):
         x = x * self.scale
-        return [module(x) for module in (self.binary, self.ternary, self.integer, self.counts, self.signed, self.readout)]
+        return [
+            module(x)
+            for module in (
+                self.binary,
+                self.ternary,
+                self.integer,
+                self.counts,
+                self.signed,
+                self.readout,
+            )
+        ]
 
 
 @pytest.fixture
 def runner(tmp_path):
     name = f'firing_rate_{tmp_path.name}'
-    return SimpleNamespace(model=Net().eval(), message_hub=MessageHub.get_instance(name), work_dir=str(tmp_path), iter=7)
+    return SimpleNamespace(
+        model=Net().eval(),
+        message_hub=MessageHub.get_instance(name),
+        work_dir=str(tmp_path),
+        iter=7,
+    )
 
 
 def measure(hook, runner, batches):
@@ -57,15 +73,25 @@ def test_rates_are_those_counted_by_hand(runner, tmp_path):
     noted = json.loads((tmp_path / 'firing_rates.json').read_text())
     both = [torch.cat([out[i].flatten() for out in outs]).abs() for i in range(5)]
     spikes = [both[0], both[1], both[2] * 4 / 4, both[3] / 4, both[4] * 2 / 2]
-    assert set(outs[0][1].unique().tolist()) == {-1, 0, 1} and both[3].max() == 4 and both[2].max() == 1
+    assert (
+        set(outs[0][1].unique().tolist()) == {-1, 0, 1}
+        and both[3].max() == 4
+        and both[2].max() == 1
+    )
     expected = [spike.double().mean().item() for spike in spikes]
     assert list(noted['layers']) == ['binary.0', 'ternary', 'integer', 'counts', 'signed']
     assert list(noted['layers'].values()) == pytest.approx(expected)
-    assert noted['layers']['integer'] == pytest.approx(noted['layers']['counts']), 'the norm changes no spike'
+    assert noted['layers']['integer'] == pytest.approx(noted['layers']['counts']), (
+        'the norm changes no spike'
+    )
     assert noted['firing_rate'] == pytest.approx(sum(expected) / 5) and noted['iter'] == 7
     assert noted['parameters'] == sum(p.numel() for p in runner.model.parameters()) == 1
-    assert runner.message_hub.get_scalar('val/firing_rate').current() == pytest.approx(noted['firing_rate'])
-    assert not any(module._forward_hooks for module in runner.model.modules()), 'nothing is left behind'
+    assert runner.message_hub.get_scalar('val/firing_rate').current() == pytest.approx(
+        noted['firing_rate']
+    )
+    assert not any(module._forward_hooks for module in runner.model.modules()), (
+        'nothing is left behind'
+    )
 
 
 def test_layers_weigh_as_many_neurons_as_they_have(runner, tmp_path):
@@ -77,10 +103,13 @@ def test_layers_weigh_as_many_neurons_as_they_have(runner, tmp_path):
 
         def forward(self, x):
             return self.wide(x), self.narrow(torch.zeros_like(x[..., :1]))
+
     runner.model = Two()
-    (wide, _), = measure(FiringRateHook(), runner, [torch.full((2, 3, 9), 2.0)])
+    ((wide, _),) = measure(FiringRateHook(), runner, [torch.full((2, 3, 9), 2.0)])
     assert wide.mean() == 1
-    assert json.loads((tmp_path / 'firing_rates.json').read_text())['firing_rate'] == pytest.approx(0.9)
+    assert json.loads((tmp_path / 'firing_rates.json').read_text())['firing_rate'] == pytest.approx(
+        0.9
+    )
 
 
 def test_max_batches(runner, tmp_path):
@@ -99,9 +128,14 @@ def test_a_model_without_neurons_has_no_rate(runner, tmp_path):
 
 
 def test_every_neuron_of_a_backbone_is_found():
-    model = MODELS.build(dict(
-        type='mmbsa.Spikingformer', arch=dict(embed_dims=16, depth=1, num_heads=2), num_steps=2,
-        attention=dict(type='mmbsa.BipolarSelfAttention')))
+    model = MODELS.build(
+        dict(
+            type='mmbsa.Spikingformer',
+            arch=dict(embed_dims=16, depth=1, num_heads=2),
+            num_steps=2,
+            attention=dict(type='mmbsa.BipolarSelfAttention'),
+        )
+    )
     names = [type(module).__name__ for module in spiking_neurons(model).values()]
     everything = [m for m in model.modules() if type(m).__name__ in ('LIFNode', 'TernaryLIFNode')]
     assert len(names) == len(everything) and names.count('TernaryLIFNode') == 3

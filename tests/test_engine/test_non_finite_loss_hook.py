@@ -1,4 +1,5 @@
 """A loss that is not finite stops the run, and says where, on what, and what to go back to."""
+
 import re
 
 import pytest
@@ -14,7 +15,8 @@ pytestmark = pytest.mark.seg
 
 @HOOKS.register_module(force=True)
 class PoisonHook(Hook):
-    """Spoil a weight before (or after, when the loss is still finite) one iteration of one process."""
+    """Spoil a weight before (or after, when the loss is still finite) one iteration of one
+    process."""
 
     def __init__(self, iteration, value=float('nan'), rank=0, after=False):
         self.iteration, self.value, self.rank, self.after = iteration, value, rank, after
@@ -34,8 +36,12 @@ class PoisonHook(Hook):
 def stop(tmp_path, **poison) -> str:
     config = tiny_run.write_config(tmp_path)
     with pytest.raises(FloatingPointError) as error:
-        tiny_run.train(config, tmp_path / 'run', default_hooks__checkpoint__interval=2, default_hooks__poison=dict(
-            type='PoisonHook', **poison))
+        tiny_run.train(
+            config,
+            tmp_path / 'run',
+            default_hooks__checkpoint__interval=2,
+            default_hooks__poison=dict(type='PoisonHook', **poison),
+        )
     return str(error.value)
 
 
@@ -53,7 +59,9 @@ def test_a_checkpoint_with_spoilt_weights_is_not_good(tmp_path):
     """The loss of iteration 4 was finite, the weights it left (and iter_4.pth) are not."""
     message = stop(tmp_path, iteration=4, after=True, value=float('inf'))
     assert 'at iteration 5' in message
-    state = load_checkpoint_file(tmp_path / 'run/iter_4.pth')['ema_state_dict']  # holds the weights, EMA being on
+    state = load_checkpoint_file(tmp_path / 'run/iter_4.pth')[
+        'ema_state_dict'
+    ]  # holds the weights, EMA being on
     assert not all(value.isfinite().all() for value in state.values())
     assert message.endswith('last good checkpoint: ' + str(tmp_path / 'run/iter_2.pth'))
 

@@ -1,4 +1,5 @@
 """The metric as an evaluator uses it."""
+
 import numpy as np
 import pytest
 import torch
@@ -23,15 +24,28 @@ def sample(name, gt, pred, absent=None, **meta):
 
 @pytest.mark.shared
 @pytest.mark.parametrize('path', FIXTURES)
-@pytest.mark.parametrize('rules, block, key', [
-    ('toolkit', 'toolkit', 'pred'), ('python', 'python', 'pred_python'),
-    ('python_visible', 'python_visible_excl', 'pred_python')])
+@pytest.mark.parametrize(
+    'rules, block, key',
+    [
+        ('toolkit', 'toolkit', 'pred'),
+        ('python', 'python', 'pred_python'),
+        ('python_visible', 'python_visible_excl', 'pred_python'),
+    ],
+)
 def test_metric_equals_the_official_scores(path, rules, block, key):
     meta, arrays = tracking_fixtures.load(path)
     evaluator = Evaluator(dict(type='mmbsa.TrackingMetric', rules=rules))
     for name in meta['order']:
-        evaluator.process([sample(name, arrays[f'{name}.gt'], arrays[f'{name}.{key}'],
-                                  arrays[f'{name}.absent'].astype(bool))])
+        evaluator.process(
+            [
+                sample(
+                    name,
+                    arrays[f'{name}.gt'],
+                    arrays[f'{name}.{key}'],
+                    arrays[f'{name}.absent'].astype(bool),
+                )
+            ]
+        )
     found = evaluator.evaluate(len(meta['order']))
     expected = np.asarray(arrays[f'{block}.dataset.AUC_PR_NPR']) * (
         100 if block == 'toolkit' else 1

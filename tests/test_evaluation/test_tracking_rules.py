@@ -1,4 +1,5 @@
 """Curves and scores against the toolkits', and every rule by itself."""
+
 import numpy as np
 import pytest
 import tracking_fixtures
@@ -17,8 +18,11 @@ from mmbsa.evaluation.tracking_rules import matlab_range
 FIXTURES = tracking_fixtures.find('tracking_metrics', '.npz')
 CURVES = ('success', 'precision', 'norm_precision')
 #: fixture's block -> (our rules, result files, whether absent flags are given)
-BLOCKS = {'toolkit': ('toolkit', 'pred'), 'python': ('python', 'pred_python'),
-          'python_visible_excl': ('python_visible', 'pred_python')}
+BLOCKS = {
+    'toolkit': ('toolkit', 'pred'),
+    'python': ('python', 'pred_python'),
+    'python_visible_excl': ('python_visible', 'pred_python'),
+}
 
 
 @pytest.fixture(scope='module', params=FIXTURES)
@@ -45,8 +49,11 @@ def test_curves_equal_the_official_ones(case, block):
             arrays[f'{name}.{key}'], arrays[f'{name}.gt'], arrays[f'{name}.absent'], rules
         )
         if block == 'toolkit':
-            for ours, theirs in (('overlap', 'overlap'), ('centre_error', 'centre_error'),
-                                 ('norm_error', 'centre_error_norm')):
+            for ours, theirs in (
+                ('overlap', 'overlap'),
+                ('centre_error', 'centre_error'),
+                ('norm_error', 'centre_error_norm'),
+            ):
                 np.testing.assert_allclose(
                     getattr(errors, ours), arrays[f'toolkit.{name}.{theirs}'], **exact
                 )

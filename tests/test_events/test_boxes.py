@@ -1,19 +1,36 @@
 """Boxes of Prophesee's detection data sets."""
+
 import numpy as np
 import pytest
 
 from mmbsa import events as ev
 
-GEN1 = [('ts', '<u8'), ('x', '<f4'), ('y', '<f4'), ('w', '<f4'), ('h', '<f4'), ('class_id', 'u1'),
-        ('confidence', '<f4'), ('track_id', '<u4')]
-ONE_MPX = [('t', '<i8'), ('x', '<f4'), ('y', '<f4'), ('w', '<f4'), ('h', '<f4'),
-           ('class_id', '<u4'), ('track_id', '<u4'), ('class_confidence', '<f4')]
+GEN1 = [
+    ('ts', '<u8'),
+    ('x', '<f4'),
+    ('y', '<f4'),
+    ('w', '<f4'),
+    ('h', '<f4'),
+    ('class_id', 'u1'),
+    ('confidence', '<f4'),
+    ('track_id', '<u4'),
+]
+ONE_MPX = [
+    ('t', '<i8'),
+    ('x', '<f4'),
+    ('y', '<f4'),
+    ('w', '<f4'),
+    ('h', '<f4'),
+    ('class_id', '<u4'),
+    ('track_id', '<u4'),
+    ('class_confidence', '<f4'),
+]
 
 
 def boxes(dtype, count=3):
     rows = np.zeros(count, dtype)
     rows[dtype[0][0]] = [30, 10, 20][:count]
-    for name, value in dict(x=-3., y=2., w=40., h=30., class_id=1, track_id=7).items():
+    for name, value in dict(x=-3.0, y=2.0, w=40.0, h=30.0, class_id=1, track_id=7).items():
         rows[name] = value
     return rows
 
@@ -28,11 +45,15 @@ def test_read_boxes(tmp_path, dtype):
     assert len(ev.read_boxes(tmp_path / 'b_bbox.npy')) == 0
 
 
-@pytest.mark.parametrize('change, message',
-                         [(dict(w=0.), 'box 1 has the size 0 x 30'),
-                          (dict(h=-2.), 'box 1 has the size 40 x -2'),
-                          (dict(x=np.nan), 'x should hold finite numbers'),
-                          (dict(class_id=2), r'box 1 has the class 2; .*0\.\.1')])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(w=0.0), 'box 1 has the size 0 x 30'),
+        (dict(h=-2.0), 'box 1 has the size 40 x -2'),
+        (dict(x=np.nan), 'x should hold finite numbers'),
+        (dict(class_id=2), r'box 1 has the class 2; .*0\.\.1'),
+    ],
+)
 def test_bad_boxes_are_named(tmp_path, change, message):
     rows = boxes(ONE_MPX)
     for name, value in change.items():

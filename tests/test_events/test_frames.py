@@ -1,4 +1,5 @@
 """Events as frames: the slices of SpikingJelly, none lost, inputs never edited."""
+
 import event_writers as write
 import numpy as np
 import pytest
@@ -35,24 +36,29 @@ def test_frames_are_those_of_spikingjelly(by, num_frames):
 @pytest.mark.parametrize('duration', [1, 10, 333, 5000])
 def test_frames_by_duration_are_those_of_spikingjelly(duration):
     events = events_of(500)
-    assert np.array_equal(ev.integrate(events, SIZE, 'duration', duration=duration),
-                          spikingjelly_frames(events, 'duration', duration=duration))
+    assert np.array_equal(
+        ev.integrate(events, SIZE, 'duration', duration=duration),
+        spikingjelly_frames(events, 'duration', duration=duration),
+    )
 
 
 @settings(max_examples=60, deadline=None)
-@given(count=st.integers(0, 30),
-       span=st.integers(1, 40),
-       frames=st.integers(1, 12),
-       seed=st.integers(0, 99),
-       by=st.sampled_from(['number', 'time', 'duration']))
+@given(
+    count=st.integers(0, 30),
+    span=st.integers(1, 40),
+    frames=st.integers(1, 12),
+    seed=st.integers(0, 99),
+    by=st.sampled_from(['number', 'time', 'duration']),
+)
 def test_no_event_is_lost_whatever_the_recording(count, span, frames, seed, by):
     events = events_of(count, seed, span=span)
     before = events.copy()
     argument = dict(duration=frames) if by == 'duration' else dict(num_frames=frames)
     index, total = ev.frame_index(events, by, **argument)
     assert index.shape == (count,) and total >= 1 and (by == 'duration' or total == frames)
-    assert ((index >= 0) &
-            (index < total)).all() and (np.diff(index) >= 0).all()  # in the order of time
+    assert ((index >= 0) & (index < total)).all() and (
+        np.diff(index) >= 0
+    ).all()  # in the order of time
     made = ev.integrate(events, SIZE, by, **argument)
     assert made.shape == (total, 2, *SIZE) and made.sum() == count
     if by == 'duration' and count:
@@ -77,12 +83,16 @@ def test_polarity_one_is_the_second_channel():
     assert frames[0, 1, 1, 2] == 1 and frames[0, 0, 4, 3] == 1 and frames.sum() == 2
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (dict(by='speed', num_frames=2), "by must be one of .*'speed'"),
-    (dict(by='number'), "by='number' takes num_frames"),
-    (dict(by='time', num_frames=0), "by='time' takes num_frames"),
-    (dict(by='duration', num_frames=2), "by='duration' takes duration"),
-    (dict(by='number', num_frames=2, duration=5), 'nothing else')])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (dict(by='speed', num_frames=2), "by must be one of .*'speed'"),
+        (dict(by='number'), "by='number' takes num_frames"),
+        (dict(by='time', num_frames=0), "by='time' takes num_frames"),
+        (dict(by='duration', num_frames=2), "by='duration' takes duration"),
+        (dict(by='number', num_frames=2, duration=5), 'nothing else'),
+    ],
+)
 def test_bad_rules(arguments, message):
     with pytest.raises(ValueError, match=message):
         ev.integrate(events_of(3), SIZE, **arguments)
@@ -100,35 +110,46 @@ def test_bad_events():
 
 
 MATRIX = ev.rotation(20) @ ev.shearing(0.2, -0.1)
-FRAME_CHANGES = [(ev.flip_frames, ('horizontal', )), (ev.flip_frames, ('vertical', )),
-                 (ev.flip_frames, ('time', )), (ev.roll_frames, (3, -2)),
-                 (ev.warp_frames, (MATRIX, (1., 0.))), (ev.cutout_frames, (2, 2, 3, 3))]
+FRAME_CHANGES = [
+    (ev.flip_frames, ('horizontal',)),
+    (ev.flip_frames, ('vertical',)),
+    (ev.flip_frames, ('time',)),
+    (ev.roll_frames, (3, -2)),
+    (ev.warp_frames, (MATRIX, (1.0, 0.0))),
+    (ev.cutout_frames, (2, 2, 3, 3)),
+]
 
 
-@pytest.mark.parametrize('function, arguments',
-                         FRAME_CHANGES,
-                         ids=lambda v: getattr(v, '__name__', ''))
+@pytest.mark.parametrize(
+    'function, arguments', FRAME_CHANGES, ids=lambda v: getattr(v, '__name__', '')
+)
 def test_frames_in_and_out(function, arguments):
     frames = ev.integrate(events_of(), SIZE, 'number', 4)
     before = frames.copy()
     out = function(frames, *arguments)
-    assert np.array_equal(
-        frames, before) and out.shape == frames.shape and not np.shares_memory(out, frames)
+    assert (
+        np.array_equal(frames, before)
+        and out.shape == frames.shape
+        and not np.shares_memory(out, frames)
+    )
     assert not np.array_equal(out, frames)
     with pytest.raises(ValueError, match=r'\(T, P, H, W\)'):
         function(frames[0], *arguments)
 
 
 @pytest.mark.parametrize('interpolation', ['nearest', 'bilinear'])
-@pytest.mark.parametrize('degrees, x', [(25., 0.), (-70., 0.), (0., 0.25), (10., -0.3)])
+@pytest.mark.parametrize('degrees, x', [(25.0, 0.0), (-70.0, 0.0), (0.0, 0.25), (10.0, -0.3)])
 def test_warps_are_those_of_torchvision(degrees, x, interpolation):
     torch = pytest.importorskip('torch')
     functional = pytest.importorskip('torchvision.transforms.functional')
     mode = pytest.importorskip('torchvision.transforms').InterpolationMode(interpolation)
     frames = np.random.default_rng(0).random((2, 2, 16, 21)).astype(np.float32)
-    theirs = functional.affine(torch.from_numpy(frames), degrees, [2, -1], 1.,
-                               [np.degrees(np.arctan(x)), 0.], mode).numpy()
-    ours = ev.warp_frames(frames, ev.rotation(degrees) @ ev.shearing(-x), (2., -1.), interpolation)
+    theirs = functional.affine(
+        torch.from_numpy(frames), degrees, [2, -1], 1.0, [np.degrees(np.arctan(x)), 0.0], mode
+    ).numpy()
+    ours = ev.warp_frames(
+        frames, ev.rotation(degrees) @ ev.shearing(-x), (2.0, -1.0), interpolation
+    )
     if interpolation == 'nearest':  # a pixel exactly between two may go either way
         assert (ours != theirs).mean() < 0.01
     else:

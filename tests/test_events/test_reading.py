@@ -1,4 +1,5 @@
 """Reading recordings: every format by its content, in chunks, with one error or an asked repair."""
+
 import shutil
 import sys
 import threading
@@ -13,8 +14,18 @@ from mmbsa.events.formats import arrays, hdf5, source
 
 FORMATS = pytest.mark.parametrize('name', sorted(write.WRITERS))
 #: formats whose files can be cut anywhere and that have bytes of their own per event
-RAW = ('aedat1', 'aedat2 dvs128', 'aedat2 davis240', 'aedat3', 'aedat4', 'atis_bin', 'dat', 'evt2',
-       'evt3', 'npy')
+RAW = (
+    'aedat1',
+    'aedat2 dvs128',
+    'aedat2 davis240',
+    'aedat3',
+    'aedat4',
+    'atis_bin',
+    'dat',
+    'evt2',
+    'evt3',
+    'npy',
+)
 
 
 def written(tmp_path, name, events, file=None):
@@ -75,7 +86,7 @@ def test_a_file_that_is_cut_off_is_one_error_or_its_whole_events(tmp_path, name,
         if name != 'npy':
             assert 0 < error.value.offset <= len(content) - cut
         rest = ev.read_events(path, repair='truncated')
-        assert 0 < len(rest) <= len(events) and np.array_equal(rest, events[:len(rest)])
+        assert 0 < len(rest) <= len(events) and np.array_equal(rest, events[: len(rest)])
 
 
 def test_a_whole_number_of_bytes_is_no_proof_for_counted_formats(tmp_path):
@@ -84,7 +95,7 @@ def test_a_whole_number_of_bytes_is_no_proof_for_counted_formats(tmp_path):
     path = written(tmp_path, 'aedat4', events)
     body = path.read_bytes()
     place = body.rindex(b'frame')  # between the last packet and the index
-    path.write_bytes(body[:place - 8])
+    path.write_bytes(body[: place - 8])
     with pytest.raises(ev.TruncatedError, match='packets reach to byte'):
         ev.read_events(path)
     np.savez(tmp_path / 'a.npz', x=[1, 2], y=[1, 2], t=[1, 2], p=[1])
@@ -114,8 +125,10 @@ def test_events_out_of_order_are_an_error_or_sorted(tmp_path, name, small_blocks
     assert np.array_equal(repaired, mixed[np.argsort(mixed['t'], kind='stable')])
 
 
-@pytest.mark.parametrize('name, stride', [('aedat2 davis240', 8), ('dat', 8), ('atis_bin', 5),
-                                          ('aedat1', 6), ('npy', 13)])
+@pytest.mark.parametrize(
+    'name, stride',
+    [('aedat2 davis240', 8), ('dat', 8), ('atis_bin', 5), ('aedat1', 6), ('npy', 13)],
+)
 def test_the_byte_of_a_fault_is_named(tmp_path, name, stride):
     events = write.some_events(span=4000)
     events['t'][100] = events['t'][140]
@@ -170,10 +183,16 @@ def test_several_repairs_at_once(tmp_path):
         ev.read_events(path, repair='sorted')
 
 
-@pytest.mark.parametrize('arrays, message', [
-    (dict(t=[0.2, 0.9]), "t is 0.2 at event 0.*time_unit='s'"),
-    (dict(x=[1, -1]), r'x lies in -1..1'), (dict(p=[2, 1]), 'p is 2 at event 0'),
-    (dict(y=[np.nan, 1]), 'y is nan at event 0'), (dict(x=['a', 'b']), 'x has the type <U1')])
+@pytest.mark.parametrize(
+    'arrays, message',
+    [
+        (dict(t=[0.2, 0.9]), "t is 0.2 at event 0.*time_unit='s'"),
+        (dict(x=[1, -1]), r'x lies in -1..1'),
+        (dict(p=[2, 1]), 'p is 2 at event 0'),
+        (dict(y=[np.nan, 1]), 'y is nan at event 0'),
+        (dict(x=['a', 'b']), 'x has the type <U1'),
+    ],
+)
 def test_bad_numbers_in_a_file_are_named(tmp_path, arrays, message):
     columns = dict(x=[1, 2], y=[1, 2], t=[1, 2], p=[0, 1]) | arrays
     np.savez(tmp_path / 'a.npz', **columns)
@@ -184,12 +203,14 @@ def test_bad_numbers_in_a_file_are_named(tmp_path, arrays, message):
 def test_unknown_files(tmp_path):
     with pytest.raises(FileNotFoundError, match='none.npz: no such recording'):
         ev.read_events(tmp_path / 'none.npz')
-    for name, content, message in (('a.txt', b'1 2 3 1\n',
-                                    'of no known format'), ('a.raw', b'% date\nxx', 'neither'),
-                                   ('b.raw', b'% evt 2.1\n% end\n',
-                                    'EVT 2.1'), ('a.aedat', b'#!AER-DAT5.0\r\n', '5.0'),
-                                   ('a.dat', b'% Version 2\n\x0e\x08',
-                                    '0x0E'), ('b.dat', b'% Version 2\n\x00\x10', 'says 16')):
+    for name, content, message in (
+        ('a.txt', b'1 2 3 1\n', 'of no known format'),
+        ('a.raw', b'% date\nxx', 'neither'),
+        ('b.raw', b'% evt 2.1\n% end\n', 'EVT 2.1'),
+        ('a.aedat', b'#!AER-DAT5.0\r\n', '5.0'),
+        ('a.dat', b'% Version 2\n\x0e\x08', '0x0E'),
+        ('b.dat', b'% Version 2\n\x00\x10', 'says 16'),
+    ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ev.RecordingError, match=f'{name}: .*{message}'):
             ev.read_events(tmp_path / name)
@@ -214,8 +235,9 @@ def test_objects_in_arrays_are_never_loaded(tmp_path):
             ev.read_events(tmp_path / name)
 
 
-@pytest.mark.parametrize('name', ['aedat1', 'aedat2 davis240', 'aedat3', 'dat', 'evt2', 'evt3',
-                                  'atis_bin'])
+@pytest.mark.parametrize(
+    'name', ['aedat1', 'aedat2 davis240', 'aedat3', 'dat', 'evt2', 'evt3', 'atis_bin']
+)
 def test_a_growing_file_is_followed(tmp_path, name):
     events = write.some_events()
     content = written(tmp_path, name, events).read_bytes()
@@ -230,7 +252,7 @@ def test_a_growing_file_is_followed(tmp_path, name):
 
     thread = threading.Thread(target=grow)
     thread.start()
-    chunks = list(ev.iter_events(path, follow=1.))
+    chunks = list(ev.iter_events(path, follow=1.0))
     thread.join()
     assert np.array_equal(np.concatenate(chunks), events)
 
@@ -246,11 +268,11 @@ def test_damaged_bytes_are_an_error_or_events(tmp_path):
             place, length = int(rng.integers(len(content))), int(rng.integers(1, 9))
             kind = rng.integers(3)
             if kind == 0:
-                damaged[place:place + length] = rng.bytes(length)
+                damaged[place : place + length] = rng.bytes(length)
             elif kind == 1:
-                del damaged[place:place + length]
+                del damaged[place : place + length]
             else:
-                damaged[place:place] = damaged[place:place + 50 * length]
+                damaged[place:place] = damaged[place : place + 50 * length]
             path.write_bytes(damaged)
             try:
                 events = ev.read_events(path, repair='empty', sensor_size=(2000, 2000))
@@ -265,6 +287,7 @@ def test_damaged_bytes_are_an_error_or_events(tmp_path):
 
 def test_memory_is_bounded_while_a_large_file_is_read(tmp_path):
     import tracemalloc
+
     count = 4_000_000
     words = np.zeros((count, 2), '<u4')
     words[:, 0] = np.arange(count)
@@ -289,14 +312,18 @@ def test_a_missing_package_is_one_error(tmp_path, monkeypatch):
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize('file, format_name, size, count, unit', [
-    ('davis346_sample.aedat4', 'aedat4', (260, 346), 9193, 'lz4'),
-    ('tonic_dvxplorer_320x240.aedat4', 'aedat4', (240, 320), 111_954, 'lz4'),
-    ('dvs128_walking.aedat', 'aedat2', (128, 128), 70_304, 'numpy'),
-    ('ncars_sample.dat', 'dat', None, 2009, 'numpy'),
-    ('nmnist_sample.bin', 'atis_bin', None, 4325, 'numpy'),
-    ('prophesee_evt3_1280x720.raw', 'evt3', None, 219_596, 'numpy'),
-    ('sample_stmnist.mat', 'mat', (10, 10), 2346, 'numpy')])
+@pytest.mark.parametrize(
+    'file, format_name, size, count, unit',
+    [
+        ('davis346_sample.aedat4', 'aedat4', (260, 346), 9193, 'lz4'),
+        ('tonic_dvxplorer_320x240.aedat4', 'aedat4', (240, 320), 111_954, 'lz4'),
+        ('dvs128_walking.aedat', 'aedat2', (128, 128), 70_304, 'numpy'),
+        ('ncars_sample.dat', 'dat', None, 2009, 'numpy'),
+        ('nmnist_sample.bin', 'atis_bin', None, 4325, 'numpy'),
+        ('prophesee_evt3_1280x720.raw', 'evt3', None, 219_596, 'numpy'),
+        ('sample_stmnist.mat', 'mat', (10, 10), 2346, 'numpy'),
+    ],
+)
 def test_real_recordings(shared_path, file, format_name, size, count, unit):
     pytest.importorskip(unit)
     path = shared_path('data/event_file_samples') / file

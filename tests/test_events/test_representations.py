@@ -1,4 +1,5 @@
 """Voxel grids and time surfaces against their equations, event by event, and their speed."""
+
 import math
 import sys
 from pathlib import Path
@@ -52,7 +53,7 @@ def test_time_surface_is_its_equation():
             if t <= moment:
                 expected[k, p, y, x] = math.exp((t - moment) / 300)
     for given in (events, events[order]):
-        surface = ev.time_surface(given, SIZE, moments, 300.)
+        surface = ev.time_surface(given, SIZE, moments, 300.0)
         assert surface.dtype == np.float32
         np.testing.assert_allclose(surface, expected, rtol=1e-5, atol=1e-7)
 
@@ -62,15 +63,20 @@ def test_time_surface_arguments():
     for times in ([5, 4], [0.5], 3):
         with pytest.raises(ValueError, match='times must be'):
             ev.time_surface(events, SIZE, times, 10)
-    for tau in (0, -1., float('nan')):
+    for tau in (0, -1.0, float('nan')):
         with pytest.raises(ValueError, match='tau must be positive'):
             ev.time_surface(events, SIZE, [5], tau)
     assert not ev.time_surface(events[:0], SIZE, [5], 10).any()
 
 
-@pytest.mark.parametrize('make', [
-    lambda e: ev.voxel_grid(e, (6, 6), 3), lambda e: ev.time_surface(e, (6, 6), [9], 5),
-    lambda e: ev.trajectory_prompt(e, (6, 6), [0, 10**6])])
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda e: ev.voxel_grid(e, (6, 6), 3),
+        lambda e: ev.time_surface(e, (6, 6), [9], 5),
+        lambda e: ev.trajectory_prompt(e, (6, 6), [0, 10**6]),
+    ],
+)
 def test_events_outside_the_sensor_are_refused(make):
     with pytest.raises(ValueError, match=r'x in .*\.\.6, but the sensor of 6 x 6'):
         make(write.some_events(200, SIZE))
@@ -81,6 +87,7 @@ def test_representations_are_much_faster_than_a_loop(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / 'tools' / 'benchmarks'))
     sys.modules.pop('events', None)
     import events as benchmark
+
     report = benchmark.compare(400_000, (60, 80))
     assert set(report) == {'count frames', 'voxel grid', 'time surface', 'trajectory prompt'}
     assert all(row['ratio'] > 20 for row in report.values()), report

@@ -1,4 +1,5 @@
 """The Global Trajectory Prompt: the official script's pictures, and the loop it follows."""
+
 import json
 import os
 from pathlib import Path
@@ -30,10 +31,19 @@ def test_pictures_are_those_of_the_fixture(path, quirks):
     assert cases
     for case in cases:
         pictures, written = ev.trajectory_prompt(
-            events, size, arrays['frame_timestamps'], int(case[1:]), amount=facts['alpha'],
-            trajectory_amount=facts['alpha_traj'], decay=facts['beta'], official_quirks=quirks)
-        names = {f'{window + 1:04d}_{part + 1}.png': pictures[window, part].transpose(1, 2, 0)
-                 for window, part in np.argwhere(written)}
+            events,
+            size,
+            arrays['frame_timestamps'],
+            int(case[1:]),
+            amount=facts['alpha'],
+            trajectory_amount=facts['alpha_traj'],
+            decay=facts['beta'],
+            official_quirks=quirks,
+        )
+        names = {
+            f'{window + 1:04d}_{part + 1}.png': pictures[window, part].transpose(1, 2, 0)
+            for window, part in np.argwhere(written)
+        }
         assert set(names) == set(facts['cases'][case][f'{mode}_files'])
         for name, picture in names.items():
             assert np.array_equal(picture, arrays[f'{mode}.{case}.{name}']), (case, name)
@@ -52,8 +62,9 @@ def official_loop(events, size, borders, steps):
         if state['before'] is not None:
             begun = ((state['before'] == 0) & (picture != 0)).sum(0)
             state['trajectory'] = np.clip(state['trajectory'] * 0.8 + 30 * begun, 0, 255)
-        pictures[state['window'], state['part']] = np.stack(
-            [*picture, state['trajectory']]).astype(np.uint8)
+        pictures[state['window'], state['part']] = np.stack([*picture, state['trajectory']]).astype(
+            np.uint8
+        )
         state['before'] = picture
         counts[:] = 0
 
@@ -83,8 +94,9 @@ def test_official_quirks_follow_the_loop(seed, steps):
     rng = np.random.default_rng(seed)
     size = (5, 6)
     borders = np.cumsum(rng.choice([1, 3, 40, 900], rng.integers(2, 12))) + 100
-    events = write.some_events(int(rng.choice([0, 1, 5, 60, 400])), (7, 7), seed,
-                               int(borders[-1] * 1.1))
+    events = write.some_events(
+        int(rng.choice([0, 1, 5, 60, 400])), (7, 7), seed, int(borders[-1] * 1.1)
+    )
     pictures, written = ev.trajectory_prompt(events, size, borders, steps, official_quirks=True)
     expected = official_loop(events, size, borders.tolist(), steps)
     assert set(map(tuple, np.argwhere(written).tolist())) == set(expected)
@@ -98,7 +110,7 @@ def test_a_stream_of_parts_gives_the_same_pictures(steps):
     events = write.some_events(500, (8, 9), span=1000)
     borders = [0, 100, 102, 500, 1000]
     whole, written = ev.trajectory_prompt(events, (8, 9), borders, steps)
-    chunks = (events[first:first + 30] for first in range(0, 500, 30))
+    chunks = (events[first : first + 30] for first in range(0, 500, 30))
     parts = ev.iter_windows(chunks, timestamps=ev.split_windows(borders, steps))
     drawn = np.stack(list(ev.draw_trajectory(parts, (8, 9))))
     assert written.all() and np.array_equal(drawn, whole.reshape(drawn.shape))
@@ -109,7 +121,10 @@ def test_known_values():
     events = ev.make_events([1, 1, 0, 1], [0] * 4, [0, 5, 10, 12], [1, 1, 0, 1])
     pictures, _ = ev.trajectory_prompt(events, (1, 2), [0, 10, 20, 30])
     assert pictures[:, 0, :, 0].tolist() == [
-        [[0, 60], [0, 0], [0, 0]], [[0, 30], [30, 0], [30, 0]], [[0, 0], [0, 0], [24, 0]]]
+        [[0, 60], [0, 0], [0, 0]],
+        [[0, 30], [30, 0], [30, 0]],
+        [[0, 0], [0, 0], [24, 0]],
+    ]
     many = ev.make_events([0] * 9, [0] * 9, range(9), [1] * 9)
     assert ev.trajectory_prompt(many, (1, 1), [0, 10])[0].ravel().tolist() == [255, 0, 0]
 

@@ -1,5 +1,5 @@
-"""Windows out of long recordings, the same for files that are searched and for files that are read.
-"""
+"""Windows out of long recordings, the same for files that are searched and for files that are
+read."""
 
 import numpy as np
 import pytest

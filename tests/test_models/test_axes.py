@@ -1,4 +1,6 @@
-"""Every value of every axis of comparison trains a step in every CIFAR family, and is found in the model (STEP's D1-D11)."""
+"""Every value of every axis of comparison trains a step in every CIFAR family, and is found in the
+model (STEP's D1-D11)."""
+
 import family_checks as checks
 import pytest
 import torch
@@ -17,10 +19,20 @@ FAMILIES = {
     'Spikformer': dict(embed_dims=16, depth=1, num_heads=2, pooling='0111'),
     'Spikingformer': dict(embed_dims=16, depth=1, num_heads=2, pooling='0111'),
     'SpikeDrivenTransformer': dict(embed_dims=16, depth=1, num_heads=2, pooling='0111'),
-    'QKFormer': dict(embed_dims=(8, 16), depths=(1, 1), num_heads=2,
-                     tokenizer=dict(first=((1 / 2, 1), '01', 1), later=((1, 1), '01', 0))),
-    'SpikingResformer': dict(embed_dims=(8, 16), depths=(1, 1), num_heads=(1, 2), patch_sizes=(2, 1), group_size=8,
-                             stem='3x3'),
+    'QKFormer': dict(
+        embed_dims=(8, 16),
+        depths=(1, 1),
+        num_heads=2,
+        tokenizer=dict(first=((1 / 2, 1), '01', 1), later=((1, 1), '01', 0)),
+    ),
+    'SpikingResformer': dict(
+        embed_dims=(8, 16),
+        depths=(1, 1),
+        num_heads=(1, 2),
+        patch_sizes=(2, 1),
+        group_size=8,
+        stem='3x3',
+    ),
 }
 #: families without a CIFAR preset; what their heads do with time is the same.
 OTHERS = {
@@ -30,29 +42,55 @@ OTHERS = {
 }
 COLUMNAR = ('Spikformer', 'Spikingformer', 'SpikeDrivenTransformer')
 NEURONS = dict(
-    IF=dict(type='mmbsa.IFNode'), LIF=dict(type='mmbsa.LIFNode', tau=1.7), PLIF=dict(type='mmbsa.ParametricLIFNode'),
-    EIF=dict(type='mmbsa.EIFNode'), ILIF=dict(type='mmbsa.IntegerNode', levels=2, norm=1),
-    NILIF=dict(type='mmbsa.IntegerNode', levels=2), PSN=dict(type='mmbsa.PSN'), KLIF=dict(type='mmbsa.KLIFNode'),
-    GLIF=dict(type='mmbsa.GatedLIFNode'), CLIF=dict(type='mmbsa.ComplementaryLIFNode'), HDLIF=dict(type='mmbsa.HDLIFNode'),
+    IF=dict(type='mmbsa.IFNode'),
+    LIF=dict(type='mmbsa.LIFNode', tau=1.7),
+    PLIF=dict(type='mmbsa.ParametricLIFNode'),
+    EIF=dict(type='mmbsa.EIFNode'),
+    ILIF=dict(type='mmbsa.IntegerNode', levels=2, norm=1),
+    NILIF=dict(type='mmbsa.IntegerNode', levels=2),
+    PSN=dict(type='mmbsa.PSN'),
+    KLIF=dict(type='mmbsa.KLIFNode'),
+    GLIF=dict(type='mmbsa.GatedLIFNode'),
+    CLIF=dict(type='mmbsa.ComplementaryLIFNode'),
+    HDLIF=dict(type='mmbsa.HDLIFNode'),
     Izhikevich=dict(type='mmbsa.IzhikevichNode'),
-    HodgkinHuxley=dict(type='mmbsa.HodgkinHuxleyNode', substeps=4, dt=1.0), ternary=dict(type='mmbsa.TernaryLIFNode'),
-    integer=dict(type='mmbsa.SignedIntegerNode', levels=3))
-SURROGATES = dict(sigmoid='Sigmoid', atan='ATan', qgate='PiecewiseQuadratic', gate='Gate', rectangle='Rect')
+    HodgkinHuxley=dict(type='mmbsa.HodgkinHuxleyNode', substeps=4, dt=1.0),
+    ternary=dict(type='mmbsa.TernaryLIFNode'),
+    integer=dict(type='mmbsa.SignedIntegerNode', levels=3),
+)
+SURROGATES = dict(
+    sigmoid='Sigmoid', atan='ATan', qgate='PiecewiseQuadratic', gate='Gate', rectangle='Rect'
+)
 ATTENTIONS = dict(
-    bsa=dict(type='mmbsa.BipolarSelfAttention'), tmp=dict(type='mmbsa.BipolarSelfAttention', normalizer='none'),
+    bsa=dict(type='mmbsa.BipolarSelfAttention'),
+    tmp=dict(type='mmbsa.BipolarSelfAttention', normalizer='none'),
     bmp=dict(type='mmbsa.BipolarSelfAttention', product='binary', normalizer='softmax'),
     rmp=dict(type='mmbsa.BipolarSelfAttention', product='real', normalizer='softmax'),
-    ssa=dict(type='mmbsa.SpikingSelfAttention'), sdsa=dict(type='mmbsa.SpikeDrivenSelfAttention'),
+    ssa=dict(type='mmbsa.SpikingSelfAttention'),
+    sdsa=dict(type='mmbsa.SpikeDrivenSelfAttention'),
     random=dict(type='mmbsa.SpikingSelfAttention', frozen=('q', 'k')),
-    rep_conv=dict(type='mmbsa.SpikingSelfAttention', projection='rep_conv'), softmax=dict(type='mmbsa.SoftmaxAttention'))
+    rep_conv=dict(type='mmbsa.SpikingSelfAttention', projection='rep_conv'),
+    softmax=dict(type='mmbsa.SoftmaxAttention'),
+)
 #: normaliser and product that each attention ends up with.
-EXPECTED = dict(bsa=('shiftmax', 'ternary'), tmp=('none', 'ternary'), bmp=('softmax', 'binary'), rmp=('softmax', 'real'),
-                ssa=('none', 'binary'), random=('none', 'binary'), rep_conv=('none', 'binary'), softmax=('softmax', 'real'))
+EXPECTED = dict(
+    bsa=('shiftmax', 'ternary'),
+    tmp=('none', 'ternary'),
+    bmp=('softmax', 'binary'),
+    rmp=('softmax', 'real'),
+    ssa=('none', 'binary'),
+    random=('none', 'binary'),
+    rep_conv=('none', 'binary'),
+    softmax=('softmax', 'real'),
+)
 LOSSES = dict(
     cross_entropy=dict(type='mmpretrain.CrossEntropyLoss'),
     smoothing=dict(type='mmpretrain.LabelSmoothLoss', label_smooth_val=0.1, num_classes=CLASSES),
     tet=dict(type='mmbsa.TETLoss', lamb=0.05),
-    smooth_tet=dict(type='mmbsa.TETLoss', loss=dict(type='mmpretrain.LabelSmoothLoss', label_smooth_val=0.1)))
+    smooth_tet=dict(
+        type='mmbsa.TETLoss', loss=dict(type='mmpretrain.LabelSmoothLoss', label_smooth_val=0.1)
+    ),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -63,22 +101,34 @@ def scope():
 
 def build(family, num_steps=STEPS, head=None, train_cfg=None, teacher=None, arch=None, **backbone):
     torch.manual_seed(0)
-    return MODELS.build(dict(
-        type='mmbsa.SpikingImageClassifier',
-        data_preprocessor=dict(mean=[0, 0, 0], std=[255, 255, 255], num_classes=CLASSES),
-        backbone=dict(type=f'mmbsa.{family}', arch=(FAMILIES | OTHERS)[family] | (arch or {}), num_steps=num_steps,
-                      **backbone),
-        head=dict(type='mmbsa.SpikingClsHead', num_classes=CLASSES, **(head or {})), train_cfg=train_cfg, teacher=teacher))
+    return MODELS.build(
+        dict(
+            type='mmbsa.SpikingImageClassifier',
+            data_preprocessor=dict(mean=[0, 0, 0], std=[255, 255, 255], num_classes=CLASSES),
+            backbone=dict(
+                type=f'mmbsa.{family}',
+                arch=(FAMILIES | OTHERS)[family] | (arch or {}),
+                num_steps=num_steps,
+                **backbone,
+            ),
+            head=dict(type='mmbsa.SpikingClsHead', num_classes=CLASSES, **(head or {})),
+            train_cfg=train_cfg,
+            teacher=teacher,
+        )
+    )
 
 
 def batch(size=4, shape=(3, 16, 16)):
     generator = torch.Generator().manual_seed(1)
-    return dict(inputs=torch.randint(0, 256, (size, *shape), generator=generator, dtype=torch.uint8),
-                data_samples=[DataSample().set_gt_label(index % CLASSES) for index in range(size)])
+    return dict(
+        inputs=torch.randint(0, 256, (size, *shape), generator=generator, dtype=torch.uint8),
+        data_samples=[DataSample().set_gt_label(index % CLASSES) for index in range(size)],
+    )
 
 
 def train_a_step(model, data=None):
-    """One step of SGD; every parameter that trains gets a finite gradient, and some of them move."""
+    """One step of SGD; every parameter that trains gets a finite gradient, and some of them
+    move."""
     data = model.train().data_preprocessor(data or batch(), True)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     losses = model(**data, mode='loss')
@@ -98,7 +148,11 @@ def awake(model):
 
 
 def spiking(model):
-    return [m for m in model.modules() if isinstance(m, (StatelessNode, IntegerNode, HDLIFNode, HodgkinHuxleyNode))]
+    return [
+        m
+        for m in model.modules()
+        if isinstance(m, (StatelessNode, IntegerNode, HDLIFNode, HodgkinHuxleyNode))
+    ]
 
 
 families = pytest.mark.parametrize('family', FAMILIES)
@@ -109,7 +163,9 @@ everyone = pytest.mark.parametrize('family', FAMILIES | OTHERS)
 @pytest.mark.parametrize('code', ['DirectEncoder', 'RateEncoder', 'TTFSEncoder', 'PhaseEncoder'])
 def test_encoding(family, code):
     model = build(family, encoder=dict(type=f'mmbsa.{code}'))
-    assert type(model.backbone.encoder).__name__ == code and model.backbone.encoder.num_steps == STEPS
+    assert (
+        type(model.backbone.encoder).__name__ == code and model.backbone.encoder.num_steps == STEPS
+    )
     train_a_step(model)
 
 
@@ -122,16 +178,22 @@ def test_neuron(family, name):
     steps = {getattr(m, 'T', STEPS) for m in spiking(model)}
     assert steps == {STEPS}
     train_a_step(model)
-    assert isinstance(model.head.neuron, torch.nn.Identity) or type(model.head.neuron).__name__ == wanted
+    assert (
+        isinstance(model.head.neuron, torch.nn.Identity)
+        or type(model.head.neuron).__name__ == wanted
+    )
 
 
 @families
 @pytest.mark.parametrize('name', SURROGATES)
 @pytest.mark.parametrize('alpha', [1.5, 3.0])
 def test_surrogate(family, name, alpha):
-    model = build(family, neuron=dict(type='mmbsa.LIFNode', surrogate_function=dict(type=name, alpha=alpha)))
-    assert {(type(m.surrogate_function).__name__, m.surrogate_function.alpha) for m in spiking(model)} == {
-        (SURROGATES[name], alpha)}
+    model = build(
+        family, neuron=dict(type='mmbsa.LIFNode', surrogate_function=dict(type=name, alpha=alpha))
+    )
+    assert {
+        (type(m.surrogate_function).__name__, m.surrogate_function.alpha) for m in spiking(model)
+    } == {(SURROGATES[name], alpha)}
     train_a_step(model)
 
 
@@ -143,11 +205,18 @@ def test_attention(family, name):
             build(family, attention=ATTENTIONS[name])
         return
     model = build(family, attention=ATTENTIONS[name])
-    kinds = [m for m in model.modules() if type(m).__name__ == ATTENTIONS[name]['type'].removeprefix('mmbsa.')]
+    kinds = [
+        m
+        for m in model.modules()
+        if type(m).__name__ == ATTENTIONS[name]['type'].removeprefix('mmbsa.')
+    ]
     assert kinds
     for kind in kinds:
         if isinstance(kind, DotProductAttention):
-            assert kind.options['normalizer'] == EXPECTED[name][0] and kind.product == EXPECTED[name][1]
+            assert (
+                kind.options['normalizer'] == EXPECTED[name][0]
+                and kind.product == EXPECTED[name][1]
+            )
     frozen = [p for p in model.parameters() if not p.requires_grad]
     assert bool(frozen) == (name == 'random')
     kept = [p.clone() for p in frozen]
@@ -184,7 +253,9 @@ def test_steps(family, num_steps):
     model = build(family, num_steps=num_steps)
     seen = set()
     for node in spiking(model):
-        node.register_forward_hook(lambda module, inputs, out: seen.update({len(inputs[0]), len(out)}))
+        node.register_forward_hook(
+            lambda module, inputs, out: seen.update({len(inputs[0]), len(out)})
+        )
     train_a_step(model)
     assert seen == {num_steps}
 
@@ -193,10 +264,15 @@ def test_steps(family, num_steps):
 @pytest.mark.parametrize('mixed', [False, True])
 @pytest.mark.parametrize('name', LOSSES)
 def test_loss(family, name, mixed):
-    mix = dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)], probs=[0.5, 0.5])
+    mix = dict(
+        augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)], probs=[0.5, 0.5]
+    )
     model = build(family, head=dict(loss=LOSSES[name]), train_cfg=mix if mixed else None)
     losses = train_a_step(model)
-    assert set(losses) == {'loss'} and type(model.head.loss_module).__name__ == LOSSES[name]['type'].split('.')[1]
+    assert (
+        set(losses) == {'loss'}
+        and type(model.head.loss_module).__name__ == LOSSES[name]['type'].split('.')[1]
+    )
     model = awake(build(family, head=dict(loss=LOSSES[name])))
     data = model.data_preprocessor(batch(), False)
     steps, logits, _ = model.head.logits(model.extract_feat(data['inputs']))
@@ -204,7 +280,9 @@ def test_loss(family, name, mixed):
     assert steps.any() and not torch.equal(steps[0], steps[-1])
     if name == 'tet':
         target = torch.tensor([sample.gt_label.item() for sample in data['data_samples']])
-        cross = torch.stack([torch.nn.functional.cross_entropy(step, target) for step in steps]).mean()
+        cross = torch.stack(
+            [torch.nn.functional.cross_entropy(step, target) for step in steps]
+        ).mean()
         expected = 0.95 * cross + 0.05 * (steps - 1).square().mean()
         torch.testing.assert_close(model(**data, mode='loss')['loss'], expected)
 
@@ -218,14 +296,21 @@ def test_readout(family, mode):
     data = awake(model).data_preprocessor(batch(), False)
     steps, logits, _ = model.head.logits(model.extract_feat(data['inputs']))
     assert steps.any() and not torch.equal(steps[0], steps[-1])
-    expected = dict(mean=steps.mean(0), sum=steps.sum(0), last=steps[-1], max=steps.amax(0),
-                    membrane=sum(step * 0.5 ** (STEPS - t) for t, step in enumerate(steps)))[mode]
+    expected = dict(
+        mean=steps.mean(0),
+        sum=steps.sum(0),
+        last=steps[-1],
+        max=steps.amax(0),
+        membrane=sum(step * 0.5 ** (STEPS - t) for t, step in enumerate(steps)),
+    )[mode]
     torch.testing.assert_close(logits, expected)
     torch.testing.assert_close(model(data['inputs']), expected)
     predicted = model(**data, mode='predict')
     torch.testing.assert_close(torch.stack([p.pred_score for p in predicted]), expected.softmax(1))
     target = torch.tensor([sample.gt_label.item() for sample in data['data_samples']])
-    torch.testing.assert_close(model(**data, mode='loss')['loss'], torch.nn.functional.cross_entropy(expected, target))
+    torch.testing.assert_close(
+        model(**data, mode='loss')['loss'], torch.nn.functional.cross_entropy(expected, target)
+    )
 
 
 @everyone

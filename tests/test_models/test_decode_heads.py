@@ -1,4 +1,5 @@
 """Spiking decode heads inside mmseg's own segmentor."""
+
 import pytest
 import torch
 
@@ -12,12 +13,31 @@ CHANNELS = (4, 8, 16, 24)
 
 
 def segmentor(num_steps=1, attention=None, **head):
-    return MODELS.build(dict(
-        type='mmseg.EncoderDecoder',
-        backbone=dict(type='mmbsa.ESpikeFormer', arch=TINY, num_steps=num_steps, attention=attention, layer_scale=1e-6),
-        neck=dict(type='mmbsa.SpikeFPN', in_channels=CHANNELS, out_channels=8, num_steps=num_steps),
-        decode_head=dict(type='mmbsa.SpikeFPNHead', in_channels=[8] * 4, in_index=[0, 1, 2, 3], channels=8,
-                         feature_strides=(4, 8, 16, 32), num_classes=5, num_steps=num_steps, **head)))
+    return MODELS.build(
+        dict(
+            type='mmseg.EncoderDecoder',
+            backbone=dict(
+                type='mmbsa.ESpikeFormer',
+                arch=TINY,
+                num_steps=num_steps,
+                attention=attention,
+                layer_scale=1e-6,
+            ),
+            neck=dict(
+                type='mmbsa.SpikeFPN', in_channels=CHANNELS, out_channels=8, num_steps=num_steps
+            ),
+            decode_head=dict(
+                type='mmbsa.SpikeFPNHead',
+                in_channels=[8] * 4,
+                in_index=[0, 1, 2, 3],
+                channels=8,
+                feature_strides=(4, 8, 16, 32),
+                num_classes=5,
+                num_steps=num_steps,
+                **head,
+            ),
+        )
+    )
 
 
 @pytest.mark.parametrize('size', [(64, 64), (37, 50)])
@@ -35,36 +55,67 @@ def test_units_per_scale_follow_the_strides():
     assert [len(h) for h in head.scale_heads] == [1, 1, 2, 3]
     assert [h.upsample for h in head.scale_heads] == [False, True, True, True]
     assert head.dropout is None, 'the official head never applies its dropout'
-    assert segmentor(dropout_ratio=.1).decode_head.dropout.p == .1
+    assert segmentor(dropout_ratio=0.1).decode_head.dropout.p == 0.1
 
 
-@pytest.mark.parametrize('head', [dict(type='mmseg.FCNHead', in_channels=24, in_index=3, num_convs=1),
-                                  dict(type='mmseg.PSPHead', in_channels=24, in_index=3),
-                                  dict(type='mmseg.UPerHead', in_channels=list(CHANNELS), in_index=[0, 1, 2, 3]),
-                                  dict(type='mmseg.SegformerHead', in_channels=list(CHANNELS), in_index=[0, 1, 2, 3]),
-                                  dict(type='mmseg.ASPPHead', in_channels=24, in_index=3)],
-                         ids=lambda h: h['type'])
+@pytest.mark.parametrize(
+    'head',
+    [
+        dict(type='mmseg.FCNHead', in_channels=24, in_index=3, num_convs=1),
+        dict(type='mmseg.PSPHead', in_channels=24, in_index=3),
+        dict(type='mmseg.UPerHead', in_channels=list(CHANNELS), in_index=[0, 1, 2, 3]),
+        dict(type='mmseg.SegformerHead', in_channels=list(CHANNELS), in_index=[0, 1, 2, 3]),
+        dict(type='mmseg.ASPPHead', in_channels=24, in_index=3),
+    ],
+    ids=lambda h: h['type'],
+)
 def test_stock_heads_work_behind_the_readout(head):
     head.update(channels=8, num_classes=5, norm_cfg=dict(type='BN'))
-    model = MODELS.build(dict(
-        type='mmseg.EncoderDecoder', neck=dict(type='mmbsa.TemporalReadout'), decode_head=head,
-        backbone=dict(type='mmbsa.ESpikeFormer', arch=TINY, num_steps=2,
-                      attention=dict(type='mmbsa.BipolarSelfAttention'))))
+    model = MODELS.build(
+        dict(
+            type='mmseg.EncoderDecoder',
+            neck=dict(type='mmbsa.TemporalReadout'),
+            decode_head=head,
+            backbone=dict(
+                type='mmbsa.ESpikeFormer',
+                arch=TINY,
+                num_steps=2,
+                attention=dict(type='mmbsa.BipolarSelfAttention'),
+            ),
+        )
+    )
     logits = model(torch.randn(2, 3, 64, 64))
     assert logits.shape[:2] == (2, 5)
     logits.mean().backward()
     assert model.backbone.stem.conv.weight.grad.any()
 
 
-@pytest.mark.parametrize('head', [dict(type='mmbsa.SpikeUPerHead', pool_scales=(1, 2)), dict(type='mmbsa.SpikeMLPHead')],
-                         ids=lambda head: head['type'])
-@pytest.mark.parametrize('neuron', [None, dict(type='mmbsa.LIFNode', tau=2.0), dict(type='mmbsa.PSN')],
-                         ids=lambda neuron: neuron and neuron['type'])
+@pytest.mark.parametrize(
+    'head',
+    [dict(type='mmbsa.SpikeUPerHead', pool_scales=(1, 2)), dict(type='mmbsa.SpikeMLPHead')],
+    ids=lambda head: head['type'],
+)
+@pytest.mark.parametrize(
+    'neuron',
+    [None, dict(type='mmbsa.LIFNode', tau=2.0), dict(type='mmbsa.PSN')],
+    ids=lambda neuron: neuron and neuron['type'],
+)
 def test_spiking_heads_read_any_size_and_time(head, neuron):
-    model = MODELS.build(dict(
-        type='mmseg.EncoderDecoder', backbone=dict(type='mmbsa.ESpikeFormer', arch=TINY, num_steps=2),
-        decode_head=dict(head, in_channels=CHANNELS, in_index=[0, 1, 2, 3], channels=8, num_classes=5, neuron=neuron,
-                         num_steps=2)))
+    model = MODELS.build(
+        dict(
+            type='mmseg.EncoderDecoder',
+            backbone=dict(type='mmbsa.ESpikeFormer', arch=TINY, num_steps=2),
+            decode_head=dict(
+                head,
+                in_channels=CHANNELS,
+                in_index=[0, 1, 2, 3],
+                channels=8,
+                num_classes=5,
+                neuron=neuron,
+                num_steps=2,
+            ),
+        )
+    )
     for size in ((64, 64), (37, 50)):
         logits = model(torch.randn(2, 3, *size))
         assert logits.shape == (2, 5, -(-size[0] // 2), -(-size[1] // 2))
@@ -80,9 +131,13 @@ def test_spiking_heads_read_any_size_and_time(head, neuron):
 @pytest.mark.parametrize('kind', ['mmbsa.SpikeUPerHead', 'mmbsa.SpikeMLPHead'])
 def test_every_map_reaches_the_logits(kind):
     torch.manual_seed(0)
-    head = MODELS.build(dict(type=kind, in_channels=CHANNELS, in_index=[0, 1, 2, 3], channels=8, num_classes=5))
-    maps = [2 * torch.randn(1, 2, width, 32 // stride, 32 // stride, requires_grad=True)
-            for width, stride in zip(CHANNELS, (1, 2, 4, 4))]
+    head = MODELS.build(
+        dict(type=kind, in_channels=CHANNELS, in_index=[0, 1, 2, 3], channels=8, num_classes=5)
+    )
+    maps = [
+        2 * torch.randn(1, 2, width, 32 // stride, 32 // stride, requires_grad=True)
+        for width, stride in zip(CHANNELS, (1, 2, 4, 4))
+    ]
     for map_ in maps:
         map_.retain_grad()
     head(maps).square().sum().backward()
@@ -91,5 +146,13 @@ def test_every_map_reaches_the_logits(kind):
 
 def test_strides_must_match_channels():
     with pytest.raises(ValueError, match='feature_strides'):
-        MODELS.build(dict(type='mmbsa.SpikeFPNHead', in_channels=[8] * 4, in_index=[0, 1, 2, 3], channels=8, num_classes=5,
-                          feature_strides=(4, 8, 16)))
+        MODELS.build(
+            dict(
+                type='mmbsa.SpikeFPNHead',
+                in_channels=[8] * 4,
+                in_index=[0, 1, 2, 3],
+                channels=8,
+                num_classes=5,
+                feature_strides=(4, 8, 16),
+            )
+        )

@@ -1,4 +1,5 @@
 """Codes of pixels, against their formulas."""
+
 import math
 
 import pytest
@@ -22,7 +23,9 @@ def test_rate_fires_with_the_probability_of_the_pixel():
     assert set(spikes.unique().tolist()) == {0.0, 1.0}
     error = (spikes.mean(0) - PIXELS).abs()
     assert error.max() < 5 * 0.5 / math.sqrt(4000)
-    assert not spikes[:, 0, 0, 0, 0].any() and spikes[:, 0, 0, -1, -1].all(), 'black never fires, white always'
+    assert not spikes[:, 0, 0, 0, 0].any() and spikes[:, 0, 0, -1, -1].all(), (
+        'black never fires, white always'
+    )
 
 
 def test_rate_draws_anew_in_training_only():
@@ -43,7 +46,10 @@ def test_first_spike_comes_earlier_for_brighter_pixels(steps):
         expected = [1 / time if t == time else 0.0 for t in range(1, steps + 1)]
         torch.testing.assert_close(spikes[:, index], torch.tensor(expected))
     ones = TTFSEncoder(steps, amplitude='one')(PIXELS)
-    assert torch.equal(ones.bool().flatten(1), spikes.bool()) and set(ones.unique().tolist()) <= {0.0, 1.0}
+    assert torch.equal(ones.bool().flatten(1), spikes.bool()) and set(ones.unique().tolist()) <= {
+        0.0,
+        1.0,
+    }
 
 
 @pytest.mark.parametrize('latency', ['linear', 'log'])
@@ -67,8 +73,12 @@ def test_phase_sends_the_binary_digits(steps):
 
 @pytest.mark.parametrize('code', [RateEncoder, TTFSEncoder, PhaseEncoder])
 def test_pixels_must_not_be_standardised(code):
-    """STEP encodes pixels of zero mean (its defect D7); here that is an error that says what to change."""
-    with pytest.raises(ValueError, match=r'lies in \[-1.5, 2\]: let data_preprocessor scale and not standardise pixels'):
+    """STEP encodes pixels of zero mean (its defect D7); here that is an error that says what to
+    change."""
+    with pytest.raises(
+        ValueError,
+        match=r'lies in \[-1.5, 2\]: let data_preprocessor scale and not standardise pixels',
+    ):
         code(2)(torch.tensor([-1.5, 2.0]).view(1, 1, 1, 2))
     with pytest.raises(ValueError, match='event frames .* have a time axis already'):
         code(2)(torch.rand(1, 2, 3, 4, 4))
@@ -77,7 +87,9 @@ def test_pixels_must_not_be_standardised(code):
 
 
 def test_bad_encoders_are_named():
-    backbone = dict(type='mmbsa.Spikformer', arch=dict(embed_dims=8, depth=1, num_heads=1), num_steps=2)
+    backbone = dict(
+        type='mmbsa.Spikformer', arch=dict(embed_dims=8, depth=1, num_heads=1), num_steps=2
+    )
     with pytest.raises(ValueError, match='encoder.num_steps=3 differs from num_steps=2'):
         MODELS.build(dict(backbone, encoder=dict(type='mmbsa.RateEncoder', num_steps=3)))
     with pytest.raises(TypeError, match='backbone.encoder.type=.* is no Encoder'):

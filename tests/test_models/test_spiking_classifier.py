@@ -1,4 +1,5 @@
 """Readouts of official classifiers: neuron, bias, steps, distillation."""
+
 import family_checks as checks
 import pytest
 import torch
@@ -14,7 +15,9 @@ COUNT = dict(type='mmbsa.IntegerNode', levels=4, norm=1)
 
 def build(**kwargs):
     torch.manual_seed(0)
-    model = MODELS.build(dict(type='mmbsa.SpikingClassifier', backbone=BACKBONE, num_classes=5, **kwargs))
+    model = MODELS.build(
+        dict(type='mmbsa.SpikingClassifier', backbone=BACKBONE, num_classes=5, **kwargs)
+    )
     torch.nn.init.normal_(model.head.weight)
     checks.awake(model.backbone)
     return model.train()
@@ -50,25 +53,43 @@ def test_logits_of_every_step(x):
 
 @pytest.mark.parametrize('distill_neuron', [False, True])
 def test_distillation(x, distill_neuron):
-    """Two heads: both answers in training, their mean in evaluation; the distillation head always reads spikes."""
+    """Two heads: both answers in training, their mean in evaluation; the distillation head always
+    reads spikes."""
     model = build(neuron=COUNT, distill=True, distill_neuron=distill_neuron)
     answers = model(x)
     assert isinstance(answers, tuple) and [a.shape for a in answers] == [(3, 5)] * 2
     read = features(model, x)
     spikes = model.neuron(read)
-    expected = (model.head(read if distill_neuron else spikes) + model.distill_head(spikes)).mean(0) / 2
+    expected = (model.head(read if distill_neuron else spikes) + model.distill_head(spikes)).mean(
+        0
+    ) / 2
     torch.testing.assert_close(model(x), expected)
     assert model.distill_head.weight.shape == model.head.weight.shape
 
 
-LIF = dict(type='mmbsa.LIFNode', tau=2.0, detach_reset=True, surrogate_function=dict(type='Sigmoid', alpha=4.0))
-#: per family: a preset, the neuron between pooling and head, whether the head has a bias and reads potentials.
+LIF = dict(
+    type='mmbsa.LIFNode',
+    tau=2.0,
+    detach_reset=True,
+    surrogate_function=dict(type='Sigmoid', alpha=4.0),
+)
+#: per family: a preset, the neuron between pooling and head, whether the head has a bias and reads
+#: potentials.
 READOUTS = {
-    'Spikformer': ('cifar-2-384', None, True, False), 'Spikingformer': ('cifar-2-384', None, True, False),
-    'QKFormer': ('cifar-4-384', None, True, False), 'SpikeDrivenTransformer': ('cifar-2-256', LIF, True, False),
-    'MetaSpikeFormer': ('15m', LIF, True, False), 'ESpikeFormer': ('t', COUNT, True, False),
-    'ESpikeFormerLarge': ('12-512', dict(COUNT, rounding='half_up', window='exclusive'), True, True),
-    'SpikingResformer': ('cifar', None, False, False), 'SGLFormer': ('cifar-4-384', None, True, False),
+    'Spikformer': ('cifar-2-384', None, True, False),
+    'Spikingformer': ('cifar-2-384', None, True, False),
+    'QKFormer': ('cifar-4-384', None, True, False),
+    'SpikeDrivenTransformer': ('cifar-2-256', LIF, True, False),
+    'MetaSpikeFormer': ('15m', LIF, True, False),
+    'ESpikeFormer': ('t', COUNT, True, False),
+    'ESpikeFormerLarge': (
+        '12-512',
+        dict(COUNT, rounding='half_up', window='exclusive'),
+        True,
+        True,
+    ),
+    'SpikingResformer': ('cifar', None, False, False),
+    'SGLFormer': ('cifar-4-384', None, True, False),
     'SWFormer': ('6-512', LIF, True, False),
 }
 
@@ -83,21 +104,37 @@ def test_readout_of_the_family(family, distill):
     assert repr(model.neuron) == repr(expected)
     assert (model.head.bias is not None, model.distill_neuron) == (bias, distill_neuron)
     assert model.head.weight.shape == (7, model.backbone.out_channels[-1])
-    assert (model.distill_head is not None) == distill and model.backbone.out_indices == (len(model.backbone.stages) - 1,)
+    assert (model.distill_head is not None) == distill and model.backbone.out_indices == (
+        len(model.backbone.stages) - 1,
+    )
     scales = [key for key, _ in model.named_parameters() if key.endswith('.scale')]
-    assert bool(scales) == (family == 'ESpikeFormerLarge'), 'its fine-tuned classifiers have layer scales, no others do'
+    assert bool(scales) == (family == 'ESpikeFormerLarge'), (
+        'its fine-tuned classifiers have layer scales, no others do'
+    )
 
 
 def test_readout_follows_the_neuron_of_the_config():
     model = build(neuron='family')
     assert (model.neuron.levels, model.neuron.norm) == (4, 1)
-    eight = MODELS.build(dict(type='mmbsa.SpikingClassifier', num_classes=2, backbone=dict(
-        BACKBONE, neuron=dict(type='mmbsa.IntegerNode', levels=8))))
+    eight = MODELS.build(
+        dict(
+            type='mmbsa.SpikingClassifier',
+            num_classes=2,
+            backbone=dict(BACKBONE, neuron=dict(type='mmbsa.IntegerNode', levels=8)),
+        )
+    )
     assert (eight.neuron.levels, eight.neuron.norm) == (8, 1)
-    leaky = MODELS.build(dict(type='mmbsa.SpikingClassifier', num_classes=2, backbone=dict(
-        BACKBONE, neuron=dict(LIF, tau=3.0))))
+    leaky = MODELS.build(
+        dict(
+            type='mmbsa.SpikingClassifier',
+            num_classes=2,
+            backbone=dict(BACKBONE, neuron=dict(LIF, tau=3.0)),
+        )
+    )
     assert type(leaky.neuron).__name__ == 'LIFNode' and leaky.neuron.tau == 3.0
-    with pytest.raises(ValueError, match="neuron must be 'family', a neuron config or None, got 'LIF'"):
+    with pytest.raises(
+        ValueError, match="neuron must be 'family', a neuron config or None, got 'LIF'"
+    ):
         build(neuron='LIF')
 
 

@@ -2,6 +2,7 @@
 
 every ``torch.empty`` under these tests is full of NaN.
 """
+
 import pytest
 import torch
 
@@ -13,7 +14,10 @@ collect_ignore_glob = ['test_*_triton.py'] if triton_support.missing() else []
 
 @pytest.fixture(autouse=True)
 def poisoned_empty():
-    was = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    was = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.utils.deterministic.fill_uninitialized_memory,
+    )
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = True
     yield

@@ -1,6 +1,7 @@
 """Rows of integer scores on Shiftmax's edge, the operands that produce them, and g by Python's big
 integers.
 """
+
 import numpy as np
 import pytest
 import torch
@@ -64,10 +65,13 @@ KINDS = ('silent', 'equal', 'one_hot', 'random', 'narrow', 'above_power', 'below
 @st.composite
 def score_rows(draw, max_n: int = 4096, max_d: int = 256):
     """(scores of one row, d) with n up to ``max_n`` and all scores in [-d, d]."""
-    n = draw(st.one_of(st.integers(1, max_n),
-                       st.sampled_from([1 << k for k in range(13) if 1 << k <= max_n])))
+    n = draw(
+        st.one_of(
+            st.integers(1, max_n), st.sampled_from([1 << k for k in range(13) if 1 << k <= max_n])
+        )
+    )
     d = draw(st.integers(1, max_d))
-    rng = np.random.default_rng(draw(st.integers(0, 2 ** 32 - 1)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     row = make_row(draw(st.sampled_from(KINDS)), n, d, rng)
     rng.shuffle(row)
     return row, d
@@ -84,14 +88,20 @@ def operands(row, d: int, dtype: torch.dtype = torch.float32):
     return q.to(dtype), k.to(dtype)
 
 
-def attention_stats(q, k, v, impl: str, product: str = 'ternary', normalizer: str = 'shiftmax',
-                    scale: float = 1.):
+def attention_stats(
+    q, k, v, impl: str, product: str = 'ternary', normalizer: str = 'shiftmax', scale: float = 1.0
+):
     """(out, g, weight_sum) of the registered op."""
     return torch.ops.mmbsa.bipolar_attention(q, k, v, product, normalizer, scale, 'ste', impl)
 
 
-def spikes(shape, rate: float = 0.3, product: str = 'ternary', seed: int = 0,
-           dtype: torch.dtype = torch.float32):
+def spikes(
+    shape,
+    rate: float = 0.3,
+    product: str = 'ternary',
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+):
     """Spikes that fire at ``rate``; standard normal numbers for ``'real'``."""
     generator = torch.Generator().manual_seed(seed)
     if product == 'real':
@@ -101,14 +111,20 @@ def spikes(shape, rate: float = 0.3, product: str = 'ternary', seed: int = 0,
     return (fired * sign).to(dtype)
 
 
-def refuses(impl: str, dtype: torch.dtype = torch.float32, normalizer: str = 'shiftmax',
-            product: str = 'ternary',
-            scale: float = 1., device: str = 'cpu') -> bool:
+def refuses(
+    impl: str,
+    dtype: torch.dtype = torch.float32,
+    normalizer: str = 'shiftmax',
+    product: str = 'ternary',
+    scale: float = 1.0,
+    device: str = 'cpu',
+) -> bool:
     """Whether an implementation leaves such calls to the others, and says so."""
     operands = [torch.zeros(1, 1, 2, 2, dtype=dtype, device=device)] * 3
     reason = dispatch.get('bipolar_attention', impl).refuses(*operands, normalizer, product, scale)
     if reason:
         with pytest.raises(RuntimeError, match=f"impl='{impl}' cannot take this call: "):
-            bipolar_attention(*operands, normalizer=normalizer, product=product,
-                              scale=scale, impl=impl)
+            bipolar_attention(
+                *operands, normalizer=normalizer, product=product, scale=scale, impl=impl
+            )
     return bool(reason)

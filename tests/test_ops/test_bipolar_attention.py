@@ -1,6 +1,7 @@
 """Values, gradients and layouts of bipolar attention, all implementations against float64 with
 derived budgets.
 """
+
 import itertools
 import math
 
@@ -12,15 +13,21 @@ from torch.autograd import gradcheck
 from mmbsa.ops import bipolar_attention, implementations, shiftmax
 from mmbsa.ops.bipolar_attention.common import GRADS, NORMALIZERS, PRODUCTS
 
-LN2 = math.log(2.)
-IMPLS = [name for name in implementations('bipolar_attention')
-         if name != 'triton']  # test_bipolar_triton.py
+LN2 = math.log(2.0)
+IMPLS = [
+    name for name in implementations('bipolar_attention') if name != 'triton'
+]  # test_bipolar_triton.py
 DEVICES = ['cpu', *(['cuda'] if torch.cuda.is_available() else [])]
 #: leading dimensions, n_q, n_k, d, d_v: the odd, the single, the unequal, more keys than a kernel's
 #: block
-SHAPES = [((), 1, 1, 1, 1), ((2, 3), 63, 63, 16, 16), ((2, 1, 3), 40, 40, 6, 24),
-          ((3,), 5, 500, 8, 3),
-          ((1, 2), 500, 7, 33, 5), ((2,), 96, 1100, 4, 4)]
+SHAPES = [
+    ((), 1, 1, 1, 1),
+    ((2, 3), 63, 63, 16, 16),
+    ((2, 1, 3), 40, 40, 6, 24),
+    ((3,), 5, 500, 8, 3),
+    ((1, 2), 500, 7, 33, 5),
+    ((2,), 96, 1100, 4, 4),
+]
 
 
 def case_id(shape):
@@ -32,8 +39,11 @@ def make(shape, product, dtype, device='cpu', seed=0):
     lead, n_q, n_k, d, d_v = shape
     q = spikes((*lead, n_q, d), product=product, seed=seed)
     q[..., ::3, :] = 0  # every third query is silent
-    tensors = q, spikes((*lead, n_k, d), product=product, seed=seed
-                        + 1), spikes((*lead, n_k, d_v), 1, 'real', seed + 2)
+    tensors = (
+        q,
+        spikes((*lead, n_k, d), product=product, seed=seed + 1),
+        spikes((*lead, n_k, d_v), 1, 'real', seed + 2),
+    )
     return [x.to(device, dtype).requires_grad_() for x in tensors]
 
 
@@ -51,7 +61,7 @@ def budgets(q, k, v, upstream, dtype, normalizer, scale):
     bits.
     """
     q, k, v, upstream = (x.detach().double() for x in (q, k, v, upstream))
-    n, base = max(q.shape[-2], k.shape[-2]), LN2 if normalizer == 'shiftmax' else 1.
+    n, base = max(q.shape[-2], k.shape[-2]), LN2 if normalizer == 'shiftmax' else 1.0
     score, size = q @ k.mT * scale, q.abs() @ k.abs().mT * abs(scale)
     if normalizer == 'none':
         weight, grad_score = size, upstream.abs() @ v.abs().mT
@@ -62,24 +72,31 @@ def budgets(q, k, v, upstream, dtype, normalizer, scale):
         grad_score = base * weight * (grad_weight + (share * grad_weight).sum(-1, keepdim=True))
     unit = torch.finfo(torch.float64 if dtype == torch.float64 else torch.float32).eps
     top = float(size.max()) + math.log2(n)
-    relative = unit * (11 * top + 22 * math.log2(n) + 58 + 1.81 * n + q.shape[-1] * top + 2 * n + 2
-                       * v.shape[-1])
+    relative = unit * (
+        11 * top + 22 * math.log2(n) + 58 + 1.81 * n + q.shape[-1] * top + 2 * n + 2 * v.shape[-1]
+    )
     if dtype in (torch.float16, torch.bfloat16):
-        relative += 2. ** -11 + torch.finfo(dtype).eps * (4 + n / 32)
-    sums = weight @ v.abs(), grad_score @ k.abs() * abs(scale), grad_score.mT @ q.abs() * abs(scale), \
-        weight.mT @ upstream.abs()
+        relative += 2.0**-11 + torch.finfo(dtype).eps * (4 + n / 32)
+    sums = (
+        weight @ v.abs(),
+        grad_score @ k.abs() * abs(scale),
+        grad_score.mT @ q.abs() * abs(scale),
+        weight.mT @ upstream.abs(),
+    )
     return [relative * x + torch.finfo(dtype).tiny for x in sums]
 
 
 def check(operands, dtype, **kwargs):
-    upstream = torch.randn(*operands[0].shape[:-1], operands[2].shape[-1],
-                           generator=torch.Generator().manual_seed(9))
+    upstream = torch.randn(
+        *operands[0].shape[:-1], operands[2].shape[-1], generator=torch.Generator().manual_seed(9)
+    )
     upstream = upstream.to(operands[0].device, dtype)
     found = run(operands, upstream, **kwargs)
     exact = [x.detach().double().requires_grad_() for x in operands]
     truth = run(exact, upstream.double(), **{**kwargs, 'impl': 'reference'})
-    allowed = budgets(*operands, upstream, dtype, kwargs.get('normalizer', 'shiftmax'),
-                      kwargs.get('scale', 1.))
+    allowed = budgets(
+        *operands, upstream, dtype, kwargs.get('normalizer', 'shiftmax'), kwargs.get('scale', 1.0)
+    )
     for name, a, b, budget in zip(('out', 'grad_q', 'grad_k', 'grad_v'), found, truth, allowed):
         assert a.dtype == dtype and a.shape == b.shape
         excess = (a.double() - b).abs() - budget
@@ -94,9 +111,14 @@ def test_grid_against_float64(impl, product, normalizer, shape, device):
     if refuses(impl, torch.float32, normalizer, product, device=device):
         return
     for grad in GRADS if normalizer == 'shiftmax' else GRADS[:1]:
-        check(make(shape, product, torch.float32, device), torch.float32, product=product,
-              normalizer=normalizer,
-              grad=grad, impl=impl)
+        check(
+            make(shape, product, torch.float32, device),
+            torch.float32,
+            product=product,
+            normalizer=normalizer,
+            grad=grad,
+            impl=impl,
+        )
 
 
 @pytest.mark.parametrize('device', DEVICES)
@@ -110,28 +132,40 @@ def test_other_dtypes(impl, normalizer, dtype, device):
         check(make(shape, 'ternary', dtype, device), dtype, normalizer=normalizer, impl=impl)
 
 
-@pytest.mark.parametrize('scale', [0.25, -1., 3.])
+@pytest.mark.parametrize('scale', [0.25, -1.0, 3.0])
 @pytest.mark.parametrize('normalizer', NORMALIZERS)
 @pytest.mark.parametrize('impl', IMPLS)
 def test_scale(impl, normalizer, scale):
-    for product in (p for p in ('ternary', 'real')
-                    if not refuses(impl, torch.float32, normalizer, p, scale)):
-        check(make(((2,), 50, 64, 8, 8), product, torch.float32), torch.float32, product=product,
-              normalizer=normalizer,
-              scale=scale, impl=impl)
+    for product in (
+        p for p in ('ternary', 'real') if not refuses(impl, torch.float32, normalizer, p, scale)
+    ):
+        check(
+            make(((2,), 50, 64, 8, 8), product, torch.float32),
+            torch.float32,
+            product=product,
+            normalizer=normalizer,
+            scale=scale,
+            impl=impl,
+        )
 
 
 def test_reference_by_hand():
     """Two queries, three keys, worked out on paper."""
-    q, k = torch.tensor([[1., 1.], [0., 0.]]), torch.tensor([[1., 1.], [1., -1.], [-1., -1.]])
-    v = torch.tensor([[1., 0.], [0., 1.], [8., 4.]])
-    out = bipolar_attention(q, k, v,
-                            impl='reference')  # scores 2, 0, -2: 4 + 1 + 1/4 -> 8; and 0, 0, 0: 3 -> 4
+    q, k = (
+        torch.tensor([[1.0, 1.0], [0.0, 0.0]]),
+        torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]]),
+    )
+    v = torch.tensor([[1.0, 0.0], [0.0, 1.0], [8.0, 4.0]])
+    out = bipolar_attention(
+        q, k, v, impl='reference'
+    )  # scores 2, 0, -2: 4 + 1 + 1/4 -> 8; and 0, 0, 0: 3 -> 4
     assert out.tolist() == [[0.5 + 8 / 32, 0.125 + 4 / 32], [9 / 4, 5 / 4]]
     out = bipolar_attention(q, k, v, normalizer='none', impl='reference')
-    assert out.tolist() == [[2. - 16., -8.], [0., 0.]]
-    torch.testing.assert_close(bipolar_attention(q, k, v, normalizer='softmax', impl='reference'),
-                               torch.softmax(q @ k.T, -1) @ v)
+    assert out.tolist() == [[2.0 - 16.0, -8.0], [0.0, 0.0]]
+    torch.testing.assert_close(
+        bipolar_attention(q, k, v, normalizer='softmax', impl='reference'),
+        torch.softmax(q @ k.T, -1) @ v,
+    )
     assert torch.equal(bipolar_attention(q, k, torch.eye(3), impl='reference'), shiftmax(q @ k.T))
 
 
@@ -145,8 +179,9 @@ def test_gradient_is_that_of_the_straight_through_surrogate(impl, grad):
         return
     q, k, v = make(((2,), 4, 5, 3, 2), 'real', torch.float64)
     with torch.no_grad():
-        weight = bipolar_attention(q, k, torch.eye(5, dtype=torch.float64).expand(2, 5, 5),
-                                   product='real', impl=impl)
+        weight = bipolar_attention(
+            q, k, torch.eye(5, dtype=torch.float64).expand(2, 5, 5), product='real', impl=impl
+        )
         weight_sum = weight.sum(-1, keepdim=True)
         g = (torch.exp2(q @ k.mT).sum(-1, keepdim=True)).log2().ceil()
 
@@ -192,26 +227,36 @@ def test_layouts(impl, normalizer, layout):
     if refuses(impl, torch.float32, normalizer):
         return
     for d_v in (8, 11):
-        plain = [layout(x.detach())
-                 for x in make(((2, 3, 2), 20, 20, 8, d_v), 'ternary', torch.float32)]
-        upstream = layout(torch.randn(2, 3, 2, 20, d_v,
-                                      generator=torch.Generator().manual_seed(d_v)))
-        strided = run([x.requires_grad_() for x in plain], upstream,
-                      normalizer=normalizer, impl=impl)
-        dense = run([x.detach().contiguous().requires_grad_() for x in plain],
-                    upstream.contiguous(),
-                    normalizer=normalizer, impl=impl)
-        for a, b in zip(strided, dense):  # BLAS adds up 20 terms in another order for other strides, and they may cancel
-            torch.testing.assert_close(a, b, rtol=1e-5,
-                                       atol=max(1e-6, 20 * 2. ** -24 * b.abs().max().item()))
+        plain = [
+            layout(x.detach()) for x in make(((2, 3, 2), 20, 20, 8, d_v), 'ternary', torch.float32)
+        ]
+        upstream = layout(
+            torch.randn(2, 3, 2, 20, d_v, generator=torch.Generator().manual_seed(d_v))
+        )
+        strided = run(
+            [x.requires_grad_() for x in plain], upstream, normalizer=normalizer, impl=impl
+        )
+        dense = run(
+            [x.detach().contiguous().requires_grad_() for x in plain],
+            upstream.contiguous(),
+            normalizer=normalizer,
+            impl=impl,
+        )
+        for a, b in zip(
+            strided, dense
+        ):  # BLAS adds up 20 terms in another order for other strides, and they may cancel
+            torch.testing.assert_close(
+                a, b, rtol=1e-5, atol=max(1e-6, 20 * 2.0**-24 * b.abs().max().item())
+            )
         assert strided[0].is_contiguous()
 
 
 @pytest.mark.parametrize('impl', IMPLS)
 def test_upstream_gradient_without_strides(impl):
     operands = make(SHAPES[1], 'ternary', torch.float32)
-    ones = torch.autograd.grad(bipolar_attention(*operands, impl=impl), operands,
-                               torch.ones(2, 3, 63, 16))
+    ones = torch.autograd.grad(
+        bipolar_attention(*operands, impl=impl), operands, torch.ones(2, 3, 63, 16)
+    )
     summed = torch.autograd.grad(bipolar_attention(*operands, impl=impl).sum(), operands)
     for a, b in zip(summed, ones):
         torch.testing.assert_close(a, b)
@@ -253,11 +298,16 @@ def test_autocast(impl, normalizer):
     expected = run(plain, upstream.bfloat16(), normalizer=normalizer, impl=impl)
     with torch.autocast('cpu', torch.bfloat16):
         found = run(operands, upstream.bfloat16(), normalizer=normalizer, impl=impl)
-        mixed = bipolar_attention(operands[0], operands[1].half(), operands[2],
-                                  normalizer=normalizer, impl=impl)
-        double = bipolar_attention(operands[0], operands[1], operands[2].double(),
-                                   normalizer=normalizer,
-                                   impl='auto' if refuses(impl, torch.float64, normalizer) else impl)
+        mixed = bipolar_attention(
+            operands[0], operands[1].half(), operands[2], normalizer=normalizer, impl=impl
+        )
+        double = bipolar_attention(
+            operands[0],
+            operands[1],
+            operands[2].double(),
+            normalizer=normalizer,
+            impl='auto' if refuses(impl, torch.float64, normalizer) else impl,
+        )
     assert found[0].dtype == mixed.dtype == torch.bfloat16 and double.dtype == torch.float64
     for a, b in zip((*found, mixed.detach()), (*expected, expected[0])):
         assert torch.equal(a.bfloat16(), b)
@@ -272,47 +322,70 @@ def test_bad_values_stay_visible():
         assert out[0, 0, 5].isnan().all() and out.isnan().sum() == out.shape[-1]
 
 
-@pytest.mark.parametrize('change, message', [
-    (dict(q=torch.ones(3)), r'q must be \(\.\.\., n, d\)'),
-    (dict(q=torch.ones(2, 4, 5)), 'q and k need one last dimension'),
-    (dict(q=torch.ones(2, 4, 0), k=torch.ones(2, 6, 0)), 'q and k need one last dimension d > 0'),
-    (dict(k=torch.ones(3, 6, 2)), r'k must lead with \(2,\) as v does'),
-    (dict(q=torch.ones(4, 2)), r'q must lead with \(2,\) as v does'),
-    (dict(v=torch.ones(2, 5, 3)), 'k and v must have as many tokens'),
-    (dict(k=torch.ones(2, 0, 2), v=torch.ones(2, 0, 3)), 'k must have at least one token'),
-    (dict(v=torch.ones(2, 6, 3, dtype=torch.int64)),
-     'v must be float16, bfloat16, float32 or float64'),
-    (dict(q=torch.ones(2, 4, 2, dtype=torch.bool)), 'q must hold real numbers'),
-    (dict(k=torch.ones(2, 6, 2, device='meta')), 'k is on meta, v on cpu'),
-    (dict(product='spikes'), "product must be one of .*'ternary'"),
-    (dict(normalizer='relu'), "normalizer must be one of .*'shiftmax'"),
-    (dict(grad='none'), "grad must be one of .*'ste'"),
-    (dict(impl='flash'), "impl must be one of .*'reference'"),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(q=torch.ones(3)), r'q must be \(\.\.\., n, d\)'),
+        (dict(q=torch.ones(2, 4, 5)), 'q and k need one last dimension'),
+        (
+            dict(q=torch.ones(2, 4, 0), k=torch.ones(2, 6, 0)),
+            'q and k need one last dimension d > 0',
+        ),
+        (dict(k=torch.ones(3, 6, 2)), r'k must lead with \(2,\) as v does'),
+        (dict(q=torch.ones(4, 2)), r'q must lead with \(2,\) as v does'),
+        (dict(v=torch.ones(2, 5, 3)), 'k and v must have as many tokens'),
+        (dict(k=torch.ones(2, 0, 2), v=torch.ones(2, 0, 3)), 'k must have at least one token'),
+        (
+            dict(v=torch.ones(2, 6, 3, dtype=torch.int64)),
+            'v must be float16, bfloat16, float32 or float64',
+        ),
+        (dict(q=torch.ones(2, 4, 2, dtype=torch.bool)), 'q must hold real numbers'),
+        (dict(k=torch.ones(2, 6, 2, device='meta')), 'k is on meta, v on cpu'),
+        (dict(product='spikes'), "product must be one of .*'ternary'"),
+        (dict(normalizer='relu'), "normalizer must be one of .*'shiftmax'"),
+        (dict(grad='none'), "grad must be one of .*'ste'"),
+        (dict(impl='flash'), "impl must be one of .*'reference'"),
+    ],
+)
 def test_errors_name_the_argument(change, message):
     call = dict(q=torch.ones(2, 4, 2), k=torch.ones(2, 6, 2), v=torch.ones(2, 6, 3)) | change
     with pytest.raises(ValueError, match=message):
         bipolar_attention(call.pop('q'), call.pop('k'), call.pop('v'), **call)
 
 
-@pytest.mark.parametrize('product, value, allowed', [('ternary', 2., r'\(-1, 0, 1\)'), ('binary', -1., r'\(0, 1\)'),
-                                                     ('ternary', .5, r'\(-1, 0, 1\)'),
-                                                     ('binary', math.nan, r'\(0, 1\)')])
+@pytest.mark.parametrize(
+    'product, value, allowed',
+    [
+        ('ternary', 2.0, r'\(-1, 0, 1\)'),
+        ('binary', -1.0, r'\(0, 1\)'),
+        ('ternary', 0.5, r'\(-1, 0, 1\)'),
+        ('binary', math.nan, r'\(0, 1\)'),
+    ],
+)
 @pytest.mark.parametrize('impl', ['auto', *IMPLS])
-def test_check_of_spikes_names_the_operand_and_the_value(impl, product, value, allowed, monkeypatch):
-    good, v = torch.tensor([[0., 1.], [1., 0.]]), torch.ones(2, 3)
+def test_check_of_spikes_names_the_operand_and_the_value(
+    impl, product, value, allowed, monkeypatch
+):
+    good, v = torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.ones(2, 3)
     wrong = good.clone()
     wrong[1, 0] = value
-    bipolar_attention(wrong, good, v, product=product, impl=impl)  # the caller answers for its operands
+    bipolar_attention(
+        wrong, good, v, product=product, impl=impl
+    )  # the caller answers for its operands
     monkeypatch.setenv('MMBSA_CHECK_SPIKES', '1')
     for name, q, k in (('q', wrong, good), ('k', good, wrong)):
-        with pytest.raises(ValueError, match=f"{name} holds {value:g}, but product='{product}' allows only the values "
-                                             f'{allowed}'):
+        with pytest.raises(
+            ValueError,
+            match=f"{name} holds {value:g}, but product='{product}' allows only the values "
+            f'{allowed}',
+        ):
             bipolar_attention(q, k, v, product=product, impl=impl)
     if impl == 'auto' or not refuses(impl, torch.float32, product='real'):
         bipolar_attention(wrong, wrong, v, product='real', impl=impl)
-    assert torch.equal(bipolar_attention(good, good, v, product=product, impl=impl),
-                       bipolar_attention(good, good.to(torch.int8), v, product=product, impl=impl))
+    assert torch.equal(
+        bipolar_attention(good, good, v, product=product, impl=impl),
+        bipolar_attention(good, good.to(torch.int8), v, product=product, impl=impl),
+    )
 
 
 @pytest.mark.parametrize('product', PRODUCTS)
@@ -320,7 +393,10 @@ def test_check_of_spikes_names_the_operand_and_the_value(impl, product, value, a
 def test_auto_equals_the_reference_inside_the_domain(product, levels):
     """Counts of several levels are real; told so, 'auto' is as right as the reference."""
     for seed in range(3):
-        q, k = (spikes((2, 3, 9, 8), .4, 'ternary' if product == 'real' else product, seed + s) for s in (0, 9))
+        q, k = (
+            spikes((2, 3, 9, 8), 0.4, 'ternary' if product == 'real' else product, seed + s)
+            for s in (0, 9)
+        )
         if product == 'real':
             q, k = q * levels, k * levels
         operands = q.requires_grad_(), k.requires_grad_(), torch.randn(2, 3, 9, 5).requires_grad_()

@@ -1,21 +1,32 @@
-"""g of bipolar attention is what Python's big integers give, in every implementation usable here.
-"""
+"""g of bipolar attention is what Python's big integers give, in every implementation usable
+here."""
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from score_rows import KINDS, attention_stats, make_row, operands, oracle_g, refuses, score_rows, spikes
+from score_rows import (
+    KINDS,
+    attention_stats,
+    make_row,
+    operands,
+    oracle_g,
+    refuses,
+    score_rows,
+    spikes,
+)
 
 from mmbsa.ops import implementations
 from mmbsa.ops.bipolar_attention import sdpa
 
-IMPLS = [name for name in implementations('bipolar_attention')
-         if name != 'triton']  # test_bipolar_triton.py
+IMPLS = [
+    name for name in implementations('bipolar_attention') if name != 'triton'
+]  # test_bipolar_triton.py
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 
 
-def check_rows(rows_by_query, q, k, impl, dtype, product='ternary', scale=1.):
+def check_rows(rows_by_query, q, k, impl, dtype, product='ternary', scale=1.0):
     v = torch.ones(*k.shape[:-1], 2, dtype=dtype)
     out, g, weight_sum = attention_stats(q, k, v, impl, product, scale=scale)
     assert g.flatten().tolist() == [oracle_g(row) for row in rows_by_query]
@@ -38,9 +49,13 @@ def test_edge_rows(impl, dtype, case):
 
 @pytest.mark.parametrize('impl', IMPLS)
 @settings(max_examples=25, deadline=None)
-@given(st.integers(1, 700), st.integers(1, 64), st.sampled_from([0., 0.01, 0.05, 0.3, 1.]),
-       st.integers(0, 10 ** 6),
-       st.sampled_from(['ternary', 'binary']))
+@given(
+    st.integers(1, 700),
+    st.integers(1, 64),
+    st.sampled_from([0.0, 0.01, 0.05, 0.3, 1.0]),
+    st.integers(0, 10**6),
+    st.sampled_from(['ternary', 'binary']),
+)
 def test_many_heads_of_spikes(impl, n, d, rate, seed, product):
     """Dead, sparse and dense firing; nearly dead heads are where most rows sit on the edge."""
     q, k = (spikes((3, 9, d), rate, product, seed), spikes((3, n, d), rate, product, seed + 1))
@@ -56,15 +71,18 @@ def test_silent_queries_and_silent_keys(impl, n):
     for q, k in ((torch.zeros(n, 8), spikes((n, 8))), (spikes((n, 8)), torch.zeros(n, 8))):
         out, g, weight_sum = attention_stats(q, k, v, impl)
         assert g.unique().tolist() == [n.bit_length() - 1]
-        assert weight_sum.unique().tolist() == [1.]
+        assert weight_sum.unique().tolist() == [1.0]
         torch.testing.assert_close(out, torch.full_like(out, 1 / n), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize('impl', IMPLS)
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.sampled_from(KINDS), min_size=1, max_size=12), st.integers(1, 300),
-       st.integers(1, 256),
-       st.integers(0, 10 ** 6))
+@given(
+    st.lists(st.sampled_from(KINDS), min_size=1, max_size=12),
+    st.integers(1, 300),
+    st.integers(1, 256),
+    st.integers(0, 10**6),
+)
 def test_edge_rows_in_different_heads(impl, kinds, n, d, seed):
     """Each head has its own keys, its own number of edge rows, and rows that are none."""
     rng = np.random.default_rng(seed)
@@ -82,8 +100,13 @@ def test_edge_rows_in_different_heads(impl, kinds, n, d, seed):
 
 @pytest.mark.parametrize('impl', IMPLS)
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 200), st.integers(1, 48), st.integers(1, 16), st.integers(0, 10 ** 6),
-       st.sampled_from([1., 0.5, 2.]))
+@given(
+    st.integers(1, 200),
+    st.integers(1, 48),
+    st.integers(1, 16),
+    st.integers(0, 10**6),
+    st.sampled_from([1.0, 0.5, 2.0]),
+)
 def test_whole_numbers_of_real_operands(impl, n, d, levels, seed, scale):
     """Integer neurons.
 
@@ -92,8 +115,10 @@ def test_whole_numbers_of_real_operands(impl, n, d, levels, seed, scale):
     if refuses(impl, torch.float32, 'shiftmax', 'real', scale):
         return
     generator = torch.Generator().manual_seed(seed)
-    q, k = (2 * torch.randint(-levels, levels + 1, (rows, d), generator=generator).float()
-            for rows in (5, n))
+    q, k = (
+        2 * torch.randint(-levels, levels + 1, (rows, d), generator=generator).float()
+        for rows in (5, n)
+    )
     rows = (q.double() @ k.double().mT * scale).tolist()
     check_rows(rows, q, k, impl, torch.float32, 'real', scale)
 
@@ -124,8 +149,8 @@ def clear_rows(log2_sum, slope, constant):
 @settings(max_examples=60, deadline=None)
 @given(score_rows(), st.sampled_from(DTYPES))
 def test_bound_of_the_float_error(case, dtype):
-    """L of PyTorch's kernels against float64, and against big integers where no settling is done.
-    """
+    """L of PyTorch's kernels against float64, and against big integers where no settling is
+    done."""
     row, d = case
     q, k = operands(row, d, dtype)
     rows = [row, [0] * len(row), [-x for x in row]]
@@ -135,8 +160,9 @@ def test_bound_of_the_float_error(case, dtype):
     slope, constant = sdpa._error(len(row), dtype)
     assert ((log2_sum - truth).abs() <= slope * truth.abs() + constant + 1e-12).all()
     clear = clear_rows(log2_sum, slope, constant)
-    assert torch.equal(log2_sum.ceil()[clear].double(),
-                       torch.tensor([oracle_g(r) for r in rows]).double()[clear])
+    assert torch.equal(
+        log2_sum.ceil()[clear].double(), torch.tensor([oracle_g(r) for r in rows]).double()[clear]
+    )
 
 
 def test_band_of_the_float_error_is_narrow():

@@ -2,6 +2,7 @@
 
 bytes that overflow, ties at odd sizes, strides, threads, silence.
 """
+
 import numpy as np
 import pytest
 import torch
@@ -21,11 +22,12 @@ def check_rows(rows, q, k):
     out, g, weight_sum = attention_stats(q, k, torch.ones(*k.shape[:-1], 2), 'native')
     assert g.flatten().tolist() == [oracle_g(row) for row in rows]
     assert ((weight_sum >= 0.5) & (weight_sum <= 1)).all()
-    torch.testing.assert_close(out[..., 0], weight_sum, rtol=(k.size(-2) + 8) * 2 ** -24,
-                               atol=0)  # added up one by one
+    torch.testing.assert_close(
+        out[..., 0], weight_sum, rtol=(k.size(-2) + 8) * 2**-24, atol=0
+    )  # added up one by one
 
 
-@pytest.mark.parametrize('rate', [0.4, 0.6, 1.])
+@pytest.mark.parametrize('rate', [0.4, 0.6, 1.0])
 @pytest.mark.parametrize('d', [65, 127, 128, 129, 255, 256, 300])
 def test_scores_that_bytes_cannot_hold(d, rate):
     q, k = spikes((2, 9, d), rate), spikes((2, 300, d), rate, seed=1)
@@ -43,18 +45,25 @@ def test_all_ones():
     for d in (64, 65, 127, 128, 256, 1000):
         ones = torch.ones(1, 6, d)
         out, g, weight_sum = attention_stats(ones, ones[:, :4], torch.eye(4)[None], 'native')
-        assert g.unique().tolist() == [d
-                                       + 2] and weight_sum.unique().tolist() == [1.] and out.unique().tolist() == [0.25]
+        assert (
+            g.unique().tolist() == [d + 2]
+            and weight_sum.unique().tolist() == [1.0]
+            and out.unique().tolist() == [0.25]
+        )
         out, g, weight_sum = attention_stats(-ones, ones[:, :3], torch.eye(3)[None], 'native')
-        assert g.unique().tolist() == [2
-                                       - d] and weight_sum.unique().tolist() == [0.75] and out.unique().tolist() == [0.25]
+        assert (
+            g.unique().tolist() == [2 - d]
+            and weight_sum.unique().tolist() == [0.75]
+            and out.unique().tolist() == [0.25]
+        )
 
 
-@pytest.mark.parametrize('kind',
-                         ['above_power', 'below_power', 'power', 'one_hot', 'equal', 'narrow'])
-@pytest.mark.parametrize('n, d',
-                         [(1, 3), (2, 31), (37, 64), (255, 40), (257, 66), (301, 200), (1003, 128),
-                          (4099, 256)])
+@pytest.mark.parametrize(
+    'kind', ['above_power', 'below_power', 'power', 'one_hot', 'equal', 'narrow']
+)
+@pytest.mark.parametrize(
+    'n, d', [(1, 3), (2, 31), (37, 64), (255, 40), (257, 66), (301, 200), (1003, 128), (4099, 256)]
+)
 def test_ties_at_odd_sizes(n, d, kind):
     row = make_row(kind, n, d, np.random.default_rng(n))
     check_rows([row, [0] * len(row), [-x for x in row]], *operands(row, d))
@@ -65,16 +74,22 @@ def test_long_runs_of_ones():
     for length in (20, 30, 60, 120, 126):
         row = [63 - i for i in range(1, length)]  # 2^63 - 2^(64 - length)
         tail = min(row)
-        for more in ([], [tail], [tail, -64], [tail - 1] * 2, [tail - 1],
-                     [tail - 2, tail - 1, tail - 2]):
+        for more in (
+            [],
+            [tail],
+            [tail, -64],
+            [tail - 1] * 2,
+            [tail - 1],
+            [tail - 2, tail - 1, tail - 2],
+        ):
             if min(row + more) >= -64:
                 q, k = operands(row + more, 64)
                 check_rows([row + more], q[:1], k)
 
 
 def lay_out(x, layout):
-    """(T, B, H, n, d) over memory (T, B, n, H, d) (channels last), (T, B, H, d, n), or with gaps.
-    """
+    """(T, B, H, n, d) over memory (T, B, n, H, d) (channels last), (T, B, H, d, n), or with
+    gaps."""
     if layout == 'channels last':
         return x.transpose(2, 3).contiguous().transpose(2, 3)
     if layout == 'channels first':
@@ -90,8 +105,10 @@ def test_operands_are_read_and_gradients_written_as_they_lie(layout, bytes_):
         v, upstream = torch.randn(2, 1, 3, n_k, d_v), torch.randn(2, 1, 3, n_q, d_v)
         plain = [x.requires_grad_() for x in (q, k, v)]
         strided = [lay_out(x.detach(), layout).requires_grad_() for x in plain]
-        expected, found = run(plain, upstream,
-                              impl='native'), run(strided, lay_out(upstream, layout), impl='native')
+        expected, found = (
+            run(plain, upstream, impl='native'),
+            run(strided, lay_out(upstream, layout), impl='native'),
+        )
         for a, b in zip(found, expected):
             assert torch.equal(a, b)
         for grad, x in zip(found[1:], strided):
@@ -123,25 +140,30 @@ def test_results_do_not_depend_on_the_number_of_threads(dtype):
 @pytest.mark.parametrize('product', ['ternary', 'binary'])
 def test_silent_queries(product):
     """None, a few, most, all."""
-    for rate in (0., 0.003, 0.02, 1.):
+    for rate in (0.0, 0.003, 0.02, 1.0):
         for n_q, n_k in ((130, 64), (97, 131)):
             q, k = spikes((2, n_q, 8), rate, product), spikes((2, n_k, 8), 0.3, product, seed=1)
             q[1, 5:90] = 0
             tensors = [x.requires_grad_() for x in (q, k, torch.randn(2, n_k, 19))]
             for grad in ('ste', 'detach'):
                 check(tensors, torch.float32, product=product, grad=grad, impl='native')
-            _, g, weight_sum = attention_stats(q.detach(), k.detach(), tensors[2].detach(),
-                                               'native', product)
+            _, g, weight_sum = attention_stats(
+                q.detach(), k.detach(), tensors[2].detach(), 'native', product
+            )
             bits = (n_k - 1).bit_length()
-            assert (g[1, 5:90] == bits).all() and (weight_sum[1, 5:90] == n_k / 2 ** bits).all()
+            assert (g[1, 5:90] == bits).all() and (weight_sum[1, 5:90] == n_k / 2**bits).all()
 
 
 @pytest.mark.parametrize('d_v', [1, 3, 8, 9, 16, 17, 24, 33, 128])
 def test_widths_of_values(d_v):
     for n_q, n_k, d in ((1, 1, 1), (1, 70, 9), (70, 1, 9), (7, 5, 3), (121, 129, 16)):
         for grad in ('ste', 'detach'):
-            check(make(((2, 3), n_q, n_k, d, d_v), 'ternary', torch.float32), torch.float32,
-                  grad=grad, impl='native')
+            check(
+                make(((2, 3), n_q, n_k, d, d_v), 'ternary', torch.float32),
+                torch.float32,
+                grad=grad,
+                impl='native',
+            )
 
 
 def test_values_that_are_not_finite_stay_in_their_columns():
@@ -164,13 +186,19 @@ def test_operands_outside_their_product_are_harmless():
         assert out.isfinite().all() and torch.autograd.grad(out.sum(), v)[0].isfinite().all()
 
 
-@pytest.mark.parametrize('change, reason', [
-    (dict(v=torch.ones(2, 6, 3, dtype=torch.float64)), 'float32 and bfloat16, not torch.float64'),
-    (dict(normalizer='softmax'), "no normalizer but 'shiftmax', got 'softmax'"),
-    (dict(normalizer='none'), "no normalizer but 'shiftmax', got 'none'"),
-    (dict(product='real'), "not 'real' and 1"),
-    (dict(scale=0.5), 'and 0.5'),
-])
+@pytest.mark.parametrize(
+    'change, reason',
+    [
+        (
+            dict(v=torch.ones(2, 6, 3, dtype=torch.float64)),
+            'float32 and bfloat16, not torch.float64',
+        ),
+        (dict(normalizer='softmax'), "no normalizer but 'shiftmax', got 'softmax'"),
+        (dict(normalizer='none'), "no normalizer but 'shiftmax', got 'none'"),
+        (dict(product='real'), "not 'real' and 1"),
+        (dict(scale=0.5), 'and 0.5'),
+    ],
+)
 def test_reasons_of_refusal(change, reason):
     call = dict(q=torch.ones(2, 4, 2), k=torch.ones(2, 6, 2), v=torch.ones(2, 6, 3)) | change
     tensors = [call.pop(name) for name in 'qkv']

@@ -5,6 +5,7 @@ On a GPU these tests run there; without one, ``test_interpreter.py`` runs them i
 interpreter, which costs some milliseconds per block and function. So sizes are small and odd, and
 one program sees several blocks.
 """
+
 import itertools
 
 import pytest
@@ -20,29 +21,39 @@ DEVICE = 'cpu' if triton_support.INTERPRETED else 'cuda'
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 NORMALIZERS = ['shiftmax', 'softmax']
 #: leading dimensions, n_q, n_k, d, d_v
-SHAPES = [((2,), 67, 65, 33, 16), ((1, 2), 7, 131, 16, 40), ((), 1, 1, 1, 1), ((), 65, 7, 64, 64),
-          ((), 63, 64, 3, 5)]
+SHAPES = [
+    ((2,), 67, 65, 33, 16),
+    ((1, 2), 7, 131, 16, 40),
+    ((), 1, 1, 1, 1),
+    ((), 65, 7, 64, 64),
+    ((), 63, 64, 3, 5),
+]
 
 
-def check_rows(rows, q, k, dtype, product='ternary', scale=1.):
+def check_rows(rows, q, k, dtype, product='ternary', scale=1.0):
     """g is the big integers'.
 
     Weight_sum is in [1/2, 1] and what the weights of a constant v add up to.
     """
     v = torch.ones(*k.shape[:-1], 2, dtype=dtype, device=DEVICE)
-    out, g, weight_sum = attention_stats(q.to(DEVICE), k.to(DEVICE), v, 'triton', product,
-                                         scale=scale)
+    out, g, weight_sum = attention_stats(
+        q.to(DEVICE), k.to(DEVICE), v, 'triton', product, scale=scale
+    )
     assert g.flatten().tolist() == [oracle_g(row) for row in rows]
     assert ((weight_sum >= 0.5) & (weight_sum <= 1)).all()
-    torch.testing.assert_close(out[..., 0].double(), weight_sum.double(), rtol=4
-                               * torch.finfo(dtype).eps + 1e-6, atol=0)
+    torch.testing.assert_close(
+        out[..., 0].double(), weight_sum.double(), rtol=4 * torch.finfo(dtype).eps + 1e-6, atol=0
+    )
 
 
 def test_is_there_and_is_asked():
     assert implementations('bipolar_attention')[0] == 'triton'
-    q, k, v = (x.to(DEVICE) for x in (spikes((2, 9, 4)), spikes((2, 9, 4), seed=1),
-                                      torch.randn(2, 9, 4)))
-    taken = implementations('bipolar_attention')[int(triton_support.INTERPRETED)]  # auto avoids the interpreter
+    q, k, v = (
+        x.to(DEVICE) for x in (spikes((2, 9, 4)), spikes((2, 9, 4), seed=1), torch.randn(2, 9, 4))
+    )
+    taken = implementations('bipolar_attention')[
+        int(triton_support.INTERPRETED)
+    ]  # auto avoids the interpreter
     assert torch.equal(bipolar_attention(q, k, v), bipolar_attention(q, k, v, impl=taken))
     with pytest.raises(RuntimeError, match='not float64'):
         bipolar_attention(q.double(), k.double(), v.double(), impl='triton')
@@ -58,11 +69,13 @@ def test_edge_rows(dtype, case):
     check_rows([row, [0] * len(row), [-x for x in row]], *operands(row, d, dtype), dtype)
 
 
-@pytest.mark.parametrize('dtype', [torch.float32, torch.float16],
-                         ids=str)  # weights with and without a maximum
+@pytest.mark.parametrize(
+    'dtype', [torch.float32, torch.float16], ids=str
+)  # weights with and without a maximum
 @pytest.mark.parametrize('kind', ['above_power', 'below_power', 'power', 'one_hot', 'equal'])
 def test_every_kind_of_edge(kind, dtype):
     import numpy as np
+
     for n, d in ((300, 64), (1024, 40), (130, 200)):
         row = make_row(kind, n, d, np.random.default_rng(n))
         check_rows([row, [0] * len(row), [-x for x in row]], *operands(row, d, dtype), dtype)
@@ -77,14 +90,23 @@ def test_long_runs_of_ones():
         tail = min(row)
         for more in ([], [tail], [tail, -64], [tail - 1] * 2, [tail - 1]):
             if min(row + more) >= -64:
-                check_rows([row + more], operands(row + more, 64)[0][:1],
-                           operands(row + more, 64)[1], torch.float32)
+                check_rows(
+                    [row + more],
+                    operands(row + more, 64)[0][:1],
+                    operands(row + more, 64)[1],
+                    torch.float32,
+                )
 
 
 @settings(max_examples=10, deadline=None)
-@given(st.integers(1, 200), st.integers(1, 64), st.sampled_from([0., 0.05, 0.3, 1.]),
-       st.integers(0, 10 ** 6),
-       st.sampled_from(['ternary', 'binary']), st.sampled_from([torch.float32, torch.int8]))
+@given(
+    st.integers(1, 200),
+    st.integers(1, 64),
+    st.sampled_from([0.0, 0.05, 0.3, 1.0]),
+    st.integers(0, 10**6),
+    st.sampled_from(['ternary', 'binary']),
+    st.sampled_from([torch.float32, torch.int8]),
+)
 def test_many_heads_of_spikes(n, d, rate, seed, product, dtype):
     q, k = (spikes((2, 9, d), rate, product, seed), spikes((2, n, d), rate, product, seed + 1))
     rows = (q.double() @ k.double().mT).flatten(0, 1).tolist()
@@ -92,12 +114,20 @@ def test_many_heads_of_spikes(n, d, rate, seed, product, dtype):
 
 
 @settings(max_examples=10, deadline=None)
-@given(st.integers(1, 200), st.integers(1, 48), st.integers(1, 16), st.integers(0, 10 ** 6),
-       st.sampled_from([1., 0.5, 2.]), st.sampled_from(DTYPES[:2]))
+@given(
+    st.integers(1, 200),
+    st.integers(1, 48),
+    st.integers(1, 16),
+    st.integers(0, 10**6),
+    st.sampled_from([1.0, 0.5, 2.0]),
+    st.sampled_from(DTYPES[:2]),
+)
 def test_whole_numbers_of_real_operands(n, d, levels, seed, scale, dtype):
     generator = torch.Generator().manual_seed(seed)
-    q, k = (2 * torch.randint(-levels, levels + 1, (rows, d), generator=generator).float()
-            for rows in (5, n))
+    q, k = (
+        2 * torch.randint(-levels, levels + 1, (rows, d), generator=generator).float()
+        for rows in (5, n)
+    )
     rows = (q.double() @ k.double().mT * scale).tolist()
     check_rows(rows, q.to(dtype), k.to(dtype), dtype, 'real', scale)
 
@@ -107,29 +137,41 @@ def test_silent_queries_and_silent_keys(n):
     v = torch.eye(n, device=DEVICE)[:, :60]
     for q, k in ((torch.zeros(70, 8), spikes((n, 8))), (spikes((70, 8)), torch.zeros(n, 8))):
         for dtype in (torch.float32, torch.int8):
-            out, g, weight_sum = attention_stats(q.to(DEVICE, dtype), k.to(DEVICE, dtype),
-                                                 v, 'triton')
+            out, g, weight_sum = attention_stats(
+                q.to(DEVICE, dtype), k.to(DEVICE, dtype), v, 'triton'
+            )
             assert g.unique().tolist() == [n.bit_length() - 1]
-            assert weight_sum.unique().tolist() == [1.]
+            assert weight_sum.unique().tolist() == [1.0]
             assert torch.equal(out, torch.full_like(out, 1 / n))
 
 
 @pytest.mark.parametrize('shape', SHAPES, ids=str)
-@pytest.mark.parametrize('product, normalizer',
-                         list(itertools.product(['ternary', 'real'], NORMALIZERS)))
+@pytest.mark.parametrize(
+    'product, normalizer', list(itertools.product(['ternary', 'real'], NORMALIZERS))
+)
 def test_against_float64(product, normalizer, shape):
     for grad in ('ste', 'detach') if normalizer == 'shiftmax' else ('ste',):
-        check(make(shape, product, torch.float32, DEVICE), torch.float32, product=product,
-              normalizer=normalizer,
-              grad=grad, impl='triton')
+        check(
+            make(shape, product, torch.float32, DEVICE),
+            torch.float32,
+            product=product,
+            normalizer=normalizer,
+            grad=grad,
+            impl='triton',
+        )
 
 
-@pytest.mark.parametrize('scale, product', [(0.25, 'ternary'), (-1., 'real')])
+@pytest.mark.parametrize('scale, product', [(0.25, 'ternary'), (-1.0, 'real')])
 @pytest.mark.parametrize('normalizer', NORMALIZERS)
 def test_scale(normalizer, scale, product):
-    check(make(SHAPES[0], product, torch.float32, DEVICE), torch.float32, product=product,
-          normalizer=normalizer,
-          scale=scale, impl='triton')
+    check(
+        make(SHAPES[0], product, torch.float32, DEVICE),
+        torch.float32,
+        product=product,
+        normalizer=normalizer,
+        scale=scale,
+        impl='triton',
+    )
 
 
 @pytest.mark.parametrize('dtype', DTYPES[1:], ids=str)
@@ -168,12 +210,16 @@ def materialised(q, k, v, normalizer, truth, exact):
 @pytest.mark.parametrize('layout', LAYOUTS.values(), ids=LAYOUTS)
 def test_layouts(layout):
     """Any strides are read, and written: a gradient lies in memory as its operand does."""
-    plain = [layout(x.detach())
-             for x in make(((1, 2), 20, 20, 8, 11), 'ternary', torch.float32, DEVICE)]
+    plain = [
+        layout(x.detach()) for x in make(((1, 2), 20, 20, 8, 11), 'ternary', torch.float32, DEVICE)
+    ]
     upstream = layout(torch.randn(1, 2, 20, 11)).to(DEVICE)
     strided = run([x.requires_grad_() for x in plain], upstream, impl='triton')
-    dense = run([x.detach().contiguous().requires_grad_() for x in plain], upstream.contiguous(),
-                impl='triton')
+    dense = run(
+        [x.detach().contiguous().requires_grad_() for x in plain],
+        upstream.contiguous(),
+        impl='triton',
+    )
     for a, b in zip(strided, dense):
         assert torch.equal(a, b)  # the same operations in the same order
     for grad, x in zip(strided[1:], plain):
@@ -211,14 +257,14 @@ def test_nothing_to_compute():
             assert torch.equal(grad, torch.zeros_like(x))
 
 
-@pytest.mark.parametrize('lead, dtype',
-                         [((), torch.float32), ((2, 1, 2), torch.float32),
-                          ((2,), torch.int8)], ids=str)
+@pytest.mark.parametrize(
+    'lead, dtype', [((), torch.float32), ((2, 1, 2), torch.float32), ((2,), torch.int8)], ids=str
+)
 def test_opcheck(lead, dtype):
     q, k = spikes((*lead, 10, 4)), spikes((*lead, 11, 4), seed=1)
     v = spikes((*lead, 11, 6), product='real').to(DEVICE).requires_grad_()
     q, k = (x.to(DEVICE, dtype).requires_grad_(dtype.is_floating_point) for x in (q, k))
-    options = 'ternary', 'shiftmax', 1., 'ste', 'triton'
+    options = 'ternary', 'shiftmax', 1.0, 'ste', 'triton'
     torch.library.opcheck(torch.ops.mmbsa.bipolar_attention.default, (q, k, v, *options))
     tensors = [x.detach() for x in (q, k, v)]
     results = attention_stats(*tensors, 'triton')

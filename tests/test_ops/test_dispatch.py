@@ -1,4 +1,5 @@
 """Which implementation runs, and what is said when none can."""
+
 import subprocess
 import sys
 
@@ -17,10 +18,11 @@ def toy(monkeypatch):
     """
     monkeypatch.setattr(dispatch, '_TABLE', dict(dispatch._TABLE))
     monkeypatch.delenv(dispatch.ENV, raising=False)
-    for name, missing, refuses in (('gpu', lambda: 'no GPU here', lambda x: None),
-                                   ('even', lambda: None, lambda x: f'{x} is odd'
-                                    if x % 2 else None),
-                                   ('any', lambda: None, lambda x: None)):
+    for name, missing, refuses in (
+        ('gpu', lambda: 'no GPU here', lambda x: None),
+        ('even', lambda: None, lambda x: f'{x} is odd' if x % 2 else None),
+        ('any', lambda: None, lambda x: None),
+    ):
         dispatch.register('toy', dispatch.Implementation(name, None, None, missing, refuses))
     return 'toy'
 
@@ -45,8 +47,9 @@ def test_environment_overrides_auto_only(toy, monkeypatch):
     assert dispatch.resolve(toy, 'auto', 2) == 'any'
     assert dispatch.resolve(toy, 'even', 2) == 'even'
     monkeypatch.setenv(dispatch.ENV, 'even')
-    with pytest.raises(RuntimeError,
-                       match=f"{dispatch.ENV}='even' cannot take this call: 3 is odd"):
+    with pytest.raises(
+        RuntimeError, match=f"{dispatch.ENV}='even' cannot take this call: 3 is odd"
+    ):
         dispatch.resolve(toy, 'auto', 3)
     monkeypatch.setenv(dispatch.ENV, 'sdpa')  # another op's
     assert dispatch.resolve(toy, 'auto', 3) == 'any'
@@ -57,8 +60,9 @@ def test_environment_overrides_auto_only(toy, monkeypatch):
 
 def test_nobody_can(toy):
     dispatch._TABLE['toy'] = {name: dispatch._TABLE['toy'][name] for name in ('gpu', 'even')}
-    with pytest.raises(RuntimeError,
-                       match="no implementation can take this call.*no GPU here.*3 is odd"):
+    with pytest.raises(
+        RuntimeError, match='no implementation can take this call.*no GPU here.*3 is odd'
+    ):
         dispatch.resolve(toy, 'auto', 3)
 
 
@@ -73,8 +77,10 @@ def test_names_are_unique_and_known(toy):
 def test_ops_of_the_package(monkeypatch):
     monkeypatch.delenv(dispatch.ENV, raising=False)
     names = [x for x in implementations('bipolar_attention') if x != 'triton']
-    assert [x for x in names if x != 'native'] == ['sdpa',
-                                                   'reference']  # native: where there is a compiler
+    assert [x for x in names if x != 'native'] == [
+        'sdpa',
+        'reference',
+    ]  # native: where there is a compiler
     assert implementations('shiftmax') == ['reference']
     q, k, v = spikes((2, 9, 4)), spikes((2, 9, 4), seed=1), torch.randn(2, 9, 4)
     assert torch.equal(bipolar_attention(q, k, v), bipolar_attention(q, k, v, impl=names[0]))
@@ -84,9 +90,12 @@ def test_ops_of_the_package(monkeypatch):
 
 
 def test_ops_do_not_need_triton():
-    code = ('import sys; sys.modules["triton"] = None; import torch, mmbsa.ops as ops; x = '
-            'torch.ones(3, 2); '
-            'print(ops.bipolar_attention(x, x, x).tolist(), "mmengine" in sys.modules)')
-    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
-                         check=True).stdout
+    code = (
+        'import sys; sys.modules["triton"] = None; import torch, mmbsa.ops as ops; x = '
+        'torch.ones(3, 2); '
+        'print(ops.bipolar_attention(x, x, x).tolist(), "mmengine" in sys.modules)'
+    )
+    out = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=True
+    ).stdout
     assert out.split()[-1] == 'False' and out.startswith('[[0.75')

@@ -2,6 +2,7 @@
 
 the reference against the equation, every implementation against the reference, bit for bit.
 """
+
 import itertools
 
 import pytest
@@ -11,8 +12,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from mmbsa.ops import dispatch, implementations, integer_spike
 
 IMPLS = implementations('integer_spike')
-RULES = [dict(zip(('signed', 'norm', 'half_up', 'inclusive'), rule))
-         for rule in itertools.product((False, True), (1., 3., 4.), (False, True), (False, True))]
+RULES = [
+    dict(zip(('signed', 'norm', 'half_up', 'inclusive'), rule))
+    for rule in itertools.product((False, True), (1.0, 3.0, 4.0), (False, True), (False, True))
+]
 
 
 def spikes_and_gradient(u, upstream, **kwargs):
@@ -23,25 +26,26 @@ def spikes_and_gradient(u, upstream, **kwargs):
 
 def potentials(dtype=torch.float32):
     """Halves, wholes, both ends, their neighbours, infinities, and numbers of no distinction."""
-    grid = torch.arange(-6., 6.25, 0.25)
-    around = torch.cat([torch.nextafter(grid, torch.tensor(9.)),
-                        torch.nextafter(grid, torch.tensor(-9.))])
+    grid = torch.arange(-6.0, 6.25, 0.25)
+    around = torch.cat(
+        [torch.nextafter(grid, torch.tensor(9.0)), torch.nextafter(grid, torch.tensor(-9.0))]
+    )
     odd = torch.randn(5000, generator=torch.Generator().manual_seed(0)) * 4
-    return torch.cat([grid, around, odd, torch.tensor([torch.inf, -torch.inf, -0.])]).to(dtype)
+    return torch.cat([grid, around, odd, torch.tensor([torch.inf, -torch.inf, -0.0])]).to(dtype)
 
 
 @pytest.mark.parametrize('rule', RULES, ids=str)
 def test_the_equation(rule):
     u = potentials()
     spikes, grad = spikes_and_gradient(u, torch.ones_like(u), impl='reference', **rule)
-    low = -4. if rule['signed'] else 0.
+    low = -4.0 if rule['signed'] else 0.0
     for value, spike, slope in zip(u.tolist()[:147], spikes.tolist(), grad.tolist()):
-        count = min(max(value, low), 4.)
+        count = min(max(value, low), 4.0)
         # Python rounds half to even; where half goes up the addition is one of float32
         whole = torch.tensor(count).add(0.5).floor().item() if rule['half_up'] else round(count)
         assert spike == torch.tensor(float(whole)).div(rule['norm']).item()
         inside = low <= value <= 4 if rule['inclusive'] else low < value < 4
-        assert slope == (torch.tensor(1.).div(rule['norm']).item() if inside else 0.)
+        assert slope == (torch.tensor(1.0).div(rule['norm']).item() if inside else 0.0)
 
 
 @pytest.mark.parametrize('impl', IMPLS)
@@ -62,18 +66,20 @@ def test_all_give_the_same_bits(impl, dtype, rule):
 
 @pytest.mark.parametrize('impl', IMPLS)
 def test_ends_that_16_bits_cannot_hold_are_rounded_as_membranes_are(impl):
-    u = torch.arange(296., 312.).bfloat16().requires_grad_()
-    expected = integer_spike(u, 303, norm=1., impl='reference')
-    out = integer_spike(u, 303, norm=1., impl=impl)
+    u = torch.arange(296.0, 312.0).bfloat16().requires_grad_()
+    expected = integer_spike(u, 303, norm=1.0, impl='reference')
+    out = integer_spike(u, 303, norm=1.0, impl=impl)
     assert torch.equal(out, expected)
     found, expected = (torch.autograd.grad(x.sum(), u)[0] for x in (out, expected))
-    assert torch.equal(found, expected) and set(expected.tolist()) == {0., 1.}
+    assert torch.equal(found, expected) and set(expected.tolist()) == {0.0, 1.0}
 
 
 @pytest.mark.parametrize('impl', IMPLS)
 def test_not_a_number_stays_one(impl):
-    assert integer_spike(torch.tensor([torch.nan, 1.]), 4,
-                         impl=impl).isnan().tolist() == [True, False]
+    assert integer_spike(torch.tensor([torch.nan, 1.0]), 4, impl=impl).isnan().tolist() == [
+        True,
+        False,
+    ]
 
 
 @pytest.mark.parametrize('impl', IMPLS)
@@ -86,16 +92,22 @@ def test_layouts(impl):
     for u, grad in itertools.product((base, last, last.unflatten(0, (1, 2))), (upstream, turned)):
         found = spikes_and_gradient(u, grad.reshape(u.shape), impl=impl)
         assert found[0].stride() == found[1].stride() == u.stride()
-        torch.testing.assert_close([x.reshape(base.shape) for x in found], list(expected),
-                                   rtol=0, atol=0)
-    alone = last[:1].permute(0, 2, 3,
-                             1).contiguous()[None].permute(0, 1, 4, 2, 3)  # whose first strides mean nothing
+        torch.testing.assert_close(
+            [x.reshape(base.shape) for x in found], list(expected), rtol=0, atol=0
+        )
+    alone = (
+        last[:1].permute(0, 2, 3, 1).contiguous()[None].permute(0, 1, 4, 2, 3)
+    )  # whose first strides mean nothing
     for u in (alone, alone.as_strided(alone.shape, (1, 1, *alone.stride()[2:]))):
         found = spikes_and_gradient(u, upstream[:1][None], impl=impl)
         assert all(x[0].is_contiguous(memory_format=torch.channels_last) for x in found)
-    for view in (base[..., ::2], base[:, :1].expand(2, 4, 5, 7), base[:, :0],
-                 base.transpose(1, 3)[1:],
-                 base[:1].expand(3, 6, 5, 7)):
+    for view in (
+        base[..., ::2],
+        base[:, :1].expand(2, 4, 5, 7),
+        base[:, :0],
+        base.transpose(1, 3)[1:],
+        base[:1].expand(3, 6, 5, 7),
+    ):
         found = spikes_and_gradient(view, torch.ones(view.shape), impl=impl)
         expected = spikes_and_gradient(view.contiguous(), torch.ones(view.shape), impl='reference')
         assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
@@ -104,14 +116,18 @@ def test_layouts(impl):
 @pytest.mark.parametrize('impl', IMPLS)
 def test_opcheck(impl):
     u = torch.randn(3, 4, 5).requires_grad_()
-    rest = 0., 4., 4., False, True, impl
+    rest = 0.0, 4.0, 4.0, False, True, impl
     torch.library.opcheck(torch.ops.mmbsa.integer_spike.default, (u, *rest))
-    torch.library.opcheck(torch.ops.mmbsa.integer_spike_bwd.default,
-                          (u.detach(), torch.ones_like(u, dtype=torch.uint8), 4., impl))
+    torch.library.opcheck(
+        torch.ops.mmbsa.integer_spike_bwd.default,
+        (u.detach(), torch.ones_like(u, dtype=torch.uint8), 4.0, impl),
+    )
     with FakeTensorMode() as mode:
         last = torch.zeros(3, 2, 4, 5, 6).permute(0, 1, 4, 2, 3)
-        assert torch.ops.mmbsa.integer_spike(mode.from_tensor(last),
-                                             *rest)[0].stride() == last.stride()
+        assert (
+            torch.ops.mmbsa.integer_spike(mode.from_tensor(last), *rest)[0].stride()
+            == last.stride()
+        )
 
 
 def test_one_byte_is_kept_for_the_backward():
@@ -125,9 +141,11 @@ def test_one_byte_is_kept_for_the_backward():
 def test_errors():
     with pytest.raises(ValueError, match='u must be floating with a dimension, got torch.int64'):
         integer_spike(torch.ones(2, dtype=torch.int64), 4)
-    with pytest.raises(ValueError,
-                       match='levels must be at least 1 and norm positive, got 0 and 1'):
+    with pytest.raises(
+        ValueError, match='levels must be at least 1 and norm positive, got 0 and 1'
+    ):
         integer_spike(torch.ones(2), 0)
-    with pytest.raises(ValueError,
-                       match='levels must be at least 1 and norm positive, got 4 and 0'):
+    with pytest.raises(
+        ValueError, match='levels must be at least 1 and norm positive, got 4 and 0'
+    ):
         integer_spike(torch.ones(2), 4, norm=0)

@@ -1,4 +1,5 @@
 """Layouts: as torch would lay out the same tensor, and never a view."""
+
 import itertools
 
 import pytest
@@ -18,7 +19,9 @@ def test_layout_of_a_dense_tensor_is_its_own(order):
     out = layout.empty(x, torch.uint8)
     assert out.stride() == x.stride() and out.dtype == torch.uint8 and not out._is_view()
     assert layout.empty_step(x, torch.float64).stride() == x.stride()[1:]
-    assert layout.rows(x).data_ptr() == x.data_ptr() and torch.equal(layout.rows(x)[1], layout.row(x[1]))
+    assert layout.rows(x).data_ptr() == x.data_ptr() and torch.equal(
+        layout.rows(x)[1], layout.row(x[1])
+    )
 
 
 def test_layout_of_a_tensor_with_gaps_is_contiguous():
@@ -31,7 +34,9 @@ def test_layout_of_a_tensor_with_gaps_is_contiguous():
 def test_layout_puts_dimensions_of_one_element_first():
     x = torch.randn(2, 1, 5, 1, 3).permute(0, 1, 4, 2, 3)  # channels last; its width is 1
     assert layout_of(x).empty(x)[0].is_contiguous(memory_format=torch.channels_last)
-    assert memory_order(torch.randn(4, 1, 3)) == [0, 1, 2] and memory_order(torch.randn(4, 3, 1)) == [0, 2, 1]
+    assert memory_order(torch.randn(4, 1, 3)) == [0, 1, 2] and memory_order(
+        torch.randn(4, 3, 1)
+    ) == [0, 2, 1]
 
 
 def test_layout_reads_equal_steps_from_one_memory():
@@ -39,7 +44,9 @@ def test_layout_reads_equal_steps_from_one_memory():
     assert layout_of(x).rows(x).stride() == (0, 1)
 
 
-@pytest.mark.parametrize('shape', [(0, ), (0, 3), (0, 3, 4), (2, 0, 4), (2, 3, 0, 5), (0, 0, 4, 4), (2, 0, 3, 4, 4)])
+@pytest.mark.parametrize(
+    'shape', [(0,), (0, 3), (0, 3, 4), (2, 0, 4), (2, 3, 0, 5), (0, 0, 4, 4), (2, 0, 3, 4, 4)]
+)
 @pytest.mark.parametrize('channels_last', [False, True])
 def test_layout_takes_empty_tensors(shape, channels_last):
     x = torch.empty(shape)
@@ -47,7 +54,11 @@ def test_layout_takes_empty_tensors(shape, channels_last):
         x = x.to(memory_format=torch.channels_last)
     layout = layout_of(x)
     rows = layout.rows(x)
-    assert sorted(layout.order) == list(range(len(shape))) and rows.shape[0] == shape[0] and rows.dim() == 2
+    assert (
+        sorted(layout.order) == list(range(len(shape)))
+        and rows.shape[0] == shape[0]
+        and rows.dim() == 2
+    )
     assert layout.empty(x).shape == x.shape
 
 

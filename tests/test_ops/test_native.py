@@ -2,6 +2,7 @@
 
 compiled once, whole or not at all, and never a reason to fail where there is no compiler.
 """
+
 import os
 import subprocess
 import sys
@@ -13,16 +14,17 @@ import torch
 from mmbsa.ops import implementations, native
 from mmbsa.ops.lif import native as lif_native
 
-needs_compiler = pytest.mark.skipif(lif_native.missing() is not None,
-                                    reason=str(lif_native.missing()))
-SOURCE = '''#include "native.hpp"
+needs_compiler = pytest.mark.skipif(
+    lif_native.missing() is not None, reason=str(lif_native.missing())
+)
+SOURCE = """#include "native.hpp"
 MMBSA_EXPORT int64_t twice(const float *x, double factor, int64_t n, float *out, int64_t threads) {
 #pragma omp parallel for num_threads(threads)
     for (int64_t i = 0; i < n; i++)
         out[i] = 2 * float(factor) * x[i];
     return n == 13;
 }
-'''
+"""
 
 
 @pytest.fixture
@@ -36,15 +38,19 @@ def source(tmp_path, monkeypatch):
 
 def run(code, **environment):
     """Output of a process of its own, which has loaded nothing yet."""
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
-                          env={**os.environ, **environment})
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
 @needs_compiler
 def test_compiles_once_and_again_when_the_source_changes(source):
-    x, out = torch.arange(5.), torch.empty(5)
+    x, out = torch.arange(5.0), torch.empty(5)
     library = native.Library(source)
     library.call('twice', x, 1.5, 5, out)
     assert torch.equal(out, 3 * x)
@@ -61,7 +67,7 @@ def test_compiles_once_and_again_when_the_source_changes(source):
 @needs_compiler
 def test_a_kernel_that_fails_says_so(source):
     with pytest.raises(RuntimeError, match='toy: twice ran out of memory'):
-        native.Library(source).call('twice', torch.ones(13), 1., 13, torch.empty(13))
+        native.Library(source).call('twice', torch.ones(13), 1.0, 13, torch.empty(13))
 
 
 @needs_compiler
@@ -80,18 +86,24 @@ def test_a_cache_that_cannot_be_written_is_no_obstacle(source, monkeypatch):
     blocked.write_text('')
     monkeypatch.setenv(native.ENV, str(blocked / 'below'))
     out = torch.empty(2)
-    native.Library(source).call('twice', torch.ones(2), 1., 2, out)
-    assert out.tolist() == [2., 2.]
+    native.Library(source).call('twice', torch.ones(2), 1.0, 2, out)
+    assert out.tolist() == [2.0, 2.0]
 
 
 @needs_compiler
 def test_processes_that_compile_at_the_same_time_do_not_meet(source):
-    code = ('import sys, torch; from pathlib import Path; from mmbsa.ops.native import Library; '
-            'out = torch.empty(3); '
-            'Library(Path(sys.argv[1])).call("twice", torch.ones(3), 1., 3, out); '
-            'print(out.tolist())')
-    jobs = [subprocess.Popen([sys.executable, '-c', code, str(source)], stdout=subprocess.PIPE,
-                             text=True) for _ in range(3)]
+    code = (
+        'import sys, torch; from pathlib import Path; from mmbsa.ops.native import Library; '
+        'out = torch.empty(3); '
+        'Library(Path(sys.argv[1])).call("twice", torch.ones(3), 1., 3, out); '
+        'print(out.tolist())'
+    )
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, '-c', code, str(source)], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
     assert [job.communicate()[0].strip() for job in jobs] == ['[2.0, 2.0, 2.0]'] * 3
     assert len(list(native.cache().iterdir())) == 1
 
@@ -101,21 +113,28 @@ def test_one_pool_of_threads():
     """A second OpenMP would fight with torch's for the cores."""
     if not Path('/proc/self/maps').exists():
         pytest.skip('reads /proc/self/maps')
-    code = ('import torch; from mmbsa.ops import lif; torch.ones(9).sum(); lif(torch.ones(2, 9), '
-            'impl="native"); '
-            'print(len({l.split()[-1] for l in open("/proc/self/maps") if "gomp" in l or "libomp" '
-            'in l}))')
+    code = (
+        'import torch; from mmbsa.ops import lif; torch.ones(9).sum(); lif(torch.ones(2, 9), '
+        'impl="native"); '
+        'print(len({l.split()[-1] for l in open("/proc/self/maps") if "gomp" in l or "libomp" '
+        'in l}))'
+    )
     assert run(code) == '1'
 
 
 def test_without_a_compiler_the_others_run():
-    code = ('import torch; from mmbsa.ops import implementations, lif; '
-            'print(implementations("lif"), '
-            'lif(torch.full((1, 2), 3.)).tolist())\n'
-            'try: lif(torch.ones(1, 2), impl="native")\nexcept RuntimeError as e: print(e)')
+    code = (
+        'import torch; from mmbsa.ops import implementations, lif; '
+        'print(implementations("lif"), '
+        'lif(torch.full((1, 2), 3.)).tolist())\n'
+        'try: lif(torch.ones(1, 2), impl="native")\nexcept RuntimeError as e: print(e)'
+    )
     out = run(code, CXX='no-such-compiler')
     assert "['reference'] [[1.0, 1.0]]" in out
-    assert "impl='native' cannot take this call: there is no C++ compiler (looked for no-such-compiler)" in out
+    assert (
+        "impl='native' cannot take this call: there is no C++ compiler (looked for "
+        'no-such-compiler)' in out
+    )
 
 
 @needs_compiler

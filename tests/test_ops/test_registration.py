@@ -2,6 +2,7 @@
 
 modes, profilers, subclasses, transforms of functions, compilers and exports.
 """
+
 import io
 import os
 import subprocess
@@ -22,17 +23,24 @@ def attention(x, **kwargs):
 
 
 def carried(x):
-    spikes, v = lif(x[:1], 0., v_reset=None)
+    spikes, v = lif(x[:1], 0.0, v_reset=None)
     return lif(x[1:], v, v_reset=None)[1] + spikes[0]
 
 
 #: op -> a function of x that calls it, and others that use it in other ways.
-OPS = {'lif': lif, 'integer_spike': lambda x: integer_spike(x, 4), 'shiftmax': shiftmax,
-       'bipolar_attention': attention}
-FUNCTIONS = OPS | {'lif with a state': carried, 'shiftmax of the first': lambda x: shiftmax(x, 0),
-                   'softmax': lambda x: attention(x, normalizer='softmax'),
-                   'real product': lambda x: bipolar_attention(x, x.flip(0), x, product='real', grad='detach'),
-                   'linear': lambda x: attention(x, normalizer='none', scale=.5)}
+OPS = {
+    'lif': lif,
+    'integer_spike': lambda x: integer_spike(x, 4),
+    'shiftmax': shiftmax,
+    'bipolar_attention': attention,
+}
+FUNCTIONS = OPS | {
+    'lif with a state': carried,
+    'shiftmax of the first': lambda x: shiftmax(x, 0),
+    'softmax': lambda x: attention(x, normalizer='softmax'),
+    'real product': lambda x: bipolar_attention(x, x.flip(0), x, product='real', grad='detach'),
+    'linear': lambda x: attention(x, normalizer='none', scale=0.5),
+}
 
 
 class Watch(TorchDispatchMode):
@@ -97,11 +105,19 @@ def test_op_is_seen_by_subclasses_of_tensors(name):
 @pytest.mark.parametrize('op', ['called', 'registered'])
 def test_op_results_can_be_changed_in_place(name, op):
     x = maps()
-    functions = {**OPS, 'lif': lambda x: torch.ops.mmbsa.lif(x, None, 2., True, 1., 0., False, 'atan', 2., False, 'auto')[0],
-                 'shiftmax': lambda x: torch.ops.mmbsa.shiftmax(x, -1, 'ste', 'auto'),
-                 'integer_spike': lambda x: torch.ops.mmbsa.integer_spike(x, 0., 4., 1., False, True, 'auto')[0],
-                 'bipolar_attention': lambda x: torch.ops.mmbsa.bipolar_attention(x, x, x, 'real', 'shiftmax', 1., 'ste',
-                                                                                  'auto')[0]}
+    functions = {
+        **OPS,
+        'lif': lambda x: torch.ops.mmbsa.lif(
+            x, None, 2.0, True, 1.0, 0.0, False, 'atan', 2.0, False, 'auto'
+        )[0],
+        'shiftmax': lambda x: torch.ops.mmbsa.shiftmax(x, -1, 'ste', 'auto'),
+        'integer_spike': lambda x: torch.ops.mmbsa.integer_spike(
+            x, 0.0, 4.0, 1.0, False, True, 'auto'
+        )[0],
+        'bipolar_attention': lambda x: torch.ops.mmbsa.bipolar_attention(
+            x, x, x, 'real', 'shiftmax', 1.0, 'ste', 'auto'
+        )[0],
+    }
     function = (OPS if op == 'called' else functions)[name]
     (expected,) = torch.autograd.grad((function(x) * 2).square().sum(), x)
     out = function(x)
@@ -127,8 +143,9 @@ def test_vmap_equals_a_loop(function, dim):
     y = x.clone().requires_grad_()
     found = torch.autograd.grad(torch.vmap(function, in_dims=dim)(y).square().sum(), y)[0]
     z = x.clone().requires_grad_()
-    loop = torch.autograd.grad(torch.stack([function(part)
-                                            for part in z.unbind(dim)]).square().sum(), z)[0]
+    loop = torch.autograd.grad(
+        torch.stack([function(part) for part in z.unbind(dim)]).square().sum(), z
+    )[0]
     torch.testing.assert_close(found, loop)
 
 
@@ -138,11 +155,14 @@ def test_vmap_over_one_operand_equals_a_loop():
     found = torch.vmap(bipolar_attention, in_dims=(0, None, None))(q, k[0], v)
     torch.testing.assert_close(found, torch.stack([bipolar_attention(part, k[0], v) for part in q]))
     x, v0 = torch.randn(3, 4, 5), torch.randn(7, 4, 5)
-    for found, expected in zip(torch.vmap(lif, in_dims=(None, 0))(x, v0),
-                               zip(*(lif(x, part) for part in v0))):
+    for found, expected in zip(
+        torch.vmap(lif, in_dims=(None, 0))(x, v0), zip(*(lif(x, part) for part in v0))
+    ):
         assert torch.equal(found, torch.stack(expected))
-    for found, expected in zip(torch.vmap(lif, in_dims=(2, None))(x, v0[0, :, 0]),
-                               zip(*(lif(part, v0[0, :, 0]) for part in x.unbind(2)))):
+    for found, expected in zip(
+        torch.vmap(lif, in_dims=(2, None))(x, v0[0, :, 0]),
+        zip(*(lif(part, v0[0, :, 0]) for part in x.unbind(2))),
+    ):
         assert torch.equal(found, torch.stack(expected))
 
 
@@ -165,7 +185,9 @@ def test_transforms_of_functions_equal_autograd(function):
     torch.testing.assert_close(torch.vmap(grad(loss))(batch), per_sample)
     per_sample = torch.stack([jacrev(function)(part) for part in batch])
     torch.testing.assert_close(torch.vmap(jacrev(function))(batch), per_sample)
-    blocks = jacrev(torch.vmap(function))(batch).movedim(out.dim() + 1, 1)  # (of the result, of the input, ...)
+    blocks = jacrev(torch.vmap(function))(batch).movedim(
+        out.dim() + 1, 1
+    )  # (of the result, of the input, ...)
     torch.testing.assert_close(blocks.diagonal(dim1=0, dim2=1).movedim(-1, 0), per_sample)
     assert not blocks[0, 1:].any()
 
@@ -174,7 +196,7 @@ class Network(torch.nn.Module):
     """Every op once."""
 
     def forward(self, x):
-        spikes, v = lif(x, 0.)
+        spikes, v = lif(x, 0.0)
         x = integer_spike(x, 4) + spikes + v
         return shiftmax(attention(x) + bipolar_attention(x, x, x, product='real'))
 
@@ -185,15 +207,25 @@ def test_export_holds_auto_and_runs_without_a_compiler(tmp_path, strict):
     program = torch.export.export(Network(), (x,), strict=strict)
     calls = [node for node in program.graph.nodes if str(node.target).startswith('mmbsa')]
     assert [str(node.target).split('.')[1] for node in calls] == [
-        'lif', 'integer_spike', 'bipolar_attention', 'bipolar_attention', 'shiftmax']
+        'lif',
+        'integer_spike',
+        'bipolar_attention',
+        'bipolar_attention',
+        'shiftmax',
+    ]
     assert all(node.args[-1] == 'auto' for node in calls)
     torch.export.save(program, tmp_path / 'network.pt2')
     torch.save(x, tmp_path / 'x.pt')
-    code = ('import sys, torch; from mmbsa.ops import implementations; f = sys.argv[1]; '
-            'model = torch.export.load(f + "/network.pt2").module(); '
-            'torch.save((model(torch.load(f + "/x.pt")), implementations("lif")), f + "/out.pt")')
-    subprocess.run([sys.executable, '-c', code, str(tmp_path)], check=True,
-                   env={**os.environ, 'CXX': 'no-such-compiler'})
+    code = (
+        'import sys, torch; from mmbsa.ops import implementations; f = sys.argv[1]; '
+        'model = torch.export.load(f + "/network.pt2").module(); '
+        'torch.save((model(torch.load(f + "/x.pt")), implementations("lif")), f + "/out.pt")'
+    )
+    subprocess.run(
+        [sys.executable, '-c', code, str(tmp_path)],
+        check=True,
+        env={**os.environ, 'CXX': 'no-such-compiler'},
+    )
     out, there = torch.load(tmp_path / 'out.pt')
     assert there == ['reference'] and set(there) <= set(implementations('lif'))
     torch.testing.assert_close(out, Network()(x))
@@ -203,8 +235,10 @@ def test_export_of_a_named_implementation_keeps_its_name():
     class Named(torch.nn.Module):
         def forward(self, x):
             return lif(x, impl='reference')
+
     program = torch.export.export(Named(), (torch.randn(2, 3),))
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
-    assert [node.args[-1] for node in program.graph.nodes
-            if str(node.target).startswith('mmbsa')] == ['reference']
+    assert [
+        node.args[-1] for node in program.graph.nodes if str(node.target).startswith('mmbsa')
+    ] == ['reference']

@@ -1,4 +1,5 @@
 """The neuron base class: statelessness, the run-time check, and finding neurons in a model."""
+
 import pytest
 import torch
 from torch import nn
@@ -17,11 +18,11 @@ class Sum(SpikingNeuron):
 
 
 def test_forward_starts_at_rest():
-    neuron, x = Sum(), torch.tensor([[1.], [-3.], [1.]])
-    assert torch.equal(neuron(x), neuron(x)) and neuron(x).tolist() == [[1.], [0.], [0.]]
+    neuron, x = Sum(), torch.tensor([[1.0], [-3.0], [1.0]])
+    assert torch.equal(neuron(x), neuron(x)) and neuron(x).tolist() == [[1.0], [0.0], [0.0]]
     spikes, state = neuron.run(x)
-    assert torch.equal(spikes, neuron(x)) and state.tolist() == [-1.]
-    assert neuron.run(x, torch.tensor([2.5]))[0].tolist() == [[1.], [1.], [1.]]
+    assert torch.equal(spikes, neuron(x)) and state.tolist() == [-1.0]
+    assert neuron.run(x, torch.tensor([2.5]))[0].tolist() == [[1.0], [1.0], [1.0]]
 
 
 def test_forward_checks_spikes_on_request(monkeypatch):

@@ -1,4 +1,5 @@
 """Streaming: T steps one by one are the whole sequence, with a state that is explicit."""
+
 import copy
 
 import pytest
@@ -17,7 +18,10 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.first, self.second = MODELS.build(LIF), MODELS.build(dict(LIF, type='mmbsa.TernaryLIFNode'))
+        self.first, self.second = (
+            MODELS.build(LIF),
+            MODELS.build(dict(LIF, type='mmbsa.TernaryLIFNode')),
+        )
         self.linear = nn.Linear(5, 5)
 
     def forward(self, x):
@@ -28,7 +32,7 @@ class Net(nn.Module):
 def steps(model, x, state=None):
     outs = []
     for t in range(len(x)):
-        out, state = stream(model, x[t:t + 1], state)
+        out, state = stream(model, x[t : t + 1], state)
         outs.append(out)
     return torch.cat(outs), state
 
@@ -81,7 +85,7 @@ def test_stream_carries_gradients_until_detached(x):
     first = x[:1].clone().requires_grad_()
     _, state = stream(model, first)
     out, _ = stream(model, x[1:2], state)
-    grad, = torch.autograd.grad(out.sum(), first, retain_graph=True)
+    (grad,) = torch.autograd.grad(out.sum(), first, retain_graph=True)
     assert grad.any()
     out, _ = stream(model, x[1:2], state.detach())
     assert torch.autograd.grad(out.sum(), first, allow_unused=True) == (None,)
@@ -89,7 +93,9 @@ def test_stream_carries_gradients_until_detached(x):
 
 def test_stream_refuses_with_a_reason(x):
     model = nn.Sequential(MODELS.build(dict(type='mmbsa.PSN', T=6)))
-    with pytest.raises(ValueError, match=r'stream: 0 \(PSN\) cannot run step by step: .* matrix over T'):
+    with pytest.raises(
+        ValueError, match=r'stream: 0 \(PSN\) cannot run step by step: .* matrix over T'
+    ):
         stream(model, x[:1])
     with pytest.raises(ValueError, match='state belongs to another model.*gone'):
         stream(Net(), x[:1], {'gone': (None,)})

@@ -1,4 +1,5 @@
 """Transforms of boxes against the official ones."""
+
 import numpy as np
 import pytest
 import torch
@@ -69,13 +70,18 @@ def test_prediction_to_image_and_clipping_equal_the_official_boxes(case):
 
 
 def test_corners_from_both_forms():
-    box = torch.tensor([[2., 3., 4., 6.]])
+    box = torch.tensor([[2.0, 3.0, 4.0, 6.0]])
     assert corners(box).tolist() == [[2, 3, 6, 9]]
-    assert corners_from_centre(torch.tensor([[4., 6., 4., 6.]])).tolist() == [[2, 3, 6, 9]]
+    assert corners_from_centre(torch.tensor([[4.0, 6.0, 4.0, 6.0]])).tolist() == [[2, 3, 6, 9]]
 
 
 def test_prediction_to_image_undoes_image_to_crop_up_to_the_crop_centre():
-    around, box, side, out = np.array([30., 40., 12., 10.]), np.array([33., 38., 9., 14.]), 44, 256
+    around, box, side, out = (
+        np.array([30.0, 40.0, 12.0, 10.0]),
+        np.array([33.0, 38.0, 9.0, 14.0]),
+        44,
+        256,
+    )
     factor = out / side
     x, y, w, h = image_to_crop(box, around, factor, out, normalize=True)
     back = prediction_to_image([x + w / 2, y + h / 2, w, h], around, factor, out)

@@ -1,4 +1,5 @@
 """Crops, masks and windows against the official ones, and their rules without fixtures."""
+
 import numpy as np
 import pytest
 import torch
@@ -53,8 +54,9 @@ def test_crop_outside_of_the_picture_equals_the_official_bytes(case):
 def test_crop_without_resizing_equals_the_official_bytes(case):
     meta, arrays = case
     entry = meta['crop_noresize']
-    crop = crop_target(arrays[f'image.{entry["image"]}'], entry['box'], entry['factor'], None,
-                       official_quirks=True)
+    crop = crop_target(
+        arrays[f'image.{entry["image"]}'], entry['box'], entry['factor'], None, official_quirks=True
+    )
     assert crop.resize_factor == 1
     np.testing.assert_array_equal(crop.image, arrays['crop_noresize.image'])
     np.testing.assert_array_equal(crop.outside, arrays['crop_noresize.att_mask'])
@@ -73,8 +75,9 @@ def test_hann_window_equals_the_official_one(case):
             torch.testing.assert_close(hann_window(int(size), centred), expected, rtol=0, atol=1e-6)
     for key in (key for key in arrays if key.startswith('hann2d.')):
         window = hann_window(int(key.split('.')[1]))
-        torch.testing.assert_close(window[:, None] * window, torch.from_numpy(arrays[key]),
-                                   rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            window[:, None] * window, torch.from_numpy(arrays[key]), rtol=0, atol=1e-6
+        )
 
 
 def picture(height=30, width=40):

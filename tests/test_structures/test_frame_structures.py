@@ -1,4 +1,5 @@
 """Frames that are read when they are asked for."""
+
 import pickle
 
 import pytest

@@ -1,4 +1,5 @@
 """Files of results and annotations."""
+
 import numpy as np
 import pytest
 
@@ -28,8 +29,10 @@ def test_boxes_are_read_whatever_separates(tmp_path, text):
     assert read_boxes(tmp_path / 'a.txt').tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
 
 
-@pytest.mark.parametrize('text, message', [('1,2,3\n', 'line 1: expected 4 numbers'), ('', 'empty'),
-                                           ('1,2,3,4\n1,2,x,4\n', 'line 2')])
+@pytest.mark.parametrize(
+    'text, message',
+    [('1,2,3\n', 'line 1: expected 4 numbers'), ('', 'empty'), ('1,2,3,4\n1,2,x,4\n', 'line 2')],
+)
 def test_bad_files_are_named(tmp_path, text, message):
     (tmp_path / 'a.txt').write_text(text)
     with pytest.raises(ValueError, match=f'a.txt.*{message}'):

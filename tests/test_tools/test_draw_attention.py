@@ -1,4 +1,6 @@
-"""tools/analysis/draw_attention.py: the drawn weights are those of the op, and the tool says what it cannot draw."""
+"""tools/analysis/draw_attention.py: the drawn weights are those of the op, and the tool says what
+it cannot draw."""
+
 import importlib.util
 from pathlib import Path
 
@@ -15,12 +17,14 @@ CONFIG = """
 default_scope = 'mmseg'
 model = dict(
     type='EncoderDecoder',
-    data_preprocessor=dict(type='SegDataPreProcessor', mean=[127.] * 3, std=[60.] * 3, bgr_to_rgb=True),
-    backbone=dict(type='mmbsa.ESpikeFormer', arch=dict(embed_dims=(8, 8, 16, 16), depths=(1, 1), num_heads=2),
+    data_preprocessor=dict(type='SegDataPreProcessor', mean=[127.] * 3, std=[60.] * 3,
+                           bgr_to_rgb=True),
+    backbone=dict(type='mmbsa.ESpikeFormer',
+                  arch=dict(embed_dims=(8, 8, 16, 16), depths=(1, 1), num_heads=2),
                   attention=dict(type='mmbsa.BipolarSelfAttention'), out_indices=(2, 4)),
     neck=dict(type='mmbsa.TemporalReadout'),
-    decode_head=dict(type='FCNHead', in_channels=16, in_index=1, channels=8, num_convs=1, num_classes=3,
-                     norm_cfg=dict(type='BN')),
+    decode_head=dict(type='FCNHead', in_channels=16, in_index=1, channels=8, num_convs=1,
+                     num_classes=3, norm_cfg=dict(type='BN')),
     test_cfg=dict(mode='whole'))
 test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackSegInputs')]
 """
@@ -28,7 +32,9 @@ test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackSegInputs')]
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('draw_attention', ROOT / 'tools/analysis/draw_attention.py')
+    spec = importlib.util.spec_from_file_location(
+        'draw_attention', ROOT / 'tools/analysis/draw_attention.py'
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -39,14 +45,20 @@ def files(tmp_path_factory):
     from mmengine import Config
     from mmengine.registry import init_default_scope
     from mmseg.registry import MODELS
+
     folder = tmp_path_factory.mktemp('model')
     (folder / 'config.py').write_text(CONFIG)
     init_default_scope('mmseg')
     torch.manual_seed(0)
     model = MODELS.build(Config.fromfile(folder / 'config.py').model)
     meta = dict(classes=('a', 'b', 'c'), palette=[[255, 0, 0], [0, 255, 0], [0, 0, 255]])
-    torch.save(dict(meta=dict(dataset_meta=meta), state_dict=model.state_dict()), folder / 'weights.pth')
-    cv2.imwrite(str(folder / 'a.png'), np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8))
+    torch.save(
+        dict(meta=dict(dataset_meta=meta), state_dict=model.state_dict()), folder / 'weights.pth'
+    )
+    cv2.imwrite(
+        str(folder / 'a.png'),
+        np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8),
+    )
     return [str(folder / name) for name in ('a.png', 'config.py', 'weights.pth')]
 
 
@@ -54,8 +66,13 @@ def files(tmp_path_factory):
 def test_weights_are_those_of_the_op(tool, normalizer):
     generator = torch.Generator().manual_seed(0)
     heads, d, height, width = 2, 5, 3, 4
-    q, k = (torch.randint(-1, 2, (heads * d, height, width), generator=generator).float() for _ in range(2))
-    values = torch.eye(height * width).expand(heads, -1, -1)  # attention over the identity returns its weights
+    q, k = (
+        torch.randint(-1, 2, (heads * d, height, width), generator=generator).float()
+        for _ in range(2)
+    )
+    values = torch.eye(height * width).expand(
+        heads, -1, -1
+    )  # attention over the identity returns its weights
 
     def split(x):
         return x.view(heads, d, height * width).transpose(1, 2)
@@ -72,7 +89,10 @@ def test_weights_are_those_of_the_op(tool, normalizer):
 def test_tiles(tool):
     sheet = tool.tiles(np.arange(3 * 2 * 2).reshape(3, 2, 2))
     assert sheet.shape == (5, 5) and np.isnan(sheet[2]).all() and np.isnan(sheet[3:, 2:]).all()
-    assert sheet[:2, :2].tolist() == [[0, 1], [2, 3]] and sheet[3:, :2].tolist() == [[8, 9], [10, 11]]
+    assert sheet[:2, :2].tolist() == [[0, 1], [2, 3]] and sheet[3:, :2].tolist() == [
+        [8, 9],
+        [10, 11],
+    ]
 
 
 def test_picture_is_written(tool, files, tmp_path, capsys):

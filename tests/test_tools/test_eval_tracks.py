@@ -1,4 +1,5 @@
 """``tools/analysis_tools/eval_tracks.py`` on foreign result files."""
+
 import json
 import runpy
 import sys
@@ -57,7 +58,8 @@ def test_scores_equal_the_toolkits(path, tmp_path, monkeypatch, capsys):
     assert found['sequences'] == len(meta['order'])
     scores = found['trackers']['results']['scores']
     assert [scores[key] for key in ('AUC', 'PR', 'NPR')] == pytest.approx(
-        100 * arrays['toolkit.dataset.AUC_PR_NPR'], abs=1e-6)
+        100 * arrays['toolkit.dataset.AUC_PR_NPR'], abs=1e-6
+    )
     assert found['trackers']['results']['by_attribute']['attribute1'] == scores
 
 

@@ -1,4 +1,6 @@
-"""The Triton kernels as a Hopper GPU would run them: compiled, assembled and looked at, without one."""
+"""The Triton kernels as a Hopper GPU would run them: compiled, assembled and looked at, without
+one."""
+
 import importlib.util
 from pathlib import Path
 
@@ -9,7 +11,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('kernel_resources', ROOT / 'tools/dev/kernel_resources.py')
+    spec = importlib.util.spec_from_file_location(
+        'kernel_resources', ROOT / 'tools/dev/kernel_resources.py'
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     try:
@@ -29,7 +33,8 @@ def compiled(tool, name, dtype, width, product='ternary', normalizer='shiftmax',
 
 @pytest.mark.parametrize('name, products', [('fwd', 2), ('bwd_q', 3), ('bwd_kv', 4)])
 def test_every_product_is_on_the_tensor_core(tool, name, products):
-    """d = 64 is four steps of 16; ptxas has dropped a product once whose bits it thought it knew."""
+    """d = 64 is four steps of 16; ptxas has dropped a product once whose bits it thought it
+    knew."""
     found = compiled(tool, name, 'bfloat16', 64)
     assert found['loop']['HGMMA'] >= 4 * products
     assert found['spilled'] == 0
@@ -47,8 +52,10 @@ def test_bytes_are_multiplied_as_bytes(tool):
 
 
 @pytest.mark.parametrize('name', ['fwd', 'bwd_q', 'bwd_kv'])
-@pytest.mark.parametrize('dtype, width, product', [('float32', 32, 'ternary'), ('float16', 256, 'ternary'),
-                                                   ('float32', 64, 'real')])
+@pytest.mark.parametrize(
+    'dtype, width, product',
+    [('float32', 32, 'ternary'), ('float16', 256, 'ternary'), ('float32', 64, 'real')],
+)
 def test_other_modes_compile_and_fit(tool, name, dtype, width, product):
     found = compiled(tool, name, dtype, width, product)
     assert found['shared'] <= 227 * 1024
@@ -60,8 +67,13 @@ def test_other_modes_compile_and_fit(tool, name, dtype, width, product):
 def test_neurons_move_sixteen_bytes_at_once_and_spill_nothing(tool, name, dtype):
     kernel = tool.lif_kernels()[name]
     for signed in (False, True):
-        found = tool.compile_kernel(kernel, tool.lif_constants(name, 4, signed), tool.lif_pointers(dtype),
-                                    kernel.configs[0], 90)
+        found = tool.compile_kernel(
+            kernel,
+            tool.lif_constants(name, 4, signed),
+            tool.lif_pointers(dtype),
+            kernel.configs[0],
+            90,
+        )
         assert found['spilled'] == 0 and found['registers'] <= 64
         wide = {access for access in found['memory'] if access.endswith('.128')}
         assert {access[:3] for access in wide} == {'LDG', 'STG'}

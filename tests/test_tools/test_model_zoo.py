@@ -1,4 +1,6 @@
-"""The model zoo tells the truth: metafiles against built models, the generated page against the metafiles."""
+"""The model zoo tells the truth: metafiles against built models, the generated page against the
+metafiles."""
+
 import importlib.util
 from pathlib import Path
 
@@ -12,12 +14,21 @@ from mmbsa.models.classification import presets
 ROOT = Path(__file__).resolve().parents[2]
 PRESETS = {preset.name: preset for preset in presets()}
 #: names of data sets in timm's tags.
-DATA = dict(in1k='ImageNet-1K', cifar10='CIFAR-10', cifar100='CIFAR-100', cifar10dvs='CIFAR10-DVS', dvs128='DVS128 Gesture',
-            hardvs='HAR-DVS', shd='SHD')
+DATA = dict(
+    in1k='ImageNet-1K',
+    cifar10='CIFAR-10',
+    cifar100='CIFAR-100',
+    cifar10dvs='CIFAR10-DVS',
+    dvs128='DVS128 Gesture',
+    hardvs='HAR-DVS',
+    shd='SHD',
+)
 
 
 def load_tool():
-    spec = importlib.util.spec_from_file_location('model_zoo', ROOT / 'tools' / 'dev' / 'model_zoo.py')
+    spec = importlib.util.spec_from_file_location(
+        'model_zoo', ROOT / 'tools' / 'dev' / 'model_zoo.py'
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -53,14 +64,18 @@ def test_every_preset_is_in_the_metafile_of_its_family():
     assert {name for name in MODELS if not name.endswith('_bsa')} == set(PRESETS)
     assert len(MODELS) == sum(len(content['Models']) for content in FAMILIES.values())
     for path, content in FAMILIES.items():
-        collection, = content['Collections']
+        (collection,) = content['Collections']
         assert (ROOT / collection['Code']['URL']).is_file()
         for model in content['Models']:
             preset = PRESETS[model['Name'].removesuffix('_bsa')]
             meta = model['Metadata']
-            assert model['In Collection'] == collection['Name'] and model['Name'].startswith(Path(path).parent.name)
+            assert model['In Collection'] == collection['Name'] and model['Name'].startswith(
+                Path(path).parent.name
+            )
             assert (meta['Family'], meta['Arch']) == (preset.family.__name__, preset.arch)
-            assert meta.get('Attention') == ('BipolarSelfAttention' if model['Name'].endswith('_bsa') else None)
+            assert meta.get('Attention') == (
+                'BipolarSelfAttention' if model['Name'].endswith('_bsa') else None
+            )
             assert meta['Training Data'] == DATA[next(iter(preset.data))]
 
 
@@ -69,9 +84,17 @@ def test_figures_are_those_of_the_built_model(name):
     with torch.device('meta'):
         model = timm.create_model(name)
     meta = MODELS[name]['Metadata']
-    levels = {getattr(module, 'levels', 1) for module in model.modules() if type(module).__name__.endswith('Node')}
-    built = dict(Parameters=sum(p.numel() for p in model.parameters()), T=model.backbone.num_steps, D=max(levels),
-                 Classes=model.num_classes)
+    levels = {
+        getattr(module, 'levels', 1)
+        for module in model.modules()
+        if type(module).__name__.endswith('Node')
+    }
+    built = dict(
+        Parameters=sum(p.numel() for p in model.parameters()),
+        T=model.backbone.num_steps,
+        D=max(levels),
+        Classes=model.num_classes,
+    )
     assert {key: meta[key] for key in built} == built
 
 
@@ -80,16 +103,32 @@ def test_every_figure_has_a_source():
         for result in model.get('Results', []):
             assert result['source'] in ('ours', 'converted', 'paper')
             assert result['source'] == 'ours' or result['stated in'] in zoo.STATED
-            assert result['Dataset'] in DATA.values() and 0 < result['Metrics']['Top 1 Accuracy'] < 100
-            assert set(result) <= {'Task', 'Dataset', 'Metrics', 'source', 'stated in', *zoo.CONDITIONS}
-    with pytest.raises(ValueError, match="'stated in: hearsay' must be one of official repository, paper"):
+            assert (
+                result['Dataset'] in DATA.values() and 0 < result['Metrics']['Top 1 Accuracy'] < 100
+            )
+            assert set(result) <= {
+                'Task',
+                'Dataset',
+                'Metrics',
+                'source',
+                'stated in',
+                *zoo.CONDITIONS,
+            }
+    with pytest.raises(
+        ValueError, match="'stated in: hearsay' must be one of official repository, paper"
+    ):
         zoo.source({'source': 'paper', 'stated in': 'hearsay'})
 
 
 def test_operations_of_spikingformer_are_synaptic():
-    """Published energies are 0.9 pJ per operation and 4.6 pJ per multiplication of the first convolution, in T steps."""
+    """Published energies are 0.9 pJ per operation and 4.6 pJ per multiplication of the first
+    convolution, in T steps."""
     counted = [model for model in MODELS.values() if 'SOPs' in model['Metadata']]
-    assert [model['Name'] for model in counted] == ['spikingformer_8_384', 'spikingformer_8_512', 'spikingformer_8_768']
+    assert [model['Name'] for model in counted] == [
+        'spikingformer_8_384',
+        'spikingformer_8_512',
+        'spikingformer_8_768',
+    ]
     for model in counted:
         width = PRESETS[model['Name']].family.arch_settings[model['Metadata']['Arch']]['embed_dims']
         first = 224 * 224 * 9 * 3 * width // 8
@@ -97,7 +136,9 @@ def test_operations_of_spikingformer_are_synaptic():
         assert energy == pytest.approx(model['Results'][0]['Metrics']['Energy (mJ)'], abs=0.005)
 
 
-@pytest.mark.parametrize('model', zoo.metafiles()['configs/metafile.yml']['Models'], ids=lambda model: model['Name'])
+@pytest.mark.parametrize(
+    'model', zoo.metafiles()['configs/metafile.yml']['Models'], ids=lambda model: model['Name']
+)
 def test_steps_and_levels_of_configs(model):
     backbone = Config.fromfile(ROOT / model['Config']).model.backbone
     assert model['Metadata']['T'] == backbone.get('num_steps', 1)

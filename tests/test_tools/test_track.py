@@ -1,4 +1,5 @@
 """``tools/track.py`` on folders of frames and event files."""
+
 import runpy
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from mmbsa.events import make_events
 from mmbsa.structures.track_files import read_boxes
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'track.py'
-CONFIG = '''
+CONFIG = """
 default_scope = 'mmbsa'
 model = dict(
     type='SDTrack',
@@ -23,7 +24,7 @@ model = dict(
                   arch=dict(embed_dims=(8, 8, 16, 16), depths=(1, 1), num_heads=2,
                   with_conv=False)),
     head=dict(type='CentreHead', channels=8), crops=dict(template_size=32, search_size=64))
-'''
+"""
 
 
 @pytest.fixture(scope='module')
@@ -97,9 +98,14 @@ def test_event_file_with_two_steps_and_fused_norms(models, tmp_path, monkeypatch
     ]
 
 
-@pytest.mark.parametrize('args, message', [
-    (['--box', 500, 20, 10, 10], 'lies outside of the frame, which is 60 x 40'),
-    (['--box', 5, 20, 0, 10], 'has no area'), ([], 'give the target with --box')])
+@pytest.mark.parametrize(
+    'args, message',
+    [
+        (['--box', 500, 20, 10, 10], 'lies outside of the frame, which is 60 x 40'),
+        (['--box', 5, 20, 0, 10], 'has no area'),
+        ([], 'give the target with --box'),
+    ],
+)
 def test_nothing_is_written_for_a_bad_box(models, tmp_path, monkeypatch, capsys, args, message):
     folder = tiny_tracking.write_sequence('frames', tmp_path, 'test', 'seq', length=3)
     (folder / 'groundtruth_rect.txt').unlink()

@@ -1,4 +1,6 @@
-"""Our launch scripts and mmseg's own, run as a user would run them, on processes of a machine without a GPU."""
+"""Our launch scripts and mmseg's own, run as a user would run them, on processes of a machine
+without a GPU."""
+
 import os
 import re
 import socket
@@ -27,10 +29,22 @@ def config(tmp_path_factory):
 
 def shell(script: str, *args, expect: int | None = 0, **env) -> str:
     """Run one of our shell scripts, without GPUs; return its output."""
-    env = {**os.environ, 'PYTHON': sys.executable, 'PYTHONPATH': str(TOOLS.parent / 'tests'), 'OMP_NUM_THREADS': '1',
-           'CUDA_VISIBLE_DEVICES': '', **env}
-    done = subprocess.run(['bash', str(TOOLS / script), *map(str, args)], env=env, text=True, timeout=1200,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    env = {
+        **os.environ,
+        'PYTHON': sys.executable,
+        'PYTHONPATH': str(TOOLS.parent / 'tests'),
+        'OMP_NUM_THREADS': '1',
+        'CUDA_VISIBLE_DEVICES': '',
+        **env,
+    }
+    done = subprocess.run(
+        ['bash', str(TOOLS / script), *map(str, args)],
+        env=env,
+        text=True,
+        timeout=1200,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     if expect is not None:
         assert done.returncode == expect, done.stdout[-4000:]
     return done.stdout
@@ -43,14 +57,30 @@ def free_port() -> str:
 
 
 def python(script: Path, folder: Path, *args, processes: int = 1, expect: int = 0) -> str:
-    """Run a Python tool in one process, or in several with the environment torchrun gives; return all output."""
+    """Run a Python tool in one process, or in several with the environment torchrun gives; return
+    all output."""
     port, started = free_port(), []
     for rank in range(processes):
-        env = dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes), LOCAL_WORLD_SIZE=str(processes),
-                   MASTER_ADDR='127.0.0.1', MASTER_PORT=port, CUDA_VISIBLE_DEVICES='')
+        env = dict(
+            RANK=str(rank),
+            LOCAL_RANK=str(rank),
+            WORLD_SIZE=str(processes),
+            LOCAL_WORLD_SIZE=str(processes),
+            MASTER_ADDR='127.0.0.1',
+            MASTER_PORT=port,
+            CUDA_VISIBLE_DEVICES='',
+        )
         launcher = ['--launcher', 'pytorch'] if processes > 1 else []
-        started.append(tiny_run.start(tiny_run.run_script, str(script), str(folder / f'output_{rank}.txt'),
-                                       *map(str, args), *launcher, **env))
+        started.append(
+            tiny_run.start(
+                tiny_run.run_script,
+                str(script),
+                str(folder / f'output_{rank}.txt'),
+                *map(str, args),
+                *launcher,
+                **env,
+            )
+        )
     codes = tiny_run.finish(*started)
     output = '\n'.join((folder / f'output_{rank}.txt').read_text() for rank in range(processes))
     assert codes == [expect] * processes, output[-6000:]
@@ -63,24 +93,49 @@ def metric(output: str, phase: str) -> str:
 
 
 # without norms and dropout that see one process only, two processes are one with twice the batch
-EXACT = ['model.backbone.norm_cfg.type=GN', 'model.backbone.norm_cfg.num_groups=1', 'model.decode_head.norm_cfg.type=GN',
-         'model.decode_head.norm_cfg.num_groups=1', 'model.decode_head.dropout_ratio=0',
-         'model.auxiliary_head.dropout_ratio=0', 'model.auxiliary_head.norm_cfg.type=GN',
-         'model.auxiliary_head.norm_cfg.num_groups=1', 'optim_wrapper.optimizer.type=SGD', 'train_cfg.max_iters=4']
+EXACT = [
+    'model.backbone.norm_cfg.type=GN',
+    'model.backbone.norm_cfg.num_groups=1',
+    'model.decode_head.norm_cfg.type=GN',
+    'model.decode_head.norm_cfg.num_groups=1',
+    'model.decode_head.dropout_ratio=0',
+    'model.auxiliary_head.dropout_ratio=0',
+    'model.auxiliary_head.norm_cfg.type=GN',
+    'model.auxiliary_head.norm_cfg.num_groups=1',
+    'optim_wrapper.optimizer.type=SGD',
+    'train_cfg.max_iters=4',
+]
 
 
 def test_two_processes_are_one_with_twice_the_batch(config, tmp_path):
-    output = shell('dist_train.sh', config, 2, '--work-dir', tmp_path / 'two', '--cfg-options', *EXACT)
-    python(TOOLS / 'train.py', tmp_path, config, '--work-dir', tmp_path / 'one', '--cfg-options', *EXACT,
-           'train_dataloader.batch_size=4')
+    output = shell(
+        'dist_train.sh', config, 2, '--work-dir', tmp_path / 'two', '--cfg-options', *EXACT
+    )
+    python(
+        TOOLS / 'train.py',
+        tmp_path,
+        config,
+        '--work-dir',
+        tmp_path / 'one',
+        '--cfg-options',
+        *EXACT,
+        'train_dataloader.batch_size=4',
+    )
     two, one = tiny_run.read_diary(tmp_path / 'two'), tiny_run.read_diary(tmp_path / 'one')
     assert sorted(two) == [0, 1] and sorted(one) == [0]
     for first, second, both in zip(two[0], two[1], one[0]):
-        assert both['files'] == [name for pair in zip(first['files'], second['files']) for name in pair]
+        assert both['files'] == [
+            name for pair in zip(first['files'], second['files']) for name in pair
+        ]
         assert both['pixels'] == first['pixels'] + second['pixels']
-    weights = [load_checkpoint_file(tmp_path / name / 'iter_4.pth')['state_dict'] for name in ('two', 'one')]
+    weights = [
+        load_checkpoint_file(tmp_path / name / 'iter_4.pth')['state_dict']
+        for name in ('two', 'one')
+    ]
     for key, value in weights[0].items():
-        torch.testing.assert_close(value, weights[1][key], rtol=1e-4, atol=1e-5, msg=lambda m, key=key: f'{key}: {m}')
+        torch.testing.assert_close(
+            value, weights[1][key], rtol=1e-4, atol=1e-5, msg=lambda m, key=key: f'{key}: {m}'
+        )
     assert metric(output, 'val') == metric((tmp_path / 'output_0.txt').read_text(), 'val')
 
 
@@ -88,24 +143,52 @@ def test_resume_test_and_stop_of_two_processes(config, tmp_path):
     """One long story, because starting processes takes most of the time."""
     work_dir = tmp_path / 'run'
     train = (TOOLS / 'train.py', tmp_path, config, '--work-dir', work_dir)
-    cut = python(*train, '--amp', '--cfg-options', 'train_cfg.max_iters=6', 'train_cfg.val_interval=6', processes=2)
-    assert 'there is no GPU: mixed precision is off' in cut and 'there is no GPU: SyncBN is replaced by BN' in cut
+    cut = python(
+        *train,
+        '--amp',
+        '--cfg-options',
+        'train_cfg.max_iters=6',
+        'train_cfg.val_interval=6',
+        processes=2,
+    )
+    assert (
+        'there is no GPU: mixed precision is off' in cut
+        and 'there is no GPU: SyncBN is replaced by BN' in cut
+    )
     first = tiny_run.read_diary(work_dir)
     assert len(first) == 2 and all(len(lines) == 6 for lines in first.values())
 
     trained = python(*train, '--resume', '--cfg-options', 'train_cfg.max_iters=8', processes=2)
     for rank, lines in tiny_run.read_diary(work_dir).items():
         assert [line['iter'] for line in lines] == list(range(1, 9)) and lines[:6] == first[rank]
-    whole = python(TOOLS / 'train.py', tmp_path, config, '--work-dir', tmp_path / 'whole', processes=2)
+    whole = python(
+        TOOLS / 'train.py', tmp_path, config, '--work-dir', tmp_path / 'whole', processes=2
+    )
     assert tiny_run.read_diary(work_dir) == tiny_run.read_diary(tmp_path / 'whole')
     assert metric(trained, 'val') == metric(whole, 'val')
-    # BN statistics are averaged over the processes, so that one process repeats the validation of two
-    tested = python(TOOLS / 'test.py', tmp_path, config, work_dir / 'iter_8.pth', '--work-dir', tmp_path / 'test')
+    # BN statistics are averaged over the processes, so that one process repeats the validation of
+    # two
+    tested = python(
+        TOOLS / 'test.py',
+        tmp_path,
+        config,
+        work_dir / 'iter_8.pth',
+        '--work-dir',
+        tmp_path / 'test',
+    )
     assert metric(tested, 'test') == metric(trained, 'val')
 
     # a NaN in one process ends both, at once
-    stopped = python(*train, '--resume', str(work_dir / 'iter_8.pth'), '--cfg-options', 'train_cfg.max_iters=16',
-                     'model.decode_head.loss_decode.type=NaNLoss', processes=2, expect=1)
+    stopped = python(
+        *train,
+        '--resume',
+        str(work_dir / 'iter_8.pth'),
+        '--cfg-options',
+        'train_cfg.max_iters=16',
+        'model.decode_head.loss_decode.type=NaNLoss',
+        processes=2,
+        expect=1,
+    )
     assert stopped.count('FloatingPointError: the loss is not finite at iteration 9') == 2
     assert stopped.count(f'last good checkpoint: {work_dir}/iter_8.pth') == 2
     assert 'process 1: ' in stopped and 'process 0: ' not in stopped
@@ -113,37 +196,93 @@ def test_resume_test_and_stop_of_two_processes(config, tmp_path):
 
 
 def test_test_writes_maps_and_pictures_with_augmentation(config, tmp_path):
-    tiny_run.finish(tiny_run.start(tiny_run.train, config, tmp_path / 'run', train_cfg__max_iters=2))
-    python(TOOLS / 'test.py', tmp_path, config, tmp_path / 'run/iter_2.pth', '--work-dir', tmp_path / 'test', '--tta',
-           '--out', tmp_path / 'maps', '--show-dir', tmp_path / 'pictures')
-    assert sorted(path.name for path in (tmp_path / 'maps').iterdir()) == ['00.png', '01.png', '02.png']
-    assert len([*(tmp_path / 'pictures').rglob('*.jpg'), *(tmp_path / 'pictures').rglob('*.png')]) == 3
+    tiny_run.finish(
+        tiny_run.start(tiny_run.train, config, tmp_path / 'run', train_cfg__max_iters=2)
+    )
+    python(
+        TOOLS / 'test.py',
+        tmp_path,
+        config,
+        tmp_path / 'run/iter_2.pth',
+        '--work-dir',
+        tmp_path / 'test',
+        '--tta',
+        '--out',
+        tmp_path / 'maps',
+        '--show-dir',
+        tmp_path / 'pictures',
+    )
+    assert sorted(path.name for path in (tmp_path / 'maps').iterdir()) == [
+        '00.png',
+        '01.png',
+        '02.png',
+    ]
+    assert (
+        len([*(tmp_path / 'pictures').rglob('*.jpg'), *(tmp_path / 'pictures').rglob('*.png')]) == 3
+    )
 
 
 def test_mmsegs_own_tools_run_our_configs_and_checkpoints(config, tmp_path):
     work_dir = tmp_path / 'run'
-    options = ['--cfg-options', 'train_cfg.max_iters=6', 'train_cfg.val_interval=6', 'default_hooks.checkpoint.interval=4']
+    options = [
+        '--cfg-options',
+        'train_cfg.max_iters=6',
+        'train_cfg.val_interval=6',
+        'default_hooks.checkpoint.interval=4',
+    ]
     python(MMSEG_TOOLS / 'train.py', tmp_path, config, '--work-dir', work_dir, *options)
     assert 'resume_state' in load_checkpoint_file(work_dir / 'iter_6.pth')
     (work_dir / 'iter_6.pth').write_bytes(b'cut off')
-    trained = python(MMSEG_TOOLS / 'train.py', tmp_path, config, '--work-dir', work_dir, '--resume', *options)
+    trained = python(
+        MMSEG_TOOLS / 'train.py', tmp_path, config, '--work-dir', work_dir, '--resume', *options
+    )
     assert 'iter_6.pth is cut off or damaged and is passed over' in trained
     lines = tiny_run.read_diary(work_dir)[0]
     assert [line['iter'] for line in lines] == [1, 2, 3, 4, 5, 6, 5, 6] and lines[4:6] == lines[6:]
-    tested = python(MMSEG_TOOLS / 'test.py', tmp_path, config, work_dir / 'iter_6.pth', '--work-dir', tmp_path / 'test')
+    tested = python(
+        MMSEG_TOOLS / 'test.py',
+        tmp_path,
+        config,
+        work_dir / 'iter_6.pth',
+        '--work-dir',
+        tmp_path / 'test',
+    )
     assert metric(tested, 'test') == metric(trained, 'val')
 
 
 def test_mmsegs_own_tools_run_the_quickstart(tmp_path):
     config, work_dir = tiny_run.ROOT / 'configs' / 'bsa_quickstart.py', tmp_path / 'run'
-    options = ['--cfg-options', 'train_dataloader.batch_size=2', 'val_dataloader.dataset.length=4',
-               'test_dataloader.dataset.length=4', 'test_dataloader.dataset.split=val']
-    options += [f'{phase}_dataloader.{key}' for phase in ('train', 'val', 'test')
-                for key in ('num_workers=0', 'persistent_workers=False')]
-    trained = python(MMSEG_TOOLS / 'train.py', tmp_path, config, '--work-dir', work_dir, *options,
-                     'train_cfg.max_iters=2', 'train_cfg.val_interval=2')
-    tested = python(MMSEG_TOOLS / 'test.py', tmp_path, config, work_dir / 'iter_2.pth', '--work-dir', tmp_path / 'test',
-                    *options)
+    options = [
+        '--cfg-options',
+        'train_dataloader.batch_size=2',
+        'val_dataloader.dataset.length=4',
+        'test_dataloader.dataset.length=4',
+        'test_dataloader.dataset.split=val',
+    ]
+    options += [
+        f'{phase}_dataloader.{key}'
+        for phase in ('train', 'val', 'test')
+        for key in ('num_workers=0', 'persistent_workers=False')
+    ]
+    trained = python(
+        MMSEG_TOOLS / 'train.py',
+        tmp_path,
+        config,
+        '--work-dir',
+        work_dir,
+        *options,
+        'train_cfg.max_iters=2',
+        'train_cfg.val_interval=2',
+    )
+    tested = python(
+        MMSEG_TOOLS / 'test.py',
+        tmp_path,
+        config,
+        work_dir / 'iter_2.pth',
+        '--work-dir',
+        tmp_path / 'test',
+        *options,
+    )
     assert metric(tested, 'test') == metric(trained, 'val')
 
 
@@ -168,7 +307,12 @@ def test_launches_that_cannot_work_say_so(monkeypatch):
 
 
 def test_mixed_precision_needs_a_gpu(monkeypatch):
-    amp = dict(type='AmpOptimWrapper', loss_scale='dynamic', dtype='float16', optimizer=dict(type='SGD', lr=1))
+    amp = dict(
+        type='AmpOptimWrapper',
+        loss_scale='dynamic',
+        dtype='float16',
+        optimizer=dict(type='SGD', lr=1),
+    )
     cfg = fitted(monkeypatch, 0, 'none', optim_wrapper=amp)
     assert cfg.optim_wrapper == dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1))
     assert fitted(monkeypatch, 1, 'none', optim_wrapper=amp).optim_wrapper == amp
@@ -179,12 +323,22 @@ def test_slurm_scripts_start_one_task_per_gpu(tmp_path):
     srun = tmp_path / 'srun'
     srun.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')
     srun.chmod(0o755)
-    env = dict(PATH=f'{tmp_path}{os.pathsep}{os.environ["PATH"]}', GPUS='16', SRUN_ARGS='--time=1 --mem=2')
+    env = dict(
+        PATH=f'{tmp_path}{os.pathsep}{os.environ["PATH"]}', GPUS='16', SRUN_ARGS='--time=1 --mem=2'
+    )
     words = shell('slurm_train.sh', 'gpu', 'job', 'c.py', '--resume', **env).split('\n')
-    assert {'--partition=gpu', '--job-name=job', '--gres=gpu:8', '--ntasks=16', '--ntasks-per-node=8',
-            '--kill-on-bad-exit=1', '--time=1', '--mem=2'} <= set(words)
+    assert {
+        '--partition=gpu',
+        '--job-name=job',
+        '--gres=gpu:8',
+        '--ntasks=16',
+        '--ntasks-per-node=8',
+        '--kill-on-bad-exit=1',
+        '--time=1',
+        '--mem=2',
+    } <= set(words)
     script = words.index(str(TOOLS / 'train.py'))
-    assert words[script + 1:script + 5] == ['c.py', '--resume', '--launcher', 'slurm']
+    assert words[script + 1 : script + 5] == ['c.py', '--resume', '--launcher', 'slurm']
     words = shell('slurm_test.sh', 'gpu', 'job', 'c.py', 'a.pth', **env).split('\n')
     script = words.index(str(TOOLS / 'test.py'))
-    assert words[script + 1:script + 5] == ['c.py', 'a.pth', '--launcher', 'slurm']
+    assert words[script + 1 : script + 5] == ['c.py', 'a.pth', '--launcher', 'slurm']

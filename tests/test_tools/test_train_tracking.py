@@ -1,6 +1,7 @@
 """Training, resuming and testing a tracker with ``tools/train.py`` and ``tools/test.py``, in
 seconds.
 """
+
 import runpy
 import sys
 
@@ -12,7 +13,7 @@ from mmengine.config import Config
 from mmbsa.structures.track_files import read_boxes
 
 TOOLS = tiny_run.ROOT / 'tools'
-CONFIG = '''
+CONFIG = """
 _base_ = [{quickstart!r}]
 model = dict(
     backbone=dict(arch=dict(embed_dims=(8, 8, 16, 16), depths=(1, 1), num_heads=2)),
@@ -27,12 +28,13 @@ test_dataloader = dict(batch_size=2, dataset=dict(length=3, frames=6, size=(48, 
 test_evaluator = dict(output_dir={results!r})
 train_cfg = dict(max_epochs=2, val_interval=1)
 default_hooks = dict(checkpoint=dict(interval=1), logger=dict(interval=1))
-'''
+"""
 
 
 def run(monkeypatch, script, *args):
     """The runner of a tool; what it logged is in the work dir."""
     from mmengine.runner import Runner
+
     runners = []
     build = Runner.from_cfg.__func__
     monkeypatch.setattr(

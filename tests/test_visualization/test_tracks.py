@@ -1,4 +1,5 @@
 """Pictures of tracks."""
+
 import cv2
 import numpy as np
 import pytest

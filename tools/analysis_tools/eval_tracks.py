@@ -5,6 +5,7 @@ RESULTS is a folder with a SEQ.txt per sequence (x, y, w, h per row), or a folde
 one per tracker. DATASET is the annotation folder of an evaluation toolkit (gt_rect/, absent/,
 att/), or the root of a benchmark, with --layout.
 """
+
 import argparse
 import json
 from pathlib import Path
@@ -64,8 +65,10 @@ def main() -> None:
     try:
         annotations = read_annotations(args)
         trackers = find_trackers(args.results, list(annotations))
-        results = [judge_results(folder, annotations, get_rules(args.rules), args.partial)
-                   for folder in trackers.values()]
+        results = [
+            judge_results(folder, annotations, get_rules(args.rules), args.partial)
+            for folder in trackers.values()
+        ]
     except (OSError, ValueError) as error:
         raise SystemExit(f'error: {error}') from None
     print(score_table(results))

@@ -8,6 +8,7 @@ handles one event at a time, in seconds of CPU; both results have to be equal (v
 before anything is printed. Also shown: millions of events per second that ``read_events`` decodes
 from raw EVT 3.0.
 """
+
 import argparse
 import json
 import math
@@ -20,7 +21,7 @@ import numpy as np
 
 from mmbsa import events as ev
 
-STEPS, BINS, TAU = 8, 5, 50_000.
+STEPS, BINS, TAU = 8, 5, 50_000.0
 
 
 def loop_counts(events, size, borders):
@@ -92,8 +93,12 @@ REPRESENTATIONS = {
 def random_events(count, size, span, seed=0):
     """Return events in the order of time."""
     rng = np.random.default_rng(seed)
-    return ev.make_events(rng.integers(0, size[1], count), rng.integers(0, size[0], count),
-                          np.sort(rng.integers(0, span, count)), rng.integers(0, 2, count))
+    return ev.make_events(
+        rng.integers(0, size[1], count),
+        rng.integers(0, size[0], count),
+        np.sort(rng.integers(0, span, count)),
+        rng.integers(0, 2, count),
+    )
 
 
 def fastest(function, repeats):
@@ -129,8 +134,9 @@ def decoding_rate(count, repeats=3):
     words = np.empty((len(t), 67), '<u2')
     words[:, 0], words[:, 1] = 0x8000 | t >> 12, 0x6000 | (t & 0xFFF)
     words[:, 2] = rng.integers(0, 720, len(t))
-    words[:, 3:] = 0x2000 | rng.integers(0, 2,
-                                         (len(t), 64)) << 11 | rng.integers(0, 1280, (len(t), 64))
+    words[:, 3:] = (
+        0x2000 | rng.integers(0, 2, (len(t), 64)) << 11 | rng.integers(0, 1280, (len(t), 64))
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, 'a.raw')
         path.write_bytes(b'% evt 3.0\n% end\n' + words.tobytes())
@@ -140,8 +146,9 @@ def decoding_rate(count, repeats=3):
 
 def main(argv=None):
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--events', type=int, default=1_000_000)
     parser.add_argument('--size', type=int, nargs=2, default=(260, 346), help='height width')
     parser.add_argument('--json', type=Path)
@@ -149,13 +156,16 @@ def main(argv=None):
     report = compare(args.events, tuple(args.size))
     print(f'{args.events} events, {args.size[0]} x {args.size[1]}, {STEPS} windows')
     for name, row in report.items():
-        print(f'{name:18} {row["seconds"] * 1e3:8.1f} ms   loop {row["loop_seconds"] * 1e3:8.1f} ms'
-              f'   {row["ratio"]:6.1f} times')
+        print(
+            f'{name:18} {row["seconds"] * 1e3:8.1f} ms   loop {row["loop_seconds"] * 1e3:8.1f} ms'
+            f'   {row["ratio"]:6.1f} times'
+        )
     rate = decoding_rate(args.events)
     print(f'raw EVT 3.0        {rate:8.1f} million events per second')
     if args.json:
-        args.json.write_text(json.dumps(dict(report, evt3_million_events_per_second=rate),
-                                        indent=1))
+        args.json.write_text(
+            json.dumps(dict(report, evt3_million_events_per_second=rate), indent=1)
+        )
 
 
 if __name__ == '__main__':

@@ -1,4 +1,6 @@
-"""What the benchmarks share: the test gate, interleaved timing, memory, what the machine can do, files, comparison."""
+"""What the benchmarks share: the test gate, interleaved timing, memory, what the machine can do,
+files, comparison."""
+
 import json
 import resource
 import statistics
@@ -15,11 +17,20 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def gate(*files: str) -> None:
-    """Run the tests that judge what is measured; exit if one fails, so that no figure of a wrong result is printed."""
+    """Run the tests that judge what is measured; exit if one fails, so that no figure of a wrong
+    result is printed."""
     print('tests first:', *files, flush=True)
-    run = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-x', *files], cwd=ROOT, capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, '-m', 'pytest', '-q', '-x', *files],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     if run.returncode:
-        sys.exit(f'{run.stdout[-6000:]}{run.stderr[-2000:]}\nTests fail on this machine: no speed is reported.')
+        sys.exit(
+            f'{run.stdout[-6000:]}{run.stderr[-2000:]}\nTests fail on this machine: no speed is '
+            'reported.'
+        )
     print(run.stdout.strip().splitlines()[-1], flush=True)
 
 
@@ -29,10 +40,13 @@ def sync(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def time_interleaved(functions: dict[str, Callable], repeats: int, device: str) -> dict[str, list[float]]:
+def time_interleaved(
+    functions: dict[str, Callable], repeats: int, device: str
+) -> dict[str, list[float]]:
     """Milliseconds per call of every candidate, one call each per round, after a warm-up round.
 
-    A ratio taken round by round is hardly moved by another program on the machine, which slows all candidates alike.
+    A ratio taken round by round is hardly moved by another program on the machine, which slows all
+    candidates alike.
     """
     times = {name: [] for name in functions}
     for round_ in range(repeats + 1):
@@ -74,7 +88,8 @@ def _best_seconds(function: Callable, device: str, repeats: int = 15) -> float:
 
 
 def copy_bandwidth(device: str, dtype: torch.dtype) -> float:
-    """Bytes per second, read and written, of the best of some copies of a tensor too large for a cache (256 MiB)."""
+    """Bytes per second, read and written, of the best of some copies of a tensor too large for a
+    cache (256 MiB)."""
     source = torch.zeros((256 << 20) // dtype.itemsize, dtype=dtype, device=device)
     target = torch.zeros_like(source)
     return 2 * source.nbytes / _best_seconds(lambda: target.copy_(source), device)
@@ -84,16 +99,29 @@ def matmul_rate(device: str, dtype: torch.dtype) -> float:
     """Operations per second of the best of some square matrix products."""
     n = 8192 if device.startswith('cuda') else 1024
     a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
-    return 2 * n ** 3 / _best_seconds(lambda: a @ b, device)
+    return 2 * n**3 / _best_seconds(lambda: a @ b, device)
 
 
 def machine(device: str, dtype: torch.dtype) -> dict:
     """What runs here, and what it can do at best."""
-    name = torch.cuda.get_device_name() if device.startswith('cuda') else f'CPU, {torch.get_num_threads()} threads'
-    found = dict(torch=torch.__version__, device=name, dtype=str(dtype).removeprefix('torch.'),
-                 copy_bytes_per_s=copy_bandwidth(device, dtype), matmul_flop_per_s=matmul_rate(device, dtype))
-    print(f"torch {found['torch']}, {name}, {found['dtype']}; measured limits: copy {found['copy_bytes_per_s'] / 1e9:.1f} "
-          f"GB/s, matrix product {found['matmul_flop_per_s'] / 1e9:.0f} GFLOP/s", flush=True)
+    name = (
+        torch.cuda.get_device_name()
+        if device.startswith('cuda')
+        else f'CPU, {torch.get_num_threads()} threads'
+    )
+    found = dict(
+        torch=torch.__version__,
+        device=name,
+        dtype=str(dtype).removeprefix('torch.'),
+        copy_bytes_per_s=copy_bandwidth(device, dtype),
+        matmul_flop_per_s=matmul_rate(device, dtype),
+    )
+    print(
+        f'torch {found["torch"]}, {name}, {found["dtype"]}; measured limits: copy '
+        f'{found["copy_bytes_per_s"] / 1e9:.1f} '
+        f'GB/s, matrix product {found["matmul_flop_per_s"] / 1e9:.0f} GFLOP/s',
+        flush=True,
+    )
     return found
 
 
@@ -134,10 +162,14 @@ def compare(paths: list[Path], key: Callable[[dict], tuple], unit: str = 'ms') -
     shared = [name for name in first['rows'] if name in second['rows']]
     if not shared:
         raise SystemExit(f'{paths[0]} and {paths[1]} have no row in common')
-    lines = [f'A: {paths[0]} ({first["machine"]["device"]}, torch {first["machine"]["torch"]})',
-             f'B: {paths[1]} ({second["machine"]["device"]}, torch {second["machine"]["torch"]})', '',
-             f'| row | A {unit} | B {unit} | B / A |', '|---|---|---|---|']
+    lines = [
+        f'A: {paths[0]} ({first["machine"]["device"]}, torch {first["machine"]["torch"]})',
+        f'B: {paths[1]} ({second["machine"]["device"]}, torch {second["machine"]["torch"]})',
+        '',
+        f'| row | A {unit} | B {unit} | B / A |',
+        '|---|---|---|---|',
+    ]
     for name in shared:
         a, b = first['rows'][name], second['rows'][name]
-        lines.append(f"| {' '.join(map(str, name))} | {a:.3g} | {b:.3g} | {b / a:.2f} |")
+        lines.append(f'| {" ".join(map(str, name))} | {a:.3g} | {b:.3g} | {b / a:.2f} |')
     return '\n'.join(lines)

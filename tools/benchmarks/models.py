@@ -1,24 +1,29 @@
-"""Speed and memory of whole models, beside SpikingJelly's own models and a dense twin in the same process.
+"""Speed and memory of whole models, beside SpikingJelly's own models and a dense twin in the same
+process.
 
-    python tools/benchmarks/models.py --models espikeformer-m espikeformer-m-seg --json models.json --plot models.png
-    python tools/benchmarks/models.py --models spikingformer-8-512 spikingformer-8-512-bsa --profile --inference
-    python tools/benchmarks/models.py --device cuda --dtype bfloat16 --batch 32 --inference
-    python tools/benchmarks/models.py --compare before.json models.json
+    python tools/benchmarks/models.py --models espikeformer-m espikeformer-m-seg --json models.json
+    --plot models.png python tools/benchmarks/models.py --models spikingformer-8-512
+    spikingformer-8-512-bsa --profile --inference python tools/benchmarks/models.py --device cuda
+    --dtype bfloat16 --batch 32 --inference python tools/benchmarks/models.py --compare before.json
+    models.json
 
-Milliseconds of a shared machine say little, so every time is also given in units of a fixed piece of work, measured in
-the same process just before: a 3x3 convolution of (8, 64, 112, 112), a leaky update and a threshold. SpikingJelly's models
-run in the same process, interleaved with ours; ratios are printed for what ran there only. Memory is the peak resident
-size of a process of its own, minus its size before the model ran, forward + backward at the given batch.
+Milliseconds of a shared machine say little, so every time is also given in units of a fixed piece
+of work, measured in the same process just before: a 3x3 convolution of (8, 64, 112, 112), a leaky
+update and a threshold. SpikingJelly's models run in the same process, interleaved with ours; ratios
+are printed for what ran there only. Memory is the peak resident size of a process of its own, minus
+its size before the model ran, forward + backward at the given batch.
 
-``limit`` is the time that the model's multiplications would take at the rate of a matrix product measured in the same
-process, over the time taken: what remains is memory traffic (norms, neurons, layouts) and convolutions below that rate.
-``--twin`` runs the dense twin along: the same network with ReLU, one step and softmax attention (SpikingResformer: its
-own, which has no softmax twin of the same width). ``--keep-memory`` says what keeping freed memory is worth, as
-``tools/train.py`` does on CPUs (:func:`mmbsa.utils.memory.keep_freed_memory`): steps with and without, in turns.
-``--inference`` adds the model in eval mode, with its norms folded (:func:`mmbsa.models.layers.fuse`), and on CUDA replayed
-from a CUDA graph. ``--profile`` says where the time of a training step goes. 16 bits are autocast's; the unit of time stays
-that of float32.
+``limit`` is the time that the model's multiplications would take at the rate of a matrix product
+measured in the same process, over the time taken: what remains is memory traffic (norms, neurons,
+layouts) and convolutions below that rate. ``--twin`` runs the dense twin along: the same network
+with ReLU, one step and softmax attention (SpikingResformer: its own, which has no softmax twin of
+the same width). ``--keep-memory`` says what keeping freed memory is worth, as ``tools/train.py``
+does on CPUs (:func:`mmbsa.utils.memory.keep_freed_memory`): steps with and without, in turns.
+``--inference`` adds the model in eval mode, with its norms folded
+(:func:`mmbsa.models.layers.fuse`), and on CUDA replayed from a CUDA graph. ``--profile`` says where
+the time of a training step goes. 16 bits are autocast's; the unit of time stays that of float32.
 """
+
 import argparse
 import collections
 import json
@@ -38,25 +43,46 @@ TESTS = 'tests/test_converters', 'tests/test_models'
 BSA = dict(type='mmbsa.BipolarSelfAttention')
 DENSE = dict(num_steps=1, neuron=dict(type='ReLU'), attention=dict(type='mmbsa.SoftmaxAttention'))
 #: SpikingJelly's own models that are neighbours of ours.
-SPIKINGJELLY = {'spikformer-8-512': ('spikformer', 'Spikformer', dict(embed_dims=512, num_heads=8, depths=8)),
-                'qkformer-10-384': ('qkformer', 'qkformer_10_384', {}),
-                'sdt-8-384': ('spike_driven_transformer', 'sdt_8_384', {})}
+SPIKINGJELLY = {
+    'spikformer-8-512': ('spikformer', 'Spikformer', dict(embed_dims=512, num_heads=8, depths=8)),
+    'qkformer-10-384': ('qkformer', 'qkformer_10_384', {}),
+    'sdt-8-384': ('spike_driven_transformer', 'sdt_8_384', {}),
+}
 
 
 def _families() -> dict[str, dict]:
     lif = dict(num_steps=4)
-    specs = {f'espikeformer-{a}': dict(type='mmbsa.ESpikeFormer', arch=a, out_indices=(4,)) for a in 'tsml'}
-    for family, kind in (('spikformer', 'Spikformer'), ('spikingformer', 'Spikingformer'),
-                         ('sdt', 'SpikeDrivenTransformer')):
-        specs |= {f'{family}-{a}': dict(type=f'mmbsa.{kind}', arch=a, **lif) for a in ('8-384', '8-512', '8-768')}
-    specs |= {f'qkformer-{a}': dict(type='mmbsa.QKFormer', arch=a, **lif) for a in ('10-384', '10-512', '10-768')}
-    specs |= {f'meta-spikeformer-{a}': dict(type='mmbsa.MetaSpikeFormer', arch=a, **lif) for a in ('8-384', '8-512')}
-    specs |= {f'spikingresformer-{a}': dict(type='mmbsa.SpikingResformer', arch=a, **lif) for a in ('ti', 's', 'm', 'l')}
+    specs = {
+        f'espikeformer-{a}': dict(type='mmbsa.ESpikeFormer', arch=a, out_indices=(4,))
+        for a in 'tsml'
+    }
+    for family, kind in (
+        ('spikformer', 'Spikformer'),
+        ('spikingformer', 'Spikingformer'),
+        ('sdt', 'SpikeDrivenTransformer'),
+    ):
+        specs |= {
+            f'{family}-{a}': dict(type=f'mmbsa.{kind}', arch=a, **lif)
+            for a in ('8-384', '8-512', '8-768')
+        }
+    specs |= {
+        f'qkformer-{a}': dict(type='mmbsa.QKFormer', arch=a, **lif)
+        for a in ('10-384', '10-512', '10-768')
+    }
+    specs |= {
+        f'meta-spikeformer-{a}': dict(type='mmbsa.MetaSpikeFormer', arch=a, **lif)
+        for a in ('8-384', '8-512')
+    }
+    specs |= {
+        f'spikingresformer-{a}': dict(type='mmbsa.SpikingResformer', arch=a, **lif)
+        for a in ('ti', 's', 'm', 'l')
+    }
     return specs
 
 
 def config(name: str) -> tuple[dict, int]:
-    """Model config and image size of a benchmark name; ``-bsa`` at the end swaps the attention, ``-ann`` is the twin."""
+    """Model config and image size of a benchmark name; ``-bsa`` at the end swaps the attention,
+    ``-ann`` is the twin."""
     base, _, variant = name.rpartition('-')
     if variant not in ('bsa', 'ann'):
         base, variant = name, ''
@@ -69,20 +95,37 @@ def config(name: str) -> tuple[dict, int]:
         backbone = dict(families[stem], out_indices=(0, 1, 2, 4), layer_scale=1e-6, **attention)
         if kind == 'seg':
             return backbone, 512
-        c0, c1, _, c3 = dict(s=(32, 64, 128, 192), m=(48, 96, 192, 240), l=(64, 128, 256, 360))[stem[-1]]
-        return dict(type='mmseg.EncoderDecoder', backbone=backbone,
-                    neck=dict(type='mmbsa.SpikeFPN', in_channels=(c0 // 2, c0, c1, c3), out_channels=128),
-                    decode_head=dict(type='mmbsa.SpikeFPNHead', in_channels=[128] * 4, in_index=[0, 1, 2, 3], channels=128,
-                                     feature_strides=(4, 8, 16, 32), num_classes=150)), 512
+        c0, c1, _, c3 = dict(s=(32, 64, 128, 192), m=(48, 96, 192, 240), l=(64, 128, 256, 360))[
+            stem[-1]
+        ]
+        return dict(
+            type='mmseg.EncoderDecoder',
+            backbone=backbone,
+            neck=dict(type='mmbsa.SpikeFPN', in_channels=(c0 // 2, c0, c1, c3), out_channels=128),
+            decode_head=dict(
+                type='mmbsa.SpikeFPNHead',
+                in_channels=[128] * 4,
+                in_index=[0, 1, 2, 3],
+                channels=128,
+                feature_strides=(4, 8, 16, 32),
+                num_classes=150,
+            ),
+        ), 512
     if base not in families:
-        raise SystemExit(f'unknown model {name!r}; there are {", ".join(sorted(families))}, each also with -bsa and '
-                         '-ann, and espikeformer-*-seg, espikeformer-*-segmentor')
-    return dict(type='mmbsa.SpikingClassifier', num_classes=1000, backbone=dict(families[base], **attention)), 224
+        raise SystemExit(
+            f'unknown model {name!r}; there are {", ".join(sorted(families))}, each also with -bsa '
+            'and '
+            '-ann, and espikeformer-*-seg, espikeformer-*-segmentor'
+        )
+    return dict(
+        type='mmbsa.SpikingClassifier', num_classes=1000, backbone=dict(families[base], **attention)
+    ), 224
 
 
 def build(name: str) -> torch.nn.Module:
     """Our model in training mode."""
     from mmbsa.registry import MODELS
+
     return MODELS.build(config(name)[0]).train()
 
 
@@ -91,8 +134,11 @@ def build_spikingjelly(name: str):
     import importlib
 
     from spikingjelly.activation_based import functional
+
     module, factory, kwargs = SPIKINGJELLY[name.removesuffix('-bsa')]
-    model = getattr(importlib.import_module(f'spikingjelly.activation_based.model.{module}'), factory)(**kwargs)
+    model = getattr(
+        importlib.import_module(f'spikingjelly.activation_based.model.{module}'), factory
+    )(**kwargs)
     functional.set_step_mode(model, 'm')
     return model.train(), functional.reset_net
 
@@ -100,7 +146,9 @@ def build_spikingjelly(name: str):
 def piece_of_work(device: str = 'cpu') -> None:
     """The unit of time."""
     if device not in piece_of_work.tensors:
-        piece_of_work.tensors[device] = [torch.randn(*shape, device=device) for shape in ((8, 64, 112, 112), (64, 64, 3, 3))]
+        piece_of_work.tensors[device] = [
+            torch.randn(*shape, device=device) for shape in ((8, 64, 112, 112), (64, 64, 3, 3))
+        ]
     x, w = piece_of_work.tensors[device]
     z = torch.nn.functional.conv2d(x, w, padding=1)
     z = z + (0 - z) / 2
@@ -131,16 +179,26 @@ def candidates(name: str, args, x: torch.Tensor) -> dict[str, Candidate]:
         found['spikingjelly'] = Candidate(model.to(args.device), reset=reset)
     if args.inference:
         from mmbsa.models.layers import fuse
+
         found['eval'] = Candidate(build(name).to(args.device).eval(), ('forward',))
         folded = fuse(build(name)).to(args.device)
         found['fused'] = Candidate(folded, ('forward',))
         if args.device.startswith('cuda'):
-            with torch.no_grad(), torch.autocast('cuda', args.dtype, args.dtype != torch.float32, cache_enabled=False):
-                found['graph'] = Candidate(torch.cuda.make_graphed_callables(folded, (x,)), ('forward',))
+            with (
+                torch.no_grad(),
+                torch.autocast(
+                    'cuda', args.dtype, args.dtype != torch.float32, cache_enabled=False
+                ),
+            ):
+                found['graph'] = Candidate(
+                    torch.cuda.make_graphed_callables(folded, (x,)), ('forward',)
+                )
     return found
 
 
-def step(candidate: Candidate, x: torch.Tensor, backward: bool, dtype: torch.dtype = torch.float32) -> float:
+def step(
+    candidate: Candidate, x: torch.Tensor, backward: bool, dtype: torch.dtype = torch.float32
+) -> float:
     """Milliseconds of one forward, or forward + backward."""
     device, model = x.device.type, candidate.model
     harness.sync(device)
@@ -174,21 +232,36 @@ def measure(name: str, args) -> dict:
     ours = models['ours']
     if args.keep_memory:
         times |= memory_in_turns(ours, x, args)
-    result = dict(name=name, size=x.size(-1), batch=batch, unit_ms=unit,
-                  parameters=sum(p.numel() for p in ours.model.parameters()))
+    result = dict(
+        name=name,
+        size=x.size(-1),
+        batch=batch,
+        unit_ms=unit,
+        parameters=sum(p.numel() for p in ours.model.parameters()),
+    )
     rate = harness.matmul_rate(args.device, args.dtype)
     for key, modes in times.items():
-        result[key] = {mode: dict(**harness.spread(t), units=statistics.median(t) / unit, best_units=min(t) / min(units))
-                       for mode, t in modes.items()}
+        result[key] = {
+            mode: dict(
+                **harness.spread(t),
+                units=statistics.median(t) / unit,
+                best_units=min(t) / min(units),
+            )
+            for mode, t in modes.items()
+        }
     forward = operations(ours, x)
-    for mode, passes in (('forward', 1), ('both', 3)):  # gradients of the input and of the weights cost a forward each
+    for mode, passes in (
+        ('forward', 1),
+        ('both', 3),
+    ):  # gradients of the input and of the weights cost a forward each
         limit = passes * forward / rate * 1e3 / batch
         result['ours'][mode] |= dict(limit_ms=limit, limit=limit / min(times['ours'][mode]))
     return result
 
 
 def interleaved(models: dict[str, Candidate], x: torch.Tensor, args) -> tuple[dict, list[float]]:
-    """Milliseconds per image by candidate and mode, and those of the unit, measured before each of them."""
+    """Milliseconds per image by candidate and mode, and those of the unit, measured before each of
+    them."""
     times = {key: {mode: [] for mode in candidate.modes} for key, candidate in models.items()}
     units = []
     for round_ in range(args.repeats + 1):
@@ -204,14 +277,21 @@ def interleaved(models: dict[str, Candidate], x: torch.Tensor, args) -> tuple[di
     return times, units
 
 
-def memory_in_turns(candidate: Candidate, x: torch.Tensor, args) -> dict[str, dict[str, list[float]]]:
-    """Milliseconds per image by mode, with freed memory kept and given back in turns; a step after each switch warms up."""
+def memory_in_turns(
+    candidate: Candidate, x: torch.Tensor, args
+) -> dict[str, dict[str, list[float]]]:
+    """Milliseconds per image by mode, with freed memory kept and given back in turns; a step after
+    each switch warms up."""
     from mmbsa.utils.memory import keep_freed_memory
+
     times = {key: {mode: [] for mode in candidate.modes} for key in ('given back', 'kept')}
     for _ in range(args.repeats):
         for key, modes in times.items():
             if not keep_freed_memory(key == 'kept'):
-                raise SystemExit('--keep-memory: the C library here has no such switch, or MALLOC_* variables are set')
+                raise SystemExit(
+                    '--keep-memory: the C library here has no such switch, or MALLOC_* variables '
+                    'are set'
+                )
             step(candidate, x, True, args.dtype)
             for mode, found in modes.items():
                 found.append(step(candidate, x, mode == 'both', args.dtype) / len(x))
@@ -226,37 +306,53 @@ def operations(candidate: Candidate, x: torch.Tensor) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     import mmbsa.ops.flops  # noqa: F401  counts ours
+
     with FlopCounterMode(display=False) as counter:
         step(candidate, x, False)
     return counter.get_total_flops()
 
 
 def memory(name: str, args) -> dict:
-    """Peak MiB of one model beyond what was there before it ran: resident on a CPU, in this process; allocated on CUDA."""
+    """Peak MiB of one model beyond what was there before it ran: resident on a CPU, in this
+    process; allocated on CUDA."""
     x = images(name, args)
     if args.keep_memory:
         from mmbsa.utils.memory import keep_freed_memory
+
         keep_freed_memory()
-    model, reset = build_spikingjelly(name) if args.worker == 'memory-spikingjelly' else (build(name), None)
+    model, reset = (
+        build_spikingjelly(name) if args.worker == 'memory-spikingjelly' else (build(name), None)
+    )
     candidate = Candidate(model.to(args.device), reset=reset)
     cuda = args.device.startswith('cuda')
     before = torch.cuda.memory_allocated() if cuda else harness.resident()
     for _ in range(3):
         step(candidate, x, True, args.dtype)
-    peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = (
+        torch.cuda.max_memory_allocated()
+        if cuda
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
     return dict(mib=(peak - before) / 2**20)
 
 
 #: parts of a training step by what the names of their operations contain; the first that fits.
-PARTS = {'attention': ('bipolar_attention',), 'neurons': ('mmbsa::lif', 'mmbsa_lif', 'integer_spike'),
-         'convolution, backward': ('convolution_backward', 'conv_weight_grad', 'ConvolutionBackward'),
-         'convolution, forward': ('conv2d', 'convolution'), 'norms': ('norm',), 'matrix products': ('mm', 'addmv', 'matmul'),
-         'pooling, resizing': ('pool', 'upsample')}
+PARTS = {
+    'attention': ('bipolar_attention',),
+    'neurons': ('mmbsa::lif', 'mmbsa_lif', 'integer_spike'),
+    'convolution, backward': ('convolution_backward', 'conv_weight_grad', 'ConvolutionBackward'),
+    'convolution, forward': ('conv2d', 'convolution'),
+    'norms': ('norm',),
+    'matrix products': ('mm', 'addmv', 'matmul'),
+    'pooling, resizing': ('pool', 'upsample'),
+}
 
 
 def profile(name: str, args) -> dict:
-    """Milliseconds of a training step by part. An operation inside of one of ours counts as that."""
+    """Milliseconds of a training step by part. An operation inside of one of ours counts as
+    that."""
     from torch.profiler import ProfilerActivity
+
     x = images(name, args)
     candidate = candidates(name, args, x)['ours']
     cuda = args.device.startswith('cuda')
@@ -271,8 +367,14 @@ def profile(name: str, args) -> dict:
             chain.append(up.name)
             up = up.cpu_parent
         chain = [name for name in chain if 'mmbsa' in name] or chain
-        part = next((part for part, names in PARTS.items() if any(n in name for name in chain for n in names)),
-                    'sums, products, copies')
+        part = next(
+            (
+                part
+                for part, names in PARTS.items()
+                if any(n in name for name in chain for n in names)
+            ),
+            'sums, products, copies',
+        )
         parts[part] += (event.self_device_time_total if cuda else event.self_cpu_time_total) / 1e3
     return dict(parts)
 
@@ -284,7 +386,11 @@ def run_worker(kind: str, name: str, args, keep_memory: bool = False) -> dict:
     for key in ('threads', 'repeats', 'device', 'size', 'batch'):
         if getattr(args, key):
             command += [f'--{key}', str(getattr(args, key))]
-    command += [f"--{key.replace('_', '-')}" for key in ('twin', 'inference', 'no_spikingjelly') if getattr(args, key)]
+    command += [
+        f'--{key.replace("_", "-")}'
+        for key in ('twin', 'inference', 'no_spikingjelly')
+        if getattr(args, key)
+    ]
     command += ['--keep-memory'] * keep_memory
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -293,70 +399,108 @@ def run_worker(kind: str, name: str, args, keep_memory: bool = False) -> dict:
 
 
 def table(results: list[dict]) -> str:
-    """Markdown; ratios are SpikingJelly's or the dense twin's time over ours: more than 1 means ours is faster."""
+    """Markdown; ratios are SpikingJelly's or the dense twin's time over ours: more than 1 means
+    ours is faster."""
     head = 'x SpikingJelly, x dense twin; limit'
-    lines = [f'| model | params | input | forward units ({head}) | forward + backward units ({head}) | MiB '
-             '(SpikingJelly) |', '|---|---|---|---|---|---|']
+    lines = [
+        f'| model | params | input | forward units ({head}) | forward + backward units ({head}) | '
+        'MiB '
+        '(SpikingJelly) |',
+        '|---|---|---|---|---|---|',
+    ]
     for r in results:
         cells = []
         for mode in ('forward', 'both'):
             ours = r['ours'][mode]
-            ratios = [f"{r[other][mode]['ms'] / ours['ms']:.2f}" if other in r else '-' for other in ('spikingjelly', 'ann')]
-            cells.append(f"{ours['units']:.2f} ({', '.join(ratios)}; {ours['limit']:.0%})")
-        other = f"{r['spikingjelly']['mib']:.0f}" if 'spikingjelly' in r else '-'
-        lines.append(f"| {r['name']} | {r['parameters']:,} | {r['batch']}x3x{r['size']} | {' | '.join(cells)} | "
-                     f"{r['ours']['mib']:.0f} ({other}) |")
+            ratios = [
+                f'{r[other][mode]["ms"] / ours["ms"]:.2f}' if other in r else '-'
+                for other in ('spikingjelly', 'ann')
+            ]
+            cells.append(f'{ours["units"]:.2f} ({", ".join(ratios)}; {ours["limit"]:.0%})')
+        other = f'{r["spikingjelly"]["mib"]:.0f}' if 'spikingjelly' in r else '-'
+        lines.append(
+            f'| {r["name"]} | {r["parameters"]:,} | {r["batch"]}x3x{r["size"]} | '
+            f'{" | ".join(cells)} | '
+            f'{r["ours"]["mib"]:.0f} ({other}) |'
+        )
     return '\n'.join(lines)
 
 
 def kept_table(results: list[dict]) -> str:
     """Markdown; how many times faster a step is where freed memory is kept."""
-    lines = ['| model | forward: x given back | forward + backward: x given back | MiB |', '|---|---|---|---|']
+    lines = [
+        '| model | forward: x given back | forward + backward: x given back | MiB |',
+        '|---|---|---|---|',
+    ]
     for r in results:
-        cells = [f"{r['given back'][mode]['ms'] / r['kept'][mode]['ms']:.2f}" for mode in ('forward', 'both')]
-        lines.append(f"| {r['name']} | {' | '.join(cells)} | {r['kept']['mib']:.0f} |")
+        cells = [
+            f'{r["given back"][mode]["ms"] / r["kept"][mode]["ms"]:.2f}'
+            for mode in ('forward', 'both')
+        ]
+        lines.append(f'| {r["name"]} | {" | ".join(cells)} | {r["kept"]["mib"]:.0f} |')
     return '\n'.join(lines)
 
 
 def inference_table(results: list[dict]) -> str:
-    """Markdown; units of a forward, and how many times faster than the model in training mode without gradients."""
+    """Markdown; units of a forward, and how many times faster than the model in training mode
+    without gradients."""
     codes = ('eval', 'fused', 'graph')
-    lines = [f"| model | training mode | {' | '.join(codes)} |", '|---|---|---|---|---|']
+    lines = [f'| model | training mode | {" | ".join(codes)} |', '|---|---|---|---|---|']
     for r in results:
         train = r['ours']['forward']
-        cells = [f"{r[code]['forward']['units']:.2f} ({train['ms'] / r[code]['forward']['ms']:.2f}x)" if code in r else '-'
-                 for code in codes]
-        lines.append(f"| {r['name']} | {train['units']:.2f} | {' | '.join(cells)} |")
+        cells = [
+            f'{r[code]["forward"]["units"]:.2f} ({train["ms"] / r[code]["forward"]["ms"]:.2f}x)'
+            if code in r
+            else '-'
+            for code in codes
+        ]
+        lines.append(f'| {r["name"]} | {train["units"]:.2f} | {" | ".join(cells)} |')
     return '\n'.join(lines)
 
 
 def profile_table(results: list[dict]) -> str:
     """Markdown; shares of a training step."""
     parts = [*PARTS, 'sums, products, copies']
-    lines = [f"| model | {' | '.join(parts)} |", '|---' * (len(parts) + 1) + '|']
+    lines = [f'| model | {" | ".join(parts)} |', '|---' * (len(parts) + 1) + '|']
     for r in results:
         total = sum(r['profile'].values())
-        lines.append(f"| {r['name']} | " + ' | '.join(f"{r['profile'].get(part, 0) / total:.0%}" for part in parts) + ' |')
+        lines.append(
+            f'| {r["name"]} | '
+            + ' | '.join(f'{r["profile"].get(part, 0) / total:.0%}' for part in parts)
+            + ' |'
+        )
     return '\n'.join(lines)
 
 
 def rows(results: list[dict]) -> list[dict]:
     """One row per model, code and pass, for ``--compare``."""
-    return [dict(name=r['name'], code=code, mode=mode, **r[code][mode]) for r in results
-            for code in ('ours', 'given back', 'kept', 'spikingjelly', 'ann', 'eval', 'fused', 'graph') if code in r
-            for mode in ('forward', 'both') if mode in r[code]]
+    return [
+        dict(name=r['name'], code=code, mode=mode, **r[code][mode])
+        for r in results
+        for code in ('ours', 'given back', 'kept', 'spikingjelly', 'ann', 'eval', 'fused', 'graph')
+        if code in r
+        for mode in ('forward', 'both')
+        if mode in r[code]
+    ]
 
 
 def plot(results: list[dict], path: Path) -> None:
     """Bars of forward + backward in units, and of memory."""
     import matplotlib
+
     matplotlib.use('Agg')
     from matplotlib import pyplot
+
     figure, axes = pyplot.subplots(1, 2, figsize=(12, 0.6 * len(results) + 2), sharey=True)
     for offset, code in enumerate(('ours', 'spikingjelly', 'ann')):
-        for axis, value in zip(axes, (lambda r: r[code]['both']['units'], lambda r: r[code].get('mib'))):  # noqa: B023
-            bars = [value(r) if code in r else None for r in results]
-            axis.barh([i + 0.2 * offset for i in range(len(bars))], [bar or 0 for bar in bars], height=0.2, label=code)
+        for axis, value in zip(axes, (lambda r: r['both']['units'], lambda r: r.get('mib'))):
+            bars = [value(r[code]) if code in r else None for r in results]
+            axis.barh(
+                [i + 0.2 * offset for i in range(len(bars))],
+                [bar or 0 for bar in bars],
+                height=0.2,
+                label=code,
+            )
     axes[0].set_yticks([i + 0.3 for i in range(len(results))], [r['name'] for r in results])
     axes[0].set_xlabel('forward + backward per image, units of a fixed piece of work')
     axes[1].set_xlabel('peak memory, MiB')
@@ -367,28 +511,66 @@ def plot(results: list[dict], path: Path) -> None:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--models', nargs='+', default=['espikeformer-m', 'espikeformer-m-bsa', 'espikeformer-m-seg',
-                                                        'espikeformer-m-seg-bsa'])
-    parser.add_argument('--size', type=int, help='side of the image; 224, or 512 for -seg and -segmentor')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--models',
+        nargs='+',
+        default=[
+            'espikeformer-m',
+            'espikeformer-m-bsa',
+            'espikeformer-m-seg',
+            'espikeformer-m-seg-bsa',
+        ],
+    )
+    parser.add_argument(
+        '--size', type=int, help='side of the image; 224, or 512 for -seg and -segmentor'
+    )
     parser.add_argument('--batch', type=int, help='2, or 1 at 512')
     parser.add_argument('--repeats', type=int, default=5)
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--dtype', default='float32', choices=['float32', 'bfloat16', 'float16'], help="autocast's")
+    parser.add_argument(
+        '--dtype', default='float32', choices=['float32', 'bfloat16', 'float16'], help="autocast's"
+    )
     parser.add_argument('--twin', action='store_true', help='run the dense twin along')
-    parser.add_argument('--inference', action='store_true', help='also eval mode, folded norms, and a CUDA graph on CUDA')
-    parser.add_argument('--keep-memory', action='store_true', help='also what keeping freed memory is worth')
-    parser.add_argument('--profile', action='store_true', help='also where the time of a training step goes')
+    parser.add_argument(
+        '--inference',
+        action='store_true',
+        help='also eval mode, folded norms, and a CUDA graph on CUDA',
+    )
+    parser.add_argument(
+        '--keep-memory', action='store_true', help='also what keeping freed memory is worth'
+    )
+    parser.add_argument(
+        '--profile', action='store_true', help='also where the time of a training step goes'
+    )
     parser.add_argument('--json', type=Path, metavar='OUT', help='write every figure')
     parser.add_argument('--plot', type=Path, metavar='OUT.png', help='draw time and memory')
-    parser.add_argument('--compare', type=Path, nargs=2, metavar=('A.json', 'B.json'), help='print B / A in units and stop')
+    parser.add_argument(
+        '--compare',
+        type=Path,
+        nargs=2,
+        metavar=('A.json', 'B.json'),
+        help='print B / A in units and stop',
+    )
     parser.add_argument('--no-spikingjelly', action='store_true')
-    parser.add_argument('--no-tests', action='store_true', help='another command of this run has just passed them')
-    parser.add_argument('--worker', choices=['speed', 'memory', 'memory-spikingjelly', 'profile'], help=argparse.SUPPRESS)
+    parser.add_argument(
+        '--no-tests', action='store_true', help='another command of this run has just passed them'
+    )
+    parser.add_argument(
+        '--worker',
+        choices=['speed', 'memory', 'memory-spikingjelly', 'profile'],
+        help=argparse.SUPPRESS,
+    )
     args = parser.parse_args()
     if args.compare:
-        print(harness.compare(args.compare, lambda row: (row['name'], row['code'], row['mode']), unit='units'))
+        print(
+            harness.compare(
+                args.compare, lambda row: (row['name'], row['code'], row['mode']), unit='units'
+            )
+        )
         return
     args.dtype = getattr(torch, args.dtype)
     torch.set_num_threads(args.threads)
@@ -412,8 +594,16 @@ def main():
         results.append(result)
         print(table([result]).splitlines()[-1], flush=True)
     unit = statistics.median(r['unit_ms'] for r in results)
-    tables = [table, *[kept_table] * args.keep_memory, *[inference_table] * args.inference, *[profile_table] * args.profile]
-    print(f"\n{machine['dtype']}, unit {unit:.2f} ms\n\n" + '\n\n'.join(draw(results) for draw in tables))
+    tables = [
+        table,
+        *[kept_table] * args.keep_memory,
+        *[inference_table] * args.inference,
+        *[profile_table] * args.profile,
+    ]
+    print(
+        f'\n{machine["dtype"]}, unit {unit:.2f} ms\n\n'
+        + '\n\n'.join(draw(results) for draw in tables)
+    )
     if args.json:
         harness.write(args.json, dict(machine=machine, results=results, rows=rows(results)))
     if args.plot:

@@ -8,6 +8,7 @@ into the convolutions (:func:`mmbsa.models.layers.fuse`), interleaved. The netwo
 given in units of the fixed piece of work of ``models.py``, measured in the same process just
 before, as the official figure is.
 """
+
 import argparse
 import statistics
 from pathlib import Path
@@ -32,8 +33,12 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--models', nargs='+', default=['tiny', 'base'], choices=[
-        f'{size}{kind}' for size in ('tiny', 'base') for kind in ('', '-bsa')])
+    parser.add_argument(
+        '--models',
+        nargs='+',
+        default=['tiny', 'base'],
+        choices=[f'{size}{kind}' for size in ('tiny', 'base') for kind in ('', '-bsa')],
+    )
     parser.add_argument('--batch', type=int, nargs='+', default=[1, 8], help='tracks side by side')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--threads', type=int, default=2)

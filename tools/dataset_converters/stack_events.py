@@ -4,6 +4,7 @@ train --steps 1``.
 Every sequence appears whole or not at all, those that are there are skipped, so that the tool can
 be started again.
 """
+
 import argparse
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed

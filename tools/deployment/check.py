@@ -2,9 +2,10 @@
 
     python tools/deployment/check.py CONFIG CHECKPOINT model.onnx --images FOLDER --size 224 224
 
-Prints the largest difference and the share of equal predictions; the exit status is 1 where the difference exceeds
-``--tolerance`` or a prediction differs.
+Prints the largest difference and the share of equal predictions; the exit status is 1 where the
+difference exceeds ``--tolerance`` or a prediction differs.
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -28,8 +29,10 @@ def read(folder: str, size: tuple[int, int], number: int, preprocessor) -> torch
     files = sorted(file for file in Path(folder).rglob('*') if file.suffix.lower() in SUFFIXES)
     if not files:
         raise ValueError(f'--images {folder}: no file that ends in {", ".join(sorted(SUFFIXES))}')
-    files = files[::max(len(files) // number, 1)][:number]
-    pixels = np.stack([np.asarray(Image.open(file).convert('RGB').resize(size[::-1])) for file in files])
+    files = files[:: max(len(files) // number, 1)][:number]
+    pixels = np.stack(
+        [np.asarray(Image.open(file).convert('RGB').resize(size[::-1])) for file in files]
+    )
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
     mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))
     return (x - 128) / 64 if mean is None else (x - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
@@ -41,11 +44,14 @@ def main() -> None:
     parser.add_argument('checkpoint')
     parser.add_argument('file', help='the ONNX file')
     parser.add_argument('--images', required=True, help='folder of photos')
-    parser.add_argument('--size', nargs=2, type=int, default=(224, 224), metavar=('HEIGHT', 'WIDTH'))
+    parser.add_argument(
+        '--size', nargs=2, type=int, default=(224, 224), metavar=('HEIGHT', 'WIDTH')
+    )
     parser.add_argument('--number', type=int, default=16, help='of photos')
     parser.add_argument('--tolerance', type=float, default=1e-5)
     args = parser.parse_args()
     import onnxruntime
+
     try:
         model = load(args.config, args.checkpoint)
         x = read(args.images, args.size, args.number, getattr(model, 'data_preprocessor', None))
@@ -56,7 +62,7 @@ def main() -> None:
         found = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     except Exception as error:  # onnxruntime's errors share no class
         sys.exit(f'error: {" ".join(str(error).split())}')
-    worst, equal = 0., []
+    worst, equal = 0.0, []
     for a, b in zip(found, expected):
         a = torch.from_numpy(a)
         worst = max(worst, float((a - b).abs().max()))

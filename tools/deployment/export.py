@@ -2,9 +2,11 @@
 
     python tools/deployment/export.py CONFIG CHECKPOINT --out model.onnx --size 224 224
 
-The file's format follows from ``--format``: ``onnx`` (onnxruntime and others), ``torch`` (``torch.export.load``),
-``aoti`` (``torch._inductor.aoti_load_package``). Inputs are what the config's data preprocessor gives.
+The file's format follows from ``--format``: ``onnx`` (onnxruntime and others), ``torch``
+(``torch.export.load``), ``aoti`` (``torch._inductor.aoti_load_package``). Inputs are what the
+config's data preprocessor gives.
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -36,20 +38,29 @@ def load(config: str, checkpoint: str | None) -> nn.Module:
     saved, own = load_checkpoint_file(checkpoint, 'cpu'), model.state_dict()
     try:
         state = fit_state(saved, own)
-        state = {key: value for key, value in state.items() if not key.startswith('auxiliary_head.')}
+        state = {
+            key: value for key, value in state.items() if not key.startswith('auxiliary_head.')
+        }
         model.load_state_dict(state)
     except (KeyError, RuntimeError) as error:
         reason = ' '.join(str(error.args[0]).split())
-        raise ValueError(f'checkpoint {checkpoint} is of another model than {config}: {reason[:500]}') from None
+        raise ValueError(
+            f'checkpoint {checkpoint} is of another model than {config}: {reason[:500]}'
+        ) from None
     return model
 
 
-def examples(model: nn.Module, size: tuple[int, int], batch: int = 1, seed: int = 0) -> tuple[torch.Tensor, ...]:
+def examples(
+    model: nn.Module, size: tuple[int, int], batch: int = 1, seed: int = 0
+) -> tuple[torch.Tensor, ...]:
     """Inputs of the size that is exported; a tracker takes its own crops."""
     generator = torch.Generator().manual_seed(seed)
     if hasattr(model, 'crops') and hasattr(model, 'track'):
         sides = model.crops.template_size, model.crops.search_size
-        return tuple(torch.randn(model.num_steps, batch, 3, side, side, generator=generator) for side in sides)
+        return tuple(
+            torch.randn(model.num_steps, batch, 3, side, side, generator=generator)
+            for side in sides
+        )
     return (torch.randn(batch, in_channels(model), *size, generator=generator),)
 
 
@@ -59,11 +70,26 @@ def parse() -> argparse.Namespace:
     parser.add_argument('checkpoint', nargs='?', help='without one the weights are random')
     parser.add_argument('--out', required=True, help='file to write')
     parser.add_argument('--format', choices=sorted(EXPORTERS), default='onnx')
-    parser.add_argument('--size', nargs=2, type=int, default=(224, 224), metavar=('HEIGHT', 'WIDTH'))
-    parser.add_argument('--dynamic', nargs='*', choices=sorted(AXES), default=['batch'], help='axes that may vary')
-    parser.add_argument('--fold', action='store_true', help='fold batch norms into convolutions first')
-    parser.add_argument('--plain', action='store_true', help='torch: write our ops out, so that PyTorch alone runs the file')
-    parser.add_argument('--opset', type=int, default=OPSET, help=f'onnx: version of the operator set, {OPSET} or more')
+    parser.add_argument(
+        '--size', nargs=2, type=int, default=(224, 224), metavar=('HEIGHT', 'WIDTH')
+    )
+    parser.add_argument(
+        '--dynamic', nargs='*', choices=sorted(AXES), default=['batch'], help='axes that may vary'
+    )
+    parser.add_argument(
+        '--fold', action='store_true', help='fold batch norms into convolutions first'
+    )
+    parser.add_argument(
+        '--plain',
+        action='store_true',
+        help='torch: write our ops out, so that PyTorch alone runs the file',
+    )
+    parser.add_argument(
+        '--opset',
+        type=int,
+        default=OPSET,
+        help=f'onnx: version of the operator set, {OPSET} or more',
+    )
     return parser.parse_args()
 
 
@@ -72,8 +98,12 @@ def main() -> None:
     try:
         model = load(args.config, args.checkpoint)
         model = fuse(model) if args.fold else model
-        options = dict(onnx=dict(opset=args.opset), torch=dict(plain=args.plain), aoti={})[args.format]
-        EXPORTERS[args.format](model, examples(model, args.size), args.out, dynamic=args.dynamic, **options)
+        options = dict(onnx=dict(opset=args.opset), torch=dict(plain=args.plain), aoti={})[
+            args.format
+        ]
+        EXPORTERS[args.format](
+            model, examples(model, args.size), args.out, dynamic=args.dynamic, **options
+        )
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f'error: {error}')
     print(f'{args.out}: {Path(args.out).stat().st_size / 2**20:.2f} MiB, format {args.format}')

@@ -1,13 +1,16 @@
 """Write compact parity fixtures for the repository from a folder of full ones.
 
-    python tools/dev/compact_fixtures.py FOLDER tests/data/parity --names spikformer_imagenet spikingformer_cifar
+    python tools/dev/compact_fixtures.py FOLDER tests/data/parity --names spikformer_imagenet
+    spikingformer_cifar
 
-A full fixture is what an official implementation computed: ``NAME.weights.safetensors`` (its state dict),
-``NAME.io.safetensors`` (input, outputs, cotangents, gradients, updated buffers) and ``NAME.json`` (constructor arguments,
-spike counts, repository and commit). The compact one, ``NAME.npz`` (LZMA) and ``NAME.json``, keeps the weights, the
-inputs, the outputs and cotangents, the updated buffers of one norm, and gradients (of a few parameters where all would be
-large), bit for bit.
+A full fixture is what an official implementation computed: ``NAME.weights.safetensors`` (its state
+dict), ``NAME.io.safetensors`` (input, outputs, cotangents, gradients, updated buffers) and
+``NAME.json`` (constructor arguments, spike counts, repository and commit). The compact one,
+``NAME.npz`` (LZMA) and ``NAME.json``, keeps the weights, the inputs, the outputs and cotangents,
+the updated buffers of one norm, and gradients (of a few parameters where all would be large), bit
+for bit.
 """
+
 import argparse
 import json
 import zipfile
@@ -17,22 +20,38 @@ import numpy as np
 from safetensors.numpy import load_file
 
 #: what is left out of the description of a fixture: checks of the run that made it.
-DROPPED = ('probes_eval_shape_l2_mean', 'files', 'robustness', 'robustness_help', 'mistakes', 'noticed_mistakes', 'grad_l2',
-           'environment', 'io_keys_help', 'reload_check', 'margin_meaning')
+DROPPED = (
+    'probes_eval_shape_l2_mean',
+    'files',
+    'robustness',
+    'robustness_help',
+    'mistakes',
+    'noticed_mistakes',
+    'grad_l2',
+    'environment',
+    'io_keys_help',
+    'reload_check',
+    'margin_meaning',
+)
 #: counts kept of every neuron layer.
 COUNTS = ('layer', 'spikes_eval', 'spikes_train', 'integer_sum_eval', 'integer_sum_train')
-#: gradients are all kept where they are smaller together than this, in bytes; else a few of the smaller ones.
+#: gradients are all kept where they are smaller together than this, in bytes; else a few of the
+#: smaller ones.
 ALL_GRADIENTS, GRADIENTS, LARGEST = 100_000, 8, 4096
 
 
 def chosen(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The tensors of a compact fixture: everything but input gradients, most gradients, and most buffers."""
-    kept = {key: value for key, value in tensors.items()
-            if not key.startswith(('grad.', 'grad_input.', 'train_buffers.', 'train_fresh'))}
+    """The tensors of a compact fixture: everything but input gradients, most gradients, and most
+    buffers."""
+    kept = {
+        key: value
+        for key, value in tensors.items()
+        if not key.startswith(('grad.', 'grad_input.', 'train_buffers.', 'train_fresh'))
+    }
     gradients = [key for key in tensors if key.startswith('grad.')]
     if sum(tensors[key].nbytes for key in gradients) > ALL_GRADIENTS:
         gradients = [key for key in gradients if tensors[key].size <= LARGEST]
-        gradients = gradients[::max(len(gradients) // GRADIENTS, 1)][:GRADIENTS]
+        gradients = gradients[:: max(len(gradients) // GRADIENTS, 1)][:GRADIENTS]
     buffers = [key for key in tensors if key.startswith('train_buffers.')][:3]
     return kept | {key: tensors[key] for key in gradients + buffers}
 
@@ -41,10 +60,16 @@ def compact(folder: Path, name: str, out: Path) -> int:
     """Write one fixture and return its size in bytes."""
     meta = json.loads((folder / f'{name}.json').read_text())
     meta = {key: value for key, value in meta.items() if key not in DROPPED}
-    meta['firing_rates'] = [{key: layer[key] for key in COUNTS if key in layer} for layer in meta.get('firing_rates', [])]
+    meta['firing_rates'] = [
+        {key: layer[key] for key in COUNTS if key in layer}
+        for layer in meta.get('firing_rates', [])
+    ]
     weights = load_file(folder / f'{name}.weights.safetensors')
     tensors = {f'weights/{key}': value for key, value in weights.items()}
-    tensors |= {f'io/{key}': value for key, value in chosen(load_file(folder / f'{name}.io.safetensors')).items()}
+    tensors |= {
+        f'io/{key}': value
+        for key, value in chosen(load_file(folder / f'{name}.io.safetensors')).items()
+    }
     out.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(out / f'{name}.npz', 'w', zipfile.ZIP_LZMA) as archive:
         for key, value in tensors.items():
@@ -57,7 +82,9 @@ def compact(folder: Path, name: str, out: Path) -> int:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('folder', type=Path)
     parser.add_argument('out', type=Path)
     parser.add_argument('--names', nargs='+', required=True)
@@ -67,7 +94,7 @@ def main():
         size = compact(args.folder, name, args.out)
         total += size
         print(f'{name}: {size / 1024:.0f} KiB')
-    print(f'{len(args.names)} fixtures, {total / 2 ** 20:.1f} MiB')
+    print(f'{len(args.names)} fixtures, {total / 2**20:.1f} MiB')
 
 
 if __name__ == '__main__':

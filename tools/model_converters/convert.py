@@ -2,9 +2,10 @@
 
     python tools/model_converters/convert.py sdt_v3_cls V3_10.0M_1x4.pth espikeformer-m.pth
 
-The result is usable as ``init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')`` of a backbone, and as the
-checkpoint of the whole model.
+The result is usable as ``init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')`` of
+a backbone, and as the checkpoint of the whole model.
 """
+
 import argparse
 import ast
 import os
@@ -17,20 +18,32 @@ from mmbsa.utils.files import atomic_open
 
 
 def read(path: str) -> dict[str, torch.Tensor]:
-    """Load tensors only (``weights_only=True``), out of the usual containers, without ``module.`` prefixes."""
-    with torch.serialization.safe_globals([argparse.Namespace]):  # official training scripts store their arguments
+    """Load tensors only (``weights_only=True``), out of the usual containers, without ``module.``
+    prefixes."""
+    with torch.serialization.safe_globals(
+        [argparse.Namespace]
+    ):  # official training scripts store their arguments
         checkpoint = load_checkpoint_file(path, 'cpu')
     state = next((state for _, state in state_dicts(checkpoint)), {})
     return {key.removeprefix('module.'): value for key, value in state.items()}
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('source', choices=sorted(RECIPES), help='official implementation the file comes from')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'source', choices=sorted(RECIPES), help='official implementation the file comes from'
+    )
     parser.add_argument('input', help='official checkpoint')
     parser.add_argument('output', help='file to write')
-    parser.add_argument('--args', nargs='*', default=[], metavar='KEY=VALUE',
-                        help='what the official constructor took and shapes do not tell, e.g. num_heads=8 T=4')
+    parser.add_argument(
+        '--args',
+        nargs='*',
+        default=[],
+        metavar='KEY=VALUE',
+        help='what the official constructor took and shapes do not tell, e.g. num_heads=8 T=4',
+    )
     return parser.parse_args()
 
 
@@ -45,8 +58,14 @@ def main():
             given[key] = value
     model = build_from_official(args.source, read(args.input), **given)
     report = model.conversion_report
-    checkpoint = dict(state_dict=model.state_dict(), meta=dict(
-        converted_from=os.path.basename(args.input), source=args.source, model=repr(report.config)))
+    checkpoint = dict(
+        state_dict=model.state_dict(),
+        meta=dict(
+            converted_from=os.path.basename(args.input),
+            source=args.source,
+            model=repr(report.config),
+        ),
+    )
     with atomic_open(args.output) as file:
         torch.save(checkpoint, file)
     print(report)

@@ -1,4 +1,5 @@
-# ADE20K, 150 classes, as E-SpikeFormer and mmseg train it: random resize and crop to 512, whole images in testing.
+# ADE20K, 150 classes, as E-SpikeFormer and mmseg train it: random resize and crop to 512, whole
+# images in testing.
 dataset_type = 'ADE20KDataset'
 data_root = 'data/ade/ADEChallengeData2016'
 crop_size = (512, 512)
@@ -14,7 +15,8 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 512), keep_ratio=True),
-    # labels are loaded after the resize: a prediction is scaled back and judged at the size of the photo
+    # labels are loaded after the resize: a prediction is scaled back and judged at the size of the
+    # photo
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
@@ -23,15 +25,22 @@ tta_pipeline = [
     dict(
         type='TestTimeAug',
         transforms=[
-            [dict(type='Resize', scale_factor=ratio, keep_ratio=True) for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)],
-            [dict(type='RandomFlip', prob=0., direction='horizontal'),
-             dict(type='RandomFlip', prob=1., direction='horizontal')],
+            [
+                dict(type='Resize', scale_factor=ratio, keep_ratio=True)
+                for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+            ],
+            [
+                dict(type='RandomFlip', prob=0.0, direction='horizontal'),
+                dict(type='RandomFlip', prob=1.0, direction='horizontal'),
+            ],
             [dict(type='LoadAnnotations')],
             [dict(type='PackSegInputs')],
-        ]),
+        ],
+    ),
 ]
 train_dataloader = dict(
-    batch_size=4,  # per GPU; on four GPUs the 16 images of the published protocol, which ran on one GPU
+    # per GPU; on four GPUs the 16 images of the published protocol, which ran on one GPU
+    batch_size=4,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
@@ -39,7 +48,9 @@ train_dataloader = dict(
         type=dataset_type,
         data_root=data_root,
         data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'),
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=1,
     num_workers=4,
@@ -49,9 +60,12 @@ val_dataloader = dict(
         type=dataset_type,
         data_root=data_root,
         data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
-# with auto_scale_lr.enable=True the learning rate follows the number of images, and 16 leave it as it is
+# with auto_scale_lr.enable=True the learning rate follows the number of images, and 16 leave it as
+# it is
 auto_scale_lr = dict(enable=False, base_batch_size=16)

@@ -5,8 +5,11 @@ train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
     dict(
-        type='RandomChoiceResize', scales=[64 * n for n in range(5, 21)], resize_type='ResizeShortestEdge',
-        max_size=2560),
+        type='RandomChoiceResize',
+        scales=[64 * n for n in range(5, 21)],
+        resize_type='ResizeShortestEdge',
+        max_size=2560,
+    ),
     dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),

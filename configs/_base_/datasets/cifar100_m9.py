@@ -1,6 +1,9 @@
 """CIFAR-100 of Spike-driven Transformer V1: no erasing."""
+
 _base_ = './cifar100.py'
-data_preprocessor = dict(mean=[129.3105, 124.1085, 112.404], std=[68.2125, 65.4075, 70.4055])  # of CIFAR-100
+data_preprocessor = dict(
+    mean=[129.3105, 124.1085, 112.404], std=[68.2125, 65.4075, 70.4055]
+)  # of CIFAR-100
 train_pipeline = [
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(
@@ -10,7 +13,8 @@ train_pipeline = [
         total_level=10,
         magnitude_level=9,
         magnitude_std=0.4,
-        hparams=dict(pad_val=[125, 123, 114], interpolation='bicubic')),
+        hparams=dict(pad_val=[125, 123, 114], interpolation='bicubic'),
+    ),
     dict(type='PackInputs'),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,6 +1,7 @@
-# CIFAR10-DVS (Li et al., 2017): 1,000 recordings of 128 x 128 in each of 10 classes, the first 90 % of each class train.
-# Another folder: CIFAR10_DVS_ROOT=/path bash tools/dist_train.sh ...
-# one of these per recording, as in the recipes (Neuromorphic Data Augmentation, Li et al., 2022); the empty list does nothing
+# CIFAR10-DVS (Li et al., 2017): 1,000 recordings of 128 x 128 in each of 10 classes, the first 90 %
+# of each class train. Another folder: CIFAR10_DVS_ROOT=/path bash tools/dist_train.sh ...
+# one of these per recording, as in the recipes (Neuromorphic Data Augmentation, Li et al., 2022);
+# the empty list does nothing
 event_augments = [
     [],
     [dict(type='mmbsa.EventShear', max_shear=0.3)],
@@ -11,7 +12,9 @@ event_augments = [
 ]
 dataset_type = 'mmbsa.EventDataset'
 data_root = '{{$CIFAR10_DVS_ROOT:data/cifar10-dvs}}'
-cache_dir = '{{$EVENT_CACHE:work_dirs/event_frames}}'  # integrated frames; None integrates every time
+cache_dir = (
+    '{{$EVENT_CACHE:work_dirs/event_frames}}'  # integrated frames; None integrates every time
+)
 num_frames = 16
 data_preprocessor = dict(type='mmbsa.EventDataPreprocessor', num_classes=10)
 train_pipeline = [
@@ -31,14 +34,26 @@ train_dataloader = dict(
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
-        type=dataset_type, reader='CIFAR10DVS', data_root=data_root, split='train', pipeline=train_pipeline))
+        type=dataset_type,
+        reader='CIFAR10DVS',
+        data_root=data_root,
+        split='train',
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=32,
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type=dataset_type, reader='CIFAR10DVS', data_root=data_root, split='test', pipeline=test_pipeline))
+        type=dataset_type,
+        reader='CIFAR10DVS',
+        data_root=data_root,
+        split='test',
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 val_evaluator = dict(type='Accuracy', topk=(1, 5))
 test_evaluator = val_evaluator

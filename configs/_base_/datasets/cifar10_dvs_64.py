@@ -1,4 +1,5 @@
 """CIFAR10-DVS of Spike-driven Transformer V1: 10 frames of 64 x 64."""
+
 _base_ = './cifar10_dvs.py'
 event_augments = [
     [],
@@ -7,7 +8,13 @@ event_augments = [
     [dict(type='mmbsa.EventRotate', max_degrees=30)],
     [dict(type='mmbsa.EventCutout', max_size=15)],
 ]
-load = dict(type='mmbsa.LoadEventFrames', num_frames=10, by='number', size=(64, 64), cache_dir='{{$EVENT_CACHE:work_dirs/event_frames}}')
+load = dict(
+    type='mmbsa.LoadEventFrames',
+    num_frames=10,
+    by='number',
+    size=(64, 64),
+    cache_dir='{{$EVENT_CACHE:work_dirs/event_frames}}',
+)
 train_pipeline = [
     load,
     dict(type='mmbsa.EventFlip', direction='horizontal', prob=0.5),

@@ -1,4 +1,5 @@
-# Cars, people and signs in street scenes drawn on the fly, with boxes and masks in COCO's form: no download.
+# Cars, people and signs in street scenes drawn on the fly, with boxes and masks in COCO's form: no
+# download.
 dataset_type = 'mmbsa.DrawnInstances'
 scene_size = (96, 128)  # height, width
 train_pipeline = [
@@ -11,32 +12,58 @@ val_pipeline = [
     dict(type='mmbsa.DrawScene', outputs=('image', 'instances')),
     dict(type='Resize', scale=scene_size[::-1], keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='PackDetInputs',
-         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances')),
+    dict(
+        type='PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances'),
+    ),
 ]
 # what tools/infer.py and mmdet's inferencers run on pictures of one's own
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=scene_size[::-1], keep_ratio=True),
-    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
+    dict(
+        type='PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
+    ),
 ]
 train_dataloader = dict(
     batch_size=8,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(type=dataset_type, split='train', length=10000, size=scene_size, pipeline=train_pipeline))
+    dataset=dict(
+        type=dataset_type, split='train', length=10000, size=scene_size, pipeline=train_pipeline
+    ),
+)
 val_dataloader = dict(
     batch_size=4,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type=dataset_type, split='val', length=96, size=scene_size, pipeline=val_pipeline, test_mode=True))
+    dataset=dict(
+        type=dataset_type,
+        split='val',
+        length=96,
+        size=scene_size,
+        pipeline=val_pipeline,
+        test_mode=True,
+    ),
+)
 test_dataloader = dict(
     batch_size=4,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type=dataset_type, split='test', length=96, size=scene_size, pipeline=val_pipeline, test_mode=True))
-val_evaluator = dict(type='CocoMetric', metric=['bbox', 'segm'], format_only=False)  # truth from the samples
+    dataset=dict(
+        type=dataset_type,
+        split='test',
+        length=96,
+        size=scene_size,
+        pipeline=val_pipeline,
+        test_mode=True,
+    ),
+)
+val_evaluator = dict(
+    type='CocoMetric', metric=['bbox', 'segm'], format_only=False
+)  # truth from the samples
 test_evaluator = val_evaluator

@@ -1,4 +1,5 @@
-# Street scenes drawn on the fly: no download. After the first step the pipeline is that of ADE20K, at a fifth of its size.
+# Street scenes drawn on the fly: no download. After the first step the pipeline is that of ADE20K,
+# at a fifth of its size.
 dataset_type = 'mmbsa.DrawnScenes'
 scene_size = (96, 128)  # height, width
 crop_size = (96, 96)
@@ -25,30 +26,43 @@ tta_pipeline = [
     dict(
         type='TestTimeAug',
         transforms=[
-            [dict(type='Resize', scale_factor=ratio, keep_ratio=True) for ratio in (0.75, 1.0, 1.25)],
-            [dict(type='RandomFlip', prob=0., direction='horizontal'),
-             dict(type='RandomFlip', prob=1., direction='horizontal')],
+            [
+                dict(type='Resize', scale_factor=ratio, keep_ratio=True)
+                for ratio in (0.75, 1.0, 1.25)
+            ],
+            [
+                dict(type='RandomFlip', prob=0.0, direction='horizontal'),
+                dict(type='RandomFlip', prob=1.0, direction='horizontal'),
+            ],
             [dict(type='mmbsa.DrawScene', outputs='labels')],
             [dict(type='PackSegInputs')],
-        ]),
+        ],
+    ),
 ]
 train_dataloader = dict(
     batch_size=8,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(type=dataset_type, split='train', length=10000, size=scene_size, pipeline=train_pipeline))
+    dataset=dict(
+        type=dataset_type, split='train', length=10000, size=scene_size, pipeline=train_pipeline
+    ),
+)
 val_dataloader = dict(
     batch_size=4,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type=dataset_type, split='val', length=64, size=scene_size, pipeline=val_pipeline))
+    dataset=dict(type=dataset_type, split='val', length=64, size=scene_size, pipeline=val_pipeline),
+)
 test_dataloader = dict(
     batch_size=4,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type=dataset_type, split='test', length=64, size=scene_size, pipeline=val_pipeline))
+    dataset=dict(
+        type=dataset_type, split='test', length=64, size=scene_size, pipeline=val_pipeline
+    ),
+)
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator

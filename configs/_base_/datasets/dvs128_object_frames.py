@@ -1,5 +1,6 @@
-# Event frames of 8 objects as grey pictures: 0 off, 128 no event, 255 on; two sessions, train/<object> and test/<object>.
-# Another folder: DVS128_OBJECTS_ROOT=/path bash tools/dist_train.sh ...
+# Event frames of 8 objects as grey pictures: 0 off, 128 no event, 255 on; two sessions,
+# train/<object> and test/<object>. Another folder: DVS128_OBJECTS_ROOT=/path bash
+# tools/dist_train.sh ...
 dataset_type = 'CustomDataset'
 data_root = '{{$DVS128_OBJECTS_ROOT:data/dvs128_object_frames}}'
 classes = ('box', 'cutter', 'mouse', 'mug', 'pencil', 'phone', 'scissors', 'stapler')
@@ -22,14 +23,26 @@ train_dataloader = dict(
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
-        type=dataset_type, data_root=data_root, data_prefix='train', metainfo=dict(classes=classes), pipeline=train_pipeline))
+        type=dataset_type,
+        data_root=data_root,
+        data_prefix='train',
+        metainfo=dict(classes=classes),
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=64,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type=dataset_type, data_root=data_root, data_prefix='test', metainfo=dict(classes=classes), pipeline=test_pipeline))
+        type=dataset_type,
+        data_root=data_root,
+        data_prefix='test',
+        metainfo=dict(classes=classes),
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
-val_evaluator = dict(type='Accuracy', topk=(1, ))
+val_evaluator = dict(type='Accuracy', topk=(1,))
 test_evaluator = val_evaluator

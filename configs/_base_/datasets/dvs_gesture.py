@@ -1,7 +1,8 @@
 # DVS128 Gesture (Amir et al., 2017): 11 gestures of 29 people at 128 x 128, 1,176 + 288 recordings.
 # Another folder: DVS_GESTURE_ROOT=/path bash tools/dist_train.sh ...
 # No flips: left and right hands are classes of their own.
-# one of these per recording, as in the recipes (Neuromorphic Data Augmentation, Li et al., 2022); the empty list does nothing
+# one of these per recording, as in the recipes (Neuromorphic Data Augmentation, Li et al., 2022);
+# the empty list does nothing
 event_augments = [
     [],
     [dict(type='mmbsa.EventShear', max_shear=0.3)],
@@ -12,7 +13,9 @@ event_augments = [
 ]
 dataset_type = 'mmbsa.EventDataset'
 data_root = '{{$DVS_GESTURE_ROOT:data/dvs128-gesture}}'
-cache_dir = '{{$EVENT_CACHE:work_dirs/event_frames}}'  # integrated frames; None integrates every time
+cache_dir = (
+    '{{$EVENT_CACHE:work_dirs/event_frames}}'  # integrated frames; None integrates every time
+)
 num_frames = 16
 data_preprocessor = dict(type='mmbsa.EventDataPreprocessor', num_classes=11)
 train_pipeline = [
@@ -31,14 +34,26 @@ train_dataloader = dict(
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
-        type=dataset_type, reader='DVS128Gesture', data_root=data_root, split='train', pipeline=train_pipeline))
+        type=dataset_type,
+        reader='DVS128Gesture',
+        data_root=data_root,
+        split='train',
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=32,
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type=dataset_type, reader='DVS128Gesture', data_root=data_root, split='test', pipeline=test_pipeline))
+        type=dataset_type,
+        reader='DVS128Gesture',
+        data_root=data_root,
+        split='test',
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 val_evaluator = dict(type='Accuracy', topk=(1, 5))
 test_evaluator = val_evaluator

@@ -1,5 +1,6 @@
-# Prophesee Gen1: cars and pedestrians in recordings of 304 x 240 pixels. The folder with train, val and test: GEN1_ROOT in the
-# environment, data/gen1 if it is not set. A sample is the 200 ms before a label, as 4 frames of counts.
+# Prophesee Gen1: cars and pedestrians in recordings of 304 x 240 pixels. The folder with train, val
+# and test: GEN1_ROOT in the environment, data/gen1 if it is not set. A sample is the 200 ms before
+# a label, as 4 frames of counts.
 dataset_type = 'mmbsa.EventBoxes'
 data_root = '{{$GEN1_ROOT:data/gen1}}'
 keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances')
@@ -21,23 +22,41 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
-        type=dataset_type, data_root=data_root, sensor='gen1', data_prefix=dict(img_path='train'), filter_empty=True,
-        pipeline=train_pipeline))
+        type=dataset_type,
+        data_root=data_root,
+        sensor='gen1',
+        data_prefix=dict(img_path='train'),
+        filter_empty=True,
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=8,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type=dataset_type, data_root=data_root, sensor='gen1', data_prefix=dict(img_path='val'), test_mode=True,
-        pipeline=test_pipeline))
+        type=dataset_type,
+        data_root=data_root,
+        sensor='gen1',
+        data_prefix=dict(img_path='val'),
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = dict(
     batch_size=8,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type=dataset_type, data_root=data_root, sensor='gen1', data_prefix=dict(img_path='test'), test_mode=True,
-        pipeline=test_pipeline))
+        type=dataset_type,
+        data_root=data_root,
+        sensor='gen1',
+        data_prefix=dict(img_path='test'),
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
 val_evaluator = dict(type='CocoMetric', metric='bbox')  # truth from the samples
 test_evaluator = val_evaluator

@@ -1,4 +1,5 @@
 """FE108 as SDTrack trains and tests it. Another folder: FE108_ROOT=/path."""
+
 layout = 'FE108'
 data_root = '{{$FE108_ROOT:data/fe108}}'
 toolkit = None  # folder of the evaluation toolkit's annotation, for attributes (no frame is absent)

@@ -1,4 +1,5 @@
 """FELT as SDTrack trains and tests it. Another folder: FELT_ROOT=/path."""
+
 layout = 'FELT'
 data_root = '{{$FELT_ROOT:data/felt}}'
 toolkit = None  # folder of the evaluation toolkit's annotation, for attributes

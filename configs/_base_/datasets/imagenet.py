@@ -1,9 +1,12 @@
-# ImageNet-1k in class folders: train/<wnid>/*, val/<wnid>/* (or val/* with meta/val.txt). Another folder:
-# IMAGENET_ROOT=/path bash tools/dist_train.sh ...
-# Augmentation of the recipes: timm's rand-m9-mstd0.5-inc1, flips, random erasing; mixup and cutmix belong to the model.
+# ImageNet-1k in class folders: train/<wnid>/*, val/<wnid>/* (or val/* with meta/val.txt). Another
+# folder: IMAGENET_ROOT=/path bash tools/dist_train.sh ...
+# Augmentation of the recipes: timm's rand-m9-mstd0.5-inc1, flips, random erasing; mixup and cutmix
+# belong to the model.
 dataset_type = 'ImageNet'
 data_root = '{{$IMAGENET_ROOT:data/imagenet}}'
-data_preprocessor = dict(num_classes=1000, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
+data_preprocessor = dict(
+    num_classes=1000, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
+)
 bgr_mean, bgr_std = data_preprocessor['mean'][::-1], data_preprocessor['std'][::-1]
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -16,7 +19,8 @@ train_pipeline = [
         total_level=10,
         magnitude_level=9,
         magnitude_std=0.5,
-        hparams=dict(pad_val=[round(x) for x in bgr_mean], interpolation='bicubic')),
+        hparams=dict(pad_val=[round(x) for x in bgr_mean], interpolation='bicubic'),
+    ),
     dict(
         type='RandomErasing',
         erase_prob=0.25,
@@ -24,7 +28,8 @@ train_pipeline = [
         min_area_ratio=0.02,
         max_area_ratio=1 / 3,
         fill_color=bgr_mean,
-        fill_std=bgr_std),
+        fill_std=bgr_std,
+    ),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
@@ -39,13 +44,15 @@ train_dataloader = dict(
     persistent_workers=True,
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(type=dataset_type, data_root=data_root, split='train', pipeline=train_pipeline))
+    dataset=dict(type=dataset_type, data_root=data_root, split='train', pipeline=train_pipeline),
+)
 val_dataloader = dict(
     batch_size=64,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type=dataset_type, data_root=data_root, split='val', pipeline=test_pipeline))
+    dataset=dict(type=dataset_type, data_root=data_root, split='val', pipeline=test_pipeline),
+)
 test_dataloader = val_dataloader
 val_evaluator = dict(type='Accuracy', topk=(1, 5))
 test_evaluator = val_evaluator

@@ -1,4 +1,5 @@
 """ImageNet of E-SpikeFormer: tested at 224 of 232 pixels."""
+
 _base_ = './imagenet.py'
 test_pipeline = [
     dict(type='LoadImageFromFile'),

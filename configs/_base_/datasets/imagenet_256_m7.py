@@ -1,4 +1,6 @@
-"""ImageNet of SWFormer at 256 x 256, whose Haar transforms need maps of 16 x 16: three repetitions, RandAugment 7."""
+"""ImageNet of SWFormer at 256 x 256, whose Haar transforms need maps of 16 x 16: three repetitions,
+RandAugment 7."""
+
 _base_ = './imagenet.py'
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -11,7 +13,8 @@ train_pipeline = [
         total_level=10,
         magnitude_level=7,
         magnitude_std=0.5,
-        hparams=dict(pad_val=[104, 116, 124], interpolation='bicubic')),
+        hparams=dict(pad_val=[104, 116, 124], interpolation='bicubic'),
+    ),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
@@ -21,6 +24,8 @@ test_pipeline = [
     dict(type='PackInputs'),
 ]
 train_dataloader = dict(
-    sampler=dict(_delete_=True, type='RepeatAugSampler', num_repeats=3), dataset=dict(pipeline=train_pipeline))
+    sampler=dict(_delete_=True, type='RepeatAugSampler', num_repeats=3),
+    dataset=dict(pipeline=train_pipeline),
+)
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -1,4 +1,6 @@
-"""ImageNet of SpikingResformer and the larger Spike-driven Transformers V1: milder RandAugment, no erasing."""
+"""ImageNet of SpikingResformer and the larger Spike-driven Transformers V1: milder RandAugment, no
+erasing."""
+
 _base_ = './imagenet.py'
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -11,7 +13,8 @@ train_pipeline = [
         total_level=10,
         magnitude_level=7,
         magnitude_std=0.5,
-        hparams=dict(pad_val=[104, 116, 124], interpolation='bicubic')),
+        hparams=dict(pad_val=[104, 116, 124], interpolation='bicubic'),
+    ),
     dict(type='PackInputs'),
 ]
 test_pipeline = [

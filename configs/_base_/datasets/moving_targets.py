@@ -1,4 +1,5 @@
 """Generated scenes of one moving target in front of moving clutter; no download."""
+
 crop_sizes = (48, 96)
 num_steps = 1
 train_pipeline = [
@@ -26,13 +27,27 @@ val_dataloader = dict(
     batch_size=8,
     num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type='MovingTargets', length=16, split='val', num_steps=num_steps, test_mode=True,
-                 pipeline=test_pipeline))
+    dataset=dict(
+        type='MovingTargets',
+        length=16,
+        split='val',
+        num_steps=num_steps,
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = dict(
     batch_size=8,
     num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type='MovingTargets', length=32, split='test', num_steps=num_steps, test_mode=True,
-                 pipeline=test_pipeline))
+    dataset=dict(
+        type='MovingTargets',
+        length=32,
+        split='test',
+        num_steps=num_steps,
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
 val_evaluator = dict(type='TrackingMetric')
 test_evaluator = val_evaluator

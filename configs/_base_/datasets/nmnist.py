@@ -1,6 +1,7 @@
-# N-MNIST (Orchard et al., 2015): saccades over MNIST at 34 x 34, as distributed: Train/<digit>/*.bin and Test/<digit>/*.bin.
-# Another folder: NMNIST_ROOT=/path bash tools/dist_train.sh ...
-# The default is a sample of it: 40 + about 10 recordings per digit. Small recordings need no cache.
+# N-MNIST (Orchard et al., 2015): saccades over MNIST at 34 x 34, as distributed:
+# Train/<digit>/*.bin and Test/<digit>/*.bin. Another folder: NMNIST_ROOT=/path bash
+# tools/dist_train.sh ... The default is a sample of it: 40 + about 10 recordings per digit. Small
+# recordings need no cache.
 dataset_type = 'mmbsa.EventDataset'
 data_root = '{{$NMNIST_ROOT:data/nmnist}}'
 num_frames = 8
@@ -21,14 +22,26 @@ train_dataloader = dict(
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
-        type=dataset_type, reader='NMNIST', data_root=data_root, split='train', pipeline=train_pipeline))
+        type=dataset_type,
+        reader='NMNIST',
+        data_root=data_root,
+        split='train',
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=64,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type=dataset_type, reader='NMNIST', data_root=data_root, split='test', pipeline=test_pipeline))
+        type=dataset_type,
+        reader='NMNIST',
+        data_root=data_root,
+        split='test',
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 val_evaluator = dict(type='Accuracy', topk=(1, 5))
 test_evaluator = val_evaluator

@@ -12,7 +12,14 @@ train_dataloader = dict(
     persistent_workers=True,
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(type=dataset_type, data_root=data_root, split='train', download=False, pipeline=train_pipeline))
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        split='train',
+        download=False,
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=256,
     num_workers=2,
@@ -20,7 +27,14 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     # mmpretrain's MNIST picks its files by test_mode, not by split
     dataset=dict(
-        type=dataset_type, data_root=data_root, split='test', test_mode=True, download=False, pipeline=test_pipeline))
+        type=dataset_type,
+        data_root=data_root,
+        split='test',
+        test_mode=True,
+        download=False,
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
-val_evaluator = dict(type='Accuracy', topk=(1, ))
+val_evaluator = dict(type='Accuracy', topk=(1,))
 test_evaluator = val_evaluator

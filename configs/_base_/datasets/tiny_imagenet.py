@@ -1,7 +1,13 @@
-# Tiny-ImageNet-200 as in tiny-imagenet-200.zip. Another folder: TINY_IMAGENET_ROOT=/path bash tools/dist_train.sh ...
+# Tiny-ImageNet-200 as in tiny-imagenet-200.zip. Another folder: TINY_IMAGENET_ROOT=/path bash
+# tools/dist_train.sh ...
 dataset_type = 'mmbsa.TinyImageNet'
 data_root = '{{$TINY_IMAGENET_ROOT:data/tiny-imagenet-200}}'
-data_preprocessor = dict(num_classes=200, mean=[122.4786, 114.2755, 101.3963], std=[70.4924, 68.5679, 71.8127], to_rgb=True)
+data_preprocessor = dict(
+    num_classes=200,
+    mean=[122.4786, 114.2755, 101.3963],
+    std=[70.4924, 68.5679, 71.8127],
+    to_rgb=True,
+)
 bgr_mean = data_preprocessor['mean'][::-1]
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -14,8 +20,16 @@ train_pipeline = [
         total_level=10,
         magnitude_level=9,
         magnitude_std=0.5,
-        hparams=dict(pad_val=[round(x) for x in bgr_mean], interpolation='bicubic')),
-    dict(type='RandomErasing', erase_prob=0.25, mode='const', min_area_ratio=0.02, max_area_ratio=1 / 3, fill_color=bgr_mean),
+        hparams=dict(pad_val=[round(x) for x in bgr_mean], interpolation='bicubic'),
+    ),
+    dict(
+        type='RandomErasing',
+        erase_prob=0.25,
+        mode='const',
+        min_area_ratio=0.02,
+        max_area_ratio=1 / 3,
+        fill_color=bgr_mean,
+    ),
     dict(type='PackInputs'),
 ]
 test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
@@ -25,13 +39,15 @@ train_dataloader = dict(
     persistent_workers=True,
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(type=dataset_type, data_root=data_root, split='train', pipeline=train_pipeline))
+    dataset=dict(type=dataset_type, data_root=data_root, split='train', pipeline=train_pipeline),
+)
 val_dataloader = dict(
     batch_size=128,
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type=dataset_type, data_root=data_root, split='val', pipeline=test_pipeline))
+    dataset=dict(type=dataset_type, data_root=data_root, split='val', pipeline=test_pipeline),
+)
 test_dataloader = val_dataloader
 val_evaluator = dict(type='Accuracy', topk=(1, 5))
 test_evaluator = val_evaluator

@@ -1,6 +1,7 @@
 """VisEvent as SDTrack trains and tests it. Another folder: VISEVENT_ROOT=/path, the toolkit's
 annotations: VISEVENT_TOOLKIT=/path.
 """
+
 layout = 'VisEvent'
 data_root = '{{$VISEVENT_ROOT:data/visevent}}'
 toolkit = '{{$VISEVENT_TOOLKIT:data/visevent/annos}}'  # its flags of absence are part of the rules

@@ -1,5 +1,12 @@
-"""A classifier without its backbone: the family's readout, label smoothing; normalisation comes with the data."""
+"""A classifier without its backbone: the family's readout, label smoothing; normalisation comes
+with the data."""
+
 model = dict(
     type='mmbsa.SpikingImageClassifier',
     backbone=dict(num_steps=4, out_indices=(-1,)),
-    head=dict(type='mmbsa.SpikingClsHead', num_classes=1000, loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1)))
+    head=dict(
+        type='mmbsa.SpikingClsHead',
+        num_classes=1000,
+        loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1),
+    ),
+)

@@ -1,3 +1,8 @@
 """A classifier of ImageNet with the batch augmentations that most recipes share."""
+
 _base_ = './classifier.py'
-model = dict(train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)], probs=[0.5, 0.5]))
+model = dict(
+    train_cfg=dict(
+        augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)], probs=[0.5, 0.5]
+    )
+)

@@ -1,6 +1,13 @@
-"""An isotropic family of width 512 under the spiking FCN head of the STEP benchmark: neuron, 1x1 convolution, mean over T."""
+"""An isotropic family of width 512 under the spiking FCN head of the STEP benchmark: neuron, 1x1
+convolution, mean over T."""
+
 norm_cfg = dict(type='BN')
-neuron = dict(type='mmbsa.LIFNode', tau=2.0, detach_reset=True, surrogate_function=dict(type='Sigmoid', alpha=4.0))
+neuron = dict(
+    type='mmbsa.LIFNode',
+    tau=2.0,
+    detach_reset=True,
+    surrogate_function=dict(type='Sigmoid', alpha=4.0),
+)
 data_preprocessor = dict(
     type='SegDataPreProcessor',
     mean=[123.675, 116.28, 103.53],
@@ -8,7 +15,8 @@ data_preprocessor = dict(
     bgr_to_rgb=True,
     pad_val=0,
     seg_pad_val=255,
-    size=(512, 512))
+    size=(512, 512),
+)
 model = dict(
     type='EncoderDecoder',
     data_preprocessor=data_preprocessor,
@@ -25,6 +33,8 @@ model = dict(
         norm_cfg=norm_cfg,
         num_steps=4,
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0)),
+        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+    ),
     train_cfg=dict(),
-    test_cfg=dict(mode='whole'))
+    test_cfg=dict(mode='whole'),
+)

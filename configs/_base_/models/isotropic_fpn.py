@@ -1,6 +1,13 @@
-"""An isotropic family of width 512 under the spiking FPN: the four steps of its tokenizer are the levels **[ours]**."""
+"""An isotropic family of width 512 under the spiking FPN: the four steps of its tokenizer are the
+levels **[ours]**."""
+
 norm_cfg = dict(type='BN')
-neuron = dict(type='mmbsa.LIFNode', tau=2.0, detach_reset=True, surrogate_function=dict(type='Sigmoid', alpha=4.0))
+neuron = dict(
+    type='mmbsa.LIFNode',
+    tau=2.0,
+    detach_reset=True,
+    surrogate_function=dict(type='Sigmoid', alpha=4.0),
+)
 data_preprocessor = dict(
     type='SegDataPreProcessor',
     mean=[123.675, 116.28, 103.53],
@@ -8,7 +15,8 @@ data_preprocessor = dict(
     bgr_to_rgb=True,
     pad_val=0,
     seg_pad_val=255,
-    size=(512, 512))
+    size=(512, 512),
+)
 model = dict(
     type='EncoderDecoder',
     data_preprocessor=data_preprocessor,
@@ -20,7 +28,8 @@ model = dict(
         num_outs=4,
         neuron=neuron,
         norm_cfg=norm_cfg,
-        num_steps=4),
+        num_steps=4,
+    ),
     decode_head=dict(
         type='mmbsa.SpikeFPNHead',
         in_channels=[128, 128, 128, 128],
@@ -32,6 +41,8 @@ model = dict(
         norm_cfg=norm_cfg,
         num_steps=4,
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0)),
+        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+    ),
     train_cfg=dict(),
-    test_cfg=dict(mode='whole'))
+    test_cfg=dict(mode='whole'),
+)

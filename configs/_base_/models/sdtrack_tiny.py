@@ -4,6 +4,7 @@ transformer stages.
 Official trainings start from ImageNet weights: ``model.backbone.init_cfg=dict(type='Pretrained',
     checkpoint=...)``.
 """
+
 model = dict(
     type='SDTrack',
     data_preprocessor=dict(type='TrackDataPreprocessor'),  # raw event pictures, 0..255

@@ -1,6 +1,7 @@
-# Spike2Former: a spiking mask decoder on E-SpikeFormer (Spike-driven Transformer V3) 19M. Neurons count to 4, as in the
-# paper; the released code counts to 8 in the head (official_quirks=True). Bipolar Self-attention in backbone and head:
-# attention=dict(type='mmbsa.BipolarSelfAttention') in both.
+# Spike2Former: a spiking mask decoder on E-SpikeFormer (Spike-driven Transformer V3) 19M. Neurons
+# count to 4, as in the paper; the released code counts to 8 in the head (official_quirks=True).
+# Bipolar Self-attention in backbone and head: attention=dict(type='mmbsa.BipolarSelfAttention') in
+# both.
 neuron = dict(type='mmbsa.IntegerNode', levels=4)
 norm_cfg = dict(type='BN')
 data_preprocessor = dict(
@@ -10,7 +11,8 @@ data_preprocessor = dict(
     bgr_to_rgb=True,
     pad_val=0,
     seg_pad_val=255,
-    size=(512, 512))
+    size=(512, 512),
+)
 model = dict(
     type='EncoderDecoder',
     data_preprocessor=data_preprocessor,
@@ -20,7 +22,10 @@ model = dict(
         neuron=neuron,
         norm_cfg=norm_cfg,
         out_indices=(0, 1, 2, 4),
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/espikeformer-l.pth', prefix='backbone.')),
+        init_cfg=dict(
+            type='Pretrained', checkpoint='checkpoints/espikeformer-l.pth', prefix='backbone.'
+        ),
+    ),
     decode_head=dict(
         type='mmbsa.Spike2FormerHead',
         in_channels=[32, 64, 128, 360],
@@ -28,6 +33,8 @@ model = dict(
         num_classes=150,
         num_queries=100,
         neuron=neuron,
-        norm_cfg=norm_cfg),
+        norm_cfg=norm_cfg,
+    ),
     train_cfg=dict(),
-    test_cfg=dict(mode='whole'))
+    test_cfg=dict(mode='whole'),
+)

@@ -2,7 +2,9 @@
 _base_ = './spike2former.py'
 model = dict(
     backbone=dict(
-        arch=dict(_delete_=True, embed_dims=(16, 32, 48, 64), depths=(2, 1), num_heads=4), init_cfg=None),
+        arch=dict(_delete_=True, embed_dims=(16, 32, 48, 64), depths=(2, 1), num_heads=4),
+        init_cfg=None,
+    ),
     decode_head=dict(
         in_channels=[8, 16, 32, 64],
         channels=32,
@@ -12,4 +14,6 @@ model = dict(
         num_heads=4,
         groups=8,
         feedforward_channels=128,
-        encoder_feedforward_channels=128))
+        encoder_feedforward_channels=128,
+    ),
+)

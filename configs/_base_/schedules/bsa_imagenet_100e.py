@@ -1,17 +1,34 @@
-"""Schedule of the paper of Bipolar Self-attention for Spikingformer on ImageNet (table 5): AdamW, 100 epochs, 64 images.
+"""Schedule of the paper of Bipolar Self-attention for Spikingformer on ImageNet (table 5): AdamW,
+100 epochs, 64 images.
 
-The rate of 7e-6 is what the table prints. It is one for going on from trained weights (``load_from``); the table does not say
-that it is, and from scratch it is far too small.
+The rate of 7e-6 is what the table prints. It is one for going on from trained weights
+(``load_from``); the table does not say that it is, and from scratch it is far too small.
 """
+
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     loss_scale='dynamic',
     optimizer=dict(type='AdamW', lr=7e-6, betas=(0.9, 0.999), weight_decay=0.05),
     # as timm: no decay of biases, norms and other vectors
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0))
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
+)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=5, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', eta_min=0.0, by_epoch=True, begin=5, end=100, convert_to_iter_based=True),
+    dict(
+        type='LinearLR',
+        start_factor=0.01,
+        by_epoch=True,
+        begin=0,
+        end=5,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min=0.0,
+        by_epoch=True,
+        begin=5,
+        end=100,
+        convert_to_iter_based=True,
+    ),
 ]
 train_cfg = dict(by_epoch=True, max_epochs=100, val_interval=1)
 val_cfg = dict()

@@ -1,14 +1,17 @@
-"""CIFAR schedule that spiking transformers share: AdamW, 20 epochs of warm-up, cosine to 400, 10 epochs at the end.
+"""CIFAR schedule that spiking transformers share: AdamW, 20 epochs of warm-up, cosine to 400, 10
+epochs at the end.
 
-Mixup ends at epoch 200. timm's cosine starts at epoch 0 under the warm-up; here it starts after it, which differs by less
-than one percent of the learning rate.
+Mixup ends at epoch 200. timm's cosine starts at epoch 0 under the warm-up; here it starts after it,
+which differs by less than one percent of the learning rate.
 """
+
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     loss_scale='dynamic',
     optimizer=dict(type='AdamW', lr=5e-4, betas=(0.9, 0.999), weight_decay=0.06),
     # as timm: no decay of biases, norms and other vectors
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0))
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
+)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.02, by_epoch=True, begin=0, end=20),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=20, end=400),
@@ -16,4 +19,6 @@ param_scheduler = [
 train_cfg = dict(by_epoch=True, max_epochs=410, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
-custom_hooks = [dict(type='SwitchRecipeHook', schedule=[dict(action_epoch=201, batch_augments=None)])]
+custom_hooks = [
+    dict(type='SwitchRecipeHook', schedule=[dict(action_epoch=201, batch_augments=None)])
+]

@@ -1,4 +1,5 @@
 """The longer COCO schedule of SDT-V3 detection: 36 epochs with steps at 27 and 33."""
+
 _base_ = './detection_1x.py'
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=1000),

@@ -1,4 +1,5 @@
 """The event schedule for DVS128 Gesture: twice as long."""
+
 _base_ = './events_96e.py'
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=10),

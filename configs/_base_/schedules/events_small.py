@@ -1,4 +1,6 @@
-"""A short training of a small network on few recordings: AdamW, 3 epochs of warm-up, cosine to 40."""
+"""A short training of a small network on few recordings: AdamW, 3 epochs of warm-up, cosine to
+40."""
+
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.02))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=True, begin=0, end=3),

@@ -1,10 +1,13 @@
-"""ImageNet schedule of Spikformer and Spikingformer: AdamW, 20 epochs of warm-up, cosine to 300, 10 epochs at the end."""
+"""ImageNet schedule of Spikformer and Spikingformer: AdamW, 20 epochs of warm-up, cosine to 300, 10
+epochs at the end."""
+
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     loss_scale='dynamic',
     optimizer=dict(type='AdamW', lr=5e-4, betas=(0.9, 0.999), weight_decay=0.05),
     # as timm: no decay of biases, norms and other vectors
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0))
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
+)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.002, by_epoch=True, begin=0, end=20),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=20, end=300),

@@ -1,10 +1,13 @@
-"""ImageNet schedule of SpikingResformer: AdamW, 3 epochs of warm-up, cosine to 320, 10 epochs at the end."""
+"""ImageNet schedule of SpikingResformer: AdamW, 3 epochs of warm-up, cosine to 320, 10 epochs at
+the end."""
+
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     loss_scale='dynamic',
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.01),
     # as timm: no decay of biases, norms and other vectors
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0))
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
+)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=3),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=3, end=320),

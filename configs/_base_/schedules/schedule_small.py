@@ -1,5 +1,9 @@
-"""A short training from scratch of a small network: AdamW, 50 iterations of warm-up, polynomial decay to 0 at 800."""
-optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.002, weight_decay=0.005))
+"""A short training from scratch of a small network: AdamW, 50 iterations of warm-up, polynomial
+decay to 0 at 800."""
+
+optim_wrapper = dict(
+    type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.002, weight_decay=0.005)
+)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type='PolyLR', power=0.9, eta_min=0.0, by_epoch=False, begin=50, end=800),

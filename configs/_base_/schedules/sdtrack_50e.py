@@ -1,11 +1,13 @@
 """SDTrack's schedule: AdamW, the backbone at a tenth of the rate, one drop at epoch 40 of 50;
 weight decay on everything.
 """
+
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=4e-4, weight_decay=1e-4),
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))),
-    clip_grad=dict(max_norm=0.1))
+    clip_grad=dict(max_norm=0.1),
+)
 param_scheduler = [
     dict(type='MultiStepLR', by_epoch=True, begin=0, end=50, milestones=[40], gamma=0.1)
 ]

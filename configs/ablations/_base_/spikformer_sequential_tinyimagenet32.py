@@ -1,10 +1,14 @@
-"""The small budget of sequences: the twenty classes of photos pixel by pixel, 1,024 steps of three channels."""
+"""The small budget of sequences: the twenty classes of photos pixel by pixel, 1,024 steps of three
+channels."""
+
 _base_ = './spikingformer_tinyimagenet32.py'
 model = dict(
     backbone=dict(
         type='mmbsa.Spikformer',
         arch=dict(embed_dims=64, depth=2, num_heads=4, pooling='1111', tokens=16),
-        stem='sequence'))
+        stem='sequence',
+    )
+)
 to_sequence = dict(type='mmbsa.ToSequence', order='pixels', permutation_seed=None)
 train_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -1,4 +1,6 @@
-"""An ablation as data: axes, seeds and a base config, read from YAML, and the cells that they expand to."""
+"""An ablation as data: axes, seeds and a base config, read from YAML, and the cells that they
+expand to."""
+
 import hashlib
 import json
 from copy import deepcopy
@@ -61,13 +63,14 @@ class Grid:
         name: of the folder of its runs.
         title, about: for people.
         base: path of the base config.
-        metric: as the evaluator calls it, the higher the better; None takes the ``save_best`` of the config's
-            checkpoint hook.
+        metric: as the evaluator calls it, the higher the better; None takes the ``save_best`` of
+            the config's checkpoint hook.
         seeds: one training each.
         overrides: dotted key -> value, for all cells; see :func:`apply_overrides`.
         axes: axis -> name of a value -> overrides.
         exclude: combinations to leave out: axis -> name, or names.
-        published: ``source`` and ``values``, a list of figures that others published: the axes, and ``value``.
+        published: ``source`` and ``values``, a list of figures that others published: the axes, and
+            ``value``.
         file: where it was read, for messages.
     """
 
@@ -87,7 +90,9 @@ class Grid:
         """Every axis -> value that is not excluded, the last axis fastest."""
         names = list(self.axes)
         found = [dict(zip(names, values)) for values in product(*self.axes.values())]
-        return [values for values in found if not any(_matches(values, rule) for rule in self.exclude)]
+        return [
+            values for values in found if not any(_matches(values, rule) for rule in self.exclude)
+        ]
 
     def published_value(self, values: dict[str, str]) -> float | None:
         """The figure that was published for a combination, if any."""
@@ -100,12 +105,14 @@ class Grid:
 def read_grid(path: str | Path, budget: str = 'full') -> Grid:
     """Read a grid file.
 
-    Its top level holds for all budgets; an entry under ``budgets`` replaces what it names, with two exceptions: under
-    ``axes`` it replaces the axes that it names, and drops those that are null; ``overrides`` come after the top level's.
-    The budget ``full`` needs no entry. ``base`` is relative to the file.
+    Its top level holds for all budgets; an entry under ``budgets`` replaces what it names, with two
+    exceptions: under ``axes`` it replaces the axes that it names, and drops those that are null;
+    ``overrides`` come after the top level's. The budget ``full`` needs no entry. ``base`` is
+    relative to the file.
 
     Raises:
-        GridError: the file is missing, has keys that grids do not have or lacks those they need, or has no such budget.
+        GridError: the file is missing, has keys that grids do not have or lacks those they need, or
+            has no such budget.
     """
     path = Path(path)
     if not path.is_file():
@@ -119,24 +126,38 @@ def read_grid(path: str | Path, budget: str = 'full') -> Grid:
         raise GridError(f'{path}: a grid is a mapping with the keys {", ".join(KEYS)}, budgets')
     budgets = data.pop('budgets', None) or {}
     if budget not in ('full', *budgets):
-        raise GridError(f"{path}: there is no budget {budget!r}; there are {', '.join(dict.fromkeys(['full', *budgets]))}")
+        raise GridError(
+            f'{path}: there is no budget {budget!r}; there are '
+            f'{", ".join(dict.fromkeys(["full", *budgets]))}'
+        )
     merged: dict = dict(overrides=[], axes={})
     for prefix, layer in (('', data), (f'budgets.{budget}.', budgets.get(budget) or {})):
         unknown = set(layer) - set(KEYS)
         if unknown:
-            raise GridError(f'{path}: {prefix}{sorted(map(str, unknown))[0]} is no key of a grid; those are '
-                            f'{", ".join(KEYS)}, budgets')
+            raise GridError(
+                f'{path}: {prefix}{sorted(map(str, unknown))[0]} is no key of a grid; those are '
+                f'{", ".join(KEYS)}, budgets'
+            )
         axes = layer.get('axes') or {}
         if not isinstance(axes, dict):
-            raise GridError(f'{path}: {prefix}axes is {axes!r}: expected axis -> name of a value -> overrides')
-        axes = {axis: values for axis, values in {**merged['axes'], **axes}.items() if values is not None}
+            raise GridError(
+                f'{path}: {prefix}axes is {axes!r}: expected axis -> name of a value -> overrides'
+            )
+        axes = {
+            axis: values
+            for axis, values in {**merged['axes'], **axes}.items()
+            if values is not None
+        }
         overrides = [*merged['overrides'], layer.get('overrides') or {}]
         merged.update(layer, axes=axes, overrides=overrides)
     missing = [key for key in ('base', 'axes') if not merged.get(key)]
     if missing:
         raise GridError(f'{path}: {missing[0]} is missing')
-    grid = Grid(name=f'{path.stem}-{budget}', file=str(path), **{**merged, 'base': path.parent / merged['base'],
-                                                                 'seeds': merged.get('seeds', [0])})
+    grid = Grid(
+        name=f'{path.stem}-{budget}',
+        file=str(path),
+        **{**merged, 'base': path.parent / merged['base'], 'seeds': merged.get('seeds', [0])},
+    )
     _check(grid)
     return grid
 
@@ -150,10 +171,19 @@ def grid_of_configs(paths: list[str | Path], seeds: list[int], metric: str | Non
     paths = [Path(path) for path in paths]
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):
-        raise GridError(f'the configs must have different file names, got {", ".join(map(str, paths))}')
+        raise GridError(
+            f'the configs must have different file names, got {", ".join(map(str, paths))}'
+        )
     axes = dict(config={name: {BASE: str(path.resolve())} for name, path in zip(names, paths)})
-    grid = Grid(name='-'.join(names), base=paths[0], axes=axes, seeds=seeds, metric=metric, file='configs',
-                title=' and '.join(names))
+    grid = Grid(
+        name='-'.join(names),
+        base=paths[0],
+        axes=axes,
+        seeds=seeds,
+        metric=metric,
+        file='configs',
+        title=' and '.join(names),
+    )
     _check(grid)
     return grid
 
@@ -163,11 +193,12 @@ def expand(grid: Grid, options: dict | None = None) -> list[Cell]:
 
     Args:
         grid: what to expand.
-        options: overrides for every cell from the command line, where unknown keys are refused like any other.
+        options: overrides for every cell from the command line, where unknown keys are refused like
+            any other.
 
     Raises:
-        GridError: an override that would miss (see :func:`apply_overrides`), or two cells that are the same training,
-            which means that an axis has no effect.
+        GridError: an override that would miss (see :func:`apply_overrides`), or two cells that are
+            the same training, which means that an axis has no effect.
     """
     bases: dict[Path, Config] = {}
     prepared = []
@@ -189,17 +220,23 @@ def expand(grid: Grid, options: dict | None = None) -> list[Cell]:
             cfg.merge_from_dict({'randomness.seed': seed})
             key = config_key(cfg)
             if key in seen:
-                raise GridError(f'{grid.file}: {values} and {seen[key]} resolve to the same config: between them an axis '
-                                'has no effect')
+                raise GridError(
+                    f'{grid.file}: {values} and {seen[key]} resolve to the same config: between '
+                    'them an axis '
+                    'has no effect'
+                )
             seen[key] = values
             cells.append(Cell(values, seed, cfg, key))
     return cells
 
 
 def config_key(cfg: Config) -> str:
-    """Hash what a config computes: 12 hexadecimal digits, independent of the order of keys and of the run's folder."""
+    """Hash what a config computes: 12 hexadecimal digits, independent of the order of keys and of
+    the run's folder."""
     content = {key: value for key, value in cfg.to_dict().items() if key not in PLACE}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=repr).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=repr).encode()).hexdigest()[
+        :12
+    ]
 
 
 def select(cells: list[Cell], only: list[str], axes: dict[str, dict]) -> list[Cell]:
@@ -210,14 +247,26 @@ def select(cells: list[Cell], only: list[str], axes: dict[str, dict]) -> list[Ce
     """
     for rule in only:
         axis, mark, names = rule.partition('=')
-        known = {*map(str, sorted({cell.seed for cell in cells}))} if axis == 'seed' else set(axes.get(axis, ()))
+        known = (
+            {*map(str, sorted({cell.seed for cell in cells}))}
+            if axis == 'seed'
+            else set(axes.get(axis, ()))
+        )
         if not mark or (axis != 'seed' and axis not in axes):
-            raise GridError(f'--only {rule}: write axis=value; the axes are {", ".join([*axes, "seed"])}')
+            raise GridError(
+                f'--only {rule}: write axis=value; the axes are {", ".join([*axes, "seed"])}'
+            )
         wanted = set(names.split(','))
         if wanted - known:
-            raise GridError(f'--only {rule}: {axis} has no {", ".join(sorted(wanted - known))}; it has '
-                            f'{", ".join(sorted(known))}')
-        cells = [cell for cell in cells if (str(cell.seed) if axis == 'seed' else cell.values[axis]) in wanted]
+            raise GridError(
+                f'--only {rule}: {axis} has no {", ".join(sorted(wanted - known))}; it has '
+                f'{", ".join(sorted(known))}'
+            )
+        cells = [
+            cell
+            for cell in cells
+            if (str(cell.seed) if axis == 'seed' else cell.values[axis]) in wanted
+        ]
     return cells
 
 
@@ -231,7 +280,10 @@ def metric_of(grid: Grid, cells: list[Cell]) -> str:
         return grid.metric
     found = cells[0].config.get('default_hooks', {}).get('checkpoint', {}).get('save_best')
     if not isinstance(found, str) or found == 'auto':
-        raise GridError(f'{grid.file}: say which metric to compare (metric: ..., or --metric), as the evaluator calls it')
+        raise GridError(
+            f'{grid.file}: say which metric to compare (metric: ..., or --metric), as the '
+            'evaluator calls it'
+        )
     return found
 
 
@@ -242,30 +294,48 @@ def _base(path: Path, grid: Grid, options: dict) -> Config:
     for over in grid.overrides:
         cfg = apply_overrides(cfg, over, f'{grid.file}: overrides')
     cfg = apply_overrides(cfg, options, '--cfg-options')
-    if not (cfg.get('train_cfg') or {}).get('max_iters') and not (cfg.get('train_cfg') or {}).get('max_epochs'):
+    if not (cfg.get('train_cfg') or {}).get('max_iters') and not (cfg.get('train_cfg') or {}).get(
+        'max_epochs'
+    ):
         raise GridError(f'{path}: train_cfg has neither max_iters nor max_epochs')
     return cfg
 
 
 def _check(grid: Grid) -> None:
     """Check types, and bring names of values to text, as YAML reads 4 and 0.5 as numbers."""
+
     def complain(what: str, expected: str):
         raise GridError(f'{grid.file}: {what}: expected {expected}')
 
     for axis, values in grid.axes.items():
-        if not isinstance(axis, str) or axis in ('seed', 'value') or not isinstance(values, dict) or not values:
-            complain(f'axes.{axis} is {values!r}', "a name other than 'seed' and 'value', with named values")
+        if (
+            not isinstance(axis, str)
+            or axis in ('seed', 'value')
+            or not isinstance(values, dict)
+            or not values
+        ):
+            complain(
+                f'axes.{axis} is {values!r}',
+                "a name other than 'seed' and 'value', with named values",
+            )
         for name, over in values.items():
             if not isinstance(name, str | int | float) or isinstance(name, bool):
-                complain(f'axes.{axis} has a value named {name!r}', 'a text or a number; YAML reads no, off, null and the '
-                         "like as something else, so put it in quotes")
+                complain(
+                    f'axes.{axis} has a value named {name!r}',
+                    'a text or a number; YAML reads no, off, null and the '
+                    'like as something else, so put it in quotes',
+                )
             if over is not None and not isinstance(over, dict):
                 complain(f'axes.{axis}.{name} is {over!r}', 'overrides: dotted key -> value')
         grid.axes[axis] = {str(name): over or {} for name, over in values.items()}
     if sum(any(BASE in over for over in values.values()) for values in grid.axes.values()) > 1:
         complain('two axes have a base', 'one at most')
-    if (not isinstance(grid.seeds, list) or not grid.seeds or len(set(map(str, grid.seeds))) < len(grid.seeds)
-            or not all(type(seed) is int and seed >= 0 for seed in grid.seeds)):
+    if (
+        not isinstance(grid.seeds, list)
+        or not grid.seeds
+        or len(set(map(str, grid.seeds))) < len(grid.seeds)
+        or not all(type(seed) is int and seed >= 0 for seed in grid.seeds)
+    ):
         complain(f'seeds is {grid.seeds!r}', 'a list of different integers >= 0')
     if not all(isinstance(over, dict) for over in grid.overrides):
         complain(f'overrides is {grid.overrides!r}', 'dotted key -> value')
@@ -277,15 +347,22 @@ def _check(grid: Grid) -> None:
                 continue
             for name in names if isinstance(names, list) else [names]:
                 if str(name) not in grid.axes.get(axis, ()):
-                    complain(f'{where} has {axis}: {name}', f'axes and values of the grid ({", ".join(grid.axes)})')
+                    complain(
+                        f'{where} has {axis}: {name}',
+                        f'axes and values of the grid ({", ".join(grid.axes)})',
+                    )
 
 
 def _matches(values: dict[str, str], rule: dict) -> bool:
-    return all(values[axis] in map(str, names if isinstance(names, list) else [names]) for axis, names in rule.items())
+    return all(
+        values[axis] in map(str, names if isinstance(names, list) else [names])
+        for axis, names in rule.items()
+    )
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML's safe loader drops the first of two equal keys without a word; an axis could vanish so."""
+    """YAML's safe loader drops the first of two equal keys without a word; an axis could vanish
+    so."""
 
     def construct_mapping(self, node, deep=False):
         """Refuse a key that is there twice."""
@@ -293,6 +370,8 @@ class _UniqueKeys(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f'the key {key!r} is there twice', key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f'the key {key!r} is there twice', key_node.start_mark
+                )
             seen.add(key)
         return super().construct_mapping(node, deep)

@@ -1,4 +1,5 @@
 """Overrides of a config that cannot miss: every key must exist, or be announced as new."""
+
 from collections.abc import Iterator
 from copy import deepcopy
 from numbers import Number
@@ -11,7 +12,8 @@ NEW = '+'
 
 
 class GridError(ValueError):
-    """A grid, or one of its overrides, is not what it should be; the message names file, axis and key."""
+    """A grid, or one of its overrides, is not what it should be; the message names file, axis and
+    key."""
 
 
 def apply_overrides(cfg: Config, overrides: dict, where: str) -> Config:
@@ -19,23 +21,29 @@ def apply_overrides(cfg: Config, overrides: dict, where: str) -> Config:
 
     Args:
         cfg: what the keys are looked up in.
-        overrides: dotted key -> value. Digits index lists. A dict is merged into the dict that is there, unless it holds
-            ``_delete_: true``. A key, or a key within such a dict, that the config does not have is refused unless the
-            override's key begins with ``+``; and with ``+`` it must not be there.
+        overrides: dotted key -> value. Digits index lists. A dict is merged into the dict that is
+            there, unless it holds ``_delete_: true``. A key, or a key within such a dict, that the
+            config does not have is refused unless the override's key begins with ``+``; and with
+            ``+`` it must not be there.
         where: what error messages begin with, for example ``'grid.yaml: axes.neuron.IF'``.
 
     Raises:
-        GridError: a key that is not there, a ``+key`` that is, a text in place of a number, or what cannot be merged.
+        GridError: a key that is not there, a ``+key`` that is, a text in place of a number, or what
+            cannot be merged.
     """
     cfg, options = deepcopy(cfg), {}
     for key, value in overrides.items():
         if not isinstance(key, str) or not key.strip(NEW):
-            raise GridError(f'{where}: keys of overrides are dotted names of config entries, got {key!r}')
+            raise GridError(
+                f'{where}: keys of overrides are dotted names of config entries, got {key!r}'
+            )
         name = key.removeprefix(NEW)
         if key.startswith(NEW):
             if _find(cfg, name)[0]:
-                raise GridError(f'{where}: {key} is announced as new, but the config has {name} = '
-                                f'{_short(_find(cfg, name)[1])}; drop the {NEW}')
+                raise GridError(
+                    f'{where}: {key} is announced as new, but the config has {name} = '
+                    f'{_short(_find(cfg, name)[1])}; drop the {NEW}'
+                )
             value = _without_delete(value)
         else:
             for path, new in _leaves(name, value):
@@ -44,7 +52,9 @@ def apply_overrides(cfg: Config, overrides: dict, where: str) -> Config:
     try:
         cfg.merge_from_dict(deepcopy(options))
     except (TypeError, KeyError, IndexError, AttributeError) as error:
-        raise GridError(f'{where}: {", ".join(options)} cannot be merged into the config: {error}') from error
+        raise GridError(
+            f'{where}: {", ".join(options)} cannot be merged into the config: {error}'
+        ) from error
     return cfg
 
 
@@ -62,7 +72,8 @@ def _find(cfg: Config, name: str) -> tuple[bool, object]:
 
 
 def _leaves(name: str, value: object) -> Iterator[tuple[str, object]]:
-    """Yield every key that a value sets: the keys within a dict that is merged, else the key itself."""
+    """Yield every key that a value sets: the keys within a dict that is merged, else the key
+    itself."""
     if isinstance(value, dict) and value and not value.get(DELETE_KEY):
         for key, inner in value.items():
             yield from _leaves(f'{name}.{key}', inner)
@@ -73,12 +84,18 @@ def _leaves(name: str, value: object) -> Iterator[tuple[str, object]]:
 def _check(cfg: Config, name: str, new: object, where: str) -> None:
     there, old = _find(cfg, name)
     if not there:
-        raise GridError(f'{where}: the config has no {name}, so this override would have been ignored, or have made a key '
-                        f'that nobody reads; {_nearest(cfg, name)}. If it is meant to be new, write {NEW} in front of '
-                        'the key')
+        raise GridError(
+            f'{where}: the config has no {name}, so this override would have been ignored, or have '
+            'made a key '
+            f'that nobody reads; {_nearest(cfg, name)}. If it is meant to be new, write {NEW} in '
+            'front of '
+            'the key'
+        )
     if isinstance(old, Number) and not isinstance(old, bool) and isinstance(new, str):
-        raise GridError(f'{where}: {name} is {old!r} in the config, and the grid has the text {new!r} '
-                        '(YAML reads 5e-4 as a text: write 5.0e-4)')
+        raise GridError(
+            f'{where}: {name} is {old!r} in the config, and the grid has the text {new!r} '
+            '(YAML reads 5e-4 as a text: write 5.0e-4)'
+        )
 
 
 def _nearest(cfg: Config, name: str) -> str:

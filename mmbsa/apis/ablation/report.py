@@ -1,4 +1,5 @@
 """Pictures of a grid, and one HTML page with everything in it."""
+
 import base64
 import html
 import io
@@ -17,18 +18,26 @@ from mmbsa.version import __version__
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402  (the backend is chosen first)
 
-STYLE = '''
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; color: #222 }
+STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 70em;
+       padding: 0 1em; color: #222 }
 table { border-collapse: collapse; margin: 1em 0 }
 td, th { border-bottom: 1px solid #ccc; padding: .25em .7em; text-align: left }
 tr.best td { font-weight: 600 } img { max-width: 100%; margin: 1em 0 }
 pre { background: #f4f4f4; padding: .7em; overflow-x: auto }
-'''
+"""
 
 
-def write_report(grid: Grid, folders: list[CellFolder], metric: str, out: Path, failed: dict[str, str] | None = None,
-                 command: str = '') -> list[Row]:
-    """Write ``table.md``, ``results.csv``, ``results.json``, ``curves.png``, ``bars.png`` and ``report.html``.
+def write_report(
+    grid: Grid,
+    folders: list[CellFolder],
+    metric: str,
+    out: Path,
+    failed: dict[str, str] | None = None,
+    command: str = '',
+) -> list[Row]:
+    """Write ``table.md``, ``results.csv``, ``results.json``, ``curves.png``, ``bars.png`` and
+    ``report.html``.
 
     Args:
         grid: the grid.
@@ -45,14 +54,31 @@ def write_report(grid: Grid, folders: list[CellFolder], metric: str, out: Path, 
     files = {
         'table.md': markdown(grid, rows, metric).encode(),
         'results.csv': comma_separated(grid, rows, metric).encode(),
-        'results.json': json.dumps([dict(values=row.values, metric=metric, mean=row.mean(), std=row.std(), runs=row.runs,
-                                         published=row.published) for row in rows], indent=1).encode(),
+        'results.json': json.dumps(
+            [
+                dict(
+                    values=row.values,
+                    metric=metric,
+                    mean=row.mean(),
+                    std=row.std(),
+                    runs=row.runs,
+                    published=row.published,
+                )
+                for row in rows
+            ],
+            indent=1,
+        ).encode(),
     }
     pictures = {}
     if any(row.runs for row in rows):
-        pictures = {'bars.png': bars(grid, rows, metric), 'curves.png': curves(grid, rows, metric, folders)}
+        pictures = {
+            'bars.png': bars(grid, rows, metric),
+            'curves.png': curves(grid, rows, metric, folders),
+        }
     files |= pictures
-    files['report.html'] = page(grid, rows, metric, pictures, folders, failed or {}, command).encode()
+    files['report.html'] = page(
+        grid, rows, metric, pictures, folders, failed or {}, command
+    ).encode()
     for name, content in files.items():
         with atomic_open(Path(out) / name) as file:
             file.write(content)
@@ -60,7 +86,8 @@ def write_report(grid: Grid, folders: list[CellFolder], metric: str, out: Path, 
 
 
 def curves(grid: Grid, rows: list[Row], metric: str, folders: list[CellFolder]) -> bytes:
-    """Draw the mean over seeds of every row against the step, in a band of one standard deviation; a PNG."""
+    """Draw the mean over seeds of every row against the step, in a band of one standard deviation;
+    a PNG."""
     fig, axis = plt.subplots(figsize=(8, 4.6), layout='constrained')
     shown = [row for row in rows if row.runs]
     for row in shown:
@@ -69,9 +96,22 @@ def curves(grid: Grid, rows: list[Row], metric: str, folders: list[CellFolder]) 
         if not points:
             continue
         steps, means, stds = map(list, zip(*points))
-        axis.plot(steps, means, color=colour, linestyle=line, linewidth=1.8, label=f'{row.label}: {row.mean():.2f}')
-        axis.fill_between(steps, [m - s for m, s in zip(means, stds)], [m + s for m, s in zip(means, stds)], color=colour,
-                          alpha=0.13, linewidth=0)
+        axis.plot(
+            steps,
+            means,
+            color=colour,
+            linestyle=line,
+            linewidth=1.8,
+            label=f'{row.label}: {row.mean():.2f}',
+        )
+        axis.fill_between(
+            steps,
+            [m - s for m, s in zip(means, stds)],
+            [m + s for m, s in zip(means, stds)],
+            color=colour,
+            alpha=0.13,
+            linewidth=0,
+        )
     axis.set_xlabel('epoch' if folders[0].cell.config.train_cfg.get('max_epochs') else 'iteration')
     axis.set_ylabel(f'validation {metric}')
     fig.suptitle('\n'.join(textwrap.wrap(grid.title or grid.name, 90)), fontsize=11)
@@ -81,24 +121,49 @@ def curves(grid: Grid, rows: list[Row], metric: str, folders: list[CellFolder]) 
 
 
 def bars(grid: Grid, rows: list[Row], metric: str) -> bytes:
-    """Draw a bar per row with its standard deviation and its runs, grouped by the first axis; a PNG.
+    """Draw a bar per row with its standard deviation and its runs, grouped by the first axis; a
+    PNG.
 
-    Published figures, which come from another and usually larger training, have a panel of their own.
+    Published figures, which come from another and usually larger training, have a panel of their
+    own.
     """
     told = [row for row in rows if row.published is not None]
     width = max(5.5, 1.2 + 0.62 * len(rows)) * (1.75 if told else 1)
-    fig, axes = plt.subplots(1, 1 + bool(told), figsize=(min(width, 16), 4.2), layout='constrained', squeeze=False)
-    _panel(axes[0, 0], rows, [row.mean() for row in rows], [row.std() or 0 for row in rows],
-           [row.each() for row in rows], f'ours: {metric}', 'final value, mean ± std over '
-           f'{max(row.total for row in rows)} seeds')
+    fig, axes = plt.subplots(
+        1, 1 + bool(told), figsize=(min(width, 16), 4.2), layout='constrained', squeeze=False
+    )
+    _panel(
+        axes[0, 0],
+        rows,
+        [row.mean() for row in rows],
+        [row.std() or 0 for row in rows],
+        [row.each() for row in rows],
+        f'ours: {metric}',
+        f'final value, mean ± std over {max(row.total for row in rows)} seeds',
+    )
     if told:
-        _panel(axes[0, 1], rows, [row.published for row in rows], None, None, grid.published.get('metric', metric),
-               f'published: {grid.published["source"]}')
+        _panel(
+            axes[0, 1],
+            rows,
+            [row.published for row in rows],
+            None,
+            None,
+            grid.published.get('metric', metric),
+            f'published: {grid.published["source"]}',
+        )
     fig.suptitle('\n'.join(textwrap.wrap(grid.title or grid.name, 100)), fontsize=11)
     return _png(fig)
 
 
-def _panel(axis, rows: list[Row], heights: list, stds: list | None, dots: list | None, label: str, title: str) -> None:
+def _panel(
+    axis,
+    rows: list[Row],
+    heights: list,
+    stds: list | None,
+    dots: list | None,
+    label: str,
+    title: str,
+) -> None:
     groups = list(dict.fromkeys(next(iter(row.values.values())) for row in rows))
     palette, several = plt.get_cmap('tab10').colors, len(rows[0].values) > 1 if rows else False
     places, place, last = [], -1.0, None
@@ -107,10 +172,22 @@ def _panel(axis, rows: list[Row], heights: list, stds: list | None, dots: list |
         place += 1.5 if several and last not in (None, first) else 1.0
         places.append(place)
         last = first
-    seen = [(p, row, h, i) for i, (p, row, h) in enumerate(zip(places, rows, heights)) if h is not None]
+    seen = [
+        (p, row, h, i) for i, (p, row, h) in enumerate(zip(places, rows, heights)) if h is not None
+    ]
     for p, row, height, index in seen:
-        colour = palette[groups.index(next(iter(row.values.values()))) % len(palette) if several else 0]
-        axis.bar(p, height, 0.8, color=colour, alpha=0.8, yerr=stds[index] if stds and stds[index] else None, capsize=4)
+        colour = palette[
+            groups.index(next(iter(row.values.values()))) % len(palette) if several else 0
+        ]
+        axis.bar(
+            p,
+            height,
+            0.8,
+            color=colour,
+            alpha=0.8,
+            yerr=stds[index] if stds and stds[index] else None,
+            capsize=4,
+        )
         if dots:
             axis.scatter([p] * len(dots[index]), dots[index], s=9, color='black', zorder=3)
     values = [h + s for _, _, h, i in seen for s in ((stds[i], -stds[i]) if stds else (0, 0))]
@@ -120,48 +197,90 @@ def _panel(axis, rows: list[Row], heights: list, stds: list | None, dots: list |
         axis.set_ylim(low - 0.6 * room, high + 0.25 * room)
         for p, _, height, _ in seen:  # at the foot of a bar, where no error bar and no run is
             axis.text(p, low - 0.55 * room, f'{height:.1f}', ha='center', va='bottom', fontsize=8)
-    axis.set_xticks(places, ['\n'.join(row.values.values()) for row in rows], fontsize=8,
-                    rotation=0 if max((len(row.label) for row in rows), default=0) < 24 else 30)
+    axis.set_xticks(
+        places,
+        ['\n'.join(row.values.values()) for row in rows],
+        fontsize=8,
+        rotation=0 if max((len(row.label) for row in rows), default=0) < 24 else 30,
+    )
     axis.set_xlim(-0.7, place + 0.7)
     axis.set_ylabel(label)
     axis.set_title('\n'.join(textwrap.wrap(title, 75)), fontsize=9)
     axis.grid(axis='y', alpha=0.3)
 
 
-def page(grid: Grid, rows: list[Row], metric: str, pictures: dict[str, bytes], folders: list[CellFolder],
-         failed: dict[str, str], command: str) -> str:
-    """Return an HTML page that needs no other file: table, pictures, what every value overrides, and failures."""
+def page(
+    grid: Grid,
+    rows: list[Row],
+    metric: str,
+    pictures: dict[str, bytes],
+    folders: list[CellFolder],
+    failed: dict[str, str],
+    command: str,
+) -> str:
+    """Return an HTML page that needs no other file: table, pictures, what every value overrides,
+    and failures."""
     header, cells = columns(grid, rows, metric)
     means = [row.mean() for row in rows]
     best = max((mean for mean in means if mean is not None), default=None)
-    lines = [f'<tr{" class=best" if best is not None and mean == best else ""}>'
-             + ''.join(f'<td>{html.escape(text)}</td>' for text in line) + '</tr>' for line, mean in zip(cells, means)]
+    lines = [
+        f'<tr{" class=best" if best is not None and mean == best else ""}>'
+        + ''.join(f'<td>{html.escape(text)}</td>' for text in line)
+        + '</tr>'
+        for line, mean in zip(cells, means)
+    ]
     names = ''.join(f'<th>{html.escape(name)}</th>' for name in header)
     table = f'<table><tr>{names}</tr>{"".join(lines)}</table>'
-    images = ''.join(f'<p><img alt="{name}" src="data:image/png;base64,{base64.b64encode(content).decode()}"></p>'
-                     for name, content in pictures.items())
+    images = ''.join(
+        f'<p><img alt="{name}" '
+        f'src="data:image/png;base64,{base64.b64encode(content).decode()}"></p>'
+        for name, content in pictures.items()
+    )
     parts = [
-        f'<h1>{html.escape(grid.title or grid.name)}</h1>', f'<p>{html.escape(grid.about)}</p>' if grid.about else '', table,
+        f'<h1>{html.escape(grid.title or grid.name)}</h1>',
+        f'<p>{html.escape(grid.about)}</p>' if grid.about else '',
+        table,
         f'<p>Published figures: {html.escape(grid.published["source"])}. They are not ours.</p>'
-        if any(row.published is not None for row in rows) else '',
-        '<p>Mean and sample standard deviation of the last validation, over the seeds. The best mean is bold. The firing '
-        'rate is the mean over all neurons, steps and samples of that validation.</p>', images]
+        if any(row.published is not None for row in rows)
+        else '',
+        '<p>Mean and sample standard deviation of the last validation, over the seeds. The best '
+        'mean is bold. The firing '
+        'rate is the mean over all neurons, steps and samples of that validation.</p>',
+        images,
+    ]
     if failed:
-        parts.append('<h2>Failed</h2>' + ''.join(f'<h3>{html.escape(name)}</h3><pre>{html.escape(tail)}</pre>'
-                                                 for name, tail in failed.items()))
-    parts += ['<h2>What was varied</h2>', f'<p>Base config: {html.escape(grid.base.name)}</p>',
-              f'<pre>{html.escape(json.dumps(grid.axes, indent=1, default=str))}</pre>']
+        parts.append(
+            '<h2>Failed</h2>'
+            + ''.join(
+                f'<h3>{html.escape(name)}</h3><pre>{html.escape(tail)}</pre>'
+                for name, tail in failed.items()
+            )
+        )
+    parts += [
+        '<h2>What was varied</h2>',
+        f'<p>Base config: {html.escape(grid.base.name)}</p>',
+        f'<pre>{html.escape(json.dumps(grid.axes, indent=1, default=str))}</pre>',
+    ]
     if command:
         parts.append(f'<h2>Again</h2><pre>{html.escape(command)}</pre>')
-    runs = ''.join(f'<tr><td>{html.escape(f.cell.name)}</td><td>{f.status()}</td></tr>' for f in folders)
-    parts += [f'<h2>Runs</h2><table><tr><th>cell, seed, hash of its config</th><th>state</th></tr>{runs}</table>',
-              f'<p>mmbsa {__version__}</p>']
-    return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(grid.title or grid.name)}</title>'
-            f'<style>{STYLE}</style><body>' + '\n'.join(filter(None, parts)) + '</body></html>\n')
+    runs = ''.join(
+        f'<tr><td>{html.escape(f.cell.name)}</td><td>{f.status()}</td></tr>' for f in folders
+    )
+    parts += [
+        '<h2>Runs</h2><table><tr><th>cell, seed, hash of its '
+        f'config</th><th>state</th></tr>{runs}</table>',
+        f'<p>mmbsa {__version__}</p>',
+    ]
+    return (
+        '<!doctype html><html lang="en"><meta '
+        f'charset="utf-8"><title>{html.escape(grid.title or grid.name)}</title>'
+        f'<style>{STYLE}</style><body>' + '\n'.join(filter(None, parts)) + '</body></html>\n'
+    )
 
 
 def _style(grid: Grid, row: Row) -> tuple:
-    """Colour and line style of a row: with two axes one for each, otherwise every row has its own colour."""
+    """Colour and line style of a row: with two axes one for each, otherwise every row has its own
+    colour."""
     colours, lines = plt.get_cmap('tab10').colors, ['-', '--', ':', '-.']
     sizes = [len(values) for values in grid.axes.values()]
     places = [list(values).index(row.values[axis]) for axis, values in grid.axes.items()]

@@ -1,4 +1,5 @@
 """Running the cells of a grid on one machine: N at a time, resumable, whoever is killed."""
+
 import json
 import os
 import signal
@@ -46,7 +47,8 @@ class LocalRunner:
         tools: folder of ``train.py`` and ``dist_train.sh``.
         jobs: trainings at a time.
         gpus: per training, where there are GPUs; more than 1 starts ``dist_train.sh``.
-        retries: how often a training that a signal ended (out of memory, a reboot, ...) goes on within this call.
+        retries: how often a training that a signal ended (out of memory, a reboot, ...) goes on
+            within this call.
         say: what reports to the user.
     """
 
@@ -60,9 +62,9 @@ class LocalRunner:
     def run(self, folders: list[CellFolder]) -> list[CellFolder]:
         """Train what is not done, and return the cells that failed.
 
-        A cell that another process trains is waited for. One that fails is reported, and the others go on. SIGINT and
-        SIGTERM end the trainings (they go on from their last checkpoints when the same command is given again) and then
-        raise KeyboardInterrupt.
+        A cell that another process trains is waited for. One that fails is reported, and the others
+        go on. SIGINT and SIGTERM end the trainings (they go on from their last checkpoints when the
+        same command is given again) and then raise KeyboardInterrupt.
         """
         waiting, failed, kills = deque(folders), [], {}
         with self._interruptible():
@@ -84,7 +86,8 @@ class LocalRunner:
         return failed
 
     def _start(self, waiting: deque, total: int) -> bool:
-        """Fill the free slots; returns whether anything happened. A cell that others train goes to the end."""
+        """Fill the free slots; returns whether anything happened. A cell that others train goes to
+        the end."""
         happened = False
         for _ in range(len(waiting)):
             if len(self.running) >= self.jobs:
@@ -100,22 +103,41 @@ class LocalRunner:
                 slot = min(set(range(self.jobs)) - {training.slot for training in self.running})
                 self._train(folder, slot, descriptor)
                 happened = True
-                self.say(f'{total - len(waiting)}/{total} {folder.cell.name}: '
-                         + (f'goes on behind step {step}' if (step := folder.progress()) else 'starts'))
+                self.say(
+                    f'{total - len(waiting)}/{total} {folder.cell.name}: '
+                    + (f'goes on behind step {step}' if (step := folder.progress()) else 'starts')
+                )
         return happened
 
     def _train(self, folder: CellFolder, slot: int, descriptor: int) -> None:
         config = folder.write_config()
         arguments = [str(config), '--work-dir', str(folder.path), '--resume']
         if self.gpus > 1:
-            command = ['bash', str(self.tools / 'dist_train.sh'), arguments[0], str(self.gpus), *arguments[1:]]
+            command = [
+                'bash',
+                str(self.tools / 'dist_train.sh'),
+                arguments[0],
+                str(self.gpus),
+                *arguments[1:],
+            ]
         else:
             command = [sys.executable, '-u', str(self.tools / 'train.py'), *arguments]
-        folder.note(status='running', key=folder.cell.key, values=folder.cell.values, seed=folder.cell.seed,
-                    attempts=folder.read().get('attempts', 0) + 1)
+        folder.note(
+            status='running',
+            key=folder.cell.key,
+            values=folder.cell.values,
+            seed=folder.cell.seed,
+            attempts=folder.read().get('attempts', 0) + 1,
+        )
         with open(folder.path / LOG, 'ab') as log:
-            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=self.environment(slot),
-                                       start_new_session=True, pass_fds=[descriptor])
+            process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self.environment(slot),
+                start_new_session=True,
+                pass_fds=[descriptor],
+            )
         self.running.append(Training(folder, process, slot, time.time()))
         folder.note(pid=process.pid)
 
@@ -123,31 +145,47 @@ class LocalRunner:
         """A share of the cores, and GPUs in turn."""
         threads = max(1, len(os.sched_getaffinity(0)) // (self.jobs * self.gpus))
         env = {'OMP_NUM_THREADS': str(threads), 'PYTHON': sys.executable, **os.environ}
-        env['PYTHONPATH'] = os.pathsep.join(filter(None, [str(self.tools.parent), os.environ.get('PYTHONPATH')]))
+        env['PYTHONPATH'] = os.pathsep.join(
+            filter(None, [str(self.tools.parent), os.environ.get('PYTHONPATH')])
+        )
         devices = visible_gpus()
         if devices:
             env['CUDA_VISIBLE_DEVICES'] = ','.join(
-                devices[(slot * self.gpus + index) % len(devices)] for index in range(self.gpus))
+                devices[(slot * self.gpus + index) % len(devices)] for index in range(self.gpus)
+            )
         return env
 
     def _finish(self, training: Training, kills: dict[str, int]) -> bool | None:
         """Note how a training ended; returns whether it shall go on (True), or failed (None)."""
         folder, code = training.folder, training.process.returncode
         before, name = folder.read(), folder.cell.name
-        spent = dict(seconds=before.get('seconds', 0) + time.time() - training.started,
-                     core_seconds=before.get('core_seconds', 0) + training.core_seconds)
+        spent = dict(
+            seconds=before.get('seconds', 0) + time.time() - training.started,
+            core_seconds=before.get('core_seconds', 0) + training.core_seconds,
+        )
         if folder.is_done():  # with its last validation on the disk, whatever happened behind it
             folder.note(**spent)
-            self.say(f'{name}: {folder.metric} {folder.read()["final"]:.2f} after {spent["seconds"]:.0f} s, '
-                     f'{spent["core_seconds"]:.0f} s of one core' + (f'; then ended with {code}' if code else ''))
+            self.say(
+                f'{name}: {folder.metric} {folder.read()["final"]:.2f} after '
+                f'{spent["seconds"]:.0f} s, '
+                f'{spent["core_seconds"]:.0f} s of one core'
+                + (f'; then ended with {code}' if code else '')
+            )
             return False
         if code < 0 and kills.get(name, 0) < self.retries:
             kills[name] = kills.get(name, 0) + 1
             folder.note(**spent)
-            self.say(f'{name}: ended by {signal.Signals(-code).name}; it goes on from its last checkpoint')
+            self.say(
+                f'{name}: ended by {signal.Signals(-code).name}; it goes on from its last '
+                'checkpoint'
+            )
             return True
-        reason = (f'ended with {code}' if code else f'ended without a {folder.metric} at its last step '
-                  f'{folder.cell.last_step}: its validations have {folder.logged()}')
+        reason = (
+            f'ended with {code}'
+            if code
+            else f'ended without a {folder.metric} at its last step '
+            f'{folder.cell.last_step}: its validations have {folder.logged()}'
+        )
         folder.note(status='failed', reason=reason, returncode=code, tail=folder.tail(), **spent)
         self.say(f'{name}: {reason}; the end of {folder.path / LOG}:\n{folder.tail()}')
         return None
@@ -169,8 +207,10 @@ class LocalRunner:
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
         """Let SIGTERM do what Ctrl-C does."""
+
         def stop(number, frame):
             raise KeyboardInterrupt
+
         before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield
@@ -188,16 +228,23 @@ def visible_gpus() -> list[str]:
         listed = subprocess.run(['nvidia-smi', '-L'], capture_output=True, text=True, timeout=60)
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return []
-    return [str(index) for index, line in enumerate(listed.stdout.splitlines()) if line.startswith('GPU ')]
+    return [
+        str(index)
+        for index, line in enumerate(listed.stdout.splitlines())
+        if line.startswith('GPU ')
+    ]
 
 
 def evaluate_test_split(folder: CellFolder, tools: Path) -> float:
-    """Evaluate the last checkpoint of a finished run on its config's test split, once; returns the metric.
+    """Evaluate the last checkpoint of a finished run on its config's test split, once; returns the
+    metric.
 
     Raises:
         GridError: the evaluation failed, or has no such metric.
     """
-    from mmbsa.utils.checkpoint import checkpoints_newest_first  # it needs torch, which nothing else here does
+    from mmbsa.utils.checkpoint import (
+        checkpoints_newest_first,
+    )  # it needs torch, which nothing else here does
 
     state = folder.read()
     if 'test' in state:
@@ -208,12 +255,24 @@ def evaluate_test_split(folder: CellFolder, tools: Path) -> float:
         raise GridError(f'{folder.path} has no checkpoint to test')
     out, log = folder.path / 'test', folder.path / 'test.log'
     with open(log, 'w') as file:
-        code = subprocess.run([sys.executable, str(tools / 'test.py'), str(folder.write_config()), str(checkpoints[0]),
-                               '--work-dir', str(out)], stdout=file, stderr=subprocess.STDOUT,
-                              env=LocalRunner(tools).environment(0)).returncode
+        code = subprocess.run(
+            [
+                sys.executable,
+                str(tools / 'test.py'),
+                str(folder.write_config()),
+                str(checkpoints[0]),
+                '--work-dir',
+                str(out),
+            ],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=LocalRunner(tools).environment(0),
+        ).returncode
     found = sorted(out.glob('*/*.json'), key=lambda path: path.stat().st_mtime)
     figures = json.loads(found[-1].read_text()) if found else {}
     if code or folder.metric not in figures:
-        raise GridError(f'testing {folder.cell.name} gave no {folder.metric}; its output is in {log}')
+        raise GridError(
+            f'testing {folder.cell.name} gave no {folder.metric}; its output is in {log}'
+        )
     folder.note(test=figures[folder.metric])
     return figures[folder.metric]

@@ -1,4 +1,5 @@
 """A grid on a cluster: one sbatch line per cell, around ``tools/slurm_train.sh``."""
+
 import re
 import shlex
 import subprocess
@@ -8,12 +9,20 @@ from mmbsa.apis.ablation.grid import GridError
 from mmbsa.apis.ablation.state import CellFolder
 
 
-def sbatch_command(folder: CellFolder, tools: Path, partition: str, gpus: int = 1, gpus_per_node: int = 8,
-                   cpus_per_task: int = 5, extra: str = '') -> list[str]:
-    """Return the command that submits a cell's training; its config is written to the cell's folder.
+def sbatch_command(
+    folder: CellFolder,
+    tools: Path,
+    partition: str,
+    gpus: int = 1,
+    gpus_per_node: int = 8,
+    cpus_per_task: int = 5,
+    extra: str = '',
+) -> list[str]:
+    """Return the command that submits a cell's training; its config is written to the cell's
+    folder.
 
-    The job asks for what its ``srun`` will use. It may be put back into the queue at any moment (``--requeue``): the
-    training goes on from its last checkpoint.
+    The job asks for what its ``srun`` will use. It may be put back into the queue at any moment
+    (``--requeue``): the training goes on from its last checkpoint.
 
     Args:
         folder: of the cell.
@@ -28,12 +37,35 @@ def sbatch_command(folder: CellFolder, tools: Path, partition: str, gpus: int = 
     if gpus % per_node:
         raise GridError(f'{gpus} GPUs cannot be spread evenly over nodes with {gpus_per_node}')
     config, name = folder.write_config(), f'{folder.path.parent.name}/{folder.cell.name}'
-    inner = ['env', f'GPUS={gpus}', f'GPUS_PER_NODE={per_node}', f'CPUS_PER_TASK={cpus_per_task}', 'bash',
-             str(tools / 'slurm_train.sh'), partition, name, str(config.resolve()), '--work-dir', str(folder.path.resolve()),
-             '--resume']
-    return ['sbatch', f'--job-name={name}', f'--partition={partition}', f'--gres=gpu:{per_node}', f'--ntasks={gpus}',
-            f'--ntasks-per-node={per_node}', f'--cpus-per-task={cpus_per_task}', '--requeue', '--open-mode=append',
-            f'--output={folder.path.resolve() / "train.log"}', *shlex.split(extra), '--wrap', shlex.join(inner)]
+    inner = [
+        'env',
+        f'GPUS={gpus}',
+        f'GPUS_PER_NODE={per_node}',
+        f'CPUS_PER_TASK={cpus_per_task}',
+        'bash',
+        str(tools / 'slurm_train.sh'),
+        partition,
+        name,
+        str(config.resolve()),
+        '--work-dir',
+        str(folder.path.resolve()),
+        '--resume',
+    ]
+    return [
+        'sbatch',
+        f'--job-name={name}',
+        f'--partition={partition}',
+        f'--gres=gpu:{per_node}',
+        f'--ntasks={gpus}',
+        f'--ntasks-per-node={per_node}',
+        f'--cpus-per-task={cpus_per_task}',
+        '--requeue',
+        '--open-mode=append',
+        f'--output={folder.path.resolve() / "train.log"}',
+        *shlex.split(extra),
+        '--wrap',
+        shlex.join(inner),
+    ]
 
 
 def submit(folder: CellFolder, command: list[str]) -> str:
@@ -45,11 +77,21 @@ def submit(folder: CellFolder, command: list[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True)
     except FileNotFoundError as error:
-        raise GridError('there is no sbatch on this machine; without --submit the lines are printed') from error
+        raise GridError(
+            'there is no sbatch on this machine; without --submit the lines are printed'
+        ) from error
     job = re.search(r'job (\d+)', done.stdout)
     if done.returncode or job is None:
-        raise GridError(f'sbatch refused {folder.cell.name}: {(done.stderr or done.stdout).strip()}')
-    folder.note(status='submitted', job=job[1], key=folder.cell.key, values=folder.cell.values, seed=folder.cell.seed)
+        raise GridError(
+            f'sbatch refused {folder.cell.name}: {(done.stderr or done.stdout).strip()}'
+        )
+    folder.note(
+        status='submitted',
+        job=job[1],
+        key=folder.cell.key,
+        values=folder.cell.values,
+        seed=folder.cell.seed,
+    )
     return job[1]
 
 
@@ -59,7 +101,11 @@ def is_queued(folder: CellFolder) -> bool:
     if job is None:
         return False
     try:
-        done = subprocess.run(['squeue', '--noheader', '--jobs', job], capture_output=True, text=True)
+        done = subprocess.run(
+            ['squeue', '--noheader', '--jobs', job], capture_output=True, text=True
+        )
     except FileNotFoundError:
         return False
-    return done.returncode == 0 and bool(done.stdout.strip())  # squeue fails for jobs that it has forgotten
+    return done.returncode == 0 and bool(
+        done.stdout.strip()
+    )  # squeue fails for jobs that it has forgotten

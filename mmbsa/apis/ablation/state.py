@@ -1,4 +1,6 @@
-"""What is known of a cell: all of it is on the disk, so that a runner may be killed at any moment."""
+"""What is known of a cell: all of it is on the disk, so that a runner may be killed at any
+moment."""
+
 import fcntl
 import json
 import os
@@ -11,7 +13,13 @@ from mmengine.config import Config
 from mmbsa.apis.ablation.grid import Cell, GridError
 from mmbsa.utils.files import atomic_open
 
-STATE, LOCK, LOG, CONFIG, RATES = 'state.json', 'lock', 'train.log', 'config.py', 'firing_rates.json'
+STATE, LOCK, LOG, CONFIG, RATES = (
+    'state.json',
+    'lock',
+    'train.log',
+    'config.py',
+    'firing_rates.json',
+)
 ENERGY = 'energy.json'
 #: default hook that measures firing rates, in every cell unless its config has one.
 RATE_HOOK = dict(type='mmbsa.FiringRateHook')
@@ -47,8 +55,8 @@ class CellFolder:
     def lock(self) -> Iterator[int | None]:
         """Yield the descriptor of the cell's lock, or None where another process holds it.
 
-        A training inherits the descriptor and holds the lock for as long as it lives, also when its runner was killed.
-        The system frees it with the last process that has it, however that ends.
+        A training inherits the descriptor and holds the lock for as long as it lives, also when its
+        runner was killed. The system frees it with the last process that has it, however that ends.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT)
@@ -87,13 +95,16 @@ class CellFolder:
         try:
             same = Config.fromfile(path).to_dict() == content
         except (SyntaxError, ValueError) as error:
-            raise GridError(f'{path}: the resolved config holds a value that is no Python literal: {error}') from error
+            raise GridError(
+                f'{path}: the resolved config holds a value that is no Python literal: {error}'
+            ) from error
         if not same:
             raise GridError(f'{path}: the resolved config does not survive being written to a file')
         return path
 
     def curve(self) -> dict[int, float]:
-        """Step -> metric of every validation in the logs of the run; resumed runs have several logs."""
+        """Step -> metric of every validation in the logs of the run; resumed runs have several
+        logs."""
         curve = {}
         for log in sorted(self.path.glob('*/vis_data/scalars.json')):
             for record in _records(log):
@@ -105,16 +116,23 @@ class CellFolder:
         """The last step that the logs know of."""
         by_epoch = 'max_epochs' in self.cell.config.train_cfg
         logs = sorted(self.path.glob('*/vis_data/scalars.json'))
-        steps = [record['epoch' if by_epoch and 'epoch' in record else 'step'] for log in logs[-1:]
-                 for record in _records(log) if 'step' in record]
+        steps = [
+            record['epoch' if by_epoch and 'epoch' in record else 'step']
+            for log in logs[-1:]
+            for record in _records(log)
+            if 'step' in record
+        ]
         return max(steps, default=0)
 
     def figures(self) -> dict:
-        """What the hooks of :mod:`mmbsa.engine` noted last: firing rate, parameters, and mJ of one image (compute)."""
+        """What the hooks of :mod:`mmbsa.engine` noted last: firing rate, parameters, and mJ of one
+        image (compute)."""
         found = {}
         try:
             noted = json.loads((self.path / RATES).read_text())
-            found = {key: noted[key] for key in ('firing_rate', 'parameters') if noted[key] is not None}
+            found = {
+                key: noted[key] for key in ('firing_rate', 'parameters') if noted[key] is not None
+            }
         except FileNotFoundError:
             pass
         try:
@@ -124,15 +142,24 @@ class CellFolder:
         return found
 
     def is_done(self) -> bool:
-        """Whether the run reached its last validation, whoever ran it; notes the figures when it sees that first."""
+        """Whether the run reached its last validation, whoever ran it; notes the figures when it
+        sees that first."""
         state = self.read()
         if state.get('status') == 'done' and state.get('metric') == self.metric:
             return True
         curve = self.curve()
         if self.cell.last_step not in curve:
             return False
-        self.note(status='done', key=self.cell.key, values=self.cell.values, seed=self.cell.seed, metric=self.metric,
-                  curve=curve, final=curve[self.cell.last_step], **self.figures())
+        self.note(
+            status='done',
+            key=self.cell.key,
+            values=self.cell.values,
+            seed=self.cell.seed,
+            metric=self.metric,
+            curve=curve,
+            final=curve[self.cell.last_step],
+            **self.figures(),
+        )
         return True
 
     def result(self) -> dict | None:
@@ -153,14 +180,21 @@ class CellFolder:
 
     def logged(self) -> str:
         """Names of what the validations logged, for a user who named another metric."""
-        names = {key for log in self.path.glob('*/vis_data/scalars.json') for record in _records(log)
-                 if 'loss' not in record for key in record}
+        names = {
+            key
+            for log in self.path.glob('*/vis_data/scalars.json')
+            for record in _records(log)
+            if 'loss' not in record
+            for key in record
+        }
         return ', '.join(sorted(names - {'step', 'time', 'data_time'})) or 'no figure'
 
     def tail(self, lines: int = 8) -> str:
         """The end of the training's output."""
         log = self.path / LOG
-        return '\n'.join(log.read_text(errors='replace').splitlines()[-lines:]) if log.exists() else ''
+        return (
+            '\n'.join(log.read_text(errors='replace').splitlines()[-lines:]) if log.exists() else ''
+        )
 
 
 def _records(log: Path) -> Iterator[dict]:

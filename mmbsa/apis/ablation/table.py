@@ -1,4 +1,5 @@
 """Figures of a grid: one row per combination of axis values, over its seeds."""
+
 import csv
 import io
 import statistics
@@ -43,14 +44,17 @@ class Row:
         return statistics.stdev(self.each(key)) if len(self.each(key)) > 1 else None
 
     def curve(self) -> list[tuple[int, float, float]]:
-        """Step, mean and sample standard deviation (0 for one run) at the steps that all runs have."""
+        """Step, mean and sample standard deviation (0 for one run) at the steps that all runs
+        have."""
         curves = [run['curve'] for run in self.runs]
         if not curves:
             return []
         points = []
         for step in sorted(set.intersection(*map(set, curves))):
             here = [curve[step] for curve in curves]
-            points.append((step, statistics.fmean(here), statistics.stdev(here) if len(here) > 1 else 0.0))
+            points.append(
+                (step, statistics.fmean(here), statistics.stdev(here) if len(here) > 1 else 0.0)
+            )
         return points
 
 
@@ -59,7 +63,9 @@ def collect(grid: Grid, folders: list[CellFolder]) -> list[Row]:
     rows: dict[tuple, Row] = {}
     for folder in folders:
         values = folder.cell.values
-        row = rows.setdefault(tuple(values.items()), Row(values, 0, [], grid.published_value(values)))
+        row = rows.setdefault(
+            tuple(values.items()), Row(values, 0, [], grid.published_value(values))
+        )
         row.total += 1
         result = folder.result()
         if result is not None:
@@ -68,7 +74,9 @@ def collect(grid: Grid, folders: list[CellFolder]) -> list[Row]:
 
 
 def columns(grid: Grid, rows: list[Row], metric: str) -> tuple[list[str], list[list[str]]]:
-    """Return header and cells of the table as texts; a column is there if any row has something to put into it."""
+    """Return header and cells of the table as texts; a column is there if any row has something to
+    put into it."""
+
     def spread(row: Row, key: str) -> str:
         mean, std = row.mean(key), row.std(key)
         return '-' if mean is None else f'{mean:.2f}' + ('' if std is None else f' ± {std:.2f}')
@@ -78,18 +86,50 @@ def columns(grid: Grid, rows: list[Row], metric: str) -> tuple[list[str], list[l
 
     wanted = [
         (f'{metric}, mean ± std', True, lambda row: spread(row, 'final')),
-        ('seeds', True, lambda row: str(len(row.runs)) if len(row.runs) == row.total else f'{len(row.runs)} of {row.total}'),
+        (
+            'seeds',
+            True,
+            lambda row: (
+                str(len(row.runs))
+                if len(row.runs) == row.total
+                else f'{len(row.runs)} of {row.total}'
+            ),
+        ),
         ('each', True, lambda row: ', '.join(f'{value:.2f}' for value in row.each()) or '-'),
-        (f'test {metric}, mean ± std', any(row.each('test') for row in rows), lambda row: spread(row, 'test')),
-        ('parameters', any(row.each('parameters') for row in rows),
-         lambda row: '-' if row.mean('parameters') is None else f'{row.mean("parameters") / 1e6:.3f} M'),
-        ('firing rate', any(row.each('firing_rate') for row in rows),
-         lambda row: '-' if row.mean('firing_rate') is None else f'{100 * row.mean("firing_rate"):.1f} %'),
-        ('energy, mJ', any(row.each('energy_mj') for row in rows),
-         lambda row: '-' if row.mean('energy_mj') is None else f'{row.mean("energy_mj"):.4g}'),
-        ('core seconds', any(row.each('core_seconds') for row in rows), lambda row: whole(row, 'core_seconds')),
-        (f'published: {grid.published.get("metric", metric)}', any(row.published is not None for row in rows),
-         lambda row: '-' if row.published is None else f'{row.published:g}'),
+        (
+            f'test {metric}, mean ± std',
+            any(row.each('test') for row in rows),
+            lambda row: spread(row, 'test'),
+        ),
+        (
+            'parameters',
+            any(row.each('parameters') for row in rows),
+            lambda row: (
+                '-' if row.mean('parameters') is None else f'{row.mean("parameters") / 1e6:.3f} M'
+            ),
+        ),
+        (
+            'firing rate',
+            any(row.each('firing_rate') for row in rows),
+            lambda row: (
+                '-' if row.mean('firing_rate') is None else f'{100 * row.mean("firing_rate"):.1f} %'
+            ),
+        ),
+        (
+            'energy, mJ',
+            any(row.each('energy_mj') for row in rows),
+            lambda row: '-' if row.mean('energy_mj') is None else f'{row.mean("energy_mj"):.4g}',
+        ),
+        (
+            'core seconds',
+            any(row.each('core_seconds') for row in rows),
+            lambda row: whole(row, 'core_seconds'),
+        ),
+        (
+            f'published: {grid.published.get("metric", metric)}',
+            any(row.published is not None for row in rows),
+            lambda row: '-' if row.published is None else f'{row.published:g}',
+        ),
     ]
     wanted = [(name, text) for name, there, text in wanted if there]
     header = [*grid.axes, *(name for name, _ in wanted)]
@@ -101,21 +141,55 @@ def markdown(grid: Grid, rows: list[Row], metric: str) -> str:
     header, cells = columns(grid, rows, metric)
     lines = [header, ['---'] * len(header), *cells]
     text = ''.join(f'| {" | ".join(line)} |\n' for line in lines)
-    return text + (f'\nPublished: {grid.published["source"]}.\n' if any(row.published is not None for row in rows) else '')
+    return text + (
+        f'\nPublished: {grid.published["source"]}.\n'
+        if any(row.published is not None for row in rows)
+        else ''
+    )
 
 
 def comma_separated(grid: Grid, rows: list[Row], metric: str) -> str:
-    """Return CSV in full precision: for every combination a line per run, then mean and sample standard deviation."""
+    """Return CSV in full precision: for every combination a line per run, then mean and sample
+    standard deviation."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator='\n')
-    figures = [key for key in ('final', 'test', 'parameters', 'firing_rate', 'energy_mj', 'seconds', 'core_seconds')
-               if any(key in run for row in rows for run in row.runs)]
-    writer.writerow([*grid.axes, 'statistic', 'seeds', *(metric if key == 'final' else key for key in figures), 'published'])
+    figures = [
+        key
+        for key in (
+            'final',
+            'test',
+            'parameters',
+            'firing_rate',
+            'energy_mj',
+            'seconds',
+            'core_seconds',
+        )
+        if any(key in run for row in rows for run in row.runs)
+    ]
+    writer.writerow(
+        [
+            *grid.axes,
+            'statistic',
+            'seeds',
+            *(metric if key == 'final' else key for key in figures),
+            'published',
+        ]
+    )
     for row in rows:
         names, published = list(row.values.values()), '' if row.published is None else row.published
         for run in row.runs:
-            writer.writerow([*names, f'seed {run["seed"]}', 1, *(run.get(key, '') for key in figures), ''])
+            writer.writerow(
+                [*names, f'seed {run["seed"]}', 1, *(run.get(key, '') for key in figures), '']
+            )
         for statistic, take in (('mean', row.mean), ('std', row.std)):
             values = ['' if (value := take(key)) is None else value for key in figures]
-            writer.writerow([*names, statistic, len(row.runs), *values, published if statistic == 'mean' else ''])
+            writer.writerow(
+                [
+                    *names,
+                    statistic,
+                    len(row.runs),
+                    *values,
+                    published if statistic == 'mean' else '',
+                ]
+            )
     return out.getvalue()

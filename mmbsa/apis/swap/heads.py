@@ -1,4 +1,5 @@
 """How decode heads read feature maps, and how their configs follow when the maps change."""
+
 from collections.abc import Sequence
 from typing import Any
 
@@ -6,10 +7,14 @@ from mmbsa.apis.swap.level import Level, SwapError
 from mmbsa.registry import MODELS
 from mmbsa.utils.types import type_name
 
-#: Heads whose layers fix more about their maps than channels; 'strides' or 'maps' (strides and channels) must be as before.
+#: Heads whose layers fix more about their maps than channels; 'strides' or 'maps' (strides and
+#: channels) must be as before.
 EXACT = {
     'LRASPPHead': ('strides', {}),  # pools 49 x 49 windows, for which a coarser map is too small
-    'VPDDepthHead': ('maps', {'fmap_border': 0}),  # adds maps at fixed ratios; the border is what its backbone had padded
+    'VPDDepthHead': (
+        'maps',
+        {'fmap_border': 0},
+    ),  # adds maps at fixed ratios; the border is what its backbone had padded
 }
 #: Parts that take one width for all maps, and the key that holds it.
 ONE_WIDTH = {'Feature2Pyramid': 'embed_dim', 'DPTHead': 'embed_dims'}
@@ -31,11 +36,17 @@ def reads_time(head: dict) -> bool:
 
 
 def readers(head: dict) -> list[dict]:
-    """The parts of a head that read the backbone's maps: the head itself, or heads nested in it (K-Net's)."""
+    """The parts of a head that read the backbone's maps: the head itself, or heads nested in it
+    (K-Net's)."""
     if 'in_channels' in head or 'in_index' in head:
         return [head]
-    nested = [value for value in head.values() if isinstance(value, dict) and 'in_channels' in value
-              and ('in_index' in value or 'input_transform' in value)]
+    nested = [
+        value
+        for value in head.values()
+        if isinstance(value, dict)
+        and 'in_channels' in value
+        and ('in_index' in value or 'input_transform' in value)
+    ]
     return nested or [head]
 
 
@@ -70,8 +81,13 @@ def _total(channels: Any) -> int:
     return sum(channels) if isinstance(channels, (list, tuple)) else channels
 
 
-def rewrite_reader(reader: dict, maps: Sequence[Level], places: dict[int, int], number: int,
-                   old: Sequence[Level] | None = None) -> None:
+def rewrite_reader(
+    reader: dict,
+    maps: Sequence[Level],
+    places: dict[int, int],
+    number: int,
+    old: Sequence[Level] | None = None,
+) -> None:
     """Fix, in place, everything in a head's config that depends on the maps it reads.
 
     Args:
@@ -90,12 +106,16 @@ def rewrite_reader(reader: dict, maps: Sequence[Level], places: dict[int, int], 
         reader['in_index'] = _like(reader['in_index'], indices)
     elif isinstance(before, (list, tuple)):
         if indices != list(range(len(maps))):
-            raise SwapError(f'{type_name(reader)} reads all maps in order, which the new ones are not')
+            raise SwapError(
+                f'{type_name(reader)} reads all maps in order, which the new ones are not'
+            )
     elif indices != [len(maps) - 1]:
         reader['in_index'] = indices[0]
     if implicit_positions(reader):
         if places[0] != 0:
-            raise SwapError(f'{type_name(reader)} reads the first map for c1, which is not the finest one here')
+            raise SwapError(
+                f'{type_name(reader)} reads the first map for c1, which is not the finest one here'
+            )
         reader['c1_in_channels'] = maps[0].channels
     for key in ('feature_strides', 'strides'):
         if isinstance(reader.get(key), (list, tuple)) and len(reader[key]) == len(new):
@@ -104,7 +124,11 @@ def rewrite_reader(reader: dict, maps: Sequence[Level], places: dict[int, int], 
     if width:
         reader[width] = new[0].channels
     if reader.get('num_convs') == 0 and reader.get('channels') == _total(before):
-        reader['channels'] = _total(reader['in_channels'])  # without convolutions they are the same maps
+        reader['channels'] = _total(
+            reader['in_channels']
+        )  # without convolutions they are the same maps
     if 'mask_size' in reader and old is not None:
         ratio = new[0].stride / old[where[0]].stride  # PSANet's window spans the map
-        reader['mask_size'] = _like(reader['mask_size'], [max(1, round((m - 1) / ratio) + 1) for m in reader['mask_size']])
+        reader['mask_size'] = _like(
+            reader['mask_size'], [max(1, round((m - 1) / ratio) + 1) for m in reader['mask_size']]
+        )

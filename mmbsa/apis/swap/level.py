@@ -1,4 +1,5 @@
 """The words that every stage of the swap uses."""
+
 from dataclasses import dataclass
 
 
@@ -13,8 +14,8 @@ class Level:
     Attributes:
         channels: its channels.
         stride: image pixels per map pixel.
-        coarsest: the largest stride that anything on its way through the network had; larger than ``stride`` for a map
-            that was decoded from coarser ones. 0 where unknown.
+        coarsest: the largest stride that anything on its way through the network had; larger than
+            ``stride`` for a map that was decoded from coarser ones. 0 where unknown.
         depth: convolutions and matrix products on the longest way to it.
     """
 

@@ -1,4 +1,6 @@
-"""Configs read from a path, an mmengine Config, a dict, or a ``package::path`` name, on every OpenMMLab stack."""
+"""Configs read from a path, an mmengine Config, a dict, or a ``package::path`` name, on every
+OpenMMLab stack."""
+
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -16,31 +18,41 @@ _patching = Lock()
 def installed_configs(package: str) -> Path:
     """Folder of the configs that an installed OpenMMLab package ships.
 
-    Found from the imported package, not from its distribution: the maintained fork's distributions have other names
-    (``onedl-mmsegmentation``), for which mmengine's own ``mmseg::`` look-up fails.
+    Found from the imported package, not from its distribution: the maintained fork's distributions
+    have other names (``onedl-mmsegmentation``), for which mmengine's own ``mmseg::`` look-up fails.
 
     Raises:
         SwapError: the package is not installed or ships no configs.
     """
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise SwapError(f'{package}:: config asked for, but the package {package!r} is not installed')
+        raise SwapError(
+            f'{package}:: config asked for, but the package {package!r} is not installed'
+        )
     root = Path(next(iter(spec.submodule_search_locations)))
-    for folder in (root / '.mim' / 'configs', root.parent / 'configs'):  # a wheel; an editable checkout
+    for folder in (
+        root / '.mim' / 'configs',
+        root.parent / 'configs',
+    ):  # a wheel; an editable checkout
         if folder.is_dir():
             return folder
     raise SwapError(f'{package}:: config asked for, but the installed {package!r} ships no configs')
 
 
 def resolve(name: str) -> Path:
-    """Path of a config given as a path or as ``package::family/name.py`` (the suffix may be left out).
+    """Path of a config given as a path or as ``package::family/name.py`` (the suffix may be left
+    out).
 
     Raises:
         SwapError: no such file.
     """
     package, separator, relative = str(name).partition('::')
     path = installed_configs(package) / relative if separator else Path(name)
-    candidates = [path] if path.suffix in ('.py', '.yml', '.yaml', '.json') else [path, path.with_name(path.name + '.py')]
+    candidates = (
+        [path]
+        if path.suffix in ('.py', '.yml', '.yaml', '.json')
+        else [path, path.with_name(path.name + '.py')]
+    )
     for candidate in candidates:
         if candidate.is_file():
             return candidate
@@ -69,7 +81,8 @@ def _own_package_look_up() -> Iterator[None]:
 
 
 def plain(value: Any) -> Any:
-    """Deep copy of a config value as plain dicts, lists and tuples; classes of new-style configs become type names."""
+    """Deep copy of a config value as plain dicts, lists and tuples; classes of new-style configs
+    become type names."""
     if type(value).__name__ in ('LazyObject', 'LazyAttr'):
         value = value.build()
     if isinstance(value, Mapping):
@@ -80,21 +93,30 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, type) or callable(value):
         package = value.__module__.partition('.')[0]
-        return f'{package}.{value.__name__}' if package.startswith('mm') else f'{value.__module__}.{value.__qualname__}'
+        return (
+            f'{package}.{value.__name__}'
+            if package.startswith('mm')
+            else f'{value.__module__}.{value.__qualname__}'
+        )
     return value
 
 
 def _without_scope(value: Any, scope: str) -> Any:
     """Drop the ``_scope_`` marks that say what the default scope says anyway."""
     if isinstance(value, dict):
-        return {k: _without_scope(v, scope) for k, v in value.items() if not (k == '_scope_' and v == scope)}
+        return {
+            k: _without_scope(v, scope)
+            for k, v in value.items()
+            if not (k == '_scope_' and v == scope)
+        }
     if isinstance(value, (list, tuple)):
         return type(value)(_without_scope(item, scope) for item in value)
     return value
 
 
 def load_config(cfg: Config | dict | str | Path) -> dict:
-    """Read a config into plain containers, bases merged; never imports what ``custom_imports`` names.
+    """Read a config into plain containers, bases merged; never imports what ``custom_imports``
+    names.
 
     Args:
         cfg: mmengine Config, dict, path, or ``package::path``. Never changed.
@@ -107,13 +129,20 @@ def load_config(cfg: Config | dict | str | Path) -> dict:
         try:
             with _own_package_look_up():
                 cfg, name = Config.fromfile(str(path), import_custom_modules=False), str(path)
-        except Exception as error:  # a config is a program: it raises what it likes, a missing base for example
-            raise SwapError(f'config {path} does not load: {type(error).__name__}: {error}') from error
+        except (
+            Exception
+        ) as error:  # a config is a program: it raises what it likes, a missing base for example
+            raise SwapError(
+                f'config {path} does not load: {type(error).__name__}: {error}'
+            ) from error
     else:
         name = getattr(cfg, 'filename', None) or 'the given config'
     items = cfg._cfg_dict if isinstance(cfg, Config) else cfg
     if not isinstance(items, Mapping):
-        raise SwapError(f'cfg must be a Config, a dict, a path or a package::path name, got {type(cfg).__name__}')
+        raise SwapError(
+            'cfg must be a Config, a dict, a path or a package::path name, got '
+            f'{type(cfg).__name__}'
+        )
     result = plain({key: items[key] for key in items})
     if not isinstance(result.get('model'), dict):
         raise SwapError(f"{name} has no 'model': expected a complete config")

@@ -1,5 +1,5 @@
-"""Detectors and classifiers: whatever stands behind the backbone gets the maps that it got before.
-"""
+"""Detectors and classifiers: whatever stands behind the backbone gets the maps that it got
+before."""
 
 import inspect
 from collections.abc import Sequence
@@ -75,8 +75,8 @@ def check_necks(part: dict, scope: str) -> None:
 
 
 def _rewritten(neck: dict, old: Sequence[Level], widths: Sequence[int], scope: str) -> dict | None:
-    """The neck with other channels, or None where it then does not return what it returned before.
-    """
+    """The neck with other channels, or None where it then does not return what it returned
+    before."""
     channels = neck.get('in_channels')
     if not isinstance(channels, (list, tuple)) or list(channels) != [
         level.channels for level in old

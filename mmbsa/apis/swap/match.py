@@ -1,23 +1,27 @@
-"""Which level of a spiking backbone stands for which map of the replaced one: pure functions on levels."""
+"""Which level of a spiking backbone stands for which map of the replaced one: pure functions on
+levels."""
+
 from collections.abc import Sequence
 from itertools import combinations_with_replacement
 from math import log2
 
 from mmbsa.apis.swap.level import Level
 
-#: cost, in octaves of stride, of giving two maps the same level; just above one octave, so that the stages of a dilated
-#: network (strides 4, 8, 8, 8) stay different stages (4, 8, 16, 16) instead of collapsing onto one stride-8 level.
+#: cost, in octaves of stride, of giving two maps the same level; just above one octave, so that the
+#: stages of a dilated network (strides 4, 8, 8, 8) stay different stages (4, 8, 16, 16) instead of
+#: collapsing onto one stride-8 level.
 SHARED = 1.01
 
 
 def nest(strides: Sequence[int], new_strides: Sequence[int], to_last: bool = True) -> list[int]:
-    """Levels for maps sorted from shallow to deep: in order, nearest in stride, deeper where two are equally near.
+    """Levels for maps sorted from shallow to deep: in order, nearest in stride, deeper where two
+    are equally near.
 
     Args:
         strides: of the maps, shallow to deep.
         new_strides: of the new backbone's levels, fine to coarse.
-        to_last: the last map always gets the last level, whatever its stride: a head's deepest input must hold what the
-            whole backbone has computed.
+        to_last: the last map always gets the last level, whatever its stride: a head's deepest
+            input must hold what the whole backbone has computed.
 
     Returns:
         One index into ``new_strides`` per map, ascending.
@@ -41,13 +45,15 @@ def same_shape(levels: Sequence[Level]) -> bool:
 def match(old: Sequence[Level], new: Sequence[Level], one_width: bool = False) -> list[int]:
     """Level for each map of a backbone that is a pyramid or a column.
 
-    Maps of one shape are interchangeable for their consumers (which add them, or give each its own scale), so they get
-    levels of one shape: those that share the last level's stride, from shallow to deep.
+    Maps of one shape are interchangeable for their consumers (which add them, or give each its own
+    scale), so they get levels of one shape: those that share the last level's stride, from shallow
+    to deep.
 
     Args:
         old: maps of the replaced backbone, in the order it returns them.
         new: levels of the new backbone, fine to coarse.
-        one_width: the consumer takes a single number of channels for all maps; same-shaped maps then share the last level.
+        one_width: the consumer takes a single number of channels for all maps; same-shaped maps
+            then share the last level.
 
     Returns:
         One index into ``new`` per map.
@@ -62,7 +68,8 @@ def match(old: Sequence[Level], new: Sequence[Level], one_width: bool = False) -
 
 
 def match_decoded(old: Sequence[Level], new: Sequence[Level]) -> list[int]:
-    """Level of a feature pyramid for each map of a backbone that decodes by itself: by stride alone, as all are deep."""
+    """Level of a feature pyramid for each map of a backbone that decodes by itself: by stride
+    alone, as all are deep."""
     strides = sorted({level.stride for level in old})
     levels = dict(zip(strides, nest(strides, [level.stride for level in new], to_last=False)))
     return [levels[level.stride] for level in old]

@@ -1,4 +1,6 @@
-"""What a backbone or neck returns, measured on PyTorch's meta device: shapes without arithmetic, in under a second."""
+"""What a backbone or neck returns, measured on PyTorch's meta device: shapes without arithmetic, in
+under a second."""
+
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,13 +18,16 @@ from torch.overrides import TorchFunctionMode
 
 from mmbsa.apis.swap.level import Level, SwapError
 
-#: constructors of parameters and buffers. Those that carry values which builders read (linspace, arange, tensor) stay real.
+#: constructors of parameters and buffers. Those that carry values which builders read (linspace,
+#: arange, tensor) stay real.
 _FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye}
-#: sizes tried in turn: not square, so that a map is told from a square matrix; the config's own sizes follow.
+#: sizes tried in turn: not square, so that a map is told from a square matrix; the config's own
+#: sizes follow.
 _IMAGE = (256, 512)
 #: coarser maps than this are pooled context, not feature levels.
 _MAX_STRIDE = 64
-#: strides of backbones that must not be built to be measured: VPD loads gigabytes of Stable Diffusion.
+#: strides of backbones that must not be built to be measured: VPD loads gigabytes of Stable
+#: Diffusion.
 KNOWN_STRIDES = {'VPD': (8, 16, 32, 64)}
 
 
@@ -60,10 +65,13 @@ def default_scope(scope: str = 'mmseg') -> Iterator[None]:
 
 
 def build_skeleton(cfg: dict, scope: str = 'mmseg') -> nn.Module:
-    """Build a module without memory for its parameters, on the meta device, from a copy of its config."""
+    """Build a module without memory for its parameters, on the meta device, from a copy of its
+    config."""
     with default_scope(scope):
         if isinstance(cfg['type'], str):
-            ROOT_MODELS.get(cfg['type'])  # imports the class here: what modules make at import must stay real
+            ROOT_MODELS.get(
+                cfg['type']
+            )  # imports the class here: what modules make at import must stay real
         with _Skeleton():
             module = ROOT_MODELS.build(deepcopy(cfg))
     return module.to('meta')
@@ -76,8 +84,10 @@ class Outputs:
     Attributes:
         levels: its maps.
         tokens: every map comes with a class token.
-        eval_out: in eval mode it returns only this map, as a tensor; None if it returns the same in both modes.
-        vector: it returns one vector (B, C) per image, as transformers with a class token do; its stride is 0.
+        eval_out: in eval mode it returns only this map, as a tensor; None if it returns the same in
+            both modes.
+        vector: it returns one vector (B, C) per image, as transformers with a class token do; its
+            stride is 0.
     """
 
     levels: tuple[Level, ...]
@@ -87,12 +97,14 @@ class Outputs:
 
 
 def _stride(image: int, side: int) -> int:
-    """Stride of a map; rounded to a power of two, since odd sizes and missing padding shift it a little."""
+    """Stride of a map; rounded to a power of two, since odd sizes and missing padding shift it a
+    little."""
     return 2 ** max(0, round(log2(image / side)))
 
 
 def _history(x: Tensor, sizes: dict, image: tuple[int, int]) -> tuple[int, int]:
-    """(depth, coarsest stride) of a map: longest and coarsest path through the autograd graph behind it."""
+    """(depth, coarsest stride) of a map: longest and coarsest path through the autograd graph
+    behind it."""
     known: dict[Any, tuple[int, int]] = {}
     stack = [x.grad_fn] if x.grad_fn is not None else []
     while stack:
@@ -107,14 +119,22 @@ def _history(x: Tensor, sizes: dict, image: tuple[int, int]) -> tuple[int, int]:
         depth = max((known[p][0] for p in parents), default=0) + layer
         coarsest = max((known[p][1] for p in parents), default=1)
         h, w = sizes.get(node, (0, 0))
-        if h and h * image[1] == w * image[0] and image[0] % h == 0 and image[0] // h <= _MAX_STRIDE:
+        if (
+            h
+            and h * image[1] == w * image[0]
+            and image[0] % h == 0
+            and image[0] // h <= _MAX_STRIDE
+        ):
             coarsest = max(coarsest, image[0] // h)
         known[node] = (depth, coarsest)
     return known.get(x.grad_fn, (0, 1))
 
 
-def _run(backbone: nn.Module, image: tuple[int, int], channels: int, train: bool) -> tuple[list[Level], bool, bool]:
-    """Levels of one forward, whether they come with tokens, and whether a bare tensor was returned."""
+def _run(
+    backbone: nn.Module, image: tuple[int, int], channels: int, train: bool
+) -> tuple[list[Level], bool, bool]:
+    """Levels of one forward, whether they come with tokens, and whether a bare tensor was
+    returned."""
     backbone.train(train)
     x = torch.empty(2, channels, *image, device='meta', requires_grad=True)
     with torch.enable_grad(), warnings.catch_warnings(), _Sizes() as sizes:
@@ -122,7 +142,10 @@ def _run(backbone: nn.Module, image: tuple[int, int], channels: int, train: bool
         out = backbone(x)
     single = isinstance(out, Tensor)
     maps = [out] if single else list(out)
-    pairs = [isinstance(m, (tuple, list)) and len(m) == 2 and m[0].ndim == 4 and m[1].ndim == 2 for m in maps]
+    pairs = [
+        isinstance(m, (tuple, list)) and len(m) == 2 and m[0].ndim == 4 and m[1].ndim == 2
+        for m in maps
+    ]
     tokens = bool(pairs) and all(pairs)
     maps = [m[0] for m in maps] if tokens else maps
     if len(maps) == 1 and isinstance(maps[0], Tensor) and maps[0].ndim == 2:
@@ -130,7 +153,9 @@ def _run(backbone: nn.Module, image: tuple[int, int], channels: int, train: bool
     if not maps or any(not isinstance(m, Tensor) or m.ndim != 4 for m in maps):
         raise SwapError(f'backbone {type(backbone).__name__} does not return (B, C, H, W) maps')
     if any(len(m) != len(x) for m in maps):
-        raise SwapError(f'backbone {type(backbone).__name__} returns {len(maps[0])} maps of {len(x)} images')
+        raise SwapError(
+            f'backbone {type(backbone).__name__} returns {len(maps[0])} maps of {len(x)} images'
+        )
     levels = []
     for m in maps:
         depth, coarsest = _history(m, sizes.of, image)
@@ -143,7 +168,9 @@ def _same_map(levels: list[Level], only: Level, name: str) -> int:
     shape = (only.channels, only.stride)
     same = [i for i, level in enumerate(levels) if (level.channels, level.stride) == shape]
     if not same:
-        raise SwapError(f'backbone {name} returns in eval mode a map that it does not return in train mode')
+        raise SwapError(
+            f'backbone {name} returns in eval mode a map that it does not return in train mode'
+        )
     return min(same, key=lambda i: abs(levels[i].depth - only.depth))
 
 
@@ -162,7 +189,9 @@ def _cached(function: Callable) -> Callable:
 
 
 @_cached
-def measure_backbone(cfg: dict, scope: str, images: tuple[tuple[int, int], ...] = (), both: bool = True) -> Outputs:
+def measure_backbone(
+    cfg: dict, scope: str, images: tuple[tuple[int, int], ...] = (), both: bool = True
+) -> Outputs:
     """Run a stock backbone on the meta device.
 
     Args:
@@ -181,10 +210,14 @@ def measure_backbone(cfg: dict, scope: str, images: tuple[tuple[int, int], ...] 
     for image in (_IMAGE, *images):
         try:
             levels, tokens, _ = _run(backbone, image, channels, train=True)
-            in_eval, _, single = _run(backbone, image, channels, train=False) if both else (levels, tokens, False)
+            in_eval, _, single = (
+                _run(backbone, image, channels, train=False) if both else (levels, tokens, False)
+            )
         except SwapError:
             raise
-        except Exception as error:  # a backbone of one fixed size raises whatever its first wrong operation raises
+        except (
+            Exception
+        ) as error:  # a backbone of one fixed size raises whatever its first wrong operation raises
             errors.append(error)
             continue
         if not single or len(levels) == 1:
@@ -195,7 +228,8 @@ def measure_backbone(cfg: dict, scope: str, images: tuple[tuple[int, int], ...] 
 
 @_cached
 def spiking_levels(cfg: dict) -> dict[int, Level]:
-    """Levels of a backbone of ours by index, from its ``feature_info``; those in ``out_indices`` where the config has it.
+    """Levels of a backbone of ours by index, from its ``feature_info``; those in ``out_indices``
+    where the config has it.
 
     Raises:
         SwapError: not a backbone of ours, or one that does not build; its message holds the reason.
@@ -207,7 +241,9 @@ def spiking_levels(cfg: dict) -> dict[int, Level]:
         raise SwapError(f'backbone {name} does not build: {error}') from error
     info = getattr(backbone, 'feature_info', None)
     if not info:
-        raise SwapError(f'backbone {name} has no feature_info: expected a spiking backbone of mmbsa')
+        raise SwapError(
+            f'backbone {name} has no feature_info: expected a spiking backbone of mmbsa'
+        )
     chosen = backbone.out_indices if 'out_indices' in cfg else range(len(info))
     return {i: Level(info[i]['num_chs'], info[i]['reduction']) for i in chosen}
 
@@ -217,7 +253,9 @@ def measure_neck(cfg: dict, levels: Sequence[Level], scope: str) -> list[Level]:
     neck = build_skeleton(cfg, scope).train()
     coarse = max(level.stride for level in levels)
     image = (8 * coarse, 8 * coarse)
-    maps = tuple(torch.empty(2, level.channels, *(side // level.stride for side in image), device='meta')
-                 for level in levels)
+    maps = tuple(
+        torch.empty(2, level.channels, *(side // level.stride for side in image), device='meta')
+        for level in levels
+    )
     out = neck(maps)
     return [Level(x.shape[1], _stride(image[0], x.shape[2])) for x in out]

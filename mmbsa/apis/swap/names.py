@@ -1,4 +1,5 @@
 """Short names of spiking backbones: ``{family}-{arch}``, or ``{family}-{arch}-{attention}``."""
+
 from copy import deepcopy
 from difflib import get_close_matches
 
@@ -9,21 +10,34 @@ from mmbsa.spiking import AttentionKind
 
 
 def attention_names() -> dict[str, dict]:
-    """Suffix of a short name -> attention config, for every registered kind that has one; no suffix is the native one."""
-    return {cls.short_name: dict(type=f'mmbsa.{cls.__name__}') for cls in MODELS.module_dict.values()
-            if isinstance(cls, type) and issubclass(cls, AttentionKind) and cls.short_name}
+    """Suffix of a short name -> attention config, for every registered kind that has one; no suffix
+    is the native one."""
+    return {
+        cls.short_name: dict(type=f'mmbsa.{cls.__name__}')
+        for cls in MODELS.module_dict.values()
+        if isinstance(cls, type) and issubclass(cls, AttentionKind) and cls.short_name
+    }
 
 
 def backbone_names() -> dict[str, dict]:
-    """Short name -> config, over all registered backbones and their presets; a family is its class's name in lower case."""
+    """Short name -> config, over all registered backbones and their presets; a family is its
+    class's name in lower case."""
     names = {}
     for cls in MODELS.module_dict.values():
         if not (isinstance(cls, type) and issubclass(cls, BaseSpikingBackbone)):
             continue
         for arch in cls.arch_settings:
-            short, cfg = f'{cls.__name__.lower()}-{arch}', dict(type=f'mmbsa.{cls.__name__}', arch=arch)
+            short, cfg = (
+                f'{cls.__name__.lower()}-{arch}',
+                dict(type=f'mmbsa.{cls.__name__}', arch=arch),
+            )
             names[short] = cfg
-            names.update({f'{short}-{key}': dict(cfg, attention=kind) for key, kind in attention_names().items()})
+            names.update(
+                {
+                    f'{short}-{key}': dict(cfg, attention=kind)
+                    for key, kind in attention_names().items()
+                }
+            )
     return names
 
 
@@ -34,15 +48,18 @@ def list_names() -> list[str]:
         archs = presets.setdefault(cfg['type'].rpartition('.')[2].lower(), [])
         if cfg['arch'] not in archs:
             archs.append(cfg['arch'])
-    return [f'{family}-{{{",".join(archs)}}}[-{"|".join(attention_names())}]' for family, archs in presets.items()]
+    return [
+        f'{family}-{{{",".join(archs)}}}[-{"|".join(attention_names())}]'
+        for family, archs in presets.items()
+    ]
 
 
 def backbone_config(backbone: str | dict) -> dict:
     """Config of a backbone given by short name, registered type or config.
 
     Args:
-        backbone: a name of :func:`backbone_names` (``'espikeformer-m-bsa'``), a type (``'mmbsa.ESpikeFormer'``), or a
-            config with ``type``.
+        backbone: a name of :func:`backbone_names` (``'espikeformer-m-bsa'``), a type
+            (``'mmbsa.ESpikeFormer'``), or a config with ``type``.
 
     Raises:
         SwapError: an unknown short name, or a config without type.
@@ -53,8 +70,11 @@ def backbone_config(backbone: str | dict) -> dict:
         names = backbone_names()
         if backbone not in names:
             close = get_close_matches(backbone, names, 3) or ['espikeformer-m-bsa']
-            raise SwapError(f"backbone={backbone!r} is unknown; there are {', '.join(close)}, ... (families: "
-                            f"{'; '.join(list_names())}), a registered type such as 'mmbsa.ESpikeFormer', or a config")
+            raise SwapError(
+                f'backbone={backbone!r} is unknown; there are {", ".join(close)}, ... (families: '
+                f"{'; '.join(list_names())}), a registered type such as 'mmbsa.ESpikeFormer', or a "
+                'config'
+            )
         return deepcopy(names[backbone])
     if not isinstance(backbone, dict) or not backbone.get('type'):
         raise SwapError(f"backbone must be a name or a config with 'type', got {backbone!r}")

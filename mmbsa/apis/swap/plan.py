@@ -1,8 +1,16 @@
 """Which levels the new backbone returns, and which necks stand between them and the old heads."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mmbsa.apis.swap.heads import EXACT, ONE_WIDTH, head_list, implicit_positions, positions, readers
+from mmbsa.apis.swap.heads import (
+    EXACT,
+    ONE_WIDTH,
+    head_list,
+    implicit_positions,
+    positions,
+    readers,
+)
 from mmbsa.apis.swap.level import Level, SwapError
 from mmbsa.apis.swap.match import match, match_decoded
 from mmbsa.apis.swap.measure import Outputs, measure_neck
@@ -17,7 +25,8 @@ class Plan:
     """Result of planning.
 
     Attributes:
-        levels: which of the new backbone's levels to return (indices into the list given), ascending.
+        levels: which of the new backbone's levels to return (indices into the list given),
+            ascending.
         neck: config of the neck behind the temporal readout, None for none.
         maps: what the heads see; None where a neck hides the change from them.
         places: old position -> position in ``maps``.
@@ -30,9 +39,15 @@ class Plan:
 
 
 def adapter(maps: Sequence[Level], sources: Sequence[int], **options) -> dict:
-    """Config of a :class:`LevelAdapter` that makes outputs of ``maps[sources[i]]``; options of None are left out."""
-    return dict(type='mmbsa.LevelAdapter', in_channels=[m.channels for m in maps], in_strides=[m.stride for m in maps],
-                sources=list(sources), **{k: v for k, v in options.items() if v not in (None, False)})
+    """Config of a :class:`LevelAdapter` that makes outputs of ``maps[sources[i]]``; options of None
+    are left out."""
+    return dict(
+        type='mmbsa.LevelAdapter',
+        in_channels=[m.channels for m in maps],
+        in_strides=[m.stride for m in maps],
+        sources=list(sources),
+        **{k: v for k, v in options.items() if v not in (None, False)},
+    )
 
 
 def scoped(neck: dict, scope: str) -> dict:
@@ -43,14 +58,17 @@ def scoped(neck: dict, scope: str) -> dict:
 
 
 def plan_with_neck(neck: dict, outputs: Outputs, new: Sequence[Level], scope: str) -> Plan:
-    """Keep the config's neck: give it levels in the order and number it expects, and fix its channels."""
+    """Keep the config's neck: give it levels in the order and number it expects, and fix its
+    channels."""
     old, name = outputs.levels, type_name(neck)
     if outputs.tokens or outputs.eval_out is not None:
         raise SwapError(f'neck {name} reads more than plain maps from its backbone')
     channels = neck.get('in_channels')
     one_width = name in ONE_WIDTH or isinstance(channels, int)
     if isinstance(channels, (list, tuple)) and len(channels) != len(old):
-        raise SwapError(f'neck {name} has {len(channels)} in_channels, but its backbone returns {len(old)} maps')
+        raise SwapError(
+            f'neck {name} has {len(channels)} in_channels, but its backbone returns {len(old)} maps'
+        )
     matched = match(old, new, one_width)
     used = sorted(set(matched))
     neck = scoped(neck, scope)
@@ -66,7 +84,9 @@ def plan_with_neck(neck: dict, outputs: Outputs, new: Sequence[Level], scope: st
         plan.maps = measure_neck(neck, [new[j] for j in matched], scope)
     except Exception as error:  # whatever the neck's package raises: without its ops or at all
         if 'out_channels' not in neck:
-            raise SwapError(f'neck {name} does not build here, so what it returns is unknown: {error}') from error
+            raise SwapError(
+                f'neck {name} does not build here, so what it returns is unknown: {error}'
+            ) from error
         return plan
     plan.places = {i: i for i in range(len(plan.maps))}
     return plan
@@ -79,24 +99,33 @@ def _norm(model: dict) -> dict | None:
 
 
 def plan_without_neck(model: dict, outputs: Outputs, new: Sequence[Level]) -> Plan:
-    """Give the heads levels of the new backbone, decoded or adapted where they rely on more than channels.
+    """Give the heads levels of the new backbone, decoded or adapted where they rely on more than
+    channels.
 
-    A main head all of whose maps were decoded reads fine maps with coarse context in them. Raw levels of the new backbone
-    have none, so they are merged top-down first.
+    A main head all of whose maps were decoded reads fine maps with coarse context in them. Raw
+    levels of the new backbone have none, so they are merged top-down first.
     """
     old = outputs.levels
     main = [r for head in head_list(model, 'decode_head') for r in readers(head)]
     others = [r for head in head_list(model, 'auxiliary_head') for r in readers(head)]
-    if outputs.eval_out is not None:  # the heads unpack by themselves what the backbone returns: give them exactly that
+    if (
+        outputs.eval_out is not None
+    ):  # the heads unpack by themselves what the backbone returns: give them exactly that
         exact, read = 'maps', list(range(len(old)))
         decoded = old[outputs.eval_out].decoded
     else:
         exact = next((EXACT[type_name(r)][0] for r in main if type_name(r) in EXACT), None)
-        read = sorted({i for r in main + others for i in (*positions(r, len(old)), *implicit_positions(r))})
+        read = sorted(
+            {i for r in main + others for i in (*positions(r, len(old)), *implicit_positions(r))}
+        )
         decoded = any(all(old[i].decoded for i in positions(r, len(old))) for r in main)
     if exact or outputs.tokens:
         read = list(range(len(old)))
-    matched = match_decoded(old, new) if decoded else match(old, new, any(type_name(r) in ONE_WIDTH for r in main))
+    matched = (
+        match_decoded(old, new)
+        if decoded
+        else match(old, new, any(type_name(r) in ONE_WIDTH for r in main))
+    )
     used = sorted({matched[i] for i in read})
     if decoded:
         used = list(range(used[0], len(new)))
@@ -108,10 +137,21 @@ def plan_without_neck(model: dict, outputs: Outputs, new: Sequence[Level]) -> Pl
     width = min(high, max(low, *(old[i].channels for i in read))) if decoded else None
     sources = [plan.places[i] for i in read]
     plan.neck = adapter(
-        plan.maps, sources, top_down=width, strides=[old[i].stride for i in read] if exact else None,
-        channels=[old[i].channels for i in read] if exact == 'maps' else None, tokens=outputs.tokens,
-        eval_out=outputs.eval_out, norm_cfg=_norm(model) if decoded or exact == 'maps' else None)
-    plan.maps = [Level(old[i].channels if exact == 'maps' else width or plan.maps[source].channels,
-                       old[i].stride if exact else plan.maps[source].stride) for i, source in zip(read, sources)]
+        plan.maps,
+        sources,
+        top_down=width,
+        strides=[old[i].stride for i in read] if exact else None,
+        channels=[old[i].channels for i in read] if exact == 'maps' else None,
+        tokens=outputs.tokens,
+        eval_out=outputs.eval_out,
+        norm_cfg=_norm(model) if decoded or exact == 'maps' else None,
+    )
+    plan.maps = [
+        Level(
+            old[i].channels if exact == 'maps' else width or plan.maps[source].channels,
+            old[i].stride if exact else plan.maps[source].stride,
+        )
+        for i, source in zip(read, sources)
+    ]
     plan.places = {i: place for place, i in enumerate(read)}
     return plan

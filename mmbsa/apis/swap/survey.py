@@ -1,4 +1,5 @@
 """The swap tried on every config that an installed OpenMMLab package ships."""
+
 import logging
 import traceback
 import warnings
@@ -25,7 +26,8 @@ from mmbsa.apis.swap.trial_maps import feature_shapes, run_features
 from mmbsa.apis.swap.trial_maps import train_step as maps_train_step
 from mmbsa.utils.mmcv_ops import MissingOp
 
-#: crops tried in turn for the real step: small ones suffice except where a head pools fixed windows.
+#: crops tried in turn for the real step: small ones suffice except where a head pools fixed
+#: windows.
 CROPS = ((64, 64), (128, 128), (416, 416))
 
 
@@ -37,7 +39,8 @@ class Row:
         family: its folder.
         config: its path below the zoo.
         status: 'swapped', 'refused' or 'crashed'.
-        built: 'yes', 'no: ...' where the stock config does not build in this environment either, '' if not swapped.
+        built: 'yes', 'no: ...' where the stock config does not build in this environment either, ''
+            if not swapped.
         reason: of a refusal or a crash.
         params: millions of parameters of the swapped model.
         step: losses of one real training step, why there was none, or ''.
@@ -73,7 +76,11 @@ def unbuildable(path: Path) -> str:
         if scope != 'mmseg':
             feature_shapes(original)
     except Exception as error:  # a missing package or op raises whatever its users raise
-        missing = [p for p in ('mmdet', 'mmpretrain') if f"'{p}." in repr(original) and find_spec(p) is None]
+        missing = [
+            p
+            for p in ('mmdet', 'mmpretrain')
+            if f"'{p}." in repr(original) and find_spec(p) is None
+        ]
         return f'{", ".join(missing)} not installed: {_short(error)}' if missing else _short(error)
     return ''
 
@@ -83,7 +90,9 @@ def _step(cfg: dict, package: str) -> str:
     if package != 'mmseg':
         model, losses = maps_train_step(cfg)
         silent = sum(p.requires_grad and p.grad is None for p in model.parameters())
-        return f'loss {losses["loss"]:.2f}' + (f'; {silent} parameters without gradient' if silent else '')
+        return f'loss {losses["loss"]:.2f}' + (
+            f'; {silent} parameters without gradient' if silent else ''
+        )
     model, errors = build_model(cfg), []
     for size in CROPS:
         try:
@@ -97,9 +106,11 @@ def _step(cfg: dict, package: str) -> str:
 
 
 def _params(cfg: Config, path: Path, ran: dict[str, float]) -> float:
-    """Parameters of a model that builds and runs; one equal to a model that ran before is not run again.
+    """Parameters of a model that builds and runs; one equal to a model that ran before is not run
+    again.
 
-    Without their backbones, configs of one family that differed in depth or schedule often become the same model.
+    Without their backbones, configs of one family that differed in depth or schedule often become
+    the same model.
     """
     if cfg.get('default_scope') in SCOPES:
         key = repr(cfg['model'])
@@ -113,8 +124,13 @@ def _params(cfg: Config, path: Path, ran: dict[str, float]) -> float:
     return ran[key]
 
 
-def survey_config(path: Path, backbone: str | dict, step: bool = False, ran: dict[str, float] | None = None,
-                  package: str = 'mmseg') -> Row:
+def survey_config(
+    path: Path,
+    backbone: str | dict,
+    step: bool = False,
+    ran: dict[str, float] | None = None,
+    package: str = 'mmseg',
+) -> Row:
     """Swap, build and run one config; never raises what the config causes.
 
     Args:
@@ -133,12 +149,17 @@ def survey_config(path: Path, backbone: str | dict, step: bool = False, ran: dic
         row.status, row.reason = 'refused', str(error)
         return row
     except Exception as error:  # the survey's purpose is to count these
-        row.status, row.reason = 'crashed', _short(error) + ' @ ' + traceback.format_exc(limit=-1).splitlines()[1].strip()
+        row.status, row.reason = (
+            'crashed',
+            _short(error) + ' @ ' + traceback.format_exc(limit=-1).splitlines()[1].strip(),
+        )
         return row
     try:
         row.params, row.built = _params(cfg, path, {} if ran is None else ran) / 1e6, 'yes'
         row.step = _step(cfg, package) if step else ''
-    except MissingOp as error:  # the stock config needs it too: mmcv was installed without compiled ops
+    except (
+        MissingOp
+    ) as error:  # the stock config needs it too: mmcv was installed without compiled ops
         row.built = f'no: {_short(error)}'
     except Exception as error:  # ours only if the stock config builds
         reason = unbuildable(path)
@@ -156,8 +177,11 @@ def _quiet() -> None:
     logging.disable(logging.WARNING)
 
 
-def _survey_family(paths: Sequence[Path], backbone: str | dict, step: bool, package: str) -> list[Row]:
-    """Configs of one family in one process, so that they share the measured backbones; one of them takes a real step."""
+def _survey_family(
+    paths: Sequence[Path], backbone: str | dict, step: bool, package: str
+) -> list[Row]:
+    """Configs of one family in one process, so that they share the measured backbones; one of them
+    takes a real step."""
     rows: list[Row] = []
     ran: dict[str, float] = {}
     for path in paths:
@@ -166,8 +190,13 @@ def _survey_family(paths: Sequence[Path], backbone: str | dict, step: bool, pack
     return rows
 
 
-def survey(backbone: str | dict, families: Sequence[str] = (), jobs: int = 1, step: bool = False,
-           package: str = 'mmseg') -> list[Row]:
+def survey(
+    backbone: str | dict,
+    families: Sequence[str] = (),
+    jobs: int = 1,
+    step: bool = False,
+    package: str = 'mmseg',
+) -> list[Row]:
     """Try the swap on the whole zoo.
 
     Args:
@@ -197,28 +226,49 @@ def survey(backbone: str | dict, families: Sequence[str] = (), jobs: int = 1, st
 
 def table(rows: Sequence[Row]) -> str:
     """Markdown: one line per family, totals, and all refusals and crashes."""
-    lines = ['| family | configs | swapped | built and run | refused | crashed | real training step, or why not |',
-             '|---|---|---|---|---|---|---|']
+    lines = [
+        '| family | configs | swapped | built and run | refused | crashed | real training step, or '
+        'why not |',
+        '|---|---|---|---|---|---|---|',
+    ]
     families = sorted({row.family for row in rows})
     for family in families:
         own = [row for row in rows if row.family == family]
         count, built = Counter(row.status for row in own), sum(row.built == 'yes' for row in own)
-        notes = dict.fromkeys([r.step for r in own if r.step] or [r.reason for r in own if r.reason]
-                              or [f'own backbone does not build here either: {r.built[4:]}' for r in own
-                                  if r.built.startswith('no')])
-        lines.append(f'| {family} | {len(own)} | {count["swapped"]} | {built} | {count["refused"]} | {count["crashed"]} | '
-                     f'{"; ".join(notes) or "-"} |')
+        notes = dict.fromkeys(
+            [r.step for r in own if r.step]
+            or [r.reason for r in own if r.reason]
+            or [
+                f'own backbone does not build here either: {r.built[4:]}'
+                for r in own
+                if r.built.startswith('no')
+            ]
+        )
+        lines.append(
+            f'| {family} | {len(own)} | {count["swapped"]} | {built} | {count["refused"]} | '
+            f'{count["crashed"]} | '
+            f'{"; ".join(notes) or "-"} |'
+        )
     total = Counter(row.status for row in rows)
     swapped = [f for f in families if any(r.status == 'swapped' for r in rows if r.family == f)]
     built = [f for f in families if any(r.built == 'yes' for r in rows if r.family == f)]
-    lines += ['', f'{len(rows)} configs: {total["swapped"]} swapped, {total["refused"]} refused, {total["crashed"]} '
-              f'crashed. {sum(r.built == "yes" for r in rows)} built and ran at their own crop; '
-              f'{sum(r.built.startswith("no") for r in rows)} do not build here with their own backbone either.',
-              f'{len(families)} families: {len(swapped)} swapped ({100 * len(swapped) / max(1, len(families)):.1f} %), '
-              f'{len(built)} of them built and run here.']
+    lines += [
+        '',
+        f'{len(rows)} configs: {total["swapped"]} swapped, {total["refused"]} refused, '
+        f'{total["crashed"]} '
+        f'crashed. {sum(r.built == "yes" for r in rows)} built and ran at their own crop; '
+        f'{sum(r.built.startswith("no") for r in rows)} do not build here with their own backbone '
+        'either.',
+        f'{len(families)} families: {len(swapped)} swapped '
+        f'({100 * len(swapped) / max(1, len(families)):.1f} %), '
+        f'{len(built)} of them built and run here.',
+    ]
     for status in ('refused', 'crashed'):
         reasons = Counter((row.family, row.reason) for row in rows if row.status == status)
-        lines += [f'* {status}: {family} ({number} configs): {reason}' for (family, reason), number in reasons.items()]
+        lines += [
+            f'* {status}: {family} ({number} configs): {reason}'
+            for (family, reason), number in reasons.items()
+        ]
     return '\n'.join(lines)
 
 

@@ -1,14 +1,37 @@
 """One call that makes a stock config spiking."""
+
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
-from mmbsa.apis.swap.heads import EXACT, REFUSED, head_list, readers, reads_time, rewrite_reader, type_name
+from mmbsa.apis.swap.heads import (
+    EXACT,
+    REFUSED,
+    head_list,
+    readers,
+    reads_time,
+    rewrite_reader,
+    type_name,
+)
 from mmbsa.apis.swap.level import Level, SwapError
 from mmbsa.apis.swap.load import load_config
-from mmbsa.apis.swap.maps import SCOPES, check_necks, host, import_first, neck_list, plan_maps, set_neck
-from mmbsa.apis.swap.measure import KNOWN_STRIDES, Outputs, default_scope, measure_backbone, spiking_levels
+from mmbsa.apis.swap.maps import (
+    SCOPES,
+    check_necks,
+    host,
+    import_first,
+    neck_list,
+    plan_maps,
+    set_neck,
+)
+from mmbsa.apis.swap.measure import (
+    KNOWN_STRIDES,
+    Outputs,
+    default_scope,
+    measure_backbone,
+    spiking_levels,
+)
 from mmbsa.apis.swap.names import backbone_config
 from mmbsa.apis.swap.plan import Plan, plan_with_neck, plan_without_neck
 from mmbsa.apis.swap.schedule import drop_leftovers, fix_optimizer
@@ -24,7 +47,10 @@ def _check(model: dict) -> None:
     for key in ('decode_head', 'auxiliary_head'):
         for head in head_list(model, key):
             if type_name(head) in REFUSED:
-                raise SwapError(f'{key} {type_name(head)} cannot read a spiking backbone: {REFUSED[type_name(head)]}')
+                raise SwapError(
+                    f'{key} {type_name(head)} cannot read a spiking backbone: '
+                    f'{REFUSED[type_name(head)]}'
+                )
     if not head_list(model, 'decode_head'):
         raise SwapError(f"model {type_name(model)} has no 'decode_head': expected a segmentor")
 
@@ -32,48 +58,75 @@ def _check(model: dict) -> None:
 def _image_sizes(cfg: dict, part: dict) -> tuple[tuple[int, int], ...]:
     """Image sizes that the config names, for backbones that run at one size only."""
     model, backbone = cfg['model'], part['backbone']
-    named = (backbone.get('img_size'), backbone.get('pretrain_img_size'),
-             (model.get('data_preprocessor') or {}).get('size'), cfg.get('crop_size'), *USUAL_SIZES)
+    named = (
+        backbone.get('img_size'),
+        backbone.get('pretrain_img_size'),
+        (model.get('data_preprocessor') or {}).get('size'),
+        cfg.get('crop_size'),
+        *USUAL_SIZES,
+    )
     sizes = [(size, size) if isinstance(size, int) else tuple(size) for size in named if size]
     return tuple(dict.fromkeys(sizes))
 
 
 def _assumed(model: dict, strides: tuple[int, ...]) -> Outputs | None:
-    """Levels of a backbone that cannot be run, of given strides; None unless a consumer names as many channels."""
-    parts = [*neck_list(model)[:1], *(r for h in head_list(model, 'decode_head') for r in readers(h))]
-    channels = next((list(p['in_channels']) for p in parts if isinstance(p.get('in_channels'), (list, tuple))), [])
+    """Levels of a backbone that cannot be run, of given strides; None unless a consumer names as
+    many channels."""
+    parts = [
+        *neck_list(model)[:1],
+        *(r for h in head_list(model, 'decode_head') for r in readers(h)),
+    ]
+    channels = next(
+        (list(p['in_channels']) for p in parts if isinstance(p.get('in_channels'), (list, tuple))),
+        [],
+    )
     return Outputs(tuple(map(Level, channels, strides))) if len(channels) == len(strides) else None
 
 
 def _by_index(model: dict) -> bool:
-    """Whether anything picks maps by position, which fits only a backbone that returns the same in train and eval mode."""
-    heads = (r for key in ('decode_head', 'auxiliary_head') for h in head_list(model, key) for r in readers(h))
+    """Whether anything picks maps by position, which fits only a backbone that returns the same in
+    train and eval mode."""
+    heads = (
+        r
+        for key in ('decode_head', 'auxiliary_head')
+        for h in head_list(model, key)
+        for r in readers(h)
+    )
     return bool(model.get('neck')) or any('in_index' in reader for reader in heads)
 
 
 def _old_outputs(cfg: dict, part: dict, scope: str) -> Outputs:
-    """What the replaced backbone of a part of the model returns: measured; where it does not build here, a pyramid of
-    strides 4, 8, 16, 32.
+    """What the replaced backbone of a part of the model returns: measured; where it does not build
+    here, a pyramid of strides 4, 8, 16, 32.
     """
     name = type_name(part['backbone'])
     if name in KNOWN_STRIDES and (known := _assumed(part, KNOWN_STRIDES[name])):
         return known
     try:
-        return measure_backbone(part['backbone'], scope, _image_sizes(cfg, part), not _by_index(part))
+        return measure_backbone(
+            part['backbone'], scope, _image_sizes(cfg, part), not _by_index(part)
+        )
     except SwapError:
         raise
-    except Exception as error:  # a missing package, an unknown type, an unusual input: all end in the assumption
+    except (
+        Exception
+    ) as error:  # a missing package, an unknown type, an unusual input: all end in the assumption
         pyramid = _assumed(part, (4, 8, 16, 32))
         if pyramid is None:
-            raise SwapError(f'backbone {name} does not build here ({error}), and its levels cannot be told from the '
-                            'config; install what it needs') from error
+            raise SwapError(
+                f'backbone {name} does not build here ({error}), and its levels cannot be told '
+                'from the '
+                'config; install what it needs'
+            ) from error
         return pyramid
 
 
 def _synchronised(value: Any) -> bool:
     """Whether a model config uses synchronised norms anywhere."""
     if isinstance(value, dict):
-        return type_name(value) in ('SyncBN', 'SyncBatchNorm') or any(_synchronised(item) for item in value.values())
+        return type_name(value) in ('SyncBN', 'SyncBatchNorm') or any(
+            _synchronised(item) for item in value.values()
+        )
     return isinstance(value, (list, tuple)) and any(_synchronised(item) for item in value)
 
 
@@ -87,7 +140,8 @@ def _preset_channels(backbone: dict) -> int:
 
 
 def _new_backbone(given: dict, plan: Plan, indices: list[int], model: dict) -> dict:
-    """Config of the spiking backbone: levels from the plan; input channels, norm and checkpointing from the old one."""
+    """Config of the spiking backbone: levels from the plan; input channels, norm and checkpointing
+    from the old one."""
     old = model['backbone']
     inherited = {}
     image = old['in_channels'] if isinstance(old.get('in_channels'), int) else 3
@@ -101,27 +155,31 @@ def _new_backbone(given: dict, plan: Plan, indices: list[int], model: dict) -> d
     return {**given, **inherited, 'out_indices': tuple(indices[j] for j in plan.levels)}
 
 
-def swap_backbone(cfg: Config | dict | str | Path, backbone: str | dict, readout: str = 'mean') -> Config:
+def swap_backbone(
+    cfg: Config | dict | str | Path, backbone: str | dict, readout: str = 'mean'
+) -> Config:
     """Put a spiking backbone into a stock config of mmseg, mmdet or mmpretrain 1.x / 3.x.
 
-    The replaced backbone is measured on the meta device: stride, channels and depth of every map it returns, and whether
-    it had decoded them by itself. Each map is matched with a level of the new backbone, and time is read out by
-    ``mmbsa.TemporalReadout``, which wraps the config's own neck.
+    The replaced backbone is measured on the meta device: stride, channels and depth of every map it
+    returns, and whether it had decoded them by itself. Each map is matched with a level of the new
+    backbone, and time is read out by ``mmbsa.TemporalReadout``, which wraps the config's own neck.
 
-    * mmseg: every head follows: in_channels, in_index, strides. Where heads rely on more than that (maps that the old
-      backbone had decoded, as in U-Net and BiSeNet; class tokens; a single tensor in eval mode), ``mmbsa.LevelAdapter``
-      provides it. Spiking heads of mmbsa read time themselves and get no readout.
-    * mmdet, and whatever of mmpretrain takes a tuple of maps: the neck follows to the new channels where it can, and
-      ``mmbsa.LevelAdapter`` restores the old strides, by which anchors and RoIs are placed. Without such a neck it
-      restores the old channels as well. Classifiers that pool the last map, or read a class token, pool the new one.
+    * mmseg: every head follows: in_channels, in_index, strides. Where heads rely on more than that
+      (maps that the old backbone had decoded, as in U-Net and BiSeNet; class tokens; a single
+      tensor in eval mode), ``mmbsa.LevelAdapter`` provides it. Spiking heads of mmbsa read time
+      themselves and get no readout.
+    * mmdet, and whatever of mmpretrain takes a tuple of maps: the neck follows to the new channels
+      where it can, and ``mmbsa.LevelAdapter`` restores the old strides, by which anchors and RoIs
+      are placed. Without such a neck it restores the old channels as well. Classifiers that pool
+      the last map, or read a class token, pool the new one.
 
-    Dataset, pipelines, data preprocessor, schedule, train_cfg and test_cfg stay; what only fitted the old backbone
-    (pretrained weights, layer-wise learning rates, its parameters' names) goes.
+    Dataset, pipelines, data preprocessor, schedule, train_cfg and test_cfg stay; what only fitted
+    the old backbone (pretrained weights, layer-wise learning rates, its parameters' names) goes.
 
     Args:
         cfg: mmengine Config, dict, path, or ``'mmseg::family/name.py'``. Never changed.
-        backbone: short name (``'espikeformer-m-bsa'``), registered type, or config of a backbone of mmbsa. Where the config
-            has ``out_indices``, only those levels are used.
+        backbone: short name (``'espikeformer-m-bsa'``), registered type, or config of a backbone of
+            mmbsa. Where the config has ``out_indices``, only those levels are used.
         readout: mode of ``mmbsa.TemporalReadout``.
 
     Returns:
@@ -133,12 +191,17 @@ def swap_backbone(cfg: Config | dict | str | Path, backbone: str | dict, readout
     cfg = load_config(cfg)
     scope = cfg.get('default_scope') or 'mmseg'
     if scope not in ('mmseg', *SCOPES):
-        raise SwapError(f"default_scope={scope!r}: expected a config of mmseg, {' or '.join(SCOPES)}")
+        raise SwapError(
+            f'default_scope={scope!r}: expected a config of mmseg, {" or ".join(SCOPES)}'
+        )
     if scope == 'mmseg':
         _check(cfg['model'])
     part = host(cfg['model'])
     if str(part['backbone'].get('type')).startswith('mmbsa.'):
-        raise SwapError(f'backbone {part["backbone"]["type"]} is spiking already: swap the stock config that it came from')
+        raise SwapError(
+            f'backbone {part["backbone"]["type"]} is spiking already: swap the stock config that '
+            'it came from'
+        )
     given = backbone_config(backbone)
     removed = [part['backbone'], part.pop('pretrained', None)]
     if scope == 'mmseg':
@@ -147,7 +210,10 @@ def swap_backbone(cfg: Config | dict | str | Path, backbone: str | dict, readout
         _swap_maps(part, cfg, given, readout, scope)
         import_first(cfg, SCOPES[scope])
     for model in (part, cfg['model']):
-        if isinstance(model.get('init_cfg'), dict) and model['init_cfg'].get('type') == 'Pretrained':
+        if (
+            isinstance(model.get('init_cfg'), dict)
+            and model['init_cfg'].get('type') == 'Pretrained'
+        ):
             removed.append(model.pop('init_cfg'))
     if isinstance(cfg.get('optim_wrapper'), dict):
         fix_optimizer(cfg['optim_wrapper'])
@@ -156,7 +222,9 @@ def swap_backbone(cfg: Config | dict | str | Path, backbone: str | dict, readout
 
 
 def _readout(mode: str, plan: Plan) -> dict:
-    return dict(type='mmbsa.TemporalReadout', mode=mode, **({'neck': plan.neck} if plan.neck else {}))
+    return dict(
+        type='mmbsa.TemporalReadout', mode=mode, **({'neck': plan.neck} if plan.neck else {})
+    )
 
 
 def _swap_segmentor(model: dict, cfg: dict, given: dict, readout: str) -> None:
@@ -164,7 +232,9 @@ def _swap_segmentor(model: dict, cfg: dict, given: dict, readout: str) -> None:
     levels = spiking_levels(given)
     outputs = _old_outputs(cfg, model, 'mmseg')
     if outputs.vector:
-        raise SwapError(f'backbone {type_name(model["backbone"])} does not return (B, C, H, W) maps')
+        raise SwapError(
+            f'backbone {type_name(model["backbone"])} does not return (B, C, H, W) maps'
+        )
     if model.get('neck'):
         plan = plan_with_neck(model['neck'], outputs, list(levels.values()), 'mmseg')
     else:
@@ -174,7 +244,13 @@ def _swap_segmentor(model: dict, cfg: dict, given: dict, readout: str) -> None:
             for reader in readers(head):
                 if plan.maps is not None and outputs.eval_out is None:
                     old = None if model.get('neck') else outputs.levels
-                    rewrite_reader(reader, plan.maps, plan.places, len(plan.maps) if old is None else len(old), old)
+                    rewrite_reader(
+                        reader,
+                        plan.maps,
+                        plan.places,
+                        len(plan.maps) if old is None else len(old),
+                        old,
+                    )
                 reader.update(EXACT.get(type_name(reader), (None, {}))[1])
     model['backbone'] = _new_backbone(given, plan, list(levels), model)
     heads = [head for key in ('decode_head', 'auxiliary_head') for head in head_list(model, key)]
@@ -183,7 +259,8 @@ def _swap_segmentor(model: dict, cfg: dict, given: dict, readout: str) -> None:
 
 
 def _swap_maps(part: dict, cfg: dict, given: dict, readout: str, scope: str) -> None:
-    """Swap the backbone of a detector or a classifier, in place: what stands behind it sees the maps it saw before."""
+    """Swap the backbone of a detector or a classifier, in place: what stands behind it sees the
+    maps it saw before."""
     check_necks(part, scope)
     levels = spiking_levels(given)
     outputs = _old_outputs(cfg, part, scope)

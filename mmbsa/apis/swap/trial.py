@@ -1,4 +1,6 @@
-"""Does a swapped config work? Built and run without memory at its own crop, or for real on a tiny one."""
+"""Does a swapped config work? Built and run without memory at its own crop, or for real on a tiny
+one."""
+
 from copy import deepcopy
 
 import torch
@@ -23,8 +25,16 @@ def crop_size(cfg: Config | dict) -> tuple[int, int]:
 
 
 def _metas(size: tuple[int, int], batch: int) -> list[dict]:
-    return [dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size, padding_size=[0, 0, 0, 0])
-            for _ in range(batch)]
+    return [
+        dict(
+            img_shape=size,
+            ori_shape=size,
+            pad_shape=size,
+            batch_input_shape=size,
+            padding_size=[0, 0, 0, 0],
+        )
+        for _ in range(batch)
+    ]
 
 
 def build_model(cfg: Config | dict) -> nn.Module:
@@ -42,6 +52,7 @@ def image_channels(cfg: Config | dict) -> int:
 def _run(model: nn.Module, size: tuple[int, int], channels: int) -> nn.Module:
     """Run every head of a model on empty images, in train and eval mode."""
     from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+
     image = torch.zeros(2, channels, *size)
     maps = model.train().extract_feat(image)
     for key in ('decode_head', 'auxiliary_head'):
@@ -58,44 +69,61 @@ def _run(model: nn.Module, size: tuple[int, int], channels: int) -> nn.Module:
 
 
 def run_skeleton(cfg: Config | dict) -> tuple[nn.Module, tuple[int, int]]:
-    """Build a config's model without memory and run it at the config's own crop, in train and eval mode.
+    """Build a config's model without memory and run it at the config's own crop, in train and eval
+    mode.
 
-    Shapes are all that is checked: every head reads its maps, and predictions have the size of the image. Models with
-    mmcv's compiled layers are built for real and run on a tiny crop: those kernels take no tensors without memory.
+    Shapes are all that is checked: every head reads its maps, and predictions have the size of the
+    image. Models with mmcv's compiled layers are built for real and run on a tiny crop: those
+    kernels take no tensors without memory.
 
     Returns:
         The model, of which only shapes mean anything, and the crop it ran on.
 
     Raises:
-        Exception: whatever building or running it raises. ValueError: predictions of another size than the image.
+        Exception: whatever building or running it raises. ValueError: predictions of another size
+            than the image.
     """
     scope = cfg.get('default_scope') or 'mmseg'
     skeleton = build_skeleton(dict(cfg['model']), scope)
     with default_scope(scope), torch.no_grad():
         if any(type(module).__module__.startswith('mmcv.ops') for module in skeleton.modules()):
             return _run(build_model(cfg), TINY_CROP, image_channels(cfg)), TINY_CROP
-        # fake tensors rather than meta ones: they name the device that a layer asks for, and ops of ours know them
+        # fake tensors rather than meta ones: they name the device that a layer asks for, and ops of
+        # ours know them
         with FakeTensorMode(allow_non_fake_inputs=True):
             model = _run(skeleton.to_empty(device='cpu'), crop_size(cfg), image_channels(cfg))
             return model, crop_size(cfg)
 
 
-def synthetic_batch(cfg: Config | dict, size: tuple[int, int], batch: int = 2, seed: int = 0) -> tuple[Tensor, list]:
-    """Random images (B, C, H, W) and samples with labels, edges and depth, whatever the config's heads ask for."""
+def synthetic_batch(
+    cfg: Config | dict, size: tuple[int, int], batch: int = 2, seed: int = 0
+) -> tuple[Tensor, list]:
+    """Random images (B, C, H, W) and samples with labels, edges and depth, whatever the config's
+    heads ask for."""
     from mmseg.structures import SegDataSample
+
     generator = torch.Generator().manual_seed(seed)
     head = head_list(cfg['model'], 'decode_head')[-1]
-    classes = head.get('num_classes') or head.get('kernel_generate_head', {}).get('num_classes') or 2
+    classes = (
+        head.get('num_classes') or head.get('kernel_generate_head', {}).get('num_classes') or 2
+    )
     samples = []
     for meta in _metas(size, batch):
         labels = torch.randint(classes, (1, *size), generator=generator)
-        samples.append(SegDataSample(metainfo=meta, gt_sem_seg=PixelData(data=labels),
-                                     gt_edge_map=PixelData(data=labels % 2),
-                                     gt_depth_map=PixelData(data=torch.rand(1, *size, generator=generator) * 9 + 1)))
+        samples.append(
+            SegDataSample(
+                metainfo=meta,
+                gt_sem_seg=PixelData(data=labels),
+                gt_edge_map=PixelData(data=labels % 2),
+                gt_depth_map=PixelData(data=torch.rand(1, *size, generator=generator) * 9 + 1),
+            )
+        )
     return torch.randn(batch, image_channels(cfg), *size, generator=generator), samples
 
 
-def train_step(model: nn.Module, cfg: Config | dict, size: tuple[int, int]) -> tuple[dict[str, float], list[str]]:
+def train_step(
+    model: nn.Module, cfg: Config | dict, size: tuple[int, int]
+) -> tuple[dict[str, float], list[str]]:
     """One real forward and backward of the training loss on random data.
 
     Returns:

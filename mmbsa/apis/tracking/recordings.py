@@ -1,6 +1,7 @@
 """Recordings as a stream of frames: event files of any format, or folders of frames; both may still
 grow.
 """
+
 import os
 import re
 import time
@@ -107,8 +108,15 @@ def _open_folder(path: Path, num_steps: int, follow: float) -> Source:
             f'{path}: there are no frames ({", ".join(sorted(ENDINGS))}) in the folder, nor '
             f'in img or inter{num_steps}_stack_3008'
         )
-    boxes = next((read_boxes(place / name) for place in (path, path.parent) for name in ANNOTATIONS
-                  if (place / name).is_file()), None)
+    boxes = next(
+        (
+            read_boxes(place / name)
+            for place in (path, path.parent)
+            for name in ANNOTATIONS
+            if (place / name).is_file()
+        ),
+        None,
+    )
     return Source(_read_folder(folder, num_steps, follow), boxes, path.name)
 
 
@@ -127,8 +135,11 @@ def _read_folder(folder: Path, num_steps: int, follow: float) -> Iterator[np.nda
     last, size, deadline = '', None, time.monotonic() + follow
     while True:
         # sub-frames belong to the frame whose first one is listed
-        fresh = [name for name in _pictures(folder) if name > last
-                 and not re.fullmatch(r'.*_(?!1$)\d+', Path(name).stem)]
+        fresh = [
+            name
+            for name in _pictures(folder)
+            if name > last and not re.fullmatch(r'.*_(?!1$)\d+', Path(name).stem)
+        ]
         for name in fresh:
             first = _read(folder / name, deadline)
             if size is not None and first.shape != size:

@@ -1,4 +1,5 @@
 """A trained tracker on a stream of frames."""
+
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,4 +1,5 @@
 """What tracking datasets share: pairs for training, whole sequences for testing."""
+
 from abc import abstractmethod
 from collections.abc import Sequence
 
@@ -33,8 +34,14 @@ class BaseTrackingDataset(BaseDataset):
             frames).
     """
 
-    def __init__(self, samples_per_epoch: int | None = None, max_gap: int = 200,
-                 pipeline: Sequence = (), test_mode: bool = False, **kwargs):
+    def __init__(
+        self,
+        samples_per_epoch: int | None = None,
+        max_gap: int = 200,
+        pipeline: Sequence = (),
+        test_mode: bool = False,
+        **kwargs,
+    ):
         if samples_per_epoch is not None and samples_per_epoch < 1:
             raise ValueError(f'samples_per_epoch must be positive, got {samples_per_epoch}')
         self.samples_per_epoch, self.max_gap = samples_per_epoch, max_gap
@@ -53,8 +60,14 @@ class BaseTrackingDataset(BaseDataset):
             infos = [self.get_data_info(index) for index in range(self.num_sequences)]
             for info in infos if self.test_mode else ():
                 self._check_first_box(info)
-            self._trainable = np.array([index for index, info in enumerate(infos)
-                                        if can_train(visible_frames(info['gt_boxes']))], int)
+            self._trainable = np.array(
+                [
+                    index
+                    for index, info in enumerate(infos)
+                    if can_train(visible_frames(info['gt_boxes']))
+                ],
+                int,
+            )
         if not self.test_mode and not len(self._trainable):
             raise ValueError(
                 f'{type(self).__name__}: none of {self.num_sequences} sequences has more than '

@@ -1,4 +1,5 @@
 """FE108, FELT, VisEvent, COESOT, and folders of frames."""
+
 import os
 from collections.abc import Sequence
 
@@ -49,9 +50,18 @@ class TrackingDataset(BaseTrackingDataset):
 
     METAINFO = dict(classes=('target',))
 
-    def __init__(self, layout: str, data_root: str, split: str = 'train', num_steps: int = 1,
-                 sequences: Sequence[str] | str | None = None, toolkit: str | None = None,
-                 img_shape: Sequence[int] | None = None, modality: str = 'dvs', **kwargs):
+    def __init__(
+        self,
+        layout: str,
+        data_root: str,
+        split: str = 'train',
+        num_steps: int = 1,
+        sequences: Sequence[str] | str | None = None,
+        toolkit: str | None = None,
+        img_shape: Sequence[int] | None = None,
+        modality: str = 'dvs',
+        **kwargs,
+    ):
         get_layout(layout)
         if modality not in ('dvs', 'aps'):
             raise ValueError(f"modality must be 'dvs' or 'aps', got {modality!r}")
@@ -82,7 +92,13 @@ class TrackingDataset(BaseTrackingDataset):
                     f'{files.path(0)}: the frame is {size[0]} x {size[1]} (height x width), '
                     f'img_shape={self.img_shape} was asked for'
                 )
-            infos.append(dict(
-                sequence=name, frames=FrameSequence(FrameFiles.read, files, len(found.boxes)),
-                gt_boxes=found.boxes, absent=found.absent, attributes=found.attributes))
+            infos.append(
+                dict(
+                    sequence=name,
+                    frames=FrameSequence(FrameFiles.read, files, len(found.boxes)),
+                    gt_boxes=found.boxes,
+                    absent=found.absent,
+                    attributes=found.attributes,
+                )
+            )
         return infos

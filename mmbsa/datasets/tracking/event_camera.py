@@ -1,4 +1,5 @@
 """A model of an event camera: pictures in, events out."""
+
 import numpy as np
 
 #: fields of an event: column, row, time in microseconds, polarity (1 brighter, 0 darker).
@@ -26,8 +27,15 @@ class EventCamera:
         epsilon: added to intensities.
     """
 
-    def __init__(self, picture: np.ndarray, rng: np.random.Generator, threshold: float = 0.2,
-                 threshold_noise: float = 0.15, noise_rate: float = 0.5, epsilon: float = 0.02):
+    def __init__(
+        self,
+        picture: np.ndarray,
+        rng: np.random.Generator,
+        threshold: float = 0.2,
+        threshold_noise: float = 0.15,
+        noise_rate: float = 0.5,
+        epsilon: float = 0.02,
+    ):
         if threshold <= 0 or threshold_noise < 0 or noise_rate < 0:
             raise ValueError(
                 f'EventCamera: threshold={threshold} must be positive, threshold_noise='
@@ -61,8 +69,9 @@ class EventCamera:
         events = np.concatenate(parts)
         return events[np.argsort(events['t'], kind='stable')]
 
-    def _spread(self, count: np.ndarray, polarity: int | np.ndarray, start: int,
-                stop: int) -> np.ndarray:
+    def _spread(
+        self, count: np.ndarray, polarity: int | np.ndarray, start: int, stop: int
+    ) -> np.ndarray:
         rows, columns = np.nonzero(count)
         times = count[rows, columns]
         order = np.arange(times.sum()) - np.repeat(

@@ -1,4 +1,5 @@
 """How tracking benchmarks lie on disk: folders, lists, annotations and numbers of frames."""
+
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -43,26 +44,58 @@ _STACKS = 'inter{steps}_stack_3008/{index:04d}_{step}'
 #: layouts as SDTrack's loaders read them, COESOT also as CEUTrack does, and plain folders of
 #: frames.
 LAYOUTS: dict[str, Layout] = {
-    'FE108': Layout(_SPLITS, ('groundtruth_rect.txt',), _STACKS, first=1,
-                    lists={split: (f'{split}/{split}.txt', f'{split}.txt') for split in _SPLITS}),
+    'FE108': Layout(
+        _SPLITS,
+        ('groundtruth_rect.txt',),
+        _STACKS,
+        first=1,
+        lists={split: (f'{split}/{split}.txt', f'{split}.txt') for split in _SPLITS},
+    ),
     'VisEvent': Layout(_SPLITS, ('groundtruth.txt',), _STACKS),
     'FELT': Layout(_SPLITS, ('groundtruth.txt',), _STACKS),
     'COESOT': Layout(
-        dict(train='train', val='train', test='test'), ('groundtruth.txt',),
-        '{name}_{modality}/frame{index:04d}', ('.png', '.bmp'),
+        dict(train='train', val='train', test='test'),
+        ('groundtruth.txt',),
+        '{name}_{modality}/frame{index:04d}',
+        ('.png', '.bmp'),
         lists=dict(train=('train/list.txt',), val=('train/list.txt',), test=('test/list.txt',)),
-        indices=dict(train='train/train.txt', val='train/val.txt'), present_is=1),
+        indices=dict(train='train/train.txt', val='train/val.txt'),
+        present_is=1,
+    ),
     'COESOT-spike': Layout(
         dict(train='training_subset', test='testing_subset'),
-        ('groundtruth_rect.txt', 'groundtruth.txt'), 'spike_thresh_2.5_decay_0.25/{index:04d}',
-        present_is=1),
-    'frames': Layout(dict(train='.', test='.'), ('groundtruth_rect.txt', 'groundtruth.txt'),
-                     'img/{index:04d}', first=1),
+        ('groundtruth_rect.txt', 'groundtruth.txt'),
+        'spike_thresh_2.5_decay_0.25/{index:04d}',
+        present_is=1,
+    ),
+    'frames': Layout(
+        dict(train='.', test='.'),
+        ('groundtruth_rect.txt', 'groundtruth.txt'),
+        'img/{index:04d}',
+        first=1,
+    ),
 }
 
 #: the 17 columns of VisEvent's attribute files.
-VISEVENT_ATTRIBUTES = ('CM', 'ROT', 'DEF', 'FOC', 'LI', 'OV', 'POC', 'VC', 'SV', 'BC', 'MB', 'ARC',
-                       'FM', 'NMO', 'IV', 'OE', 'BOM')
+VISEVENT_ATTRIBUTES = (
+    'CM',
+    'ROT',
+    'DEF',
+    'FOC',
+    'LI',
+    'OV',
+    'POC',
+    'VC',
+    'SV',
+    'BC',
+    'MB',
+    'ARC',
+    'FM',
+    'NMO',
+    'IV',
+    'OE',
+    'BOM',
+)
 
 
 @dataclass(frozen=True)
@@ -111,11 +144,15 @@ def find_sequences(layout: str, root: str | os.PathLike, split: str) -> list[str
                 return names
             chosen = read_rows(rows, 1)[:, 0].astype(int)
             if len(chosen) and not 0 <= chosen.min() <= chosen.max() < len(names):
-                raise ValueError(f'{rows}: row {chosen.max()} is not in {file}, which has '
-                                 f'{len(names)} names')
+                raise ValueError(
+                    f'{rows}: row {chosen.max()} is not in {file}, which has {len(names)} names'
+                )
             return [names[row] for row in chosen]
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()
-                   and any(Path(entry.path, boxes).is_file() for boxes in rules.boxes))
+    names = sorted(
+        entry.name
+        for entry in os.scandir(folder)
+        if entry.is_dir() and any(Path(entry.path, boxes).is_file() for boxes in rules.boxes)
+    )
     if not names:
         raise FileNotFoundError(
             f'{folder}: no sequence has {" or ".join(rules.boxes)}, as {layout} has '
@@ -127,13 +164,21 @@ def find_sequences(layout: str, root: str | os.PathLike, split: str) -> list[str
 def _looks_like(folder: Path, layout: str) -> str:
     """A hint at the layouts whose files lie in a folder instead."""
     first = next((Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()), folder)
-    others = [name for name, rules in LAYOUTS.items() if name != layout
-              and any((first / boxes).is_file() for boxes in rules.boxes)]
+    others = [
+        name
+        for name, rules in LAYOUTS.items()
+        if name != layout and any((first / boxes).is_file() for boxes in rules.boxes)
+    ]
     return f'. What is there looks like {" or ".join(others)}' if others else ''
 
 
-def read_annotation(layout: str, root: str | os.PathLike, split: str, name: str,
-                    toolkit: str | os.PathLike | None = None) -> Annotation:
+def read_annotation(
+    layout: str,
+    root: str | os.PathLike,
+    split: str,
+    name: str,
+    toolkit: str | os.PathLike | None = None,
+) -> Annotation:
     """Annotation of a sequence.
 
     Args:
@@ -202,8 +247,11 @@ def _attributes(folder: Path, name: str) -> tuple[str, ...]:
         if file.is_file():
             flags = [float(word) for word in file.read_text().replace(',', ' ').split()]
             known = VISEVENT_ATTRIBUTES if len(flags) == len(VISEVENT_ATTRIBUTES) else None
-            return tuple(known[i] if known else f'attribute{i + 1}'
-                         for i, flag in enumerate(flags) if flag > 0)
+            return tuple(
+                known[i] if known else f'attribute{i + 1}'
+                for i, flag in enumerate(flags)
+                if flag > 0
+            )
     return ()
 
 
@@ -226,8 +274,13 @@ class FrameFiles:
     def path(self, row: int, step: int = 1) -> Path:
         """File of the frame of an annotation row; the first ending if there is none."""
         rules, folder = get_layout(self.layout), Path(self.folder)
-        stem = rules.frame.format(name=folder.name, index=row + rules.first, step=step,
-                                  steps=self.steps, modality=self.modality)
+        stem = rules.frame.format(
+            name=folder.name,
+            index=row + rules.first,
+            step=step,
+            steps=self.steps,
+            modality=self.modality,
+        )
         files = [folder / f'{stem}{ending}' for ending in rules.endings]
         return next((file for file in files if file.is_file()), files[0])
 
@@ -283,8 +336,9 @@ def _read_image(file: Path, strict: bool = True) -> np.ndarray | None:
     raise ValueError(f'{file}: this is no picture that OpenCV can read')
 
 
-def listed(names: Sequence[str] | str | None, layout: str, root: str | os.PathLike,
-           split: str) -> list[str]:
+def listed(
+    names: Sequence[str] | str | None, layout: str, root: str | os.PathLike, split: str
+) -> list[str]:
     """Sequences that a config asks for: names, a file with one name per line, or None for all."""
     if names is None:
         return find_sequences(layout, root, split)

@@ -1,6 +1,7 @@
 """An event-tracking dataset that needs no download: textured targets move in front of moving
 clutter.
 """
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -41,8 +42,9 @@ class MovingObject:
 
     def __init__(self, rng: np.random.Generator, size: tuple[int, int], side: float, speed: float):
         corners = int(rng.integers(4, 11))
-        angle = np.sort(rng.uniform(0, 2 * np.pi / corners, corners)
-                        + np.arange(corners) * 2 * np.pi / corners)
+        angle = np.sort(
+            rng.uniform(0, 2 * np.pi / corners, corners) + np.arange(corners) * 2 * np.pi / corners
+        )
         radius = rng.uniform(0.6, 1.0, corners)
         self.outline = np.stack([np.cos(angle), np.sin(angle)], 1) * radius[:, None]  # within -1..1
         self.texture = _texture(rng, rng.uniform(1.5, 4))
@@ -69,8 +71,9 @@ class MovingObject:
         angle = self.turn * np.sin(self.rate[0, 0] * t)
         half = self.half * (1 + self.grow * np.sin(self.rate[0, 1] * t + self.phase[0, 0]))
         cos, sin = np.cos(angle), np.sin(angle)
-        return np.array([[cos * half[0], -sin * half[1], centre[0]],
-                         [sin * half[0], cos * half[1], centre[1]]])
+        return np.array(
+            [[cos * half[0], -sin * half[1], centre[0]], [sin * half[0], cos * half[1], centre[1]]]
+        )
 
     def box(self, t: float) -> np.ndarray:
         """x, y, w, h around the outline."""
@@ -122,8 +125,10 @@ class Scene:
             MovingObject(rng, self.size, short * rng.uniform(0.12, 0.3), rng.uniform(0.004, 0.012))
             for _ in range(self.clutter)
         ]
-        return [*clutter, MovingObject(rng, self.size, short * rng.uniform(0.22, 0.34),
-                                       rng.uniform(0.008, 0.02))]
+        return [
+            *clutter,
+            MovingObject(rng, self.size, short * rng.uniform(0.22, 0.34), rng.uniform(0.008, 0.02)),
+        ]
 
     def boxes(self) -> np.ndarray:
         """Boxes of the target (N, 4) in the middle of every frame's time."""
@@ -143,13 +148,21 @@ class Scene:
                 thing.draw(canvas, number / per_frame)
             return np.clip(canvas, 0, 1)
 
-        camera = EventCamera(picture(0), rng, threshold_noise=self.threshold_noise,
-                             noise_rate=self.noise_rate)
+        camera = EventCamera(
+            picture(0), rng, threshold_noise=self.threshold_noise, noise_rate=self.noise_rate
+        )
         for part in range(self.length * self.steps):
             numbers = range(part * PICTURES, (part + 1) * PICTURES)
-            yield np.concatenate([camera.see(picture(number + 1), number * FRAME_TIME // per_frame,
-                                             (number + 1) * FRAME_TIME // per_frame)
-                                  for number in numbers])
+            yield np.concatenate(
+                [
+                    camera.see(
+                        picture(number + 1),
+                        number * FRAME_TIME // per_frame,
+                        (number + 1) * FRAME_TIME // per_frame,
+                    )
+                    for number in numbers
+                ]
+            )
 
 
 @lru_cache(maxsize=128)
@@ -192,9 +205,18 @@ class MovingTargets(BaseTrackingDataset):
 
     METAINFO = dict(classes=('target',))
 
-    def __init__(self, length: int = 32, frames: int = 60, size: Sequence[int] = (96, 128),
-                 split: str = 'train', num_steps: int = 1, clutter: int = 4,
-                 threshold_noise: float = 0.15, noise_rate: float = 0.5, **kwargs):
+    def __init__(
+        self,
+        length: int = 32,
+        frames: int = 60,
+        size: Sequence[int] = (96, 128),
+        split: str = 'train',
+        num_steps: int = 1,
+        clutter: int = 4,
+        threshold_noise: float = 0.15,
+        noise_rate: float = 0.5,
+        **kwargs,
+    ):
         if split not in SPLIT_SEEDS:
             raise ValueError(
                 f'mmbsa.MovingTargets: split must be one of {sorted(SPLIT_SEEDS)}, got {split!r}'
@@ -210,8 +232,14 @@ class MovingTargets(BaseTrackingDataset):
                 f'mmbsa.MovingTargets: size must be (height, width) of at least 48, got {size!r}'
             )
         self.length, self.split = length, split
-        self.shape = dict(size=size, length=frames, steps=num_steps, clutter=clutter,
-                          threshold_noise=threshold_noise, noise_rate=noise_rate)
+        self.shape = dict(
+            size=size,
+            length=frames,
+            steps=num_steps,
+            clutter=clutter,
+            threshold_noise=threshold_noise,
+            noise_rate=noise_rate,
+        )
         super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -219,6 +247,13 @@ class MovingTargets(BaseTrackingDataset):
         scenes = [
             Scene(SPLIT_SEEDS[self.split], index, **self.shape) for index in range(self.length)
         ]
-        return [dict(sequence=f'{self.split}{scene.index:04d}', gt_boxes=scene.boxes(),
-                     frames=FrameSequence(read_frame, scene, scene.length),
-                     absent=np.zeros(scene.length, bool), attributes=()) for scene in scenes]
+        return [
+            dict(
+                sequence=f'{self.split}{scene.index:04d}',
+                gt_boxes=scene.boxes(),
+                frames=FrameSequence(read_frame, scene, scene.length),
+                absent=np.zeros(scene.length, bool),
+                attributes=(),
+            )
+            for scene in scenes
+        ]

@@ -1,4 +1,5 @@
 """Training pairs of tracking: a template, and a search frame that comes later."""
+
 import numpy as np
 
 #: sequences below these counts give no pairs (SDTrack's sampler).

@@ -1,4 +1,5 @@
 """From recordings to the event frames that benchmarks are trained and tested on."""
+
 import os
 import secrets
 import shutil
@@ -23,8 +24,12 @@ def find_recording(folder: str | os.PathLike) -> Path:
         FileNotFoundError: none, or several.
     """
     folder = Path(folder)
-    found = [file for stem in ('events', folder.name) for file in sorted(folder.glob(f'{stem}.*'))
-             if file.is_file() and file.suffix != '.txt']
+    found = [
+        file
+        for stem in ('events', folder.name)
+        for file in sorted(folder.glob(f'{stem}.*'))
+        if file.is_file() and file.suffix != '.txt'
+    ]
     if len(found) != 1:
         raise FileNotFoundError(
             f'{folder}: expected one recording events.* or {folder.name}.*, found '
@@ -58,8 +63,13 @@ def window_borders(recording: Path, first: int = 0) -> np.ndarray:
     return times[first:]
 
 
-def stack_sequence(folder: str | os.PathLike, layout: str, num_steps: int = 1, first: int = 0,
-                   official_quirks: bool = False) -> int:
+def stack_sequence(
+    folder: str | os.PathLike,
+    layout: str,
+    num_steps: int = 1,
+    first: int = 0,
+    official_quirks: bool = False,
+) -> int:
     """Write the Global Trajectory Prompts of a sequence as a benchmark's loaders read them.
 
     The frames appear together under ``inter{T}_stack_3008`` or not at all; a sequence that has them
@@ -88,8 +98,9 @@ def stack_sequence(folder: str | os.PathLike, layout: str, num_steps: int = 1, f
     size = open_recording(recording).size
     if size is None:
         raise ValueError(f'{recording}: the file does not state the size of the sensor')
-    pictures, written = trajectory_prompt(events, size, window_borders(recording, first), num_steps,
-                                          official_quirks=official_quirks)
+    pictures, written = trajectory_prompt(
+        events, size, window_borders(recording, first), num_steps, official_quirks=official_quirks
+    )
     draft = target.with_name(f'.{target.name}.{secrets.token_hex(4)}.tmp')
     draft.mkdir()
     try:

@@ -1,4 +1,5 @@
 """Pipeline steps."""
+
 from mmbsa.datasets.transforms.augment_events import (
     EventCutout,
     EventDropFrames,
@@ -10,7 +11,12 @@ from mmbsa.datasets.transforms.augment_events import (
 )
 from mmbsa.datasets.transforms.draw_scene import DrawScene
 from mmbsa.datasets.transforms.load_event_window import LoadEventWindow
-from mmbsa.datasets.transforms.load_events import EventPictureToChannels, EventsToFrames, LoadEventFrames, LoadEvents
+from mmbsa.datasets.transforms.load_events import (
+    EventPictureToChannels,
+    EventsToFrames,
+    LoadEventFrames,
+    LoadEvents,
+)
 from mmbsa.datasets.transforms.points import (
     DropPoints,
     JitterPoints,
@@ -27,9 +33,31 @@ from mmbsa.datasets.transforms.to_sequence import ToSequence
 from mmbsa.datasets.transforms.track_pair import CropTrackPair, LoadTrackPair, PackTrackInputs
 
 __all__ = [
-    'CropTrackPair', 'DrawScene', 'DropPoints', 'EventCutout', 'EventDropFrames', 'EventFlip',
-    'EventPictureToChannels', 'EventRoll', 'EventRotate', 'EventShear', 'EventsToFrames',
-    'EventTranslate', 'JitterPoints', 'LoadEventFrames', 'LoadEvents', 'LoadEventWindow',
-    'LoadPoints', 'LoadTrackPair', 'NormalizePoints', 'PackPoints', 'PackTrackInputs',
-    'RotatePoints', 'SamplePoints', 'ScalePoints', 'ShiftPoints', 'ShufflePoints', 'ToSequence'
+    'CropTrackPair',
+    'DrawScene',
+    'DropPoints',
+    'EventCutout',
+    'EventDropFrames',
+    'EventFlip',
+    'EventPictureToChannels',
+    'EventRoll',
+    'EventRotate',
+    'EventShear',
+    'EventsToFrames',
+    'EventTranslate',
+    'JitterPoints',
+    'LoadEventFrames',
+    'LoadEvents',
+    'LoadEventWindow',
+    'LoadPoints',
+    'LoadTrackPair',
+    'NormalizePoints',
+    'PackPoints',
+    'PackTrackInputs',
+    'RotatePoints',
+    'SamplePoints',
+    'ScalePoints',
+    'ShiftPoints',
+    'ShufflePoints',
+    'ToSequence',
 ]

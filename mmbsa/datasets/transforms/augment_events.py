@@ -4,6 +4,7 @@ Each step works on ``events`` (N,) where a sample has them, and else on the fram
 W). All frames of a sample change alike. Random numbers come from numpy's global generator, as in
 all of mm, which the data stream seeds per sample.
 """
+
 from abc import abstractmethod
 from collections.abc import Sequence
 
@@ -21,7 +22,7 @@ class _EventAugmentation(BaseTransform):
         prob: In [0, 1].
     """
 
-    def __init__(self, prob: float = 1.) -> None:
+    def __init__(self, prob: float = 1.0) -> None:
         if not 0 <= prob <= 1:
             raise ValueError(f'{type(self).__name__}: prob must be in [0, 1], got {prob!r}')
         self.prob = prob
@@ -39,7 +40,8 @@ class _EventAugmentation(BaseTransform):
             found = 'neither events nor img' if img is None else f'img of shape {img.shape}'
             raise ValueError(
                 f'{type(self).__name__} needs events or frames (T, P, H, W), got {found}; it comes '
-                'after mmbsa.LoadEvents or mmbsa.LoadEventFrames')
+                'after mmbsa.LoadEvents or mmbsa.LoadEventFrames'
+            )
         if chosen:
             results['img'] = self.change(img, img.shape[-2:], True)
         return results
@@ -75,13 +77,15 @@ class EventFlip(_EventAugmentation):
         if direction not in ('horizontal', 'vertical', 'time'):
             raise ValueError(
                 "EventFlip: direction must be 'horizontal', 'vertical' or 'time', got "
-                f'{direction!r}')
+                f'{direction!r}'
+            )
         self.direction = direction
 
     def change(self, data: np.ndarray, size: tuple[int, int], frames: bool) -> np.ndarray:
         """Mirror."""
-        return ev.flip_frames(data, self.direction) if frames else ev.flip(
-            data, size, self.direction)
+        return (
+            ev.flip_frames(data, self.direction) if frames else ev.flip(data, size, self.direction)
+        )
 
 
 @TRANSFORMS.register_module()
@@ -94,7 +98,7 @@ class EventRoll(_Limited):
         prob: Probability.
     """
 
-    def __init__(self, max_shift: int = 5, prob: float = 1.) -> None:
+    def __init__(self, max_shift: int = 5, prob: float = 1.0) -> None:
         super().__init__(max_shift, 'max_shift', prob)
         self.max_shift = int(max_shift)
 
@@ -105,8 +109,14 @@ class EventRoll(_Limited):
 
 
 class _Warp(_Limited):
-    def warp(self, data: np.ndarray, size: tuple[int, int], frames: bool, matrix: np.ndarray,
-             shift: tuple[float, float] = (0., 0.)) -> np.ndarray:
+    def warp(
+        self,
+        data: np.ndarray,
+        size: tuple[int, int],
+        frames: bool,
+        matrix: np.ndarray,
+        shift: tuple[float, float] = (0.0, 0.0),
+    ) -> np.ndarray:
         return ev.warp_frames(data, matrix, shift) if frames else ev.warp(data, size, matrix, shift)
 
 
@@ -120,20 +130,28 @@ class EventTranslate(_Warp):
         prob: Probability.
     """
 
-    def __init__(self, max_shift: float = 5, direction: str = 'both', prob: float = 1.) -> None:
+    def __init__(self, max_shift: float = 5, direction: str = 'both', prob: float = 1.0) -> None:
         super().__init__(max_shift, 'max_shift', prob)
         if direction not in ('horizontal', 'vertical', 'both'):
             raise ValueError(
                 "EventTranslate: direction must be 'horizontal', 'vertical' or 'both', got "
-                f'{direction!r}')
+                f'{direction!r}'
+            )
         self.max_shift, self.direction = max_shift, direction
 
     def change(self, data: np.ndarray, size: tuple[int, int], frames: bool) -> np.ndarray:
         """Translate."""
         x, y = np.random.uniform(-self.max_shift, self.max_shift, 2)
-        return self.warp(data, size, frames, np.eye(2),
-                         (x if self.direction != 'vertical' else 0.,
-                          y if self.direction != 'horizontal' else 0.))
+        return self.warp(
+            data,
+            size,
+            frames,
+            np.eye(2),
+            (
+                x if self.direction != 'vertical' else 0.0,
+                y if self.direction != 'horizontal' else 0.0,
+            ),
+        )
 
 
 @TRANSFORMS.register_module()
@@ -145,14 +163,15 @@ class EventRotate(_Warp):
         prob: Probability.
     """
 
-    def __init__(self, max_degrees: float = 30., prob: float = 1.) -> None:
+    def __init__(self, max_degrees: float = 30.0, prob: float = 1.0) -> None:
         super().__init__(max_degrees, 'max_degrees', prob)
         self.max_degrees = max_degrees
 
     def change(self, data: np.ndarray, size: tuple[int, int], frames: bool) -> np.ndarray:
         """Rotate."""
-        return self.warp(data, size, frames,
-                         ev.rotation(np.random.uniform(-self.max_degrees, self.max_degrees)))
+        return self.warp(
+            data, size, frames, ev.rotation(np.random.uniform(-self.max_degrees, self.max_degrees))
+        )
 
 
 @TRANSFORMS.register_module()
@@ -165,14 +184,14 @@ class EventShear(_Warp):
         prob: Probability.
     """
 
-    def __init__(self,
-                 max_shear: float = 0.3,
-                 direction: str = 'horizontal',
-                 prob: float = 1.) -> None:
+    def __init__(
+        self, max_shear: float = 0.3, direction: str = 'horizontal', prob: float = 1.0
+    ) -> None:
         super().__init__(max_shear, 'max_shear', prob)
         if direction not in ('horizontal', 'vertical'):
             raise ValueError(
-                f"EventShear: direction must be 'horizontal' or 'vertical', got {direction!r}")
+                f"EventShear: direction must be 'horizontal' or 'vertical', got {direction!r}"
+            )
         self.max_shear, self.direction = max_shear, direction
 
     def change(self, data: np.ndarray, size: tuple[int, int], frames: bool) -> np.ndarray:
@@ -191,7 +210,7 @@ class EventCutout(_Limited):
         prob: Probability.
     """
 
-    def __init__(self, max_size: int = 30, prob: float = 1.) -> None:
+    def __init__(self, max_size: int = 30, prob: float = 1.0) -> None:
         super().__init__(max_size, 'max_size', prob)
         self.max_size = int(max_size)
 
@@ -211,15 +230,18 @@ class EventDropFrames(_EventAugmentation):
     """
 
     def __init__(self, num_frames: int) -> None:
-        super().__init__(1.)
+        super().__init__(1.0)
         if not isinstance(num_frames, int) or num_frames < 1:
             raise ValueError(
-                f'EventDropFrames: num_frames must be a positive integer, got {num_frames!r}')
+                f'EventDropFrames: num_frames must be a positive integer, got {num_frames!r}'
+            )
         self.num_frames = num_frames
 
     def change(self, data: np.ndarray, size: Sequence[int], frames: bool) -> np.ndarray:
         """Drop frames."""
         if not frames or len(data) < self.num_frames:
-            raise ValueError(f'EventDropFrames: expected at least {self.num_frames} frames, got '
-                             + (f'{len(data)}' if frames else 'events'))
-        return data[np.sort(np.random.permutation(len(data))[:self.num_frames])]
+            raise ValueError(
+                f'EventDropFrames: expected at least {self.num_frames} frames, got '
+                + (f'{len(data)}' if frames else 'events')
+            )
+        return data[np.sort(np.random.permutation(len(data))[: self.num_frames])]

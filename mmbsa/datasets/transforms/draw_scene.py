@@ -1,4 +1,5 @@
 """The loading step of the drawn dataset."""
+
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,7 +9,8 @@ from mmbsa.datasets.scene_painter import draw_objects
 from mmbsa.registry import TRANSFORMS
 
 OUTPUTS = ('image', 'labels', 'instances')
-#: instances with a smaller share of visible pixels are marked as crowds, which training and COCO's metric ignore.
+#: instances with a smaller share of visible pixels are marked as crowds, which training and COCO's
+#: metric ignore.
 VISIBLE = 0.25
 #: instances with fewer visible pixels are left out.
 MIN_PIXELS = 16
@@ -20,15 +22,16 @@ class DrawScene(BaseTransform):
 
     Stands where a stock pipeline loads files.
 
-    Required keys: ``scene_seed``, ``scene_index``, ``scene_size`` (height, width); ``seg_fields`` for labels,
-    ``thing_labels`` (label of a scene -> label of a detector) for instances.
-    Added keys: ``img`` (uint8 BGR, (H, W, 3)), ``img_shape``, ``ori_shape``; ``gt_seg_map`` (uint8, (H, W));
-    ``instances``, a list as mmdet's ``LoadAnnotations`` reads it: boxes x1, y1, x2, y2 around the visible pixels, in
-    pixels, and their masks in COCO's run-length encoding.
+    Required keys: ``scene_seed``, ``scene_index``, ``scene_size`` (height, width); ``seg_fields``
+    for labels, ``thing_labels`` (label of a scene -> label of a detector) for instances.
+    Added keys: ``img`` (uint8 BGR, (H, W, 3)), ``img_shape``, ``ori_shape``; ``gt_seg_map`` (uint8,
+    (H, W)); ``instances``, a list as mmdet's ``LoadAnnotations`` reads it: boxes x1, y1, x2, y2
+    around the visible pixels, in pixels, and their masks in COCO's run-length encoding.
 
     Args:
-        outputs: What to add, of ``'image'``, ``'labels'`` and ``'instances'``. Test-time augmentation draws the labels
-            after its resizing, as stock pipelines load annotations there.
+        outputs: What to add, of ``'image'``, ``'labels'`` and ``'instances'``. Test-time
+            augmentation draws the labels after its resizing, as stock pipelines load annotations
+            there.
     """
 
     def __init__(self, outputs: Sequence[str] = ('image', 'labels')) -> None:
@@ -39,11 +42,19 @@ class DrawScene(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Add the drawn image and labels to ``results``."""
-        needed = {'scene_seed', 'scene_index', 'scene_size', *(['thing_labels'] if 'instances' in self.outputs else [])}
+        needed = {
+            'scene_seed',
+            'scene_index',
+            'scene_size',
+            *(['thing_labels'] if 'instances' in self.outputs else []),
+        }
         missing = needed - set(results)
         if missing:
-            raise KeyError('mmbsa.DrawScene needs samples of mmbsa.DrawnScenes, or of mmbsa.DrawnInstances for '
-                           f'instances; this one lacks {sorted(missing)}')
+            raise KeyError(
+                'mmbsa.DrawScene needs samples of mmbsa.DrawnScenes, or of mmbsa.DrawnInstances '
+                'for '
+                f'instances; this one lacks {sorted(missing)}'
+            )
         rng = np.random.default_rng((results['scene_seed'], results['scene_index']))
         img, labels, numbers, objects = draw_objects(rng, results['scene_size'])
         if 'image' in self.outputs:
@@ -64,7 +75,9 @@ class DrawScene(BaseTransform):
         return f'{type(self).__name__}(outputs={self.outputs})'
 
 
-def instances(numbers: np.ndarray, objects: Sequence[tuple[int, int]], thing_labels: Mapping[int, int]) -> list[dict]:
+def instances(
+    numbers: np.ndarray, objects: Sequence[tuple[int, int]], thing_labels: Mapping[int, int]
+) -> list[dict]:
     """The objects of a scene in mmdet's form.
 
     Args:
@@ -72,6 +85,7 @@ def instances(numbers: np.ndarray, objects: Sequence[tuple[int, int]], thing_lab
         thing_labels: label of a scene -> label of a detector; objects of other labels are left out.
     """
     from pycocotools import mask as masks  # comes with mmdet
+
     found = []
     for number, (label, covered) in enumerate(objects, 1):
         mask = numbers == number
@@ -80,8 +94,12 @@ def instances(numbers: np.ndarray, objects: Sequence[tuple[int, int]], thing_lab
             continue
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         code = masks.encode(np.asfortranarray(mask.astype(np.uint8)))
-        found.append(dict(
-            bbox=[int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1],
-            bbox_label=thing_labels[label], ignore_flag=int(visible < VISIBLE * covered),
-            mask=dict(size=list(code['size']), counts=code['counts'].decode())))
+        found.append(
+            dict(
+                bbox=[int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1],
+                bbox_label=thing_labels[label],
+                ignore_flag=int(visible < VISIBLE * covered),
+                mask=dict(size=list(code['size']), counts=code['counts'].decode()),
+            )
+        )
     return found

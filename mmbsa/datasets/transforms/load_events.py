@@ -1,4 +1,5 @@
 """Steps that read recordings and turn them into frames."""
+
 import os
 from collections.abc import Collection
 
@@ -21,8 +22,13 @@ def checked_repair(name: str, repair: str | Collection[str]) -> tuple[str, ...]:
 
 def read_sample(results: dict, repair: tuple[str, ...]) -> np.ndarray:
     """Return the events of the recording that a sample describes."""
-    return read_events(results['img_path'], results.get('part'), layout=results.get('layout'),
-                       sensor_size=results['sensor_size'], repair=repair)
+    return read_events(
+        results['img_path'],
+        results.get('part'),
+        layout=results.get('layout'),
+        sensor_size=results['sensor_size'],
+        repair=repair,
+    )
 
 
 @TRANSFORMS.register_module()
@@ -74,20 +80,30 @@ class EventsToFrames(BaseTransform):
         ValueError: Arguments that do not go together; a recording with events outside its sensor.
     """
 
-    def __init__(self, num_frames: int | None = 16, by: str = 'number', duration: int | None = None,
-                 size: tuple[int, int] | None = None) -> None:
-        if by == 'duration' and num_frames is not None and (not isinstance(num_frames, int)
-                                                            or num_frames < 1):
+    def __init__(
+        self,
+        num_frames: int | None = 16,
+        by: str = 'number',
+        duration: int | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        if (
+            by == 'duration'
+            and num_frames is not None
+            and (not isinstance(num_frames, int) or num_frames < 1)
+        ):
             raise ValueError(
                 f'{type(self).__name__}: num_frames must be a positive integer or None, got '
-                f'{num_frames!r}')
+                f'{num_frames!r}'
+            )
         if size is not None and (len(size) != 2 or min(size) < 1):
             raise ValueError(f'{type(self).__name__}: size must be (height, width), got {size!r}')
         self.num_frames, self.by, self.duration = num_frames, by, duration
         self.size = None if size is None else tuple(size)
         try:  # the rule itself, on no events
-            frame_index(make_events([], [], [], []), by, None if by == 'duration' else num_frames,
-                        duration)
+            frame_index(
+                make_events([], [], [], []), by, None if by == 'duration' else num_frames, duration
+            )
         except ValueError as error:
             raise ValueError(f'{type(self).__name__}: {error}') from error
 
@@ -101,18 +117,21 @@ class EventsToFrames(BaseTransform):
         if self.num_frames is None:
             return frames
         missing = max(self.num_frames - len(frames), 0)
-        return np.pad(frames[:self.num_frames], ((0, missing), (0, 0), (0, 0), (0, 0)))
+        return np.pad(frames[: self.num_frames], ((0, missing), (0, 0), (0, 0), (0, 0)))
 
     def transform(self, results: dict) -> dict:
         """Replace the events by frames."""
-        results['img'] = self.integrate(results.pop('events'),
-                                        results['sensor_size']).astype(np.float32)
+        results['img'] = self.integrate(results.pop('events'), results['sensor_size']).astype(
+            np.float32
+        )
         results['img_shape'] = results['img'].shape[-2:]
         return results
 
     def __repr__(self) -> str:
-        return (f'{type(self).__name__}(num_frames={self.num_frames}, by={self.by!r}, '
-                f'duration={self.duration}, size={self.size})')
+        return (
+            f'{type(self).__name__}(num_frames={self.num_frames}, by={self.by!r}, '
+            f'duration={self.duration}, size={self.size})'
+        )
 
 
 @TRANSFORMS.register_module()
@@ -129,8 +148,13 @@ class LoadEventFrames(EventsToFrames):
         kwargs: See ``EventsToFrames``.
     """
 
-    def __init__(self, *args, cache_dir: str | os.PathLike | None = None,
-                 repair: str | Collection[str] = (), **kwargs) -> None:
+    def __init__(
+        self,
+        *args,
+        cache_dir: str | os.PathLike | None = None,
+        repair: str | Collection[str] = (),
+        **kwargs,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.cache_dir, self.repair = cache_dir, checked_repair(type(self).__name__, repair)
 
@@ -144,9 +168,18 @@ class LoadEventFrames(EventsToFrames):
         if self.cache_dir is None:
             frames = make()
         else:
-            cache = FrameCache(self.cache_dir, dict(
-                by=self.by, num_frames=self.num_frames, duration=self.duration, size=self.size,
-                sensor_size=size, layout=results.get('layout'), repair=self.repair))
+            cache = FrameCache(
+                self.cache_dir,
+                dict(
+                    by=self.by,
+                    num_frames=self.num_frames,
+                    duration=self.duration,
+                    size=self.size,
+                    sensor_size=size,
+                    layout=results.get('layout'),
+                    repair=self.repair,
+                ),
+            )
             frames = cache.get(results['img_path'], make, results.get('part'))
         results['img'] = frames.astype(np.float32)
         results['ori_shape'], results['img_shape'] = size, frames.shape[-2:]
@@ -171,7 +204,8 @@ class EventPictureToChannels(BaseTransform):
     def __init__(self, off: int = 0, none: int = 128, on: int = 255) -> None:
         if len({off, none, on}) != 3:
             raise ValueError(
-                f'EventPictureToChannels: off, none and on must differ, got {off}, {none} and {on}')
+                f'EventPictureToChannels: off, none and on must differ, got {off}, {none} and {on}'
+            )
         self.off, self.none, self.on = off, none, on
 
     def transform(self, results: dict) -> dict:
@@ -182,13 +216,15 @@ class EventPictureToChannels(BaseTransform):
         if img.ndim != 2:
             raise ValueError(
                 f'expected a grey picture (H, W), got the shape {img.shape}; load it with '
-                "color_type='grayscale'")
+                "color_type='grayscale'"
+            )
         off, on = img == self.off, img == self.on
         others = np.unique(img[~(off | on | (img == self.none))])
         if len(others):
             raise ValueError(
                 f'expected the grey levels {self.off} (off), {self.none} (none) and {self.on} '
-                f'(on), also found {others[:5].tolist()}')
+                f'(on), also found {others[:5].tolist()}'
+            )
         results['img'] = np.stack([off, on], -1).astype(np.float32)
         return results
 

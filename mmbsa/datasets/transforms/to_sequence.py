@@ -1,4 +1,5 @@
 """Pictures as sequences: sequential MNIST, permuted sequential MNIST, sequential CIFAR."""
+
 import numpy as np
 from mmcv.transforms import BaseTransform
 
@@ -35,8 +36,9 @@ class ToSequence(BaseTransform):
         """Return the permutation of ``length`` steps: step i becomes step ``permutation[i]``."""
         if length not in self._permutations:
             # the legacy generator: numpy promises that its numbers never change
-            self._permutations[length] = np.random.RandomState(
-                self.permutation_seed).permutation(length)
+            self._permutations[length] = np.random.RandomState(self.permutation_seed).permutation(
+                length
+            )
         return self._permutations[length]
 
     def transform(self, results: dict) -> dict:
@@ -46,7 +48,8 @@ class ToSequence(BaseTransform):
             img = img[..., None]
         if img.ndim != 3:
             raise ValueError(
-                f'ToSequence: expected a picture (H, W) or (H, W, C), got the shape {img.shape}')
+                f'ToSequence: expected a picture (H, W) or (H, W, C), got the shape {img.shape}'
+            )
         height, width, channels = img.shape
         if self.order == 'rows':
             sequence = img.reshape(height, width * channels)
@@ -61,5 +64,6 @@ class ToSequence(BaseTransform):
         return results
 
     def __repr__(self) -> str:
-        return (f'{type(self).__name__}(order={self.order!r}, '
-                f'permutation_seed={self.permutation_seed})')
+        return (
+            f'{type(self).__name__}(order={self.order!r}, permutation_seed={self.permutation_seed})'
+        )

@@ -1,4 +1,5 @@
 """Pipeline steps of tracking: read a pair, crop it, pack a pair or a sequence."""
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -61,8 +62,9 @@ class CropTrackPair(BaseTransform):
         stride: int = 16,
         official_quirks: bool = False,
     ):
-        for name, value in dict(size=size, factor=factor, centre_jitter=centre_jitter,
-                                scale_jitter=scale_jitter).items():
+        for name, value in dict(
+            size=size, factor=factor, centre_jitter=centre_jitter, scale_jitter=scale_jitter
+        ).items():
             if len(value) != 2:
                 raise ValueError(
                     f'CropTrackPair: {name} must be a number for the template and one for the '
@@ -91,8 +93,16 @@ class CropTrackPair(BaseTransform):
                 crop_side(around, self.factor[which])
             except ValueError:  # a box without area
                 return None
-            crops = [crop_target(frame, around, self.factor[which], self.size[which],
-                                 official_quirks=self.official_quirks) for frame in frames]
+            crops = [
+                crop_target(
+                    frame,
+                    around,
+                    self.factor[which],
+                    self.size[which],
+                    official_quirks=self.official_quirks,
+                )
+                for frame in frames
+            ]
             if hidden_at_stride(crops[0].outside, self.stride):
                 return None
             results[name] = np.stack([crop.image for crop in crops])
@@ -114,13 +124,18 @@ class PackTrackInputs(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Pack."""
-        sample = TrackDataSample(metainfo=dict(sequence=results['sequence'],
-                                               attributes=tuple(results.get('attributes', ()))))
+        sample = TrackDataSample(
+            metainfo=dict(
+                sequence=results['sequence'], attributes=tuple(results.get('attributes', ()))
+            )
+        )
         if 'frames' in results:
             sample.gt_boxes = torch.as_tensor(np.asarray(results['gt_boxes'], np.float64))
             sample.absent = torch.as_tensor(np.asarray(results['absent'], bool))
             return dict(inputs=dict(frames=results['frames']), data_samples=sample)
         sample.gt_box = torch.from_numpy(results['search_box'])
-        inputs = {name: torch.from_numpy(np.ascontiguousarray(results[name].transpose(0, 3, 1, 2)))
-                  for name in ('template', 'search')}
+        inputs = {
+            name: torch.from_numpy(np.ascontiguousarray(results[name].transpose(0, 3, 1, 2)))
+            for name in ('template', 'search')
+        }
         return dict(inputs=inputs, data_samples=sample)

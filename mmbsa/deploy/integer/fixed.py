@@ -6,6 +6,7 @@ Rounding rules, everywhere in the integer network:
 * leaks of membranes floor: ``x >> n`` (arithmetic, towards minus infinity);
 * integer neurons round halves to even, as ``torch.round`` does, or up, as their config says.
 """
+
 import math
 from dataclasses import dataclass
 
@@ -18,12 +19,14 @@ class Rules:
 
     Args:
         weight_bits: of signed weights.
-        fraction: bits below the point of membranes, residual streams and other potentials: their step is 2^-fraction.
+        fraction: bits below the point of membranes, residual streams and other potentials: their
+            step is 2^-fraction.
         potential_bits: of a signed potential, sign included.
         accumulator_bits: of sums within a layer, sign included.
         guard: bits that V is widened by before it is shifted by Shiftmax's weights.
-        multiply: whether factors that are no power of two may become a multiplication and a shift: scales of weights,
-            leaks, layer scales, means. Without it, weights get power-of-two scales, and other such factors are refused.
+        multiply: whether factors that are no power of two may become a multiplication and a shift:
+            scales of weights, leaks, layer scales, means. Without it, weights get power-of-two
+            scales, and other such factors are refused.
     """
 
     weight_bits: int = 8
@@ -34,11 +37,18 @@ class Rules:
     multiply: bool = False
 
     def __post_init__(self):
-        for name, least, most in (('weight_bits', 2, 24), ('fraction', 0, 24), ('potential_bits', 2, 48),
-                                  ('accumulator_bits', 8, 62), ('guard', 0, 16)):
+        for name, least, most in (
+            ('weight_bits', 2, 24),
+            ('fraction', 0, 24),
+            ('potential_bits', 2, 48),
+            ('accumulator_bits', 8, 62),
+            ('guard', 0, 16),
+        ):
             value = getattr(self, name)
             if not isinstance(value, int) or not least <= value <= most:
-                raise ValueError(f'Rules: {name} must be an integer in {least}..{most}, got {value!r}')
+                raise ValueError(
+                    f'Rules: {name} must be an integer in {least}..{most}, got {value!r}'
+                )
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,8 @@ class Fixed:
         data: int64.
         fraction: bits below the point.
         unit: what is left of a norm that is no power of two; the next weights take it in.
-        limit: largest magnitude of ``data`` for counts of spikes, which are exact; None for potentials.
+        limit: largest magnitude of ``data`` for counts of spikes, which are exact; None for
+            potentials.
     """
 
     data: np.ndarray
@@ -59,7 +70,7 @@ class Fixed:
 
     def real(self) -> np.ndarray:
         """What the integers stand for, float64; for reports and tests."""
-        return self.data * (2. ** -self.fraction * self.unit)
+        return self.data * (2.0**-self.fraction * self.unit)
 
 
 def shift(x: np.ndarray, places: int) -> np.ndarray:
@@ -91,22 +102,24 @@ def power_of_two(value: float) -> int | None:
 
 
 def as_ratio(value: float, bits: int = 16) -> tuple[int, int]:
-    """(multiplier, places) with value ~ multiplier * 2^-places and a multiplier of at most ``bits`` bits."""
+    """(multiplier, places) with value ~ multiplier * 2^-places and a multiplier of at most ``bits``
+    bits."""
     if value == 0:
         return 0, 0
     places = bits - 1 - math.frexp(abs(value))[1]
-    return int(round(value * 2. ** places)), places
+    return int(round(value * 2.0**places)), places
 
 
 def quantize_weight(weight: np.ndarray, bits: int, multiply: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (O, ...) -> integers of ``bits`` bits and a scale per output channel (O,): weight ~ integers * scale.
+    """Weights (O, ...) -> integers of ``bits`` bits and a scale per output channel (O,): weight ~
+    integers * scale.
 
     Scales are powers of two unless ``multiply``.
     """
     most = (1 << (bits - 1)) - 1
     largest = np.abs(weight.reshape(len(weight), -1)).max(1)
-    scale = np.where(largest > 0, largest / most, 2.0 ** -bits)
+    scale = np.where(largest > 0, largest / most, 2.0**-bits)
     if not multiply:
-        scale = 2. ** np.ceil(np.log2(scale))
+        scale = 2.0 ** np.ceil(np.log2(scale))
     integers = np.rint(weight / scale.reshape(-1, *[1] * (weight.ndim - 1)))
     return np.clip(integers, -most, most).astype(np.int64), scale

@@ -1,4 +1,5 @@
 """The integer form of every operation that exported spiking networks are made of."""
+
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,12 +9,21 @@ from torch import Tensor
 from torch.fx import Node
 
 from mmbsa.deploy.integer import layers
-from mmbsa.deploy.integer.fixed import Fixed, as_ratio, bits_of, check_width, power_of_two, quantize_weight, shift
+from mmbsa.deploy.integer.fixed import (
+    Fixed,
+    as_ratio,
+    bits_of,
+    check_width,
+    power_of_two,
+    quantize_weight,
+    shift,
+)
 
 
 @dataclass(frozen=True)
 class Pixels(Fixed):
-    """Pixels less the rounded mean; the first convolution takes in the rest of the normalisation."""
+    """Pixels less the rounded mean; the first convolution takes in the rest of the
+    normalisation."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +49,13 @@ def module_of(node: Node) -> str:
 
 
 def handles(*names: str):
-    """Register a function ``(network, node, *args, **kwargs)`` for these ``aten`` or ``mmbsa`` operations."""
+    """Register a function ``(network, node, *args, **kwargs)`` for these ``aten`` or ``mmbsa``
+    operations."""
+
     def decorate(function: Callable) -> Callable:
         _HANDLERS.update(dict.fromkeys(names, function))
         return function
+
     return decorate
 
 
@@ -77,26 +90,30 @@ def plain(network, node: Node, x: Fixed, fraction: int | None = None) -> Fixed:
     return Fixed(data, fraction)
 
 
-# views ------------------------------------------------------------------------------------------------------------
+# views
+# ------------------------------------------------------------------------------
 def _view(function: Callable) -> Callable:
     def handler(network, node, x, *args, **kwargs):
         return replace(x, data=function(x.data, *args))
+
     return handler
 
 
 def _unflatten(x: np.ndarray, dim: int, sizes) -> np.ndarray:
     dim %= x.ndim
-    return x.reshape(*x.shape[:dim], *sizes, *x.shape[dim + 1:])
+    return x.reshape(*x.shape[:dim], *sizes, *x.shape[dim + 1 :])
 
 
 def _flatten(x: np.ndarray, start: int = 0, end: int = -1) -> np.ndarray:
     start, end = start % x.ndim, end % x.ndim
-    return x.reshape(*x.shape[:start], -1, *x.shape[end + 1:])
+    return x.reshape(*x.shape[:start], -1, *x.shape[end + 1 :])
 
 
 def _expand(x: np.ndarray, sizes, *_) -> np.ndarray:
     offset = len(sizes) - x.ndim
-    return np.broadcast_to(x, [x.shape[i - offset] if size == -1 else size for i, size in enumerate(sizes)])
+    return np.broadcast_to(
+        x, [x.shape[i - offset] if size == -1 else size for i, size in enumerate(sizes)]
+    )
 
 
 def _slice(x: np.ndarray, dim: int = 0, start=None, end=None, step: int = 1) -> np.ndarray:
@@ -106,14 +123,28 @@ def _slice(x: np.ndarray, dim: int = 0, start=None, end=None, step: int = 1) -> 
 
 
 for _names, _function in (
-        (('aten.unsqueeze',), np.expand_dims), (('aten.flatten.using_ints',), _flatten),
-        (('aten.squeeze.dim',), lambda x, dim: x.squeeze(dim) if x.shape[dim] == 1 else x),
-        (('aten.unflatten.int',), _unflatten), (('aten.permute',), np.transpose),
-        (('aten.transpose.int',), np.swapaxes), (('aten.select.int',), lambda x, dim, i: np.take(x, i, dim)),
-        (('aten.expand',), _expand), (('aten.slice.Tensor',), _slice),
-        (('aten.view', 'aten.reshape'), lambda x, shape: x.reshape(shape)),
-        (('aten.contiguous', 'aten.clone', 'aten.detach', 'aten.to.dtype', 'aten.alias', 'aten.detach_'),
-         lambda x, *_: x)):
+    (('aten.unsqueeze',), np.expand_dims),
+    (('aten.flatten.using_ints',), _flatten),
+    (('aten.squeeze.dim',), lambda x, dim: x.squeeze(dim) if x.shape[dim] == 1 else x),
+    (('aten.unflatten.int',), _unflatten),
+    (('aten.permute',), np.transpose),
+    (('aten.transpose.int',), np.swapaxes),
+    (('aten.select.int',), lambda x, dim, i: np.take(x, i, dim)),
+    (('aten.expand',), _expand),
+    (('aten.slice.Tensor',), _slice),
+    (('aten.view', 'aten.reshape'), lambda x, shape: x.reshape(shape)),
+    (
+        (
+            'aten.contiguous',
+            'aten.clone',
+            'aten.detach',
+            'aten.to.dtype',
+            'aten.alias',
+            'aten.detach_',
+        ),
+        lambda x, *_: x,
+    ),
+):
     handles(*_names)(_view(_function))
 
 
@@ -138,13 +169,31 @@ def _join(network, node, parts, dim=0):
         parts = [plain(network, node, part) for part in parts]
     limits = [part.limit for part in parts]
     join = np.stack if 'stack' in str(node.target) else np.concatenate
-    return replace(parts[0], data=join([part.data for part in parts], dim),
-                   limit=None if None in limits else max(limits))
+    return replace(
+        parts[0],
+        data=join([part.data for part in parts], dim),
+        limit=None if None in limits else max(limits),
+    )
 
 
-# neurons ----------------------------------------------------------------------------------------------------------
+# neurons
+# ------------------------------------------------------------------------------
 @handles('mmbsa.lif')
-def _lif(network, node, x, v0, tau, decay_input, v_threshold, v_reset, detach_reset, surrogate, alpha, signed, impl):
+def _lif(
+    network,
+    node,
+    x,
+    v0,
+    tau,
+    decay_input,
+    v_threshold,
+    v_reset,
+    detach_reset,
+    surrogate,
+    alpha,
+    signed,
+    impl,
+):
     rules, name = network.rules, str(node.name)
     if v0 is not None:
         raise refuse(node, 'it continues from a membrane')
@@ -153,7 +202,9 @@ def _lif(network, node, x, v0, tau, decay_input, v_threshold, v_reset, detach_re
     unit = 1 << rules.fraction
     threshold = int(np.ceil(v_threshold * unit))
     reset = None if v_reset is None else int(round(v_reset * unit))
-    spikes = layers.lif(x.data, leak, decay_input, threshold, reset, signed, name, rules.potential_bits)
+    spikes = layers.lif(
+        x.data, leak, decay_input, threshold, reset, signed, name, rules.potential_bits
+    )
     operations = dict(adds=2 * x.data.size, comparisons=x.data.size * (1 + signed))
     if leak is not None:
         operations['multiplications' if leak.multiplies else 'shifts'] = x.data.size
@@ -165,9 +216,13 @@ def _lif(network, node, x, v0, tau, decay_input, v_threshold, v_reset, detach_re
 def _clamp(network, node, x, low=None, high=None):
     if x.limit is None or x.unit != 1:
         x = plain(network, node, x)
-    bounds = [int(np.floor(bound * 2 ** x.fraction)) for bound in (low, high)]
-    network.note(node, 'integer neuron', dict(comparisons=2 * x.data.size, shifts=x.data.size),
-                 dict(membrane=network.rules.potential_bits, output=bits_of(int(low), int(high))))
+    bounds = [int(np.floor(bound * 2**x.fraction)) for bound in (low, high)]
+    network.note(
+        node,
+        'integer neuron',
+        dict(comparisons=2 * x.data.size, shifts=x.data.size),
+        dict(membrane=network.rules.potential_bits, output=bits_of(int(low), int(high))),
+    )
     return Fixed(np.clip(x.data, *bounds), x.fraction, limit=max(map(abs, bounds)))
 
 
@@ -179,7 +234,9 @@ def _round(network, node, x):
 
 @handles('aten.floor')
 def _floor(network, node, x):
-    return Fixed(x.data >> x.fraction, limit=None if x.limit is None else max(x.limit >> x.fraction, 1))
+    return Fixed(
+        x.data >> x.fraction, limit=None if x.limit is None else max(x.limit >> x.fraction, 1)
+    )
 
 
 @handles('aten.div.Tensor')
@@ -189,18 +246,25 @@ def _divide(network, node, x, by):
     return _times(network, node, x, 1 / by)
 
 
-# sums and products ------------------------------------------------------------------------------------------------
+# sums and products
+# ------------------------------------------------------------------------------------------------
 def _times(network, node, x: Fixed, factor: float) -> Fixed:
-    """x times a number: a power of two moves the point, another factor goes into the next weights."""
+    """x times a number: a power of two moves the point, another factor goes into the next
+    weights."""
     k = power_of_two(abs(factor))
     if factor <= 0:
         raise refuse(node, f'the factor {factor:g} is not positive')
-    return replace(x, fraction=x.fraction - k) if k is not None else replace(x, unit=x.unit * factor)
+    return (
+        replace(x, fraction=x.fraction - k) if k is not None else replace(x, unit=x.unit * factor)
+    )
 
 
 def _constant(network, node, x: Real, fraction: int) -> Fixed:
     if node.name not in network.integers:
-        network.integers[node.name] = (np.rint(x.numpy() * 2. ** fraction).astype(np.int64), fraction)
+        network.integers[node.name] = (
+            np.rint(x.numpy() * 2.0**fraction).astype(np.int64),
+            fraction,
+        )
     data, fraction = network.integers[node.name]
     return Fixed(data, fraction)
 
@@ -211,14 +275,22 @@ def _add(network, node, a, b, alpha=1):
     if isinstance(b, int | float):
         unit = 1 << max(a.fraction, 1)
         a = a if a.fraction else replace(a, data=a.data << 1, fraction=1)
-        return replace(a, data=a.data + sign * int(round(alpha * b * unit)),
-                       limit=None if a.limit is None else a.limit + unit)
-    a, b = (_constant(network, node, x, network.rules.fraction) if isinstance(x, Real) else x for x in (a, b))
+        return replace(
+            a,
+            data=a.data + sign * int(round(alpha * b * unit)),
+            limit=None if a.limit is None else a.limit + unit,
+        )
+    a, b = (
+        _constant(network, node, x, network.rules.fraction) if isinstance(x, Real) else x
+        for x in (a, b)
+    )
     if alpha != 1:
         k = power_of_two(alpha)
         if k is not None and k < 0:
             b = plain(network, node, b)
-            b = replace(b, data=b.data >> -k)  # the leak of an integer neuron: floored, as all leaks are
+            b = replace(
+                b, data=b.data >> -k
+            )  # the leak of an integer neuron: floored, as all leaks are
         else:
             b = _times(network, node, b, alpha)
             b = b if b.unit == 1 else plain(network, node, b)
@@ -239,10 +311,18 @@ def _multiply(network, node, a, b):
     if isinstance(b, int | float):
         return _times(network, node, a, b)
     if isinstance(a, Real) or isinstance(b, Real):
-        raise refuse(node, 'it scales potentials by a tensor; only scales that end in a convolution fold into it')
+        raise refuse(
+            node,
+            'it scales potentials by a tensor; only scales that end in a convolution fold into it',
+        )
     if a.limit is None or b.limit is None:
         raise refuse(node, 'it is a product of potentials')
-    network.note(node, 'mask', dict(ands=max(a.data.size, b.data.size)), dict(output=bits_of(0, a.limit * b.limit)))
+    network.note(
+        node,
+        'mask',
+        dict(ands=max(a.data.size, b.data.size)),
+        dict(output=bits_of(0, a.limit * b.limit)),
+    )
     return Fixed(a.data * b.data, a.fraction + b.fraction, a.unit * b.unit, a.limit * b.limit)
 
 
@@ -262,9 +342,11 @@ def _mean(network, node, x, dims, keepdim=False, dtype=None):
     return out if out.limit is not None or out.unit != 1 else plain(network, node, out)
 
 
-# weights ----------------------------------------------------------------------------------------------------------
+# weights
+# ------------------------------------------------------------------------------
 def _quantized(network, node, x: Fixed, weight: Real, bias: Real | None) -> tuple:
-    """Integer weights, biases in the accumulator's step, and the shift (and multiplier) to the potentials' step."""
+    """Integer weights, biases in the accumulator's step, and the shift (and multiplier) to the
+    potentials' step."""
     if node.name in network.integers:
         return network.integers[node.name]
     rules = network.rules
@@ -276,28 +358,44 @@ def _quantized(network, node, x: Fixed, weight: Real, bias: Real | None) -> tupl
         rest = (network.centre - network.mean).reshape(shape)
         real_bias = real_bias + (weights * rest).reshape(len(weights), -1).sum(1)
     integers, scale = quantize_weight(weights, rules.weight_bits, rules.multiply)
-    step = scale * 2. ** -x.fraction
+    step = scale * 2.0**-x.fraction
     biases = np.rint(real_bias / step).astype(np.int64)
-    bound = int((np.abs(integers).reshape(len(integers), -1).sum(1) * x.limit + np.abs(biases)).max())
+    bound = int(
+        (np.abs(integers).reshape(len(integers), -1).sum(1) * x.limit + np.abs(biases)).max()
+    )
     width = bits_of(-bound, bound)
     if width > rules.accumulator_bits:
-        raise OverflowError(f'{node.name}: its sums need {width} bits, accumulator_bits={rules.accumulator_bits}')
-    factors = [as_ratio(value * 2. ** rules.fraction) if rules.multiply else
-               (1, -power_of_two(value) - rules.fraction) for value in step]
+        raise OverflowError(
+            f'{node.name}: its sums need {width} bits, accumulator_bits={rules.accumulator_bits}'
+        )
+    factors = [
+        as_ratio(value * 2.0**rules.fraction)
+        if rules.multiply
+        else (1, -power_of_two(value) - rules.fraction)
+        for value in step
+    ]
     network.integers[node.name] = integers, biases, factors, width
     return network.integers[node.name]
 
 
-def _weighted(network, node, x: Fixed, weight: Real, bias: Real | None, kind: str, product: Callable) -> Fixed:
-    """A convolution or a linear layer: sums of weights, then a shift per channel, which is axis 1."""
+def _weighted(
+    network, node, x: Fixed, weight: Real, bias: Real | None, kind: str, product: Callable
+) -> Fixed:
+    """A convolution or a linear layer: sums of weights, then a shift per channel, which is axis
+    1."""
     if x.limit is None:
-        raise refuse(node, 'its input are potentials, so it needs multiplications; only spikes and pixels add up')
+        raise refuse(
+            node,
+            'its input are potentials, so it needs multiplications; only spikes and pixels add up',
+        )
     integers, biases, factors, width = _quantized(network, node, x, weight, bias)
     sums = product(x.data, integers)
     if kind == 'linear':
         sums = np.moveaxis(sums, -1, 1) if sums.ndim > 1 else sums
     sums = sums + biases.reshape(1, -1, *[1] * (sums.ndim - 2))
-    out = np.stack([shift(sums[:, c] * factor, places) for c, (factor, places) in enumerate(factors)], 1)
+    out = np.stack(
+        [shift(sums[:, c] * factor, places) for c, (factor, places) in enumerate(factors)], 1
+    )
     if kind == 'linear':
         out = np.moveaxis(out, 1, -1)
     check_width(f'{node.name}: output', out, network.rules.potential_bits)
@@ -306,18 +404,37 @@ def _weighted(network, node, x: Fixed, weight: Real, bias: Real | None, kind: st
     operations = {'multiplications' if counted else 'adds': uses, 'shifts': out.size}
     if network.rules.multiply:
         operations['multiplications'] = operations.get('multiplications', 0) + out.size
-    network.note(node, kind, operations, dict(
-        input=bits_of(-x.limit, x.limit), weight=network.rules.weight_bits, accumulator=width,
-        output=network.rules.potential_bits), integers.size * network.rules.weight_bits // 8 + biases.size * 4)
+    network.note(
+        node,
+        kind,
+        operations,
+        dict(
+            input=bits_of(-x.limit, x.limit),
+            weight=network.rules.weight_bits,
+            accumulator=width,
+            output=network.rules.potential_bits,
+        ),
+        integers.size * network.rules.weight_bits // 8 + biases.size * 4,
+    )
     return Fixed(out, network.rules.fraction)
 
 
 @handles('aten.conv2d', 'aten.conv2d.padding')
-def _conv2d(network, node, x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
+def _conv2d(
+    network, node, x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
+):
     if isinstance(padding, str):
         raise refuse(node, f'padding={padding!r} is not supported')
     pairs = [tuple(value) * (2 // len(value)) for value in (stride, padding, dilation)]
-    return _weighted(network, node, x, weight, bias, 'conv', lambda data, w: layers.conv2d(data, w, *pairs, groups))
+    return _weighted(
+        network,
+        node,
+        x,
+        weight,
+        bias,
+        'conv',
+        lambda data, w: layers.conv2d(data, w, *pairs, groups),
+    )
 
 
 @handles('aten.linear')
@@ -337,31 +454,51 @@ def _attention(network, node, q, k, v, product, normalizer, scale, grad, impl):
         if scale != 1 or q.fraction or k.fraction or q.unit != 1 or k.unit != 1:
             raise refuse(node, 'Shiftmax of scores that are not whole: use norm=1 and scale=1')
         values = plain(network, node, v)
-        out = Fixed(layers.shiftmax_attention(q.data, k.data, values.data, rules.guard), rules.fraction)
+        out = Fixed(
+            layers.shiftmax_attention(q.data, k.data, values.data, rules.guard), rules.fraction
+        )
         width = rules.potential_bits + rules.guard
         if width > rules.accumulator_bits:
-            raise OverflowError(f'{node.name}: values of {width} bits, accumulator_bits={rules.accumulator_bits}')
+            raise OverflowError(
+                f'{node.name}: values of {width} bits, accumulator_bits={rules.accumulator_bits}'
+            )
     else:
         data = (q.data @ np.swapaxes(k.data, -1, -2)) @ v.data
         top = v.limit if v.limit is not None else (1 << (rules.potential_bits - 1)) - 1
         bound = limit * k.data.shape[-2] * top
         width = bits_of(-bound, bound)
         if width > rules.accumulator_bits:
-            raise OverflowError(f'{node.name}: its sums need {width} bits, accumulator_bits={rules.accumulator_bits}')
-        out = Fixed(data, q.fraction + k.fraction + v.fraction, q.unit * k.unit * v.unit,
-                    None if v.limit is None else bound)
+            raise OverflowError(
+                f'{node.name}: its sums need {width} bits, '
+                f'accumulator_bits={rules.accumulator_bits}'
+            )
+        out = Fixed(
+            data,
+            q.fraction + k.fraction + v.fraction,
+            q.unit * k.unit * v.unit,
+            None if v.limit is None else bound,
+        )
         out = _times(network, node, out, scale)
     pairs = q.data[..., 0].size * k.data.shape[-2]
     mixing = pairs * v.data.shape[-1]
-    network.note(node, f'attention, {normalizer}',
-                 {'adds': pairs * q.data.shape[-1] + mixing, **({'shifts': mixing} if normalizer == 'shiftmax' else {})},
-                 dict(score=bits_of(-limit, limit), accumulator=width))
+    network.note(
+        node,
+        f'attention, {normalizer}',
+        {
+            'adds': pairs * q.data.shape[-1] + mixing,
+            **({'shifts': mixing} if normalizer == 'shiftmax' else {}),
+        },
+        dict(score=bits_of(-limit, limit), accumulator=width),
+    )
     return out, None, None
 
 
-# maps -------------------------------------------------------------------------------------------------------------
+# maps
+# ------------------------------------------------------------------------------
 @handles('aten.max_pool2d')
-def _max_pool(network, node, x, kernel, stride=(), padding=(0, 0), dilation=(1, 1), ceil_mode=False):
+def _max_pool(
+    network, node, x, kernel, stride=(), padding=(0, 0), dilation=(1, 1), ceil_mode=False
+):
     if tuple(dilation) != (1, 1) and tuple(dilation) != (1,) or ceil_mode:
         raise refuse(node, 'dilation and ceil_mode are not supported')
     pairs = [tuple(value) * (2 // len(value)) for value in (kernel, stride or kernel, padding)]
@@ -373,8 +510,12 @@ def _bilinear(network, node, x, size, align_corners, scales):
     x = plain(network, node, x)
     size = tuple(size) if size else tuple(int(n * s) for n, s in zip(x.data.shape[-2:], scales))
     data = layers.bilinear(x.data, size, align_corners)
-    network.note(node, 'bilinear', dict(adds=8 * data.size, shifts=data.size), dict(weight=5, accumulator=(
-        network.rules.potential_bits + 8)))
+    network.note(
+        node,
+        'bilinear',
+        dict(adds=8 * data.size, shifts=data.size),
+        dict(weight=5, accumulator=(network.rules.potential_bits + 8)),
+    )
     return replace(x, data=data)
 
 

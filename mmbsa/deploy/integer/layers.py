@@ -1,4 +1,5 @@
 """What the layers of an integer network compute, on int64 arrays: sums, comparisons and shifts."""
+
 import numpy as np
 
 from mmbsa.deploy.integer.fixed import as_ratio, check_width, power_of_two, shift
@@ -10,7 +11,7 @@ def conv2d(x: np.ndarray, weight: np.ndarray, stride, padding, dilation, groups:
     kh, kw = weight.shape[2:]
     spans = [d * (k - 1) + 1 for d, k in zip(dilation, (kh, kw))]
     windows = np.lib.stride_tricks.sliding_window_view(x, spans, (2, 3))
-    windows = windows[:, :, ::stride[0], ::stride[1], ::dilation[0], ::dilation[1]]
+    windows = windows[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
     n, c, height, width = windows.shape[:4]
     windows = windows.reshape(n, groups, c // groups, height, width, kh, kw)
     weight = weight.reshape(groups, -1, c // groups, kh, kw)
@@ -31,14 +32,20 @@ class Leak:
     """
 
     def __init__(self, name: str, tau: float, multiply: bool):
-        part, kept = power_of_two(1 / tau), power_of_two(round(1 - 1 / tau, 12)) if tau != 1 else None
+        part, kept = (
+            power_of_two(1 / tau),
+            power_of_two(round(1 - 1 / tau, 12)) if tau != 1 else None,
+        )
         self.part = None if part is None else -part
         self.kept = None if kept is None else -kept
         self.ratio = as_ratio(1 / tau)
         self.multiplies = self.part is None and self.kept is None
         if self.multiplies and not multiply:
-            raise ValueError(f'{name}: the leak 1 / tau = {1 / tau:g} is no shift: neither it nor what is kept is a power '
-                             'of two; set multiply=True, or train with such a tau (2, 4, 4/3, ...)')
+            raise ValueError(
+                f'{name}: the leak 1 / tau = {1 / tau:g} is no shift: neither it nor what is kept '
+                'is a power '
+                'of two; set multiply=True, or train with such a tau (2, 4, 4/3, ...)'
+            )
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """The share 1 / tau of x."""
@@ -49,9 +56,18 @@ class Leak:
         return (x * self.ratio[0]) >> self.ratio[1]
 
 
-def lif(x: np.ndarray, leak: Leak | None, decay_input: bool, threshold: int, reset: int | None, signed: bool,
-        name: str, bits: int) -> np.ndarray:
-    """Currents (T, *) -> spikes (T, *); the membrane, the threshold and the reset share the currents' step.
+def lif(
+    x: np.ndarray,
+    leak: Leak | None,
+    decay_input: bool,
+    threshold: int,
+    reset: int | None,
+    signed: bool,
+    name: str,
+    bits: int,
+) -> np.ndarray:
+    """Currents (T, *) -> spikes (T, *); the membrane, the threshold and the reset share the
+    currents' step.
 
     Raises:
         OverflowError: a membrane that does not fit ``bits``.
@@ -68,14 +84,15 @@ def lif(x: np.ndarray, leak: Leak | None, decay_input: bool, threshold: int, res
         check_width(f'{name}: membrane', h, bits)
         s = (h >= threshold).astype(np.int64)
         if signed:
-            s -= (-h >= threshold)
+            s -= -h >= threshold
         v = h - threshold * s if reset is None else np.where(s != 0, reset, h)
         spikes.append(s)
     return np.stack(spikes)
 
 
 def round_half_even(x: np.ndarray, fraction: int) -> np.ndarray:
-    """round(x * 2^-fraction) with ties to even: add half and shift, and clear the last bit of a tie."""
+    """round(x * 2^-fraction) with ties to even: add half and shift, and clear the last bit of a
+    tie."""
     if fraction == 0:
         return x
     up = (x + (1 << (fraction - 1))) >> fraction
@@ -86,9 +103,9 @@ def round_half_even(x: np.ndarray, fraction: int) -> np.ndarray:
 def exponent_of_sum(gap: np.ndarray) -> np.ndarray:
     """ceil(log2 sum_j 2^-gap_j) of gaps >= 0 (..., n), of which each row has a 0: (..., 1).
 
-    The keys of every gap are counted, and carries ripple from the largest gap to 0. What stands there is the whole part
-    of the sum; bits that were left on the way are the sticky bit. The exponent is the place of the leading one, and one
-    more if any other bit is set.
+    The keys of every gap are counted, and carries ripple from the largest gap to 0. What stands
+    there is the whole part of the sum; bits that were left on the way are the sticky bit. The
+    exponent is the place of the leading one, and one more if any other bit is set.
     """
     carry, sticky = np.zeros((*gap.shape[:-1], 1), np.int64), np.zeros((*gap.shape[:-1], 1), bool)
     for place in range(int(gap.max()), 0, -1):
@@ -103,11 +120,13 @@ def exponent_of_sum(gap: np.ndarray) -> np.ndarray:
 
 
 def shift_values(values: np.ndarray, shifts: np.ndarray, guard: int) -> np.ndarray:
-    """sum_j 2^-shifts_ij values_j: (..., n, d) and (..., n_q, n) -> (..., n_q, d) in the step of the values.
+    """sum_j 2^-shifts_ij values_j: (..., n, d) and (..., n_q, n) -> (..., n_q, d) in the step of
+    the values.
 
-    Values are widened by ``guard`` bits, shifted (each term is floored), added, and the sum is rounded back. As weights
-    sum to at most 1, the sum needs the bits of the widened values and no more. A term loses less than 2^-guard of a
-    step, so the sum errs by less than n 2^-guard + 1/2 steps, and the error is never upwards but for the last rounding.
+    Values are widened by ``guard`` bits, shifted (each term is floored), added, and the sum is
+    rounded back. As weights sum to at most 1, the sum needs the bits of the widened values and no
+    more. A term loses less than 2^-guard of a step, so the sum errs by less than n 2^-guard + 1/2
+    steps, and the error is never upwards but for the last rounding.
     """
     wide = values << guard
     total = np.zeros((*shifts.shape[:-1], values.shape[-1]), np.int64)
@@ -117,14 +136,18 @@ def shift_values(values: np.ndarray, shifts: np.ndarray, guard: int) -> np.ndarr
 
 
 def shiftmax_attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, guard: int) -> np.ndarray:
-    """Whole q, k (..., n, d) and values (..., n, d_v) -> (..., n_q, d_v): Score = Shiftmax(q k^T), Score shifts V."""
+    """Whole q, k (..., n, d) and values (..., n, d_v) -> (..., n_q, d_v): Score = Shiftmax(q k^T),
+    Score shifts V."""
     score = np.matmul(q, np.swapaxes(k, -1, -2))
     gap = score.max(-1, keepdims=True) - score
     return shift_values(v, gap + exponent_of_sum(gap), guard)
 
 
-def bilinear_taps(size: int, target: int, align_corners: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Left and right neighbours of every target pixel, and the right one's weight in sixteenths, halves up."""
+def bilinear_taps(
+    size: int, target: int, align_corners: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Left and right neighbours of every target pixel, and the right one's weight in sixteenths,
+    halves up."""
     place = np.arange(target)
     if align_corners:
         top, bottom = place * (size - 1), max(target - 1, 1)
@@ -149,4 +172,4 @@ def max_pool2d(x: np.ndarray, kernel, stride, padding) -> np.ndarray:
     lowest = np.iinfo(np.int64).min
     x = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2), constant_values=lowest)
     windows = np.lib.stride_tricks.sliding_window_view(x, tuple(kernel), (2, 3))
-    return windows[:, :, ::stride[0], ::stride[1]].max((-1, -2))
+    return windows[:, :, :: stride[0], :: stride[1]].max((-1, -2))

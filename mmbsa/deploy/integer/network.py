@@ -1,8 +1,10 @@
 """A trained network as integers: its exported graph, run operation by operation on int64 arrays.
 
-Pixels are uint8. Behind the first layer there are sums of weights, shifts, comparisons and table-free rounding; what a
-family computes with real numbers (softmax, a convolution of potentials, a product of potentials) is refused by name.
+Pixels are uint8. Behind the first layer there are sums of weights, shifts, comparisons and
+table-free rounding; what a family computes with real numbers (softmax, a convolution of potentials,
+a product of potentials) is refused by name.
 """
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -37,7 +39,8 @@ class Layer:
 
 
 def fold_scales(model: nn.Module) -> None:
-    """Multiply the layer scales of residual branches into the convolutions that end the branches, in place."""
+    """Multiply the layer scales of residual branches into the convolutions that end the branches,
+    in place."""
     for module in model.modules():
         if not isinstance(module, Residual) or module.scale is None:
             continue
@@ -46,7 +49,11 @@ def fold_scales(model: nn.Module) -> None:
             last = last.proj if hasattr(last, 'proj') else last[-1]
         conv = last.reduce if isinstance(last, RepConv) else getattr(last, 'conv', None)
         ends = isinstance(last, RepConv) or isinstance(last, SpikeConv) and not last.neuron_last
-        if ends and conv is not None and isinstance(getattr(last, 'norm', nn.Identity()), nn.Identity):
+        if (
+            ends
+            and conv is not None
+            and isinstance(getattr(last, 'norm', nn.Identity()), nn.Identity)
+        ):
             conv.weight.mul_(module.scale.view(-1, 1, 1, 1))
             if conv.bias is not None:
                 conv.bias.mul_(module.scale)
@@ -56,8 +63,9 @@ def fold_scales(model: nn.Module) -> None:
 class IntegerNetwork:
     """An integer network; call it with uint8 pixels.
 
-    Norms and layer scales are folded into weights, RepConv chains are merged. Weights and biases are quantised once,
-    while the example runs; afterwards only integers are touched. ``report`` lists the layers.
+    Norms and layer scales are folded into weights, RepConv chains are merged. Weights and biases
+    are quantised once, while the example runs; afterwards only integers are touched. ``report``
+    lists the layers.
 
     Args:
         model: a trained classifier or segmentor, see :class:`mmbsa.deploy.export.Predictor`.
@@ -66,28 +74,46 @@ class IntegerNetwork:
         rules: widths.
 
     Raises:
-        ValueError: an operation that has no integer form, named with its module; no mean and std; pixels that are none.
+        ValueError: an operation that has no integer form, named with its module; no mean and std;
+            pixels that are none.
         OverflowError: a width that is too small; with the layer and the values.
     """
 
-    def __init__(self, model: nn.Module, example: np.ndarray, mean: Sequence[float] | None = None,
-                 std: Sequence[float] | None = None, rules: Rules | None = None):
+    def __init__(
+        self,
+        model: nn.Module,
+        example: np.ndarray,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        rules: Rules | None = None,
+    ):
         self.rules = rules or Rules()
-        self.mean, self.std = (self._statistics(model, name, value, example)
-                               for name, value in (('mean', mean), ('std', std)))
+        self.mean, self.std = (
+            self._statistics(model, name, value, example)
+            for name, value in (('mean', mean), ('std', std))
+        )
         self.centre = np.rint(self.mean).astype(np.int64)
         with torch.no_grad():
             folded = fuse(model, merge=True).float()
             fold_scales(folded)
         program = trace(folded, (torch.zeros(example.shape),))
         program.graph_module.graph.eliminate_dead_code()
-        self._nodes = [node for node in program.graph_module.graph.nodes
-                       if '_assert' not in str(node.target) and 'sym_constrain' not in str(node.target)]
+        self._nodes = [
+            node
+            for node in program.graph_module.graph.nodes
+            if '_assert' not in str(node.target) and 'sym_constrain' not in str(node.target)
+        ]
         signature = program.graph_signature
         #: real-valued tensors until they were quantised.
-        self.source = {key: program.state_dict.get(name, program.constants.get(name))
-                       for found in (signature.inputs_to_parameters, signature.inputs_to_buffers,
-                                     signature.inputs_to_lifted_tensor_constants) for key, name in found.items()}
+        self.source = {
+            key: program.state_dict.get(name, program.constants.get(name))
+            for found in (
+                signature.inputs_to_parameters,
+                signature.inputs_to_buffers,
+                signature.inputs_to_lifted_tensor_constants,
+            )
+            for key, name in found.items()
+        }
         self._inputs = set(signature.user_inputs)
         #: name of a node -> its quantised tensors.
         self.integers: dict[str, tuple] = {}
@@ -97,22 +123,30 @@ class IntegerNetwork:
         self.source, self._finished = {}, True
 
     @staticmethod
-    def _statistics(model: nn.Module, name: str, value: Sequence[float] | None, example: np.ndarray) -> np.ndarray:
+    def _statistics(
+        model: nn.Module, name: str, value: Sequence[float] | None, example: np.ndarray
+    ) -> np.ndarray:
         if value is None:
             value = getattr(getattr(model, 'data_preprocessor', None), name, None)
         if value is None:
-            raise ValueError(f'IntegerNetwork: {type(model).__name__} has no data preprocessor with a {name}: give {name}')
+            raise ValueError(
+                f'IntegerNetwork: {type(model).__name__} has no data preprocessor with a {name}: '
+                f'give {name}'
+            )
         return np.broadcast_to(np.asarray(value, np.float64).reshape(-1), (example.shape[1],))
 
     def run(self, pixels: np.ndarray) -> list[Fixed]:
         """(B, C, H, W) uint8 -> the outputs of the model, as integers and their format.
 
         Raises:
-            ValueError: pixels of another type or size. OverflowError: a potential that does not fit its width.
+            ValueError: pixels of another type or size. OverflowError: a potential that does not fit
+                its width.
         """
         if pixels.dtype != np.uint8 or pixels.shape[1:] != self.shape:
-            raise ValueError(f'IntegerNetwork: pixels must be uint8 (B, {", ".join(map(str, self.shape))}), got '
-                             f'{pixels.dtype} {pixels.shape}')
+            raise ValueError(
+                f'IntegerNetwork: pixels must be uint8 (B, {", ".join(map(str, self.shape))}), got '
+                f'{pixels.dtype} {pixels.shape}'
+            )
         values: dict[Node, object] = {}
         for node in self._nodes:
             if node.op == 'placeholder':
@@ -129,10 +163,18 @@ class IntegerNetwork:
         raise AssertionError('a graph without an output')
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """(B, C, H, W) uint8 -> class with the largest integer score, along axis 1 of the first output."""
+        """(B, C, H, W) uint8 -> class with the largest integer score, along axis 1 of the first
+        output."""
         return self.run(pixels)[0].data.argmax(1)
 
-    def note(self, node: Node, kind: str, operations: dict[str, int], bits: dict[str, int], memory: int = 0) -> None:
+    def note(
+        self,
+        node: Node,
+        kind: str,
+        operations: dict[str, int],
+        bits: dict[str, int],
+        memory: int = 0,
+    ) -> None:
         """Add a layer to the report, while the example runs."""
         if not getattr(self, '_finished', False):
             self.report.append(Layer(handlers.module_of(node), kind, operations, bits, memory))
@@ -141,7 +183,9 @@ class IntegerNetwork:
         """The report as a table in Markdown; operations are those of the example."""
         lines = ['| layer | kind | operations | bits | bytes |', '|---|---|---|---|---|']
         for layer in self.report:
-            cells = (', '.join(f'{key} {value}' for key, value in part.items())
-                     for part in (layer.operations, layer.bits))
+            cells = (
+                ', '.join(f'{key} {value}' for key, value in part.items())
+                for part in (layer.operations, layer.bits)
+            )
             lines.append(f'| {layer.name} | {layer.kind} | {" | ".join(cells)} | {layer.memory} |')
         return '\n'.join(lines)

@@ -1,6 +1,14 @@
 """What every op costs: a rule per name."""
 
-from mmbsa.energy.rules import attention, convolution, elementwise, matmul, moves, neuron, reductions  # noqa: F401
+from mmbsa.energy.rules import (  # noqa: F401
+    attention,
+    convolution,
+    elementwise,
+    matmul,
+    moves,
+    neuron,
+    reductions,
+)
 from mmbsa.energy.rules.neuron import is_neuron, neuron_module
 from mmbsa.energy.rules.registry import RULES, Call, find, rule
 

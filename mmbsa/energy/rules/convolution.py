@@ -152,10 +152,12 @@ def _spread(value, dims: int, default: int) -> list[int]:
 
 @rule('torchvision::deform_conv2d')
 def deformable(call: Call) -> None:
-    """Deformable convolution with a mask and one weight per channel: samples are real, masks may be spikes.
+    """Deformable convolution with a mask and one weight per channel: samples are real, masks may be
+    spikes.
 
-    A sample is four multiply-adds of bilinear interpolation, needed where the mask is not zero; times a mask of spikes
-    it is added as often as the mask counts, times a real one it is one more multiply-add. The weights are ones.
+    A sample is four multiply-adds of bilinear interpolation, needed where the mask is not zero;
+    times a mask of spikes it is added as often as the mask counts, times a real one it is one more
+    multiply-add. The weights are ones.
     """
     x, mask = call.args['input'], call.args['mask']
     share = x.shape[1] // call.args['offset_groups']  # channels that share a mask

@@ -1,4 +1,5 @@
 """Formats of recordings: one file per family, chosen by what a file holds, not by its name."""
+
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +15,17 @@ from mmbsa.events.formats.source import Recording, RecordingError, Request
 
 #: format -> the function that opens it
 OPENERS: dict[str, Callable[[Request], Recording]] = dict(
-    aedat=open_aedat, aedat3=open_aedat3, aedat4=open_aedat4, atis_bin=open_atis_bin, dat=open_dat,
-    evt=open_evt, hdf5=open_hdf5, mat=open_mat, npy=open_npy, npz=open_npz)
+    aedat=open_aedat,
+    aedat3=open_aedat3,
+    aedat4=open_aedat4,
+    atis_bin=open_atis_bin,
+    dat=open_dat,
+    evt=open_evt,
+    hdf5=open_hdf5,
+    mat=open_mat,
+    npy=open_npy,
+    npz=open_npz,
+)
 #: endings of recordings; what a file holds decides how it is read
 ENDINGS = ('.aedat', '.aedat4', '.bin', '.dat', '.h5', '.hdf5', '.mat', '.npy', '.npz', '.raw')
 
@@ -35,10 +45,16 @@ def identify(path: Path) -> str:
         version = head[9:10]
         if version not in (b'1', b'2', b'3', b'4'):
             raise RecordingError(
-                path, f'AEDAT of version {head[9:12]!r}; expected 1.0, 2.0, 3.1 or 4.0', 9)
+                path, f'AEDAT of version {head[9:12]!r}; expected 1.0, 2.0, 3.1 or 4.0', 9
+            )
         return {b'3': 'aedat3', b'4': 'aedat4'}.get(version, 'aedat')
-    for mark, name in ((b'\x89HDF\r\n\x1a\n', 'hdf5'), (b'\x93NUMPY', 'npy'),
-                       (b'PK\x03\x04', 'npz'), (b'PK\x05\x06', 'npz'), (b'MATLAB 5.0', 'mat')):
+    for mark, name in (
+        (b'\x89HDF\r\n\x1a\n', 'hdf5'),
+        (b'\x93NUMPY', 'npy'),
+        (b'PK\x03\x04', 'npz'),
+        (b'PK\x05\x06', 'npz'),
+        (b'MATLAB 5.0', 'mat'),
+    ):
         if head.startswith(mark):
             return name
     if head[512:520] == b'\x89HDF\r\n\x1a\n':  # MATLAB 7.3
@@ -54,5 +70,7 @@ def identify(path: Path) -> str:
     if ending == '.aedat':
         return 'aedat'
     raise RecordingError(
-        path, f'the beginning {head[:12]!r} is of no known format; expected one of '
-        f'{tuple(OPENERS)}', 0)
+        path,
+        f'the beginning {head[:12]!r} is of no known format; expected one of {tuple(OPENERS)}',
+        0,
+    )

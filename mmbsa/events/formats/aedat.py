@@ -2,6 +2,7 @@
 
 What an address means depends on the camera's chip; iniVation's page "AEDAT 2.0" has the tables.
 """
+
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,8 +48,11 @@ LAYOUTS = {
     'davis208': _DAVIS._replace(size=(192, 208)),
 }
 #: sensors that only one of the layouts has
-_BY_SIZE = {layout.size: name for name, layout in LAYOUTS.items()
-            if name.startswith('davis2') or name in ('davis346', 'davis640')}
+_BY_SIZE = {
+    layout.size: name
+    for name, layout in LAYOUTS.items()
+    if name.startswith('davis2') or name in ('davis346', 'davis640')
+}
 
 
 def chip_of(lines: list[str]) -> str | None:
@@ -82,11 +86,19 @@ def _choose(request: Request, chip: str | None, version: int) -> tuple[str, Layo
     named = None if chip is None else layout_of(chip)
     wanted = request.layout
     if wanted is not None and named is not None and LAYOUTS[wanted][:3] != LAYOUTS[named][:3]:
-        raise RecordingError(request.path, f'layout={wanted!r} was asked for, but the header names '
-                             f'the chip {chip!r}, which has the layout {named!r}', 0)
+        raise RecordingError(
+            request.path,
+            f'layout={wanted!r} was asked for, but the header names '
+            f'the chip {chip!r}, which has the layout {named!r}',
+            0,
+        )
     if chip is not None and named is None and wanted is None:
-        raise RecordingError(request.path, f'AEDAT {version} of the chip {chip!r}, whose addresses '
-                             f'are not known; expected one of {tuple(LAYOUTS)}, or say layout=', 0)
+        raise RecordingError(
+            request.path,
+            f'AEDAT {version} of the chip {chip!r}, whose addresses '
+            f'are not known; expected one of {tuple(LAYOUTS)}, or say layout=',
+            0,
+        )
     name = wanted or named
     if name is None:
         size = request.sensor_size and tuple(request.sensor_size)
@@ -95,12 +107,18 @@ def _choose(request: Request, chip: str | None, version: int) -> tuple[str, Layo
             name = 'dvs128'
     if name is None:
         raise RecordingError(
-            request.path, f'AEDAT {version} whose header names no chip (AEChip), so that the '
+            request.path,
+            f'AEDAT {version} whose header names no chip (AEChip), so that the '
             'meaning of its addresses is not known; say sensor_size=(height, width) or layout=, '
-            f'one of {tuple(LAYOUTS)}', 0)
+            f'one of {tuple(LAYOUTS)}',
+            0,
+        )
     if version == 1 and LAYOUTS[name].y != _DVS128.y:
-        raise RecordingError(request.path, f'AEDAT 1 has addresses of 16 bits, into which the '
-                             f'layout {name!r} does not fit', 0)
+        raise RecordingError(
+            request.path,
+            f'AEDAT 1 has addresses of 16 bits, into which the layout {name!r} does not fit',
+            0,
+        )
     return name, LAYOUTS[name]
 
 
@@ -111,8 +129,12 @@ def _check_width(path: Path, address: np.ndarray, name: str, offset: int) -> Non
     """
     widest, narrow = int(address.max(initial=0)), LAYOUTS[name].y == _DVS128.y
     if narrow and widest > 0xFFFF or not narrow and widest <= 0xFFFF and len(address) >= 100:
-        raise RecordingError(path, f'addresses up to 0x{widest:X} do not fit the layout {name!r}; '
-                             'the header names no chip (AEChip)', offset)
+        raise RecordingError(
+            path,
+            f'addresses up to 0x{widest:X} do not fit the layout {name!r}; '
+            'the header names no chip (AEChip)',
+            offset,
+        )
 
 
 def open_aedat(request: Request) -> Recording:
@@ -140,13 +162,13 @@ def open_aedat(request: Request) -> Recording:
                 if chip is None:
                     _check_width(request.path, address, name, offset)
                 sensed = address & np.uint32(layout.others) == 0
-                x, y, p = (address[sensed] >> shift & (1 << bits) - 1
-                           for shift, bits in layout[:3])
+                x, y, p = (address[sensed] >> shift & (1 << bits) - 1 for shift, bits in layout[:3])
                 if name == 'cifar10-dvs':
                     x, y, p = 127 - y, 127 - x, 1 - p
                 stride = pair.itemsize if sensed.all() else 0
                 yield Block(x, y, unwrap(pairs['t'])[sensed], p, offset, stride)
 
     size = layout.size
-    return Recording(request.path, f'aedat{version}', size, blocks,
-                     details=dict(chip=chip, layout=name))
+    return Recording(
+        request.path, f'aedat{version}', size, blocks, details=dict(chip=chip, layout=name)
+    )

@@ -1,4 +1,5 @@
 """AEDAT 4 (iniVation DV): packets of flatbuffers, often compressed."""
+
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -36,9 +37,14 @@ def open_aedat4(request: Request) -> Recording:
     if not streams:
         raise RecordingError(request.path, 'it holds no stream of events (EVTS)', 18)
     chosen = choose_stream(request, streams, None)
-    return Recording(request.path, 'aedat4', file.streams[chosen].size,
-                     lambda: file.packets(chosen, _events4), details=dict(streams=streams),
-                     has_parts=True)
+    return Recording(
+        request.path,
+        'aedat4',
+        file.streams[chosen].size,
+        lambda: file.packets(chosen, _events4),
+        details=dict(streams=streams),
+        has_parts=True,
+    )
 
 
 def read_frame_times(path: str | os.PathLike, part: int | None = None) -> np.ndarray:
@@ -104,8 +110,11 @@ class _File4:
                 at = source.offset
                 head = source.exactly(8, 'a packet header')
                 if not head and self.end >= 0:
-                    raise TruncatedError(path, 'the header says that packets reach to byte '
-                                         f'{self.end}, but the file ends', at)
+                    raise TruncatedError(
+                        path,
+                        f'the header says that packets reach to byte {self.end}, but the file ends',
+                        at,
+                    )
                 if not head:
                     return
                 number, length = struct.unpack('<ii', head)
@@ -119,8 +128,11 @@ class _File4:
                 try:
                     yield decode(self.decompress(data), at)
                 except Exception as error:  # each compression has its own
-                    raise RecordingError(path, f'a damaged packet of stream {stream} '
-                                         f'({type(error).__name__}: {error})', at) from error
+                    raise RecordingError(
+                        path,
+                        f'a damaged packet of stream {stream} ({type(error).__name__}: {error})',
+                        at,
+                    ) from error
 
 
 def _field(buffer: bytes, table: int, number: int) -> int | None:
@@ -142,12 +154,13 @@ def _header4(header: bytes) -> tuple[int, int, str]:
         raise ValueError('it describes no streams')
     text = at[2] + struct.unpack_from('<I', header, at[2])[0]
     length = struct.unpack_from('<I', header, text)[0]
-    return method, end, header[text + 4:text + 4 + length].decode('utf-8')
+    return method, end, header[text + 4 : text + 4 + length].decode('utf-8')
 
 
 def _streams4(description: str) -> dict[int, _Stream4]:
     """Return what the description says of the streams, by their numbers."""
     import xml.etree.ElementTree as tree
+
     if '<!' in description:
         raise ValueError('the description of the streams has a document type')
     streams = {}
@@ -168,30 +181,43 @@ def _decompressor(method: int, request: Request):
         return lambda data: data
     package = {1: 'lz4', 2: 'lz4', 3: 'zstandard', 4: 'zstandard'}.get(method)
     if package is None:
-        raise RecordingError(request.path, f'compression {method}; expected 0 (none), 1, 2 (LZ4), '
-                             '3 or 4 (Zstandard)', 18)
+        raise RecordingError(
+            request.path,
+            f'compression {method}; expected 0 (none), 1, 2 (LZ4), 3 or 4 (Zstandard)',
+            18,
+        )
     try:
         if package == 'lz4':
             import lz4.frame
+
             return lz4.frame.decompress
         import zstandard
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f'{request.path}: packets of this AEDAT 4 file are compressed; '
-                                  f'reading them needs {package}: pip install {package}',
-                                  name=package) from error
+        raise ModuleNotFoundError(
+            f'{request.path}: packets of this AEDAT 4 file are compressed; '
+            f'reading them needs {package}: pip install {package}',
+            name=package,
+        ) from error
     return lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data)
 
 
-_EVENT4 = np.dtype(dict(names=['t', 'x', 'y', 'p'], formats=['<i8', '<i2', '<i2', 'u1'],
-                        offsets=[0, 8, 10, 12], itemsize=16))
+_EVENT4 = np.dtype(
+    dict(
+        names=['t', 'x', 'y', 'p'],
+        formats=['<i8', '<i2', '<i2', 'u1'],
+        offsets=[0, 8, 10, 12],
+        itemsize=16,
+    )
+)
 
 
 def _table4(packet: bytes, kind: bytes) -> int:
     """Return where the table of an unpacked packet lies: its size, then a flatbuffer."""
     size = struct.unpack_from('<I', packet)[0]
     if size + 4 > len(packet) or packet[8:12] != kind:
-        raise ValueError(f'{len(packet)} bytes, of which {size} are said to be of the type '
-                         f'{kind.decode()}')
+        raise ValueError(
+            f'{len(packet)} bytes, of which {size} are said to be of the type {kind.decode()}'
+        )
     return 4 + struct.unpack_from('<I', packet, 4)[0]
 
 

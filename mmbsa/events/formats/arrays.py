@@ -1,4 +1,5 @@
 """Recordings as arrays of numpy: .npy and .npz."""
+
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO
@@ -16,21 +17,26 @@ from mmbsa.events.formats.source import (
 
 #: field -> the names that data sets give it
 NAMES = dict(
-    x=('x', 'xs', 'x_coordinate', 'col'), y=('y', 'ys', 'y_coordinate', 'row'),
+    x=('x', 'xs', 'x_coordinate', 'col'),
+    y=('y', 'ys', 'y_coordinate', 'row'),
     t=('t', 'ts', 'timestamp', 'timestamps', 'time'),
-    p=('p', 'ps', 'pol', 'polarity', 'polarities', 'on'))
+    p=('p', 'ps', 'pol', 'polarity', 'polarities', 'on'),
+)
 
 
 def find_columns(names: Iterable[str]) -> dict[str, str]:
     """Return x, y, t, p -> the name in use, or raise ValueError that says what is there."""
     there = list(names)
     lower = {name.lower(): name for name in there}
-    found = {field: next((lower[name] for name in known if name in lower), None)
-             for field, known in NAMES.items()}
+    found = {
+        field: next((lower[name] for name in known if name in lower), None)
+        for field, known in NAMES.items()
+    }
     missing = sorted(field for field, name in found.items() if name is None)
     if missing:
         raise ValueError(
-            f'expected the arrays x, y, t, p; missing {missing}, found {sorted(there)}')
+            f'expected the arrays x, y, t, p; missing {missing}, found {sorted(there)}'
+        )
     return found
 
 
@@ -39,8 +45,9 @@ def equal_length(path, shapes: Mapping[str, tuple[int, ...]]) -> int:
     long = {name: [length for length in shape if length != 1] for name, shape in shapes.items()}
     lengths = {tuple(sides) or (1,) for sides in long.values()}
     if len(lengths) != 1 or len(next(iter(lengths))) > 1 or any(not s for s in shapes.values()):
-        raise RecordingError(path, 'x, y, t and p must be sequences of one length, got the shapes '
-                             f'{dict(shapes)}')
+        raise RecordingError(
+            path, f'x, y, t and p must be sequences of one length, got the shapes {dict(shapes)}'
+        )
     return next(iter(lengths))[0]
 
 
@@ -51,27 +58,35 @@ class _Stream:
         self.file, self.path, self.name = file, path, name
         try:
             version = np.lib.format.read_magic(file)
-            reader = {(1, 0): np.lib.format.read_array_header_1_0,
-                      (2, 0): np.lib.format.read_array_header_2_0}[version]
+            reader = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }[version]
             self.shape, fortran, self.dtype = reader(file)
         except KeyError as error:
             raise RecordingError(path, f'{name} is an array file of version {error}') from error
         if self.dtype.hasobject:
-            raise RecordingError(path, f'{name} holds Python objects, which are never loaded; '
-                                 'expected numbers')
+            raise RecordingError(
+                path, f'{name} holds Python objects, which are never loaded; expected numbers'
+            )
         if fortran and sum(length != 1 for length in self.shape) > 1:
             raise RecordingError(path, f'{name} is stored by columns; expected by rows')
 
     def read(self, number: int) -> np.ndarray:
         """Return the next ``number`` items of the first (or only) axis that is not 1."""
-        item = self.dtype.itemsize * (self.shape[1] if len(self.shape) > 1
-                                      and self.shape[1] != 1 and self.shape[0] != 1 else 1)
+        item = self.dtype.itemsize * (
+            self.shape[1]
+            if len(self.shape) > 1 and self.shape[1] != 1 and self.shape[0] != 1
+            else 1
+        )
         data, parts = number * item, []
         while data:
             part = self.file.read(data)
             if not part:
-                raise TruncatedError(self.path, f'{self.name} ends before its {self.shape} numbers '
-                                     'do; the file is cut off')
+                raise TruncatedError(
+                    self.path,
+                    f'{self.name} ends before its {self.shape} numbers do; the file is cut off',
+                )
             parts.append(part)
             data -= len(part)
         return np.frombuffer(b''.join(parts), self.dtype)
@@ -88,8 +103,10 @@ def open_npy(request: Request) -> Recording:
         start = file.tell()
     if stream.dtype.names is None:
         raise RecordingError(
-            request.path, f'expected an array with the fields x, y, t, p; got shape '
-            f'{stream.shape} of {stream.dtype}')
+            request.path,
+            f'expected an array with the fields x, y, t, p; got shape '
+            f'{stream.shape} of {stream.dtype}',
+        )
     columns = find_columns(stream.dtype.names)
     count = equal_length(request.path, dict(events=stream.shape))
 
@@ -118,8 +135,10 @@ def open_npz(request: Request) -> Recording:
 
     def blocks() -> Iterator[Block]:
         with zipfile.ZipFile(request.path) as archive:
-            streams = {field: _Stream(archive.open(f'{name}.npy'), request.path, name)
-                       for field, name in columns.items()}
+            streams = {
+                field: _Stream(archive.open(f'{name}.npy'), request.path, name)
+                for field, name in columns.items()
+            }
             count = equal_length(request.path, {name: s.shape for name, s in streams.items()})
             for first in range(0, max(count, 1), BLOCK):
                 number = min(BLOCK, count - first)
@@ -135,8 +154,11 @@ def _es_imagenet(request: Request) -> Block:
     with np.load(request.path) as arrays:
         rows = [arrays[name] for name in ('neg', 'pos')]
     if any(part.ndim != 2 or part.shape[1] != 3 for part in rows):
-        raise RecordingError(request.path, 'expected rows (y, x, t) in neg and pos, got the shapes '
-                             f'{[part.shape for part in rows]}')
+        raise RecordingError(
+            request.path,
+            'expected rows (y, x, t) in neg and pos, got the shapes '
+            f'{[part.shape for part in rows]}',
+        )
     polarity = np.repeat([0, 1], [len(part) for part in rows])
     rows = np.concatenate(rows)
     order = np.argsort(rows[:, 2], kind='stable')

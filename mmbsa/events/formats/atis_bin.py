@@ -1,4 +1,5 @@
 """40-bit events of N-MNIST and N-Caltech101 (Orchard et al., 2015), without a header."""
+
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,4 +1,5 @@
 """HDF5 recordings: Prophesee, DSEC, MVSEC, plain columns, and SHD's spikes of audio."""
+
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,8 +10,10 @@ from mmbsa.events.formats.source import BLOCK, Block, Recording, RecordingError,
 
 #: filters of HDF5 that come from elsewhere: number -> (name, what to install)
 FILTERS = {
-    32001: ('Blosc', 'pip install hdf5plugin'), 32004: ('LZ4', 'pip install hdf5plugin'),
-    32008: ('Bitshuffle', 'pip install hdf5plugin'), 32015: ('Zstandard', 'pip install hdf5plugin'),
+    32001: ('Blosc', 'pip install hdf5plugin'),
+    32004: ('LZ4', 'pip install hdf5plugin'),
+    32008: ('Bitshuffle', 'pip install hdf5plugin'),
+    32015: ('Zstandard', 'pip install hdf5plugin'),
     32026: ('Blosc2', 'pip install hdf5plugin'),
     36559: ("Prophesee's ECF", 'install hdf5_ecf and set HDF5_PLUGIN_PATH'),
 }
@@ -19,6 +22,7 @@ FILTERS = {
 def _check_filters(path, dataset: Any) -> None:
     """Raise ModuleNotFoundError where the data of a dataset cannot be unpacked here."""
     import h5py
+
     settings = dataset.id.get_create_plist()
     for index in range(settings.get_nfilters()):
         number = settings.get_filter(index)[0]
@@ -30,8 +34,10 @@ def _check_filters(path, dataset: Any) -> None:
             pass
         if not h5py.h5z.filter_avail(number):
             name, remedy = FILTERS.get(number, (f'number {number}', 'install its HDF5 plugin'))
-            raise ModuleNotFoundError(f'{path}: {dataset.name} is compressed with the HDF5 filter '
-                                      f'{name}, which is missing here: {remedy}')
+            raise ModuleNotFoundError(
+                f'{path}: {dataset.name} is compressed with the HDF5 filter '
+                f'{name}, which is missing here: {remedy}'
+            )
 
 
 def open_hdf5(request: Request) -> Recording:
@@ -49,10 +55,12 @@ def open_hdf5(request: Request) -> Recording:
         ModuleNotFoundError: h5py, or the filter of the compression, is missing.
     """
     import h5py
+
     with h5py.File(request.path, 'r') as file:
         names: list[str] = []
-        file.visititems(lambda name, item: names.append(name)
-                        if isinstance(item, h5py.Dataset) else None)
+        file.visititems(
+            lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None
+        )
         if 'spikes/units' in names:
             return _audio(request, len(file['spikes/units']))
         if 'CD/events' in names:
@@ -69,10 +77,16 @@ def open_hdf5(request: Request) -> Recording:
                     columns = find_columns(group)
                 except ValueError:
                     continue
-                return _columns(request, {field: f'{name}/{column}'.lstrip('/')
-                                          for field, column in columns.items()}, _size(file))
-    raise RecordingError(request.path, 'expected CD/events, events/{x,y,t,p}, davis/left/events or '
-                         f'spikes/units in the HDF5 file, found {sorted(names)[:12]}')
+                return _columns(
+                    request,
+                    {field: f'{name}/{column}'.lstrip('/') for field, column in columns.items()},
+                    _size(file),
+                )
+    raise RecordingError(
+        request.path,
+        'expected CD/events, events/{x,y,t,p}, davis/left/events or '
+        f'spikes/units in the HDF5 file, found {sorted(names)[:12]}',
+    )
 
 
 def _size(item: Any) -> tuple[int, int] | None:
@@ -93,31 +107,37 @@ def _size(item: Any) -> tuple[int, int] | None:
 
 def _table(request: Request, name: str, size: tuple[int, int] | None) -> Recording:
     import h5py
+
     with h5py.File(request.path, 'r') as file:
         fields = file[name].dtype.names
         if fields is None:
-            raise RecordingError(request.path, f'{name} should have the fields x, y, p, t, but is '
-                                 f'{file[name].dtype} of shape {file[name].shape}')
+            raise RecordingError(
+                request.path,
+                f'{name} should have the fields x, y, p, t, but is '
+                f'{file[name].dtype} of shape {file[name].shape}',
+            )
         columns = find_columns(fields)
         _check_filters(request.path, file[name])
 
     def blocks() -> Iterator[Block]:
         with h5py.File(request.path, 'r') as file:
             for first in range(0, len(file[name]), BLOCK):
-                rows = file[name][first:first + BLOCK]
+                rows = file[name][first : first + BLOCK]
                 yield Block(*(rows[columns[field]] for field in 'xytp'))
 
     return Recording(request.path, 'hdf5', size, blocks, details=dict(layout=name))
 
 
-def _columns(request: Request, columns: dict[str, str],
-             size: tuple[int, int] | None) -> Recording:
+def _columns(request: Request, columns: dict[str, str], size: tuple[int, int] | None) -> Recording:
     import h5py
+
     with h5py.File(request.path, 'r') as file:
         shapes = {field: file[name].shape for field, name in columns.items()}
         if len(set(shapes.values())) != 1 or len(shapes['t']) != 1:
-            raise RecordingError(request.path, 'x, y, t and p must be sequences of one length, got '
-                                 f'the shapes {shapes}')
+            raise RecordingError(
+                request.path,
+                f'x, y, t and p must be sequences of one length, got the shapes {shapes}',
+            )
         for name in columns.values():
             _check_filters(request.path, file[name])
         unit = 's' if file[columns['t']].dtype.kind == 'f' else 'us'
@@ -128,49 +148,65 @@ def _columns(request: Request, columns: dict[str, str],
     def blocks() -> Iterator[Block]:
         with h5py.File(request.path, 'r') as file:
             for first in range(0, shapes['t'][0], BLOCK):
-                x, y, t, p = (file[columns[field]][first:first + BLOCK] for field in 'xytp')
+                x, y, t, p = (file[columns[field]][first : first + BLOCK] for field in 'xytp')
                 yield Block(x, y, t.astype(np.int64) + start if start else t, p)
 
-    return Recording(request.path, 'hdf5', size, blocks, unit,
-                     dict(layout=columns['t'].rpartition('/')[0] or 'columns', t_offset=start))
+    return Recording(
+        request.path,
+        'hdf5',
+        size,
+        blocks,
+        unit,
+        dict(layout=columns['t'].rpartition('/')[0] or 'columns', t_offset=start),
+    )
 
 
 def _mvsec(request: Request, tables: list[str]) -> Recording:
     import h5py
+
     sides = {name.split('/')[1]: name for name in tables}
     part = request.part
     if part not in sides and (part is not None or len(sides) > 1):
-        raise RecordingError(request.path, f'it holds the cameras {sorted(sides)}; choose one by '
-                             f'part=, got {part!r}')
+        raise RecordingError(
+            request.path, f'it holds the cameras {sorted(sides)}; choose one by part=, got {part!r}'
+        )
     name = sides[part] if part is not None else tables[0]
     with h5py.File(request.path, 'r') as file:
         if len(file[name].shape) != 2 or file[name].shape[1] != 4:
-            raise RecordingError(request.path, f'{name} should have rows x, y, t, p, but is of the '
-                                 f'shape {file[name].shape}')
+            raise RecordingError(
+                request.path,
+                f'{name} should have rows x, y, t, p, but is of the shape {file[name].shape}',
+            )
         _check_filters(request.path, file[name])
 
     def blocks() -> Iterator[Block]:
         with h5py.File(request.path, 'r') as file:
             for first in range(0, len(file[name]), BLOCK):
-                yield Block(*file[name][first:first + BLOCK].T)
+                yield Block(*file[name][first : first + BLOCK].T)
 
-    return Recording(request.path, 'hdf5', (260, 346), blocks, 's', dict(layout=name),
-                     has_parts=True)
+    return Recording(
+        request.path, 'hdf5', (260, 346), blocks, 's', dict(layout=name), has_parts=True
+    )
 
 
 def _audio(request: Request, count: int) -> Recording:
     import h5py
+
     part = request.part
     if isinstance(part, bool) or not isinstance(part, int | np.integer) or not 0 <= part < count:
-        raise RecordingError(request.path, f'it holds {count} recordings of spikes; choose one by '
-                             f'part= in 0..{count - 1}, got {part!r}')
+        raise RecordingError(
+            request.path,
+            f'it holds {count} recordings of spikes; choose one by '
+            f'part= in 0..{count - 1}, got {part!r}',
+        )
 
     def blocks() -> Iterator[Block]:
         with h5py.File(request.path, 'r') as file:
             units, seconds = file['spikes/units'][part], file['spikes/times'][part]
         seconds = np.asarray(seconds, np.float64)
         order = np.argsort(seconds, kind='stable')  # the format does not promise one
-        yield Block(units[order], np.zeros_like(units), seconds[order],
-                    np.ones(len(units), np.int8))
+        yield Block(
+            units[order], np.zeros_like(units), seconds[order], np.ones(len(units), np.int8)
+        )
 
     return Recording(request.path, 'hdf5', None, blocks, 's', dict(layout='spikes'), has_parts=True)

@@ -3,6 +3,7 @@
 Only arrays of real numbers are read, by the format's description (MathWorks, "MAT-File Level 5
 File Format"). scipy.io.loadmat is not used: it brings the interpreter down on damaged files.
 """
+
 import struct
 import zlib
 from collections.abc import Iterator
@@ -16,8 +17,18 @@ MATRIX, COMPRESSED = 14, 15
 #: type of stored numbers -> numpy's
 TYPES = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 9: 'f8', 12: 'i8', 13: 'u8'}
 #: class of an array -> numpy's type; others (cells, structures, text, sparse) are no columns
-CLASSES = {6: 'f8', 7: 'f4', 8: 'i1', 9: 'u1', 10: 'i2', 11: 'u2', 12: 'i4', 13: 'u4', 14: 'i8',
-           15: 'u8'}
+CLASSES = {
+    6: 'f8',
+    7: 'f4',
+    8: 'i1',
+    9: 'u1',
+    10: 'i2',
+    11: 'u2',
+    12: 'i4',
+    13: 'u4',
+    14: 'i8',
+    15: 'u8',
+}
 
 
 def _elements(data: bytes, start: int, order: str) -> Iterator[tuple[int, bytes]]:
@@ -31,7 +42,7 @@ def _elements(data: bytes, start: int, order: str) -> Iterator[tuple[int, bytes]
             step = 8 + (size if kind == COMPRESSED else -(-size // 8) * 8)
         if first + size > len(data):
             raise EOFError(f'an element of {size} bytes at byte {start} of {len(data)}; truncated')
-        yield kind, data[first:first + size]
+        yield kind, data[first : first + size]
         start += step
 
 
@@ -57,8 +68,11 @@ def read_arrays(request: Request) -> dict[str, np.ndarray]:
     content = request.path.read_bytes()
     order = {b'IM': '<', b'MI': '>'}.get(content[126:128])
     if order is None:
-        raise RecordingError(request.path, f'the header ends in {content[124:128]!r}; expected the '
-                             'byte order IM or MI', 126)
+        raise RecordingError(
+            request.path,
+            f'the header ends in {content[124:128]!r}; expected the byte order IM or MI',
+            126,
+        )
     arrays = {}
     for kind, data in _elements(content, 128, order):
         if kind == COMPRESSED:
@@ -87,8 +101,9 @@ def open_mat(request: Request) -> Recording:
     if 'spiketrain' in loaded:
         train = loaded['spiketrain']
         if train.ndim != 2 or len(train) != 101:
-            raise RecordingError(request.path, 'expected a spiketrain of 101 rows, got the shape '
-                                 f'{train.shape}')
+            raise RecordingError(
+                request.path, f'expected a spiketrain of 101 rows, got the shape {train.shape}'
+            )
         moment, taxel = np.nonzero(train[:-1].T)
         block = Block(taxel // 10, taxel % 10, train[-1, moment], train[taxel, moment])
         return Recording(request.path, 'mat', (10, 10), lambda: iter([block]), 's')

@@ -1,4 +1,5 @@
 """Prophesee's recordings: .dat (N-CARS, Gen1, 1Mpx) and raw EVT 2.0 and EVT 3.0."""
+
 import re
 from collections.abc import Iterator
 
@@ -42,11 +43,16 @@ def open_dat(request: Request) -> Recording:
     if len(kind) < 2:
         raise TruncatedError(request.path, 'the event type and size are missing', start)
     if kind[1] != 8:
-        raise RecordingError(request.path, f'expected events of 8 bytes, the header says {kind[1]}',
-                             start + 1)
+        raise RecordingError(
+            request.path, f'expected events of 8 bytes, the header says {kind[1]}', start + 1
+        )
     if kind[0] not in (0x00, 0x0C):
-        raise RecordingError(request.path, 'expected change detection events (type 0x00 or 0x0C), '
-                             f'the header says 0x{kind[0]:02X}', start)
+        raise RecordingError(
+            request.path,
+            'expected change detection events (type 0x00 or 0x0C), '
+            f'the header says 0x{kind[0]:02X}',
+            start,
+        )
     version = re.search(r'%\s*version\s+(\d+)', '\n'.join(lines), re.I)
     old = version is not None and int(version[1]) < 2
     bits = ((0, 9), (9, 8), (17, 1)) if old else ((0, 14), (14, 14), (28, 1))
@@ -59,8 +65,13 @@ def open_dat(request: Request) -> Recording:
                 x, y, p = (words[:, 1] >> shift & (1 << width) - 1 for shift, width in bits)
                 yield Block(x, y, unwrap(words[:, 0]), p, offset, 8)
 
-    return Recording(request.path, 'dat', header_size(lines), blocks,
-                     details=dict(version=int(version[1]) if version else None))
+    return Recording(
+        request.path,
+        'dat',
+        header_size(lines),
+        blocks,
+        details=dict(version=int(version[1]) if version else None),
+    )
 
 
 def open_evt(request: Request) -> Recording:
@@ -75,8 +86,12 @@ def open_evt(request: Request) -> Recording:
     version = named[1].rstrip('.') if named else None
     version = {'2.0': '2', '3.0': '3'}.get(version, version)
     if version not in ('2', '3'):
-        raise RecordingError(request.path, 'expected EVT 2.0 or EVT 3.0, the header says '
-                             + (f'EVT {version}' if version else 'neither'), 0)
+        raise RecordingError(
+            request.path,
+            'expected EVT 2.0 or EVT 3.0, the header says '
+            + (f'EVT {version}' if version else 'neither'),
+            0,
+        )
     decoder, unit = (Evt2, 4) if version == '2' else (Evt3, 2)
 
     def blocks() -> Iterator[Block]:
@@ -103,15 +118,19 @@ def _turns(high: np.ndarray, before: int, bits: int) -> np.ndarray:
     return np.cumsum(change < -(1 << bits - 1))
 
 
-def _check_types(kind: np.ndarray, known: tuple[int, ...], request: Request, offset: int,
-                 unit: int, name: str) -> None:
+def _check_types(
+    kind: np.ndarray, known: tuple[int, ...], request: Request, offset: int, unit: int, name: str
+) -> None:
     table = np.ones(16, bool)
     table[list(known)] = False
     wrong = table[kind]
     if wrong.any():
         place = int(np.argmax(wrong))
-        raise RecordingError(request.path, f'a word of type 0x{kind[place]:X}, which {name} does '
-                             'not have', offset + place * unit)
+        raise RecordingError(
+            request.path,
+            f'a word of type 0x{kind[place]:X}, which {name} does not have',
+            offset + place * unit,
+        )
 
 
 class Evt2:

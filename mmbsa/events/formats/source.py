@@ -1,4 +1,5 @@
 """What all readers of recordings share: bytes and their places, blocks of events, errors."""
+
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -66,7 +67,7 @@ class Request:
     part: Any = None
     layout: str | None = None
     sensor_size: tuple[int, int] | None = None
-    follow: float = 0.
+    follow: float = 0.0
 
 
 @dataclass
@@ -131,8 +132,12 @@ class Source:
         """Return the next ``size`` bytes, none at the end of the file, or raise TruncatedError."""
         start, data = self.offset, self.read(size)
         if data and len(data) < size:
-            raise TruncatedError(self.path, f'{what} should have {size} bytes, but the file ends '
-                                 f'after {len(data)}; it is cut off', start)
+            raise TruncatedError(
+                self.path,
+                f'{what} should have {size} bytes, but the file ends '
+                f'after {len(data)}; it is cut off',
+                start,
+            )
         return data
 
     def units(self, unit: int) -> Iterator[tuple[int, bytes]]:
@@ -158,8 +163,10 @@ class Source:
                 yield start, data[:whole]
         if tail:
             raise TruncatedError(
-                self.path, f'{len(tail)} bytes are no whole event of {unit} bytes; '
-                'the file is cut off', self.offset - len(tail))
+                self.path,
+                f'{len(tail)} bytes are no whole event of {unit} bytes; the file is cut off',
+                self.offset - len(tail),
+            )
 
 
 class Unwrap:
@@ -218,9 +225,11 @@ def choose_stream(request: Request, streams: dict, default: int | None) -> int |
     """Return the number of the stream of events to read: ``request.part``, or the only one."""
     part = request.part
     if part is None and len(streams) > 1:
-        raise RecordingError(request.path, f'it holds several streams of events, {streams}; choose '
-                             'one by part=')
+        raise RecordingError(
+            request.path, f'it holds several streams of events, {streams}; choose one by part='
+        )
     if part is not None and part not in streams:
-        raise RecordingError(request.path, f'part={part!r} is none of the streams of events '
-                             f'{streams}')
+        raise RecordingError(
+            request.path, f'part={part!r} is none of the streams of events {streams}'
+        )
     return part if part is not None else next(iter(streams), default)

@@ -1,4 +1,6 @@
-"""Attention kinds: neurons of q, k, v and the output, and the mixing; a family owns the projections around them."""
+"""Attention kinds: neurons of q, k, v and the output, and the mixing; a family owns the projections
+around them."""
+
 import inspect
 import pkgutil
 from importlib import import_module
@@ -10,7 +12,11 @@ from mmbsa.spiking import AttentionKind
 __all__ = ['ProjectedAttention', 'build_attention']
 for _info in pkgutil.iter_modules(__path__):
     for _name, _cls in vars(import_module(f'{__name__}.{_info.name}')).items():
-        if inspect.isclass(_cls) and issubclass(_cls, AttentionKind) and _cls.__module__.startswith(__name__):
+        if (
+            inspect.isclass(_cls)
+            and issubclass(_cls, AttentionKind)
+            and _cls.__module__.startswith(__name__)
+        ):
             globals()[_name] = _cls
             __all__.append(_name)
 __all__ = sorted(set(__all__))

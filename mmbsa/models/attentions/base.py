@@ -1,4 +1,5 @@
 """Attention through the product of q and k, and building attention kinds."""
+
 from torch import Tensor, nn
 
 from mmbsa.models.neurons import build_neuron
@@ -12,13 +13,13 @@ class DotProductAttention(AttentionKind):
 
     Data flow (d = C / heads, d_v = C_v / heads)::
 
-        q, k (T,B,C,H,W) --neuron--> heads (T,B,heads,N,d) --+
-                                                             +--> normalise(q k^T) v --> (T,B,C_v,H,W) --neuron--> spikes
-        v (T,B,C_v,H,W) ----neuron--> heads (T,B,heads,N,d_v)-+
+        q, k (T,B,C,H,W) --neuron--> heads (T,B,heads,N,d)
+        v (T,B,C_v,H,W) --neuron--> heads (T,B,heads,N,d_v)
+        normalise(q k^T) v (T,B,heads,N,d_v) --merged--> (T,B,C_v,H,W) --neuron--> spikes
 
-    The map of N x N scores is never built; see :func:`mmbsa.ops.bipolar_attention`. The op is told the narrowest
-    product that the domains of q's and k's neurons allow: ``'binary'``, ``'ternary'``, or ``'real'`` for counts and
-    real numbers.
+    The map of N x N scores is never built; see :func:`mmbsa.ops.bipolar_attention`. The op is told
+    the narrowest product that the domains of q's and k's neurons allow: ``'binary'``,
+    ``'ternary'``, or ``'real'`` for counts and real numbers.
 
     Args:
         embed_dims: C of q and k.
@@ -35,9 +36,22 @@ class DotProductAttention(AttentionKind):
         ValueError: indivisible heads.
     """
 
-    def __init__(self, embed_dims: int, num_heads: int, value_dims: int | None = None, *, q_neuron: dict | None,
-                 k_neuron: dict | None, v_neuron: dict | None, out_neuron: dict | None, normalizer: str,
-                 scale: float = 1.0, grad: str = 'ste', impl: str = 'auto', out_threshold: float | None = None):
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        value_dims: int | None = None,
+        *,
+        q_neuron: dict | None,
+        k_neuron: dict | None,
+        v_neuron: dict | None,
+        out_neuron: dict | None,
+        normalizer: str,
+        scale: float = 1.0,
+        grad: str = 'ste',
+        impl: str = 'auto',
+        out_threshold: float | None = None,
+    ):
         super().__init__(embed_dims, num_heads, value_dims)
         self.q_neuron = build_neuron(q_neuron, 'attention.q_neuron')
         self.k_neuron = build_neuron(k_neuron, 'attention.k_neuron')
@@ -57,19 +71,29 @@ class DotProductAttention(AttentionKind):
         return domain_of(self.out_neuron)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q (T, B, C, H, W), k (T, B, C, h, w) and v (T, B, C_v, h, w) potentials -> (T, B, C_v, H, W) spikes."""
+        """q (T, B, C, H, W), k (T, B, C, h, w) and v (T, B, C_v, h, w) potentials -> (T, B, C_v, H,
+        W) spikes."""
         return self.attend(self.q_neuron(q), self.k_neuron(k), self.v_neuron(v))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """What the neurons of q, k and v put out -> (T, B, C_v, H, W) spikes; shapes as those of :meth:`forward`."""
+        """What the neurons of q, k and v put out -> (T, B, C_v, H, W) spikes; shapes as those of
+        :meth:`forward`."""
         height, width = q.shape[-2:]
         if checks_spikes():
-            for name, spikes, neuron in (('q', q, self.q_neuron), ('k', k, self.k_neuron), ('v', v, self.v_neuron)):
+            for name, spikes, neuron in (
+                ('q', q, self.q_neuron),
+                ('k', k, self.k_neuron),
+                ('v', v, self.v_neuron),
+            ):
                 if domain_of(neuron) is not None:
                     domain_of(neuron).check(spikes, f'{name} of {type(self).__name__}')
         q, k, v = self.to_heads(q), self.to_heads(k), self.to_heads(v)
-        out = bipolar_attention(q, k, v, product=self.product, **self.options)  # (T, B, heads, N, d_v)
-        out = out.transpose(2, 3).flatten(3).unflatten(2, (height, width))  # (T, B, H, W, C_v): channels last
+        out = bipolar_attention(
+            q, k, v, product=self.product, **self.options
+        )  # (T, B, heads, N, d_v)
+        out = (
+            out.transpose(2, 3).flatten(3).unflatten(2, (height, width))
+        )  # (T, B, H, W, C_v): channels last
         return self.out_neuron(out.permute(0, 1, 4, 2, 3))
 
     def to_heads(self, x: Tensor) -> Tensor:
@@ -91,7 +115,8 @@ def product_of(q: SpikeDomain | None, k: SpikeDomain | None) -> str:
 
 
 def build_attention(cfg: dict, **defaults) -> nn.Module:
-    """Build an attention kind: what the family knows (dims, neuron, scale) are defaults that ``cfg`` may override.
+    """Build an attention kind: what the family knows (dims, neuron, scale) are defaults that
+    ``cfg`` may override.
 
     Raises:
         TypeError: ``cfg`` is no config of an :class:`AttentionKind`. KeyError: an unknown type.

@@ -1,4 +1,5 @@
 """Bipolar Self-attention (BSA, NeurIPS 2025): ternary products and Shiftmax."""
+
 from copy import deepcopy
 
 from mmbsa.models.attentions.base import DotProductAttention
@@ -8,31 +9,39 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class BipolarSelfAttention(DotProductAttention):
-    """Bipolar Self-attention, eq. 16-19, and with other arguments the whole ablation grid of its paper.
+    """Bipolar Self-attention, eq. 16-19, and with other arguments the whole ablation grid of its
+    paper.
 
     .. math:: Attn = TSN(Shiftmax(TSN(Q)\\, TSN(K)^T) \\triangleright V)
 
-    Q, K and V are the family's conv + norm outputs; V stays a real-valued membrane potential, and there is no scale.
+    Q, K and V are the family's conv + norm outputs; V stays a real-valued membrane potential, and
+    there is no scale.
 
     Args:
         embed_dims, num_heads, value_dims, impl: see :class:`DotProductAttention`.
         neuron: the backbone's neuron config; ternary neurons take over its parameters **[ours]**.
-        product: ``'ternary'`` (TMP), ``'binary'`` (BMP: q and k fire with the backbone's neuron) or ``'real'`` (RMP).
+        product: ``'ternary'`` (TMP), ``'binary'`` (BMP: q and k fire with the backbone's neuron) or
+            ``'real'`` (RMP).
         normalizer: ``'shiftmax'``, ``'softmax'`` or ``'none'``.
-        ternary: overrides of the ternary neurons, for example ``dict(v_threshold=0.5)``, or with a ``type`` another signed
-            neuron, for example ``dict(type='mmbsa.SignedIntegerNode', levels=1)``.
-        v_neuron: None leaves V real-valued, as the paper has it; ``'host'``, or a neuron config, lets it fire.
+        ternary: overrides of the ternary neurons, for example ``dict(v_threshold=0.5)``, or with a
+            ``type`` another signed neuron, for example
+            ``dict(type='mmbsa.SignedIntegerNode', levels=1)``.
+        v_neuron: None leaves V real-valued, as the paper has it; ``'host'``, or a neuron config,
+            lets it fire.
         out_neuron: ``'ternary'`` (eq. 18), ``'host'``, or a neuron config.
-        out_threshold: threshold of the output neuron, unless that is a config of its own. None is the host's for a host's
-            neuron, and an eighth of the host's for a ternary one **[ours]**. The paper does not
-            name it. Shiftmax averages V, so what arrives there is small: with V of unit variance and 196 tokens its standard
-            deviation is about 0.13 at the beginning of a training, and a threshold of 1 would leave the attention silent.
+        out_threshold: threshold of the output neuron, unless that is a config of its own. None is
+            the host's for a host's neuron, and an eighth of the host's for a ternary one
+            **[ours]**. The paper does not name it. Shiftmax averages V, so what arrives there is
+            small: with V of unit variance and 196 tokens its standard deviation is about 0.13 at
+            the beginning of a training, and a threshold of 1 would leave the attention silent.
         scale: factor on the scores; 1 in the paper.
-        host_scale: the scale of the attention that is replaced. Accepted from the family and not used: BSA has none.
+        host_scale: the scale of the attention that is replaced. Accepted from the family and not
+            used: BSA has none.
         grad: how the ceil in Shiftmax is differentiated, ``'ste'`` or ``'detach'`` **[ours]**.
 
-    Without a normalizer, and with ``v_neuron='host', scale=0.125, out_neuron='host', out_threshold=0.5``, the binary product
-    is the family's spiking self-attention.
+    Without a normalizer, and with
+    ``v_neuron='host', scale=0.125, out_neuron='host', out_threshold=0.5``, the binary product is
+    the family's spiking self-attention.
 
     Raises:
         ValueError: indivisible heads or an unknown product, normalizer, grad or out_neuron.
@@ -40,40 +49,78 @@ class BipolarSelfAttention(DotProductAttention):
 
     short_name = 'bsa'
 
-    def __init__(self, embed_dims: int, num_heads: int, neuron: dict, value_dims: int | None = None,
-                 product: str = 'ternary', normalizer: str = 'shiftmax', ternary: dict | None = None,
-                 v_neuron: str | dict | None = None, out_neuron: str | dict = 'ternary',
-                 out_threshold: float | None = None, scale: float = 1.0,
-                 host_scale: float | None = None, grad: str = 'ste', impl: str = 'auto'):
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        neuron: dict,
+        value_dims: int | None = None,
+        product: str = 'ternary',
+        normalizer: str = 'shiftmax',
+        ternary: dict | None = None,
+        v_neuron: str | dict | None = None,
+        out_neuron: str | dict = 'ternary',
+        out_threshold: float | None = None,
+        scale: float = 1.0,
+        host_scale: float | None = None,
+        grad: str = 'ste',
+        impl: str = 'auto',
+    ):
         if not isinstance(ternary, dict | None):
-            raise TypeError("BipolarSelfAttention: ternary must be a dict such as dict(v_threshold=0.5), got "
-                            f'{ternary!r}')
+            raise TypeError(
+                'BipolarSelfAttention: ternary must be a dict such as dict(v_threshold=0.5), got '
+                f'{ternary!r}'
+            )
         tsn = ternary_neuron(neuron, **deepcopy(ternary or {}))
         operands = dict(ternary=tsn, binary=neuron, real=None)
         if product not in operands:
-            raise ValueError(f'BipolarSelfAttention: product must be one of {sorted(operands)}, got {product!r}')
+            raise ValueError(
+                f'BipolarSelfAttention: product must be one of {sorted(operands)}, got {product!r}'
+            )
         if normalizer not in ('shiftmax', 'softmax', 'none'):
-            raise ValueError("BipolarSelfAttention: normalizer must be 'shiftmax', 'softmax' or 'none', "
-                             f'got {normalizer!r}')
+            raise ValueError(
+                "BipolarSelfAttention: normalizer must be 'shiftmax', 'softmax' or 'none', "
+                f'got {normalizer!r}'
+            )
         if isinstance(out_neuron, str):
             if out_neuron not in ('ternary', 'host'):
-                raise ValueError("BipolarSelfAttention: out_neuron must be 'ternary', 'host' or a neuron config, "
-                                 f'got {out_neuron!r}')
+                raise ValueError(
+                    "BipolarSelfAttention: out_neuron must be 'ternary', 'host' or a neuron "
+                    'config, '
+                    f'got {out_neuron!r}'
+                )
             if out_neuron == 'ternary':
                 out_neuron = _at_threshold(tsn, out_threshold)
             else:
-                out_neuron = neuron if out_threshold is None else dict(neuron, v_threshold=out_threshold)
+                out_neuron = (
+                    neuron if out_threshold is None else dict(neuron, v_threshold=out_threshold)
+                )
         if isinstance(v_neuron, str):
             if v_neuron != 'host':
-                raise ValueError(f"BipolarSelfAttention: v_neuron must be None, 'host' or a neuron config, got {v_neuron!r}")
+                raise ValueError(
+                    "BipolarSelfAttention: v_neuron must be None, 'host' or a neuron config, got "
+                    f'{v_neuron!r}'
+                )
             v_neuron = neuron
-        super().__init__(embed_dims, num_heads, value_dims, q_neuron=operands[product], k_neuron=operands[product],
-                         v_neuron=v_neuron, out_neuron=out_neuron, normalizer=normalizer, scale=scale,
-                         grad=grad, impl=impl)
+        super().__init__(
+            embed_dims,
+            num_heads,
+            value_dims,
+            q_neuron=operands[product],
+            k_neuron=operands[product],
+            v_neuron=v_neuron,
+            out_neuron=out_neuron,
+            normalizer=normalizer,
+            scale=scale,
+            grad=grad,
+            impl=impl,
+        )
 
 
 def _at_threshold(tsn: dict, threshold: float | None) -> dict:
     """The output's ternary neuron; signed neurons of another type keep their own rule of firing."""
     if not str(tsn['type']).removeprefix('mmbsa.').startswith('Ternary'):
         return tsn
-    return dict(tsn, v_threshold=tsn.get('v_threshold', 1.0) / 8 if threshold is None else threshold)
+    return dict(
+        tsn, v_threshold=tsn.get('v_threshold', 1.0) / 8 if threshold is None else threshold
+    )

@@ -1,4 +1,5 @@
 """The attention half of the spiking experts mixture mechanism, SEMM (Zhou et al., NeurIPS 2024)."""
+
 from copy import deepcopy
 
 from torch import Tensor, nn
@@ -11,13 +12,15 @@ from mmbsa.spiking import AttentionKind, SpikeDomain, domain_of
 
 @MODELS.register_module()
 class ExpertsAttention(AttentionKind):
-    r"""Spiking experts mixture mechanism, SEMM, for attention: experts with queries of their own, gated by spikes.
+    r"""Spiking experts mixture mechanism, SEMM, for attention: experts with queries of their own,
+    gated by spikes.
 
-    .. math:: Y[n] = \sum_e R_e[n]\, A_e(Q_e, K, V)[n], \quad R = SN(router(X)) \in \{0, 1\}^{N \times E}
+    .. math:: Y[n] = \sum_e R_e[n]\, A_e(Q_e, K, V)[n], \quad R = SN(router(X)) \in \{0, 1\}^{N
+    \times E}
 
-    K (``expert_dims`` wide) and V (full width) are those of all experts, and fire once. An expert A_e is an attention of
-    one head with its own output neuron; the router has a spike per token and expert, so Y counts experts, 0 .. E, and
-    nothing is normalised.
+    K (``expert_dims`` wide) and V (full width) are those of all experts, and fire once. An expert
+    A_e is an attention of one head with its own output neuron; the router has a spike per token and
+    expert, so Y counts experts, 0 .. E, and nothing is normalised.
 
     Args:
         embed_dims: C of the host.
@@ -27,31 +30,51 @@ class ExpertsAttention(AttentionKind):
         host_scale: scale that the family asks for, handed to the experts.
         num_experts: E.
         expert_dims: channels of k and of every q.
-        expert: config of the experts' kind, which must have a product of q and k; None is spiking self-attention whose
-            output neuron has the host's threshold. ``dict(type='mmbsa.BipolarSelfAttention')`` mixes experts of BSA
-            **[ours]**.
-        scrambled: read the router's map (E, N) in the order of memory as (N, E), as the code of the STEP benchmark does by
-            mistake.
+        expert: config of the experts' kind, which must have a product of q and k; None is spiking
+            self-attention whose output neuron has the host's threshold.
+            ``dict(type='mmbsa.BipolarSelfAttention')`` mixes experts of BSA **[ours]**.
+        scrambled: read the router's map (E, N) in the order of memory as (N, E), as the code of the
+            STEP benchmark does by mistake.
 
     Raises:
         ValueError: an expert without a product of q and k, or fewer than one expert.
     """
 
-    def __init__(self, embed_dims: int, num_heads: int, neuron: dict, value_dims: int | None = None,
-                 host_scale: float | None = None, num_experts: int = 4, expert_dims: int = 96,
-                 expert: dict | None = None, scrambled: bool = False):
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        neuron: dict,
+        value_dims: int | None = None,
+        host_scale: float | None = None,
+        num_experts: int = 4,
+        expert_dims: int = 96,
+        expert: dict | None = None,
+        scrambled: bool = False,
+    ):
         super().__init__(embed_dims, num_heads, value_dims)
         if num_experts < 1:
             raise ValueError(f'attention.num_experts={num_experts} must be at least 1')
         self.num_experts, self.expert_dims, self.scrambled = num_experts, expert_dims, scrambled
         expert = expert or dict(type='mmbsa.SpikingSelfAttention', out_threshold=None)
         self.experts = nn.ModuleList(
-            build_attention(deepcopy(expert), embed_dims=expert_dims, num_heads=1, value_dims=self.value_dims,
-                            neuron=neuron, host_scale=host_scale) for _ in range(num_experts))
+            build_attention(
+                deepcopy(expert),
+                embed_dims=expert_dims,
+                num_heads=1,
+                value_dims=self.value_dims,
+                neuron=neuron,
+                host_scale=host_scale,
+            )
+            for _ in range(num_experts)
+        )
         first = self.experts[0]
         if not isinstance(first, DotProductAttention):
-            raise ValueError(f'attention.expert: {type(first).__name__} has no product of q and k to share k and v in; '
-                             'take SpikingSelfAttention, BipolarSelfAttention, or another kind that has one')
+            raise ValueError(
+                f'attention.expert: {type(first).__name__} has no product of q and k to share k '
+                'and v in; '
+                'take SpikingSelfAttention, BipolarSelfAttention, or another kind that has one'
+            )
         for other in self.experts[1:]:  # one neuron, one state
             other.k_neuron, other.v_neuron = first.k_neuron, first.v_neuron
         self.router_neuron = build_neuron(neuron)
@@ -76,27 +99,35 @@ class ExpertsAttention(AttentionKind):
         """Sums of what the experts emit."""
         expert = self.experts[0].domain
         one = None if expert is None else expert.product(domain_of(self.router_neuron))
-        return one and SpikeDomain(one.low * self.num_experts, one.high * self.num_experts, one.unit)
+        return one and SpikeDomain(
+            one.low * self.num_experts, one.high * self.num_experts, one.unit
+        )
 
     def forward(self, q: Tensor | tuple[Tensor, ...], k: Tensor, v: Tensor, gate: Tensor) -> Tensor:
-        """E queries (T, B, D, H, W), k (T, B, D, h, w), v (T, B, C_v, h, w) and the router's potentials (T, B, E, H, W) ->
-        (T, B, C_v, H, W) sums of spikes."""
+        """E queries (T, B, D, H, W), k (T, B, D, h, w), v (T, B, C_v, h, w) and the router's
+        potentials (T, B, E, H, W) -> (T, B, C_v, H, W) sums of spikes."""
         queries = (q,) if isinstance(q, Tensor) else q
         first = self.experts[0]
         k, v = first.k_neuron(k), first.v_neuron(v)
         gate = self.router_neuron(_scramble(gate) if self.scrambled else gate)
         out = None
         for index, (expert, q) in enumerate(zip(self.experts, queries)):
-            spikes = expert.attend(expert.q_neuron(q), k, v) * gate[:, :, index:index + 1]
+            spikes = expert.attend(expert.q_neuron(q), k, v) * gate[:, :, index : index + 1]
             out = spikes if out is None else out + spikes
         return out
 
     def extra_repr(self) -> str:
         """Sizes."""
-        return f'{super().extra_repr()}, num_experts={self.num_experts}, expert_dims={self.expert_dims}'
+        own = f'num_experts={self.num_experts}, expert_dims={self.expert_dims}'
+        return f'{super().extra_repr()}, {own}'
 
 
 def _scramble(gate: Tensor) -> Tensor:
     """(T, B, E, H, W), its E * N values taken for N rows of E."""
     experts, height, width = gate.shape[2:]
-    return gate.flatten(2).unflatten(2, (height * width, experts)).transpose(2, 3).unflatten(3, (height, width))
+    return (
+        gate.flatten(2)
+        .unflatten(2, (height * width, experts))
+        .transpose(2, 3)
+        .unflatten(3, (height, width))
+    )

@@ -1,4 +1,5 @@
 """The family's half of an attention block: projections around a kind of attention."""
+
 from collections.abc import Callable
 from functools import partial
 
@@ -14,54 +15,78 @@ Projection = Callable[[int, int], nn.Module]
 class ProjectedAttention(nn.Module):
     """neuron -> q, k, v projections -> attention kind -> output projection (-> neuron).
 
-    Beside the kind's own arguments, the attention config takes two that concern the projections, and with which the
-    ablations of the STEP benchmark work for every kind and family:
+    Beside the kind's own arguments, the attention config takes two that concern the projections,
+    and with which the ablations of the STEP benchmark work for every kind and family:
 
-    * ``frozen=('q', 'k')``: the convolutions of these projections (of q, k, v, proj) keep their random initial weights;
-      their norms train.
-    * ``projection='rep_conv'``: all projections are RepConv, as in Meta-SpikeFormer, in place of 1x1 convolutions.
+    * ``frozen=('q', 'k')``: the convolutions of these projections (of q, k, v, proj) keep their
+      random initial weights; their norms train.
+    * ``projection='rep_conv'``: all projections are RepConv, as in Meta-SpikeFormer, in place of
+      1x1 convolutions.
 
     Args:
         channels: C of input and output.
         num_heads: heads of the kind.
         attention: config of the kind.
         neuron: the host's neuron config.
-        project: from (in channels, out channels) to a module that turns time-major spikes into potentials; a fresh one
-            for each of q, k and v.
+        project: from (in channels, out channels) to a module that turns time-major spikes into
+            potentials; a fresh one for each of q, k and v.
         project_out: the same for the output; None means ``project``.
-        project_kv: the same for k and v, which may have a smaller map than q; None means ``project``.
+        project_kv: the same for k and v, which may have a smaller map than q; None means
+            ``project``.
         value_dims: channels of v; None means C.
         host_scale: scale of the family's native attention, for kinds that want it.
         neuron_first: fire before the projections (families with membrane shortcuts).
         neuron_last: fire after the output projection (families with spike shortcuts).
-        norm_cfg: norm of RepConv projections; None means that of ``project`` if it is a partial with one, else BN.
+        norm_cfg: norm of RepConv projections; None means that of ``project`` if it is a partial
+            with one, else BN.
 
     Raises:
-        ValueError: an unknown ``projection`` or ``frozen`` in the attention config, or one that this family or kind
-            cannot have.
+        ValueError: an unknown ``projection`` or ``frozen`` in the attention config, or one that
+            this family or kind cannot have.
     """
 
-    def __init__(self, channels: int, num_heads: int, attention: dict, neuron: dict, project: Projection,
-                 project_out: Projection | None = None, project_kv: Projection | None = None,
-                 value_dims: int | None = None, host_scale: float | None = None, neuron_first: bool = True,
-                 neuron_last: bool = False, norm_cfg: dict | None = None):
+    def __init__(
+        self,
+        channels: int,
+        num_heads: int,
+        attention: dict,
+        neuron: dict,
+        project: Projection,
+        project_out: Projection | None = None,
+        project_kv: Projection | None = None,
+        value_dims: int | None = None,
+        host_scale: float | None = None,
+        neuron_first: bool = True,
+        neuron_last: bool = False,
+        norm_cfg: dict | None = None,
+    ):
         super().__init__()
         value_dims = value_dims or channels
         kind, frozen, projection = _split(attention)
         if projection == 'rep_conv':
             if project_kv is not None:
-                raise ValueError("attention.projection='rep_conv' replaces 1x1 convolutions, but this family projects "
-                                 'k and v by strided ones')
+                raise ValueError(
+                    "attention.projection='rep_conv' replaces 1x1 convolutions, but this family "
+                    'projects '
+                    'k and v by strided ones'
+                )
             norm_cfg = norm_cfg or getattr(project, 'keywords', {}).get('norm_cfg')
             project = project_out = partial(RepConv, norm_cfg=norm_cfg)
         self.neuron = build_neuron(neuron if neuron_first else None)
         self.attn = attn = build_attention(
-            kind, embed_dims=channels, num_heads=num_heads, value_dims=value_dims, neuron=neuron,
-            host_scale=host_scale)
+            kind,
+            embed_dims=channels,
+            num_heads=num_heads,
+            value_dims=value_dims,
+            neuron=neuron,
+            host_scale=host_scale,
+        )
         if project_kv is None or attn.pointwise:
             project_kv = project
         project_out = project_out or project
-        queries = [project(channels, dims) for dims in attn.query_dims] if attn.uses_query else [None]
+        queries = (
+            [project(channels, dims) for dims in attn.query_dims] if attn.uses_query else [None]
+        )
         self.q = queries[0] if len(queries) == 1 else nn.ModuleList(queries)
         self.k = project_kv(channels, attn.key_dims)
         self.v = project_kv(channels, value_dims) if attn.uses_value else None
@@ -71,7 +96,9 @@ class ProjectedAttention(nn.Module):
         self._register_load_state_dict_pre_hook(_rename_mixing)
         for name in frozen:
             if getattr(self, name) is None:
-                raise ValueError(f'attention.frozen={frozen}: {type(attn).__name__} has no projection of {name}')
+                raise ValueError(
+                    f'attention.frozen={frozen}: {type(attn).__name__} has no projection of {name}'
+                )
             for module in getattr(self, name).modules():
                 if isinstance(module, nn.Conv2d):
                     module.requires_grad_(False)
@@ -105,5 +132,7 @@ def _split(attention: dict) -> tuple[dict, tuple[str, ...], str | None]:
     if unknown:
         raise ValueError(f'attention.frozen={frozen} must name projections among q, k, v, proj')
     if projection not in (None, 'rep_conv'):
-        raise ValueError(f"attention.projection must be 'rep_conv' or be left out, got {projection!r}")
+        raise ValueError(
+            f"attention.projection must be 'rep_conv' or be left out, got {projection!r}"
+        )
     return kind, frozen, projection

@@ -1,4 +1,6 @@
-"""Q-K attentions of QKFormer (Zhou et al., NeurIPS 2024): a mask from q on k, no value, linear cost."""
+"""Q-K attentions of QKFormer (Zhou et al., NeurIPS 2024): a mask from q on k, no value, linear
+cost."""
+
 from torch import Tensor
 
 from mmbsa.models.neurons import build_neuron
@@ -11,8 +13,8 @@ class QueryKeyAttention(AttentionKind):
 
     Data flow (d = C / heads)::
 
-        q (T,B,C,H,W) --neuron--> heads (T,B,heads,d,H,W) --sum--> neuron (threshold 0.5) --> mask --+
-        k (T,B,C,H,W) --neuron--> heads (T,B,heads,d,H,W) -------------------------------------------* --> (T,B,C,H,W)
+        q (T,B,C,H,W) --neuron--> heads (T,B,heads,d,H,W) --sum--> neuron (threshold 0.5) --> mask
+        k (T,B,C,H,W) --neuron--> heads (T,B,heads,d,H,W) --times mask--> (T,B,C,H,W)
 
     Args:
         embed_dims: C, of q, k and the output.
@@ -32,8 +34,15 @@ class QueryKeyAttention(AttentionKind):
     #: dimensions of (T, B, heads, d, H, W) over which q is counted.
     counted: tuple[int, ...] = ()
 
-    def __init__(self, embed_dims: int, num_heads: int, neuron: dict, value_dims: int | None = None,
-                 host_scale: float | None = None, out_threshold: float = 0.5):
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        neuron: dict,
+        value_dims: int | None = None,
+        host_scale: float | None = None,
+        out_threshold: float = 0.5,
+    ):
         super().__init__(embed_dims, num_heads)
         self.q_neuron = build_neuron(neuron)
         self.k_neuron = build_neuron(neuron)
@@ -47,7 +56,10 @@ class QueryKeyAttention(AttentionKind):
 
     def forward(self, q: Tensor, k: Tensor, v: None = None) -> Tensor:
         """q, k (T, B, C, H, W) potentials -> (T, B, C, H, W) spikes; v must be None."""
-        q, k = (neuron(x).unflatten(2, (self.num_heads, -1)) for neuron, x in ((self.q_neuron, q), (self.k_neuron, k)))
+        q, k = (
+            neuron(x).unflatten(2, (self.num_heads, -1))
+            for neuron, x in ((self.q_neuron, q), (self.k_neuron, k))
+        )
         # k comes first because the product takes its layout
         return (k * self.out_neuron(q.sum(self.counted, keepdim=True))).flatten(2, 3)
 

@@ -1,4 +1,5 @@
 """Spike-driven attentions: no softmax, non-negative spikes on both sides of every product."""
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -14,8 +15,8 @@ class EfficientSpikeDrivenSelfAttention(DotProductAttention):
 
     .. math:: SN((Q_S K_S^T V_S) \\cdot s), \\quad s = 2 / \\sqrt{d}
 
-    The scores are not normalised, so the products may be taken in either order; the op takes the cheaper one, and with
-    integer spikes both give the same floats.
+    The scores are not normalised, so the products may be taken in either order; the op takes the
+    cheaper one, and with integer spikes both give the same floats.
 
     Args:
         embed_dims, num_heads, value_dims, impl: see :class:`DotProductAttention`.
@@ -24,12 +25,30 @@ class EfficientSpikeDrivenSelfAttention(DotProductAttention):
         host_scale: scale that the family asks for; used when ``scale`` is None.
     """
 
-    def __init__(self, embed_dims: int, num_heads: int, neuron: dict, value_dims: int | None = None,
-                 scale: float | None = None, host_scale: float | None = None, impl: str = 'auto'):
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        neuron: dict,
+        value_dims: int | None = None,
+        scale: float | None = None,
+        host_scale: float | None = None,
+        impl: str = 'auto',
+    ):
         if scale is None:
             scale = host_scale if host_scale is not None else 2 * (embed_dims / num_heads) ** -0.5
-        super().__init__(embed_dims, num_heads, value_dims, q_neuron=neuron, k_neuron=neuron, v_neuron=neuron,
-                         out_neuron=neuron, normalizer='none', scale=scale, impl=impl)
+        super().__init__(
+            embed_dims,
+            num_heads,
+            value_dims,
+            q_neuron=neuron,
+            k_neuron=neuron,
+            v_neuron=neuron,
+            out_neuron=neuron,
+            normalizer='none',
+            scale=scale,
+            impl=impl,
+        )
 
 
 @MODELS.register_module()
@@ -38,8 +57,8 @@ class SpikeDrivenSelfAttention(AttentionKind):
 
     .. math:: Q_S \\otimes SN_{0.5}(\\textstyle\\sum_n K_S[n] \\otimes V_S[n])
 
-    Every channel counts its coincidences of k and v over all tokens; the spiking mask of channels is multiplied into q.
-    There is no product of matrices, no scale, and heads play no role.
+    Every channel counts its coincidences of k and v over all tokens; the spiking mask of channels
+    is multiplied into q. There is no product of matrices, no scale, and heads play no role.
 
     Args:
         embed_dims: C, of q, k, v and the output.
@@ -48,9 +67,10 @@ class SpikeDrivenSelfAttention(AttentionKind):
         value_dims: must be C or None, as k and v are multiplied channel by channel.
         host_scale: accepted from the family and not used.
         out_threshold: threshold of the mask's neuron, where the neuron has one.
-        dilate: event models widen the spikes of k, v, k v and the output by a 3 x 3 maximum: ``None`` (images),
-            ``'map'`` over height and width, or ``'official'``: the official code does that for k and v, but for k v and
-            the output it runs over (tokens, channels of a head) by mistake.
+        dilate: event models widen the spikes of k, v, k v and the output by a 3 x 3 maximum:
+            ``None`` (images), ``'map'`` over height and width, or ``'official'``: the official code
+            does that for k and v, but for k v and the output it runs over (tokens, channels of a
+            head) by mistake.
 
     Raises:
         ValueError: indivisible heads, v wider than k, or an unknown dilate.
@@ -58,11 +78,22 @@ class SpikeDrivenSelfAttention(AttentionKind):
 
     equal_widths = True
 
-    def __init__(self, embed_dims: int, num_heads: int, neuron: dict, value_dims: int | None = None,
-                 host_scale: float | None = None, out_threshold: float = 0.5, dilate: str | None = None):
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        neuron: dict,
+        value_dims: int | None = None,
+        host_scale: float | None = None,
+        out_threshold: float = 0.5,
+        dilate: str | None = None,
+    ):
         super().__init__(embed_dims, num_heads, value_dims)
         if dilate not in (None, 'map', 'official'):
-            raise ValueError(f"SpikeDrivenSelfAttention: dilate must be None, 'map' or 'official', got {dilate!r}")
+            raise ValueError(
+                "SpikeDrivenSelfAttention: dilate must be None, 'map' or 'official', got "
+                f'{dilate!r}'
+            )
         self.dilate = dilate
         self.q_neuron = build_neuron(neuron)
         self.k_neuron = build_neuron(neuron)
@@ -86,7 +117,9 @@ class SpikeDrivenSelfAttention(AttentionKind):
 
     def _dilate_product(self, x: Tensor) -> Tensor:
         if self.dilate == 'official':
-            heads = x.flatten(3).unflatten(2, (self.num_heads, -1)).transpose(-1, -2)  # (T, B, heads, N, d)
+            heads = (
+                x.flatten(3).unflatten(2, (self.num_heads, -1)).transpose(-1, -2)
+            )  # (T, B, heads, N, d)
             return _dilate_map(heads).transpose(-1, -2).flatten(2, 3).unflatten(3, x.shape[-2:])
         return _dilate_map(x) if self.dilate else x
 

@@ -1,4 +1,6 @@
-"""Backbones: images or event frames -> tuple of feature maps. Every module of this folder is a family or a part of some."""
+"""Backbones: images or event frames -> tuple of feature maps. Every module of this folder is a
+family or a part of some."""
+
 import inspect
 import pkgutil
 from importlib import import_module
@@ -8,7 +10,11 @@ from mmbsa.models.backbones.base import BaseSpikingBackbone
 __all__ = []
 for _info in pkgutil.iter_modules(__path__):
     for _name, _cls in vars(import_module(f'{__name__}.{_info.name}')).items():
-        if inspect.isclass(_cls) and issubclass(_cls, BaseSpikingBackbone) and _cls.__module__.startswith(__name__):
+        if (
+            inspect.isclass(_cls)
+            and issubclass(_cls, BaseSpikingBackbone)
+            and _cls.__module__.startswith(__name__)
+        ):
             globals()[_name] = _cls
             __all__.append(_name)
 __all__ = sorted(set(__all__))

@@ -1,4 +1,5 @@
 """E-SpikeFormer, the base model of Spike-driven Transformer V3 (Yao et al., TPAMI 2025)."""
+
 from functools import partial
 
 from torch import nn
@@ -16,25 +17,44 @@ class ConvBlock(nn.Sequential):
     def __init__(self, channels: int, mlp_ratio: float, layer: dict, unit: dict):
         super().__init__(
             Residual(SepSpikeConv(channels, 7, **unit), channels, **layer),
-            Residual(SpikeMLP(channels, mlp_ratio, kernel_size=3, bias=False, **unit), channels, **layer))
+            Residual(
+                SpikeMLP(channels, mlp_ratio, kernel_size=3, bias=False, **unit), channels, **layer
+            ),
+        )
 
 
 class TransformerBlock(nn.Sequential):
     """x + separable 3x3 convolution, x + attention, x + MLP."""
 
-    def __init__(self, channels: int, num_heads: int, value_ratio: int, mlp_ratio: float, attention: dict, layer: dict,
-                 unit: dict, with_conv: bool = True):
+    def __init__(
+        self,
+        channels: int,
+        num_heads: int,
+        value_ratio: int,
+        mlp_ratio: float,
+        attention: dict,
+        layer: dict,
+        unit: dict,
+        with_conv: bool = True,
+    ):
         branches = [SepSpikeConv(channels, 3, **unit)] if with_conv else []
         branches += [
-            ProjectedAttention(channels, num_heads, attention, unit['neuron'], value_dims=value_ratio * channels,
-                               project=partial(SpikeConv, norm_cfg=unit['norm_cfg']),
-                               host_scale=2 * (channels / num_heads) ** -0.5),
-            SpikeMLP(channels, mlp_ratio, **unit)]
+            ProjectedAttention(
+                channels,
+                num_heads,
+                attention,
+                unit['neuron'],
+                value_dims=value_ratio * channels,
+                project=partial(SpikeConv, norm_cfg=unit['norm_cfg']),
+                host_scale=2 * (channels / num_heads) ** -0.5,
+            ),
+            SpikeMLP(channels, mlp_ratio, **unit),
+        ]
         super().__init__(*(Residual(branch, channels, **layer) for branch in branches))
 
 
 #: what the event models and their relatives share.
-_STEPLESS = dict(decay=0., layer_scale=1e-6)
+_STEPLESS = dict(decay=0.0, layer_scale=1e-6)
 
 
 @MODELS.register_module()
@@ -50,20 +70,23 @@ class ESpikeFormer(MetaFormerBackbone):
         stages[3]: down 2, TransformerBlock x 6   (T,B,C2,H/16,W/16)    level 3
         stages[4]: down 1, TransformerBlock x 2   (T,B,C3,H/16,W/16)    level 4
 
-    Feature maps are the real-valued residual stream. The segmentation protocol reads levels 0, 1, 2, 4.
+    Feature maps are the real-valued residual stream. The segmentation protocol reads levels 0, 1,
+    2, 4.
 
     Args:
-        arch: ``'t'``, ``'s'`` (5.1M), ``'m'`` (10.0M), ``'l'`` (19.0M), or a dict with ``embed_dims`` (four) and optional
-            ``depths`` (two), ``num_heads``, ``mlp_ratio``, ``value_ratio``, ``with_conv`` (whether transformer blocks
-            begin with a separable convolution), ``in_channels``, and of the default neuron ``norm`` (what counts are
-            divided by, None is D) and ``decay`` (share of the membrane that a step hands to the next).
-            ``'hardvs-19m'`` (300 actions of HAR-DVS) and ``'gesture-2'`` (11 gestures) are the event models,
-            ``'scaling-30m'`` and ``'scaling-50m'`` the image models of the same code: no membrane is carried from step
-            to step (``decay=0``), and branches have a layer scale.
-        num_steps: T. The published protocol is T = 1 with D = 4 levels; that of the event models is not published,
-            8 is **[ours]**.
-        layer_scale: initial factor of the transformer blocks' branches (1e-6 in the segmentation protocol and the event
-            models); None is that of the arch, by default none.
+        arch: ``'t'``, ``'s'`` (5.1M), ``'m'`` (10.0M), ``'l'`` (19.0M), or a dict with
+            ``embed_dims`` (four) and optional ``depths`` (two), ``num_heads``, ``mlp_ratio``,
+            ``value_ratio``, ``with_conv`` (whether transformer blocks begin with a separable
+            convolution), ``in_channels``, and of the default neuron ``norm`` (what counts are
+            divided by, None is D) and ``decay`` (share of the membrane that a step hands to the
+            next). ``'hardvs-19m'`` (300 actions of HAR-DVS) and ``'gesture-2'`` (11 gestures) are
+            the event models, ``'scaling-30m'`` and ``'scaling-50m'`` the image models of the same
+            code: no membrane is carried from step to step (``decay=0``), and branches have a layer
+            scale.
+        num_steps: T. The published protocol is T = 1 with D = 4 levels; that of the event models is
+            not published, 8 is **[ours]**.
+        layer_scale: initial factor of the transformer blocks' branches (1e-6 in the segmentation
+            protocol and the event models); None is that of the arch, by default none.
         kwargs: see :class:`BaseSpikingBackbone`. Official code never applies ``drop_path_rate``.
     """
 
@@ -71,8 +94,11 @@ class ESpikeFormer(MetaFormerBackbone):
     default_out_indices = (0, 1, 2, 4)
     neuron = dict(type='mmbsa.IntegerNode', levels=4)
     attention = dict(type='mmbsa.EfficientSpikeDrivenSelfAttention')
-    recipes = {'': imagenet(224 / 232, num_steps=1), 'hardvs': events(8, 224, 'hardvs'),
-               'gesture': events(8, 224, 'dvs128')}
+    recipes = {
+        '': imagenet(224 / 232, num_steps=1),
+        'hardvs': events(8, 224, 'hardvs'),
+        'gesture': events(8, 224, 'dvs128'),
+    }
     options = dict(layer_scale=None)
     arch_settings = {
         't': dict(embed_dims=(24, 48, 96, 128)),
@@ -80,12 +106,21 @@ class ESpikeFormer(MetaFormerBackbone):
         'm': dict(embed_dims=(48, 96, 192, 240)),
         'l': dict(embed_dims=(64, 128, 256, 360)),
         'hardvs-19m': dict(_STEPLESS, embed_dims=(64, 128, 256, 360), in_channels=2, norm=1),
-        'gesture-2': dict(_STEPLESS, embed_dims=(64, 128, 256, 360), in_channels=2, norm=8, depths=(1, 0)),
+        'gesture-2': dict(
+            _STEPLESS, embed_dims=(64, 128, 256, 360), in_channels=2, norm=8, depths=(1, 0)
+        ),
         'scaling-30m': dict(_STEPLESS, embed_dims=(96, 192, 384, 480)),
         'scaling-50m': dict(_STEPLESS, embed_dims=(120, 240, 480, 600)),
     }
-    defaults = dict(MetaFormerBackbone.defaults, value_ratio=4, with_conv=True, in_channels=3, norm=None, decay=0.25,
-                    layer_scale=None)
+    defaults = dict(
+        MetaFormerBackbone.defaults,
+        value_ratio=4,
+        with_conv=True,
+        in_channels=3,
+        norm=None,
+        decay=0.25,
+        layer_scale=None,
+    )
 
     def default_neuron(self) -> dict:
         """Integer neuron with the arch's norm and decay."""
@@ -95,9 +130,23 @@ class ESpikeFormer(MetaFormerBackbone):
         """Separable 7x7 convolution, then two 3x3 ones."""
         return ConvBlock(channels, spec['mlp_ratio'], {}, unit)
 
-    def transformer_block(self, channels: int, drop_path_rate: float, spec: dict, unit: dict) -> nn.Module:
+    def transformer_block(
+        self, channels: int, drop_path_rate: float, spec: dict, unit: dict
+    ) -> nn.Module:
         """Separable 3x3 convolution, attention, MLP."""
-        scale = spec['layer_scale'] if self.options['layer_scale'] is None else self.options['layer_scale']
+        scale = (
+            spec['layer_scale']
+            if self.options['layer_scale'] is None
+            else self.options['layer_scale']
+        )
         layer = dict(layer_scale=scale, drop_path_rate=drop_path_rate)
-        return TransformerBlock(channels, spec['num_heads'], spec['value_ratio'], spec['mlp_ratio'], self.attention_cfg,
-                                layer, unit, spec['with_conv'])
+        return TransformerBlock(
+            channels,
+            spec['num_heads'],
+            spec['value_ratio'],
+            spec['mlp_ratio'],
+            self.attention_cfg,
+            layer,
+            unit,
+            spec['with_conv'],
+        )

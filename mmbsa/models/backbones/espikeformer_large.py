@@ -1,4 +1,6 @@
-"""E-SpikeFormer large: the 83M and 171M models of Spike-driven Transformer V3 (Yao et al., TPAMI 2025)."""
+"""E-SpikeFormer large: the 83M and 171M models of Spike-driven Transformer V3 (Yao et al., TPAMI
+2025)."""
+
 from functools import partial
 
 from torch import nn
@@ -12,34 +14,41 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class ESpikeFormerLarge(MetaFormerBackbone):
-    """E-SpikeFormer large: plain convolutional stages, and one transformer stage between widened projections.
+    """E-SpikeFormer large: plain convolutional stages, and one transformer stage between widened
+    projections.
 
-    Data flow of :class:`MetaFormerBackbone`, with embed_dims (C0, C1, C2) and a single transformer stage, and blocks::
+    Data flow of :class:`MetaFormerBackbone`, with embed_dims (C0, C1, C2) and a single transformer
+    stage, and blocks::
 
         conv block:         x + conv 3x3(conv 3x3(x)), hidden 4 C, with bias
         transformer block:  [x + two 1x1 convolutions (83M only)],
                             x + scale * proj(SSA(q, k, v)), x + scale * MLP(x)
 
-    q, k, v and proj are two 1x1 convolutions through 1.5 C with norms and without a neuron in between. Every unit is
-    neuron -> conv -> norm. The native attention is linear: K^T V first, scale 0.125.
+    q, k, v and proj are two 1x1 convolutions through 1.5 C with norms and without a neuron in
+    between. Every unit is neuron -> conv -> norm. The native attention is linear: K^T V first,
+    scale 0.125.
 
-    Against the base model: counts are rounded half up, and the window of their gradient is open (0 < U < D). The
-    official 83M code cannot run (names are missing in its block); its first branch is built as meant. Its published
-    weights are said to have 1.5 C hidden channels there too (``branch_ratio=1.5``).
+    Against the base model: counts are rounded half up, and the window of their gradient is open (0
+    < U < D). The official 83M code cannot run (names are missing in its block); its first branch is
+    built as meant. Its published weights are said to have 1.5 C hidden channels there too
+    (``branch_ratio=1.5``).
 
-    Parameters are exactly those of the official fine-tuning code with a 1000-class head (82,502,952 and 170,971,714),
-    when ``layer_scale`` is set; pre-training has none.
+    Parameters are exactly those of the official fine-tuning code with a 1000-class head (82,502,952
+    and 170,971,714), when ``layer_scale`` is set; pre-training has none.
 
     Args:
-        arch: ``'12-512'`` (83M), ``'12-768'`` (171M, whose first width is 196), ``'12-768-pretrain'`` (its pre-trained
-            twin, whose first width is 192), or a dict with ``embed_dims`` (three) and optional ``depths`` (one),
-            ``num_heads``, ``mlp_ratio``, ``value_ratio``, ``branch_ratio`` (hidden channels of the extra branch over C,
-            or None without).
+        arch: ``'12-512'`` (83M), ``'12-768'`` (171M, whose first width is 196),
+            ``'12-768-pretrain'`` (its pre-trained twin, whose first width is 192), or a dict with
+            ``embed_dims`` (three) and optional ``depths`` (one), ``num_heads``, ``mlp_ratio``,
+            ``value_ratio``, ``branch_ratio`` (hidden channels of the extra branch over C, or None
+            without).
         num_steps: T. The published protocol is T = 1 with D = 4 or 8 levels.
-        layer_scale: initial factor of the attention and MLP branches (1e-6 in fine-tuning), None without.
-        official_quirks: accepted as in every family; here rounding and window are the neuron's arguments.
-        kwargs: see :class:`BaseSpikingBackbone`. ``drop_path_rate`` (0.1 in fine-tuning) is applied to attention and MLP,
-            as the official code does here.
+        layer_scale: initial factor of the attention and MLP branches (1e-6 in fine-tuning), None
+            without.
+        official_quirks: accepted as in every family; here rounding and window are the neuron's
+            arguments.
+        kwargs: see :class:`BaseSpikingBackbone`. ``drop_path_rate`` (0.1 in fine-tuning) is applied
+            to attention and MLP, as the official code does here.
     """
 
     distill_neuron = True
@@ -58,19 +67,44 @@ class ESpikeFormerLarge(MetaFormerBackbone):
 
     def conv_block(self, channels: int, spec: dict, unit: dict) -> nn.Module:
         """Two 3x3 convolutions."""
-        return nn.Sequential(Residual(SpikeMLP(channels, spec['mlp_ratio'], kernel_size=3, **unit), channels))
+        return nn.Sequential(
+            Residual(SpikeMLP(channels, spec['mlp_ratio'], kernel_size=3, **unit), channels)
+        )
 
-    def transformer_block(self, channels: int, drop_path_rate: float, spec: dict, unit: dict) -> nn.Module:
+    def transformer_block(
+        self, channels: int, drop_path_rate: float, spec: dict, unit: dict
+    ) -> nn.Module:
         """Two 1x1 convolutions if the arch has them, attention, MLP."""
         blocks = []
         if spec['branch_ratio'] is not None:
-            blocks.append(Residual(RepConv(channels, channels, kernel_size=1, ratio=spec['branch_ratio'],
-                                           last_norm=False, **unit), channels))
+            blocks.append(
+                Residual(
+                    RepConv(
+                        channels,
+                        channels,
+                        kernel_size=1,
+                        ratio=spec['branch_ratio'],
+                        last_norm=False,
+                        **unit,
+                    ),
+                    channels,
+                )
+            )
         branches = (
-            ProjectedAttention(channels, spec['num_heads'], self.attention_cfg, unit['neuron'],
-                               project=partial(RepConv, kernel_size=1, ratio=1.5, norm_cfg=unit['norm_cfg']),
-                               value_dims=spec['value_ratio'] * channels, host_scale=0.125),
-            SpikeMLP(channels, spec['mlp_ratio'], **unit))
+            ProjectedAttention(
+                channels,
+                spec['num_heads'],
+                self.attention_cfg,
+                unit['neuron'],
+                project=partial(RepConv, kernel_size=1, ratio=1.5, norm_cfg=unit['norm_cfg']),
+                value_dims=spec['value_ratio'] * channels,
+                host_scale=0.125,
+            ),
+            SpikeMLP(channels, spec['mlp_ratio'], **unit),
+        )
         layer_scale = self.options['layer_scale']
-        blocks += [Residual(b, channels, layer_scale=layer_scale, drop_path_rate=drop_path_rate) for b in branches]
+        blocks += [
+            Residual(b, channels, layer_scale=layer_scale, drop_path_rate=drop_path_rate)
+            for b in branches
+        ]
         return nn.Sequential(*blocks)

@@ -1,4 +1,5 @@
 """Meta-SpikeFormer: Spike-driven Transformer V2 (Yao et al., ICLR 2024)."""
+
 from functools import partial
 
 from torch import nn
@@ -12,23 +13,27 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class MetaSpikeFormer(MetaFormerBackbone):
-    """Meta-SpikeFormer: LIF neurons, separable convolutions, and attention between RepConv projections.
+    """Meta-SpikeFormer: LIF neurons, separable convolutions, and attention between RepConv
+    projections.
 
     Data flow of :class:`MetaFormerBackbone`, with embed_dims (C0, C1, C2, C3), and blocks::
 
-        conv block:         x + reduce(depth-wise 7x7(expand(x))), x + conv 3x3(conv 3x3(x)), hidden 4 C
+        conv block:         x + reduce(depth-wise 7x7(expand(x))), x + conv 3x3(conv 3x3(x)) of 4 C
         transformer block:  x + RepConv(SSA(RepConv x 3 (x))), x + MLP(x)
 
-    Every unit is neuron -> conv -> norm (membrane shortcuts), but there is neither norm nor neuron between the
-    depth-wise and the last convolution of the separable ones. Parameters are exactly those of the official code.
+    Every unit is neuron -> conv -> norm (membrane shortcuts), but there is neither norm nor neuron
+    between the depth-wise and the last convolution of the separable ones. Parameters are exactly
+    those of the official code.
 
     Args:
-        arch: ``'15m'``, ``'8-384'`` (31M), ``'8-512'`` (55M), ``'8-768'`` (124M), or a dict with ``embed_dims`` (four)
-            and optional ``depths`` (two), ``num_heads``, ``mlp_ratio``.
+        arch: ``'15m'``, ``'8-384'`` (31M), ``'8-512'`` (55M), ``'8-768'`` (124M), or a dict with
+            ``embed_dims`` (four) and optional ``depths`` (two), ``num_heads``, ``mlp_ratio``.
         num_steps: T. Published weights were trained with T = 1 and fine-tuned with T = 4.
         norm_cfg: ``dict(type='BN')`` or ``dict(type='SyncBN')``; RepConv needs running statistics.
-        official_quirks: accepted as in every family; published weights depend on no mistake of the official code.
-        kwargs: see :class:`BaseSpikingBackbone`. The official code never applies ``drop_path_rate``.
+        official_quirks: accepted as in every family; published weights depend on no mistake of the
+            official code.
+        kwargs: see :class:`BaseSpikingBackbone`. The official code never applies
+            ``drop_path_rate``.
     """
 
     default_arch = '8-512'
@@ -44,12 +49,26 @@ class MetaSpikeFormer(MetaFormerBackbone):
         """Separable 7x7 convolution without inner neuron, then two 3x3 ones."""
         return nn.Sequential(
             Residual(SepSpikeConv(channels, 7, fused=True, **unit), channels),
-            Residual(SpikeMLP(channels, spec['mlp_ratio'], kernel_size=3, bias=False, **unit), channels))
+            Residual(
+                SpikeMLP(channels, spec['mlp_ratio'], kernel_size=3, bias=False, **unit), channels
+            ),
+        )
 
-    def transformer_block(self, channels: int, drop_path_rate: float, spec: dict, unit: dict) -> nn.Module:
+    def transformer_block(
+        self, channels: int, drop_path_rate: float, spec: dict, unit: dict
+    ) -> nn.Module:
         """Attention between RepConv projections, then MLP."""
         branches = (
-            ProjectedAttention(channels, spec['num_heads'], self.attention_cfg, unit['neuron'],
-                               project=partial(RepConv, norm_cfg=unit['norm_cfg']), host_scale=0.125),
-            SpikeMLP(channels, spec['mlp_ratio'], **unit))
-        return nn.Sequential(*(Residual(branch, channels, drop_path_rate=drop_path_rate) for branch in branches))
+            ProjectedAttention(
+                channels,
+                spec['num_heads'],
+                self.attention_cfg,
+                unit['neuron'],
+                project=partial(RepConv, norm_cfg=unit['norm_cfg']),
+                host_scale=0.125,
+            ),
+            SpikeMLP(channels, spec['mlp_ratio'], **unit),
+        )
+        return nn.Sequential(
+            *(Residual(branch, channels, drop_path_rate=drop_path_rate) for branch in branches)
+        )

@@ -1,4 +1,6 @@
-"""What Spike-driven Transformer V2 and V3 share: convolutional stages, then transformer stages at one sixteenth."""
+"""What Spike-driven Transformer V2 and V3 share: convolutional stages, then transformer stages at
+one sixteenth."""
+
 from collections.abc import Sequence
 
 from torch import nn
@@ -29,25 +31,36 @@ class MetaFormerBackbone(BaseSpikingBackbone):
     small_arch = dict(embed_dims=(8, 16, 16, 24), depths=(1, 1), num_heads=2)
 
     def check(self, spec: dict) -> None:
-        """The number of widths fits that of the stages, and the stem can take half of the first one."""
+        """The number of widths fits that of the stages, and the stem can take half of the first
+        one."""
         name, stages = type(self).__name__, 2 + len(spec['depths'])
         if len(spec['embed_dims']) != stages:
-            raise ValueError(f'{name}: arch.embed_dims must hold 2 + len(depths) = {stages} widths, got '
-                             f'{spec["embed_dims"]}')
+            raise ValueError(
+                f'{name}: arch.embed_dims must hold 2 + len(depths) = {stages} widths, got '
+                f'{spec["embed_dims"]}'
+            )
         if spec['embed_dims'][0] % 2:
-            raise ValueError(f'{name}: arch.embed_dims[0]={spec["embed_dims"][0]} must be even: the stem takes half')
+            raise ValueError(
+                f'{name}: arch.embed_dims[0]={spec["embed_dims"][0]} must be even: the stem takes '
+                'half'
+            )
 
     def conv_block(self, channels: int, spec: dict, unit: dict) -> nn.Module:
         """A block of the convolutional stages."""
         raise NotImplementedError(f'{type(self).__name__} must define conv_block')
 
-    def transformer_block(self, channels: int, drop_path_rate: float, spec: dict, unit: dict) -> nn.Module:
+    def transformer_block(
+        self, channels: int, drop_path_rate: float, spec: dict, unit: dict
+    ) -> nn.Module:
         """A block of the transformer stages."""
         raise NotImplementedError(f'{type(self).__name__} must define transformer_block')
 
     def build(self, spec: dict, unit: dict) -> tuple[nn.Module, list, list[tuple[int, int]]]:
         """Stem and stages; stochastic depth grows linearly from 0 over the transformer blocks."""
-        dims, rates = spec['embed_dims'], iter(drop_path_rates(self.drop_path_rate, sum(spec['depths'])))
+        dims, rates = (
+            spec['embed_dims'],
+            iter(drop_path_rates(self.drop_path_rate, sum(spec['depths']))),
+        )
 
         def down(in_dims: int, out_dims: int, stride: int) -> nn.Module:
             return SpikeConv(in_dims, out_dims, 3, stride=stride, bias=True, **unit)
@@ -55,14 +68,24 @@ class MetaFormerBackbone(BaseSpikingBackbone):
         def conv_block(channels: int) -> nn.Module:
             return self.conv_block(channels, spec, unit)
 
-        stem = SpikeConv(self.in_channels, dims[0] // 2, 7, stride=2, bias=True, **{**unit, 'neuron': None})
+        stem = SpikeConv(
+            self.in_channels, dims[0] // 2, 7, stride=2, bias=True, **{**unit, 'neuron': None}
+        )
         stages: list[Sequence[nn.Module]] = [
             [conv_block(dims[0] // 2)],
             [down(dims[0] // 2, dims[0], 2), conv_block(dims[0])],
-            [down(dims[0], dims[1], 2), conv_block(dims[1]), conv_block(dims[1])]]
+            [down(dims[0], dims[1], 2), conv_block(dims[1]), conv_block(dims[1])],
+        ]
         for index, depth in enumerate(spec['depths']):
             channels = dims[2 + index]
-            stages.append([down(dims[1 + index], channels, 1 if index else 2),
-                           *(self.transformer_block(channels, next(rates), spec, unit) for _ in range(depth))])
+            stages.append(
+                [
+                    down(dims[1 + index], channels, 1 if index else 2),
+                    *(
+                        self.transformer_block(channels, next(rates), spec, unit)
+                        for _ in range(depth)
+                    ),
+                ]
+            )
         strides = (2, 4, 8) + (16,) * len(spec['depths'])
         return stem, stages, list(zip((dims[0] // 2, *dims), strides))

@@ -1,10 +1,20 @@
 """Recipes of published classifiers: T and the data that a preset was trained on."""
+
 from dataclasses import dataclass, field
 
 IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 CIFAR10 = dict(mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616))
 CIFAR100 = dict(mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761))
-CLASSES = dict(in1k=1000, cifar10=10, cifar100=100, cifar10dvs=10, dvs128=11, hardvs=300, ncaltech101=101, shd=20)
+CLASSES = dict(
+    in1k=1000,
+    cifar10=10,
+    cifar100=100,
+    cifar10dvs=10,
+    dvs128=11,
+    hardvs=300,
+    ncaltech101=101,
+    shd=20,
+)
 
 
 @dataclass(frozen=True)
@@ -15,7 +25,8 @@ class Recipe:
         num_steps: T.
         size: height and width of the input.
         crop_pct: share of the shorter side that the evaluation keeps.
-        statistics: data set -> ``mean`` and ``std`` of its normalisation; the first one is the default.
+        statistics: data set -> ``mean`` and ``std`` of its normalisation; the first one is the
+            default.
     """
 
     num_steps: int = 4
@@ -24,10 +35,17 @@ class Recipe:
     statistics: dict[str, dict] = field(default_factory=lambda: dict(in1k=IMAGENET))
 
     def data(self, channels: int) -> dict[str, dict]:
-        """Data set -> ``num_classes``, ``input_size`` (C, H, W), ``mean``, ``std`` and ``crop_pct``."""
-        return {name: dict(num_classes=CLASSES[name], input_size=(channels, self.size, self.size),
-                           crop_pct=self.crop_pct, **(statistics or dict(mean=(0.0,) * channels, std=(1.0,) * channels)))
-                for name, statistics in self.statistics.items()}
+        """Data set -> ``num_classes``, ``input_size`` (C, H, W), ``mean``, ``std`` and
+        ``crop_pct``."""
+        return {
+            name: dict(
+                num_classes=CLASSES[name],
+                input_size=(channels, self.size, self.size),
+                crop_pct=self.crop_pct,
+                **(statistics or dict(mean=(0.0,) * channels, std=(1.0,) * channels)),
+            )
+            for name, statistics in self.statistics.items()
+        }
 
 
 def imagenet(crop_pct: float = 0.875, num_steps: int = 4) -> Recipe:
@@ -36,7 +54,8 @@ def imagenet(crop_pct: float = 0.875, num_steps: int = 4) -> Recipe:
 
 
 def cifar(cifar10: dict = CIFAR10, cifar100: dict = CIFAR10, num_steps: int = 4) -> Recipe:
-    """CIFAR at 32 x 32; several official codes take the statistics of CIFAR-10 for CIFAR-100 as well."""
+    """CIFAR at 32 x 32; several official codes take the statistics of CIFAR-10 for CIFAR-100 as
+    well."""
     return Recipe(num_steps, 32, 1.0, dict(cifar10=cifar10, cifar100=cifar100))
 
 

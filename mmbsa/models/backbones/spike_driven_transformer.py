@@ -1,4 +1,5 @@
 """Spike-driven Transformer V1 (Yao et al., NeurIPS 2023)."""
+
 from collections.abc import Sequence
 
 from torch import nn
@@ -23,19 +24,22 @@ class SpikeDrivenTransformer(IsotropicBackbone):
         stages[3]: pool (of potentials), x + 3x3 conv,        (T,B,D,H/16,W/16)     level 3
                    (x + SDSA(x), x + MLP(x)) x depth
 
-    Feature maps are the real-valued residual stream. The official classifier averages it over positions, fires, and
-    averages the logits over T. With ``mlp_ratio=1`` both units of the MLP have shortcuts of their own, as officially.
+    Feature maps are the real-valued residual stream. The official classifier averages it over
+    positions, fires, and averages the logits over T. With ``mlp_ratio=1`` both units of the MLP
+    have shortcuts of their own, as officially.
 
-    Parameters are those of the official code without the talking-heads convolution of each block (num_heads squared),
-    which its forward never uses.
+    Parameters are those of the official code without the talking-heads convolution of each block
+    (num_heads squared), which its forward never uses.
 
     Args:
-        arch: ``'depth-D'`` for ImageNet, ``'cifar-depth-D'`` (two pools), ``'cifar10dvs-2-256'`` (64 x 64 events, two
-            pools, dilated attention), ``'dvs128-2-256'`` (gestures, three pools); or a dict, see
-            :class:`IsotropicBackbone`, with ``dilate`` (3 x 3 maxima around the products of the native attention).
+        arch: ``'depth-D'`` for ImageNet, ``'cifar-depth-D'`` (two pools), ``'cifar10dvs-2-256'``
+            (64 x 64 events, two pools, dilated attention), ``'dvs128-2-256'`` (gestures, three
+            pools); or a dict, see
+            :class:`IsotropicBackbone`, with ``dilate`` (3 x 3 maxima around the products of the
+            native attention).
         stem: see :class:`IsotropicBackbone`.
-        official_quirks: dilate the products over (tokens, channels of a head) instead of (height, width); the published
-            CIFAR10-DVS weights depend on it.
+        official_quirks: dilate the products over (tokens, channels of a head) instead of (height,
+            width); the published CIFAR10-DVS weights depend on it.
         kwargs: see :class:`BaseSpikingBackbone`.
     """
 
@@ -43,13 +47,24 @@ class SpikeDrivenTransformer(IsotropicBackbone):
     attention = dict(type='mmbsa.SpikeDrivenSelfAttention')
     inner_shortcut = True
     defaults = dict(IsotropicBackbone.defaults, dilate=False)
-    recipes = {'': imagenet(0.95), 'cifar': cifar(cifar100=CIFAR100), 'cifar10dvs': events(10, 64, 'cifar10dvs'),
-               'dvs128': events(16, 128, 'dvs128')}
+    recipes = {
+        '': imagenet(0.95),
+        'cifar': cifar(cifar100=CIFAR100),
+        'cifar10dvs': events(10, 64, 'cifar10dvs'),
+        'dvs128': events(16, 128, 'dvs128'),
+    }
     arch_settings = {
-        **{f'{depth}-{dims}': dict(embed_dims=dims, depth=depth, num_heads=8)
-           for depth, dims in ((8, 384), (6, 512), (8, 512), (10, 512), (8, 768))},
-        **{f'cifar-2-{dims}': dict(embed_dims=dims, depth=2, num_heads=8, pooling='0011') for dims in (256, 512)},
-        'cifar10dvs-2-256': dict(embed_dims=256, depth=2, num_heads=8, pooling='0011', in_channels=2, dilate=True),
+        **{
+            f'{depth}-{dims}': dict(embed_dims=dims, depth=depth, num_heads=8)
+            for depth, dims in ((8, 384), (6, 512), (8, 512), (10, 512), (8, 768))
+        },
+        **{
+            f'cifar-2-{dims}': dict(embed_dims=dims, depth=2, num_heads=8, pooling='0011')
+            for dims in (256, 512)
+        },
+        'cifar10dvs-2-256': dict(
+            embed_dims=256, depth=2, num_heads=8, pooling='0011', in_channels=2, dilate=True
+        ),
         'dvs128-2-256': dict(embed_dims=256, depth=2, num_heads=8, pooling='0111', in_channels=2),
     }
 
@@ -62,9 +77,11 @@ class SpikeDrivenTransformer(IsotropicBackbone):
         dilate = 'official' if self.official_quirks else 'map'
         return dict(super().default_attention(), dilate=dilate if self.arch['dilate'] else None)
 
-    def build_tokenizer(self, in_channels: int, dims: int, pooling: Sequence[bool],
-                        unit: dict) -> tuple[nn.Module, list[nn.Module]]:
-        """Spiking patch splitting; its last step adds the position as a function of the spikes around."""
+    def build_tokenizer(
+        self, in_channels: int, dims: int, pooling: Sequence[bool], unit: dict
+    ) -> tuple[nn.Module, list[nn.Module]]:
+        """Spiking patch splitting; its last step adds the position as a function of the spikes
+        around."""
         return membrane_splitting(in_channels, dims, pooling, self.build_position(dims, unit), unit)
 
     def build_position(self, dims: int, unit: dict) -> nn.Module:

@@ -1,4 +1,6 @@
-"""Spikingformer (Zhou et al., 2023): Spikformer with membrane shortcuts, the host of the BSA paper's ablation."""
+"""Spikingformer (Zhou et al., 2023): Spikformer with membrane shortcuts, the host of the BSA
+paper's ablation."""
+
 from collections.abc import Sequence
 
 from torch import nn
@@ -11,7 +13,8 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class Spikingformer(IsotropicBackbone):
-    """Spikingformer: every unit is neuron -> [pool] -> conv -> norm, so every convolution but the first sees spikes.
+    """Spikingformer: every unit is neuron -> [pool] -> conv -> norm, so every convolution but the
+    first sees spikes.
 
     Data flow, strides of images::
 
@@ -22,30 +25,44 @@ class Spikingformer(IsotropicBackbone):
         stages[3]: neuron, pool, 3x3 conv,              (T,B,D,H/16,W/16)     level 3
                    (x + SSA(x), x + MLP(x)) x depth
 
-    Feature maps are the real-valued residual stream; the official classifier reads it without a neuron.
+    Feature maps are the real-valued residual stream; the official classifier reads it without a
+    neuron.
 
-    Parameters are those of the official code without two LayerNorms per block (4 D) that its forward never uses.
+    Parameters are those of the official code without two LayerNorms per block (4 D) that its
+    forward never uses.
 
     Args:
-        arch: ``'depth-D'`` for ImageNet, ``'cifar-depth-D'`` (two pools; the ablation's is ``'cifar-4-384'``, 8 heads),
-            ``'dvs-2-256'`` (tau 1.5); or a dict, see :class:`IsotropicBackbone`.
+        arch: ``'depth-D'`` for ImageNet, ``'cifar-depth-D'`` (two pools; the ablation's is
+            ``'cifar-4-384'``, 8 heads), ``'dvs-2-256'`` (tau 1.5); or a dict, see
+            :class:`IsotropicBackbone`.
         stem: see :class:`IsotropicBackbone`.
         kwargs: see :class:`BaseSpikingBackbone`.
     """
 
-    recipes = {'': imagenet(1.0), 'cifar': cifar(), 'dvs-2-256': events(16, 128, 'cifar10dvs', 'dvs128')}
+    recipes = {
+        '': imagenet(1.0),
+        'cifar': cifar(),
+        'dvs-2-256': events(16, 128, 'cifar10dvs', 'dvs128'),
+    }
     arch_settings = {
-        **{f'{depth}-{dims}': dict(embed_dims=dims, depth=depth, num_heads=8)
-           for depth, dims in ((8, 384), (8, 512), (8, 768))},
-        **{f'cifar-{depth}-{dims}': dict(embed_dims=dims, depth=depth, num_heads=8, pooling='0011')
-           for depth, dims in ((4, 256), (2, 384), (4, 384))},
+        **{
+            f'{depth}-{dims}': dict(embed_dims=dims, depth=depth, num_heads=8)
+            for depth, dims in ((8, 384), (8, 512), (8, 768))
+        },
+        **{
+            f'cifar-{depth}-{dims}': dict(embed_dims=dims, depth=depth, num_heads=8, pooling='0011')
+            for depth, dims in ((4, 256), (2, 384), (4, 384))
+        },
         'dvs-2-256': dict(embed_dims=256, depth=2, num_heads=16, in_channels=2, tau=1.5),
     }
 
-    def build_tokenizer(self, in_channels: int, dims: int, pooling: Sequence[bool],
-                        unit: dict) -> tuple[nn.Module, list[nn.Module]]:
+    def build_tokenizer(
+        self, in_channels: int, dims: int, pooling: Sequence[bool], unit: dict
+    ) -> tuple[nn.Module, list[nn.Module]]:
         """Five convolutions; the first one sees the input."""
         widths = (dims // 8, dims // 4, dims // 2, dims, dims)
         stem = SpikeConv(in_channels, widths[0], 3, **{**unit, 'neuron': None})
-        return stem, [SpikeConv(c_in, c_out, 3, pool='before' if pool else None, **unit)
-                      for c_in, c_out, pool in zip(widths, widths[1:], pooling)]
+        return stem, [
+            SpikeConv(c_in, c_out, 3, pool='before' if pool else None, **unit)
+            for c_in, c_out, pool in zip(widths, widths[1:], pooling)
+        ]

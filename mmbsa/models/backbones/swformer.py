@@ -1,4 +1,5 @@
 """SWFormer (Fang et al., ECCV 2024): Haar wavelets in place of attention."""
+
 from collections.abc import Sequence
 
 from torch import nn
@@ -13,7 +14,8 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class SWFormer(IsotropicBackbone):
-    """Spiking wavelet transformer: tokens are mixed by Haar transforms between ternary neurons; there is no q, k or v.
+    """Spiking wavelet transformer: tokens are mixed by Haar transforms between ternary neurons;
+    there is no q, k or v.
 
     Every unit is neuron -> conv -> norm (membrane shortcuts). Data flow, strides of ImageNet::
 
@@ -24,34 +26,52 @@ class SWFormer(IsotropicBackbone):
         stages[3]: pool (of potentials), x + 3x3 conv,        (T,B,D,H/16,W/16)     level 3
                    (x + HaarMixer(x), x + MLP(x)) x depth
 
-    The maps of the blocks must be squares whose side is a power of two. Feature maps are the real-valued residual stream.
-    With ``attention`` a kind of attention between 1x1 projections takes the mixer's place **[ours]**; then any map is fine.
+    The maps of the blocks must be squares whose side is a power of two. Feature maps are the
+    real-valued residual stream. With ``attention`` a kind of attention between 1x1 projections
+    takes the mixer's place **[ours]**; then any map is fine.
 
     Parameters are those of the official code.
 
     Args:
-        arch: ``'6-512'``, ``'8-512'`` for ImageNet at 256 x 256, ``'cifar-4-384'``, ``'cifar-4-384-g16'`` (16 groups, as in
-            the STEP benchmark), ``'cifar10dvs-2-256'``; or a dict, see :class:`IsotropicBackbone`, with ``groups`` (of
-            channels in the mixer), ``haar_threshold`` (of positive spikes in the transforms; that of negative ones is
-            0.5), ``in_series`` (the convolutions read the wavelet path, as for events), ``head_neuron`` (fire between
-            pooling and linear layer), ``inner_shortcut`` (in MLPs of ratio 1), ``linear_init`` (convolutions start from
-            a truncated normal, std 0.02). ``num_heads`` is of an attention alone.
+        arch: ``'6-512'``, ``'8-512'`` for ImageNet at 256 x 256, ``'cifar-4-384'``,
+            ``'cifar-4-384-g16'`` (16 groups, as in the STEP benchmark), ``'cifar10dvs-2-256'``; or
+            a dict, see :class:`IsotropicBackbone`, with ``groups`` (of channels in the mixer),
+            ``haar_threshold`` (of positive spikes in the transforms; that of negative ones is 0.5),
+            ``in_series`` (the convolutions read the wavelet path, as for events), ``head_neuron``
+            (fire between pooling and linear layer), ``inner_shortcut`` (in MLPs of ratio 1),
+            ``linear_init`` (convolutions start from a truncated normal, std 0.02). ``num_heads`` is
+            of an attention alone.
         attention: None is the wavelet mixer.
-        haar_neuron: config of the transforms' neurons; None is :class:`mmbsa.models.neurons.AsymmetricIFNode` with the
-            surrogate of ``neuron``.
+        haar_neuron: config of the transforms' neurons; None is
+            :class:`mmbsa.models.neurons.AsymmetricIFNode` with the surrogate of ``neuron``.
         stem, mlp: see :class:`IsotropicBackbone`.
         kwargs: see :class:`BaseSpikingBackbone`. Official code never applies stochastic depth.
     """
 
     required = ('embed_dims', 'depth')
-    defaults = dict(IsotropicBackbone.defaults, num_heads=8, groups=4, haar_threshold=1.0, in_series=False,
-                    head_neuron=False, inner_shortcut=False, linear_init=False)
+    defaults = dict(
+        IsotropicBackbone.defaults,
+        num_heads=8,
+        groups=4,
+        haar_threshold=1.0,
+        in_series=False,
+        head_neuron=False,
+        inner_shortcut=False,
+        linear_init=False,
+    )
     options = dict(IsotropicBackbone.options, haar_neuron=None)
-    recipes = {'': Recipe(4, 256, 0.875, dict(in1k=IMAGENET)), 'cifar-': cifar(),
-               'cifar10dvs': events(16, 128, 'cifar10dvs')}
+    recipes = {
+        '': Recipe(4, 256, 0.875, dict(in1k=IMAGENET)),
+        'cifar-': cifar(),
+        'cifar10dvs': events(16, 128, 'cifar10dvs'),
+    }
     arch_settings = {
-        **{f'{depth}-512': dict(embed_dims=512, depth=depth, groups=2, head_neuron=True, linear_init=True)
-           for depth in (6, 8)},
+        **{
+            f'{depth}-512': dict(
+                embed_dims=512, depth=depth, groups=2, head_neuron=True, linear_init=True
+            )
+            for depth in (6, 8)
+        },
         'cifar-4-384': dict(embed_dims=384, depth=4, pooling='0011'),
         'cifar-4-384-g16': dict(embed_dims=384, depth=4, pooling='0011', groups=16),
         'cifar10dvs-2-256': dict(embed_dims=256, depth=2, in_channels=2, in_series=True),
@@ -66,8 +86,10 @@ class SWFormer(IsotropicBackbone):
         """Width, pooling and groups."""
         super().check(spec)
         if spec['groups'] < 1 or spec['embed_dims'] % spec['groups']:
-            raise ValueError(f'SWFormer: arch.groups={spec["groups"]} does not divide arch.embed_dims='
-                             f'{spec["embed_dims"]}')
+            raise ValueError(
+                f'SWFormer: arch.groups={spec["groups"]} does not divide arch.embed_dims='
+                f'{spec["embed_dims"]}'
+            )
 
     def default_attention(self) -> None:
         """None: the wavelet mixer."""
@@ -75,21 +97,37 @@ class SWFormer(IsotropicBackbone):
 
     def default_haar_neuron(self) -> dict:
         """The transforms' neuron, with the surrogate of the others."""
-        surrogate = {key: self.neuron_cfg[key] for key in ('surrogate_function',) if key in self.neuron_cfg}
-        return dict(type='mmbsa.AsymmetricIFNode', v_threshold=self.arch['haar_threshold'], **surrogate)
+        surrogate = {
+            key: self.neuron_cfg[key] for key in ('surrogate_function',) if key in self.neuron_cfg
+        }
+        return dict(
+            type='mmbsa.AsymmetricIFNode', v_threshold=self.arch['haar_threshold'], **surrogate
+        )
 
     def build_block(self, spec: dict, unit: dict, drop_path_rate: float) -> nn.Module:
         """Wavelet mixer and MLP, or a block of attention."""
         if self.attention_cfg is not None:
             return super().build_block(spec, unit, drop_path_rate)
         dims, ratio = spec['embed_dims'], spec['mlp_ratio']
-        haar_neuron = bind_steps(self.options['haar_neuron'], self.num_steps) or self.default_haar_neuron()
+        haar_neuron = (
+            bind_steps(self.options['haar_neuron'], self.num_steps) or self.default_haar_neuron()
+        )
         mixer = HaarMixer(dims, spec['groups'], haar_neuron, spec['in_series'], **unit)
-        mlp = build_mlp(self.mlp_cfg, dims, ratio, False, unit, inner_shortcut=spec['inner_shortcut'] and ratio == 1)
-        return nn.Sequential(*(Residual(branch, dims, drop_path_rate=drop_path_rate) for branch in (mixer, mlp)))
+        mlp = build_mlp(
+            self.mlp_cfg,
+            dims,
+            ratio,
+            False,
+            unit,
+            inner_shortcut=spec['inner_shortcut'] and ratio == 1,
+        )
+        return nn.Sequential(
+            *(Residual(branch, dims, drop_path_rate=drop_path_rate) for branch in (mixer, mlp))
+        )
 
-    def build_tokenizer(self, in_channels: int, dims: int, pooling: Sequence[bool],
-                        unit: dict) -> tuple[nn.Module, list[nn.Module]]:
+    def build_tokenizer(
+        self, in_channels: int, dims: int, pooling: Sequence[bool], unit: dict
+    ) -> tuple[nn.Module, list[nn.Module]]:
         """Spiking patch splitting."""
         return membrane_splitting(in_channels, dims, pooling, self.build_position(dims, unit), unit)
 

@@ -1,11 +1,21 @@
 """An error that names the cure where a stock layer meets maps with a time axis."""
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 #: functions that stock necks and heads call first, and that maps (T, B, C, H, W) do not fit.
-STOCK = {F.conv2d, torch.conv2d, F.batch_norm, F.interpolate, F.adaptive_avg_pool2d, F.adaptive_max_pool2d,
-         F.max_pool2d, F.avg_pool2d, F.linear}
+STOCK = {
+    F.conv2d,
+    torch.conv2d,
+    F.batch_norm,
+    F.interpolate,
+    F.adaptive_avg_pool2d,
+    F.adaptive_max_pool2d,
+    F.max_pool2d,
+    F.avg_pool2d,
+    F.linear,
+}
 
 
 class TimeMajorMap(Tensor):
@@ -22,9 +32,12 @@ class TimeMajorMap(Tensor):
             with torch._C.DisableTorchFunctionSubclass():
                 shape = tuple(args[0].shape)
             raise ValueError(
-                f'a stock layer ({func.__name__}) was given a map of shape (T, B, C, H, W) = {shape} from a spiking '
-                "backbone: set backbone.readout='mean', or put neck=dict(type='mmbsa.TemporalReadout') in front of "
-                'stock necks and heads')
+                f'a stock layer ({func.__name__}) was given a map of shape (T, B, C, H, W) = '
+                f'{shape} from a spiking '
+                "backbone: set backbone.readout='mean', or put "
+                "neck=dict(type='mmbsa.TemporalReadout') in front of "
+                'stock necks and heads'
+            )
         with torch._C.DisableTorchFunctionSubclass():
             return func(*args, **(kwargs or {}))
 
@@ -34,7 +47,8 @@ class TimeMajorMap(Tensor):
 
 
 def mark_time_major(x: Tensor) -> Tensor:
-    """Show a map to stock layers as one with a time axis; compilers, exports and fake tensors are left as they are."""
+    """Show a map to stock layers as one with a time axis; compilers, exports and fake tensors are
+    left as they are."""
     if type(x) is not Tensor or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return x
     return x.as_subclass(TimeMajorMap)

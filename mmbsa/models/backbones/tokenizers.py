@@ -1,4 +1,6 @@
-"""Tokenizers that replace a family's own: fewer convolutions, and one-dimensional ones for sequences."""
+"""Tokenizers that replace a family's own: fewer convolutions, and one-dimensional ones for
+sequences."""
+
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -35,10 +37,12 @@ class PositionEmbedding(nn.Module):
         return x + embedding
 
 
-def membrane_splitting(in_channels: int, dims: int, pooling: Sequence[bool], position: nn.Module,
-                       unit: dict) -> tuple[nn.Module, list[nn.Module]]:
-    """Spiking patch splitting with membrane shortcuts: a 3 x 3 convolution, then neuron -> [pool] -> 3 x 3 conv -> norm
-    three times, through D/8, D/4, D/2, D; the last step pools potentials and adds the position.
+def membrane_splitting(
+    in_channels: int, dims: int, pooling: Sequence[bool], position: nn.Module, unit: dict
+) -> tuple[nn.Module, list[nn.Module]]:
+    """Spiking patch splitting with membrane shortcuts: a 3 x 3 convolution, then neuron -> [pool]
+    -> 3 x 3 conv -> norm three times, through D/8, D/4, D/2, D; the last step pools potentials and
+    adds the position.
 
     Args:
         in_channels: of the input.
@@ -49,14 +53,19 @@ def membrane_splitting(in_channels: int, dims: int, pooling: Sequence[bool], pos
     """
     widths = (dims // 8, dims // 4, dims // 2, dims)
     stem = SpikeConv(in_channels, widths[0], 3, **{**unit, 'neuron': None})
-    steps = [SpikeConv(c_in, c_out, 3, pool='before' if pool else None, **unit)
-             for c_in, c_out, pool in zip(widths, widths[1:], pooling)]
+    steps = [
+        SpikeConv(c_in, c_out, 3, pool='before' if pool else None, **unit)
+        for c_in, c_out, pool in zip(widths, widths[1:], pooling)
+    ]
     last = Timewise(max_pool()) if pooling[3] else nn.Identity()
     return stem, [*steps, nn.Sequential(last, position)]
 
 
-def patch_stem(in_channels: int, dims: int, stride: int, img_size: int, spikes: bool, unit: dict) -> nn.Module:
-    """One convolution of non-overlapping patches, and a learned position: the embedding of a vision transformer.
+def patch_stem(
+    in_channels: int, dims: int, stride: int, img_size: int, spikes: bool, unit: dict
+) -> nn.Module:
+    """One convolution of non-overlapping patches, and a learned position: the embedding of a vision
+    transformer.
 
     Args:
         in_channels: of the input.
@@ -67,34 +76,60 @@ def patch_stem(in_channels: int, dims: int, stride: int, img_size: int, spikes: 
         unit: ``neuron`` and ``norm_cfg``.
     """
     size = math.ceil(img_size / stride)
-    conv = SpikeConv(in_channels, dims, stride, stride=stride, padding=0, **{**unit, 'neuron': None})
-    return nn.Sequential(conv, PositionEmbedding(dims, (size, size)),
-                         build_neuron(unit['neuron'] if spikes else None))
+    conv = SpikeConv(
+        in_channels, dims, stride, stride=stride, padding=0, **{**unit, 'neuron': None}
+    )
+    return nn.Sequential(
+        conv,
+        PositionEmbedding(dims, (size, size)),
+        build_neuron(unit['neuron'] if spikes else None),
+    )
 
 
-def two_conv_stem(in_channels: int, dims: int, pools: int, spikes: bool, position: nn.Module,
-                  unit: dict) -> tuple[nn.Module, list[nn.Module]]:
-    """Two 3 x 3 convolutions through D / 2, half of the pools in front of the second one and the rest behind it."""
+def two_conv_stem(
+    in_channels: int, dims: int, pools: int, spikes: bool, position: nn.Module, unit: dict
+) -> tuple[nn.Module, list[nn.Module]]:
+    """Two 3 x 3 convolutions through D / 2, half of the pools in front of the second one and the
+    rest behind it."""
+
     def halve(times: int) -> list[nn.Module]:
         return [Timewise(max_pool()) for _ in range(times)]
 
-    first = SpikeConv(in_channels, dims // 2, 3, neuron_last=spikes, **unit if spikes else {**unit, 'neuron': None})
+    first = SpikeConv(
+        in_channels,
+        dims // 2,
+        3,
+        neuron_last=spikes,
+        **unit if spikes else {**unit, 'neuron': None},
+    )
     second = SpikeConv(dims // 2, dims, 3, neuron_last=spikes, **unit)
-    if not spikes:  # the neuron in front of the second convolution comes before its pool, so that spikes are pooled
+    # the neuron in front of the second convolution comes before its pool, so that spikes are pooled
+    if not spikes:
         second.neuron, neuron = nn.Identity(), second.neuron
-        return first, [nn.Sequential(neuron, *halve(pools - pools // 2), second, *halve(pools // 2), position)]
+        return first, [
+            nn.Sequential(neuron, *halve(pools - pools // 2), second, *halve(pools // 2), position)
+        ]
     return first, [nn.Sequential(*halve(pools - pools // 2), second, *halve(pools // 2), position)]
 
 
-def sequence_stem(in_channels: int, dims: int, strides: Sequence[bool], tokens: int | None, spikes: bool,
-                  position: nn.Module, unit: dict) -> tuple[nn.Module, list[nn.Module]]:
-    """Four one-dimensional convolutions of kernel 5 over sequences (T, B, C, 1, L), through D/8, D/4, D/2, D.
+def sequence_stem(
+    in_channels: int,
+    dims: int,
+    strides: Sequence[bool],
+    tokens: int | None,
+    spikes: bool,
+    position: nn.Module,
+    unit: dict,
+) -> tuple[nn.Module, list[nn.Module]]:
+    """Four one-dimensional convolutions of kernel 5 over sequences (T, B, C, 1, L), through D/8,
+    D/4, D/2, D.
 
     Args:
         in_channels: of the sequence.
         dims: D.
         strides: which of the four convolutions halve the sequence.
-        tokens: length that the sequence is pooled to in the end (largest values), None leaves it as it is.
+        tokens: length that the sequence is pooled to in the end (largest values), None leaves it as
+            it is.
         spikes: whether neurons come last (spike shortcuts).
         position: the family's position step.
         unit: ``neuron`` and ``norm_cfg``.
@@ -102,7 +137,13 @@ def sequence_stem(in_channels: int, dims: int, strides: Sequence[bool], tokens: 
     widths = (in_channels, dims // 8, dims // 4, dims // 2, dims)
     conv = partial(SpikeConv, kernel_size=(1, 5), neuron_last=spikes)
     first, *others = [
-        conv(c_in, c_out, stride=(1, 1 + stride), **unit if spikes or index else {**unit, 'neuron': None})
-        for index, (c_in, c_out, stride) in enumerate(zip(widths, widths[1:], strides))]
+        conv(
+            c_in,
+            c_out,
+            stride=(1, 1 + stride),
+            **unit if spikes or index else {**unit, 'neuron': None},
+        )
+        for index, (c_in, c_out, stride) in enumerate(zip(widths, widths[1:], strides))
+    ]
     pool = nn.Identity() if tokens is None else Timewise(nn.AdaptiveMaxPool2d((1, tokens)))
     return first, [*others[:2], nn.Sequential(others[2], pool, position)]

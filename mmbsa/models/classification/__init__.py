@@ -1,4 +1,6 @@
-"""Classification: models that need no mm package and are timm models too, and mmpretrain's classifier and head."""
+"""Classification: models that need no mm package and are timm models too, and mmpretrain's
+classifier and head."""
+
 from importlib.util import find_spec
 
 from mmbsa.models.classification.presets import Preset, presets
@@ -15,5 +17,12 @@ if find_spec('mmpretrain'):
     from mmbsa.models.classification.losses import TETLoss
     from mmbsa.models.classification.teacher import TimmTeacher
 
-    __all__ += ['EventCutMix', 'EventDataPreprocessor', 'EventMix', 'SpikingClsHead', 'SpikingImageClassifier',
-                'TETLoss', 'TimmTeacher']
+    __all__ += [
+        'EventCutMix',
+        'EventDataPreprocessor',
+        'EventMix',
+        'SpikingClsHead',
+        'SpikingImageClassifier',
+        'TETLoss',
+        'TimmTeacher',
+    ]

@@ -1,4 +1,6 @@
-"""mmpretrain's image classifier, whose head asks the backbone how its family reads time and space out."""
+"""mmpretrain's image classifier, whose head asks the backbone how its family reads time and space
+out."""
+
 from copy import deepcopy
 
 from mmpretrain.models import ImageClassifier
@@ -15,10 +17,11 @@ from mmbsa.registry import MODELS, resolve_type
 class SpikingImageClassifier(ImageClassifier):
     """mmpretrain's ``ImageClassifier`` for a backbone and a head of ours, and optionally a teacher.
 
-    Everything around it (data preprocessor, batch augmentations, hooks, inferencers, layer-wise learning rates) is
-    mmpretrain's. What is added: ``head`` need not repeat what ``backbone`` says (width, T, and the family's neuron, bias
-    and kind of readout, so that a neuron set in ``model.backbone.neuron`` is also the readout's), a teacher sees the images
-    of the batch, and checkpoints of :class:`SpikingClassifier`, which converters of official weights write, load.
+    Everything around it (data preprocessor, batch augmentations, hooks, inferencers, layer-wise
+    learning rates) is mmpretrain's. What is added: ``head`` need not repeat what ``backbone`` says
+    (width, T, and the family's neuron, bias and kind of readout, so that a neuron set in
+    ``model.backbone.neuron`` is also the readout's), a teacher sees the images of the batch, and
+    checkpoints of :class:`SpikingClassifier`, which converters of official weights write, load.
 
     Data flow::
 
@@ -29,10 +32,13 @@ class SpikingImageClassifier(ImageClassifier):
         backbone: config of a backbone of ours.
         head: config of :class:`SpikingClsHead`, or of any head that takes its time-major maps.
         teacher: config of :class:`TimmTeacher`; None trains without.
-        kwargs: of ``ImageClassifier``: ``train_cfg`` (batch augmentations), ``data_preprocessor``, ``init_cfg``, ...
+        kwargs: of ``ImageClassifier``: ``train_cfg`` (batch augmentations), ``data_preprocessor``,
+            ``init_cfg``, ...
     """
 
-    def __init__(self, backbone: dict, head: dict | None = None, teacher: dict | None = None, **kwargs):
+    def __init__(
+        self, backbone: dict, head: dict | None = None, teacher: dict | None = None, **kwargs
+    ):
         backbone = MODELS.build(deepcopy(backbone))
         if isinstance(head, dict):
             head = self._complete(backbone, deepcopy(dict(head)))
@@ -43,12 +49,15 @@ class SpikingImageClassifier(ImageClassifier):
 
     @staticmethod
     def _adopt(state: dict, prefix: str, *args) -> None:
-        """Rename the readout of :class:`SpikingClassifier`, which stands beside its backbone and not in a head."""
+        """Rename the readout of :class:`SpikingClassifier`, which stands beside its backbone and
+        not in a head."""
         if f'{prefix}head.weight' not in state:
             return
         for key in [key for key in state if key.startswith(prefix)]:
             name = key.removeprefix(prefix)
-            if name in ('head.weight', 'head.bias') or name.startswith(('neuron.', 'distill_head.', 'full_size.')):
+            if name in ('head.weight', 'head.bias') or name.startswith(
+                ('neuron.', 'distill_head.', 'full_size.')
+            ):
                 state[f'{prefix}head.{name}'] = state.pop(key)
 
     @staticmethod
@@ -56,20 +65,28 @@ class SpikingImageClassifier(ImageClassifier):
         """The head's config with what the backbone knows; what it says itself stays."""
         if not issubclass(resolve_type(head, nn.Module, 'model.head', MODELS), SpikingClsHead):
             return head
-        own = {key: head.pop(key) for key in ('neuron', 'head_bias', 'distill_neuron') if key in head}
+        own = {
+            key: head.pop(key) for key in ('neuron', 'head_bias', 'distill_neuron') if key in head
+        }
         return {**readout_args(backbone, **own), 'num_steps': backbone.num_steps, **head}
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
-        """(B, C, H, W) and samples -> dict of losses; with a teacher ``loss_label`` and ``loss_distill``, weighted.
+        """(B, C, H, W) and samples -> dict of losses; with a teacher ``loss_label`` and
+        ``loss_distill``, weighted.
 
         Raises:
             ValueError: a head for distillation, and no teacher.
         """
         feats = self.extract_feat(inputs)
         if self.teacher is None:
-            if getattr(self.head, 'distill_head', None) is not None:  # predictions would average it in, untrained
-                raise ValueError('model.head.distill=True adds a linear layer that only a teacher trains: give model.'
-                                 'teacher, or set model.head.distill=False')
+            if (
+                getattr(self.head, 'distill_head', None) is not None
+            ):  # predictions would average it in, untrained
+                raise ValueError(
+                    'model.head.distill=True adds a linear layer that only a teacher trains: give '
+                    'model.'
+                    'teacher, or set model.head.distill=False'
+                )
             return self.head.loss(feats, data_samples)
         steps, logits, distilled = self.head.logits(feats)
         losses = self.head.losses(steps, logits, data_samples)

@@ -1,4 +1,6 @@
-"""Published classifiers: the name of every preset of every family, its T, and the data it was trained on."""
+"""Published classifiers: the name of every preset of every family, its T, and the data it was
+trained on."""
+
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +14,13 @@ class Preset:
     """A published classifier.
 
     Args:
-        name: ``espikeformer_m``: family and arch in snake case, where every ``...former`` is one word.
+        name: ``espikeformer_m``: family and arch in snake case, where every ``...former`` is one
+            word.
         family: backbone class.
         arch: key of its ``arch_settings``.
         num_steps: T.
-        data: data set -> ``num_classes``, ``input_size`` (C, H, W), ``mean``, ``std`` and ``crop_pct`` of its recipe; the
-            first one is the default.
+        data: data set -> ``num_classes``, ``input_size`` (C, H, W), ``mean``, ``std`` and
+            ``crop_pct`` of its recipe; the first one is the default.
     """
 
     name: str
@@ -34,7 +37,8 @@ def preset_name(family: str, arch: str) -> str:
 
 
 def presets(family: type[BaseSpikingBackbone] | None = None) -> Iterator[Preset]:
-    """Every preset of a family, in the order of ``arch_settings``; None means of every registered family."""
+    """Every preset of a family, in the order of ``arch_settings``; None means of every registered
+    family."""
     if family is None:
         for cls in list(dict.fromkeys(MODELS.module_dict.values())):
             if isinstance(cls, type) and issubclass(cls, BaseSpikingBackbone):
@@ -42,5 +46,10 @@ def presets(family: type[BaseSpikingBackbone] | None = None) -> Iterator[Preset]
         return
     for arch, spec in family.arch_settings.items():
         recipe = family.recipe(arch)
-        yield Preset(preset_name(family.__name__, arch), family, arch, recipe.num_steps,
-                     recipe.data({**family.defaults, **spec}.get('in_channels', 3)))
+        yield Preset(
+            preset_name(family.__name__, arch),
+            family,
+            arch,
+            recipe.num_steps,
+            recipe.data({**family.defaults, **spec}.get('in_channels', 3)),
+        )

@@ -1,4 +1,5 @@
 """Encoders: images, sequences or event frames -> (T, B, C, H, W)."""
+
 from mmbsa.models.encoders.base import Encoder, PixelEncoder
 from mmbsa.models.encoders.direct import DirectEncoder
 from mmbsa.models.encoders.pixels import PhaseEncoder, RateEncoder, TTFSEncoder

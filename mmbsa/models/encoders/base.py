@@ -1,4 +1,5 @@
 """What encoders share: shapes, layout, and pixels in [0, 1]."""
+
 from torch import Tensor
 
 from mmbsa.spiking import Stateful
@@ -7,7 +8,8 @@ from mmbsa.spiking import Stateful
 class Encoder(Stateful):
     """From inputs to time-major maps.
 
-    Inside :func:`mmbsa.spiking.stream` an image is one step of its code, and the state counts the steps.
+    Inside :func:`mmbsa.spiking.stream` an image is one step of its code, and the state counts the
+    steps.
 
     Args:
         num_steps: T >= 1.
@@ -26,14 +28,16 @@ class Encoder(Stateful):
         self.num_steps = num_steps
 
     def from_rest(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W), sequences (B, C, 1, L), or event frames (B, T, C, H, W) -> (T, B, C, H, W).
+        """Images (B, C, H, W), sequences (B, C, 1, L), or event frames (B, T, C, H, W) -> (T, B, C,
+        H, W).
 
         On CPUs and GPUs channels come last in memory, where convolutions gain by it.
         """
         return _channels_last(self._code(x))
 
     def run(self, x: Tensor, state: int | None = None) -> tuple[Tensor, int]:
-        """The next step of an image (B, C, H, W), or the event frames at hand (B, T', C, H, W), and the steps so far.
+        """The next step of an image (B, C, H, W), or the event frames at hand (B, T', C, H, W), and
+        the steps so far.
 
         Raises:
             ValueError: an image whose code has ended.
@@ -44,10 +48,13 @@ class Encoder(Stateful):
             if self.endless:
                 code = code[:1]
             elif step >= self.num_steps:
-                raise ValueError(f'{type(self).__name__}: the code of an image has num_steps={self.num_steps} steps, '
-                                 'all of which were streamed; start with a new state')
+                raise ValueError(
+                    f'{type(self).__name__}: the code of an image has num_steps={self.num_steps} '
+                    'steps, '
+                    'all of which were streamed; start with a new state'
+                )
             else:
-                code = code[step:step + 1]
+                code = code[step : step + 1]
         return _channels_last(code), step + len(code)
 
     def _code(self, x: Tensor) -> Tensor:
@@ -55,8 +62,11 @@ class Encoder(Stateful):
             return self.encode(x)
         if x.ndim == 5:
             return self.frames(x)
-        raise ValueError('expected images (B, C, H, W), sequences (B, C, 1, L) or event frames (B, T, C, H, W), got '
-                         f'{tuple(x.shape)}')
+        raise ValueError(
+            'expected images (B, C, H, W), sequences (B, C, 1, L) or event frames (B, T, C, H, W), '
+            'got '
+            f'{tuple(x.shape)}'
+        )
 
     def encode(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (T, B, C, H, W)."""
@@ -64,12 +74,16 @@ class Encoder(Stateful):
 
     def frames(self, x: Tensor) -> Tensor:
         """(B, T, C, H, W) -> (T, B, C, H, W)."""
-        raise ValueError(f'{type(self).__name__} encodes images; event frames {tuple(x.shape)} have a time axis already and '
-                         "need backbone.encoder=dict(type='mmbsa.DirectEncoder')")
+        raise ValueError(
+            f'{type(self).__name__} encodes images; event frames {tuple(x.shape)} have a time axis '
+            'already and '
+            "need backbone.encoder=dict(type='mmbsa.DirectEncoder')"
+        )
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    """Copy once into this layout, which then lasts through the whole backbone; equal steps stay one memory."""
+    """Copy once into this layout, which then lasts through the whole backbone; equal steps stay one
+    memory."""
     if x.device.type != 'cpu' and not x.is_cuda:
         return x
     same = len(x) > 1 and x.stride(0) == 0
@@ -89,8 +103,11 @@ class PixelEncoder(Encoder):
         low, high = (bound.item() for bound in x.aminmax())
         if low < -1e-4 or high > 1 + 1e-4:
             raise ValueError(
-                f'{type(self).__name__} encodes pixels in [0, 1], but its input lies in [{low:.3g}, {high:.3g}]: let '
-                'data_preprocessor scale and not standardise pixels (mean=[0, 0, 0], std=[255, 255, 255])')
+                f'{type(self).__name__} encodes pixels in [0, 1], but its input lies in '
+                f'[{low:.3g}, {high:.3g}]: let '
+                'data_preprocessor scale and not standardise pixels (mean=[0, 0, 0], std=[255, '
+                '255, 255])'
+            )
         return self.encode_pixels(x.clamp(0, 1))
 
     def encode_pixels(self, x: Tensor) -> Tensor:

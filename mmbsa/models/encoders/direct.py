@@ -1,4 +1,5 @@
 """Direct encoding: the first layer sees the real-valued input at every step."""
+
 from torch import Tensor
 
 from mmbsa.models.encoders.base import Encoder
@@ -26,6 +27,8 @@ class DirectEncoder(Encoder):
     def frames(self, x: Tensor) -> Tensor:
         """(B, T, C, H, W) -> (T, B, C, H, W)."""
         if x.shape[1] != self.num_steps and not is_streaming():
-            raise ValueError(f'num_steps is {self.num_steps}, but the event frames have T = {x.shape[1]}: '
-                             f'{tuple(x.shape)} is read as (B, T, C, H, W)')
+            raise ValueError(
+                f'num_steps is {self.num_steps}, but the event frames have T = {x.shape[1]}: '
+                f'{tuple(x.shape)} is read as (B, T, C, H, W)'
+            )
         return x.transpose(0, 1)

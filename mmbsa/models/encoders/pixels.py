@@ -1,4 +1,5 @@
 """Rate, time-to-first-spike and phase codes of pixels in [0, 1]."""
+
 import torch
 from spikingjelly.activation_based import encoding as sj
 from torch import Tensor
@@ -13,8 +14,9 @@ class RateEncoder(PixelEncoder):
 
     .. math:: S_t \sim Bernoulli(x)
 
-    In training every sample and step draws anew. In evaluation the draws are those of ``seed``, the same for all samples,
-    so that predictions are repeatable and do not depend on a sample's place in the batch.
+    In training every sample and step draws anew. In evaluation the draws are those of ``seed``, the
+    same for all samples, so that predictions are repeatable and do not depend on a sample's place
+    in the batch.
 
     Args:
         num_steps: T.
@@ -50,8 +52,8 @@ class TTFSEncoder(PixelEncoder):
     Args:
         num_steps: T.
         amplitude: ``'inverse'``, a = 1 / t*, or ``'one'``.
-        latency: ``'floor'`` as above; ``'linear'`` or ``'log'`` are the schedules of SpikingJelly's ``LatencyEncoder``,
-            in which a black pixel fires in the last step.
+        latency: ``'floor'`` as above; ``'linear'`` or ``'log'`` are the schedules of SpikingJelly's
+            ``LatencyEncoder``, in which a black pixel fires in the last step.
 
     Raises:
         ValueError: an unknown amplitude or latency.
@@ -60,14 +62,20 @@ class TTFSEncoder(PixelEncoder):
     def __init__(self, num_steps: int = 1, amplitude: str = 'inverse', latency: str = 'floor'):
         super().__init__(num_steps)
         if amplitude not in ('inverse', 'one'):
-            raise ValueError(f"TTFSEncoder: amplitude must be 'inverse' or 'one', got {amplitude!r}")
+            raise ValueError(
+                f"TTFSEncoder: amplitude must be 'inverse' or 'one', got {amplitude!r}"
+            )
         if latency not in ('floor', 'linear', 'log'):
-            raise ValueError(f"TTFSEncoder: latency must be 'floor', 'linear' or 'log', got {latency!r}")
+            raise ValueError(
+                f"TTFSEncoder: latency must be 'floor', 'linear' or 'log', got {latency!r}"
+            )
         self.amplitude, self.latency = amplitude, latency
 
     def encode_pixels(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (T, B, C, H, W)."""
-        steps = torch.arange(1, self.num_steps + 1, device=x.device, dtype=x.dtype).view(-1, 1, 1, 1, 1)
+        steps = torch.arange(1, self.num_steps + 1, device=x.device, dtype=x.dtype).view(
+            -1, 1, 1, 1, 1
+        )
         if self.latency == 'floor':
             spikes = (steps == 1 + ((1 - x) * self.num_steps).floor()).to(x.dtype)
         elif self.num_steps == 1:
@@ -83,11 +91,14 @@ class TTFSEncoder(PixelEncoder):
 
 @MODELS.register_module()
 class PhaseEncoder(PixelEncoder):
-    r"""Weighted phase code (Kim et al., Neurocomputing 2018): the binary digits of a pixel, the first one first.
+    r"""Weighted phase code (Kim et al., Neurocomputing 2018): the binary digits of a pixel, the
+    first one first.
 
-    .. math:: v = \min(\lfloor 256\, x \rfloor, 255), \quad b = (t - 1) \bmod 8, \quad S_t = 2^{-(b+1)}\, [bit_{7-b}(v) = 1]
+    .. math:: v = \min(\lfloor 256\, x \rfloor, 255), \quad b = (t - 1) \bmod 8, \quad S_t =
+    2^{-(b+1)}\, [bit_{7-b}(v) = 1]
 
-    With T < 8 the last digits are never sent, with T > 8 the code repeats. The digits are SpikingJelly's.
+    With T < 8 the last digits are never sent, with T > 8 the code repeats. The digits are
+    SpikingJelly's.
 
     Args:
         num_steps: T.
@@ -105,7 +116,9 @@ class PhaseEncoder(PixelEncoder):
 
     def encode_pixels(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (T, B, C, H, W)."""
-        digits = sj.WeightedPhaseEncoder(self.bits).single_step_encode(x.float().clamp(max=1 - 2.0 ** -self.bits))
+        digits = sj.WeightedPhaseEncoder(self.bits).single_step_encode(
+            x.float().clamp(max=1 - 2.0**-self.bits)
+        )
         place = torch.arange(self.num_steps, device=x.device) % self.bits
         weights = 2.0 ** -(place + 1)
         return (digits[place] * weights.view(-1, 1, 1, 1, 1)).to(x.dtype)

@@ -1,4 +1,5 @@
 """Layers that several families share; all take and return time-major maps (T, B, C, H, W)."""
+
 from mmbsa.models.layers.conv import Conv2d, init_convolutions
 from mmbsa.models.layers.expert_mlp import ExpertsMLP
 from mmbsa.models.layers.firing_rate import FiringRate
@@ -8,9 +9,36 @@ from mmbsa.models.layers.readout import SpikingReadout, TimeReadout
 from mmbsa.models.layers.rep_conv import RepConv
 from mmbsa.models.layers.residual import Residual, checkpointed, drop_path_rates
 from mmbsa.models.layers.spike_conv import SepSpikeConv, SpikeConv, SpikeMLP, max_pool
-from mmbsa.models.layers.time import TIME_MODES, Timewise, check_steps, merge_time, read_time, split_time
+from mmbsa.models.layers.time import (
+    TIME_MODES,
+    Timewise,
+    check_steps,
+    merge_time,
+    read_time,
+    split_time,
+)
 
-__all__ = ['Conv2d', 'ExpertsMLP', 'FiringRate', 'HaarMixer', 'RepConv', 'Residual',
-           'SepSpikeConv', 'SpikeConv', 'SpikeMLP', 'SpikingReadout',
-           'TIME_MODES', 'TimeReadout', 'Timewise', 'check_steps', 'checkpointed', 'drop_path_rates', 'fuse',
-           'init_convolutions', 'max_pool', 'merge_time', 'read_time', 'split_time']
+__all__ = [
+    'Conv2d',
+    'ExpertsMLP',
+    'FiringRate',
+    'HaarMixer',
+    'RepConv',
+    'Residual',
+    'SepSpikeConv',
+    'SpikeConv',
+    'SpikeMLP',
+    'SpikingReadout',
+    'TIME_MODES',
+    'TimeReadout',
+    'Timewise',
+    'check_steps',
+    'checkpointed',
+    'drop_path_rates',
+    'fuse',
+    'init_convolutions',
+    'max_pool',
+    'merge_time',
+    'read_time',
+    'split_time',
+]

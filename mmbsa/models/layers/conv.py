@@ -172,7 +172,8 @@ class Conv2d(nn.Conv2d):
 
 
 def init_convolutions(module: nn.Module) -> None:
-    """Start all convolutions of a module as linear layers of transformers do: truncated normal, std 0.02, bias 0."""
+    """Start all convolutions of a module as linear layers of transformers do: truncated normal, std
+    0.02, bias 0."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.trunc_normal_(part.weight, std=0.02)

@@ -1,4 +1,5 @@
 """The MLP half of the spiking experts mixture mechanism, SEMM (Zhou et al., NeurIPS 2024)."""
+
 import torch
 from torch import Tensor, nn
 
@@ -14,9 +15,9 @@ class ExpertsMLP(nn.Module):
 
     Data flow, hidden width D = round(ratio * C)::
 
-        x -> 1x1 conv, norm, neuron -> (T,B,D,H,W) --first half---> depth-wise 3x3 conv, norm, neuron --+
-                                                   --second half----------------------------------------*
-        -> (T,B,D/2,H,W) -> 1x1 conv, norm [, neuron]
+        x -> 1x1 conv, norm, neuron -> (T,B,D,H,W) = first half a, second half b
+        a -> depth-wise 3x3 conv, norm, neuron -> gate
+        gate * b (T,B,D/2,H,W) -> 1x1 conv, norm [, neuron]
 
     Families with membrane shortcuts have a neuron in front and none at the end.
 
@@ -31,23 +32,40 @@ class ExpertsMLP(nn.Module):
         ValueError: an odd number of hidden channels.
     """
 
-    def __init__(self, channels: int, ratio: float = 4, neuron: dict | None = None, norm_cfg: dict | None = None,
-                 neuron_last: bool = False, depthwise_bias: bool = False):
+    def __init__(
+        self,
+        channels: int,
+        ratio: float = 4,
+        neuron: dict | None = None,
+        norm_cfg: dict | None = None,
+        neuron_last: bool = False,
+        depthwise_bias: bool = False,
+    ):
         super().__init__()
         hidden = round(channels * ratio)
         if hidden % 2:
-            raise ValueError(f'ExpertsMLP: mlp_ratio={ratio} gives {hidden} hidden channels of {channels}, which have no '
-                             'halves')
+            raise ValueError(
+                f'ExpertsMLP: mlp_ratio={ratio} gives {hidden} hidden channels of {channels}, '
+                'which have no '
+                'halves'
+            )
         unit = dict(neuron=neuron, norm_cfg=norm_cfg, neuron_last=True)
         self.neuron = build_neuron(None if neuron_last else neuron)
         self.fc1 = SpikeConv(channels, hidden, bias=True, **unit)
-        self.depthwise = SpikeConv(hidden // 2, hidden // 2, 3, groups=hidden // 2, bias=depthwise_bias, **unit)
-        self.fc2 = SpikeConv(hidden // 2, channels, bias=True, **{**unit, 'neuron': neuron if neuron_last else None})
+        self.depthwise = SpikeConv(
+            hidden // 2, hidden // 2, 3, groups=hidden // 2, bias=depthwise_bias, **unit
+        )
+        self.fc2 = SpikeConv(
+            hidden // 2, channels, bias=True, **{**unit, 'neuron': neuron if neuron_last else None}
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, B, C, H, W) -> (T, B, C, H, W)."""
-        # halves of merged maps: the gradient of a split keeps the layout, that of an index is written contiguous
+        # halves of merged maps: the gradient of a split keeps the layout, that of an index is
+        # written contiguous
         gated, gate = merge_time(self.fc1(self.neuron(x))).chunk(2, dim=1)
         layout = torch.channels_last if gate.stride(1) == 1 else torch.contiguous_format
-        gated, gate = (split_time(half, len(x)) for half in (gated.contiguous(memory_format=layout), gate))
+        gated, gate = (
+            split_time(half, len(x)) for half in (gated.contiguous(memory_format=layout), gate)
+        )
         return self.fc2(self.depthwise(gated) * gate)

@@ -1,4 +1,5 @@
 """Inference without norms: batch norms folded into the convolutions before them."""
+
 from copy import deepcopy
 
 from torch import nn
@@ -14,10 +15,12 @@ def fuse(model: nn.Module, merge: bool = False) -> nn.Module:
     Rounding may move a membrane across its threshold where it is within rounding of it.
 
     Args:
-        model: any module; its ``SpikeConv``, ``RepConv`` and ``NormedMap`` units are fused, the rest stays as it is.
-        merge: make every ``RepConv`` the one dense convolution that it is equivalent to, as on neuromorphic hardware,
-            where every spike then costs one addition per weight. On CPUs and GPUs the dense k x k convolution of C to C'
-            channels is more work than the chain, so the default only folds the norms.
+        model: any module; its ``SpikeConv``, ``RepConv`` and ``NormedMap`` units are fused, the
+            rest stays as it is.
+        merge: make every ``RepConv`` the one dense convolution that it is equivalent to, as on
+            neuromorphic hardware, where every spike then costs one addition per weight. On CPUs and
+            GPUs the dense k x k convolution of C to C' channels is more work than the chain, so the
+            default only folds the norms.
 
     Returns:
         The copy, in eval mode, without gradients.

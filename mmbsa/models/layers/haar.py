@@ -1,4 +1,5 @@
 """Haar wavelets between ternary neurons: the token mixing of SWFormer (Fang et al., ECCV 2024)."""
+
 import numpy as np
 import torch
 from mmcv.cnn import build_norm_layer
@@ -11,17 +12,23 @@ from mmbsa.models.neurons import build_neuron
 
 
 def haar_matrix(size: int) -> np.ndarray:
-    r"""The orthonormal Haar matrix (N, N) in float32: :math:`H_{2n} = [H_n \otimes (1, 1);\ I_n \otimes (1, -1)]`, every row
-    divided by its norm. N must be a power of two."""
+    r"""The orthonormal Haar matrix (N, N) in float32:
+    :math:`H_{2n} = [H_n \otimes (1, 1);\ I_n \otimes (1, -1)]`, every row divided by its norm. N
+    must be a power of two."""
     rows = np.ones((1, 1), np.float32)
     while len(rows) < size:
-        rows = np.concatenate([np.kron(rows, np.ones((1, 2), np.float32)),
-                               np.kron(np.eye(len(rows), dtype=np.float32), np.array([[1., -1.]], np.float32))])
+        rows = np.concatenate(
+            [
+                np.kron(rows, np.ones((1, 2), np.float32)),
+                np.kron(np.eye(len(rows), dtype=np.float32), np.array([[1.0, -1.0]], np.float32)),
+            ]
+        )
     return rows / np.sqrt((rows * rows).sum(1, keepdims=True))
 
 
 def _along(matrix: Tensor, x: Tensor, axis: int) -> Tensor:
-    """``matrix`` times the rows (axis 3) or columns (axis 4) of x (T, B, C, N, N), which lies channels last."""
+    """``matrix`` times the rows (axis 3) or columns (axis 4) of x (T, B, C, N, N), which lies
+    channels last."""
     last = x.permute(0, 1, 3, 4, 2)  # (T, B, H, W, C)
     if axis == 4:
         out = matrix @ last
@@ -54,8 +61,11 @@ class HaarTransform(nn.Module):
         """
         height, width = x.shape[3:]
         if height != width or height & (height - 1):
-            raise ValueError(f'the Haar transform takes square maps whose side is a power of two, got {height} x {width}; '
-                             'with a stride of 16, inputs of 256 x 256 or 512 x 512 fit, and 224 x 224 does not')
+            raise ValueError(
+                f'the Haar transform takes square maps whose side is a power of two, got {height} '
+                f'x {width}; '
+                'with a stride of 16, inputs of 256 x 256 or 512 x 512 fit, and 224 x 224 does not'
+            )
         matrix = torch.as_tensor(haar_matrix(height)).to(x)
         if self.inverse:
             matrix = matrix.T
@@ -64,7 +74,8 @@ class HaarTransform(nn.Module):
 
 
 class BlockWeights(nn.Module):
-    """Weights between the channels of a group, an own matrix per group: out[g, k] = sum_d in[g, d] W[g, d, k].
+    """Weights between the channels of a group, an own matrix per group: out[g, k] = sum_d in[g, d]
+    W[g, d, k].
 
     Args:
         channels: C.
@@ -73,7 +84,9 @@ class BlockWeights(nn.Module):
 
     def __init__(self, channels: int, groups: int):
         super().__init__()
-        self.weight = nn.Parameter(0.02 * torch.randn(groups, channels // groups, channels // groups))
+        self.weight = nn.Parameter(
+            0.02 * torch.randn(groups, channels // groups, channels // groups)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
@@ -87,16 +100,26 @@ class SharedConv2d(Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
         groups = x.shape[1] // self.in_channels
-        return conv2d(x, self.weight.repeat(groups, 1, 1, 1), self.bias.repeat(groups), self.stride, self.padding,
-                      self.dilation, groups)
+        return conv2d(
+            x,
+            self.weight.repeat(groups, 1, 1, 1),
+            self.bias.repeat(groups),
+            self.stride,
+            self.padding,
+            self.dilation,
+            groups,
+        )
 
 
 class ChannelAffine(nn.Module):
-    """x * scale + shift per channel: a batch norm in evaluation mode, where no convolution can take it in."""
+    """x * scale + shift per channel: a batch norm in evaluation mode, where no convolution can take
+    it in."""
 
     def __init__(self, norm: _BatchNorm):
         super().__init__()
-        scale = torch.rsqrt(norm.running_var + norm.eps) * (1 if norm.weight is None else norm.weight)
+        scale = torch.rsqrt(norm.running_var + norm.eps) * (
+            1 if norm.weight is None else norm.weight
+        )
         shift = (0 if norm.bias is None else norm.bias) - norm.running_mean * scale
         self.scale, self.shift = nn.Parameter(scale.detach()), nn.Parameter(shift.detach())
 
@@ -121,21 +144,27 @@ class NormedMap(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, B, C, H, W) -> (T, B, C, H, W)."""
-        return map_steps(lambda maps, copies: norm_of_copies(self.norm, self.module(maps), copies), x)
+        return map_steps(
+            lambda maps, copies: norm_of_copies(self.norm, self.module(maps), copies), x
+        )
 
     def fuse(self) -> None:
-        """Write a batch norm in eval mode as a factor and a summand, see :func:`mmbsa.models.layers.fuse`."""
+        """Write a batch norm in eval mode as a factor and a summand, see
+        :func:`mmbsa.models.layers.fuse`."""
         if isinstance(self.norm, _BatchNorm) and self.norm.track_running_stats:
             self.norm = ChannelAffine(self.norm)
 
 
 class HaarMixer(nn.Module):
-    """Frequency-aware token mixer, FATM: wavelet coefficients weighed per group of channels, beside two convolutions.
+    """Frequency-aware token mixer, FATM: wavelet coefficients weighed per group of channels, beside
+    two convolutions.
 
     Data flow, ``s = neuron(x)``::
 
         A: s -> Haar -> norm -> neuron -> block weights -> norm -> inverse Haar -> norm
-        B: s -> 1x1 conv -> norm      C: s -> 3x3 conv -> norm, each shared by the groups      out = A + B + C
+        B: s -> 1x1 conv -> norm, shared by the groups
+        C: s -> 3x3 conv -> norm, shared by the groups
+        out = A + B + C
 
     With ``in_series`` (events) s and A are widened by 3x3 maxima, B and C read A, and out = B + C.
 
@@ -150,8 +179,15 @@ class HaarMixer(nn.Module):
         ValueError: groups that do not divide the channels.
     """
 
-    def __init__(self, channels: int, groups: int, haar_neuron: dict, in_series: bool = False,
-                 neuron: dict | None = None, norm_cfg: dict | None = None):
+    def __init__(
+        self,
+        channels: int,
+        groups: int,
+        haar_neuron: dict,
+        in_series: bool = False,
+        neuron: dict | None = None,
+        norm_cfg: dict | None = None,
+    ):
         super().__init__()
         if groups < 1 or channels % groups:
             raise ValueError(f'HaarMixer: groups={groups} does not divide channels={channels}')

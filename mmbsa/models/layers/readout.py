@@ -1,4 +1,5 @@
 """From the last map of a backbone to logits: pool, fire, classify every step, read time out."""
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
@@ -13,8 +14,9 @@ class TimeReadout(nn.Module):
     r"""What is left of a time-major tensor once time is read out.
 
     Args:
-        mode: ``'mean'`` over the T steps, ``'sum'``, ``'max'``, the ``'last'`` step, or ``'membrane'``: the potential
-            that a leaky integrator without spikes has after the last step, from rest:
+        mode: ``'mean'`` over the T steps, ``'sum'``, ``'max'``, the ``'last'`` step, or
+            ``'membrane'``: the potential that a leaky integrator without spikes has after the last
+            step, from rest:
             :math:`V[t] = V[t-1] + (x[t] - V[t-1]) / \tau`; late steps count most.
         tau: of the integrator, > 1.
 
@@ -25,7 +27,9 @@ class TimeReadout(nn.Module):
     def __init__(self, mode: str = 'mean', tau: float = 2.0):
         super().__init__()
         if mode not in (*TIME_MODES, 'membrane'):
-            raise ValueError(f"readout must be one of {', '.join(TIME_MODES)}, membrane; got {mode!r}")
+            raise ValueError(
+                f'readout must be one of {", ".join(TIME_MODES)}, membrane; got {mode!r}'
+            )
         if tau <= 1:
             raise ValueError(f'readout: tau must be larger than 1, got {tau}')
         self.mode, self.tau = mode, float(tau)
@@ -44,7 +48,8 @@ class TimeReadout(nn.Module):
 
 
 class FullSizeConv(nn.Module):
-    """One depth-wise convolution over all positions and steps of a map, and a batch norm (SGLFormer).
+    """One depth-wise convolution over all positions and steps of a map, and a batch norm
+    (SGLFormer).
 
     Args:
         channels: C.
@@ -67,10 +72,14 @@ class FullSizeConv(nn.Module):
         """
         x = maps.flatten(3).permute(1, 2, 3, 0)  # (B, C, N, T)
         if tuple(x.shape[2:]) != tuple(self.conv.kernel_size):
-            raise ValueError(f'the full-size convolution of the head takes {self.conv.kernel_size[0]} positions and T = '
-                             f'{self.conv.kernel_size[1]}, got {x.shape[2]} positions of a {maps.shape[3]} x '
-                             f'{maps.shape[4]} map and T = {x.shape[3]}; set arch.positions={x.shape[2]} (None for a mean) '
-                             'and num_steps')
+            raise ValueError(
+                f'the full-size convolution of the head takes {self.conv.kernel_size[0]} positions '
+                'and T = '
+                f'{self.conv.kernel_size[1]}, got {x.shape[2]} positions of a {maps.shape[3]} x '
+                f'{maps.shape[4]} map and T = {x.shape[3]}; set arch.positions={x.shape[2]} (None '
+                'for a mean) '
+                'and num_steps'
+            )
         return self.norm(self.conv(x)).flatten(1).unsqueeze(0)
 
 
@@ -80,22 +89,34 @@ class SpikingReadout(BaseModule):
     Args:
         in_channels: C of the map.
         num_classes: K; 0 leaves out the linear layer.
-        neuron: config of the neuron between pooling and linear layer, or None for a real-valued readout.
+        neuron: config of the neuron between pooling and linear layer, or None for a real-valued
+            readout.
         head_bias: whether the linear layer has a bias.
-        distill: add a second linear layer for distillation by a teacher (Meta-SpikeFormer, E-SpikeFormer large). In
-            training its logits are returned beside the others; in evaluation both are averaged.
-        distill_neuron: the classification head reads the potentials, and only the one for distillation reads the neuron's
-            spikes (E-SpikeFormer large).
+        distill: add a second linear layer for distillation by a teacher (Meta-SpikeFormer,
+            E-SpikeFormer large). In training its logits are returned beside the others; in
+            evaluation both are averaged.
+        distill_neuron: the classification head reads the potentials, and only the one for
+            distillation reads the neuron's spikes (E-SpikeFormer large).
         time: how time is read out, see :class:`TimeReadout`.
         drop_rate: dropout of features in front of the linear layer, the same features in all steps.
         init_cfg: OpenMMLab's.
-        full_size: positions and T of a :class:`FullSizeConv` in place of the mean over positions; nothing is left of time
-            then, and the rest reads a single step.
+        full_size: positions and T of a :class:`FullSizeConv` in place of the mean over positions;
+            nothing is left of time then, and the rest reads a single step.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, neuron: dict | None = None, head_bias: bool = True,
-                 distill: bool = False, distill_neuron: bool = False, time: str | dict = 'mean', drop_rate: float = 0.0,
-                 init_cfg: dict | None = None, full_size: tuple[int, int] | None = None):
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        neuron: dict | None = None,
+        head_bias: bool = True,
+        distill: bool = False,
+        distill_neuron: bool = False,
+        time: str | dict = 'mean',
+        drop_rate: float = 0.0,
+        init_cfg: dict | None = None,
+        full_size: tuple[int, int] | None = None,
+    ):
         super().__init__(init_cfg)
         self.in_channels, self.num_classes = in_channels, num_classes
         self.head_bias, self.distill_neuron, self.drop_rate = head_bias, distill_neuron, drop_rate
@@ -117,16 +138,18 @@ class SpikingReadout(BaseModule):
         return linear
 
     def read_steps(self, maps: Tensor, drop: bool = True) -> tuple[Tensor, Tensor]:
-        """Last map (T, B, C, H, W) -> what the head reads, and the neuron's spikes, (T, B, C) each ((1, B, C) behind a
-        full-size convolution)."""
+        """Last map (T, B, C, H, W) -> what the head reads, and the neuron's spikes, (T, B, C) each
+        ((1, B, C) behind a full-size convolution)."""
         features = maps.flatten(3).mean(3) if self.full_size is None else self.full_size(maps)
-        # as maps of one position: some of SpikingJelly's neurons, gated LIF for one, read shapes as (T, B, C, H, W)
+        # as maps of one position: some of SpikingJelly's neurons, gated LIF for one, read shapes as
+        # (T, B, C, H, W)
         spikes = self.neuron(features[..., None, None])[..., 0, 0]
         read = features if self.distill_neuron else spikes
         return (self._drop(read), self._drop(spikes)) if drop else (read, spikes)
 
     def step_logits(self, maps: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Last map (T, B, C, H, W) -> logits of every step (T, B, K), and those of the distillation head or None."""
+        """Last map (T, B, C, H, W) -> logits of every step (T, B, K), and those of the distillation
+        head or None."""
         read, spikes = self.read_steps(maps)
         return self.head(read), None if self.distill_head is None else self.distill_head(spikes)
 

@@ -1,4 +1,6 @@
-"""RepConv of Spike-driven Transformer V2 and V3: a chain of linear layers that could be merged into one convolution."""
+"""RepConv of Spike-driven Transformer V2 and V3: a chain of linear layers that could be merged into
+one convolution."""
+
 import torch
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
@@ -11,17 +13,20 @@ from mmbsa.models.neurons import build_neuron
 
 
 class RepConv(nn.Module):
-    """neuron -> 1x1 conv -> norm -> depth-wise k x k conv -> 1x1 conv -> norm (-> norm), without a neuron in between.
+    """neuron -> 1x1 conv -> norm -> depth-wise k x k conv -> 1x1 conv -> norm (-> norm), without a
+    neuron in between.
 
-    Around the map, the depth-wise convolution sees what the first norm makes of a zero, so that the chain equals one
-    dense convolution of a zero-padded map. As in the official code that border comes from the running statistics, also
-    in training, where they have just been updated; no gradient flows through it.
+    Around the map, the depth-wise convolution sees what the first norm makes of a zero, so that the
+    chain equals one dense convolution of a zero-padded map. As in the official code that border
+    comes from the running statistics, also in training, where they have just been updated; no
+    gradient flows through it.
 
     Args:
         in_channels, out_channels: of the unit.
         kernel_size: k of the depth-wise convolution; 1 leaves it out (SDT-V3 large).
         ratio: channels between the two 1x1 convolutions, as a multiple of ``in_channels``.
-        last_norm: a second norm behind the second one; projections of q, k, v and the output have it.
+        last_norm: a second norm behind the second one; projections of q, k, v and the output have
+            it.
         neuron: config of a neuron in front, or None.
         norm_cfg: config of a batch norm.
 
@@ -29,8 +34,17 @@ class RepConv(nn.Module):
         ValueError: a norm without running statistics, which has no defined border.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, kernel_size: int = 3, ratio: float = 1.0,
-                 last_norm: bool = True, neuron: dict | None = None, norm_cfg: dict | None = None):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel_size: int = 3,
+        ratio: float = 1.0,
+        last_norm: bool = True,
+        neuron: dict | None = None,
+        norm_cfg: dict | None = None,
+    ):
         super().__init__()
         hidden = int(in_channels * ratio)
         norm_cfg = norm_cfg or dict(type='BN')
@@ -39,10 +53,18 @@ class RepConv(nn.Module):
         self.expand_norm = build_norm_layer(norm_cfg, hidden)[1]
         self.depthwise = None
         if kernel_size > 1:
-            if not isinstance(self.expand_norm, _BatchNorm) or not self.expand_norm.track_running_stats:
-                raise ValueError('RepConv pads with what its batch norm makes of a zero, so norm_cfg must be a batch '
-                                 f'norm with running statistics; got {norm_cfg}')
-            self.depthwise = Conv2d(hidden, hidden, kernel_size, padding=kernel_size // 2, groups=hidden, bias=False)
+            if (
+                not isinstance(self.expand_norm, _BatchNorm)
+                or not self.expand_norm.track_running_stats
+            ):
+                raise ValueError(
+                    'RepConv pads with what its batch norm makes of a zero, so norm_cfg must be a '
+                    'batch '
+                    f'norm with running statistics; got {norm_cfg}'
+                )
+            self.depthwise = Conv2d(
+                hidden, hidden, kernel_size, padding=kernel_size // 2, groups=hidden, bias=False
+            )
         self.reduce = Conv2d(hidden, out_channels, 1, bias=False)
         self.reduce_norm = build_norm_layer(norm_cfg, out_channels)[1]
         self.last_norm = build_norm_layer(norm_cfg, out_channels)[1] if last_norm else nn.Identity()
@@ -54,10 +76,13 @@ class RepConv(nn.Module):
         x = normalise(self.expand_norm, self.expand(merge_time(x)))
         if self.depthwise is not None:
             x = self._bordered_depthwise(x)
-        return split_time(normalise(self.last_norm, normalise(self.reduce_norm, self.reduce(x))), num_steps)
+        return split_time(
+            normalise(self.last_norm, normalise(self.reduce_norm, self.reduce(x))), num_steps
+        )
 
     def _border(self) -> Tensor:
-        """What the depth-wise convolution sees around the map, per channel: the first norm of a zero."""
+        """What the depth-wise convolution sees around the map, per channel: the first norm of a
+        zero."""
         norm = self.expand_norm
         if isinstance(norm, nn.Identity):  # folded, here or by mmcv.cnn.fuse_conv_bn
             return self.expand.bias
@@ -67,28 +92,64 @@ class RepConv(nn.Module):
         return border
 
     def _bordered_depthwise(self, x: Tensor) -> Tensor:
-        """Depth-wise convolution of x padded by b per channel: conv(pad_b(x)) = conv(pad_0(x - b)) + b sum(weight)."""
+        """Depth-wise convolution of x padded by b per channel: conv(pad_b(x)) = conv(pad_0(x - b))
+        + b sum(weight)."""
         weight, border = self.depthwise.weight, self._border().to(x.dtype)
-        return conv2d(x - border.view(-1, 1, 1), weight, border * weight.sum((1, 2, 3)).to(x.dtype),
-                      padding=self.depthwise.padding, groups=self.depthwise.groups)
+        return conv2d(
+            x - border.view(-1, 1, 1),
+            weight,
+            border * weight.sum((1, 2, 3)).to(x.dtype),
+            padding=self.depthwise.padding,
+            groups=self.depthwise.groups,
+        )
 
     @torch.no_grad()
     def fuse(self, merge: bool = False) -> None:
-        """Fold the batch norms, in eval mode, and merge the chain if asked, see :func:`mmbsa.models.layers.fuse`."""
-        for conv, norm in (('expand', 'expand_norm'), ('reduce', 'reduce_norm'), ('reduce', 'last_norm')):
-            if isinstance(getattr(self, norm), _BatchNorm) and getattr(self, norm).track_running_stats:
+        """Fold the batch norms, in eval mode, and merge the chain if asked, see
+        :func:`mmbsa.models.layers.fuse`."""
+        for conv, norm in (
+            ('expand', 'expand_norm'),
+            ('reduce', 'reduce_norm'),
+            ('reduce', 'last_norm'),
+        ):
+            if (
+                isinstance(getattr(self, norm), _BatchNorm)
+                and getattr(self, norm).track_running_stats
+            ):
                 setattr(self, conv, fuse_conv_bn_eval(getattr(self, conv), getattr(self, norm)))
                 setattr(self, norm, nn.Identity())
         norms = self.expand_norm, self.reduce_norm, self.last_norm
-        if not merge or isinstance(self.expand, nn.Identity) or not all(isinstance(norm, nn.Identity) for norm in norms):
+        if (
+            not merge
+            or isinstance(self.expand, nn.Identity)
+            or not all(isinstance(norm, nn.Identity) for norm in norms)
+        ):
             return  # not asked for, merged before, or with norms that are no linear layers
         expand, reduce = self.expand, self.reduce
         out_channels, hidden = reduce.weight.shape[:2]
-        taps = self.depthwise.weight if self.depthwise is not None else expand.weight.new_ones(hidden, 1, 1, 1)
+        taps = (
+            self.depthwise.weight
+            if self.depthwise is not None
+            else expand.weight.new_ones(hidden, 1, 1, 1)
+        )
         size = taps.size(-1)
-        self.reduce = Conv2d(expand.in_channels, out_channels, size, padding=size // 2,
-                             device=taps.device, dtype=taps.dtype)
-        self.reduce.weight.copy_(torch.einsum('oh,hyx,hi->oiyx', reduce.weight.flatten(1), taps.squeeze(1),
-                                              expand.weight.flatten(1)))
-        self.reduce.bias.copy_(reduce.bias + reduce.weight.flatten(1) @ (expand.bias * taps.sum((1, 2, 3))))
+        self.reduce = Conv2d(
+            expand.in_channels,
+            out_channels,
+            size,
+            padding=size // 2,
+            device=taps.device,
+            dtype=taps.dtype,
+        )
+        self.reduce.weight.copy_(
+            torch.einsum(
+                'oh,hyx,hi->oiyx',
+                reduce.weight.flatten(1),
+                taps.squeeze(1),
+                expand.weight.flatten(1),
+            )
+        )
+        self.reduce.bias.copy_(
+            reduce.bias + reduce.weight.flatten(1) @ (expand.bias * taps.sum((1, 2, 3)))
+        )
         self.expand, self.depthwise = nn.Identity(), None

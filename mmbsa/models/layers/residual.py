@@ -1,4 +1,6 @@
-"""Residual branches: layer scale, stochastic depth over samples, activation checkpointing that leaves batch norm alone."""
+"""Residual branches: layer scale, stochastic depth over samples, activation checkpointing that
+leaves batch norm alone."""
+
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -22,13 +24,24 @@ class Residual(nn.Module):
         branch: module from (T, B, C, H, W) to the same shape.
         channels: C, length of the layer scale.
         layer_scale: initial value of a learnable factor per channel, or None for none.
-        drop_path_rate: probability of leaving the branch out for a sample (all its T steps together).
+        drop_path_rate: probability of leaving the branch out for a sample (all its T steps
+            together).
     """
 
-    def __init__(self, branch: nn.Module, channels: int, layer_scale: float | None = None, drop_path_rate: float = 0.0):
+    def __init__(
+        self,
+        branch: nn.Module,
+        channels: int,
+        layer_scale: float | None = None,
+        drop_path_rate: float = 0.0,
+    ):
         super().__init__()
         self.branch = branch
-        self.scale = None if layer_scale is None else nn.Parameter(torch.full((channels,), float(layer_scale)))
+        self.scale = (
+            None
+            if layer_scale is None
+            else nn.Parameter(torch.full((channels,), float(layer_scale)))
+        )
         self.drop_path_rate = drop_path_rate
 
     def forward(self, x: Tensor) -> Tensor:
@@ -36,18 +49,25 @@ class Residual(nn.Module):
         out = self.branch(x)
         if self.scale is not None:
             out = out * self.scale.view(-1, 1, 1)
-        if self.drop_path_rate and self.training:  # timm drops along the leading axis, which must be the samples
+        if (
+            self.drop_path_rate and self.training
+        ):  # timm drops along the leading axis, which must be the samples
             out = drop_path(out.transpose(0, 1), self.drop_path_rate, True).transpose(0, 1)
         return x + out
 
 
 @contextmanager
 def _averages_stand_still(module: nn.Module):
-    """Batch norms normalise by the batch as before, and neither move their averages nor count the batch again.
+    """Batch norms normalise by the batch as before, and neither move their averages nor count the
+    batch again.
 
     Running firing rates do not move either.
     """
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    norms = [
+        m
+        for m in module.modules()
+        if isinstance(m, _BatchNorm) and m.training and m.track_running_stats
+    ]
     averages = norms + [m for m in module.modules() if isinstance(m, FiringRate)]
     momenta = [average.momentum for average in averages]
     counts = [norm.num_batches_tracked.clone() for norm in norms]
@@ -63,6 +83,11 @@ def _averages_stand_still(module: nn.Module):
 
 
 def checkpointed(module: nn.Module, x: Tensor) -> Tensor:
-    """Run ``module(x)`` and recompute it in backward; running averages are updated once, not twice."""
-    return checkpoint(module, x, use_reentrant=False,
-                      context_fn=lambda: (nullcontext(), _averages_stand_still(module)))
+    """Run ``module(x)`` and recompute it in backward; running averages are updated once, not
+    twice."""
+    return checkpoint(
+        module,
+        x,
+        use_reentrant=False,
+        context_fn=lambda: (nullcontext(), _averages_stand_still(module)),
+    )

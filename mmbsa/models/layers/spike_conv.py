@@ -1,4 +1,5 @@
 """The unit that spiking transformers are made of: neuron, convolution, norm."""
+
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -10,7 +11,8 @@ from mmbsa.models.neurons import build_neuron
 
 
 def max_pool() -> nn.MaxPool2d:
-    """The pooling of every spiking tokenizer: 3 x 3, stride 2; a side of n pixels becomes ceil(n / 2)."""
+    """The pooling of every spiking tokenizer: 3 x 3, stride 2; a side of n pixels becomes ceil(n /
+    2)."""
     return nn.MaxPool2d(3, stride=2, padding=1)
 
 
@@ -18,95 +20,138 @@ class SpikeConv(nn.Module):
     """neuron -> conv -> norm (pre-activation, membrane shortcuts), or conv -> norm -> neuron.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, groups, bias: of the convolution; sides may differ.
+        in_channels, out_channels, kernel_size, stride, groups, bias: of the convolution; sides may
+            differ.
         padding: None keeps the size at stride 1.
         neuron: neuron config, or None for none.
         norm_cfg: norm config in OpenMMLab's terms, or None for none.
         neuron_last: fire after the norm instead of before the convolution (spike shortcuts).
-        pool: halve the map by :func:`max_pool`: ``'before'`` the convolution (behind a neuron that comes first),
-            ``'after'`` the norm (in front of a neuron that comes last), or None.
+        pool: halve the map by :func:`max_pool`: ``'before'`` the convolution (behind a neuron that
+            comes first), ``'after'`` the norm (in front of a neuron that comes last), or None.
 
     Raises:
         ValueError: an unknown pool.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int] = 1, *,
-                 stride: int | tuple[int, int] = 1, padding: int | None = None, groups: int = 1, bias: bool = False,
-                 neuron: dict | None = None, norm_cfg: dict | None = None, neuron_last: bool = False,
-                 pool: str | None = None):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int] = 1,
+        *,
+        stride: int | tuple[int, int] = 1,
+        padding: int | None = None,
+        groups: int = 1,
+        bias: bool = False,
+        neuron: dict | None = None,
+        norm_cfg: dict | None = None,
+        neuron_last: bool = False,
+        pool: str | None = None,
+    ):
         super().__init__()
         if pool not in (None, 'before', 'after'):
             raise ValueError(f"SpikeConv: pool must be 'before', 'after' or None, got {pool!r}")
         self.neuron_last = neuron_last
         self.neuron = build_neuron(neuron)
         if padding is None:
-            padding = kernel_size // 2 if isinstance(kernel_size, int) else tuple(side // 2 for side in kernel_size)
-        self.conv = Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=bias)
-        self.norm = nn.Identity() if norm_cfg is None else build_norm_layer(norm_cfg, out_channels)[1]
+            padding = (
+                kernel_size // 2
+                if isinstance(kernel_size, int)
+                else tuple(side // 2 for side in kernel_size)
+            )
+        self.conv = Conv2d(
+            in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=bias
+        )
+        self.norm = (
+            nn.Identity() if norm_cfg is None else build_norm_layer(norm_cfg, out_channels)[1]
+        )
         self.pool = max_pool() if pool else nn.Identity()
         self.pool_first = pool == 'before'
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, H, W) -> (T, B, C', H', W'): potentials, or spikes when the neuron comes last."""
+        """(T, B, C, H, W) -> (T, B, C', H', W'): potentials, or spikes when the neuron comes
+        last."""
         if not self.neuron_last:
             x = self.neuron(x)
         x = map_steps(self.project, x)
         return self.neuron(x) if self.neuron_last else x
 
     def project(self, x: Tensor, copies: int = 1) -> Tensor:
-        """(T * B, C, H, W) -> (T * B, C', H', W'), or (B, ...) -> (B, ...) where that stands for ``copies`` equal steps."""
+        """(T * B, C, H, W) -> (T * B, C', H', W'), or (B, ...) -> (B, ...) where that stands for
+        ``copies`` equal steps."""
         x = self.conv(self.pool(x) if self.pool_first else x)
         x = norm_of_copies(self.norm, x, copies)
         return x if self.pool_first else self.pool(x)
 
     def fuse(self) -> None:
-        """Fold a batch norm in eval mode into the convolution, see :func:`mmbsa.models.layers.fuse`."""
+        """Fold a batch norm in eval mode into the convolution, see
+        :func:`mmbsa.models.layers.fuse`."""
         if isinstance(self.norm, _BatchNorm) and self.norm.track_running_stats:
             self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()
 
 
 class SepSpikeConv(nn.Sequential):
-    """Separable spiking convolution: 1x1 expand, depth-wise k x k, 1x1 reduce, each neuron -> conv -> norm.
+    """Separable spiking convolution: 1x1 expand, depth-wise k x k, 1x1 reduce, each neuron -> conv
+    -> norm.
 
     Args:
         channels: of input and output.
         kernel_size: of the depth-wise convolution.
         ratio: expansion of the channels in between.
-        fused: the depth-wise and the last convolution follow each other without norm and neuron, as in Meta-SpikeFormer
-            (SDT-V2); E-SpikeFormer (SDT-V3) has them.
+        fused: the depth-wise and the last convolution follow each other without norm and neuron, as
+            in Meta-SpikeFormer (SDT-V2); E-SpikeFormer (SDT-V3) has them.
         unit: ``neuron`` and ``norm_cfg``.
     """
 
-    def __init__(self, channels: int, kernel_size: int = 7, ratio: int = 2, fused: bool = False, **unit):
+    def __init__(
+        self, channels: int, kernel_size: int = 7, ratio: int = 2, fused: bool = False, **unit
+    ):
         hidden = channels * ratio
         super().__init__(
             SpikeConv(channels, hidden, 1, **unit),
-            SpikeConv(hidden, hidden, kernel_size, groups=hidden, **{**unit, **(dict(norm_cfg=None) if fused else {})}),
-            SpikeConv(hidden, channels, 1, **{**unit, **(dict(neuron=None) if fused else {})}))
+            SpikeConv(
+                hidden,
+                hidden,
+                kernel_size,
+                groups=hidden,
+                **{**unit, **(dict(norm_cfg=None) if fused else {})},
+            ),
+            SpikeConv(hidden, channels, 1, **{**unit, **(dict(neuron=None) if fused else {})}),
+        )
 
 
 class SpikeMLP(nn.Sequential):
-    """Two spiking units C -> ratio * C -> C; 1x1 convolutions with bias by default, as all families have them.
+    """Two spiking units C -> ratio * C -> C; 1x1 convolutions with bias by default, as all families
+    have them.
 
     Args:
         channels: C.
         ratio: of the hidden channels to C.
         kernel_size, bias: of both convolutions.
-        inner_shortcut: each unit has a shortcut of its own; the outer one is the caller's. Needs ``ratio=1``.
+        inner_shortcut: each unit has a shortcut of its own; the outer one is the caller's. Needs
+            ``ratio=1``.
         unit: what :class:`SpikeConv` takes.
 
     Raises:
         ValueError: an inner shortcut between different widths.
     """
 
-    def __init__(self, channels: int, ratio: float = 4, kernel_size: int = 1, bias: bool = True,
-                 inner_shortcut: bool = False, **unit):
+    def __init__(
+        self,
+        channels: int,
+        ratio: float = 4,
+        kernel_size: int = 1,
+        bias: bool = True,
+        inner_shortcut: bool = False,
+        **unit,
+    ):
         hidden = int(channels * ratio)
         if inner_shortcut and hidden != channels:
             raise ValueError(f'SpikeMLP: an inner shortcut needs ratio=1, got {ratio}')
         super().__init__(
             SpikeConv(channels, hidden, kernel_size, bias=bias, **unit),
-            SpikeConv(hidden, channels, kernel_size, bias=bias, **unit))
+            SpikeConv(hidden, channels, kernel_size, bias=bias, **unit),
+        )
         self.inner_shortcut = inner_shortcut
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
 """Spiking feature pyramid of SDT-V3: segmentation (``QFPN`` there) and detection (``SpikeFPN``)."""
+
 from collections.abc import Sequence
 
 from mmengine.model import BaseModule
@@ -13,7 +14,8 @@ BATCH_NORM = dict(type='BN')
 
 
 class BinaryInEval(IntegerNode):
-    """The neuron of the official detection neck: counts 0 .. D in training, 0 and 1 in evaluation."""
+    """The neuron of the official detection neck: counts 0 .. D in training, 0 and 1 in
+    evaluation."""
 
     def fire(self, u: Tensor) -> Tensor:
         """Membrane potential of any shape -> spikes of that shape."""
@@ -27,11 +29,12 @@ class SpikeFPN(BaseModule):
 
     Data flow::
 
-        level i --(neuron, 1x1 conv, norm)--> lateral i --(+ nearest upsampled i+1)--> (neuron, 3x3 conv, norm) --> out i
+        level i --(neuron, 1x1 conv, norm)--> lateral i
+        lateral i + nearest upsampled sum i+1 = sum i --(neuron, 3x3 conv, norm)--> out i
 
-    Laterals are added real-valued. Convolutions have a bias although a norm may follow, as the official ones do.
-    The segmentation protocol has norms and spikes divided by D; that of detection has neither:
-    ``norm_cfg=None, neuron=dict(type='mmbsa.IntegerNode', levels=4, norm=1)``.
+    Laterals are added real-valued. Convolutions have a bias although a norm may follow, as the
+    official ones do. The segmentation protocol has norms and spikes divided by D; that of detection
+    has neither: ``norm_cfg=None, neuron=dict(type='mmbsa.IntegerNode', levels=4, norm=1)``.
 
     Args:
         in_channels: channels of the backbone's maps, fine to coarse.
@@ -40,43 +43,63 @@ class SpikeFPN(BaseModule):
         neuron: neuron config.
         norm_cfg: norm config, or None for no norms.
         num_steps: T, for neurons whose parameters depend on it; None takes any T.
-        official_quirks: clamp spikes of an integer neuron at 1 in evaluation, as the official detection neck does;
-            what it emits then is not what it was trained with.
+        official_quirks: clamp spikes of an integer neuron at 1 in evaluation, as the official
+            detection neck does; what it emits then is not what it was trained with.
         init_cfg: OpenMMLab's.
 
     Raises:
-        ValueError: fewer outputs than inputs, a number of maps other than ``in_channels``, or ``official_quirks``
-            with a neuron that is no ``mmbsa.IntegerNode``.
+        ValueError: fewer outputs than inputs, a number of maps other than ``in_channels``, or
+            ``official_quirks`` with a neuron that is no ``mmbsa.IntegerNode``.
     """
 
-    def __init__(self, in_channels: Sequence[int], out_channels: int, num_outs: int | None = None,
-                 neuron: dict | None = None, norm_cfg: dict | None = BATCH_NORM,
-                 num_steps: int | None = None, official_quirks: bool = False,
-                 init_cfg: dict | Sequence | None = None):
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        out_channels: int,
+        num_outs: int | None = None,
+        neuron: dict | None = None,
+        norm_cfg: dict | None = BATCH_NORM,
+        num_steps: int | None = None,
+        official_quirks: bool = False,
+        init_cfg: dict | Sequence | None = None,
+    ):
         init_cfg = init_cfg or dict(type='Xavier', layer='Conv2d', distribution='uniform')
         super().__init__(init_cfg)
         self.in_channels = tuple(in_channels)
         self.num_outs = len(self.in_channels) if num_outs is None else num_outs
         if self.num_outs < len(self.in_channels):
-            raise ValueError(f'SpikeFPN: num_outs={num_outs} is less than the {len(self.in_channels)} in_channels')
+            raise ValueError(
+                f'SpikeFPN: num_outs={num_outs} is less than the {len(self.in_channels)} '
+                'in_channels'
+            )
         self.num_steps = num_steps
         neuron = bind_steps(neuron or dict(type='mmbsa.IntegerNode', levels=4), num_steps)
         if official_quirks:
             if resolve_type(neuron, nn.Module, 'neck.neuron', MODELS) is not IntegerNode:
-                raise ValueError('SpikeFPN: official_quirks=True is about neuron=dict(type=\'mmbsa.IntegerNode\', '
-                                 f'...), got {neuron}')
+                raise ValueError(
+                    "SpikeFPN: official_quirks=True is about neuron=dict(type='mmbsa.IntegerNode', "
+                    f'...), got {neuron}'
+                )
             neuron = dict(neuron, type=BinaryInEval)
         unit = dict(bias=True, neuron=neuron, norm_cfg=norm_cfg)
-        self.laterals = nn.ModuleList(SpikeConv(c, out_channels, 1, **unit) for c in self.in_channels)
-        self.outputs = nn.ModuleList(SpikeConv(out_channels, out_channels, 3, **unit) for _ in self.in_channels)
+        self.laterals = nn.ModuleList(
+            SpikeConv(c, out_channels, 1, **unit) for c in self.in_channels
+        )
+        self.outputs = nn.ModuleList(
+            SpikeConv(out_channels, out_channels, 3, **unit) for _ in self.in_channels
+        )
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """(T, B, C_i, H_i, W_i) per input, fine to coarse -> (T, B, out_channels, H_i, W_i) per output."""
+        """(T, B, C_i, H_i, W_i) per input, fine to coarse -> (T, B, out_channels, H_i, W_i) per
+        output."""
         if len(inputs) != len(self.in_channels):
             raise ValueError(f'SpikeFPN: got {len(inputs)} maps for in_channels={self.in_channels}')
         widths = tuple(x.shape[2] for x in inputs)
         if widths != self.in_channels:
-            raise ValueError(f'SpikeFPN: neck.in_channels={self.in_channels}, but the maps have {widths} channels')
+            raise ValueError(
+                f'SpikeFPN: neck.in_channels={self.in_channels}, but the maps have {widths} '
+                'channels'
+            )
         check_steps(inputs[0], self.num_steps, 'neck.num_steps')
         maps = [lateral(x) for lateral, x in zip(self.laterals, inputs)]
         for i in range(len(maps) - 1, 0, -1):

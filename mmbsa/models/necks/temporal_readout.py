@@ -1,4 +1,5 @@
 """The one place where time is read out for stock heads."""
+
 from collections.abc import Sequence
 from copy import deepcopy
 
@@ -27,11 +28,14 @@ class TemporalReadout(BaseModule):
     def __init__(self, mode: str = 'mean', neck: dict | None = None, init_cfg: dict | None = None):
         super().__init__(init_cfg)
         if mode not in self.modes:
-            raise ValueError(f'TemporalReadout: mode must be one of {", ".join(self.modes)}, got {mode!r}')
+            raise ValueError(
+                f'TemporalReadout: mode must be one of {", ".join(self.modes)}, got {mode!r}'
+            )
         self.mode = mode
         self.neck = None if neck is None else MODELS.build(deepcopy(neck))
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """(T, B, C_i, H_i, W_i) each -> (B, C_i, H_i, W_i) each, or what the wrapped neck makes of them."""
+        """(T, B, C_i, H_i, W_i) each -> (B, C_i, H_i, W_i) each, or what the wrapped neck makes of
+        them."""
         outs = read_time(inputs, self.mode)
         return outs if self.neck is None else self.neck(outs)

@@ -1,4 +1,6 @@
-"""Neurons that SpikingJelly does not have: a mixture of four, an asymmetric ternary one, Hodgkin and Huxley's."""
+"""Neurons that SpikingJelly does not have: a mixture of four, an asymmetric ternary one, Hodgkin
+and Huxley's."""
+
 from collections.abc import Sequence
 
 import torch
@@ -14,13 +16,18 @@ class OwnNode(SpikingNeuron):
     """What our spiking nodes share: binary spikes with a surrogate of their own.
 
     Args:
-        surrogate_function: a name, a config or a module, see :func:`build_surrogate`; None is a sigmoid, alpha 4.
+        surrogate_function: a name, a config or a module, see :func:`build_surrogate`; None is a
+            sigmoid, alpha 4.
         detach_reset: whether the reset is cut out of the graph.
     """
 
-    def __init__(self, surrogate_function: dict | str | nn.Module | None = None, detach_reset: bool = True):
+    def __init__(
+        self, surrogate_function: dict | str | nn.Module | None = None, detach_reset: bool = True
+    ):
         super().__init__()
-        self.surrogate_function = build_surrogate(surrogate_function or dict(type='Sigmoid', alpha=4.0))
+        self.surrogate_function = build_surrogate(
+            surrogate_function or dict(type='Sigmoid', alpha=4.0)
+        )
         self.detach_reset = detach_reset
 
     @property
@@ -31,7 +38,8 @@ class OwnNode(SpikingNeuron):
 
 @MODELS.register_module()
 class HDLIFNode(OwnNode):
-    r"""Heterogeneous dynamics: the membranes of four kinds of neuron, mixed by a gate over time (HD-LIF of STEP).
+    r"""Heterogeneous dynamics: the membranes of four kinds of neuron, mixed by a gate over time
+    (HD-LIF of STEP).
 
     .. math:: H[t] = \sum_k g_k[t]\, H_k[t], \quad S = \Theta(H - V_{th}), \quad V = H (1 - S)
 
@@ -40,9 +48,10 @@ class HDLIFNode(OwnNode):
     .. math:: V + X, \quad V + \frac{X - V}{\tau}, \quad V + \sigma(w)(X - V),
               \quad V + \frac{X - V + \Delta e^{(V - \theta_{rh})/\Delta}}{\tau}
 
-    The gate is a softmax of a causal convolution over T of the mean input of a sample. STEP's convolution mixes T and
-    channels, so that a neuron has to know its map, and its evaluation keeps two of four dynamics that training mixed;
-    **[ours]** the gate has no channels, and training and evaluation compute the same.
+    The gate is a softmax of a causal convolution over T of the mean input of a sample. STEP's
+    convolution mixes T and channels, so that a neuron has to know its map, and its evaluation keeps
+    two of four dynamics that training mixed; **[ours]** the gate has no channels, and training and
+    evaluation compute the same.
 
     Args:
         tau: of LIF and exponential IF, and at first of the parametric LIF; > 1.
@@ -56,15 +65,28 @@ class HDLIFNode(OwnNode):
         ValueError: tau <= 1, or a top_k outside 1..4.
     """
 
-    def __init__(self, tau: float = 2.0, v_threshold: float = 1.0, delta_t: float = 1.0, theta_rh: float = 0.8,
-                 kernel_size: int = 3, top_k: int | None = None, detach_reset: bool = True,
-                 surrogate_function: dict | str | nn.Module | None = None):
+    def __init__(
+        self,
+        tau: float = 2.0,
+        v_threshold: float = 1.0,
+        delta_t: float = 1.0,
+        theta_rh: float = 0.8,
+        kernel_size: int = 3,
+        top_k: int | None = None,
+        detach_reset: bool = True,
+        surrogate_function: dict | str | nn.Module | None = None,
+    ):
         super().__init__(surrogate_function, detach_reset)
         if tau <= 1:
             raise ValueError(f'HDLIFNode: tau must be larger than 1, got {tau}')
         if top_k is not None and not 1 <= top_k <= 4:
             raise ValueError(f'HDLIFNode: top_k must lie in 1..4, got {top_k}')
-        self.tau, self.v_threshold, self.delta_t, self.theta_rh = float(tau), float(v_threshold), delta_t, theta_rh
+        self.tau, self.v_threshold, self.delta_t, self.theta_rh = (
+            float(tau),
+            float(v_threshold),
+            delta_t,
+            theta_rh,
+        )
         self.top_k = top_k
         self.w = nn.Parameter(-torch.tensor(self.tau - 1).log())
         self.gate = nn.Conv1d(1, 4, kernel_size)
@@ -72,10 +94,15 @@ class HDLIFNode(OwnNode):
         nn.init.zeros_(self.gate.bias)
 
     def shares(self, means: Tensor, steps: int) -> Tensor:
-        """Mean inputs of the K - 1 steps before and of the present ones (K - 1 + T, B) -> weights (T, 4, B)."""
+        """Mean inputs of the K - 1 steps before and of the present ones (K - 1 + T, B) -> weights
+        (T, 4, B)."""
         logits = self.gate.bias.view(1, 4, 1)
-        for k in range(self.gate.kernel_size[0]):  # step by step, so that the sum does not depend on T
-            logits = logits + self.gate.weight[:, 0, k].view(1, 4, 1) * means[k:k + steps].unsqueeze(1)
+        for k in range(
+            self.gate.kernel_size[0]
+        ):  # step by step, so that the sum does not depend on T
+            logits = logits + self.gate.weight[:, 0, k].view(1, 4, 1) * means[
+                k : k + steps
+            ].unsqueeze(1)
         if self.top_k is not None:
             least = logits.topk(self.top_k, dim=1).values[:, -1:]
             logits = logits.masked_fill(logits < least, float('-inf'))
@@ -85,12 +112,22 @@ class HDLIFNode(OwnNode):
         """Membranes of the four dynamics before the spike."""
         # far above threshold, where the neuron fires anyway, the exponential would overflow
         upswing = self.delta_t * ((v - self.theta_rh) / self.delta_t).clamp(max=5).exp()
-        return (v + x, v + (x - v) / self.tau, v + (x - v) * self.w.sigmoid(), v + (x - v + upswing) / self.tau)
+        return (
+            v + x,
+            v + (x - v) / self.tau,
+            v + (x - v) * self.w.sigmoid(),
+            v + (x - v + upswing) / self.tau,
+        )
 
-    def run(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """(T, B, *) input current -> (T, B, *) spikes, and the membrane (B, *) with the last K - 1 mean inputs."""
+    def run(
+        self, x: Tensor, state: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """(T, B, *) input current -> (T, B, *) spikes, and the membrane (B, *) with the last K - 1
+        mean inputs."""
         window = self.gate.kernel_size[0] - 1
-        v, before = (torch.zeros_like(x[0]), x.new_zeros(window, x.size(1))) if state is None else state
+        v, before = (
+            (torch.zeros_like(x[0]), x.new_zeros(window, x.size(1))) if state is None else state
+        )
         now = torch.stack([x_t.flatten(1).mean(1) for x_t in x]) if x.ndim > 2 else x
         means = torch.cat([before, now])
         spikes = []
@@ -100,7 +137,7 @@ class HDLIFNode(OwnNode):
             spike = self.surrogate_function(h - self.v_threshold)
             spikes.append(spike)
             v = h * (1 - (spike.detach() if self.detach_reset else spike))
-        return torch.stack(spikes), (v, means[len(means) - window:])
+        return torch.stack(spikes), (v, means[len(means) - window :])
 
     def extra_repr(self) -> str:
         """Dynamics."""
@@ -109,9 +146,11 @@ class HDLIFNode(OwnNode):
 
 @MODELS.register_module()
 class AsymmetricIFNode(OwnNode):
-    r"""Ternary integrate-and-fire neuron with a threshold of its own for each sign, of SWFormer (ECCV 2024).
+    r"""Ternary integrate-and-fire neuron with a threshold of its own for each sign, of SWFormer
+    (ECCV 2024).
 
-    .. math:: H = V + X, \quad S = \Theta(H - V_{th}) - \Theta(-(H + V_{neg} + \epsilon)), \quad V = H (1 - |S|)
+    .. math:: H = V + X, \quad S = \Theta(H - V_{th}) - \Theta(-(H + V_{neg} + \epsilon)), \quad V =
+    H (1 - |S|)
 
     SpikingJelly's ternary neurons have one threshold for both signs.
 
@@ -119,18 +158,32 @@ class AsymmetricIFNode(OwnNode):
         v_threshold: of positive spikes.
         v_negative: of negative spikes, as a positive number.
         inhibit: :math:`\epsilon`, added to it.
-        surrogate_function, detach_reset: see :class:`OwnNode`; the reset is in the graph, as officially.
+        surrogate_function, detach_reset: see :class:`OwnNode`; the reset is in the graph, as
+            officially.
 
     Raises:
         ValueError: a threshold that is not positive.
     """
 
-    def __init__(self, v_threshold: float = 1.0, v_negative: float = 0.5, inhibit: float = 0.001,
-                 detach_reset: bool = False, surrogate_function: dict | str | nn.Module | None = None):
+    def __init__(
+        self,
+        v_threshold: float = 1.0,
+        v_negative: float = 0.5,
+        inhibit: float = 0.001,
+        detach_reset: bool = False,
+        surrogate_function: dict | str | nn.Module | None = None,
+    ):
         super().__init__(surrogate_function, detach_reset)
         if v_threshold <= 0 or v_negative <= 0:
-            raise ValueError(f'AsymmetricIFNode: v_threshold={v_threshold} and v_negative={v_negative} must be positive')
-        self.v_threshold, self.v_negative, self.inhibit = float(v_threshold), float(v_negative), float(inhibit)
+            raise ValueError(
+                f'AsymmetricIFNode: v_threshold={v_threshold} and v_negative={v_negative} must be '
+                'positive'
+            )
+        self.v_threshold, self.v_negative, self.inhibit = (
+            float(v_threshold),
+            float(v_negative),
+            float(inhibit),
+        )
 
     @property
     def domain(self) -> SpikeDomain | None:
@@ -142,15 +195,17 @@ class AsymmetricIFNode(OwnNode):
         spikes, v = [], state
         for x_t in x.to(working_dtype(x.dtype)):
             h = x_t if v is None else v + x_t
-            spike = (self.surrogate_function(h - self.v_threshold)
-                     - self.surrogate_function(-(h + self.v_negative + self.inhibit)))
+            spike = self.surrogate_function(h - self.v_threshold) - self.surrogate_function(
+                -(h + self.v_negative + self.inhibit)
+            )
             spikes.append(spike.to(x.dtype))
             v = (1 - (spike.detach() if self.detach_reset else spike).abs()) * h
         return torch.stack(spikes), v
 
     def extra_repr(self) -> str:
         """Thresholds."""
-        return f'v_threshold={self.v_threshold:g}, v_negative={self.v_negative:g}, inhibit={self.inhibit:g}'
+        thresholds = f'v_threshold={self.v_threshold:g}, v_negative={self.v_negative:g}'
+        return f'{thresholds}, inhibit={self.inhibit:g}'
 
 
 @MODELS.register_module()
@@ -159,48 +214,74 @@ class HodgkinHuxleyNode(OwnNode):
 
     .. math:: C \dot V = I - \bar g_{Na} m^3 h (V - E_{Na}) - \bar g_K n^4 (V - E_K) - g_L (V - E_L)
 
-    One step of the network is ``substeps`` of ``dt`` milliseconds; gates and membrane are integrated by the exponential
-    Euler method, which is stable at any ``dt``. A step has a spike if its highest potential passes ``spike_threshold`` and
-    the step did not begin above it. There is no reset: the potassium current is one. The surrogate sees the distance to the
-    threshold in units of ``scale``.
+    One step of the network is ``substeps`` of ``dt`` milliseconds; gates and membrane are
+    integrated by the exponential Euler method, which is stable at any ``dt``. A step has a spike if
+    its highest potential passes ``spike_threshold`` and the step did not begin above it. There is
+    no reset: the potassium current is one. The surrogate sees the distance to the threshold in
+    units of ``scale``.
 
     Args:
         gain: current in uA / cm^2 of an input of 1; the axon fires periodically above about 6.
         substeps, dt: numerical integration; the default step lasts 5 ms.
         spike_threshold, scale: mV.
-        surrogate_function, detach_reset: see :class:`OwnNode`; ``detach_reset`` cuts the beginning of a step out of its
-            spike's graph.
+        surrogate_function, detach_reset: see :class:`OwnNode`; ``detach_reset`` cuts the beginning
+            of a step out of its spike's graph.
 
     Raises:
         ValueError: substeps < 1, or dt or scale that is not positive.
     """
 
     #: mF, mS and mV: capacity; conductances of sodium, potassium and leak; their potentials; rest.
-    CAPACITY, G_NA, G_K, G_L, E_NA, E_K, E_L, REST = 1.0, 120.0, 36.0, 0.3, 50.0, -77.0, -54.387, -65.0
+    CAPACITY, G_NA, G_K, G_L, E_NA, E_K, E_L, REST = (
+        1.0,
+        120.0,
+        36.0,
+        0.3,
+        50.0,
+        -77.0,
+        -54.387,
+        -65.0,
+    )
 
-    def __init__(self, gain: float = 20.0, substeps: int = 20, dt: float = 0.25, spike_threshold: float = -20.0,
-                 scale: float = 20.0, detach_reset: bool = True,
-                 surrogate_function: dict | str | nn.Module | None = None):
+    def __init__(
+        self,
+        gain: float = 20.0,
+        substeps: int = 20,
+        dt: float = 0.25,
+        spike_threshold: float = -20.0,
+        scale: float = 20.0,
+        detach_reset: bool = True,
+        surrogate_function: dict | str | nn.Module | None = None,
+    ):
         super().__init__(surrogate_function, detach_reset)
         if substeps < 1 or dt <= 0 or scale <= 0:
-            raise ValueError(f'HodgkinHuxleyNode: substeps={substeps} must be >= 1, dt={dt} and scale={scale} positive')
+            raise ValueError(
+                f'HodgkinHuxleyNode: substeps={substeps} must be >= 1, dt={dt} and scale={scale} '
+                'positive'
+            )
         self.gain, self.substeps, self.dt = float(gain), substeps, float(dt)
         self.spike_threshold, self.scale = float(spike_threshold), float(scale)
 
     @staticmethod
     def rates(v: Tensor) -> Sequence[tuple[Tensor, Tensor]]:
         """Potential (mV) -> opening and closing rates (1 / ms) of the gates m, h and n."""
+
         def linoid(u: Tensor, width: float) -> Tensor:
             """u / (1 - exp(-u / width)), which is ``width`` at 0."""
             z = u / width
             near = z.abs() < 1e-4
             far = torch.where(near, torch.ones_like(z), z)
-            return width * torch.where(near, 1 + z / 2 + z ** 2 / 12, far / -torch.expm1(-far))
-        return ((0.1 * linoid(v + 40, 10.0), 4 * (-(v + 65) / 18).exp()),
-                (0.07 * (-(v + 65) / 20).exp(), torch.sigmoid((v + 35) / 10)),
-                (0.01 * linoid(v + 55, 10.0), 0.125 * (-(v + 65) / 80).exp()))
+            return width * torch.where(near, 1 + z / 2 + z**2 / 12, far / -torch.expm1(-far))
 
-    def advance(self, v: Tensor, gates: Sequence[Tensor], current: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return (
+            (0.1 * linoid(v + 40, 10.0), 4 * (-(v + 65) / 18).exp()),
+            (0.07 * (-(v + 65) / 20).exp(), torch.sigmoid((v + 35) / 10)),
+            (0.01 * linoid(v + 55, 10.0), 0.125 * (-(v + 65) / 80).exp()),
+        )
+
+    def advance(
+        self, v: Tensor, gates: Sequence[Tensor], current: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
         """Potential (mV), gates and current (uA / cm^2) -> potential and gates ``dt`` later."""
         moved = []
         for gate, (opening, closing) in zip(gates, self.rates(v)):
@@ -208,13 +289,16 @@ class HodgkinHuxleyNode(OwnNode):
             limit = opening / total
             moved.append(limit + (gate - limit) * (-self.dt * total).exp())
         m, h, n = moved
-        sodium, potassium = self.G_NA * m ** 3 * h, self.G_K * n ** 4
+        sodium, potassium = self.G_NA * m**3 * h, self.G_K * n**4
         total = sodium + potassium + self.G_L
         limit = (sodium * self.E_NA + potassium * self.E_K + self.G_L * self.E_L + current) / total
         return limit + (v - limit) * (-self.dt / self.CAPACITY * total).exp(), moved
 
-    def run(self, x: Tensor, state: tuple[Tensor, ...] | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """(T, *) input current -> (T, *) spikes, and the potential and the gates m, h and n after the last step."""
+    def run(
+        self, x: Tensor, state: tuple[Tensor, ...] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """(T, *) input current -> (T, *) spikes, and the potential and the gates m, h and n after
+        the last step."""
         if state is None:
             v = torch.full_like(x[0], self.REST)
             state = v, *(opening / (opening + closing) for opening, closing in self.rates(v))
@@ -232,5 +316,7 @@ class HodgkinHuxleyNode(OwnNode):
 
     def extra_repr(self) -> str:
         """Scales."""
-        return (f'gain={self.gain:g}, substeps={self.substeps}, dt={self.dt:g}, '
-                f'spike_threshold={self.spike_threshold:g}')
+        return (
+            f'gain={self.gain:g}, substeps={self.substeps}, dt={self.dt:g}, '
+            f'spike_threshold={self.spike_threshold:g}'
+        )

@@ -1,4 +1,5 @@
 """The one surrogate gradient of the STEP benchmark that SpikingJelly does not have."""
+
 import torch
 from spikingjelly.activation_based import surrogate as sj
 from torch import Tensor
@@ -13,15 +14,15 @@ class _Gate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        passing, = ctx.saved_tensors
+        (passing,) = ctx.saved_tensors
         return grad * passing, None
 
 
 class Gate(sj.SurrogateFunctionBase):
     r"""Straight-through gradient within a window: :math:`g'(x) = [|x| < 1/\alpha]`.
 
-    SpikingJelly's ``Rect`` has area 1 whatever its width; this one has height 1, and both are the same at
-    ``Gate(alpha=2), Rect(alpha=1)``.
+    SpikingJelly's ``Rect`` has area 1 whatever its width; this one has height 1, and both are the
+    same at ``Gate(alpha=2), Rect(alpha=1)``.
 
     Args:
         alpha: one over half of the window's width.

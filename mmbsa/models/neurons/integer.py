@@ -1,4 +1,6 @@
-"""Integer neurons of E-SpikeFormer (Spike-driven Transformer V3): trained with integers, run with spikes."""
+"""Integer neurons of E-SpikeFormer (Spike-driven Transformer V3): trained with integers, run with
+spikes."""
+
 import torch
 from torch import Tensor
 
@@ -9,13 +11,16 @@ from mmbsa.spiking import SpikeDomain, SpikingNeuron, counts
 
 
 class _TracedSpike(torch.autograd.Function):
-    """:func:`mmbsa.ops.integer_spike` in operations that a compiler sees through and fuses with their neighbours.
+    """:func:`mmbsa.ops.integer_spike` in operations that a compiler sees through and fuses with
+    their neighbours.
 
     Nothing works in place: Dynamo loses the gradient of a function that does.
     """
 
     @staticmethod
-    def forward(ctx, u: Tensor, low: float, high: float, norm: float, half_up: bool, inclusive: bool) -> Tensor:
+    def forward(
+        ctx, u: Tensor, low: float, high: float, norm: float, half_up: bool, inclusive: bool
+    ) -> Tensor:
         count = u.clamp(low, high)
         ctx.save_for_backward(count.eq(u) if inclusive else (u > low).logical_and(u < high))
         ctx.norm = norm
@@ -23,7 +28,7 @@ class _TracedSpike(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        passing, = ctx.saved_tensors
+        (passing,) = ctx.saved_tensors
         return grad * passing / ctx.norm, None, None, None, None, None
 
 
@@ -33,16 +38,18 @@ class IntegerNode(SpikingNeuron):
 
     .. math:: S[t] = round(clip(U[t], 0, D)) / norm, \quad U[t] = \beta\,(U[t-1] - C[t-1]) + X[t]
 
-    with the count C = S norm. An integer k over one training step stands for k unit spikes over D inference steps.
-    With one step (T = 1, the "1 x D" protocol) there is no memory and beta plays no role.
+    with the count C = S norm. An integer k over one training step stands for k unit spikes over D
+    inference steps. With one step (T = 1, the "1 x D" protocol) there is no memory and beta plays
+    no role.
 
     Args:
         levels: D, the largest count.
         norm: what counts are divided by; None means ``levels``.
         decay: beta, the share of the residual membrane kept for the next step (0.25 in I-LIF).
-        rounding: ``'half_even'`` as ``torch.round`` does (SDT-V3 base, SDTrack) or ``'half_up'`` (SDT-V3 large).
-        window: the gradient is 1/norm where ``0 <= U <= D`` (``'inclusive'``) or ``0 < U < D`` (``'exclusive'``, SDT-V3
-            large), and 0 elsewhere.
+        rounding: ``'half_even'`` as ``torch.round`` does (SDT-V3 base, SDTrack) or ``'half_up'``
+            (SDT-V3 large).
+        window: the gradient is 1/norm where ``0 <= U <= D`` (``'inclusive'``) or ``0 < U < D``
+            (``'exclusive'``, SDT-V3 large), and 0 elsewhere.
         detach_reset: whether the reset is cut out of the graph.
 
     Raises:
@@ -51,8 +58,15 @@ class IntegerNode(SpikingNeuron):
 
     signed = False
 
-    def __init__(self, levels: int = 4, norm: float | None = None, decay: float = 0.25, rounding: str = 'half_even',
-                 window: str = 'inclusive', detach_reset: bool = True):
+    def __init__(
+        self,
+        levels: int = 4,
+        norm: float | None = None,
+        decay: float = 0.25,
+        rounding: str = 'half_even',
+        window: str = 'inclusive',
+        detach_reset: bool = True,
+    ):
         super().__init__()
         name = type(self).__name__
         if int(levels) != levels or levels < 1:
@@ -78,7 +92,9 @@ class IntegerNode(SpikingNeuron):
         if torch.compiler.is_compiling():
             low, high = -float(self.levels) if self.signed else 0.0, float(self.levels)
             return _TracedSpike.apply(u, low, high, self.norm, half_up, inclusive)
-        return integer_spike(u, self.levels, signed=self.signed, norm=self.norm, half_up=half_up, inclusive=inclusive)
+        return integer_spike(
+            u, self.levels, signed=self.signed, norm=self.norm, half_up=half_up, inclusive=inclusive
+        )
 
     @property
     def domain(self) -> SpikeDomain:
@@ -86,10 +102,11 @@ class IntegerNode(SpikingNeuron):
         return counts(self.levels, 1 / self.norm, self.signed)
 
     def run(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """(T, *) input current -> (T, *) counts divided by ``norm``, and U - C after the last step (*).
+        """(T, *) input current -> (T, *) counts divided by ``norm``, and U - C after the last step
+        (*).
 
-        The state is kept in float32 (float64 for float64 input), as 16 bits would round what is left at every step.
-        It is None where ``decay`` is 0.
+        The state is kept in float32 (float64 for float64 input), as 16 bits would round what is
+        left at every step. It is None where ``decay`` is 0.
         """
         if self.decay == 0:
             return self.fire(x), None
@@ -107,8 +124,11 @@ class IntegerNode(SpikingNeuron):
 
     def extra_repr(self) -> str:
         """Levels and rules."""
-        return (f'levels={self.levels}, norm={self.norm:g}, decay={self.decay:g}, rounding={self.rounding}, '
-                f'window={self.window}')
+        return (
+            f'levels={self.levels}, norm={self.norm:g}, decay={self.decay:g}, '
+            f'rounding={self.rounding}, '
+            f'window={self.window}'
+        )
 
 
 @MODELS.register_module()

@@ -1,4 +1,5 @@
 """Surrogate gradients by name: all but one come from SpikingJelly."""
+
 import inspect
 from copy import deepcopy
 
@@ -7,22 +8,39 @@ from torch import nn
 
 from mmbsa.models.neurons.gate import Gate
 
-SURROGATES = {name: cls for name, cls in vars(sj).items() if inspect.isclass(cls)
-              and issubclass(cls, sj.SurrogateFunctionBase) and cls is not sj.SurrogateFunctionBase}
+SURROGATES = {
+    name: cls
+    for name, cls in vars(sj).items()
+    if inspect.isclass(cls)
+    and issubclass(cls, sj.SurrogateFunctionBase)
+    and cls is not sj.SurrogateFunctionBase
+}
 SURROGATES['Gate'] = Gate
 #: the names of the STEP benchmark.
-ALIASES = {'sigmoid': 'Sigmoid', 'atan': 'ATan', 'qgate': 'PiecewiseQuadratic', 'q-gate': 'PiecewiseQuadratic',
-           'gate': 'Gate', 'rectangle': 'Rect', 'rect': 'Rect'}
+ALIASES = {
+    'sigmoid': 'Sigmoid',
+    'atan': 'ATan',
+    'qgate': 'PiecewiseQuadratic',
+    'q-gate': 'PiecewiseQuadratic',
+    'gate': 'Gate',
+    'rectangle': 'Rect',
+    'rect': 'Rect',
+}
 #: surrogates that :func:`mmbsa.ops.lif` knows, by class.
-FUSED = {sj.Sigmoid: 'sigmoid', sj.ATan: 'atan', sj.PiecewiseQuadratic: 'piecewise_quadratic', sj.Rect: 'rect'}
+FUSED = {
+    sj.Sigmoid: 'sigmoid',
+    sj.ATan: 'atan',
+    sj.PiecewiseQuadratic: 'piecewise_quadratic',
+    sj.Rect: 'rect',
+}
 
 
 def build_surrogate(cfg: dict | str | nn.Module) -> nn.Module:
     """Build a surrogate that no other neuron shares.
 
     Args:
-        cfg: ``'ATan'``, ``dict(type='Sigmoid', alpha=4.0)``, one of ``ALIASES`` (``'qgate'``, ...) in place of a class's
-            name, or a SpikingJelly surrogate module (copied).
+        cfg: ``'ATan'``, ``dict(type='Sigmoid', alpha=4.0)``, one of ``ALIASES`` (``'qgate'``, ...)
+            in place of a class's name, or a SpikingJelly surrogate module (copied).
 
     Raises:
         KeyError: an unknown type; the message lists those there are.
@@ -34,6 +52,9 @@ def build_surrogate(cfg: dict | str | nn.Module) -> nn.Module:
     name = cfg.pop('type', None)
     name = ALIASES.get(name, name)
     if name not in SURROGATES:
-        raise KeyError(f"surrogate_function.type={name!r} is unknown; there are {', '.join(sorted(SURROGATES))}, and "
-                       f"{', '.join(ALIASES)}")
+        raise KeyError(
+            f'surrogate_function.type={name!r} is unknown; there are '
+            f'{", ".join(sorted(SURROGATES))}, and '
+            f'{", ".join(ALIASES)}'
+        )
     return SURROGATES[name](**cfg)

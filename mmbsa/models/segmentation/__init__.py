@@ -1,4 +1,5 @@
 """Segmentation: decode heads for mmseg."""
+
 from mmbsa.models.segmentation.heads import (
     Spike2FormerHead,
     SpikeFCNHead,

@@ -1,4 +1,5 @@
 """Single-object tracking: SDTrack, its head and its losses."""
+
 from mmbsa.models.tracking.canvas import join_canvas, pair_features
 from mmbsa.models.tracking.data_preprocessor import TrackDataPreprocessor
 from mmbsa.models.tracking.head import CentreHead, CentreMaps, decode_boxes

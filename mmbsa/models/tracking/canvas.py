@@ -1,4 +1,5 @@
 """Template and search crop on one canvas and in one row of tokens, as SDTrack has them."""
+
 import torch
 from torch import Tensor, nn
 
@@ -36,8 +37,12 @@ def check_pair_backbone(backbone: BaseSpikingBackbone) -> int:
             'convolutional stages and transformer stages, as mmbsa.ESpikeFormer has them'
         )
     for index, stage in enumerate(stages[3:], 3):
-        wide = [name for block in stage[1:] for name, module in block.named_modules()
-                if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)]
+        wide = [
+            name
+            for block in stage[1:]
+            for name, module in block.named_modules()
+            if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
+        ]
         if wide:
             raise ValueError(
                 f'SDTrack: backbone.stages[{index}] has convolutions over a map of tokens '
@@ -96,7 +101,7 @@ def pair_features(
             [stage[0](part.unflatten(-1, (side, side))) for part, side in zip(parts, sides) if side]
         )
         tokens = _run(backbone, stage[1:], tokens)
-    return tokens[..., :z * z + s * s, 0]
+    return tokens[..., : z * z + s * s, 0]
 
 
 def _flat(maps: list[Tensor]) -> Tensor:

@@ -1,4 +1,5 @@
 """From packed pairs and sequences to what the tracker takes."""
+
 from collections.abc import Sequence
 
 import torch
@@ -23,8 +24,12 @@ class TrackDataPreprocessor(BaseDataPreprocessor):
         ValueError: a mean without std, or the other way round.
     """
 
-    def __init__(self, mean: Sequence[float] | None = None, std: Sequence[float] | None = None,
-                 non_blocking: bool = False):
+    def __init__(
+        self,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        non_blocking: bool = False,
+    ):
         super().__init__(non_blocking)
         if (mean is None) != (std is None) or (std is not None and len(mean) != len(std)):
             raise ValueError(f'TrackDataPreprocessor: mean={mean} and std={std} go together')

@@ -1,4 +1,5 @@
 """The centre head: where the target's centre is, and how large the target."""
+
 from typing import NamedTuple
 
 import torch
@@ -46,8 +47,13 @@ def decode_boxes(maps: CentreMaps, window: Tensor | None = None) -> tuple[Tensor
     size, offset = (
         m.flatten(2).gather(2, at.expand(-1, 2, 1))[..., 0] for m in (maps.size, maps.offset)
     )
-    centre = torch.stack([(cell % width + offset[:, 0]) / width,
-                          (cell.div(width, rounding_mode='floor') + offset[:, 1]) / height], 1)
+    centre = torch.stack(
+        [
+            (cell % width + offset[:, 0]) / width,
+            (cell.div(width, rounding_mode='floor') + offset[:, 1]) / height,
+        ],
+        1,
+    )
     return torch.cat([centre, size], 1), maps.score.flatten(1).gather(1, cell[:, None])[:, 0]
 
 
@@ -98,8 +104,15 @@ class CentreHead(BaseModule):
         ValueError: channels that cannot be halved three times.
     """
 
-    def __init__(self, in_channels: int, channels: int = 256, neuron: dict | None = None,
-                 norm_cfg: dict | None = None, num_steps: int = 1, init_cfg: dict | None = None):
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int = 256,
+        neuron: dict | None = None,
+        norm_cfg: dict | None = None,
+        num_steps: int = 1,
+        init_cfg: dict | None = None,
+    ):
         super().__init__(init_cfg)
         if channels < 8 or channels % 8:
             raise ValueError(

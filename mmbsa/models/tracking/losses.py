@@ -1,4 +1,5 @@
 """Losses of a centre head: focal on the heat map, L1 and generalised IoU on the box."""
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,7 +25,7 @@ def gaussian_radius(size: Tensor, min_overlap: float = 0.7) -> Tensor:
     inside = (1.0, side, area * (1 - min_overlap) / (1 + min_overlap))
     larger = (4.0, 2 * side, (1 - min_overlap) * area)
     smaller = (4 * min_overlap, -2 * min_overlap * side, (min_overlap - 1) * area)
-    roots = [(b + (b ** 2 - 4 * a * c).sqrt()) / 2 for a, b, c in (inside, larger, smaller)]
+    roots = [(b + (b**2 - 4 * a * c).sqrt()) / 2 for a, b, c in (inside, larger, smaller)]
     return torch.stack(roots).amin(0)
 
 
@@ -76,7 +77,7 @@ def centre_focal_loss(
     score = score.clamp(min=1e-12)
     peak = heatmap.eq(1)
     hits = (score.log() * (1 - score) ** alpha)[peak].sum()
-    others = (1 - score).log() * score ** alpha * (1 - heatmap) ** beta
+    others = (1 - score).log() * score**alpha * (1 - heatmap) ** beta
     rest = others[heatmap.lt(1)].sum()
     return -(hits + rest) / peak.sum().clamp(min=1)
 
@@ -113,8 +114,11 @@ def tracking_losses(
     weights = {**dict(loss_focal=1.0, loss_l1=5.0, loss_giou=2.0), **(weights or {})}
     predicted, target = corners_from_centre(boxes), corners(gt).clamp(0, 1)
     giou, iou = generalized_iou(predicted, target)
-    losses = dict(loss_focal=centre_focal_loss(score, centre_heatmap(gt, tuple(score.shape[-2:]))),
-                  loss_l1=F.l1_loss(predicted, target), loss_giou=(1 - giou).mean())
+    losses = dict(
+        loss_focal=centre_focal_loss(score, centre_heatmap(gt, tuple(score.shape[-2:]))),
+        loss_l1=F.l1_loss(predicted, target),
+        loss_giou=(1 - giou).mean(),
+    )
     return {
         **{name: weights[name] * value for name, value in losses.items()},
         'iou': iou.mean().detach(),

@@ -1,4 +1,5 @@
 """SDTrack (arXiv 2503.08703): single-object tracking by a spiking transformer over pairs."""
+
 import time
 from collections.abc import Sequence
 
@@ -42,9 +43,17 @@ class SDTrack(BaseModel):
         ValueError: a backbone that cannot work on pairs, or crop sizes that do not fit it.
     """
 
-    def __init__(self, backbone: dict, head: dict, crops: dict | None = None, appendix: int = 2,
-                 window: bool = False, loss_weights: dict | None = None,
-                 data_preprocessor: dict | None = None, init_cfg: dict | None = None):
+    def __init__(
+        self,
+        backbone: dict,
+        head: dict,
+        crops: dict | None = None,
+        appendix: int = 2,
+        window: bool = False,
+        loss_weights: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ):
         super().__init__(data_preprocessor or dict(type='mmbsa.TrackDataPreprocessor'), init_cfg)
         self.backbone = build_checked(backbone, BaseSpikingBackbone, 'model.backbone', MODELS)
         self.stride = check_pair_backbone(self.backbone)
@@ -78,10 +87,14 @@ class SDTrack(BaseModel):
 
     def maps(self, tokens: Tensor, side: int) -> CentreMaps:
         """Tokens (T, B, C, N) -> maps of the search crop, whose features are side x side."""
-        return self.head(tokens[..., -side * side:].unflatten(-1, (side, side)))
+        return self.head(tokens[..., -side * side :].unflatten(-1, (side, side)))
 
-    def forward(self, inputs: dict, data_samples: Sequence[TrackDataSample] | None = None,
-                mode: str = 'tensor'):
+    def forward(
+        self,
+        inputs: dict,
+        data_samples: Sequence[TrackDataSample] | None = None,
+        mode: str = 'tensor',
+    ):
         """OpenMMLab's three modes.
 
         * ``'loss'``: a batch of pairs -> dict of losses.
@@ -96,14 +109,21 @@ class SDTrack(BaseModel):
         """
         if mode == 'predict':
             return self.predict(inputs, data_samples)
-        template, search = (crop if crop.dim() == 5 else crop.unsqueeze(0)
-                            for crop in (inputs['template'], inputs['search']))
+        template, search = (
+            crop if crop.dim() == 5 else crop.unsqueeze(0)
+            for crop in (inputs['template'], inputs['search'])
+        )
         tokens = self.features(template, search)
         maps = self.maps(tokens, search.shape[-1] // self.stride)
         boxes, _ = decode_boxes(maps)
         if mode == 'tensor':
-            return dict(pred_boxes=boxes.unsqueeze(1), score_map=maps.score, size_map=maps.size,
-                        offset_map=maps.offset, backbone_feat=tokens)
+            return dict(
+                pred_boxes=boxes.unsqueeze(1),
+                score_map=maps.score,
+                size_map=maps.size,
+                offset_map=maps.offset,
+                backbone_feat=tokens,
+            )
         if mode != 'loss':
             raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
         gt = torch.stack([sample.gt_box for sample in data_samples]).to(boxes.device)
@@ -126,8 +146,9 @@ class SDTrack(BaseModel):
         return start_track(frame, box, self.crops)
 
     @torch.no_grad()
-    def track(self, frames: Sequence[np.ndarray],
-              states: Sequence[TrackState]) -> tuple[list[TrackState], np.ndarray]:
+    def track(
+        self, frames: Sequence[np.ndarray], states: Sequence[TrackState]
+    ) -> tuple[list[TrackState], np.ndarray]:
         """One step of any number of tracks, in one batch.
 
         Args:
@@ -140,13 +161,17 @@ class SDTrack(BaseModel):
         crops, factors = zip(
             *(search_crop(frame, state, self.crops) for frame, state in zip(frames, states))
         )
-        template, search = (self.data_preprocessor.normalize(torch.stack(list(parts), 1))
-                            for parts in ([state.template for state in states], crops))
+        template, search = (
+            self.data_preprocessor.normalize(torch.stack(list(parts), 1))
+            for parts in ([state.template for state in states], crops)
+        )
         maps = self.maps(self.features(template, search), self.crops.search_size // self.stride)
         boxes, scores = decode_boxes(maps, self.window)
         boxes = boxes.float().cpu()
-        moved = [advance(state, box, factor, frame.shape[1:3], self.crops)
-                 for state, box, factor, frame in zip(states, boxes, factors, frames)]
+        moved = [
+            advance(state, box, factor, frame.shape[1:3], self.crops)
+            for state, box, factor, frame in zip(states, boxes, factors, frames)
+        ]
         return moved, scores.float().cpu().numpy()
 
     def predict(
@@ -163,8 +188,10 @@ class SDTrack(BaseModel):
             of a step without reading the frame, divided by the tracks in the batch.
         """
         sequences = inputs['frames']
-        tracks = [_Track(self.init_state(frames[0], _first_box(sample)), len(frames))
-                  for frames, sample in zip(sequences, data_samples)]
+        tracks = [
+            _Track(self.init_state(frames[0], _first_box(sample)), len(frames))
+            for frames, sample in zip(sequences, data_samples)
+        ]
         for row in range(1, max(map(len, sequences))):
             active = [index for index, frames in enumerate(sequences) if row < len(frames)]
             frames = [sequences[index][row] for index in active]

@@ -1,4 +1,5 @@
 """What a tracker remembers between frames, and the geometry of one step. No network here."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -46,8 +47,9 @@ class CropRules:
                 raise ValueError(f'crops.{name} must be positive, got {getattr(self, name)}')
 
 
-def cut(frame: np.ndarray, box: Sequence[float], factor: float, size: int,
-        quirks: bool) -> tuple[Tensor, float]:
+def cut(
+    frame: np.ndarray, box: Sequence[float], factor: float, size: int, quirks: bool
+) -> tuple[Tensor, float]:
     """Crops (T, 3, size, size) uint8 of a frame (T, H, W, 3), and the factor of their scaling."""
     crops = [crop_target(image, box, factor, size, official_quirks=quirks) for image in frame]
     stacked = np.stack([crop.image for crop in crops]).transpose(0, 3, 1, 2)
@@ -86,8 +88,13 @@ def search_crop(frame: np.ndarray, state: TrackState, rules: CropRules) -> tuple
     return cut(frame, state.box, rules.search_factor, rules.search_size, rules.official_quirks)
 
 
-def advance(state: TrackState, prediction: Sequence[float] | Tensor, resize_factor: float,
-            size: Sequence[int], rules: CropRules) -> TrackState:
+def advance(
+    state: TrackState,
+    prediction: Sequence[float] | Tensor,
+    resize_factor: float,
+    size: Sequence[int],
+    rules: CropRules,
+) -> TrackState:
     """The state after a frame.
 
     Args:

@@ -1,4 +1,5 @@
 """The public bipolar attention, its registration with ``torch.library``, and its validation."""
+
 import os
 from collections.abc import Sequence
 
@@ -19,19 +20,40 @@ CHECK = 'MMBSA_CHECK_SPIKES'
 BYTES_FORWARD = ('triton', 'native')
 BYTES_BACKWARD = ('native',)
 
-dispatch.register(NAME, dispatch.Implementation(
-    'triton', launch.forward, launch.backward, missing=triton_support.missing,
-    refuses=launch.refuses, slower=launch.slower))
-dispatch.register(NAME, dispatch.Implementation(
-    'native', native.forward, native.backward, missing=native.missing, refuses=native.refuses))
-dispatch.register(NAME, dispatch.Implementation('sdpa', sdpa.forward, sdpa.backward,
-                                                refuses=sdpa.refuses))
+dispatch.register(
+    NAME,
+    dispatch.Implementation(
+        'triton',
+        launch.forward,
+        launch.backward,
+        missing=triton_support.missing,
+        refuses=launch.refuses,
+        slower=launch.slower,
+    ),
+)
+dispatch.register(
+    NAME,
+    dispatch.Implementation(
+        'native', native.forward, native.backward, missing=native.missing, refuses=native.refuses
+    ),
+)
+dispatch.register(
+    NAME, dispatch.Implementation('sdpa', sdpa.forward, sdpa.backward, refuses=sdpa.refuses)
+)
 dispatch.register(NAME, dispatch.Implementation('reference', reference.forward, reference.backward))
 
 
-def bipolar_attention(q: Tensor, k: Tensor, v: Tensor, *, product: str = 'ternary',
-                      normalizer: str = 'shiftmax', scale: float = 1., grad: str = 'ste',
-                      impl: str = 'auto') -> Tensor:
+def bipolar_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    product: str = 'ternary',
+    normalizer: str = 'shiftmax',
+    scale: float = 1.0,
+    grad: str = 'ste',
+    impl: str = 'auto',
+) -> Tensor:
     """Score = normalizer(scale * q k^T), out = Score v (BSA paper, eqs. 16-18): BMP, TMP and RMP
     with every normaliser.
 
@@ -78,8 +100,11 @@ def bipolar_attention(q: Tensor, k: Tensor, v: Tensor, *, product: str = 'ternar
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, grad: str) -> None:
-    for name, value, choices in (('product', product, PRODUCTS),
-                                 ('normalizer', normalizer, NORMALIZERS), ('grad', grad, GRADS)):
+    for name, value, choices in (
+        ('product', product, PRODUCTS),
+        ('normalizer', normalizer, NORMALIZERS),
+        ('grad', grad, GRADS),
+    ):
         if value not in choices:
             raise ValueError(f'{NAME}: {name} must be one of {choices}, got {value!r}')
     if v.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
@@ -92,14 +117,19 @@ def _check(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, grad:
         if x.device != v.device:
             raise ValueError(f'{NAME}: {name} is on {x.device}, v on {v.device}')
         if x.shape[:-2] != v.shape[:-2]:
-            raise ValueError(f'{NAME}: {name} must lead with {tuple(v.shape[:-2])} as v does, got '
-                             f'{tuple(x.shape)}')
+            raise ValueError(
+                f'{NAME}: {name} must lead with {tuple(v.shape[:-2])} as v does, got '
+                f'{tuple(x.shape)}'
+            )
     if q.shape[-1] != k.shape[-1] or q.shape[-1] == 0:
-        raise ValueError(f'{NAME}: q and k need one last dimension d > 0, got {tuple(q.shape)} and '
-                         f'{tuple(k.shape)}')
+        raise ValueError(
+            f'{NAME}: q and k need one last dimension d > 0, got {tuple(q.shape)} and '
+            f'{tuple(k.shape)}'
+        )
     if k.shape[-2] != v.shape[-2]:
-        raise ValueError(f'{NAME}: k and v must have as many tokens, got {tuple(k.shape)} and '
-                         f'{tuple(v.shape)}')
+        raise ValueError(
+            f'{NAME}: k and v must have as many tokens, got {tuple(k.shape)} and {tuple(v.shape)}'
+        )
     if k.shape[-2] == 0:
         raise ValueError(f'{NAME}: k must have at least one token, got shape {tuple(k.shape)}')
 
@@ -111,14 +141,24 @@ def check_spikes(name: str, x: Tensor, product: str) -> None:
         return
     wrong = (x != 0) & (x != 1) & (x != allowed[0])
     if bool(wrong.any()):
-        raise ValueError(f'{NAME}: {name} holds {float(x[wrong][0]):g}, but product={product!r} '
-                         f'allows only the values {allowed}; neurons that fire others need '
-                         f"product='real' (checked because {CHECK} is set)")
+        raise ValueError(
+            f'{NAME}: {name} holds {float(x[wrong][0]):g}, but product={product!r} '
+            f'allows only the values {allowed}; neurons that fire others need '
+            f"product='real' (checked because {CHECK} is set)"
+        )
 
 
 @without_autocast
-def _forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, scale: float,
-             grad: str, impl: str):
+def _forward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    product: str,
+    normalizer: str,
+    scale: float,
+    grad: str,
+    impl: str,
+):
     entry = dispatch.choose(NAME, impl, q, k, v, normalizer, product, scale)
     if os.environ.get(CHECK) == '1':
         check_spikes('q', q, product)
@@ -134,9 +174,20 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, sca
 
 
 @without_autocast
-def _backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor,
-              weight_sum: Tensor, product: str, normalizer: str, scale: float,
-              grad: str, impl: str):
+def _backward(
+    grad_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    g: Tensor,
+    weight_sum: Tensor,
+    product: str,
+    normalizer: str,
+    scale: float,
+    grad: str,
+    impl: str,
+):
     entry = dispatch.choose(NAME, impl, q, k, v, normalizer, product, scale)
     results = _fake_backward(grad_out, q, k, v)
     if q.numel() == 0 or v.numel() == 0:
@@ -144,11 +195,13 @@ def _backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g:
     if entry.name not in BYTES_BACKWARD:
         q, k = _cast(q, v.dtype), _cast(k, v.dtype)
     heads = [as_heads(x) for x in (grad_out, q, k, v, out)]
-    grads = entry.backward(*heads, *_rows((g, weight_sum), heads[1]), product, normalizer,
-                           scale, grad)
+    grads = entry.backward(
+        *heads, *_rows((g, weight_sum), heads[1]), product, normalizer, scale, grad
+    )
     grads = [x.view(like.shape) for x, like in zip(grads, results)]
-    return tuple(x if x.stride() == like.stride() else like.copy_(x)
-                 for x, like in zip(grads, results))
+    return tuple(
+        x if x.stride() == like.stride() else like.copy_(x) for x, like in zip(grads, results)
+    )
 
 
 def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -162,9 +215,11 @@ def _rows(stats: Sequence[Tensor], q: Tensor) -> list[Tensor]:
 
 def _fake_forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, *_):
     rows, stats = q.shape[:-1], working_dtype(v.dtype)
-    return (v.new_empty((*rows, v.shape[-1])),
-            v.new_empty((0,) if normalizer == 'none' else rows, dtype=stats),
-            v.new_empty(rows if normalizer == 'shiftmax' else (0,), dtype=stats))
+    return (
+        v.new_empty((*rows, v.shape[-1])),
+        v.new_empty((0,) if normalizer == 'none' else rows, dtype=stats),
+        v.new_empty(rows if normalizer == 'shiftmax' else (0,), dtype=stats),
+    )
 
 
 def _fake_backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, *_):
@@ -188,8 +243,9 @@ def _autograd_backward(ctx, grad_out: Tensor, *unused):
     return *grads, None, None, None, None, None
 
 
-def _vmap_forward(info, in_dims, q: Tensor, k: Tensor, v: Tensor, product: str,
-                  normalizer: str, *rest):
+def _vmap_forward(
+    info, in_dims, q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, *rest
+):
     results = _OP.registered(*batch_first(info, in_dims, q, k, v), product, normalizer, *rest)
     g_dim, sum_dim = None if normalizer == 'none' else 0, 0 if normalizer == 'shiftmax' else None
     return results, (0, g_dim, sum_dim)
@@ -200,9 +256,19 @@ def _vmap_backward(info, in_dims, *args):
 
 
 _OPTIONS = 'str product, str normalizer, float scale, str grad, str impl'
-_OP = Op(f'bipolar_attention(Tensor q, Tensor k, Tensor v, {_OPTIONS}) '
-         '-> (Tensor out, Tensor g, Tensor weight_sum)',
-         _forward, _fake_forward, _vmap_forward, _autograd_backward, _setup_context)
-_BACKWARD = Op('bipolar_attention_bwd(Tensor grad_out, Tensor q, Tensor k, Tensor v, Tensor out, '
-               f'Tensor g, Tensor weight_sum, {_OPTIONS}) -> (Tensor, Tensor, Tensor)',
-               _backward, _fake_backward, _vmap_backward)
+_OP = Op(
+    f'bipolar_attention(Tensor q, Tensor k, Tensor v, {_OPTIONS}) '
+    '-> (Tensor out, Tensor g, Tensor weight_sum)',
+    _forward,
+    _fake_forward,
+    _vmap_forward,
+    _autograd_backward,
+    _setup_context,
+)
+_BACKWARD = Op(
+    'bipolar_attention_bwd(Tensor grad_out, Tensor q, Tensor k, Tensor v, Tensor out, '
+    f'Tensor g, Tensor weight_sum, {_OPTIONS}) -> (Tensor, Tensor, Tensor)',
+    _backward,
+    _fake_backward,
+    _vmap_backward,
+)

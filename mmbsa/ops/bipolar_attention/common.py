@@ -17,13 +17,14 @@ Backward: ``(grad_out, q, k, v, out, g, weight_sum, product, normalizer, scale, 
 grad_k, grad_v)``, in any layout; the op copies those that do not lie in memory as their operands
 do.
 """
+
 import math
 
 from torch import Tensor
 
 from mmbsa.ops.registration import working_dtype
 
-LN2 = math.log(2.)
+LN2 = math.log(2.0)
 #: Scores that an implementation in linear memory holds at once: 1 MiB of float32, which stays in a
 #: core's cache.
 TILE = 1 << 18
@@ -58,7 +59,7 @@ def unnormalised(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         out = (q @ k.transpose(-1, -2)) @ values
     else:
         out = q @ (k.transpose(-1, -2) @ values)
-    return (out if scale == 1. else out * scale).to(v.dtype)
+    return (out if scale == 1.0 else out * scale).to(v.dtype)
 
 
 def unnormalised_backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, scale: float):
@@ -66,5 +67,8 @@ def unnormalised_backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, sca
 
     dq = dout (v^T k), dk = v (dout^T q), dv = k (q^T dout).
     """
-    return (unnormalised(grad_out, v, k, scale), unnormalised(v, grad_out, q, scale),
-            unnormalised(k, q, grad_out, scale))
+    return (
+        unnormalised(grad_out, v, k, scale),
+        unnormalised(v, grad_out, q, scale),
+        unnormalised(k, q, grad_out, scale),
+    )

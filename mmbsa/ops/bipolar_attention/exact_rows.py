@@ -1,4 +1,5 @@
 """The exact g of rows whose sum of powers lies too close to a power of two for floats."""
+
 import torch
 from torch import Tensor
 
@@ -6,8 +7,15 @@ from mmbsa.ops.bipolar_attention.common import TILE
 from mmbsa.ops.exact import ceil_log2_sum, gaps
 
 
-def exact_normaliser(log2_sum: Tensor, slope: float, constant: float, q: Tensor, k: Tensor,
-                     product: str, scale: float) -> Tensor:
+def exact_normaliser(
+    log2_sum: Tensor,
+    slope: float,
+    constant: float,
+    q: Tensor,
+    k: Tensor,
+    product: str,
+    scale: float,
+) -> Tensor:
     """g = ceil(L), exact, from a floating L that errs by at most ``slope * |L| + constant``.
 
     Args:
@@ -46,13 +54,15 @@ def _write_exact(q: Tensor, k: Tensor, scale: float, product: str, g: Tensor, ne
         whole = product != 'real' and n * d <= 1 << 24
         wide = g.dtype if whole else torch.float64
         keys = k.to(wide)
-        alive &= (q.to(wide) @ (keys.transpose(-1, -2)
-                                @ keys)).abs_().amax(-1)[batch, head, row] != 0
+        alive &= (q.to(wide) @ (keys.transpose(-1, -2) @ keys)).abs_().amax(-1)[
+            batch, head, row
+        ] != 0
     g.masked_fill_(near, (n - 1).bit_length())
     if bool(alive.any()):
         batch, head, row = (x[alive] for x in (batch, head, row))
-        g[batch, head, row] = _exact_g(q[batch, head, row].to(g.dtype), batch * k.size(1)
-                                       + head, k, scale)
+        g[batch, head, row] = _exact_g(
+            q[batch, head, row].to(g.dtype), batch * k.size(1) + head, k, scale
+        )
 
 
 def _exact_g(rows: Tensor, head: Tensor, k: Tensor, scale: float) -> Tensor:
@@ -79,5 +89,5 @@ def _exact_g(rows: Tensor, head: Tensor, k: Tensor, scale: float) -> Tensor:
 
 
 def _exact_rows(score: Tensor, scale: float) -> Tensor:
-    top, gap = gaps(score if scale == 1. else score * scale)
+    top, gap = gaps(score if scale == 1.0 else score * scale)
     return (top + ceil_log2_sum(gap)).squeeze(-1)

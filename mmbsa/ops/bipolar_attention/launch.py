@@ -1,4 +1,5 @@
 """Launches the Triton kernels of bipolar attention; imports triton with the first launch."""
+
 import torch
 from torch import Tensor
 
@@ -10,8 +11,9 @@ from mmbsa.ops.exact import MAX_ROW
 MAX_WIDTH = 256
 
 
-def refuses(q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str,
-            scale: float) -> str | None:
+def refuses(
+    q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str, scale: float
+) -> str | None:
     """Why the kernels cannot take a call, or None."""
     if normalizer == 'none':  # no kernel: the linear product of ``common``
         return None
@@ -30,27 +32,62 @@ def slower(q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str, scale
     return v.device.type == 'cpu'
 
 
-def forward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum: Tensor,
-            product: str, normalizer: str, scale: float) -> None:
+def forward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    g: Tensor,
+    weight_sum: Tensor,
+    product: str,
+    normalizer: str,
+    scale: float,
+) -> None:
     """See ``common``."""
     if normalizer == 'none':
         out.copy_(unnormalised(q, k, v, scale))
         return
     from mmbsa.ops.bipolar_attention import triton as kernel
+
     modes = _modes(q, k, v, product, normalizer, scale)
     with triton_support.device_of(v):
         kernel.bipolar_attention_fwd_kernel[_grid(q.shape[:2], q.size(-2), 'BM')](
-            q, k, v, out, g, weight_sum, scale if normalizer == 'shiftmax' else scale / LN2,
-            *q.stride(), *k.stride(), *v.stride(), **_sizes(q, k, v), **modes,
-            DIRECT=_direct(q, v, modes), **exactness(q, k, modes), FIXED_K=_fixed(k))
+            q,
+            k,
+            v,
+            out,
+            g,
+            weight_sum,
+            scale if normalizer == 'shiftmax' else scale / LN2,
+            *q.stride(),
+            *k.stride(),
+            *v.stride(),
+            **_sizes(q, k, v),
+            **modes,
+            DIRECT=_direct(q, v, modes),
+            **exactness(q, k, modes),
+            FIXED_K=_fixed(k),
+        )
 
 
-def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor,
-             weight_sum: Tensor, product: str, normalizer: str, scale: float, grad: str):
+def backward(
+    grad_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    g: Tensor,
+    weight_sum: Tensor,
+    product: str,
+    normalizer: str,
+    scale: float,
+    grad: str,
+):
     """See ``common``; gradients lie in memory as their operands do."""
     if normalizer == 'none':
         return unnormalised_backward(grad_out, q, k, v, scale)
     from mmbsa.ops.bipolar_attention import triton_backward as kernel
+
     shiftmax = normalizer == 'shiftmax'
     modes = _modes(q, k, v, product, normalizer, scale)
     modes['CLAMP'] = clamped(q.size(-1))
@@ -60,21 +97,56 @@ def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: 
     sizes = _sizes(q, k, v)
     with triton_support.device_of(v):
         kernel.bipolar_attention_bwd_q_kernel[_grid(q.shape[:2], q.size(-2), 'BM')](
-            grad_out, q, k, v, out, exponent, weight_sum, delta, grads[0], factor, slope,
-            *grad_out.stride(), *q.stride(), *k.stride(), *v.stride(), *out.stride(),
-            *grads[0].stride(), **sizes, **modes, STE=not shiftmax or grad == 'ste',
-            FIXED_K=_fixed(k))
+            grad_out,
+            q,
+            k,
+            v,
+            out,
+            exponent,
+            weight_sum,
+            delta,
+            grads[0],
+            factor,
+            slope,
+            *grad_out.stride(),
+            *q.stride(),
+            *k.stride(),
+            *v.stride(),
+            *out.stride(),
+            *grads[0].stride(),
+            **sizes,
+            **modes,
+            STE=not shiftmax or grad == 'ste',
+            FIXED_K=_fixed(k),
+        )
         kernel.bipolar_attention_bwd_kv_kernel[_grid(q.shape[:2], k.size(-2), 'BN')](
-            grad_out, q, k, v, exponent, delta, grads[1], grads[2], factor, slope,
-            *grad_out.stride(), *q.stride(), *k.stride(), *v.stride(), *grads[1].stride(),
-            *grads[2].stride(), **sizes, **modes, FIXED_Q=_fixed(q))
+            grad_out,
+            q,
+            k,
+            v,
+            exponent,
+            delta,
+            grads[1],
+            grads[2],
+            factor,
+            slope,
+            *grad_out.stride(),
+            *q.stride(),
+            *k.stride(),
+            *v.stride(),
+            *grads[1].stride(),
+            *grads[2].stride(),
+            **sizes,
+            **modes,
+            FIXED_Q=_fixed(q),
+        )
     return tuple(grads)
 
 
 def _modes(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, scale: float) -> dict:
     """The kernels' modes, see the head of ``triton``."""
     shiftmax, spikes = normalizer == 'shiftmax', product != 'real'
-    return dict(SHIFTMAX=shiftmax, SPIKES=spikes, WHOLE=shiftmax and spikes and scale == 1.)
+    return dict(SHIFTMAX=shiftmax, SPIKES=spikes, WHOLE=shiftmax and spikes and scale == 1.0)
 
 
 def exactness(q: Tensor, k: Tensor, modes: dict) -> dict:
@@ -107,9 +179,17 @@ def _sizes(q: Tensor, k: Tensor, v: Tensor) -> dict:
     """
     least = 32 if q.dtype == torch.int8 else 16
     (d, d_v), (n_q, n_k) = (q.size(-1), v.size(-1)), (q.size(-2), k.size(-2))
-    return dict(heads=q.size(1), n_q=n_q, n_k=n_k, bucket_q=n_q.bit_length(),
-                bucket_k=n_k.bit_length(), D=d, D_V=d_v, BD=max(least, 1 << (d - 1).bit_length()),
-                BDV=max(16, 1 << (d_v - 1).bit_length()))
+    return dict(
+        heads=q.size(1),
+        n_q=n_q,
+        n_k=n_k,
+        bucket_q=n_q.bit_length(),
+        bucket_k=n_k.bit_length(),
+        D=d,
+        D_V=d_v,
+        BD=max(least, 1 << (d - 1).bit_length()),
+        BDV=max(16, 1 << (d_v - 1).bit_length()),
+    )
 
 
 def _grid(heads: tuple[int, int], n: int, block: str):

@@ -1,5 +1,6 @@
 """Bipolar attention with the whole n_q x n_k map in memory; written as eqs. 13-18 are; the others
 are tested against it."""
+
 import torch
 from torch import Tensor
 
@@ -15,11 +16,20 @@ def _scores(q: Tensor, k: Tensor, scale: float) -> Tensor:
     """
     dtype = working_dtype(q.dtype)
     score = q.to(dtype) @ k.to(dtype).transpose(-1, -2)
-    return score if scale == 1. else score * scale
+    return score if scale == 1.0 else score * scale
 
 
-def forward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum: Tensor,
-            product: str, normalizer: str, scale: float) -> None:
+def forward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    g: Tensor,
+    weight_sum: Tensor,
+    product: str,
+    normalizer: str,
+    scale: float,
+) -> None:
     """See ``common``.
 
     The score is computed in float32 at least, and so is the sum over the keys.
@@ -30,7 +40,7 @@ def forward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum:
         exponent = ceil_log2_sum(gap)
         weight = torch.exp2(-gap - exponent)
         g.copy_((top + exponent).squeeze(-1))
-        weight_sum.copy_(weight.sum(-1).clamp_(0.5, 1.))  # eq. 14 holds, rounded sums may slip
+        weight_sum.copy_(weight.sum(-1).clamp_(0.5, 1.0))  # eq. 14 holds, rounded sums may slip
     elif normalizer == 'softmax':
         g.copy_(torch.logsumexp(score, -1))
         weight = torch.exp(score - g[..., None])
@@ -39,8 +49,19 @@ def forward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum:
     out.copy_(weight @ v.to(score.dtype))
 
 
-def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor,
-             weight_sum: Tensor, product: str, normalizer: str, scale: float, grad: str):
+def backward(
+    grad_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    g: Tensor,
+    weight_sum: Tensor,
+    product: str,
+    normalizer: str,
+    scale: float,
+    grad: str,
+):
     """Gradients of :func:`forward`.
 
     ``grad`` says what Shiftmax's ceil does to them (see ``shiftmax``).
@@ -56,7 +77,7 @@ def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: 
         if not shiftmax or grad == 'ste':
             probability = weight / weight_sum[..., None] if shiftmax else weight
             grad_weight = grad_weight - (probability * grad_weight).sum(-1, keepdim=True)
-        grad_score = weight * grad_weight * (LN2 if shiftmax else 1.)
+        grad_score = weight * grad_weight * (LN2 if shiftmax else 1.0)
     grad_q = grad_score @ k.to(score.dtype) * scale
     grad_k = grad_score.transpose(-1, -2) @ q.to(score.dtype) * scale
     grad_v = weight.transpose(-1, -2) @ grad_out

@@ -12,6 +12,7 @@ with delta = dout . o for whatever o they are given. The straight-through rule w
 p_j dS_j, p = softmax_2(x): o is the softmax output, out / weight_sum. With g held constant delta
 vanishes: o is zero.
 """
+
 import math
 
 import torch
@@ -27,8 +28,9 @@ HALF = (torch.float16, torch.bfloat16)
 aten = torch.ops.aten
 
 
-def refuses(q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str,
-            scale: float) -> str | None:
+def refuses(
+    q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str, scale: float
+) -> str | None:
     """Why PyTorch has no kernel for these tensors, or None."""
     if normalizer == 'none':
         return None
@@ -41,13 +43,22 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str,
     return None
 
 
-def forward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum: Tensor,
-            product: str, normalizer: str, scale: float) -> None:
+def forward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    g: Tensor,
+    weight_sum: Tensor,
+    product: str,
+    normalizer: str,
+    scale: float,
+) -> None:
     """See ``common``."""
     if normalizer == 'none':
         out.copy_(unnormalised(q, k, v, scale))
         return
-    base = LN2 if normalizer == 'shiftmax' else 1.
+    base = LN2 if normalizer == 'shiftmax' else 1.0
     attended, lse = _attend(q, k, v, scale * base)
     if normalizer == 'softmax':
         out.copy_(attended)
@@ -55,12 +66,23 @@ def forward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor, weight_sum:
         return
     log2_sum = lse.contiguous().div_(LN2)
     g.copy_(exact_normaliser(log2_sum, *_error(k.size(-2), v.dtype), q, k, product, scale))
-    weight_sum.copy_(log2_sum.sub_(g).exp2_().clamp_(0.5, 1.))
+    weight_sum.copy_(log2_sum.sub_(g).exp2_().clamp_(0.5, 1.0))
     torch.mul(attended, weight_sum[..., None], out=out)
 
 
-def backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, g: Tensor,
-             weight_sum: Tensor, product: str, normalizer: str, scale: float, grad: str):
+def backward(
+    grad_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    g: Tensor,
+    weight_sum: Tensor,
+    product: str,
+    normalizer: str,
+    scale: float,
+    grad: str,
+):
     """See ``common`` and the head of this file."""
     if normalizer == 'none':
         return unnormalised_backward(grad_out, q, k, v, scale)
@@ -96,7 +118,7 @@ def _error(n: int, dtype: torch.dtype) -> tuple[float, float]:
     """
     unit = torch.finfo(working_dtype(dtype)).eps  # twice the roundoff
     constant = unit * (6 * math.log2(n) + 58 + 1.81 * n)
-    return 6 * unit, constant + (2. ** -11 if dtype in HALF else 0.)
+    return 6 * unit, constant + (2.0**-11 if dtype in HALF else 0.0)
 
 
 def _ready(x: Tensor, width: int) -> Tensor:
@@ -116,8 +138,12 @@ def _widths(q: Tensor, v: Tensor) -> tuple[int, int, bool]:
     d, d_v = q.size(-1), v.size(-1)
     if q.device.type == 'cpu':
         return max(d, d_v), max(d, d_v), False
-    flash = (q.dtype in HALF and d == d_v and d <= 256
-             and torch.cuda.get_device_capability(q.device) >= (8, 0))
+    flash = (
+        q.dtype in HALF
+        and d == d_v
+        and d <= 256
+        and torch.cuda.get_device_capability(q.device) >= (8, 0)
+    )
     return -(-d // 8) * 8, -(-d_v // 8) * 8, flash
 
 
@@ -133,18 +159,23 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tens
     width, width_v, flash = _widths(q, v)
     q, k, v = _ready(q, width), _ready(k, width), _ready(v, width_v)
     if q.device.type == 'cpu':
-        out, lse = aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0., False, scale=scale)
+        out, lse = aten._scaled_dot_product_flash_attention_for_cpu(
+            q, k, v, 0.0, False, scale=scale
+        )
     elif flash:
         out, lse = aten._scaled_dot_product_flash_attention(
-            q, k, v, 0., False, False, scale=scale)[:2]
+            q, k, v, 0.0, False, False, scale=scale
+        )[:2]
     else:
         out, lse = aten._scaled_dot_product_efficient_attention(
-            q, k, v, None, True, 0., False, scale=scale)[:2]
-    return out[..., :d_v], lse[..., :q.size(-2)]
+            q, k, v, None, True, 0.0, False, scale=scale
+        )[:2]
+    return out[..., :d_v], lse[..., : q.size(-2)]
 
 
-def _attend_backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
-                     scale: float):
+def _attend_backward(
+    grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, scale: float
+):
     """Gradients of :func:`_attend` for weights e^(scale * q k^T - lse) and delta = rowsum(grad_out
     * out).
     """
@@ -154,18 +185,45 @@ def _attend_backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Ten
     q, k = _ready(q, width), _ready(k, width)
     if q.device.type == 'cpu':
         grads = aten._scaled_dot_product_flash_attention_for_cpu_backward(
-            grad_out, q, k, v, out, lse, 0., False, scale=scale)
+            grad_out, q, k, v, out, lse, 0.0, False, scale=scale
+        )
     else:
         seed = torch.zeros((), dtype=torch.int64, device=q.device)  # of a dropout that is off
         if flash:
             grads = aten._scaled_dot_product_flash_attention_backward(
-                grad_out, q, k, v, out, lse, None, None, q.size(-2), k.size(-2), 0., False, seed,
-                seed, scale=scale)
+                grad_out,
+                q,
+                k,
+                v,
+                out,
+                lse,
+                None,
+                None,
+                q.size(-2),
+                k.size(-2),
+                0.0,
+                False,
+                seed,
+                seed,
+                scale=scale,
+            )
         else:
             # This kernel reads the normaliser in blocks of 32 rows; the infinite ones give weights
             # of 0.
             lse = pad(lse, (0, -lse.size(-1) % 32), value=math.inf)
             grads = aten._scaled_dot_product_efficient_attention_backward(
-                grad_out, q, k, v, None, out, lse, seed, seed, 0., [True, True, True, False], False,
-                scale=scale)
+                grad_out,
+                q,
+                k,
+                v,
+                None,
+                out,
+                lse,
+                seed,
+                seed,
+                0.0,
+                [True, True, True, False],
+                False,
+                scale=scale,
+            )
     return grads[0][..., :d], grads[1][..., :d], grads[2][..., :d_v]

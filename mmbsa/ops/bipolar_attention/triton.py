@@ -17,6 +17,7 @@ to a block. Modes:
 | ``WHOLE`` | Shiftmax of unscaled spikes: scores are integers in [-D, D], weights powers of two |
 | ``DIRECT`` | and 2^D needs no maximum subtracted: D <= 64, and weights that are not float16 |
 """
+
 import triton
 import triton.language as tl
 
@@ -26,7 +27,7 @@ INTERPRETED = tl.constexpr(triton_support.INTERPRETED)
 LN2 = tl.constexpr(0.6931471805599453)
 #: 1.5 * 2^23 + 127: an integer k added to it stands, biased as an exponent, in the low bits of the
 #: sum's mantissa.
-BIAS = tl.constexpr(12583039.)
+BIAS = tl.constexpr(12583039.0)
 
 
 def _configs(*sizes):
@@ -36,9 +37,15 @@ def _configs(*sizes):
     """
     if triton_support.INTERPRETED:
         sizes = ((64, 64, 4, 1),)
-    return [triton.Config({'BM': m, 'BN': n}, num_warps=warps, num_stages=stages,
-                          maxnreg=limit[0] if limit else None)
-            for m, n, warps, stages, *limit in sizes]
+    return [
+        triton.Config(
+            {'BM': m, 'BN': n},
+            num_warps=warps,
+            num_stages=stages,
+            maxnreg=limit[0] if limit else None,
+        )
+        for m, n, warps, stages, *limit in sizes
+    ]
 
 
 def _fitting(configs, named_args, **kwargs):
@@ -46,15 +53,27 @@ def _fitting(configs, named_args, **kwargs):
     args = {**named_args, **kwargs}
     size = 1 if args['v'].element_size() == 2 else 2
     width = max(args['BD'], args['BDV']) * size
-    small = [c for c in configs if c.kwargs['BM'] * width <= (16384 if c.num_warps >= 8 else 8192)
-             and c.kwargs['BN'] * width <= 16384]
+    small = [
+        c
+        for c in configs
+        if c.kwargs['BM'] * width <= (16384 if c.num_warps >= 8 else 8192)
+        and c.kwargs['BN'] * width <= 16384
+    ]
     return small or configs[-1:]
 
 
-FORWARD = _configs((128, 64, 8, 3, 128), (128, 64, 8, 3), (128, 64, 4, 3), (128, 128, 8, 2),
-                   (64, 64, 4, 3), (64, 32, 4, 3), (32, 32, 4, 2))
-BACKWARD = _configs((64, 64, 4, 2), (128, 64, 8, 2), (64, 128, 8, 2), (64, 32, 4, 2),
-                    (32, 64, 4, 2), (32, 32, 4, 2))
+FORWARD = _configs(
+    (128, 64, 8, 3, 128),
+    (128, 64, 8, 3),
+    (128, 64, 4, 3),
+    (128, 128, 8, 2),
+    (64, 64, 4, 3),
+    (64, 32, 4, 3),
+    (32, 32, 4, 2),
+)
+BACKWARD = _configs(
+    (64, 64, 4, 2), (128, 64, 8, 2), (64, 128, 8, 2), (64, 32, 4, 2), (32, 64, 4, 2), (32, 32, 4, 2)
+)
 KEY = ['bucket_q', 'bucket_k', 'BD', 'BDV', 'SHIFTMAX', 'WHOLE']
 
 
@@ -69,7 +88,7 @@ def _operand(x, DTYPE: tl.constexpr):
         return x.to(DTYPE)
     elif DTYPE == tl.bfloat16 and x.dtype == tl.float32:
         # Veltkamp: what remains of x after the subtractions has 24 - 16 bits, rounded to nearest
-        high = x * 65537.
+        high = x * 65537.0
         return high - (high - x)
     elif DTYPE == tl.float16:
         return x.to(tl.float16).to(tl.float32)
@@ -133,7 +152,7 @@ def _pow2(x, shift, CLAMP: tl.constexpr):
             field = tl.maximum(field, 0)
     else:
         if CLAMP:
-            biased = tl.maximum(x - shift, -127.) + BIAS
+            biased = tl.maximum(x - shift, -127.0) + BIAS
         else:
             # Not x + (BIAS - shift): Triton would start the tensor core's sum at that term, where
             # nobody promises all 24 bits; and ptxas 12.8 then takes the low bits for constants and
@@ -165,10 +184,31 @@ def _block(base, start, o_n, o_d, stride_n, stride_d, n, D: tl.constexpr, BD: tl
 
 
 @triton.jit
-def _attend(b_acc, b_sum, b_top, b_q, k, v, start, k_n, k_d, v_n, v_d, n_k, factor, D: tl.constexpr,
-            D_V: tl.constexpr, BD: tl.constexpr, BDV: tl.constexpr, SHIFTMAX: tl.constexpr,
-            SPIKES: tl.constexpr, WHOLE: tl.constexpr, DIRECT: tl.constexpr, TAIL: tl.constexpr,
-            BN: tl.constexpr):
+def _attend(
+    b_acc,
+    b_sum,
+    b_top,
+    b_q,
+    k,
+    v,
+    start,
+    k_n,
+    k_d,
+    v_n,
+    v_d,
+    n_k,
+    factor,
+    D: tl.constexpr,
+    D_V: tl.constexpr,
+    BD: tl.constexpr,
+    BDV: tl.constexpr,
+    SHIFTMAX: tl.constexpr,
+    SPIKES: tl.constexpr,
+    WHOLE: tl.constexpr,
+    DIRECT: tl.constexpr,
+    TAIL: tl.constexpr,
+    BN: tl.constexpr,
+):
     """Take the keys ``start`` to ``start + BN`` into the sums, which are in units of 2^top."""
     o_n, o_d, o_v = tl.arange(0, BN), tl.arange(0, BD), tl.arange(0, BDV)
     b_k = _block(k, start, o_n[None, :], o_d[:, None], k_n, k_d, n_k, D, BD)  # (BD, BN)
@@ -184,22 +224,37 @@ def _attend(b_acc, b_sum, b_top, b_q, k, v, start, k_n, k_d, v_n, v_d, n_k, fact
         if TAIL:
             b_x = tl.where(m_k, b_x, float('-inf'))
         b_new = tl.maximum(b_top, tl.floor(tl.max(b_x, 1)))
-        b_w = _weights(b_x, b_new[:, None], 1., WHOLE, True)
+        b_w = _weights(b_x, b_new[:, None], 1.0, WHOLE, True)
         b_shrink = _pow2(b_top, b_new, True)  # tops are whole, so this is exact
         b_acc *= b_shrink[:, None]
         b_sum *= b_shrink
         b_top = b_new
     if TAIL:
-        b_w = tl.where(m_k, b_w, 0.)
+        b_w = tl.where(m_k, b_w, 0.0)
     b_sum += tl.sum(b_w, 1)
     b_acc = _product(b_w, b_v, b_acc, WHOLE, False, v.dtype.element_ty)
     return b_acc, b_sum, b_top
 
 
 @triton.jit
-def _exceeds(b_q, b_target, m_open, k, k_n, k_d, n_k, factor, D: tl.constexpr, BD: tl.constexpr,
-             SPIKES: tl.constexpr, WHOLE: tl.constexpr, BITS: tl.constexpr, WINDOWS: tl.constexpr,
-             FIXED: tl.constexpr, BN: tl.constexpr):
+def _exceeds(
+    b_q,
+    b_target,
+    m_open,
+    k,
+    k_n,
+    k_d,
+    n_k,
+    factor,
+    D: tl.constexpr,
+    BD: tl.constexpr,
+    SPIKES: tl.constexpr,
+    WHOLE: tl.constexpr,
+    BITS: tl.constexpr,
+    WINDOWS: tl.constexpr,
+    FIXED: tl.constexpr,
+    BN: tl.constexpr,
+):
     """Whether sum_j 2^x_j exceeds 2^target, exactly, for the rows ``m_open`` whose floats say
     "nearly equal".
 
@@ -229,9 +284,9 @@ def _exceeds(b_q, b_target, m_open, k, k_n, k_d, n_k, factor, D: tl.constexpr, B
                 m_whole = m_whole & (tl.max(tl.where(m_k & (b_x != tl.floor(b_x)), 1, 0), 1) == 0)
                 b_gap = b_first[:, None] - b_x
                 m_here = m_k & (b_gap >= 0) & (b_gap < BITS)
-                b_bit = tl.where(m_here, BITS - 1 - b_gap, 0.).to(tl.int64)
+                b_bit = tl.where(m_here, BITS - 1 - b_gap, 0.0).to(tl.int64)
                 b_sum += tl.sum(tl.where(m_here, tl.full(b_bit.shape, 1, tl.int64) << b_bit, 0), 1)
-                b_below = tl.maximum(b_below, tl.max(tl.where(m_k & (b_gap >= BITS), 1., 0.), 1))
+                b_below = tl.maximum(b_below, tl.max(tl.where(m_k & (b_gap >= BITS), 1.0, 0.0), 1))
             b_rest += b_sum
             m_above = tl.where(m_open, (b_rest > 0) | ((b_rest == 0) & (b_below > 0)), m_above)
             m_open = m_open & (b_rest < 0) & (b_rest > -n_k) & (b_below > 0)
@@ -242,11 +297,44 @@ def _exceeds(b_q, b_target, m_open, k, k_n, k_d, n_k, factor, D: tl.constexpr, B
 @triton.autotune(configs=FORWARD, key=KEY, prune_configs_by={'early_config_prune': _fitting})
 @triton.jit
 def bipolar_attention_fwd_kernel(
-        q, k, v, out, g, weight_sum, factor, q_b, q_h, q_n, q_d, k_b, k_h, k_n, k_d, v_b, v_h, v_n,
-        v_d, heads, n_q, n_k, bucket_q, bucket_k, D: tl.constexpr, D_V: tl.constexpr,
-        BD: tl.constexpr, BDV: tl.constexpr, SHIFTMAX: tl.constexpr, SPIKES: tl.constexpr,
-        WHOLE: tl.constexpr, DIRECT: tl.constexpr, BITS: tl.constexpr, WINDOWS: tl.constexpr,
-        FIXED_K: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr):
+    q,
+    k,
+    v,
+    out,
+    g,
+    weight_sum,
+    factor,
+    q_b,
+    q_h,
+    q_n,
+    q_d,
+    k_b,
+    k_h,
+    k_n,
+    k_d,
+    v_b,
+    v_h,
+    v_n,
+    v_d,
+    heads,
+    n_q,
+    n_k,
+    bucket_q,
+    bucket_k,
+    D: tl.constexpr,
+    D_V: tl.constexpr,
+    BD: tl.constexpr,
+    BDV: tl.constexpr,
+    SHIFTMAX: tl.constexpr,
+    SPIKES: tl.constexpr,
+    WHOLE: tl.constexpr,
+    DIRECT: tl.constexpr,
+    BITS: tl.constexpr,
+    WINDOWS: tl.constexpr,
+    FIXED_K: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+):
     """One program.
 
     BM queries of one head against all keys. See the file's head and ``common`` for the results.
@@ -260,16 +348,60 @@ def bipolar_attention_fwd_kernel(
     b_q = _block(q, i_m * BM, o_m[:, None], o_d[None, :], q_n, q_d, n_q, D, BD)
     b_acc = tl.zeros([BM, BDV], tl.float32)
     b_sum = tl.zeros([BM], tl.float32)
-    b_top = tl.zeros([BM], tl.float32) + (0. if DIRECT else float('-inf'))
+    b_top = tl.zeros([BM], tl.float32) + (0.0 if DIRECT else float('-inf'))
     whole_blocks = n_k // BN
     for block in range(n_k // BN if FIXED_K < 0 else FIXED_K // BN):
-        b_acc, b_sum, b_top = _attend(b_acc, b_sum, b_top, b_q, k, v, block * BN, k_n, k_d, v_n,
-                                      v_d, n_k, factor, D, D_V, BD, BDV, SHIFTMAX, SPIKES, WHOLE,
-                                      DIRECT, False, BN)
+        b_acc, b_sum, b_top = _attend(
+            b_acc,
+            b_sum,
+            b_top,
+            b_q,
+            k,
+            v,
+            block * BN,
+            k_n,
+            k_d,
+            v_n,
+            v_d,
+            n_k,
+            factor,
+            D,
+            D_V,
+            BD,
+            BDV,
+            SHIFTMAX,
+            SPIKES,
+            WHOLE,
+            DIRECT,
+            False,
+            BN,
+        )
     if whole_blocks * BN < n_k:
-        b_acc, b_sum, b_top = _attend(b_acc, b_sum, b_top, b_q, k, v, whole_blocks * BN, k_n, k_d,
-                                      v_n, v_d, n_k, factor, D, D_V, BD, BDV, SHIFTMAX, SPIKES,
-                                      WHOLE, DIRECT, True, BN)
+        b_acc, b_sum, b_top = _attend(
+            b_acc,
+            b_sum,
+            b_top,
+            b_q,
+            k,
+            v,
+            whole_blocks * BN,
+            k_n,
+            k_d,
+            v_n,
+            v_d,
+            n_k,
+            factor,
+            D,
+            D_V,
+            BD,
+            BDV,
+            SHIFTMAX,
+            SPIKES,
+            WHOLE,
+            DIRECT,
+            True,
+            BN,
+        )
     row = i_h * n_q + i_m * BM + o_m
     m_q = o_m < n_q - i_m * BM
     if SHIFTMAX:
@@ -277,7 +409,7 @@ def bipolar_attention_fwd_kernel(
         bits = b_sum.to(tl.int32, bitcast=True)
         fraction = bits & 0x7FFFFF
         exponent = b_top + ((bits >> 23) - 127).to(tl.float32)
-        b_g = exponent + tl.where(fraction > 0, 1., 0.)
+        b_g = exponent + tl.where(fraction > 0, 1.0, 0.0)
         # Nothing was rounded where every power is a multiple of 2^-reach and the sum is below 2^24
         # of them.
         b_reach = tl.sum(tl.abs(b_q.to(tl.float32)), 1)
@@ -290,18 +422,33 @@ def bipolar_attention_fwd_kernel(
         ties = 2 * (BN + whole_blocks + 10)
         m_open = m_q & ((m_exact == 0) & ((fraction < ties) | (fraction > 0x800000 - ties)))
         if tl.max(m_open.to(tl.int32)) > 0:
-            b_target = exponent + tl.where(fraction > 0x400000, 1., 0.)
-            m_above, m_whole = _exceeds(b_q, b_target, m_open, k, k_n, k_d, n_k, factor, D, BD,
-                                        SPIKES, WHOLE, BITS,
-                                       WINDOWS, FIXED_K, 16)
-            b_g = tl.where(m_open & m_whole, b_target + tl.where(m_above, 1., 0.), b_g)
+            b_target = exponent + tl.where(fraction > 0x400000, 1.0, 0.0)
+            m_above, m_whole = _exceeds(
+                b_q,
+                b_target,
+                m_open,
+                k,
+                k_n,
+                k_d,
+                n_k,
+                factor,
+                D,
+                BD,
+                SPIKES,
+                WHOLE,
+                BITS,
+                WINDOWS,
+                FIXED_K,
+                16,
+            )
+            b_g = tl.where(m_open & m_whole, b_target + tl.where(m_above, 1.0, 0.0), b_g)
         b_scale = _pow2(b_top, b_g, True)
         b_g = tl.where(b_sum == b_sum, b_g, b_sum)  # NaN stays visible
-        tl.store(weight_sum + row, tl.minimum(tl.maximum(b_sum * b_scale, 0.5), 1.), mask=m_q)
+        tl.store(weight_sum + row, tl.minimum(tl.maximum(b_sum * b_scale, 0.5), 1.0), mask=m_q)
         b_scale = tl.where(b_sum == b_sum, b_scale, b_sum)
     else:
         b_g = (b_top + tl.log2(b_sum)) * LN2
-        b_scale = 1. / b_sum
+        b_scale = 1.0 / b_sum
     tl.store(g + row, b_g, mask=m_q)
     b_out = b_acc * b_scale[:, None]
     m_out = m_q[:, None] & (o_v[None, :] < D_V)

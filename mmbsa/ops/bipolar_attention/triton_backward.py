@@ -13,6 +13,7 @@ Seven products instead of the five of a kernel that adds dq up with atomics; in 
 gradient is written once, by one program, in one order: the backward is deterministic. Names and
 modes: see ``triton``.
 """
+
 import triton
 import triton.language as tl
 
@@ -34,14 +35,35 @@ def _row_block(pointer, i_h, start, o_m, n_q):
 
     0 outside.
     """
-    return tl.load(pointer + i_h * n_q + start + o_m, mask=o_m < n_q - start, other=0.)
+    return tl.load(pointer + i_h * n_q + start + o_m, mask=o_m < n_q - start, other=0.0)
 
 
 @triton.jit
-def _add_keys(b_dq, b_q, b_dout, b_g, b_delta, k, v, start, k_n, k_d, v_n, v_d, n_k, factor,
-              D: tl.constexpr, D_V: tl.constexpr, BD: tl.constexpr, BDV: tl.constexpr,
-              SPIKES: tl.constexpr, WHOLE: tl.constexpr, CLAMP: tl.constexpr, TAIL: tl.constexpr,
-              BN: tl.constexpr):
+def _add_keys(
+    b_dq,
+    b_q,
+    b_dout,
+    b_g,
+    b_delta,
+    k,
+    v,
+    start,
+    k_n,
+    k_d,
+    v_n,
+    v_d,
+    n_k,
+    factor,
+    D: tl.constexpr,
+    D_V: tl.constexpr,
+    BD: tl.constexpr,
+    BDV: tl.constexpr,
+    SPIKES: tl.constexpr,
+    WHOLE: tl.constexpr,
+    CLAMP: tl.constexpr,
+    TAIL: tl.constexpr,
+    BN: tl.constexpr,
+):
     """b_dq plus what the keys ``start`` to ``start + BN`` contribute."""
     o_n, o_d, o_v = tl.arange(0, BN), tl.arange(0, BD), tl.arange(0, BDV)
     dtype: tl.constexpr = v.dtype.element_ty
@@ -49,7 +71,7 @@ def _add_keys(b_dq, b_q, b_dout, b_g, b_delta, k, v, start, k_n, k_d, v_n, v_d, 
     b_v = _block(v, start, o_n[None, :], o_v[:, None], v_n, v_d, n_k, D_V, BDV)  # (BDV, BN)
     b_w = _weights(_scores(b_q, b_k, SPIKES), b_g[:, None], factor, WHOLE, CLAMP)
     if TAIL:
-        b_w = tl.where(o_n[None, :] < n_k - start, b_w, 0.)
+        b_w = tl.where(o_n[None, :] < n_k - start, b_w, 0.0)
     b_ds = _product(b_dout, b_v, tl.zeros(b_w.shape, tl.float32), False, False, dtype)
     return _product(b_w * (b_ds - b_delta[:, None]), tl.trans(b_k), b_dq, False, SPIKES, dtype)
 
@@ -57,12 +79,59 @@ def _add_keys(b_dq, b_q, b_dout, b_g, b_delta, k, v, start, k_n, k_d, v_n, v_d, 
 @triton.autotune(configs=BACKWARD, key=KEY, prune_configs_by={'early_config_prune': _fitting})
 @triton.jit
 def bipolar_attention_bwd_q_kernel(
-        dout, q, k, v, out, g, weight_sum, delta, dq, factor, slope, dout_b, dout_h, dout_n, dout_d,
-        q_b, q_h, q_n, q_d, k_b, k_h, k_n, k_d, v_b, v_h, v_n, v_d, out_b, out_h, out_n, out_d,
-        dq_b, dq_h, dq_n, dq_d, heads, n_q, n_k, bucket_q, bucket_k, D: tl.constexpr,
-        D_V: tl.constexpr, BD: tl.constexpr, BDV: tl.constexpr, SHIFTMAX: tl.constexpr,
-        STE: tl.constexpr, SPIKES: tl.constexpr, WHOLE: tl.constexpr, CLAMP: tl.constexpr,
-        FIXED_K: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr):
+    dout,
+    q,
+    k,
+    v,
+    out,
+    g,
+    weight_sum,
+    delta,
+    dq,
+    factor,
+    slope,
+    dout_b,
+    dout_h,
+    dout_n,
+    dout_d,
+    q_b,
+    q_h,
+    q_n,
+    q_d,
+    k_b,
+    k_h,
+    k_n,
+    k_d,
+    v_b,
+    v_h,
+    v_n,
+    v_d,
+    out_b,
+    out_h,
+    out_n,
+    out_d,
+    dq_b,
+    dq_h,
+    dq_n,
+    dq_d,
+    heads,
+    n_q,
+    n_k,
+    bucket_q,
+    bucket_k,
+    D: tl.constexpr,
+    D_V: tl.constexpr,
+    BD: tl.constexpr,
+    BDV: tl.constexpr,
+    SHIFTMAX: tl.constexpr,
+    STE: tl.constexpr,
+    SPIKES: tl.constexpr,
+    WHOLE: tl.constexpr,
+    CLAMP: tl.constexpr,
+    FIXED_K: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+):
     """One program.
 
     dq and delta (float32, (B * H, n_q)) of BM queries of one head. ``g``: the exponent to the base
@@ -76,39 +145,154 @@ def bipolar_attention_bwd_q_kernel(
     o_m, o_d, o_v = tl.arange(0, BM), tl.arange(0, BD), tl.arange(0, BDV)
     first = i_m * BM
     b_q = _block(q + i_b * q_b + i_n * q_h, first, o_m[:, None], o_d[None, :], q_n, q_d, n_q, D, BD)
-    b_dout = _block(dout + i_b * dout_b + i_n * dout_h, first, o_m[:, None], o_v[None, :], dout_n,
-                    dout_d, n_q, D_V, BDV)
+    b_dout = _block(
+        dout + i_b * dout_b + i_n * dout_h,
+        first,
+        o_m[:, None],
+        o_v[None, :],
+        dout_n,
+        dout_d,
+        n_q,
+        D_V,
+        BDV,
+    )
     b_g = _row_block(g, i_h, first, o_m, n_q)
     b_delta = tl.zeros([BM], tl.float32)
     m_q = o_m < n_q - first
     if STE:
-        b_out = _block(out + i_b * out_b + i_n * out_h, first, o_m[:, None], o_v[None, :], out_n,
-                       out_d, n_q, D_V, BDV)
+        b_out = _block(
+            out + i_b * out_b + i_n * out_h,
+            first,
+            o_m[:, None],
+            o_v[None, :],
+            out_n,
+            out_d,
+            n_q,
+            D_V,
+            BDV,
+        )
         b_delta = tl.sum(b_dout.to(tl.float32) * b_out.to(tl.float32), 1)
         if SHIFTMAX:
-            b_delta /= tl.load(weight_sum + i_h * n_q + first + o_m, mask=m_q, other=1.)
+            b_delta /= tl.load(weight_sum + i_h * n_q + first + o_m, mask=m_q, other=1.0)
     tl.store(delta + i_h * n_q + first + o_m, b_delta, mask=m_q)
     b_dq = tl.zeros([BM, BD], tl.float32)
     for block in range(n_k // BN if FIXED_K < 0 else FIXED_K // BN):
-        b_dq = _add_keys(b_dq, b_q, b_dout, b_g, b_delta, k, v, block * BN, k_n, k_d, v_n, v_d, n_k,
-                         factor, D, D_V, BD, BDV, SPIKES, WHOLE, CLAMP, False, BN)
+        b_dq = _add_keys(
+            b_dq,
+            b_q,
+            b_dout,
+            b_g,
+            b_delta,
+            k,
+            v,
+            block * BN,
+            k_n,
+            k_d,
+            v_n,
+            v_d,
+            n_k,
+            factor,
+            D,
+            D_V,
+            BD,
+            BDV,
+            SPIKES,
+            WHOLE,
+            CLAMP,
+            False,
+            BN,
+        )
     if n_k // BN * BN < n_k:
-        b_dq = _add_keys(b_dq, b_q, b_dout, b_g, b_delta, k, v, n_k // BN * BN, k_n, k_d, v_n, v_d,
-                         n_k, factor, D, D_V, BD, BDV, SPIKES, WHOLE, CLAMP, True, BN)
-    p_dq = (dq + i_b * dq_b + i_n * dq_h + first.to(tl.int64) * dq_n + o_m[:, None] * dq_n
-            + o_d[None, :] * dq_d)
+        b_dq = _add_keys(
+            b_dq,
+            b_q,
+            b_dout,
+            b_g,
+            b_delta,
+            k,
+            v,
+            n_k // BN * BN,
+            k_n,
+            k_d,
+            v_n,
+            v_d,
+            n_k,
+            factor,
+            D,
+            D_V,
+            BD,
+            BDV,
+            SPIKES,
+            WHOLE,
+            CLAMP,
+            True,
+            BN,
+        )
+    p_dq = (
+        dq
+        + i_b * dq_b
+        + i_n * dq_h
+        + first.to(tl.int64) * dq_n
+        + o_m[:, None] * dq_n
+        + o_d[None, :] * dq_d
+    )
     tl.store(p_dq, _stored(b_dq * slope, dq), mask=m_q[:, None] & (o_d[None, :] < D))
 
 
 @triton.autotune(configs=BACKWARD, key=KEY, prune_configs_by={'early_config_prune': _fitting})
 @triton.jit
 def bipolar_attention_bwd_kv_kernel(
-        dout, q, k, v, g, delta, dk, dv, factor, slope, dout_b, dout_h, dout_n, dout_d, q_b, q_h,
-        q_n, q_d, k_b, k_h, k_n, k_d, v_b, v_h, v_n, v_d, dk_b, dk_h, dk_n, dk_d, dv_b, dv_h, dv_n,
-        dv_d, heads, n_q, n_k, bucket_q, bucket_k, D: tl.constexpr, D_V: tl.constexpr,
-        BD: tl.constexpr, BDV: tl.constexpr, SHIFTMAX: tl.constexpr, SPIKES: tl.constexpr,
-        WHOLE: tl.constexpr, CLAMP: tl.constexpr, FIXED_Q: tl.constexpr, BM: tl.constexpr,
-        BN: tl.constexpr):
+    dout,
+    q,
+    k,
+    v,
+    g,
+    delta,
+    dk,
+    dv,
+    factor,
+    slope,
+    dout_b,
+    dout_h,
+    dout_n,
+    dout_d,
+    q_b,
+    q_h,
+    q_n,
+    q_d,
+    k_b,
+    k_h,
+    k_n,
+    k_d,
+    v_b,
+    v_h,
+    v_n,
+    v_d,
+    dk_b,
+    dk_h,
+    dk_n,
+    dk_d,
+    dv_b,
+    dv_h,
+    dv_n,
+    dv_d,
+    heads,
+    n_q,
+    n_k,
+    bucket_q,
+    bucket_k,
+    D: tl.constexpr,
+    D_V: tl.constexpr,
+    BD: tl.constexpr,
+    BDV: tl.constexpr,
+    SHIFTMAX: tl.constexpr,
+    SPIKES: tl.constexpr,
+    WHOLE: tl.constexpr,
+    CLAMP: tl.constexpr,
+    FIXED_Q: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+):
     """One program: dk and dv of BN keys of one head. Blocks are (keys, queries), so that no weight
     is transposed.
 
@@ -124,8 +308,9 @@ def bipolar_attention_bwd_kv_kernel(
     dtype: tl.constexpr = v.dtype.element_ty
     first = i_k * BN
     b_k = _block(k + i_b * k_b + i_n * k_h, first, o_n[:, None], o_d[None, :], k_n, k_d, n_k, D, BD)
-    b_v = _block(v + i_b * v_b + i_n * v_h, first, o_n[:, None], o_v[None, :], v_n, v_d,
-                 n_k, D_V, BDV)
+    b_v = _block(
+        v + i_b * v_b + i_n * v_h, first, o_n[:, None], o_v[None, :], v_n, v_d, n_k, D_V, BDV
+    )
     b_dk = tl.zeros([BN, BD], tl.float32)
     b_dv = tl.zeros([BN, BDV], tl.float32)
     for block in range((n_q + BM - 1) // BM if FIXED_Q < 0 else (FIXED_Q + BM - 1) // BM):
@@ -134,14 +319,21 @@ def bipolar_attention_bwd_kv_kernel(
         b_dout = _block(dout, start, o_m[:, None], o_v[None, :], dout_n, dout_d, n_q, D_V, BDV)
         b_g = _row_block(g, i_h, start, o_m, n_q)
         b_delta = _row_block(delta, i_h, start, o_m, n_q)
-        b_w = _weights(_scores(b_k, tl.trans(b_q), SPIKES), b_g[None, :], factor, WHOLE,
-                       CLAMP)  # (BN, BM)
+        b_w = _weights(
+            _scores(b_k, tl.trans(b_q), SPIKES), b_g[None, :], factor, WHOLE, CLAMP
+        )  # (BN, BM)
         b_dv = _product(b_w, b_dout, b_dv, WHOLE, False, dtype)
         b_ds = _product(b_v, tl.trans(b_dout), tl.zeros(b_w.shape, tl.float32), False, False, dtype)
         b_dk = _product(b_w * (b_ds - b_delta[None, :]), b_q, b_dk, False, SPIKES, dtype)
     m_k = o_n[:, None] < n_k - first
     at = first.to(tl.int64) + o_n[:, None]
-    tl.store(dk + i_b * dk_b + i_n * dk_h + at * dk_n + o_d[None, :] * dk_d,
-             _stored(b_dk * slope, dk), mask=m_k & (o_d[None, :] < D))
-    tl.store(dv + i_b * dv_b + i_n * dv_h + at * dv_n + o_v[None, :] * dv_d, _stored(b_dv, dv),
-             mask=m_k & (o_v[None, :] < D_V))
+    tl.store(
+        dk + i_b * dk_b + i_n * dk_h + at * dk_n + o_d[None, :] * dk_d,
+        _stored(b_dk * slope, dk),
+        mask=m_k & (o_d[None, :] < D),
+    )
+    tl.store(
+        dv + i_b * dv_b + i_n * dv_h + at * dv_n + o_v[None, :] * dv_d,
+        _stored(b_dv, dv),
+        mask=m_k & (o_v[None, :] < D_V),
+    )

@@ -1,4 +1,6 @@
-"""The gradient of a convolution to its weight, which oneDNN computes slowly on CPUs without AVX512."""
+"""The gradient of a convolution to its weight, which oneDNN computes slowly on CPUs without
+AVX512."""
+
 from mmbsa.ops.conv_weight_grad.api import conv_weight_grad, preferred
 
 __all__ = ['conv_weight_grad', 'preferred']

@@ -1,6 +1,7 @@
 """Rounding a membrane to a count of spikes, with a straight-through gradient (I-LIF, Luo et al.,
 ECCV 2024).
 """
+
 from mmbsa.ops.integer_spike.api import integer_spike
 
 __all__ = ['integer_spike']

@@ -1,4 +1,5 @@
 """The public integer spike, its registration with ``torch.library``, and its validation."""
+
 import torch
 from torch import Tensor
 
@@ -9,13 +10,25 @@ from mmbsa.ops.registration import Op, batch_first
 
 NAME = 'integer_spike'
 
-dispatch.register(NAME, dispatch.Implementation('native', native.forward, native.backward,
-                                                missing=native.missing, refuses=native.refuses))
+dispatch.register(
+    NAME,
+    dispatch.Implementation(
+        'native', native.forward, native.backward, missing=native.missing, refuses=native.refuses
+    ),
+)
 dispatch.register(NAME, dispatch.Implementation('reference', reference.forward, reference.backward))
 
 
-def integer_spike(u: Tensor, levels: int, *, signed: bool = False, norm: float = 1.,
-                  half_up: bool = False, inclusive: bool = True, impl: str = 'auto') -> Tensor:
+def integer_spike(
+    u: Tensor,
+    levels: int,
+    *,
+    signed: bool = False,
+    norm: float = 1.0,
+    half_up: bool = False,
+    inclusive: bool = True,
+    impl: str = 'auto',
+) -> Tensor:
     """round(clip(u, low, D)) / norm with the gradient of a clipped line (I-LIF, Luo et al., ECCV
     2024).
 
@@ -39,12 +52,14 @@ def integer_spike(u: Tensor, levels: int, *, signed: bool = False, norm: float =
         RuntimeError: the implementation asked for cannot take this call; with the reason.
     """
     if u.dim() < 1 or not u.is_floating_point():
-        raise ValueError(f'{NAME}: u must be floating with a dimension, got {u.dtype} '
-                         f'{tuple(u.shape)}')
+        raise ValueError(
+            f'{NAME}: u must be floating with a dimension, got {u.dtype} {tuple(u.shape)}'
+        )
     if levels < 1 or not norm > 0:
-        raise ValueError(f'{NAME}: levels must be at least 1 and norm positive, got {levels} and '
-                         f'{norm}')
-    low = -float(levels) if signed else 0.
+        raise ValueError(
+            f'{NAME}: levels must be at least 1 and norm positive, got {levels} and {norm}'
+        )
+    low = -float(levels) if signed else 0.0
     dispatch.check_name(NAME, impl)
     return _OP(u, low, float(levels), float(norm), half_up, inclusive, impl)[0]
 
@@ -58,8 +73,9 @@ def _fake_backward(grad: Tensor, passing: Tensor, *_) -> Tensor:
     return layout_of(passing).empty(grad)
 
 
-def _forward(u: Tensor, low: float, high: float, norm: float, half_up: bool,
-             inclusive: bool, impl: str):
+def _forward(
+    u: Tensor, low: float, high: float, norm: float, half_up: bool, inclusive: bool, impl: str
+):
     entry = dispatch.choose(NAME, impl, u)
     layout, results = layout_of(u), _fake_forward(u)
     entry.forward(*(layout.rows(x) for x in (u, *results)), low, high, norm, half_up, inclusive)
@@ -97,8 +113,18 @@ def _vmap_backward(info, in_dims, grad: Tensor, passing: Tensor, *rest):
     return _BACKWARD.registered(*batch_first(info, in_dims, grad, passing), *rest), 0
 
 
-_OP = Op('integer_spike(Tensor u, float low, float high, float norm, bool half_up, bool inclusive, '
-         'str impl) -> (Tensor spikes, Tensor passing)', _forward, _fake_forward, _vmap_forward,
-         _autograd_backward, _setup_context)
-_BACKWARD = Op('integer_spike_bwd(Tensor grad, Tensor passing, float norm, str impl) -> Tensor',
-               _backward, _fake_backward, _vmap_backward)
+_OP = Op(
+    'integer_spike(Tensor u, float low, float high, float norm, bool half_up, bool inclusive, '
+    'str impl) -> (Tensor spikes, Tensor passing)',
+    _forward,
+    _fake_forward,
+    _vmap_forward,
+    _autograd_backward,
+    _setup_context,
+)
+_BACKWARD = Op(
+    'integer_spike_bwd(Tensor grad, Tensor passing, float norm, str impl) -> Tensor',
+    _backward,
+    _fake_backward,
+    _vmap_backward,
+)

@@ -1,4 +1,5 @@
 """Integer spikes in C++ on the CPU: one pass over memory each way."""
+
 from pathlib import Path
 
 import torch
@@ -11,14 +12,40 @@ missing = LIBRARY.missing
 refuses = refuses_elementwise
 
 
-def forward(u: Tensor, spikes: Tensor, passing: Tensor, low: float, high: float, norm: float,
-            half_up: bool, inclusive: bool) -> None:
+def forward(
+    u: Tensor,
+    spikes: Tensor,
+    passing: Tensor,
+    low: float,
+    high: float,
+    norm: float,
+    half_up: bool,
+    inclusive: bool,
+) -> None:
     """See ``reference``."""
-    LIBRARY.call('integer_spike_forward', u.contiguous(), spikes, passing, u.numel(),
-                 u.dtype == torch.bfloat16, low, high, norm, half_up, inclusive)
+    LIBRARY.call(
+        'integer_spike_forward',
+        u.contiguous(),
+        spikes,
+        passing,
+        u.numel(),
+        u.dtype == torch.bfloat16,
+        low,
+        high,
+        norm,
+        half_up,
+        inclusive,
+    )
 
 
 def backward(grad: Tensor, passing: Tensor, grad_u: Tensor, norm: float) -> None:
     """See ``reference``."""
-    LIBRARY.call('integer_spike_backward', grad.contiguous(), passing.contiguous(), grad_u,
-                 grad.numel(), grad.dtype == torch.bfloat16, norm)
+    LIBRARY.call(
+        'integer_spike_backward',
+        grad.contiguous(),
+        passing.contiguous(),
+        grad_u,
+        grad.numel(),
+        grad.dtype == torch.bfloat16,
+        norm,
+    )

@@ -7,6 +7,7 @@ contiguous:
   where the gradient passes; T equal rows of u may be one memory (stride 0),
 * ``backward(grad, passing, grad_u, norm)``; grad and passing come with any strides.
 """
+
 import torch
 from torch import Tensor
 
@@ -20,8 +21,16 @@ def rounded(count: Tensor, norm: float, half_up: bool) -> Tensor:
     return count if norm == 1 else count.div_(norm)
 
 
-def forward(u: Tensor, spikes: Tensor, passing: Tensor, low: float, high: float, norm: float,
-            half_up: bool, inclusive: bool) -> None:
+def forward(
+    u: Tensor,
+    spikes: Tensor,
+    passing: Tensor,
+    low: float,
+    high: float,
+    norm: float,
+    half_up: bool,
+    inclusive: bool,
+) -> None:
     """See the head of this file."""
     count = torch.clamp(u, low, high, out=spikes)
     passing.copy_(count.eq(u) if inclusive else (u > low).logical_and_(u < high))

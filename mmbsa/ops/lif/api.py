@@ -1,6 +1,7 @@
 """The public leaky integrate-and-fire op, its registration with ``torch.library``, and its
 validation.
 """
+
 import math
 
 from torch import Tensor
@@ -13,18 +14,40 @@ from mmbsa.ops.registration import Op, batch_first, working_dtype
 
 NAME = 'lif'
 
-dispatch.register(NAME, dispatch.Implementation(
-    'triton', launch.forward, launch.backward, missing=triton_support.missing,
-    refuses=launch.refuses, slower=launch.slower))
-dispatch.register(NAME, dispatch.Implementation(
-    'native', native.forward, native.backward, missing=native.missing, refuses=native.refuses))
+dispatch.register(
+    NAME,
+    dispatch.Implementation(
+        'triton',
+        launch.forward,
+        launch.backward,
+        missing=triton_support.missing,
+        refuses=launch.refuses,
+        slower=launch.slower,
+    ),
+)
+dispatch.register(
+    NAME,
+    dispatch.Implementation(
+        'native', native.forward, native.backward, missing=native.missing, refuses=native.refuses
+    ),
+)
 dispatch.register(NAME, dispatch.Implementation('reference', reference.forward, reference.backward))
 
 
-def lif(x: Tensor, v0: Tensor | float | None = None, *, tau: float | None = 2.,
-        decay_input: bool = True, v_threshold: float = 1., v_reset: float | None = 0.,
-        detach_reset: bool = False, surrogate: str = 'sigmoid', alpha: float = 4.,
-        signed: bool = False, impl: str = 'auto') -> Tensor | tuple[Tensor, Tensor]:
+def lif(
+    x: Tensor,
+    v0: Tensor | float | None = None,
+    *,
+    tau: float | None = 2.0,
+    decay_input: bool = True,
+    v_threshold: float = 1.0,
+    v_reset: float | None = 0.0,
+    detach_reset: bool = False,
+    surrogate: str = 'sigmoid',
+    alpha: float = 4.0,
+    signed: bool = False,
+    impl: str = 'auto',
+) -> Tensor | tuple[Tensor, Tensor]:
     """Leaky integrate-and-fire neurons over T steps; the numbers are those of SpikingJelly's nodes.
 
     .. math::
@@ -74,28 +97,43 @@ def lif(x: Tensor, v0: Tensor | float | None = None, *, tau: float | None = 2.,
         RuntimeError: the implementation asked for cannot take this call; with the reason.
     """
     if x.dim() < 1 or x.size(0) < 1 or not x.is_floating_point():
-        raise ValueError(f'{NAME}: x must be floating and (T, *) with T >= 1, got {x.dtype} '
-                         f'{tuple(x.shape)}')
+        raise ValueError(
+            f'{NAME}: x must be floating and (T, *) with T >= 1, got {x.dtype} {tuple(x.shape)}'
+        )
     if tau is not None and not tau >= 1:
         raise ValueError(f'{NAME}: tau must be at least 1 or None, got {tau}')
     for name, value in (('v_threshold', v_threshold), ('alpha', alpha)):
         if not 0 < value < math.inf:
             raise ValueError(f'{NAME}: {name} must be positive and finite, got {value}')
     if v_reset is not None and not (-v_threshold if signed else -math.inf) < v_reset < v_threshold:
-        raise ValueError(f'{NAME}: v_reset must lie below v_threshold={v_threshold} (and above its '
-                         f'negative if signed), '
-                         f'got {v_reset}')
+        raise ValueError(
+            f'{NAME}: v_reset must lie below v_threshold={v_threshold} (and above its '
+            f'negative if signed), '
+            f'got {v_reset}'
+        )
     if surrogate not in SURROGATES:
         raise ValueError(f'{NAME}: surrogate must be one of {SURROGATES}, got {surrogate!r}')
     dispatch.check_name(NAME, impl)
     membrane = None if v0 is None else _membrane(x, v0)
-    spikes, v = _OP(x, membrane, tau, decay_input, v_threshold, v_reset, detach_reset, surrogate,
-                    alpha, signed, impl)
+    spikes, v = _OP(
+        x,
+        membrane,
+        tau,
+        decay_input,
+        v_threshold,
+        v_reset,
+        detach_reset,
+        surrogate,
+        alpha,
+        signed,
+        impl,
+    )
     return spikes if v0 is None else (spikes, v)
 
 
-def ternary_lif(x: Tensor, v0: Tensor | float | None = None,
-                **kwargs) -> Tensor | tuple[Tensor, Tensor]:
+def ternary_lif(
+    x: Tensor, v0: Tensor | float | None = None, **kwargs
+) -> Tensor | tuple[Tensor, Tensor]:
     """:func:`lif` with spikes {-1, 0, 1}: the ternary spiking neuron TSN (BSA paper, eqs. 9-11)."""
     return lif(x, v0, signed=True, **kwargs)
 
@@ -108,9 +146,11 @@ def _membrane(x: Tensor, v0: Tensor | float) -> Tensor:
             raise ValueError(f'{NAME}: v0 must be finite, got {v0}')
         return x.new_full(x.shape[1:], float(v0), dtype=dtype)
     if v0.shape != x.shape[1:] or not v0.is_floating_point():
-        raise ValueError(f'{NAME}: v0 must be floating and of the shape of a step of x, '
-                         f'{tuple(x.shape[1:])}, '
-                         f'got {v0.dtype} {tuple(v0.shape)}')
+        raise ValueError(
+            f'{NAME}: v0 must be floating and of the shape of a step of x, '
+            f'{tuple(x.shape[1:])}, '
+            f'got {v0.dtype} {tuple(v0.shape)}'
+        )
     if v0.device != x.device:
         raise ValueError(f'{NAME}: v0 is on {v0.device}, x on {x.device}')
     return v0.to(dtype)
@@ -123,8 +163,9 @@ def _fake_forward(x: Tensor, v0: Tensor | None, *_) -> tuple[Tensor, Tensor]:
     return layout.empty(x), v
 
 
-def _fake_backward(grad: Tensor, grad_v: Tensor, x: Tensor, v0: Tensor | None,
-                   *_) -> tuple[Tensor, Tensor]:
+def _fake_backward(
+    grad: Tensor, grad_v: Tensor, x: Tensor, v0: Tensor | None, *_
+) -> tuple[Tensor, Tensor]:
     return _fake_forward(x, v0)
 
 
@@ -139,8 +180,9 @@ def _forward(x: Tensor, v0: Tensor | None, *parameters) -> tuple[Tensor, Tensor]
     return spikes, v
 
 
-def _backward(grad: Tensor, grad_v: Tensor, x: Tensor, v0: Tensor | None,
-              *parameters) -> tuple[Tensor, Tensor]:
+def _backward(
+    grad: Tensor, grad_v: Tensor, x: Tensor, v0: Tensor | None, *parameters
+) -> tuple[Tensor, Tensor]:
     *p, impl = parameters
     entry = dispatch.choose(NAME, impl, x)
     grad_x, grad_v0 = _fake_forward(x, v0)
@@ -148,8 +190,15 @@ def _backward(grad: Tensor, grad_v: Tensor, x: Tensor, v0: Tensor | None,
         layout = layout_of(x)
         states = (None,) * 3 if v0 is None else [layout.row(v) for v in (grad_v, v0, grad_v0)]
         rows = grad.permute(layout.order).reshape(x.size(0), -1)
-        entry.backward(rows, states[0], layout.rows(x), states[1], layout.rows(grad_x), states[2],
-                       Parameters(*p))
+        entry.backward(
+            rows,
+            states[0],
+            layout.rows(x),
+            states[1],
+            layout.rows(grad_x),
+            states[2],
+            Parameters(*p),
+        )
     return grad_x, grad_v0
 
 
@@ -173,16 +222,29 @@ def _vmap_forward(info, in_dims, x: Tensor, v0: Tensor | None, *parameters):
     return results, (1, None if v0 is None else 0)
 
 
-def _vmap_backward(info, in_dims, grad: Tensor, grad_v: Tensor, x: Tensor, v0: Tensor | None,
-                   *parameters):
+def _vmap_backward(
+    info, in_dims, grad: Tensor, grad_v: Tensor, x: Tensor, v0: Tensor | None, *parameters
+):
     grad, grad_v, x, v0 = batch_first(info, in_dims, grad, grad_v, x, v0)
     results = _BACKWARD.registered(grad.transpose(0, 1), grad_v, x.transpose(0, 1), v0, *parameters)
     return results, (1, None if v0 is None else 0)
 
 
-_PARAMETERS = ('float? tau, bool decay_input, float v_threshold, float? v_reset, '
-               'bool detach_reset, str surrogate, float alpha, bool signed, str impl')
-_OP = Op(f'lif(Tensor x, Tensor? v0, {_PARAMETERS}) -> (Tensor spikes, Tensor v)',
-         _forward, _fake_forward, _vmap_forward, _autograd_backward, _setup_context)
-_BACKWARD = Op(f'lif_bwd(Tensor grad, Tensor grad_v, Tensor x, Tensor? v0, {_PARAMETERS}) '
-               '-> (Tensor, Tensor)', _backward, _fake_backward, _vmap_backward)
+_PARAMETERS = (
+    'float? tau, bool decay_input, float v_threshold, float? v_reset, '
+    'bool detach_reset, str surrogate, float alpha, bool signed, str impl'
+)
+_OP = Op(
+    f'lif(Tensor x, Tensor? v0, {_PARAMETERS}) -> (Tensor spikes, Tensor v)',
+    _forward,
+    _fake_forward,
+    _vmap_forward,
+    _autograd_backward,
+    _setup_context,
+)
+_BACKWARD = Op(
+    f'lif_bwd(Tensor grad, Tensor grad_v, Tensor x, Tensor? v0, {_PARAMETERS}) -> (Tensor, Tensor)',
+    _backward,
+    _fake_backward,
+    _vmap_backward,
+)

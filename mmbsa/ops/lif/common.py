@@ -15,6 +15,7 @@ in the result. x, spikes, grad and grad_x share a dtype. All are contiguous but 
 any distance apart (T equal steps may be one row, stride 0), and grad, which comes with any strides,
 0 included.
 """
+
 import math
 from dataclasses import dataclass
 
@@ -44,7 +45,7 @@ class Parameters:
     @property
     def rest(self) -> float:
         """Membrane potential before the first step."""
-        return 0. if self.v_reset is None else self.v_reset
+        return 0.0 if self.v_reset is None else self.v_reset
 
     @property
     def factor(self) -> float:

@@ -2,6 +2,7 @@
 
 One read of x and one write of spikes forward; two reads and one write backward.
 """
+
 from pathlib import Path
 
 import torch
@@ -17,16 +18,43 @@ refuses = refuses_elementwise
 
 def forward(x: Tensor, v0: Tensor | None, spikes: Tensor, v: Tensor | None, p: Parameters) -> None:
     """See ``common``."""
-    LIBRARY.call('lif_forward', x, x.stride(0), _or_null(v0), spikes, _or_null(v), *x.shape,
-                 x.dtype == torch.bfloat16, *_numbers(p))
+    LIBRARY.call(
+        'lif_forward',
+        x,
+        x.stride(0),
+        _or_null(v0),
+        spikes,
+        _or_null(v),
+        *x.shape,
+        x.dtype == torch.bfloat16,
+        *_numbers(p),
+    )
 
 
-def backward(grad: Tensor, grad_v: Tensor | None, x: Tensor, v0: Tensor | None, grad_x: Tensor,
-             grad_v0: Tensor | None, p: Parameters) -> None:
+def backward(
+    grad: Tensor,
+    grad_v: Tensor | None,
+    x: Tensor,
+    v0: Tensor | None,
+    grad_x: Tensor,
+    grad_v0: Tensor | None,
+    p: Parameters,
+) -> None:
     """See ``common``."""
-    LIBRARY.call('lif_backward', grad, *grad.stride(), _or_null(grad_v), x, x.stride(0),
-                 _or_null(v0), grad_x, _or_null(grad_v0), *x.shape, x.dtype == torch.bfloat16,
-                 *_numbers(p))
+    LIBRARY.call(
+        'lif_backward',
+        grad,
+        *grad.stride(),
+        _or_null(grad_v),
+        x,
+        x.stride(0),
+        _or_null(v0),
+        grad_x,
+        _or_null(grad_v0),
+        *x.shape,
+        x.dtype == torch.bfloat16,
+        *_numbers(p),
+    )
 
 
 def _or_null(x: Tensor | None) -> Tensor | int:
@@ -36,5 +64,14 @@ def _or_null(x: Tensor | None) -> Tensor | int:
 def _numbers(p: Parameters) -> tuple:
     """The parameters in the order of the kernels' arguments."""
     leak = 0 if p.tau is None else 1 if not p.decay_input else 2 if p.halves else 3
-    return (float(p.tau or 1), float(p.v_threshold), float(p.rest), float(p.alpha), leak,
-            SURROGATES.index(p.surrogate), p.v_reset is not None, p.signed, p.detach_reset)
+    return (
+        float(p.tau or 1),
+        float(p.v_threshold),
+        float(p.rest),
+        float(p.alpha),
+        leak,
+        SURROGATES.index(p.surrogate),
+        p.v_reset is not None,
+        p.signed,
+        p.detach_reset,
+    )

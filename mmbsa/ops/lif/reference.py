@@ -2,6 +2,7 @@
 
 Written as the equations are; the others are tested against it.
 """
+
 import torch
 from torch import Tensor
 
@@ -18,8 +19,9 @@ def charge(x: Tensor, v: Tensor, p: Parameters) -> Tensor:
     return v - (v - p.rest) / p.tau + x
 
 
-def membranes(x: Tensor, v0: Tensor | None,
-              p: Parameters) -> tuple[list[Tensor], list[Tensor], Tensor]:
+def membranes(
+    x: Tensor, v0: Tensor | None, p: Parameters
+) -> tuple[list[Tensor], list[Tensor], Tensor]:
     """H and S of every step, and V after the last; all in float32 at least."""
     x = x.to(working_dtype(x.dtype))
     threshold = threshold_in(p.v_threshold, x.dtype)
@@ -44,8 +46,15 @@ def forward(x: Tensor, v0: Tensor | None, spikes: Tensor, v: Tensor | None, p: P
         v.copy_(last)
 
 
-def backward(grad: Tensor, grad_v: Tensor | None, x: Tensor, v0: Tensor | None, grad_x: Tensor,
-             grad_v0: Tensor | None, p: Parameters) -> None:
+def backward(
+    grad: Tensor,
+    grad_v: Tensor | None,
+    x: Tensor,
+    v0: Tensor | None,
+    grad_x: Tensor,
+    grad_v0: Tensor | None,
+    p: Parameters,
+) -> None:
     """Backpropagation through time. With P and N the events at the upper and lower threshold, S = P
     - N, R = P + N:
 
@@ -65,7 +74,7 @@ def backward(grad: Tensor, grad_v: Tensor | None, x: Tensor, v0: Tensor | None, 
         elif not p.detach_reset:
             through = through + (p.v_reset - h) * (upper - lower)
         grad_h = grad[t].to(h) * (upper + lower) + carry * through
-        leak = 0. if p.tau is None else grad_h / p.tau
+        leak = 0.0 if p.tau is None else grad_h / p.tau
         grad_x[t] = leak if p.tau is not None and p.decay_input else grad_h
         carry = grad_h - leak
     if grad_v0 is not None:

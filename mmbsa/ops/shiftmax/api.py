@@ -1,4 +1,5 @@
 """The public Shiftmax, its registration with ``torch.library``, and its validation."""
+
 import torch
 from torch import Tensor
 
@@ -8,8 +9,9 @@ from mmbsa.ops.shiftmax import reference
 
 GRADS = ('ste', 'detach')
 
-dispatch.register('shiftmax',
-                  dispatch.Implementation('reference', reference.forward, reference.backward))
+dispatch.register(
+    'shiftmax', dispatch.Implementation('reference', reference.forward, reference.backward)
+)
 
 
 def shiftmax(x: Tensor, dim: int = -1, grad: str = 'ste', impl: str = 'auto') -> Tensor:
@@ -63,8 +65,9 @@ def _backward(grad_out: Tensor, weight: Tensor, dim: int, grad: str, impl: str) 
     dtype = working_dtype(weight.dtype)
     rows = [t.to(dtype).movedim(dim, -1) for t in (grad_out, weight)]
     result = dispatch.choose('shiftmax', impl, weight).backward(*rows, grad)
-    return torch.empty(weight.shape, dtype=weight.dtype,
-                       device=weight.device).copy_(result.movedim(-1, dim))
+    return torch.empty(weight.shape, dtype=weight.dtype, device=weight.device).copy_(
+        result.movedim(-1, dim)
+    )
 
 
 def _fake_forward(x: Tensor, dim: int, grad: str, impl: str) -> Tensor:
@@ -86,8 +89,9 @@ def _autograd_backward(ctx, grad_out: Tensor):
 
 
 def _vmap_forward(info, in_dims, x: Tensor, dim: int, grad: str, impl: str):
-    return _OP.registered(*batch_first(info, in_dims, x), dim + 1 if dim >= 0 else dim,
-                          grad, impl), 0
+    return _OP.registered(
+        *batch_first(info, in_dims, x), dim + 1 if dim >= 0 else dim, grad, impl
+    ), 0
 
 
 def _vmap_backward(info, in_dims, grad_out: Tensor, weight: Tensor, dim: int, grad: str, impl: str):
@@ -95,8 +99,17 @@ def _vmap_backward(info, in_dims, grad_out: Tensor, weight: Tensor, dim: int, gr
     return _BACKWARD.registered(*tensors, dim + 1 if dim >= 0 else dim, grad, impl), 0
 
 
-_OP = Op('shiftmax(Tensor x, int dim, str grad, str impl) -> Tensor', _forward, _fake_forward,
-         _vmap_forward, _autograd_backward, _setup_context)
-_BACKWARD = Op('shiftmax_bwd(Tensor grad_out, Tensor weight, int dim, str grad, str impl) '
-               '-> Tensor',
-               _backward, _fake_backward, _vmap_backward)
+_OP = Op(
+    'shiftmax(Tensor x, int dim, str grad, str impl) -> Tensor',
+    _forward,
+    _fake_forward,
+    _vmap_forward,
+    _autograd_backward,
+    _setup_context,
+)
+_BACKWARD = Op(
+    'shiftmax_bwd(Tensor grad_out, Tensor weight, int dim, str grad, str impl) -> Tensor',
+    _backward,
+    _fake_backward,
+    _vmap_backward,
+)

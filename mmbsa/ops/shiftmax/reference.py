@@ -1,4 +1,5 @@
 """Shiftmax in plain torch; written as eqs. 13-15 are."""
+
 import math
 
 import torch
@@ -6,7 +7,7 @@ from torch import Tensor
 
 from mmbsa.ops.exact import ceil_log2_sum, gaps
 
-LN2 = math.log(2.)
+LN2 = math.log(2.0)
 
 
 def forward(x: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""The grids that are shipped: every cell of every budget resolves, and every distinct small model learns a step."""
+"""The grids that are shipped: every cell of every budget resolves, and every distinct small model
+learns a step."""
+
 from copy import deepcopy
 from pathlib import Path
 
@@ -11,9 +13,18 @@ from mmbsa.apis.ablation import expand, metric_of, read_grid
 
 FOLDER = Path(__file__).resolve().parents[3] / 'configs' / 'ablations'
 GRIDS = sorted(path.stem for path in FOLDER.glob('*.yaml'))
-#: the figures of STEP's tables and of the paper's ablation, as they were read: how many, and their sum.
-PUBLISHED = dict(bsa_table4=(4, 319.64), step_attention=(6, 574.27), step_encodings=(8, 692.03), step_neurons=(10, 956.09),
-                 step_sequences=(6, 559.95), step_stem=(12, 1093.98), step_surrogates=(8, 763.72), temporal=(0, 0))
+#: the figures of STEP's tables and of the paper's ablation, as they were read: how many, and their
+#: sum.
+PUBLISHED = dict(
+    bsa_table4=(4, 319.64),
+    step_attention=(6, 574.27),
+    step_encodings=(8, 692.03),
+    step_neurons=(10, 956.09),
+    step_sequences=(6, 559.95),
+    step_stem=(12, 1093.98),
+    step_surrogates=(8, 763.72),
+    temporal=(0, 0),
+)
 
 
 def test_all_grids_are_known():
@@ -29,16 +40,25 @@ def test_every_cell_resolves(name, budget):
     assert metric_of(grid, cells) == 'accuracy/top1' and grid.title and grid.about
     told = [grid.published_value(values) for values in grid.combinations()]
     figures = [value for value in told if value is not None]
-    if (name, budget) != ('step_sequences', 'small'):  # other data, for which nobody published figures
-        assert len(figures) == PUBLISHED[name][0] and sum(figures) == pytest.approx(PUBLISHED[name][1])
-    assert all(cell.config.default_hooks.checkpoint.type == 'mmbsa.ResumableCheckpointHook' for cell in cells)
+    if (name, budget) != (
+        'step_sequences',
+        'small',
+    ):  # other data, for which nobody published figures
+        assert len(figures) == PUBLISHED[name][0] and sum(figures) == pytest.approx(
+            PUBLISHED[name][1]
+        )
+    assert all(
+        cell.config.default_hooks.checkpoint.type == 'mmbsa.ResumableCheckpointHook'
+        for cell in cells
+    )
 
 
 @pytest.mark.parametrize('name', sorted(set(GRIDS) - {'step_sequences'}))
 def test_axes_are_those_of_the_full_budget(name):
     full, small = (read_grid(FOLDER / f'{name}.yaml', budget) for budget in ('full', 'small'))
     assert {axis: list(values) for axis, values in full.axes.items()} == {
-        axis: list(values) for axis, values in small.axes.items()}
+        axis: list(values) for axis, values in small.axes.items()
+    }
 
 
 def picture(photo: np.ndarray, steps: list) -> torch.Tensor:
@@ -54,6 +74,7 @@ def test_every_small_model_learns_a_step(name):
     from mmpretrain.structures import DataSample
 
     from mmbsa.registry import MODELS, TRANSFORMS
+
     grid = read_grid(FOLDER / f'{name}.yaml', 'small')
     grid.seeds = [0]
     seen = {}
@@ -65,13 +86,24 @@ def test_every_small_model_learns_a_step(name):
         cfg.backbone.arch.update(embed_dims=32, depth=1, num_heads=2)
         cfg.data_preprocessor = dict(type='ClsDataPreprocessor', **cell.config.data_preprocessor)
         model = MODELS.build(cfg)
-        steps = [TRANSFORMS.build(step) for step in cell.config.train_dataloader.dataset.pipeline
-                 if step['type'] == 'mmbsa.ToSequence']
+        steps = [
+            TRANSFORMS.build(step)
+            for step in cell.config.train_dataloader.dataset.pipeline
+            if step['type'] == 'mmbsa.ToSequence'
+        ]
         images = torch.stack([picture(photo, steps) for photo in photos])
         samples = [DataSample().set_gt_label(label) for label in (0, 5, 7, 19)]
-        loss = model(**model.data_preprocessor(dict(inputs=images, data_samples=samples), True), mode='loss')['loss']
+        loss = model(
+            **model.data_preprocessor(dict(inputs=images, data_samples=samples), True), mode='loss'
+        )['loss']
         loss.backward()
         assert loss.isfinite()
         got = sum(p.grad.abs().sum().item() for p in model.parameters() if p.grad is not None)
-        seen[cell.label] = (loss.item(), got, sum(p.numel() for p in model.parameters() if p.requires_grad))
-    assert len(set(seen.values())) == len(seen), f'values without an effect on the first step: {seen}'
+        seen[cell.label] = (
+            loss.item(),
+            got,
+            sum(p.numel() for p in model.parameters() if p.requires_grad),
+        )
+    assert len(set(seen.values())) == len(seen), (
+        f'values without an effect on the first step: {seen}'
+    )

@@ -1,4 +1,6 @@
-"""The runner in real processes: what is killed goes on, what is done is skipped, what fails is told."""
+"""The runner in real processes: what is killed goes on, what is done is skipped, what fails is
+told."""
+
 import csv
 import json
 import os
@@ -29,16 +31,29 @@ def grid(tmp_path):
 
     def write(**content) -> Path:
         path = tmp_path / 'grid.yaml'
-        path.write_text(yaml.safe_dump(dict(base='tiny.py', metric='score', **content), sort_keys=False))
+        path.write_text(
+            yaml.safe_dump(dict(base='tiny.py', metric='score', **content), sort_keys=False)
+        )
         return path
+
     return write
 
 
 def start(*args, work: Path) -> subprocess.Popen:
-    env = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT / 'tests'), str(ROOT)]), 'OMP_NUM_THREADS': '1',
-           'CUDA_VISIBLE_DEVICES': ''}
-    return subprocess.Popen([sys.executable, str(TOOL), *map(str, args), '--work-dir', str(work)], env=env, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    env = {
+        **os.environ,
+        'PYTHONPATH': os.pathsep.join([str(ROOT / 'tests'), str(ROOT)]),
+        'OMP_NUM_THREADS': '1',
+        'CUDA_VISIBLE_DEVICES': '',
+    }
+    return subprocess.Popen(
+        [sys.executable, str(TOOL), *map(str, args), '--work-dir', str(work)],
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
 
 
 def ablate(*args, work: Path, expect: int = 0) -> str:
@@ -58,9 +73,17 @@ def wait_for(condition, what: str, seconds: float = 300):
 
 def test_grid_with_a_failing_cell(grid, tmp_path):
     work = tmp_path / 'work'
-    path = grid(seeds=[0, 1], axes=dict(gain={'one': {}, 'two': {'model.inner.gain': 2.0}, 'broken': {'model.fail_at': 3}}),
-                exclude=[], published=dict(source='a paper', values=[dict(gain='one', value=50)]))
-    assert '6 cells, compared by score' in ablate(path, '--dry-run', work=work) and not work.exists()
+    path = grid(
+        seeds=[0, 1],
+        axes=dict(
+            gain={'one': {}, 'two': {'model.inner.gain': 2.0}, 'broken': {'model.fail_at': 3}}
+        ),
+        exclude=[],
+        published=dict(source='a paper', values=[dict(gain='one', value=50)]),
+    )
+    assert (
+        '6 cells, compared by score' in ablate(path, '--dry-run', work=work) and not work.exists()
+    )
     output = ablate(path, '--only', 'gain=broken', 'seed=1', work=work, expect=1)
     assert 'this cell was told to break' in output and '1 of 1 trainings failed' in output
     assert 'ended with 1; the end of' in output
@@ -79,23 +102,37 @@ def test_grid_with_a_failing_cell(grid, tmp_path):
     rows = list(csv.DictReader(open(work / 'results.csv')))
     finals = [state['final'] for state in one]
     assert [float(r['score']) for r in rows if r['gain'] == 'one'] == pytest.approx(
-        [*finals, statistics.fmean(finals), statistics.stdev(finals)])
+        [*finals, statistics.fmean(finals), statistics.stdev(finals)]
+    )
     table = (work / 'table.md').read_text()
     mean, std = statistics.fmean(finals), statistics.stdev(finals)
-    assert f'| one | {mean:.2f} ± {std:.2f} | 2 |' in table and '| 50 |' in table and 'Published: a paper.' in table
+    assert (
+        f'| one | {mean:.2f} ± {std:.2f} | 2 |' in table
+        and '| 50 |' in table
+        and 'Published: a paper.' in table
+    )
     assert '| two | - | 0 of 2 |' in table and '| broken | - | 0 of 2 |' in table
-    assert all(0 < state['core_seconds'] < 60 and state['seconds'] > 0 for state in one) and '| core seconds |' in table
+    assert (
+        all(0 < state['core_seconds'] < 60 and state['seconds'] > 0 for state in one)
+        and '| core seconds |' in table
+    )
     assert '0.000 M' in table, 'the parameters of a model without neurons'
     page = (work / 'report.html').read_text()
     assert 'told to break' in page and page.count('src="data:image/png;base64,') == 2
-    assert not re.search(r'(src|href)="(?!data:)|@import|url\(|<script', page), 'a page that needs no other file'
+    assert not re.search(r'(src|href)="(?!data:)|@import|url\(|<script', page), (
+        'a page that needs no other file'
+    )
 
 
 def test_killed_at_every_level(grid, tmp_path):
-    """SIGINT to the runner, SIGKILL to the training, SIGKILL to the runner: one training, never begun again."""
+    """SIGINT to the runner, SIGKILL to the training, SIGKILL to the runner: one training, never
+    begun again."""
     work = tmp_path / 'work'
-    path = grid(seeds=[7], overrides={'train_cfg.max_iters': 60, 'train_cfg.val_interval': 60, 'model.pause': 0.1},
-                axes=dict(width={'4': {}}))
+    path = grid(
+        seeds=[7],
+        overrides={'train_cfg.max_iters': 60, 'train_cfg.val_interval': 60, 'model.pause': 0.1},
+        axes=dict(width={'4': {}}),
+    )
     folder = CellFolder(work, expand(read_grid(path))[0], 'score')
 
     def behind(step):
@@ -119,15 +156,21 @@ def test_killed_at_every_level(grid, tmp_path):
     runner.kill()
     output, _ = runner.communicate(timeout=300)
     assert 'ended by SIGKILL; it goes on from its last checkpoint' in output
-    assert alive(third) and folder.status() == 'running', 'a training outlives its runner, and keeps its lock'
+    assert alive(third) and folder.status() == 'running', (
+        'a training outlives its runner, and keeps its lock'
+    )
 
     ablate(path, work=work)
     state = folder.read()
     assert state['status'] == 'done' and state['attempts'] == 3 and state['pid'] == third
-    steps = [[json.loads(line)['step'] for line in log.read_text().splitlines() if '"loss"' in line]
-             for log in sorted(folder.path.glob('*/vis_data/scalars.json'))]
+    steps = [
+        [json.loads(line)['step'] for line in log.read_text().splitlines() if '"loss"' in line]
+        for log in sorted(folder.path.glob('*/vis_data/scalars.json'))
+    ]
     assert len(steps) == 3 and steps[2][-1] == 60
-    assert all(3 < later[0] <= before[-1] + 1 for before, later in zip(steps, steps[1:])), 'each goes on where one stopped'
+    assert all(3 < later[0] <= before[-1] + 1 for before, later in zip(steps, steps[1:])), (
+        'each goes on where one stopped'
+    )
 
 
 def alive(pid: int) -> bool:
@@ -144,7 +187,9 @@ def test_wrong_metric_and_bad_commands(grid, tmp_path):
     path = grid(seeds=[0], axes=dict(width={'4': {'model.wdith': 4}}))
     assert 'error:' in ablate(path, work=tmp_path / 'other', expect=2)
     assert not (tmp_path / 'other').exists()
-    assert 'expected one GRID.yaml or config files' in ablate('x.txt', work=tmp_path / 'other', expect=2)
+    assert 'expected one GRID.yaml or config files' in ablate(
+        'x.txt', work=tmp_path / 'other', expect=2
+    )
 
 
 def fake_results(grid, work, curves: dict) -> list[CellFolder]:
@@ -156,32 +201,58 @@ def fake_results(grid, work, curves: dict) -> list[CellFolder]:
             continue
         data = folder.path / '20260101' / 'vis_data'
         data.mkdir(parents=True)
-        lines = [dict(loss=1.0, step=1), *(dict(score=value, step=step) for step, value in curve.items())]
+        lines = [
+            dict(loss=1.0, step=1),
+            *(dict(score=value, step=step) for step, value in curve.items()),
+        ]
         (data / 'scalars.json').write_text('\n'.join(map(json.dumps, lines)) + '\n{"score": 1')
-        (folder.path / 'firing_rates.json').write_text(json.dumps(dict(firing_rate=curve[12] / 1000, parameters=1234567)))
+        (folder.path / 'firing_rates.json').write_text(
+            json.dumps(dict(firing_rate=curve[12] / 1000, parameters=1234567))
+        )
     return folders
 
 
 def test_statistics_and_pictures(grid, tmp_path):
     import cv2
     import numpy as np
-    path = grid(seeds=[0, 1, 2], title='A <title>',
-                axes=dict(width={'4': {}, '8': {'model.width': 8}}, gain={'a': {}, 'b': {'model.inner.gain': 2.}}),
-                published=dict(source='somebody', metric='theirs', values=[dict(width=4, gain='b', value=3.5)]))
+
+    path = grid(
+        seeds=[0, 1, 2],
+        title='A <title>',
+        axes=dict(
+            width={'4': {}, '8': {'model.width': 8}}, gain={'a': {}, 'b': {'model.inner.gain': 2.0}}
+        ),
+        published=dict(
+            source='somebody', metric='theirs', values=[dict(width=4, gain='b', value=3.5)]
+        ),
+    )
     rng = np.random.default_rng(0)
-    curves = {(w, g, s): {6: rng.normal(40, 5), 12: rng.normal(60, 5)} for w in '48' for g in 'ab' for s in (0, 1, 2)}
+    curves = {
+        (w, g, s): {6: rng.normal(40, 5), 12: rng.normal(60, 5)}
+        for w in '48'
+        for g in 'ab'
+        for s in (0, 1, 2)
+    }
     del curves['8', 'b', 1], curves['8', 'b', 2]
     loaded = read_grid(path)
     folders = fake_results(loaded, tmp_path / 'work', curves)
     rows = write_report(loaded, folders, 'score', tmp_path / 'out')
     for row in rows:
-        runs = np.array([[curve[6], curve[12]] for key, curve in curves.items() if key[:2] == tuple(row.values.values())])
+        runs = np.array(
+            [
+                [curve[6], curve[12]]
+                for key, curve in curves.items()
+                if key[:2] == tuple(row.values.values())
+            ]
+        )
         assert row.mean() == pytest.approx(runs[:, 1].mean()) and len(row.runs) == len(runs)
         assert row.mean('firing_rate') == pytest.approx(runs[:, 1].mean() / 1000)
         if len(runs) > 1:
             assert row.std() == pytest.approx(runs[:, 1].std(ddof=1))
-            assert row.curve() == [(step, pytest.approx(runs[:, i].mean()), pytest.approx(runs[:, i].std(ddof=1)))
-                                   for i, step in enumerate((6, 12))]
+            assert row.curve() == [
+                (step, pytest.approx(runs[:, i].mean()), pytest.approx(runs[:, i].std(ddof=1)))
+                for i, step in enumerate((6, 12))
+            ]
         else:
             assert row.std() is None and row.curve()[1] == (12, pytest.approx(runs[0, 1]), 0.0)
     table = (tmp_path / 'out/table.md').read_text()
@@ -208,6 +279,8 @@ def test_gpus_and_cores_are_shared(tmp_path, monkeypatch):
     monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
     runner = LocalRunner(ROOT / 'tools', jobs=2, gpus=2)
     assert [runner.environment(slot)['CUDA_VISIBLE_DEVICES'] for slot in (0, 1)] == ['4,5', '6,4']
-    assert int(runner.environment(0)['OMP_NUM_THREADS']) == max(1, len(os.sched_getaffinity(0)) // 4)
+    assert int(runner.environment(0)['OMP_NUM_THREADS']) == max(
+        1, len(os.sched_getaffinity(0)) // 4
+    )
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
     assert runner.environment(0)['CUDA_VISIBLE_DEVICES'] == ''

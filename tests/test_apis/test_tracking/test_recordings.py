@@ -1,4 +1,5 @@
 """Recordings as streams of frames: folders and event files, whole and growing."""
+
 import threading
 import time
 
@@ -13,8 +14,12 @@ from mmbsa.events import draw_trajectory, make_events
 
 def events(count=400, span=100_000, size=(30, 40), seed=0):
     rng = np.random.default_rng(seed)
-    return make_events(rng.integers(0, size[1], count), rng.integers(0, size[0], count),
-                       np.sort(rng.integers(0, span, count)), rng.integers(0, 2, count))
+    return make_events(
+        rng.integers(0, size[1], count),
+        rng.integers(0, size[0], count),
+        np.sort(rng.integers(0, span, count)),
+        rng.integers(0, 2, count),
+    )
 
 
 def save(path, stream):

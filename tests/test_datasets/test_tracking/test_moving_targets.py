@@ -1,4 +1,5 @@
 """The generated set and its model of an event camera."""
+
 import numpy as np
 import pytest
 
@@ -8,14 +9,30 @@ from mmbsa.datasets.tracking.moving_targets import Scene, _render
 
 
 def scene(**changes):
-    return Scene(**{**dict(seed=0, index=3, size=(48, 64), length=6, steps=1, clutter=2,
-                           threshold_noise=0.15, noise_rate=0.5), **changes})
+    return Scene(
+        **{
+            **dict(
+                seed=0,
+                index=3,
+                size=(48, 64),
+                length=6,
+                steps=1,
+                clutter=2,
+                threshold_noise=0.15,
+                noise_rate=0.5,
+            ),
+            **changes,
+        }
+    )
 
 
 def camera(**kwargs):
     picture = np.full((4, 5), 0.5)
-    return picture, EventCamera(picture, np.random.default_rng(0),
-                                **{**dict(threshold_noise=0, noise_rate=0, epsilon=0), **kwargs})
+    return picture, EventCamera(
+        picture,
+        np.random.default_rng(0),
+        **{**dict(threshold_noise=0, noise_rate=0, epsilon=0), **kwargs},
+    )
 
 
 def test_pixels_fire_once_per_threshold_of_log_intensity():

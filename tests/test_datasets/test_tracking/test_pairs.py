@@ -1,4 +1,5 @@
 """Causal pairs: their distribution, and the pipeline around them against the official one."""
+
 import numpy as np
 import pytest
 import tiny_tracking
@@ -10,8 +11,11 @@ from mmbsa.datasets.tracking.pairs import can_train, draw_pair, visible_frames
 from mmbsa.datasets.transforms import CropTrackPair
 
 FIXTURES = tracking_fixtures.find('sdtrack_preproc', '.npz')
-PIPELINE = [dict(type='mmbsa.LoadTrackPair'), dict(type='mmbsa.CropTrackPair', size=(32, 64)),
-            dict(type='mmbsa.PackTrackInputs')]
+PIPELINE = [
+    dict(type='mmbsa.LoadTrackPair'),
+    dict(type='mmbsa.CropTrackPair', size=(32, 64)),
+    dict(type='mmbsa.PackTrackInputs'),
+]
 
 
 @pytest.mark.shared
@@ -43,8 +47,9 @@ def test_pairs_equal_the_official_processing(path):
                 out[name].transpose(0, 3, 1, 2), arrays[f'{key}.{name}_images']
             )
             np.testing.assert_array_equal(out[f'{name}_outside'], arrays[f'{key}.{name}_att'][0])
-            np.testing.assert_allclose(out[f'{name}_box'], arrays[f'{key}.{name}_anno'][0],
-                                       rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(
+                out[f'{name}_box'], arrays[f'{key}.{name}_anno'][0], rtol=1e-5, atol=1e-5
+            )
     assert valid
 
 

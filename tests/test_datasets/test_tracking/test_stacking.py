@@ -1,4 +1,5 @@
 """Recordings to event frames on disk."""
+
 import runpy
 import sys
 from pathlib import Path

@@ -1,4 +1,5 @@
 """Every benchmark's layout on disk, as a miniature; and what is said about a wrong one."""
+
 import pickle
 
 import numpy as np
@@ -92,8 +93,9 @@ def test_toolkit_annotations_win(tmp_path):
 
 def test_annotation_of_tests_may_mix_separators(tmp_path):
     tiny_tracking.write_sequence('FELT', tmp_path, 'test', 'seq', separator='\t')
-    np.testing.assert_array_equal(build('FELT', tmp_path).get_data_info(0)['gt_boxes'],
-                                  tiny_tracking.boxes(24))
+    np.testing.assert_array_equal(
+        build('FELT', tmp_path).get_data_info(0)['gt_boxes'], tiny_tracking.boxes(24)
+    )
 
 
 @pytest.mark.parametrize(

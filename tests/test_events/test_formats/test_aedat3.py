@@ -1,4 +1,5 @@
 """AEDAT 3: packets, devices, damage."""
+
 import struct
 
 import event_writers as write
@@ -8,8 +9,10 @@ import pytest
 from mmbsa import events as ev
 
 
-@pytest.mark.parametrize('source, size', [('DVS128', (128, 128)), ('DAVIS240C', (180, 240)),
-                                          ('DAVIS346', (260, 346)), ('File', None)])
+@pytest.mark.parametrize(
+    'source, size',
+    [('DVS128', (128, 128)), ('DAVIS240C', (180, 240)), ('DAVIS346', (260, 346)), ('File', None)],
+)
 def test_aedat3_size_comes_from_the_source(tmp_path, source, size):
     write.write_aedat3(tmp_path / 'a.aedat', write.some_events(), source)
     recording = ev.open_recording(tmp_path / 'a.aedat')
@@ -25,11 +28,18 @@ def test_aedat3_times_have_more_than_31_bits(tmp_path):
 
 def test_aedat3_is_spikingjellys(tmp_path):
     from mmbsa.datasets.readers import spikingjelly_readers
+
     events = write.some_events()
-    rows = np.stack([events['x'].astype(int) << 17 | events['y'].astype(int) << 2
-                     | events['p'] << 1 | 1, events['t']], 1).astype('<u4')
+    rows = np.stack(
+        [
+            events['x'].astype(int) << 17 | events['y'].astype(int) << 2 | events['p'] << 1 | 1,
+            events['t'],
+        ],
+        1,
+    ).astype('<u4')
     (tmp_path / 'a.aedat').write_bytes(
-        b'#!AER-DAT3.1\r\n#Format: RAW\r\n#!END-HEADER\r\n' + write.packet3(rows))
+        b'#!AER-DAT3.1\r\n#Format: RAW\r\n#!END-HEADER\r\n' + write.packet3(rows)
+    )
     theirs = spikingjelly_readers().load_aedat_v3(tmp_path / 'a.aedat')
     ours = ev.read_events(tmp_path / 'a.aedat')
     assert all(np.array_equal(ours[name], theirs[name]) for name in 'xytp')
@@ -43,8 +53,10 @@ def test_aedat3_sources_are_chosen(tmp_path):
         rows = np.stack([x << 17 | y << 2 | p << 1 | 1, t], 1).astype('<u4')
         body += write.packet3(rows, source=number)
     path = tmp_path / 'a.aedat'
-    path.write_bytes(b'#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 0: DVS128\r\n#Source 1: DVS128\r\n'
-                     b'#!END-HEADER\r\n' + body)
+    path.write_bytes(
+        b'#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 0: DVS128\r\n#Source 1: DVS128\r\n'
+        b'#!END-HEADER\r\n' + body
+    )
     with pytest.raises(ev.RecordingError, match='several streams .*choose one by part='):
         ev.read_events(path)
     assert np.array_equal(ev.read_events(path, 0), one)

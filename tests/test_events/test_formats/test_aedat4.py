@@ -1,4 +1,5 @@
 """AEDAT 4: streams, compressions, frames, damage."""
+
 import struct
 
 import event_writers as write
@@ -24,10 +25,9 @@ def test_aedat4_without_an_index_is_read_to_its_end(tmp_path):
 
 def test_aedat4_streams(tmp_path):
     path = tmp_path / 'a.aedat4'
-    write.write_aedat4(path,
-                       write.some_events(),
-                       streams=((0, 'EVTS'), (3, 'EVTS')),
-                       per_packet=1000)
+    write.write_aedat4(
+        path, write.some_events(), streams=((0, 'EVTS'), (3, 'EVTS')), per_packet=1000
+    )
     with pytest.raises(ev.RecordingError, match="0: 'camera0', 3: 'camera3'.*choose one by part="):
         ev.read_events(path)
     assert len(ev.read_events(path, 0)) == 300
@@ -42,8 +42,10 @@ def test_aedat4_faults_name_the_packet(tmp_path):
     path = tmp_path / 'a.aedat4'
     start = write.write_aedat4(path, write.some_events())
     content = path.read_bytes()
-    for offset, value, message in ((8, 0x7FFFFFFF, 'damaged packet of stream'),
-                                   (4, 0x7FFFFFFF, 'a packet of 2147483647 bytes')):
+    for offset, value, message in (
+        (8, 0x7FFFFFFF, 'damaged packet of stream'),
+        (4, 0x7FFFFFFF, 'a packet of 2147483647 bytes'),
+    ):
         broken = bytearray(content)
         struct.pack_into('<I', broken, start + offset, value)
         path.write_bytes(broken)

@@ -1,4 +1,5 @@
 """Arrays of numpy: names, types, damage, ES-ImageNet."""
+
 import event_writers as write
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ def test_names_that_data_sets_give_the_columns(tmp_path):
         np.savez(tmp_path / 'a.npz', **{name: events[f] for name, f in zip(names, 'xytp')})
         assert np.array_equal(ev.read_events(tmp_path / 'a.npz'), events)
     np.savez(tmp_path / 'b.npz', x=[1], y=[1], t=[1])
-    with pytest.raises(ev.RecordingError,
-                       match=r"b.npz: .*missing \['p'\], found \['t', 'x', 'y'\]"):
+    with pytest.raises(
+        ev.RecordingError, match=r"b.npz: .*missing \['p'\], found \['t', 'x', 'y'\]"
+    ):
         ev.read_events(tmp_path / 'b.npz')
 
 
@@ -40,6 +42,7 @@ def test_a_changed_byte_of_an_npz_is_found(tmp_path):
 
 def test_es_imagenet(tmp_path):
     from mmbsa.datasets.readers import spikingjelly_readers
+
     np.savez(tmp_path / 'a.npz', pos=np.array([[3, 4, 1], [5, 6, 3]]), neg=np.array([[7, 8, 2]]))
     ours = ev.read_events(tmp_path / 'a.npz')
     assert ours.tolist() == [(4, 3, 1, 1), (8, 7, 2, 0), (6, 5, 3, 1)]

@@ -1,4 +1,5 @@
 """HDF5: layouts by what a file holds, units, compressions."""
+
 import event_writers as write
 import numpy as np
 import pytest
@@ -26,8 +27,9 @@ def test_hdf5_filters(tmp_path):
             space = h5py.h5s.create_simple((300,))
             group = file.require_group('events')
             h5py.h5d.create(group.id, name.encode(), h5py.h5t.NATIVE_INT64, space, settings)
-    with pytest.raises(ModuleNotFoundError,
-                       match="b.h5: .*filter Prophesee's ECF.*HDF5_PLUGIN_PATH"):
+    with pytest.raises(
+        ModuleNotFoundError, match="b.h5: .*filter Prophesee's ECF.*HDF5_PLUGIN_PATH"
+    ):
         ev.read_events(tmp_path / 'b.h5')
 
 

@@ -1,4 +1,5 @@
 """MATLAB files: what scipy writes is read, compressed or not; other contents are described."""
+
 import event_writers as write
 import numpy as np
 import pytest
@@ -12,13 +13,22 @@ from mmbsa.events.formats.source import Request
 @pytest.mark.parametrize('compress', [False, True])
 def test_arrays_are_those_of_scipy(tmp_path, compress):
     rng = np.random.default_rng(0)
-    arrays = {f'a_{dtype}': (rng.random((3, 5)) * 100).astype(dtype) for dtype in (
-        'f8', 'f4', 'i1', 'u1', 'i2', 'u2', 'i4', 'u4', 'i8', 'u8')}
-    arrays |= dict(one=np.array([[7.]]), cube=rng.random((2, 3, 4)), empty=np.zeros((0, 4)),
-                   a_long_name_of_a_variable=np.arange(9)[None])
-    savemat(tmp_path / 'a.mat', arrays | dict(text='words', cell=np.array([1, 'x'], object),
-                                              struct=dict(x=1), z=np.array([1j])),
-            do_compression=compress)
+    arrays = {
+        f'a_{dtype}': (rng.random((3, 5)) * 100).astype(dtype)
+        for dtype in ('f8', 'f4', 'i1', 'u1', 'i2', 'u2', 'i4', 'u4', 'i8', 'u8')
+    }
+    arrays |= dict(
+        one=np.array([[7.0]]),
+        cube=rng.random((2, 3, 4)),
+        empty=np.zeros((0, 4)),
+        a_long_name_of_a_variable=np.arange(9)[None],
+    )
+    savemat(
+        tmp_path / 'a.mat',
+        arrays
+        | dict(text='words', cell=np.array([1, 'x'], object), struct=dict(x=1), z=np.array([1j])),
+        do_compression=compress,
+    )
     ours = read_arrays(Request(tmp_path / 'a.mat'))
     assert set(ours) == set(arrays)
     for name, theirs in loadmat(tmp_path / 'a.mat').items():
@@ -44,8 +54,8 @@ def test_a_damaged_file_is_an_error_and_not_a_crash(tmp_path, compress):
     for _ in range(300):
         damaged = bytearray(content)
         place = int(rng.integers(120, len(content)))
-        damaged[place:place + 4] = rng.bytes(4)
-        path.write_bytes(damaged[:rng.choice([len(damaged), place + 4])])
+        damaged[place : place + 4] = rng.bytes(4)
+        path.write_bytes(damaged[: rng.choice([len(damaged), place + 4])])
         try:
             ev.read_events(path)
         except ev.RecordingError as error:
@@ -60,4 +70,8 @@ def test_a_stmnist_recording(tmp_path):
     train[100] = 0.25, 0.5, 0.75
     savemat(tmp_path / 'a.mat', dict(spiketrain=train))
     assert ev.read_events(tmp_path / 'a.mat').tolist() == [
-        (3, 7, 250_000, 1), (0, 0, 500_000, 1), (9, 9, 500_000, 0), (0, 5, 750_000, 1)]
+        (3, 7, 250_000, 1),
+        (0, 0, 500_000, 1),
+        (9, 9, 500_000, 0),
+        (0, 5, 750_000, 1),
+    ]

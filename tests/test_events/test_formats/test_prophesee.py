@@ -1,4 +1,5 @@
 """Prophesee's formats: the block decoders against the formats' rules, word by word."""
+
 import event_writers as write
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ def evt2_by_word(words):
     for word in words:
         kind = word >> 28
         if kind == 8:
-            if high is not None and (word & 0xFFFFFFF) - high < -2**27:
+            if high is not None and (word & 0xFFFFFFF) - high < -(2**27):
                 turns += 1
             high = word & 0xFFFFFFF
         elif kind <= 1 and high is not None:
@@ -48,8 +49,11 @@ def evt3_by_word(words):
                 found = [(value & 0x7FF, value >> 11)]
             else:
                 bits = 12 if kind == 4 else 8
-                found = [] if base is None else [
-                    (base + bit, polarity) for bit in range(bits) if value >> bit & 1]
+                found = (
+                    []
+                    if base is None
+                    else [(base + bit, polarity) for bit in range(bits) if value >> bit & 1]
+                )
                 base = None if base is None else base + bits
             events += [(x, row, t, p) for x, p in found] if known else []
     return events
@@ -79,7 +83,7 @@ def test_evt3_is_decoded_by_its_rules(seed, count, blocks):
 @given(seed=st.integers(0, 10**6), count=st.integers(0, 60), blocks=st.integers(1, 6))
 def test_evt2_is_decoded_by_its_rules(seed, count, blocks):
     rng = np.random.default_rng(seed)
-    kinds = rng.choice(Evt2.KNOWN, count, p=[.3, .3, .2, .1, .05, .05])
+    kinds = rng.choice(Evt2.KNOWN, count, p=[0.3, 0.3, 0.2, 0.1, 0.05, 0.05])
     words = (kinds << 28 | rng.integers(0, 2**28, count)).tolist()
     high = np.cumsum(rng.integers(0, 2**24, count)).tolist()
     words = [8 << 28 | high[i] % 2**28 if word >> 28 == 8 else word for i, word in enumerate(words)]
@@ -91,7 +95,7 @@ def test_a_word_of_an_unknown_type_is_named(tmp_path, name, unit):
     path = tmp_path / 'a.raw'
     start = write.WRITERS[name][0](path, write.some_events())
     content = bytearray(path.read_bytes())
-    content[start + 20 * unit:start + 21 * unit] = b'\xd0' * unit
+    content[start + 20 * unit : start + 21 * unit] = b'\xd0' * unit
     path.write_bytes(content)
     with pytest.raises(ev.RecordingError, match=f'at byte {start + 20 * unit} .*type 0xD'):
         ev.read_events(path)
@@ -108,9 +112,14 @@ def test_vectors_are_written_by_the_test_data(tmp_path):
     assert np.array_equal(ev.read_events(tmp_path / 'b.raw'), events)
 
 
-@pytest.mark.parametrize('head, size', [
-    (b'% evt 3.0\n% geometry 1280x720\n% end\n', (720, 1280)),
-    (b'% format EVT3;height=480;width=640\n% end\n', (480, 640)), (b'% evt 3.0\n', None)])
+@pytest.mark.parametrize(
+    'head, size',
+    [
+        (b'% evt 3.0\n% geometry 1280x720\n% end\n', (720, 1280)),
+        (b'% format EVT3;height=480;width=640\n% end\n', (480, 640)),
+        (b'% evt 3.0\n', None),
+    ],
+)
 def test_headers_of_raw_files(tmp_path, head, size):
     words = np.array([0x8001, 0x6005, 3, 0x2004], '<u2')
     (tmp_path / 'a.raw').write_bytes(head + words.tobytes())
@@ -140,4 +149,4 @@ def test_a_real_evt3_recording(shared_path):
     start = content.index(b'% system_ID 48\n') + 15
     words = np.frombuffer(content[start:], '<u2')[:60_000]
     expected = evt3_by_word(words.tolist())
-    assert ev.read_events(path)[:len(expected)].tolist() == expected
+    assert ev.read_events(path)[: len(expected)].tolist() == expected

@@ -1,4 +1,6 @@
-"""Every neuron with every attention kind: the op assumes no more than the neurons' domains allow."""
+"""Every neuron with every attention kind: the op assumes no more than the neurons' domains
+allow."""
+
 import inspect
 
 import pytest
@@ -13,17 +15,27 @@ from mmbsa.spiking import BINARY, TERNARY, AttentionKind, SpikeDomain, counts, d
 
 T, C, SIDE = 3, 8, 3
 NEEDS = dict(
-    DSRIFNode=dict(v_threshold=1.0), LIAFNode=dict(act='relu', threshold_related=False), MaskedPSN=dict(k=2),
-    MPBNLIFNode=dict(out_channels=C), STBIFNode=dict(q_threshold=0.5, level=4), SlidingPSN=dict(k=2),
-    SimpleLIFNode=dict(tau=2.0, decay_input=True))
+    DSRIFNode=dict(v_threshold=1.0),
+    LIAFNode=dict(act='relu', threshold_related=False),
+    MaskedPSN=dict(k=2),
+    MPBNLIFNode=dict(out_channels=C),
+    STBIFNode=dict(q_threshold=0.5, level=4),
+    SlidingPSN=dict(k=2),
+    SimpleLIFNode=dict(tau=2.0, decay_input=True),
+)
 #: neurons whose input is no map of any size, or whose output is no tensor of spikes of that shape.
 OTHERS = ('ILC', 'Noisy', 'NonSpiking', 'FewSpike', 'HG', 'OutlierAware')
 NODES = [name for name in NODE_NAMES if not name.startswith(OTHERS)]
 OWN = ['IntegerNode', 'SignedIntegerNode', 'HDLIFNode', 'HodgkinHuxleyNode']
-KINDS = sorted(name for name, cls in MODELS.module_dict.items() if inspect.isclass(cls) and issubclass(cls, AttentionKind))
+KINDS = sorted(
+    name
+    for name, cls in MODELS.module_dict.items()
+    if inspect.isclass(cls) and issubclass(cls, AttentionKind)
+)
 PRODUCTS = [dict(type=f'mmbsa.{kind}') for kind in KINDS] + [
     dict(type='mmbsa.BipolarSelfAttention', product='binary'),
-    dict(type='mmbsa.BipolarSelfAttention', product='binary', normalizer='none', v_neuron='host')]
+    dict(type='mmbsa.BipolarSelfAttention', product='binary', normalizer='none', v_neuron='host'),
+]
 
 
 def config(name):
@@ -31,7 +43,9 @@ def config(name):
 
 
 def potentials(channels=C):
-    x = 3 * torch.randn(T, 2, SIDE, SIDE, channels, generator=torch.Generator().manual_seed(channels))
+    x = 3 * torch.randn(
+        T, 2, SIDE, SIDE, channels, generator=torch.Generator().manual_seed(channels)
+    )
     return x.permute(0, 1, 4, 2, 3)
 
 
@@ -53,9 +67,12 @@ def test_domain_is_what_comes_out(name):
 @pytest.mark.parametrize('name', NODES + OWN)
 @torch.no_grad()
 def test_auto_equals_reference(name, cfg):
-    """The counting neurons of SpikingJelly were called binary once, and kernels computed other numbers."""
+    """The counting neurons of SpikingJelly were called binary once, and kernels computed other
+    numbers."""
     if name == 'MPBNLIFNode' and not issubclass(MODELS.get(cfg['type']), DotProductAttention):
-        pytest.skip('its batch norm is made for C channels, and masks and maps of scores have others')
+        pytest.skip(
+            'its batch norm is made for C channels, and masks and maps of scores have others'
+        )
     torch.manual_seed(0)
     if 'Temporal' in cfg['type'] and MODELS.get(f'mmbsa.{name}').no_stream:
         with pytest.raises(ValueError, match='step by step'):
@@ -63,8 +80,11 @@ def test_auto_equals_reference(name, cfg):
         return
     kind = build_attention(cfg, embed_dims=C, num_heads=2, value_dims=C, neuron=config(name)).eval()
     queries = tuple(potentials(dims) for dims in kind.query_dims)
-    arguments = [queries[0] if len(queries) == 1 else queries, potentials(kind.key_dims),
-                 potentials() if kind.uses_value else None]
+    arguments = [
+        queries[0] if len(queries) == 1 else queries,
+        potentials(kind.key_dims),
+        potentials() if kind.uses_value else None,
+    ]
     if not kind.uses_query:
         arguments[0] = build_neuron(config(name))(arguments[0])
     if kind.gate_dims:
@@ -86,15 +106,24 @@ def test_node_streams_or_refuses(name):
         return
     whole, state = node(x), None
     for t in range(T):
-        spikes, state = stream(node, x[t:t + 1], state)
-        assert torch.equal(spikes, whole[t:t + 1])
+        spikes, state = stream(node, x[t : t + 1], state)
+        assert torch.equal(spikes, whole[t : t + 1])
     assert torch.equal(node.run(x)[0], whole) and whole.any()
 
 
-@pytest.mark.parametrize('q, k, product', [
-    (BINARY, BINARY, 'binary'), (BINARY, TERNARY, 'ternary'), (TERNARY, TERNARY, 'ternary'), (counts(1), BINARY, 'binary'),
-    (counts(4), BINARY, 'real'), (counts(1, 0.5), BINARY, 'real'), (None, BINARY, 'real'),
-    (SpikeDomain(-1, 0), BINARY, 'ternary')])
+@pytest.mark.parametrize(
+    'q, k, product',
+    [
+        (BINARY, BINARY, 'binary'),
+        (BINARY, TERNARY, 'ternary'),
+        (TERNARY, TERNARY, 'ternary'),
+        (counts(1), BINARY, 'binary'),
+        (counts(4), BINARY, 'real'),
+        (counts(1, 0.5), BINARY, 'real'),
+        (None, BINARY, 'real'),
+        (SpikeDomain(-1, 0), BINARY, 'ternary'),
+    ],
+)
 def test_product_of_domains(q, k, product):
     assert product_of(q, k) == product
 
@@ -107,10 +136,18 @@ class Undeclared(nn.Module):
 
 
 def test_an_undeclared_neuron_is_measured():
-    kind = build_attention(dict(type='mmbsa.BipolarSelfAttention', product='binary'), embed_dims=C, num_heads=2,
-                           neuron=dict(type=Undeclared), out_neuron='host', ternary=dict(type=Undeclared))
+    kind = build_attention(
+        dict(type='mmbsa.BipolarSelfAttention', product='binary'),
+        embed_dims=C,
+        num_heads=2,
+        neuron=dict(type=Undeclared),
+        out_neuron='host',
+        ternary=dict(type=Undeclared),
+    )
     assert domain_of(kind.q_neuron) == counts(3) and kind.product == 'real'
-    with pytest.raises(ValueError, match='q_neuron .Undeclared. cannot run step by step: it has no run'):
+    with pytest.raises(
+        ValueError, match='q_neuron .Undeclared. cannot run step by step: it has no run'
+    ):
         stream(kind, potentials())
 
 
@@ -118,8 +155,15 @@ def test_spikes_outside_of_the_domain_are_found(monkeypatch):
     class Liar(Undeclared):
         domain = BINARY
 
-    kind = build_attention(dict(type='mmbsa.BipolarSelfAttention', product='binary'), embed_dims=C, num_heads=2,
-                           neuron=dict(type=Liar), ternary=dict(type=Liar))
+    kind = build_attention(
+        dict(type='mmbsa.BipolarSelfAttention', product='binary'),
+        embed_dims=C,
+        num_heads=2,
+        neuron=dict(type=Liar),
+        ternary=dict(type=Liar),
+    )
     monkeypatch.setenv('MMBSA_CHECK_SPIKES', '1')
-    with pytest.raises(ValueError, match=r'q of BipolarSelfAttention must lie in \{0..1\}, found [23]'):
+    with pytest.raises(
+        ValueError, match=r'q of BipolarSelfAttention must lie in \{0..1\}, found [23]'
+    ):
         kind(potentials(), potentials(), potentials())

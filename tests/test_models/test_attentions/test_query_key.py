@@ -1,16 +1,24 @@
 """Q-K attentions and SSA against loops that follow their equations, neuron by neuron."""
+
 import pytest
 import torch
 
 from mmbsa.models.neurons import build_neuron
 from mmbsa.registry import MODELS
 
-LIF = dict(type='mmbsa.LIFNode', tau=2.0, detach_reset=True, surrogate_function=dict(type='Sigmoid', alpha=4.0))
+LIF = dict(
+    type='mmbsa.LIFNode',
+    tau=2.0,
+    detach_reset=True,
+    surrogate_function=dict(type='Sigmoid', alpha=4.0),
+)
 T, B, C, HEADS, H, W = 3, 2, 12, 3, 2, 5
 
 
 def build(kind, **kwargs):
-    return MODELS.build(dict(type=f'mmbsa.{kind}', embed_dims=C, num_heads=HEADS, neuron=LIF, **kwargs))
+    return MODELS.build(
+        dict(type=f'mmbsa.{kind}', embed_dims=C, num_heads=HEADS, neuron=LIF, **kwargs)
+    )
 
 
 def potentials(seed):
@@ -53,7 +61,9 @@ def test_spiking_self_attention_counts_coincidences(scale, used):
     for c in range(C):
         head = slice(c // 4 * 4, c // 4 * 4 + 4)
         for n in range(H * W):
-            together = (q[:, :, head, n, None] * k[:, :, head]).sum(2)  # spikes shared by token n and every token
+            together = (q[:, :, head, n, None] * k[:, :, head]).sum(
+                2
+            )  # spikes shared by token n and every token
             counts[:, :, c, n] = (together * v[:, :, c]).sum(-1)
     assert torch.equal(out.flatten(3), mask(counts * used, 0.5)) and out.any()
 

@@ -1,4 +1,5 @@
 """SDSA, DSSA and softmax attention against loops that follow their equations."""
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -6,7 +7,12 @@ import torch.nn.functional as F
 from mmbsa.models.neurons import build_neuron
 from mmbsa.registry import MODELS
 
-LIF = dict(type='mmbsa.LIFNode', tau=2.0, detach_reset=True, surrogate_function=dict(type='Sigmoid', alpha=4.0))
+LIF = dict(
+    type='mmbsa.LIFNode',
+    tau=2.0,
+    detach_reset=True,
+    surrogate_function=dict(type='Sigmoid', alpha=4.0),
+)
 T, B, C, HEADS, H, W = 3, 2, 12, 3, 4, 5
 D = C // HEADS
 
@@ -28,19 +34,26 @@ def widened(x):
     """Maximum over the 3 x 3 neighbours in the last two dimensions, looked at one by one."""
     padded = F.pad(x, (1, 1, 1, 1), value=-torch.inf)
     height, width = x.shape[-2:]
-    return torch.stack([padded[..., i:i + height, j:j + width] for i in range(3) for j in range(3)]).amax(0)
+    return torch.stack(
+        [padded[..., i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    ).amax(0)
 
 
 @pytest.mark.parametrize('dilate', [None, 'map', 'official'])
 def test_sdsa_keeps_channels_of_q(dilate):
     q, k, v = (fire(potentials(seed) - shift) for seed, shift in ((0, 0), (1, 2.5), (2, 2.5)))
-    out = build('SpikeDrivenSelfAttention', dilate=dilate)(potentials(0), potentials(1) - 2.5, potentials(2) - 2.5)
+    out = build('SpikeDrivenSelfAttention', dilate=dilate)(
+        potentials(0), potentials(1) - 2.5, potentials(2) - 2.5
+    )
     if dilate:
         k, v = widened(k), widened(v)
     expected = torch.zeros(T, B, C, H * W)
     for head in range(HEADS):
         channels = slice(head * D, head * D + D)
-        tokens = {name: x[:, :, channels].flatten(3).transpose(2, 3) for name, x in (('q', q), ('k', k), ('v', v))}
+        tokens = {
+            name: x[:, :, channels].flatten(3).transpose(2, 3)
+            for name, x in (('q', q), ('k', k), ('v', v))
+        }
         kv = tokens['k'] * tokens['v']  # (T, B, N, d)
         if dilate == 'map':
             kv = widened(kv.transpose(2, 3).unflatten(3, (H, W))).flatten(3).transpose(2, 3)
@@ -64,7 +77,8 @@ def test_sdsa_refuses_what_it_cannot_multiply():
 
 @pytest.mark.parametrize('length', [None, 7])
 def test_dssa_multiplies_spikes_and_potentials_twice(length):
-    """Queries are spikes of all pixels; the first half of a head's channels are keys, the second values, of patches."""
+    """Queries are spikes of all pixels; the first half of a head's channels are keys, the second
+    values, of patches."""
     kind = build('DualSpikeSelfAttention', length=length).eval()
     rates = dict(query=torch.tensor([0.1, 0.2, 0.4]), score=torch.tensor([0.3, 0.6, 0.05]))
     kind.query_rate.rate.copy_(rates['query'])
@@ -73,12 +87,16 @@ def test_dssa_multiplies_spikes_and_potentials_twice(length):
     out = kind(x, y)
     expected = torch.zeros(T, B, C, H * W)
     for head in range(HEADS):
-        queries = x[:, :, head * D:head * D + D].flatten(3)  # (T, B, d, N)
-        keys, values = y[:, :, 2 * D * head:2 * D * head + 2 * D].flatten(3).split(D, dim=2)  # (T, B, d, 6)
+        queries = x[:, :, head * D : head * D + D].flatten(3)  # (T, B, d, N)
+        keys, values = (
+            y[:, :, 2 * D * head : 2 * D * head + 2 * D].flatten(3).split(D, dim=2)
+        )  # (T, B, d, 6)
         scores = torch.einsum('tbdm,tbdn->tbmn', keys, queries) / (rates['query'][head] * D).sqrt()
         spikes = fire(scores)
-        expected[:, :, head * D:head * D + D] = (
-            torch.einsum('tbdm,tbmn->tbdn', values, spikes) / (rates['score'][head] * (length or 6)).sqrt())
+        expected[:, :, head * D : head * D + D] = (
+            torch.einsum('tbdm,tbmn->tbdn', values, spikes)
+            / (rates['score'][head] * (length or 6)).sqrt()
+        )
     assert torch.equal(out.flatten(3), fire(expected)) and 0 < out.mean() < 1
 
 
@@ -86,8 +104,13 @@ def test_dssa_measures_its_rates_in_training():
     kind = build('DualSpikeSelfAttention').train()
     x = fire(potentials(0))
     kind(x, potentials(1, 2 * C, (2, 3)))
-    torch.testing.assert_close(kind.query_rate.rate, x.unflatten(2, (HEADS, D)).mean((0, 1, 3, 4, 5)))
-    assert (kind.score_rate.rate > 0).all() and set(kind.state_dict()) == {'query_rate.rate', 'score_rate.rate'}
+    torch.testing.assert_close(
+        kind.query_rate.rate, x.unflatten(2, (HEADS, D)).mean((0, 1, 3, 4, 5))
+    )
+    assert (kind.score_rate.rate > 0).all() and set(kind.state_dict()) == {
+        'query_rate.rate',
+        'score_rate.rate',
+    }
     with pytest.raises(ValueError, match='value_dims=24'):
         build('DualSpikeSelfAttention', value_dims=24)
 
@@ -99,8 +122,10 @@ def test_softmax_attention_has_no_spikes(scale):
     assert not [m for m in kind.modules() if 'Node' in type(m).__name__]
     out = kind(q, k, v)
     for head in range(HEADS):
-        one_q, one_k = (x[:, :, head * D:head * D + D].flatten(3) for x in (q, k))
-        weights = (torch.einsum('tbdn,tbdm->tbnm', one_q, one_k) * (scale or D ** -0.5)).softmax(-1)
-        one_v = v[:, :, 2 * D * head:2 * D * head + 2 * D].flatten(3)
+        one_q, one_k = (x[:, :, head * D : head * D + D].flatten(3) for x in (q, k))
+        weights = (torch.einsum('tbdn,tbdm->tbnm', one_q, one_k) * (scale or D**-0.5)).softmax(-1)
+        one_v = v[:, :, 2 * D * head : 2 * D * head + 2 * D].flatten(3)
         expected = torch.einsum('tbnm,tbdm->tbdn', weights, one_v)
-        torch.testing.assert_close(out[:, :, 2 * D * head:2 * D * head + 2 * D].flatten(3), expected)
+        torch.testing.assert_close(
+            out[:, :, 2 * D * head : 2 * D * head + 2 * D].flatten(3), expected
+        )

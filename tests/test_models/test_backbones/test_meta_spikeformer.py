@@ -1,4 +1,5 @@
 """Meta-SpikeFormer (SDT-V2): sizes as published, any input, any T, RepConv projections."""
+
 import family_checks as checks
 import pytest
 import torch
@@ -14,15 +15,21 @@ def build(arch=TINY, **kwargs):
     return checks.build('MetaSpikeFormer', arch, **kwargs)
 
 
-@pytest.mark.parametrize('arch, official', [
-    ('15m', 15_112_208), ('8-384', 31_333_864), ('8-512', 55_350_248), ('8-768', 123_741_160)])
+@pytest.mark.parametrize(
+    'arch, official',
+    [('15m', 15_112_208), ('8-384', 31_333_864), ('8-512', 55_350_248), ('8-768', 123_741_160)],
+)
 def test_published_sizes(arch, official):
     assert checks.parameters('MetaSpikeFormer', arch, 1000) == official
 
 
-@pytest.mark.parametrize('size, num_steps, attention', [((32, 32), 4, None), ((33, 47), 1, BSA), ((64, 16), 2, BSA)])
+@pytest.mark.parametrize(
+    'size, num_steps, attention', [((32, 32), 4, None), ((33, 47), 1, BSA), ((64, 16), 2, BSA)]
+)
 def test_shapes_and_gradients(size, num_steps, attention):
-    checks.check_shapes_and_gradients(build(num_steps=num_steps, attention=attention, in_channels=5), size)
+    checks.check_shapes_and_gradients(
+        build(num_steps=num_steps, attention=attention, in_channels=5), size
+    )
 
 
 def test_event_frames():
@@ -55,7 +62,8 @@ def test_frozen_stages(frozen):
 
 
 def test_checkpointing():
-    """The border of RepConv comes from running statistics; recomputing must find them as the forward left them."""
+    """The border of RepConv comes from running statistics; recomputing must find them as the
+    forward left them."""
     checks.check_checkpointing(*(build(num_steps=2, with_cp=with_cp) for with_cp in (False, True)))
 
 
@@ -67,11 +75,16 @@ def test_drop_path():
     checks.check_drop_path(build(drop_path_rate=0.6, num_steps=2))
 
 
-@pytest.mark.parametrize('kwargs, error, words', [
-    (dict(arch='9-384'), KeyError, '8-384'), (dict(arch=dict(embed_dims=(8, 16, 16))), ValueError, '= 4 widths'),
-    (dict(arch=dict(TINY, embed_dims=(9, 16, 16, 24))), ValueError, 'must be even'),
-    (dict(arch=dict(TINY, head=3)), ValueError, 'num_heads'),
-    (dict(norm_cfg=dict(type='GN', num_groups=2)), ValueError, 'batch norm')])
+@pytest.mark.parametrize(
+    'kwargs, error, words',
+    [
+        (dict(arch='9-384'), KeyError, '8-384'),
+        (dict(arch=dict(embed_dims=(8, 16, 16))), ValueError, '= 4 widths'),
+        (dict(arch=dict(TINY, embed_dims=(9, 16, 16, 24))), ValueError, 'must be even'),
+        (dict(arch=dict(TINY, head=3)), ValueError, 'num_heads'),
+        (dict(norm_cfg=dict(type='GN', num_groups=2)), ValueError, 'batch norm'),
+    ],
+)
 def test_bad_configs_are_named(kwargs, error, words):
     with pytest.raises(error, match=words):
         build(**kwargs)

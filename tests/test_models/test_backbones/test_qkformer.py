@@ -1,4 +1,5 @@
 """QKFormer: sizes as published, any input, any T, its two kinds of attention and its two slips."""
+
 import family_checks as checks
 import pytest
 import torch
@@ -17,18 +18,30 @@ def build(arch=IMAGENET, **kwargs):
     return checks.build('QKFormer', arch, **kwargs)
 
 
-@pytest.mark.parametrize('arch, classes, official', [
-    ('10-384', 1000, 16_473_688), ('10-512', 1000, 29_079_336), ('10-768', 1000, 64_962_760),
-    ('cifar-4-384', 10, 6_706_234), ('cifar-4-384', 100, 6_740_884), ('dvs-2-256', 10, 1_504_138),
-    ('gesture-2-256', 11, 1_999_371)])
+@pytest.mark.parametrize(
+    'arch, classes, official',
+    [
+        ('10-384', 1000, 16_473_688),
+        ('10-512', 1000, 29_079_336),
+        ('10-768', 1000, 64_962_760),
+        ('cifar-4-384', 10, 6_706_234),
+        ('cifar-4-384', 100, 6_740_884),
+        ('dvs-2-256', 10, 1_504_138),
+        ('gesture-2-256', 11, 1_999_371),
+    ],
+)
 def test_published_sizes(arch, classes, official):
     assert checks.parameters('QKFormer', arch, classes) == official
 
 
 @pytest.mark.parametrize('arch', [IMAGENET, CIFAR, DVS], ids=['imagenet', 'cifar', 'dvs'])
-@pytest.mark.parametrize('size, num_steps, attention', [((32, 32), 4, None), ((33, 47), 1, BSA), ((64, 16), 2, BSA)])
+@pytest.mark.parametrize(
+    'size, num_steps, attention', [((32, 32), 4, None), ((33, 47), 1, BSA), ((64, 16), 2, BSA)]
+)
 def test_shapes_and_gradients(arch, size, num_steps, attention):
-    checks.check_shapes_and_gradients(build(arch, num_steps=num_steps, attention=attention, in_channels=5), size)
+    checks.check_shapes_and_gradients(
+        build(arch, num_steps=num_steps, attention=attention, in_channels=5), size
+    )
 
 
 def test_strides():
@@ -39,8 +52,13 @@ def test_strides():
 
 def test_heads_and_widths_of_presets():
     assert [(p['embed_dims'], p['num_heads']) for p in PRESETS.values()] == [
-        ((96, 192, 384), 6), ((128, 256, 512), 8), ((192, 384, 768), 12), ((96, 192, 384), 8), ((128, 256), 16),
-        ((128, 256), 16)]
+        ((96, 192, 384), 6),
+        ((128, 256, 512), 8),
+        ((192, 384, 768), 12),
+        ((96, 192, 384), 8),
+        ((128, 256), 16),
+        ((128, 256), 16),
+    ]
 
 
 def test_event_frames():
@@ -49,7 +67,10 @@ def test_event_frames():
 
 def test_kinds_of_the_stages():
     model = build(num_steps=1)
-    kinds = [type(block[0].branch.attn) for block in (model.stages[0][0], model.stages[1][1], *model.stages[2][1:])]
+    kinds = [
+        type(block[0].branch.attn)
+        for block in (model.stages[0][0], model.stages[1][1], *model.stages[2][1:])
+    ]
     assert kinds == [QKTokenAttention] * 2 + [SpikingSelfAttention] * 2
     assert model.stages[0][0][0].branch.v is None
     model = build(num_steps=1, qk_attention=dict(type='mmbsa.QKChannelAttention'), attention=BSA)
@@ -58,7 +79,9 @@ def test_kinds_of_the_stages():
 
 
 def test_bsa():
-    checks.check_bsa_swaps_the_attention_and_nothing_else(build(), build(attention=BSA), IMAGENET['depths'][-1])
+    checks.check_bsa_swaps_the_attention_and_nothing_else(
+        build(), build(attention=BSA), IMAGENET['depths'][-1]
+    )
 
 
 def test_neurons():
@@ -71,7 +94,9 @@ def test_frozen_stages(frozen):
 
 
 def test_checkpointing():
-    checks.check_checkpointing(*(build(num_steps=2, attention=BSA, with_cp=with_cp) for with_cp in (False, True)))
+    checks.check_checkpointing(
+        *(build(num_steps=2, attention=BSA, with_cp=with_cp) for with_cp in (False, True))
+    )
 
 
 def test_repeated_forwards_agree_and_samples_are_independent():
@@ -83,7 +108,10 @@ def test_drop_path():
 
 
 def test_the_official_slip_leaks_from_sample_to_sample():
-    plain, official = checks.awake(build(num_steps=2)), build(num_steps=2, official_quirks=True).eval()
+    plain, official = (
+        checks.awake(build(num_steps=2)),
+        build(num_steps=2, official_quirks=True).eval(),
+    )
     official.load_state_dict(plain.state_dict())
     x = checks.image((64, 64), batch=3)
     with torch.no_grad():
@@ -98,9 +126,15 @@ def test_maps_need_not_be_square():
     assert official(checks.image((32, 64)))[-1].shape[-2:] == (2, 4)
 
 
-@pytest.mark.parametrize('arch, error, words', [
-    ('10-385', KeyError, '10-384'), (dict(embed_dims=(8, 16, 32)), ValueError, 'tokenizer'),
-    (dict(IMAGENET, depths=(1, 2)), ValueError, 'depths'), (dict(IMAGENET, num_heads=3), ValueError, 'num_heads=3')])
+@pytest.mark.parametrize(
+    'arch, error, words',
+    [
+        ('10-385', KeyError, '10-384'),
+        (dict(embed_dims=(8, 16, 32)), ValueError, 'tokenizer'),
+        (dict(IMAGENET, depths=(1, 2)), ValueError, 'depths'),
+        (dict(IMAGENET, num_heads=3), ValueError, 'num_heads=3'),
+    ],
+)
 def test_bad_arch_is_named(arch, error, words):
     with pytest.raises(error, match=words):
         build(arch)

@@ -1,4 +1,6 @@
-"""Spike-driven Transformer V1: sizes as published, any input, any T, membrane shortcuts, masks for attention."""
+"""Spike-driven Transformer V1: sizes as published, any input, any T, membrane shortcuts, masks for
+attention."""
+
 import family_checks as checks
 import pytest
 import torch
@@ -14,22 +16,38 @@ def build(arch=TINY, **kwargs):
     return checks.build('SpikeDrivenTransformer', arch, **kwargs)
 
 
-@pytest.mark.parametrize('arch, classes, official, depth', [
-    ('8-384', 1000, 16_816_536, 8), ('6-512', 1000, 23_373_736, 6), ('8-512', 1000, 29_689_896, 8),
-    ('10-512', 1000, 36_006_056, 10), ('8-768', 1000, 66_339_144, 8), ('cifar-2-256', 10, 2_567_082, 2),
-    ('cifar-2-256', 100, 2_590_212, 2), ('cifar-2-512', 10, 10_233_546, 2), ('cifar-2-512', 100, 10_279_716, 2),
-    ('cifar10dvs-2-256', 10, 2_566_794, 2), ('dvs128-2-256', 11, 2_567_051, 2)])
+@pytest.mark.parametrize(
+    'arch, classes, official, depth',
+    [
+        ('8-384', 1000, 16_816_536, 8),
+        ('6-512', 1000, 23_373_736, 6),
+        ('8-512', 1000, 29_689_896, 8),
+        ('10-512', 1000, 36_006_056, 10),
+        ('8-768', 1000, 66_339_144, 8),
+        ('cifar-2-256', 10, 2_567_082, 2),
+        ('cifar-2-256', 100, 2_590_212, 2),
+        ('cifar-2-512', 10, 10_233_546, 2),
+        ('cifar-2-512', 100, 10_279_716, 2),
+        ('cifar10dvs-2-256', 10, 2_566_794, 2),
+        ('dvs128-2-256', 11, 2_567_051, 2),
+    ],
+)
 def test_published_sizes_without_what_is_never_used(arch, classes, official, depth):
     talking_heads = 8 * 8 * depth
     assert checks.parameters('SpikeDrivenTransformer', arch, classes) == official - talking_heads
 
 
 @pytest.mark.parametrize('arch', [TINY, EVENTS], ids=['images', 'events'])
-@pytest.mark.parametrize('size, num_steps, attention', [((32, 32), 4, None), ((33, 47), 1, BSA), ((64, 16), 2, None)])
+@pytest.mark.parametrize(
+    'size, num_steps, attention', [((32, 32), 4, None), ((33, 47), 1, BSA), ((64, 16), 2, None)]
+)
 def test_shapes_and_gradients(arch, size, num_steps, attention):
-    """A silent mask passes no gradient to q (a fresh model of images), a saturated one none to k (dilated products)."""
+    """A silent mask passes no gradient to q (a fresh model of images), a saturated one none to k
+    (dilated products)."""
     model = build(arch, num_steps=num_steps, attention=attention, in_channels=5)
-    checks.check_shapes_and_gradients(model if arch is EVENTS else checks.awake(model).train(), size)
+    checks.check_shapes_and_gradients(
+        model if arch is EVENTS else checks.awake(model).train(), size
+    )
 
 
 def test_strides_follow_the_pools():
@@ -49,7 +67,9 @@ def test_the_stream_is_real_valued():
 
 @pytest.mark.parametrize('arch', [TINY, EVENTS], ids=['images', 'events'])
 def test_bsa(arch):
-    checks.check_bsa_swaps_the_attention_and_nothing_else(build(arch), build(arch, attention=BSA), TINY['depth'])
+    checks.check_bsa_swaps_the_attention_and_nothing_else(
+        build(arch), build(arch, attention=BSA), TINY['depth']
+    )
 
 
 def test_erosion_is_for_events_and_quirks_are_asked_for():
@@ -57,7 +77,9 @@ def test_erosion_is_for_events_and_quirks_are_asked_for():
         return {m.dilate for m in model.modules() if isinstance(m, SpikeDrivenSelfAttention)}
 
     assert modes(build(official_quirks=True)) == {None}
-    assert modes(build(EVENTS)) == {'map'} and modes(build(EVENTS, official_quirks=True)) == {'official'}
+    assert modes(build(EVENTS)) == {'map'} and modes(build(EVENTS, official_quirks=True)) == {
+        'official'
+    }
     model = checks.awake(build(EVENTS))
     quirky = build(EVENTS, official_quirks=True).eval()
     quirky.load_state_dict(model.state_dict())

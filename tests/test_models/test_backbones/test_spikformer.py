@@ -1,4 +1,5 @@
 """Spikformer: sizes as published, any input, any T, spike shortcuts."""
+
 import family_checks as checks
 import pytest
 import torch
@@ -14,11 +15,21 @@ def build(arch=TINY, **kwargs):
     return checks.build('Spikformer', arch, **kwargs)
 
 
-@pytest.mark.parametrize('arch, classes, official, depth, width', [
-    ('8-384', 1000, 16_828_312, 8, 384), ('6-512', 1000, 23_385_640, 6, 512), ('8-512', 1000, 29_705_768, 8, 512),
-    ('10-512', 1000, 36_025_896, 10, 512), ('8-768', 1000, 66_363_208, 8, 768), ('cifar-4-256', 10, 4_159_274, 4, 256),
-    ('cifar-2-384', 10, 5_768_122, 2, 384), ('cifar-4-384', 10, 9_330_874, 4, 384),
-    ('cifar-4-384', 100, 9_365_524, 4, 384), ('dvs-2-256', 10, 2_585_610, 2, 256)])
+@pytest.mark.parametrize(
+    'arch, classes, official, depth, width',
+    [
+        ('8-384', 1000, 16_828_312, 8, 384),
+        ('6-512', 1000, 23_385_640, 6, 512),
+        ('8-512', 1000, 29_705_768, 8, 512),
+        ('10-512', 1000, 36_025_896, 10, 512),
+        ('8-768', 1000, 66_363_208, 8, 768),
+        ('cifar-4-256', 10, 4_159_274, 4, 256),
+        ('cifar-2-384', 10, 5_768_122, 2, 384),
+        ('cifar-4-384', 10, 9_330_874, 4, 384),
+        ('cifar-4-384', 100, 9_365_524, 4, 384),
+        ('dvs-2-256', 10, 2_585_610, 2, 256),
+    ],
+)
 def test_published_sizes_without_what_is_never_used(arch, classes, official, depth, width):
     unused = 4 * width * depth  # two LayerNorms per block
     if arch.startswith('dvs'):
@@ -27,9 +38,13 @@ def test_published_sizes_without_what_is_never_used(arch, classes, official, dep
 
 
 @pytest.mark.parametrize('arch', [TINY, CIFAR], ids=['imagenet', 'cifar'])
-@pytest.mark.parametrize('size, num_steps, attention', [((32, 32), 4, None), ((33, 47), 1, BSA), ((64, 16), 2, BSA)])
+@pytest.mark.parametrize(
+    'size, num_steps, attention', [((32, 32), 4, None), ((33, 47), 1, BSA), ((64, 16), 2, BSA)]
+)
 def test_shapes_and_gradients(arch, size, num_steps, attention):
-    checks.check_shapes_and_gradients(build(arch, num_steps=num_steps, attention=attention, in_channels=5), size)
+    checks.check_shapes_and_gradients(
+        build(arch, num_steps=num_steps, attention=attention, in_channels=5), size
+    )
 
 
 def test_strides_follow_the_pools():
@@ -46,11 +61,15 @@ def test_the_stream_is_a_growing_sum_of_spikes():
     levels = checks.awake(build())(checks.image())
     for level in levels[:3]:
         assert level.unique().tolist() == [0.0, 1.0]
-    assert torch.equal(levels[3], levels[3].round()) and 2 < levels[3].max() <= 2 + 2 * TINY['depth']
+    assert (
+        torch.equal(levels[3], levels[3].round()) and 2 < levels[3].max() <= 2 + 2 * TINY['depth']
+    )
 
 
 def test_bsa():
-    checks.check_bsa_swaps_the_attention_and_nothing_else(build(), build(attention=BSA), TINY['depth'])
+    checks.check_bsa_swaps_the_attention_and_nothing_else(
+        build(), build(attention=BSA), TINY['depth']
+    )
 
 
 def test_native_attention_and_its_scale():
@@ -71,7 +90,9 @@ def test_frozen_stages(frozen):
 
 
 def test_checkpointing():
-    checks.check_checkpointing(*(build(num_steps=2, attention=BSA, with_cp=with_cp) for with_cp in (False, True)))
+    checks.check_checkpointing(
+        *(build(num_steps=2, attention=BSA, with_cp=with_cp) for with_cp in (False, True))
+    )
 
 
 def test_repeated_forwards_agree_and_samples_are_independent():
@@ -88,10 +109,17 @@ def test_projections_of_cifar_start_as_linear_layers():
     assert build().stages[3][1][0].branch.q.conv.bias is None
 
 
-@pytest.mark.parametrize('arch, error, words', [
-    ('9-384', KeyError, '8-384'), (dict(embed_dims=32, depth=2), ValueError, 'num_heads'),
-    (dict(TINY, embed_dims=36), ValueError, 'multiple of 8'), (dict(TINY, pooling='111'), ValueError, 'pooling'),
-    (dict(TINY, num_heads=5), ValueError, 'num_heads=5'), (dict(TINY, dephts=3), ValueError, 'dephts')])
+@pytest.mark.parametrize(
+    'arch, error, words',
+    [
+        ('9-384', KeyError, '8-384'),
+        (dict(embed_dims=32, depth=2), ValueError, 'num_heads'),
+        (dict(TINY, embed_dims=36), ValueError, 'multiple of 8'),
+        (dict(TINY, pooling='111'), ValueError, 'pooling'),
+        (dict(TINY, num_heads=5), ValueError, 'num_heads=5'),
+        (dict(TINY, dephts=3), ValueError, 'dephts'),
+    ],
+)
 def test_bad_arch_is_named(arch, error, words):
     with pytest.raises(error, match=words):
         build(arch)

@@ -1,4 +1,5 @@
 """Spikingformer: sizes as published, any input, any T, membrane shortcuts."""
+
 import family_checks as checks
 import pytest
 import torch
@@ -13,19 +14,34 @@ def build(arch=TINY, **kwargs):
     return checks.build('Spikingformer', arch, **kwargs)
 
 
-@pytest.mark.parametrize('arch, classes, official, depth, width', [
-    ('8-384', 1000, 16_828_312, 8, 384), ('8-512', 1000, 29_705_768, 8, 512), ('8-768', 1000, 66_363_208, 8, 768),
-    ('cifar-4-256', 100, 4_179_332, 4, 256), ('cifar-2-384', 100, 5_800_468, 2, 384),
-    ('cifar-4-384', 100, 9_360_916, 4, 384), ('cifar-4-384', 10, 9_326_266, 4, 384),
-    ('dvs-2-256', 10, 2_568_714, 2, 256), ('dvs-2-256', 11, 2_568_971, 2, 256)])
+@pytest.mark.parametrize(
+    'arch, classes, official, depth, width',
+    [
+        ('8-384', 1000, 16_828_312, 8, 384),
+        ('8-512', 1000, 29_705_768, 8, 512),
+        ('8-768', 1000, 66_363_208, 8, 768),
+        ('cifar-4-256', 100, 4_179_332, 4, 256),
+        ('cifar-2-384', 100, 5_800_468, 2, 384),
+        ('cifar-4-384', 100, 9_360_916, 4, 384),
+        ('cifar-4-384', 10, 9_326_266, 4, 384),
+        ('dvs-2-256', 10, 2_568_714, 2, 256),
+        ('dvs-2-256', 11, 2_568_971, 2, 256),
+    ],
+)
 def test_published_sizes_without_what_is_never_used(arch, classes, official, depth, width):
-    assert checks.parameters('Spikingformer', arch, classes) == official - 4 * width * depth  # two LayerNorms per block
+    assert (
+        checks.parameters('Spikingformer', arch, classes) == official - 4 * width * depth
+    )  # two LayerNorms per block
 
 
 @pytest.mark.parametrize('arch', [TINY, CIFAR], ids=['imagenet', 'cifar'])
-@pytest.mark.parametrize('size, num_steps, attention', [((32, 32), 4, None), ((33, 47), 1, BSA), ((64, 16), 2, BSA)])
+@pytest.mark.parametrize(
+    'size, num_steps, attention', [((32, 32), 4, None), ((33, 47), 1, BSA), ((64, 16), 2, BSA)]
+)
 def test_shapes_and_gradients(arch, size, num_steps, attention):
-    checks.check_shapes_and_gradients(build(arch, num_steps=num_steps, attention=attention, in_channels=5), size)
+    checks.check_shapes_and_gradients(
+        build(arch, num_steps=num_steps, attention=attention, in_channels=5), size
+    )
 
 
 def test_strides_follow_the_pools():
@@ -48,7 +64,9 @@ def test_every_convolution_but_the_first_sees_spikes_and_the_stream_is_real():
 
 
 def test_bsa():
-    checks.check_bsa_swaps_the_attention_and_nothing_else(build(), build(attention=BSA), TINY['depth'])
+    checks.check_bsa_swaps_the_attention_and_nothing_else(
+        build(), build(attention=BSA), TINY['depth']
+    )
 
 
 def test_events_have_a_shorter_time_constant():
@@ -69,7 +87,9 @@ def test_frozen_stages(frozen):
 
 
 def test_checkpointing():
-    checks.check_checkpointing(*(build(num_steps=2, attention=BSA, with_cp=with_cp) for with_cp in (False, True)))
+    checks.check_checkpointing(
+        *(build(num_steps=2, attention=BSA, with_cp=with_cp) for with_cp in (False, True))
+    )
 
 
 def test_repeated_forwards_agree_and_samples_are_independent():

@@ -1,4 +1,6 @@
-"""Conv2d trains as torch's does: the same results and gradients up to rounding, whatever computes them."""
+"""Conv2d trains as torch's does: the same results and gradients up to rounding, whatever computes
+them."""
+
 from copy import deepcopy
 
 import pytest
@@ -13,11 +15,16 @@ from mmbsa.ops import implementations
 from mmbsa.ops.conv_weight_grad import native
 
 LAST = torch.channels_last
-EPS = 2. ** -24
+EPS = 2.0**-24
 #: constructor's arguments; channels of the input come first
-LAYERS = [dict(args=(8, 12, 3), padding=1), dict(args=(8, 12, 1)), dict(args=(3, 8, 7), stride=2, padding=3, bias=False),
-          dict(args=(16, 12, 3), groups=4, stride=2), dict(args=(8, 8, 7), groups=8, padding=3),
-          dict(args=(8, 12, (1, 5)), padding=(0, 2), stride=(2, 1))]
+LAYERS = [
+    dict(args=(8, 12, 3), padding=1),
+    dict(args=(8, 12, 1)),
+    dict(args=(3, 8, 7), stride=2, padding=3, bias=False),
+    dict(args=(16, 12, 3), groups=4, stride=2),
+    dict(args=(8, 8, 7), groups=8, padding=3),
+    dict(args=(8, 12, (1, 5)), padding=(0, 2), stride=(2, 1)),
+]
 FALLBACKS = [dict(args=(8, 12, 3), dilation=2)]
 
 
@@ -34,7 +41,9 @@ def native_wherever_it_can(monkeypatch):
 def calls(monkeypatch):
     """Calls of the op, as they come."""
     seen, op = [], conv.conv_weight_grad
-    monkeypatch.setattr(conv, 'conv_weight_grad', lambda *args, **kwargs: seen.append(kwargs) or op(*args, **kwargs))
+    monkeypatch.setattr(
+        conv, 'conv_weight_grad', lambda *args, **kwargs: seen.append(kwargs) or op(*args, **kwargs)
+    )
     return seen
 
 
@@ -64,12 +73,14 @@ def gradients(module, x, function=None):
 
 
 def assert_alike(module, x, found, expected):
-    """The same bits, but for the parameters: two sums over positions differ by their roundings, each at most EPS of the sum
-    of magnitudes."""
+    """The same bits, but for the parameters: two sums over positions differ by their roundings,
+    each at most EPS of the sum of magnitudes."""
     positions = found[0].numel() // module.out_channels
     terms = upstream(found[0].shape).abs().sum((0, 2, 3))
     weight = torch.zeros_like(module.weight, dtype=torch.float64, requires_grad=True)
-    out = torch.conv2d(x.detach().abs().double(), weight, None, module.stride, module.padding, 1, module.groups)
+    out = torch.conv2d(
+        x.detach().abs().double(), weight, None, module.stride, module.padding, 1, module.groups
+    )
     (magnitudes,) = torch.autograd.grad(out, weight, upstream(out.shape).abs().double())
     for a, b in zip(found, expected, strict=True):
         if a.shape == weight.shape:
@@ -102,8 +113,11 @@ def test_what_the_op_does_not_do_is_left_to_torch(options, calls):
 
 
 def test_other_paddings_go_through_the_op(calls):
-    for options in (dict(padding=1, padding_mode='reflect'), dict(padding='valid', stride=2),
-                    dict(padding='same')):
+    for options in (
+        dict(padding=1, padding_mode='reflect'),
+        dict(padding='valid', stride=2),
+        dict(padding='same'),
+    ):
         ours, theirs = pair((8, 12, 3), **options)
         for a, b in zip(gradients(ours, image(8)), gradients(theirs, image(8)), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-5 * b.abs().max().item())
@@ -157,7 +171,9 @@ def test_under_activation_checkpointing(reentrant, calls):
     plain = deepcopy(ours)
     plain.zero_grad()
     plain(image(8)).square().sum().backward()
-    assert torch.equal(plain.weight.grad, ours.weight.grad) and torch.equal(plain.bias.grad, ours.bias.grad)
+    assert torch.equal(plain.weight.grad, ours.weight.grad) and torch.equal(
+        plain.bias.grad, ours.bias.grad
+    )
     torch.testing.assert_close(ours.bias.grad, theirs.bias.grad)
 
 
@@ -166,9 +182,15 @@ def test_double_backward_is_that_of_torch():
     for module in pair((4, 6, 3), padding=1):
         x = image(4)
         first = torch.autograd.grad(module(x).square().sum(), (x, module.weight), create_graph=True)
-        results.append(torch.autograd.grad(sum(g.square().sum() for g in first), (x, module.weight, module.bias)))
+        results.append(
+            torch.autograd.grad(
+                sum(g.square().sum() for g in first), (x, module.weight, module.bias)
+            )
+        )
     for a, b in zip(*results, strict=True):
-        torch.testing.assert_close(a, b, rtol=286 * EPS, atol=1e-5)  # sums over 286 positions in another order
+        torch.testing.assert_close(
+            a, b, rtol=286 * EPS, atol=1e-5
+        )  # sums over 286 positions in another order
 
 
 def test_under_compile(calls):
@@ -181,9 +203,17 @@ def test_under_compile(calls):
 
 def test_under_transforms_of_functions(calls):
     ours, theirs = pair((8, 12, 3), padding=1)
-    found, expected = (torch.func.vmap(torch.func.grad(
-        lambda weight, x, m=m: torch.func.functional_call(m, {'weight': weight}, x[None]).square().sum()), (None, 0))(
-            m.weight, image(8)) for m in (ours, theirs))
+    found, expected = (
+        torch.func.vmap(
+            torch.func.grad(
+                lambda weight, x, m=m: (
+                    torch.func.functional_call(m, {'weight': weight}, x[None]).square().sum()
+                )
+            ),
+            (None, 0),
+        )(m.weight, image(8))
+        for m in (ours, theirs)
+    )
     assert found.shape == (2, *ours.weight.shape) and torch.equal(found, expected) and not calls
 
 
@@ -211,7 +241,11 @@ def test_a_step_of_training_keeps_layouts(calls):
             optimizer.zero_grad()
             module(image(8)).square().mean().backward()
             optimizer.step()
-        assert module.weight.grad.stride() == module.weight.stride() == optimizer.state[module.weight]['exp_avg'].stride()
+        assert (
+            module.weight.grad.stride()
+            == module.weight.stride()
+            == optimizer.state[module.weight]['exp_avg'].stride()
+        )
     assert len(calls) == 4
 
 

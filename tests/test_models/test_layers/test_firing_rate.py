@@ -1,4 +1,6 @@
-"""Running firing rates: initialised by the first batch, averaged after it, still in evaluation and recomputation."""
+"""Running firing rates: initialised by the first batch, averaged after it, still in evaluation and
+recomputation."""
+
 import torch
 from torch import nn
 
@@ -21,7 +23,9 @@ def test_the_first_batch_initialises_and_later_ones_average():
     out = rate(spikes(0))
     assert out.shape == (HEADS, 1, 1)
     torch.testing.assert_close(out.flatten(), means(spikes(0)))
-    torch.testing.assert_close(rate(spikes(1)).flatten(), 0.75 * means(spikes(0)) + 0.25 * means(spikes(1)))
+    torch.testing.assert_close(
+        rate(spikes(1)).flatten(), 0.75 * means(spikes(0)) + 0.25 * means(spikes(1))
+    )
 
 
 def test_evaluation_moves_nothing_and_unmeasured_rates_count_as_one():
@@ -50,7 +54,9 @@ def test_recomputation_does_not_move_rates():
 
     plain, saving = Scaled().train(), Scaled().train()
     for seed in (0, 1):
-        x = torch.randn(4, 2, HEADS, 5, 6, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+        x = torch.randn(
+            4, 2, HEADS, 5, 6, generator=torch.Generator().manual_seed(seed)
+        ).requires_grad_()
         copy = x.detach().clone().requires_grad_()
         plain(x).sum().backward()
         checkpointed(saving, copy).sum().backward()

@@ -1,4 +1,6 @@
-"""Folding norms and merging RepConv changes nothing but rounding; families are in ``test_matrix.py``."""
+"""Folding norms and merging RepConv changes nothing but rounding; families are in
+``test_matrix.py``."""
+
 import pytest
 import torch
 from family_checks import settled
@@ -34,7 +36,9 @@ def test_other_norms_stay():
     assert isinstance(fuse(unit).norm, nn.GroupNorm)
 
 
-@pytest.mark.parametrize('norm_cfg', [dict(type='GN', num_groups=2), dict(type='BN', track_running_stats=False)], ids=str)
+@pytest.mark.parametrize(
+    'norm_cfg', [dict(type='GN', num_groups=2), dict(type='BN', track_running_stats=False)], ids=str
+)
 def test_norms_of_the_batch_keep_rep_conv_apart(norm_cfg):
     unit = RepConv(4, 6, kernel_size=1, norm_cfg=norm_cfg).eval()
     x = torch.randn(2, 3, 4, 7, 6)

@@ -1,4 +1,5 @@
 """RepConv: one dense convolution in evaluation, a border from running statistics in training."""
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,8 @@ def build(**kwargs):
 
 
 def padded_by_hand(unit, x):
-    """The official order of steps: normalise, pad with the norm's value of a zero, convolve without padding."""
+    """The official order of steps: normalise, pad with the norm's value of a zero, convolve without
+    padding."""
     norm = unit.expand_norm
     x = norm(unit.expand(x))
     value = norm.bias - norm.running_mean * norm.weight / (norm.running_var + norm.eps).sqrt()
@@ -33,7 +35,8 @@ def padded_by_hand(unit, x):
 @pytest.mark.parametrize('train', [False, True])
 @pytest.mark.parametrize('size', [(6, 6), (1, 4), (5, 1)])
 def test_border_and_its_gradients(train, size):
-    """In training the border is taken after this very batch has moved the statistics, and has no gradient."""
+    """In training the border is taken after this very batch has moved the statistics, and has no
+    gradient."""
     ours, official = build().double().train(train), build().double().train(train)
     x = torch.randn(3, 2, C, *size, dtype=torch.double, requires_grad=True)
     copy = x.detach().clone().requires_grad_()
@@ -55,7 +58,9 @@ def test_in_evaluation_the_chain_is_one_dense_convolution_of_a_zero_padded_map()
     impulses = zero.repeat(C, 1, 1, 1, 1)
     impulses[range(C), 0, range(C), 4, 4] = 1
     bias = unit(zero)[0, 0, :, 0, 0]
-    kernel = (unit(impulses)[:, 0, :, 3:6, 3:6] - bias.view(-1, 1, 1)).flip(-1, -2).transpose(0, 1)  # (out, in, 3, 3)
+    kernel = (
+        (unit(impulses)[:, 0, :, 3:6, 3:6] - bias.view(-1, 1, 1)).flip(-1, -2).transpose(0, 1)
+    )  # (out, in, 3, 3)
     x = torch.randn(2, 3, C, 6, 7, dtype=torch.double)
     dense = F.conv2d(x.flatten(0, 1), kernel, bias, padding=1).unflatten(0, (2, 3))
     torch.testing.assert_close(unit(x), dense)
@@ -63,14 +68,22 @@ def test_in_evaluation_the_chain_is_one_dense_convolution_of_a_zero_padded_map()
 
 def test_without_a_depth_wise_convolution():
     unit = build(kernel_size=1, ratio=1.5, last_norm=False, neuron=dict(type='mmbsa.IntegerNode'))
-    assert unit.depthwise is None and unit.expand.out_channels == 7 and isinstance(unit.last_norm, nn.Identity)
+    assert (
+        unit.depthwise is None
+        and unit.expand.out_channels == 7
+        and isinstance(unit.last_norm, nn.Identity)
+    )
     x = torch.randn(1, 2, C, 3, 3)
     merged = unit.neuron(x)[0]
-    assert torch.equal(unit(x)[0], unit.reduce_norm(unit.reduce(unit.expand_norm(unit.expand(merged)))))
+    assert torch.equal(
+        unit(x)[0], unit.reduce_norm(unit.reduce(unit.expand_norm(unit.expand(merged))))
+    )
 
 
-@pytest.mark.parametrize('norm_cfg', [dict(type='GN', num_groups=1), dict(type='IN'),
-                                      dict(type='BN', track_running_stats=False)])
+@pytest.mark.parametrize(
+    'norm_cfg',
+    [dict(type='GN', num_groups=1), dict(type='IN'), dict(type='BN', track_running_stats=False)],
+)
 def test_a_norm_without_statistics_has_no_border(norm_cfg):
     with pytest.raises(ValueError, match='running statistics'):
         RepConv(C, OUT, norm_cfg=norm_cfg)

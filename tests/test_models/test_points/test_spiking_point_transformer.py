@@ -157,7 +157,8 @@ def test_offset_gain_wakes_the_position_code_in_clouds_of_any_size():
         backbone = classifier(offset_gain=gain).backbone
         position = backbone.blocks[0].position[0].neuron
         handle = position.register_forward_hook(
-            lambda m, i, o, key=(gain, size): rates.__setitem__(key, float(o.mean())))
+            lambda m, i, o, key=(gain, size): rates.__setitem__(key, float(o.mean()))
+        )
         backbone(size * points)
         handle.remove()
     assert rates[None, 1] < 0.1 < rates[3.0, 1] == rates[3.0, 50] < 0.5

@@ -1,5 +1,6 @@
 """Spike2Former's head: sizes, time, attention kinds, memory, inference, and crops that are out of
 the ordinary."""
+
 import inspect
 
 import pytest
@@ -19,18 +20,33 @@ from mmbsa.spiking import AttentionKind, Stateful, stream  # noqa: E402
 pytestmark = pytest.mark.seg
 BSA = dict(type='mmbsa.BipolarSelfAttention')
 WIDTHS = (4, 8, 8, 12)
-SMALL = dict(type='mmbsa.Spike2FormerHead', in_channels=WIDTHS, num_classes=5, channels=16,
-             num_queries=6, num_layers=3,
-             num_encoder_layers=1, num_heads=2, groups=4, feedforward_channels=24,
-             encoder_feedforward_channels=24)
-KINDS = {name: cls for name, cls in sorted(MODELS.module_dict.items())
-         if inspect.isclass(cls) and issubclass(cls, AttentionKind)}
+SMALL = dict(
+    type='mmbsa.Spike2FormerHead',
+    in_channels=WIDTHS,
+    num_classes=5,
+    channels=16,
+    num_queries=6,
+    num_layers=3,
+    num_encoder_layers=1,
+    num_heads=2,
+    groups=4,
+    feedforward_channels=24,
+    encoder_feedforward_channels=24,
+)
+KINDS = {
+    name: cls
+    for name, cls in sorted(MODELS.module_dict.items())
+    if inspect.isclass(cls) and issubclass(cls, AttentionKind)
+}
 
 
 def head(**changes):
     torch.manual_seed(0)
     model = MODELS.build({**SMALL, **changes})
-    for name, parameter in model.named_parameters():  # branches that start at 1e-6 or 0 would hide mistakes
+    for (
+        name,
+        parameter,
+    ) in model.named_parameters():  # branches that start at 1e-6 or 0 would hide mistakes
         if name.endswith('.scale') or '.offset.' in name or '.mask.' in name:
             torch.nn.init.normal_(parameter, std=0.5)
     return model
@@ -49,9 +65,13 @@ def awake(model, steps=2):
 
 def maps(size=(32, 48), steps=1, batch=2, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return [2 * torch.randn(steps, batch, width, -(-size[0] // stride), -(-size[1] // stride),
-                            generator=generator)
-            for width, stride in zip(WIDTHS, (2, 4, 8, 16))]
+    return [
+        2
+        * torch.randn(
+            steps, batch, width, -(-size[0] // stride), -(-size[1] // stride), generator=generator
+        )
+        for width, stride in zip(WIDTHS, (2, 4, 8, 16))
+    ]
 
 
 def samples(*labels):
@@ -71,18 +91,31 @@ def total(losses):
     return sum(losses.values())
 
 
-@pytest.mark.parametrize('classes, options, number', [
-    (150, {}, 19_609_904), (19, {}, 19_576_237), (171, {}, 19_615_301),
-    (150, dict(attention=BSA), 19_609_904),
-    (19, dict(encoder_feedforward_channels=2048), 22_740_397)])
+@pytest.mark.parametrize(
+    'classes, options, number',
+    [
+        (150, {}, 19_609_904),
+        (19, {}, 19_576_237),
+        (171, {}, 19_615_301),
+        (150, dict(attention=BSA), 19_609_904),
+        (19, dict(encoder_feedforward_channels=2048), 22_740_397),
+    ],
+)
 def test_parameters_are_the_official_ones(classes, options, number):
     with torch.device('meta'):
-        model = MODELS.build(dict(type='mmbsa.Spike2FormerHead', in_channels=(32, 64, 128, 360),
-                                  num_classes=classes,
-                                  **options))
+        model = MODELS.build(
+            dict(
+                type='mmbsa.Spike2FormerHead',
+                in_channels=(32, 64, 128, 360),
+                num_classes=classes,
+                **options,
+            )
+        )
     assert sum(p.numel() for p in model.parameters()) == number
-    parts = [sum(p.numel() for p in part.parameters())
-             for part in (model.pixel_decoder, model.layers, model.shortcut)]
+    parts = [
+        sum(p.numel() for p in part.parameters())
+        for part in (model.pixel_decoder, model.layers, model.shortcut)
+    ]
     if not options and classes == 150:
         assert parts == [9_796_544, 9_515_520, 10_200]
 
@@ -94,8 +127,11 @@ def test_any_size_and_time(attention, size, steps):
     scores = model(maps(size, steps))
     assert scores.shape == (2, 5, -(-size[0] // 2), -(-size[1] // 2))
     losses = model.loss(maps(size, steps), samples(labels(size), labels(size, 1)))
-    assert set(losses) == {prefix + name for prefix in ('', 'd0.', 'd1.', 'd2.')
-                           for name in ('loss_cls', 'loss_mask', 'loss_dice')}
+    assert set(losses) == {
+        prefix + name
+        for prefix in ('', 'd0.', 'd1.', 'd2.')
+        for name in ('loss_cls', 'loss_mask', 'loss_dice')
+    }
     total(losses).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
@@ -108,11 +144,16 @@ def test_fewer_maps(number):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.parametrize('neuron', [dict(type='mmbsa.LIFNode', tau=2.0, v_threshold=0.5),
-                                    dict(type='mmbsa.IFNode'),
-                                    dict(type='mmbsa.PSN'),
-                                    dict(type='mmbsa.SignedIntegerNode', levels=2)],
-                         ids=lambda cfg: cfg['type'])
+@pytest.mark.parametrize(
+    'neuron',
+    [
+        dict(type='mmbsa.LIFNode', tau=2.0, v_threshold=0.5),
+        dict(type='mmbsa.IFNode'),
+        dict(type='mmbsa.PSN'),
+        dict(type='mmbsa.SignedIntegerNode', levels=2),
+    ],
+    ids=lambda cfg: cfg['type'],
+)
 def test_any_neuron(neuron):
     model = head(neuron=neuron, num_steps=2)
     total(model.loss(maps(steps=2), samples(labels(), labels(seed=1)))).backward()
@@ -130,8 +171,9 @@ def test_kinds_of_self_and_cross_attention(kind):
             head(attention=cfg)
         return
     if pointwise:
-        with pytest.raises(ValueError,
-                           match=f'{kind} .* no cross-attention: give decode_head.cross_attention'):
+        with pytest.raises(
+            ValueError, match=f'{kind} .* no cross-attention: give decode_head.cross_attention'
+        ):
             head(attention=cfg)
     model = head(attention=cfg, cross_attention=BSA if pointwise else None)
     assert {type(layer.self_attn.attn).__name__ for layer in model.layers} == {kind}
@@ -158,7 +200,9 @@ def test_memory_over_time_is_the_neurons():
         x = maps(steps=2)
         with torch.no_grad():
             whole = model.outputs(x)[2]
-            single = torch.cat([model.outputs([part[t:t + 1] for part in x])[2] for t in range(2)])
+            single = torch.cat(
+                [model.outputs([part[t : t + 1] for part in x])[2] for t in range(2)]
+            )
         assert torch.equal(whole[0], single[0]) and torch.equal(whole, single) == quirks
         neuron = model.query_neuron
         assert (neuron.levels, neuron.decay) == ((8, 0) if quirks else (4, 0.25))
@@ -172,13 +216,14 @@ def test_streams(attention):
     model.out_neuron.register_forward_hook(lambda _, __, out: spikes.append(out))
     with torch.no_grad():
         model(x)
-        whole, = spikes
+        (whole,) = spikes
         for t in range(3):
-            _, state = stream(model, [part[t:t + 1] for part in x], state)
-            assert torch.equal(spikes[-1], whole[t:t + 1]), t
+            _, state = stream(model, [part[t : t + 1] for part in x], state)
+            assert torch.equal(spikes[-1], whole[t : t + 1]), t
     assert whole.any() and not torch.equal(whole[0], whole[1])
-    assert set(state) == {name for name, part in model.named_modules()
-                          if isinstance(part, Stateful)}
+    assert set(state) == {
+        name for name, part in model.named_modules() if isinstance(part, Stateful)
+    }
 
 
 @pytest.mark.parametrize('steps', [1, 2])
@@ -190,6 +235,7 @@ def test_mask_logits_of_all_sets_are_never_held_at_once(steps):
         def pack(x, held=held):
             held.append(tuple(x.shape))
             return x
+
         with saved_tensors_hooks(pack, lambda x: x):
             losses = model.loss(maps(steps=steps), samples(labels(), labels(seed=1)))
         results.append((losses, sum(shape[-2:] == (32, 48) for shape in held), model))
@@ -214,8 +260,9 @@ def test_labels_out_of_the_ordinary():
         model.zero_grad()
         total(losses).backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-    with pytest.raises(ValueError,
-                       match=r'label 7, expected 0 .. 4 \(.*num_classes=5\).*reduce_zero_label'):
+    with pytest.raises(
+        ValueError, match=r'label 7, expected 0 .. 4 \(.*num_classes=5\).*reduce_zero_label'
+    ):
         model.loss(maps(), samples(many, torch.full((32, 48), 7)))
 
 
@@ -224,10 +271,10 @@ def test_fewer_queries_than_classes():
     model = head(num_queries=2)
     target = model.criterion.targets(torch.stack([labels()]))
     assert len(target[0].labels) == 5 and model.criterion.count(target, 2) == 2
-    scores, masks = torch.zeros(1, 2, 6), torch.full((1, 2, 16, 24), -20.)
+    scores, masks = torch.zeros(1, 2, 6), torch.full((1, 2, 16, 24), -20.0)
     for query, label in enumerate((4, 1)):
         scores[0, query, label] = 8
-        masks[0, query][labels()[::2, ::2] == label] = 20.
+        masks[0, query][labels()[::2, ::2] == label] = 20.0
     matches = model.criterion.match(scores, masks, target)
     assert model.criterion.query_labels(target, matches, 2).tolist() == [[4, 1]]
     losses = model.loss(maps(), samples(labels(), labels(seed=1)))
@@ -238,8 +285,9 @@ def test_logits_that_are_not_finite_are_named():
     model = head()
     with torch.no_grad():
         model.cls_embed.conv.bias[0] = float('nan')
-    with pytest.raises(FloatingPointError,
-                       match='class logits of decode_head, set 0 .* are not finite.*diverged'):
+    with pytest.raises(
+        FloatingPointError, match='class logits of decode_head, set 0 .* are not finite.*diverged'
+    ):
         model.loss(maps(), samples(labels(), labels()))
     model = head()
     with torch.no_grad():
@@ -248,45 +296,64 @@ def test_logits_that_are_not_finite_are_named():
         model.loss(maps(), samples(labels(), torch.full((32, 48), 255)))
 
 
-@pytest.mark.parametrize('changes, words', [
-    (dict(num_classes=1), 'num_classes >= 2'), (dict(channels=18, groups=2), 'multiples of 4'),
-    (dict(groups=3), 'groups=3 does not divide channels=16'),
-    (dict(num_heads=3), 'num_heads=3 does not divide'),
-    (dict(in_channels=(4,)), 'two maps or more')])
+@pytest.mark.parametrize(
+    'changes, words',
+    [
+        (dict(num_classes=1), 'num_classes >= 2'),
+        (dict(channels=18, groups=2), 'multiples of 4'),
+        (dict(groups=3), 'groups=3 does not divide channels=16'),
+        (dict(num_heads=3), 'num_heads=3 does not divide'),
+        (dict(in_channels=(4,)), 'two maps or more'),
+    ],
+)
 def test_wrong_sizes_are_answered(changes, words):
     with pytest.raises(ValueError, match=words):
         head(**changes)
 
 
 def segmentor(backbone, test_cfg, **changes):
-    return MODELS.build(dict(type='mmseg.EncoderDecoder', backbone=backbone,
-                             decode_head={**SMALL, **changes},
-                             test_cfg=ConfigDict(test_cfg)))
+    return MODELS.build(
+        dict(
+            type='mmseg.EncoderDecoder',
+            backbone=backbone,
+            decode_head={**SMALL, **changes},
+            test_cfg=ConfigDict(test_cfg),
+        )
+    )
 
 
-BACKBONE = dict(type='mmbsa.ESpikeFormer',
-                arch=dict(embed_dims=(8, 8, 8, 12), depths=(1, 1), num_heads=2))
+BACKBONE = dict(
+    type='mmbsa.ESpikeFormer', arch=dict(embed_dims=(8, 8, 8, 12), depths=(1, 1), num_heads=2)
+)
 
 
-@pytest.mark.parametrize('test_cfg', [dict(mode='whole'),
-                                      dict(mode='slide', crop_size=(32, 32), stride=(16, 16))],
-                         ids=['whole', 'slide'])
+@pytest.mark.parametrize(
+    'test_cfg',
+    [dict(mode='whole'), dict(mode='slide', crop_size=(32, 32), stride=(16, 16))],
+    ids=['whole', 'slide'],
+)
 def test_inference_of_mmseg(test_cfg):
     torch.manual_seed(0)
     model = segmentor(BACKBONE, test_cfg).eval()
     image = torch.randn(2, 3, 45, 61)
-    metas = [dict(img_shape=(45, 61), ori_shape=(90, 122), pad_shape=(45, 61),
-                  padding_size=[0, 0, 0, 0])] * 2
+    metas = [
+        dict(img_shape=(45, 61), ori_shape=(90, 122), pad_shape=(45, 61), padding_size=[0, 0, 0, 0])
+    ] * 2
     with torch.no_grad():
         result = model.predict(image, [SegDataSample(metainfo=meta) for meta in metas])
         assert model(image).shape == (2, 5, 23, 31)
     for sample in result:
-        assert sample.pred_sem_seg.data.shape == (1, 90,
-                                                  122) and sample.seg_logits.data.shape == (5, 90,
-                                                                                            122)
+        assert sample.pred_sem_seg.data.shape == (1, 90, 122) and sample.seg_logits.data.shape == (
+            5,
+            90,
+            122,
+        )
     data = samples(labels((45, 61)), labels((45, 61), 1))
-    assert set(model.loss(image, data)) >= {'decode.loss_cls', 'decode.d0.loss_mask',
-                                            'decode.d2.loss_dice'}
+    assert set(model.loss(image, data)) >= {
+        'decode.loss_cls',
+        'decode.d0.loss_mask',
+        'decode.d2.loss_dice',
+    }
 
 
 def test_starts_where_the_paper_starts():
@@ -345,8 +412,10 @@ def test_deformable_attention_samples_where_it_should():
     """Whole offsets shift the map: no sampling kernel is needed to say what comes out."""
     part = MODELS.build(dict(type='mmbsa.SpikeDeformableAttention', channels=4, groups=2))
     value = torch.randn(1, 4, 5, 6)
-    offset, mask = torch.zeros(1, 2, 3, 3, 2, 5, 6), torch.zeros(1, 2, 3, 3, 5,
-                                                                 6)  # (group, column, row, xy)
+    offset, mask = (
+        torch.zeros(1, 2, 3, 3, 2, 5, 6),
+        torch.zeros(1, 2, 3, 3, 5, 6),
+    )  # (group, column, row, xy)
     mask[:, 0, 2, 1] = 1  # first group: the point one column to the right, moved by one row down
     offset[:, 0, 2, 1, 1] = 1
     mask[:, 1, 1, 0] = 0.5  # second group: the point one row up, moved by two columns to the left
@@ -356,6 +425,6 @@ def test_deformable_attention_samples_where_it_should():
     expected[:, :2, :-1, :-1] = value[:, :2, 1:, 1:]
     expected[:, 2:, 1:, 2:] = value[:, 2:, :-1, :-2] / 2
     torch.testing.assert_close(out, expected)
-    assert not any(conv.weight.any()
-                   for conv in (part.offset.conv, part.mask.conv)) and isinstance(part.mask.conv,
-                                                                                  Conv2d)
+    assert not any(conv.weight.any() for conv in (part.offset.conv, part.mask.conv)) and isinstance(
+        part.mask.conv, Conv2d
+    )

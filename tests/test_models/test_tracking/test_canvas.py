@@ -1,4 +1,5 @@
 """The canvas and the tokens of a pair."""
+
 import pytest
 import torch
 
@@ -16,14 +17,21 @@ def backbone(**kwargs):
 
 def crops(z, s, steps=1, batch=2):
     generator = torch.Generator().manual_seed(1)
-    return (4 * torch.randn(steps, batch, 3, z, z, generator=generator),
-            4 * torch.randn(steps, batch, 3, s, s, generator=generator))
+    return (
+        4 * torch.randn(steps, batch, 3, z, z, generator=generator),
+        4 * torch.randn(steps, batch, 3, s, s, generator=generator),
+    )
 
 
 def test_search_goes_upper_left_and_template_lower_right():
-    template, search = torch.full((1, 1, 1, 2, 2), 2.), torch.full((1, 1, 1, 3, 3), 3.)
+    template, search = torch.full((1, 1, 1, 2, 2), 2.0), torch.full((1, 1, 1, 3, 3), 3.0)
     assert join_canvas(template, search)[0, 0, 0].tolist() == [
-        [3, 3, 3, 0, 0], [3, 3, 3, 0, 0], [3, 3, 3, 0, 0], [0, 0, 0, 2, 2], [0, 0, 0, 2, 2]]
+        [3, 3, 3, 0, 0],
+        [3, 3, 3, 0, 0],
+        [3, 3, 3, 0, 0],
+        [0, 0, 0, 2, 2],
+        [0, 0, 0, 2, 2],
+    ]
 
 
 @pytest.mark.parametrize('z, s', [(16, 32), (32, 32), (48, 64)])

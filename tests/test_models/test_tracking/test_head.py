@@ -1,4 +1,5 @@
 """The centre head: maps, boxes at their peaks, and its loss against the official one."""
+
 import pytest
 import torch
 import tracking_fixtures

@@ -1,4 +1,5 @@
 """Losses and their gradients against the official ones."""
+
 import pytest
 import torch
 import tracking_fixtures
@@ -96,8 +97,8 @@ def test_heatmap_of_a_map_that_is_not_square():
 
 
 def test_iou_of_equal_and_of_distant_boxes():
-    a = torch.tensor([[0., 0., 1., 1.], [0., 0., 1., 1.]])
-    b = torch.tensor([[0., 0., 1., 1.], [3., 0., 4., 1.]])
+    a = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]])
+    b = torch.tensor([[0.0, 0.0, 1.0, 1.0], [3.0, 0.0, 4.0, 1.0]])
     giou, iou = generalized_iou(a, b)
     assert iou.tolist() == [1, 0]
-    torch.testing.assert_close(giou, torch.tensor([1., -0.5]))
+    torch.testing.assert_close(giou, torch.tensor([1.0, -0.5]))

@@ -1,4 +1,5 @@
 """The tracker as OpenMMLab runs it."""
+
 import copy
 
 import numpy as np
@@ -41,7 +42,7 @@ def read(source, row):
     """A bright square on noise that moves by two pixels per frame."""
     steps, seed = source
     frame = np.random.default_rng((seed, row)).integers(0, 40, (steps, 60, 80, 3)).astype(np.uint8)
-    frame[:, 20:32, 10 + 2 * row:24 + 2 * row] = 220
+    frame[:, 20:32, 10 + 2 * row : 24 + 2 * row] = 220
     return frame
 
 
@@ -86,7 +87,7 @@ def test_every_setting_trains_and_tracks(steps, attention):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     optim.step()
     frames, sample = sequence(steps=steps)
-    out, = model.eval().test_step(dict(inputs=dict(frames=[frames]), data_samples=[sample]))
+    (out,) = model.eval().test_step(dict(inputs=dict(frames=[frames]), data_samples=[sample]))
     assert out.pred_boxes.shape == (5, 4) and out.pred_boxes[0].tolist() == [10, 20, 14, 12]
     assert (
         out.pred_boxes.isfinite().all() and out.seconds[1:].min() > 0 and out.scores.shape == (5,)
@@ -99,7 +100,7 @@ def test_batches_of_sequences_equal_sequences_alone():
     together = model.predict(dict(frames=list(frames)), list(samples))
     for length, seed, joint in zip((4, 6), (0, 1), together):
         frames, sample = sequence(length, seed=seed)
-        alone, = model.predict(dict(frames=[frames]), [sample])
+        (alone,) = model.predict(dict(frames=[frames]), [sample])
         assert len(joint.pred_boxes) == length
         torch.testing.assert_close(joint.pred_boxes, alone.pred_boxes, rtol=1e-5, atol=1e-3)
 
@@ -123,7 +124,7 @@ def test_network_runs_step_by_step():
     with torch.no_grad():
         whole, state = model.features(inputs['template'], inputs['search']), None
         for step in range(2):
-            part = {name: crop[step:step + 1] for name, crop in inputs.items()}
+            part = {name: crop[step : step + 1] for name, crop in inputs.items()}
             out, state = stream(model, part, state)
             assert torch.equal(out['backbone_feat'][0], whole[step])
 
@@ -143,10 +144,15 @@ def test_training_moves_the_peak_to_the_target():
 
 def test_published_presets_have_the_published_parameters():
     from mmengine.config import Config
+
     for size, parameters in (('tiny', 19_607_693), ('base', 107_260_781)):
         cfg = Config.fromfile(f'configs/_base_/models/sdtrack_{size}.py').model
-        cfg = {**cfg, 'type': SDTrack, 'backbone': {**cfg.backbone, 'type': 'mmbsa.ESpikeFormer'},
-               'head': {**cfg.head, 'type': 'mmbsa.CentreHead'}}
+        cfg = {
+            **cfg,
+            'type': SDTrack,
+            'backbone': {**cfg.backbone, 'type': 'mmbsa.ESpikeFormer'},
+            'head': {**cfg.head, 'type': 'mmbsa.CentreHead'},
+        }
         with torch.device('meta'):
             model = MODELS.build(
                 {**cfg, 'data_preprocessor': dict(type='mmbsa.TrackDataPreprocessor')}

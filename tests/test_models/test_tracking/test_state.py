@@ -1,4 +1,5 @@
 """Steps of a tracker without a network: the official trace with prescribed maps."""
+
 import numpy as np
 import pytest
 import torch
@@ -33,7 +34,7 @@ def test_trace_equals_the_official_one(path, variant, tmp_path):
         assert factor == arrays[f'trace.{variant}.resize_factors'][step]
         sums = arrays[f'trace.{variant}.search_channel_sums_and_masked'][step]
         assert crop.sum((0, 2, 3)).tolist() == sums[:3].tolist()
-        maps = CentreMaps(*(m[step + 1:step + 2] for m in (score, size, offset)))
+        maps = CentreMaps(*(m[step + 1 : step + 2] for m in (score, size, offset)))
         box, _ = decode_boxes(maps, window)
         np.testing.assert_allclose(
             box[0], arrays[f'trace.{variant}.pred'][step], rtol=1e-5, atol=1e-6

@@ -1,4 +1,5 @@
 """Stacking and normalising crops."""
+
 import numpy as np
 import pytest
 import torch
@@ -29,8 +30,10 @@ def test_normalisation_equals_the_official_one(path):
 
 
 def test_batches_are_time_major():
-    inputs = dict(template=[torch.full((2, 3, 4, 4), b, dtype=torch.uint8) for b in range(5)],
-                  search=[torch.zeros(2, 3, 8, 8, dtype=torch.uint8)] * 5)
+    inputs = dict(
+        template=[torch.full((2, 3, 4, 4), b, dtype=torch.uint8) for b in range(5)],
+        search=[torch.zeros(2, 3, 8, 8, dtype=torch.uint8)] * 5,
+    )
     out = TrackDataPreprocessor()(dict(inputs=inputs, data_samples=None), True)['inputs']
     assert out['template'].shape == (2, 5, 3, 4, 4) and out['search'].shape == (2, 5, 3, 8, 8)
     assert (
@@ -41,4 +44,4 @@ def test_batches_are_time_major():
 
 def test_mean_and_std_go_together():
     with pytest.raises(ValueError, match='go together'):
-        TrackDataPreprocessor(mean=[0., 0., 0.])
+        TrackDataPreprocessor(mean=[0.0, 0.0, 0.0])

@@ -186,8 +186,8 @@ class SpikeShared2FCBBoxHead(Shared2FCBBoxHead):
         self.neurons = nn.ModuleList(build_neuron(neuron) for _ in self.shared_fcs)
 
     def forward(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """(T, N, C, h, w) -> scores (T, N, K + 1) and deltas (T, N, 4 K), None without that branch.
-        """
+        """(T, N, C, h, w) -> scores (T, N, K + 1) and deltas (T, N, 4 K), None without that
+        branch."""
         for neuron, linear in zip(self.neurons, self.shared_fcs):
             # behind the first layer as maps of one cell: some neurons read shapes as
             # (T, B, C, H, W)

@@ -1,4 +1,5 @@
 """Spiking decode heads: time-major maps -> logits."""
+
 from mmbsa.models.segmentation.heads.spike2former import Spike2FormerHead
 from mmbsa.models.segmentation.heads.spike_fcn_head import SpikeFCNHead
 from mmbsa.models.segmentation.heads.spike_fpn_head import SpikeFPNHead

@@ -1,4 +1,5 @@
 """What spiking decode heads share."""
+
 from collections.abc import Sequence
 
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
@@ -14,8 +15,10 @@ def resize(x: Tensor, size: Sequence[int], align_corners: bool = False) -> Tenso
     right."""
     if x.shape[-2:] == tuple(size):
         return x
-    return split_time(interpolate(merge_time(x), size=tuple(size), mode='bilinear',
-                                  align_corners=align_corners), len(x))
+    return split_time(
+        interpolate(merge_time(x), size=tuple(size), mode='bilinear', align_corners=align_corners),
+        len(x),
+    )
 
 
 class TimeMajorHead(BaseDecodeHead):

@@ -1,4 +1,5 @@
 """Spiking fully convolutional head (``FCNHead_SNN`` of the STEP benchmark)."""
+
 from collections.abc import Sequence
 
 import torch
@@ -12,12 +13,13 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class SpikeFCNHead(BaseDecodeHead):
-    """mmseg's ``FCNHead`` on one time-major map, with spiking units; time is read out on the logits.
+    """mmseg's ``FCNHead`` on one time-major map, with spiking units; time is read out on the
+    logits.
 
     Data flow::
 
-        map --(neuron, conv, norm) * num_convs--> [with the map: neuron, conv, norm] --neuron--> dropout --1x1 conv-->
-        logits (T,B,K,H,W) --mean over T--> (B,K,H,W)
+        map --(neuron, conv, norm) * num_convs--> [with the map: neuron, conv, norm]
+        --neuron, dropout, 1x1 conv--> logits (T,B,K,H,W) --mean over T--> (B,K,H,W)
 
     STEP has ``num_convs=0, concat_input=False, dropout_ratio=0``: neuron and 1x1 convolution alone.
 
@@ -27,39 +29,70 @@ class SpikeFCNHead(BaseDecodeHead):
         concat_input: a unit over the map beside the result of the units.
         neuron: neuron config; None is LIF with tau 2 and a sigmoid surrogate, alpha 4.
         num_steps: T, for neurons whose parameters depend on it; None takes any T.
-        kwargs: mmseg's ``BaseDecodeHead``: in_channels, in_index, channels, num_classes, loss_decode, ...; ``dropout_ratio``
-            is 0 and ``norm_cfg`` is BN unless given.
+        kwargs: mmseg's ``BaseDecodeHead``: in_channels, in_index, channels, num_classes,
+            loss_decode, ...; ``dropout_ratio`` is 0 and ``norm_cfg`` is BN unless given.
 
     Raises:
         ValueError: no units, but other channels than the map has; or several maps.
     """
 
-    def __init__(self, num_convs: int = 2, kernel_size: int = 3, concat_input: bool = True, neuron: dict | None = None,
-                 num_steps: int | None = None, **kwargs):
+    def __init__(
+        self,
+        num_convs: int = 2,
+        kernel_size: int = 3,
+        concat_input: bool = True,
+        neuron: dict | None = None,
+        num_steps: int | None = None,
+        **kwargs,
+    ):
         kwargs.setdefault('dropout_ratio', 0)
         kwargs['norm_cfg'] = kwargs.get('norm_cfg') or dict(type='BN')
         super().__init__(**kwargs)
         if not isinstance(self.in_channels, int):
-            raise ValueError(f'SpikeFCNHead: decode_head.in_channels={self.in_channels} must be one number: it '
-                             'reads one map')
+            raise ValueError(
+                f'SpikeFCNHead: decode_head.in_channels={self.in_channels} must be one number: it '
+                'reads one map'
+            )
         if num_convs < 0 or kernel_size % 2 == 0:
-            raise ValueError(f'SpikeFCNHead: num_convs={num_convs} must not be negative and kernel_size={kernel_size} odd')
+            raise ValueError(
+                f'SpikeFCNHead: num_convs={num_convs} must not be negative and '
+                f'kernel_size={kernel_size} odd'
+            )
         if num_convs == 0 and not concat_input and self.in_channels != self.channels:
-            raise ValueError(f'SpikeFCNHead: without units decode_head.channels={self.channels} must be in_channels='
-                             f'{self.in_channels}')
+            raise ValueError(
+                f'SpikeFCNHead: without units decode_head.channels={self.channels} must be '
+                'in_channels='
+                f'{self.in_channels}'
+            )
         self.num_steps = num_steps
-        neuron = bind_steps(neuron or dict(type='mmbsa.LIFNode', tau=2.0, detach_reset=True, surrogate_function=dict(
-            type='Sigmoid', alpha=4.0)), num_steps)
+        neuron = bind_steps(
+            neuron
+            or dict(
+                type='mmbsa.LIFNode',
+                tau=2.0,
+                detach_reset=True,
+                surrogate_function=dict(type='Sigmoid', alpha=4.0),
+            ),
+            num_steps,
+        )
         unit = dict(neuron=neuron, norm_cfg=self.norm_cfg)
         widths = (self.in_channels, *[self.channels] * num_convs)
-        self.convs = nn.Sequential(*(SpikeConv(c_in, c_out, kernel_size, **unit)
-                                     for c_in, c_out in zip(widths, widths[1:])))
-        self.concat_conv = (SpikeConv(self.in_channels + widths[-1], self.channels, kernel_size, **unit)
-                            if concat_input else None)
+        self.convs = nn.Sequential(
+            *(
+                SpikeConv(c_in, c_out, kernel_size, **unit)
+                for c_in, c_out in zip(widths, widths[1:])
+            )
+        )
+        self.concat_conv = (
+            SpikeConv(self.in_channels + widths[-1], self.channels, kernel_size, **unit)
+            if concat_input
+            else None
+        )
         self.out_neuron = build_neuron(neuron)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Time-major maps (T, B, C_i, H_i, W_i) -> logits (B, num_classes, H, W) of the map ``in_index``."""
+        """Time-major maps (T, B, C_i, H_i, W_i) -> logits (B, num_classes, H, W) of the map
+        ``in_index``."""
         x = self._transform_inputs(inputs)
         check_steps(x, self.num_steps, 'decode_head.num_steps')
         out = self.convs(x)

@@ -1,4 +1,5 @@
 """Spiking MLP head, after SegFormer's."""
+
 from collections.abc import Sequence
 
 import torch
@@ -16,7 +17,8 @@ class SpikeMLPHead(SpikeDecodeHead):
 
     Data flow, every unit is neuron -> 1x1 conv -> norm::
 
-        map i --unit--> bilinear to the finest size --concatenate--> unit --neuron, dropout, 1x1 conv--> logits
+        map i --unit--> bilinear to the finest size --concatenate--> unit
+        --neuron, dropout, 1x1 conv--> logits
 
     Args:
         kwargs: see :class:`SpikeDecodeHead`.
@@ -24,13 +26,17 @@ class SpikeMLPHead(SpikeDecodeHead):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.projections = nn.ModuleList(SpikeConv(width, self.channels, 1, **self.unit)
-                                         for width in self.in_channels)
-        self.fusion = SpikeConv(self.channels * len(self.in_channels), self.channels, 1,
-                                **self.unit)
+        self.projections = nn.ModuleList(
+            SpikeConv(width, self.channels, 1, **self.unit) for width in self.in_channels
+        )
+        self.fusion = SpikeConv(
+            self.channels * len(self.in_channels), self.channels, 1, **self.unit
+        )
 
     def fuse_maps(self, inputs: Sequence[Tensor]) -> Tensor:
         """Maps (T, B, C_i, H_i, W_i), fine to coarse -> potentials (T, B, channels, H_0, W_0)."""
-        maps = [resize(project(x), inputs[0].shape[-2:], self.align_corners)
-                for project, x in zip(self.projections, inputs)]
+        maps = [
+            resize(project(x), inputs[0].shape[-2:], self.align_corners)
+            for project, x in zip(self.projections, inputs)
+        ]
         return self.fusion(torch.cat(maps, 2))

@@ -1,4 +1,5 @@
 """Spike2Former: pixel decoder, transformer decoder, matching and losses, head."""
+
 from mmbsa.models.segmentation.heads.spike2former.criterion import MaskCriterion
 from mmbsa.models.segmentation.heads.spike2former.deformable import SpikeDeformableAttention
 from mmbsa.models.segmentation.heads.spike2former.head import Spike2FormerHead
@@ -11,6 +12,12 @@ from mmbsa.models.segmentation.heads.spike2former.transformer import (
     Spike2FormerDecoderLayer,
 )
 
-__all__ = ['MaskCriterion', 'QueryAttention', 'Spike2FormerDecoderLayer',
-           'Spike2FormerEncoderLayer', 'Spike2FormerHead',
-           'Spike2FormerPixelDecoder', 'SpikeDeformableAttention']
+__all__ = [
+    'MaskCriterion',
+    'QueryAttention',
+    'Spike2FormerDecoderLayer',
+    'Spike2FormerEncoderLayer',
+    'Spike2FormerHead',
+    'Spike2FormerPixelDecoder',
+    'SpikeDeformableAttention',
+]

@@ -1,5 +1,6 @@
 """Matching of queries to the classes of an image, and the losses of matched masks (MaskFormer,
 NeurIPS 2021)."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,11 +46,20 @@ class MaskCriterion:
         eps: added to both sides of the dice ratio, in loss and cost.
     """
 
-    def __init__(self, num_classes: int, loss_cls: float = 1.0, loss_mask: float = 20.0,
-                 loss_dice: float = 1.0,
-                 cost_cls: float = 2.0, cost_mask: float = 20.0, cost_dice: float = 1.0,
-                 no_object_weight: float = 0.1,
-                 alpha: float = 0.25, gamma: float = 2.0, eps: float = 1.0):
+    def __init__(
+        self,
+        num_classes: int,
+        loss_cls: float = 1.0,
+        loss_mask: float = 20.0,
+        loss_dice: float = 1.0,
+        cost_cls: float = 2.0,
+        cost_mask: float = 20.0,
+        cost_dice: float = 1.0,
+        no_object_weight: float = 0.1,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        eps: float = 1.0,
+    ):
         self.num_classes, self.no_object_weight = num_classes, no_object_weight
         self.loss_cls, self.loss_mask, self.loss_dice = loss_cls, loss_mask, loss_dice
         self.cost_cls, self.cost_mask, self.cost_dice = cost_cls, cost_mask, cost_dice
@@ -71,7 +81,8 @@ class MaskCriterion:
                     f'the semantic map holds label {int(strangers[0])}, expected 0 .. '
                     f'{self.num_classes - 1} (decode_head.num_classes={self.num_classes}) or '
                     f'decode_head.ignore_index={ignore_index}; does the data set need '
-                    'reduce_zero_label?')
+                    'reduce_zero_label?'
+                )
             found.append(Target(classes, image == classes[:, None, None]))
         return found
 
@@ -83,8 +94,9 @@ class MaskCriterion:
         return max(float(total), 1.0)
 
     @torch.no_grad()
-    def match(self, scores: Tensor, masks: Tensor, targets: Sequence[Target],
-              name: str = 'the head') -> list[Match]:
+    def match(
+        self, scores: Tensor, masks: Tensor, targets: Sequence[Target], name: str = 'the head'
+    ) -> list[Match]:
         """Class logits (B, Q, K + 1) and mask logits (B, Q, h, w) -> indices of matched queries and
         targets per image.
 
@@ -98,7 +110,8 @@ class MaskCriterion:
                 raise FloatingPointError(
                     f'{kind} logits of {name} are not finite, so queries cannot be matched: the '
                     'training has diverged (lower optim_wrapper.optimizer.lr, clip gradients, or '
-                    'train in float32)')
+                    'train in float32)'
+                )
         matches = []
         for score, mask, target in zip(scores.float(), masks.float(), targets):
             device = target.labels.device
@@ -111,28 +124,41 @@ class MaskCriterion:
 
     def _costs(self, score: Tensor, mask: Tensor, target: Target) -> Tensor:
         """(Q, K + 1), (Q, h, w) -> costs (Q, n)."""
-        truth = F.interpolate(target.masks[:, None].float(), mask.shape[-2:],
-                              mode='nearest').flatten(1).T  # (h w, n)
+        truth = (
+            F.interpolate(target.masks[:, None].float(), mask.shape[-2:], mode='nearest')
+            .flatten(1)
+            .T
+        )  # (h w, n)
         p = mask.flatten(1).sigmoid()
         hit = -(p + 1e-12).log() * self.alpha * (1 - p) ** self.gamma
-        miss = -(1 - p + 1e-12).log() * (1 - self.alpha) * p ** self.gamma
+        miss = -(1 - p + 1e-12).log() * (1 - self.alpha) * p**self.gamma
         focal = (hit @ truth + miss @ (1 - truth)) / len(truth)
         dice = 1 - (2 * p @ truth + self.eps) / (p.sum(1, keepdim=True) + truth.sum(0) + self.eps)
-        return (self.cost_mask * focal + self.cost_dice * dice
-                - self.cost_cls * score.softmax(1)[:, target.labels])
+        return (
+            self.cost_mask * focal
+            + self.cost_dice * dice
+            - self.cost_cls * score.softmax(1)[:, target.labels]
+        )
 
-    def query_labels(self, targets: Sequence[Target], matches: Sequence[Match],
-                     num_queries: int) -> Tensor:
+    def query_labels(
+        self, targets: Sequence[Target], matches: Sequence[Match], num_queries: int
+    ) -> Tensor:
         """Class of every query (B, Q), K where it has no target."""
-        labels = torch.full((len(targets), num_queries), self.num_classes,
-                            device=targets[0].labels.device)
+        labels = torch.full(
+            (len(targets), num_queries), self.num_classes, device=targets[0].labels.device
+        )
         for row, target, (queries, chosen) in zip(labels, targets, matches):
             row[queries] = target.labels[chosen]
         return labels
 
-    def losses(self, scores: Tensor, masks: Tensor, targets: Sequence[Target],
-               matches: Sequence[Match],
-               count: float) -> dict[str, Tensor]:
+    def losses(
+        self,
+        scores: Tensor,
+        masks: Tensor,
+        targets: Sequence[Target],
+        matches: Sequence[Match],
+        count: float,
+    ) -> dict[str, Tensor]:
         """Class logits (B, Q, K + 1) and mask logits (B, Q, h, w) -> ``loss_cls``, ``loss_mask``
         and ``loss_dice``."""
         labels = self.query_labels(targets, matches, scores.size(1))
@@ -145,12 +171,21 @@ class MaskCriterion:
             if not len(queries):
                 continue
             truth = target.masks[chosen].float()
-            mask = F.interpolate(mask[queries].float()[:, None], truth.shape[-2:], mode='bilinear',
-                                 align_corners=False)[:, 0]
-            loss_mask = loss_mask + sigmoid_focal_loss(mask, truth, self.alpha,
-                                                       self.gamma).mean((1, 2)).sum()
+            mask = F.interpolate(
+                mask[queries].float()[:, None],
+                truth.shape[-2:],
+                mode='bilinear',
+                align_corners=False,
+            )[:, 0]
+            loss_mask = (
+                loss_mask
+                + sigmoid_focal_loss(mask, truth, self.alpha, self.gamma).mean((1, 2)).sum()
+            )
             p, truth = mask.flatten(1).sigmoid(), truth.flatten(1)
             dice = (2 * (p * truth).sum(1) + self.eps) / (p.sum(1) + truth.sum(1) + self.eps)
             loss_dice = loss_dice + (1 - dice).sum()
-        return dict(loss_cls=self.loss_cls * loss_cls, loss_mask=self.loss_mask * loss_mask / count,
-                    loss_dice=self.loss_dice * loss_dice / count)
+        return dict(
+            loss_cls=self.loss_cls * loss_cls,
+            loss_mask=self.loss_mask * loss_mask / count,
+            loss_dice=self.loss_dice * loss_dice / count,
+        )

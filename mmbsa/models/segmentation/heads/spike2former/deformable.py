@@ -1,4 +1,5 @@
 """Spike-driven deformable attention of Spike2Former: sampled values, weighted by spikes."""
+
 import torch
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
@@ -40,21 +41,30 @@ class SpikeDeformableAttention(nn.Module):
         ValueError: groups that do not divide the channels, or an even kernel.
     """
 
-    def __init__(self, channels: int, groups: int = 32, kernel_size: int = 3,
-                 depthwise_size: int = 5, ratio: int = 2,
-                 neuron: dict | None = None, norm_cfg: dict | None = None,
-                 official_quirks: bool = False):
+    def __init__(
+        self,
+        channels: int,
+        groups: int = 32,
+        kernel_size: int = 3,
+        depthwise_size: int = 5,
+        ratio: int = 2,
+        neuron: dict | None = None,
+        norm_cfg: dict | None = None,
+        official_quirks: bool = False,
+    ):
         super().__init__()
         if groups < 1 or channels % groups:
-            raise ValueError(f'SpikeDeformableAttention: groups={groups} does not divide '
-                             f'channels={channels}')
+            raise ValueError(
+                f'SpikeDeformableAttention: groups={groups} does not divide channels={channels}'
+            )
         if kernel_size % 2 == 0:
-            raise ValueError('SpikeDeformableAttention: kernel_size must be odd, got '
-                             f'{kernel_size}')
+            raise ValueError(
+                f'SpikeDeformableAttention: kernel_size must be odd, got {kernel_size}'
+            )
         self.groups, self.kernel_size, self.official_quirks = groups, kernel_size, official_quirks
         norm_cfg = norm_cfg or dict(type='BN')
         unit = dict(neuron=neuron, norm_cfg=norm_cfg)
-        points = groups * kernel_size ** 2
+        points = groups * kernel_size**2
         self.project_in = SepSpikeConv(channels, depthwise_size, ratio, **unit)
         self.context = SpikeConv(channels, channels, depthwise_size, groups=channels, **unit)
         self.neuron = build_neuron(neuron)
@@ -83,11 +93,14 @@ class SpikeDeformableAttention(nn.Module):
         # there is no kernel in 16 bits for every device
         dtype = torch.promote_types(value.dtype, torch.float32)
         ones = torch.ones(value.size(1), 1, size, size, dtype=dtype, device=value.device)
-        out = deform_conv2d(value.to(dtype), offset.to(dtype), ones, padding=size // 2,
-                            mask=mask.to(dtype))
+        out = deform_conv2d(
+            value.to(dtype), offset.to(dtype), ones, padding=size // 2, mask=mask.to(dtype)
+        )
         return out.to(value.dtype)
 
     def extra_repr(self) -> str:
         """Sizes."""
-        return (f'groups={self.groups}, kernel_size={self.kernel_size}, '
-                f'official_quirks={self.official_quirks}')
+        return (
+            f'groups={self.groups}, kernel_size={self.kernel_size}, '
+            f'official_quirks={self.official_quirks}'
+        )

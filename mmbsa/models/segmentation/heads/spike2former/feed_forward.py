@@ -1,4 +1,5 @@
 """The MLP of Spike2Former's encoder and decoder layers."""
+
 from torch import Tensor, nn
 
 from mmbsa.models.layers import SpikeConv
@@ -21,14 +22,21 @@ class FeedForward(nn.Module):
             ``'tokens'`` the input, and the result back; None does neither.
     """
 
-    def __init__(self, channels: int, hidden_channels: int, neuron: dict | None,
-                 norm_cfg: dict | None,
-                 misread: str | None = None):
+    def __init__(
+        self,
+        channels: int,
+        hidden_channels: int,
+        neuron: dict | None,
+        norm_cfg: dict | None,
+        misread: str | None = None,
+    ):
         super().__init__()
-        self.expand = SpikeConv(channels, hidden_channels, 1, bias=True, neuron=neuron,
-                                norm_cfg=norm_cfg)
-        self.reduce = SpikeConv(hidden_channels, channels, 1, bias=True, neuron=neuron,
-                                norm_cfg=norm_cfg)
+        self.expand = SpikeConv(
+            channels, hidden_channels, 1, bias=True, neuron=neuron, norm_cfg=norm_cfg
+        )
+        self.reduce = SpikeConv(
+            hidden_channels, channels, 1, bias=True, neuron=neuron, norm_cfg=norm_cfg
+        )
         self.misread = misread
 
     def forward(self, x: Tensor) -> Tensor:

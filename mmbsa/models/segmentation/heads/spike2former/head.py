@@ -1,4 +1,5 @@
 """Spike2Former: a spiking mask decoder for semantic segmentation (Lei et al., AAAI 2025)."""
+
 from collections.abc import Sequence
 
 import torch
@@ -29,7 +30,7 @@ class Spike2FormerHead(TimeMajorHead):
     Data flow (Q queries, L decoder layers)::
 
         maps --pixel decoder--> mask features (T,B,C,H_0,W_0), maps of three levels, coarse to fine
-        learned queries --decoder layer i, attending to level i mod 3--> queries i (T,B,C,Q,1), i = 1 .. L
+        learned queries --decoder layer i (1 .. L) on level i mod 3--> queries i (T,B,C,Q,1)
         queries --neuron, linear--> class logits --mean over T--> (B,Q,K+1)
         queries --spiking MLP, + w * (conv between queries)--> neuron --> e
         e * mask features --mean over T--> mask logits (B,Q,H_0,W_0)
@@ -76,30 +77,46 @@ class Spike2FormerHead(TimeMajorHead):
             encoding of positions.
     """
 
-    def __init__(self, in_channels: Sequence[int], num_classes: int, channels: int = 256,
-                 num_queries: int = 100,
-                 num_layers: int = 6, num_encoder_layers: int = 6, num_heads: int = 8,
-                 groups: int = 32,
-                 feedforward_channels: int = 2048, encoder_feedforward_channels: int = 1024,
-                 kernel_size: int = 3,
-                 depthwise_size: int = 5, attention: dict | None = None,
-                 cross_attention: dict | None = None,
-                 neuron: dict | None = None, num_steps: int | None = None,
-                 official_quirks: bool = False,
-                 query_sigmoid: bool | None = None, spike_scale: float = 4.0,
-                 criterion: dict | None = None,
-                 save_memory: bool = True, **kwargs):
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        num_classes: int,
+        channels: int = 256,
+        num_queries: int = 100,
+        num_layers: int = 6,
+        num_encoder_layers: int = 6,
+        num_heads: int = 8,
+        groups: int = 32,
+        feedforward_channels: int = 2048,
+        encoder_feedforward_channels: int = 1024,
+        kernel_size: int = 3,
+        depthwise_size: int = 5,
+        attention: dict | None = None,
+        cross_attention: dict | None = None,
+        neuron: dict | None = None,
+        num_steps: int | None = None,
+        official_quirks: bool = False,
+        query_sigmoid: bool | None = None,
+        spike_scale: float = 4.0,
+        criterion: dict | None = None,
+        save_memory: bool = True,
+        **kwargs,
+    ):
         if num_classes < 2 or channels % 4 or num_queries < 1 or num_layers < 1:
             raise ValueError(
-                'Spike2FormerHead needs num_classes >= 2, channels in multiples of 4, num_queries >= 1 '
-                f'and num_layers >= 1, got {num_classes=}, {channels=}, {num_queries=}, {num_layers=}')
+                'Spike2FormerHead needs num_classes >= 2, channels in multiples of 4, num_queries '
+                '>= 1 '
+                f'and num_layers >= 1, got {num_classes=}, {channels=}, {num_queries=}, '
+                f'{num_layers=}'
+            )
         kwargs.setdefault('in_index', list(range(len(in_channels))))
         # layers are started where they are made; the base's default is for its conv_seg
         kwargs.setdefault('init_cfg', None)
         # the base builds one
         kwargs['loss_decode'] = dict(type='CrossEntropyLoss', avg_non_ignore=True)
-        super().__init__(num_steps, in_channels=in_channels, channels=channels,
-                         num_classes=num_classes, **kwargs)
+        super().__init__(
+            num_steps, in_channels=in_channels, channels=channels, num_classes=num_classes, **kwargs
+        )
         del self.conv_seg, self.loss_decode  # of heads that classify pixels
         self.official_quirks, self.save_memory = official_quirks, save_memory
         self.query_sigmoid = official_quirks if query_sigmoid is None else query_sigmoid
@@ -107,26 +124,44 @@ class Spike2FormerHead(TimeMajorHead):
         if neuron is None:
             neuron = dict(levels=8, decay=0.0) if official_quirks else dict(levels=4)
             neuron = dict(type='mmbsa.IntegerNode', **neuron)
-        neuron, attention, cross_attention = (bind_steps(cfg, num_steps)
-                                              for cfg in (neuron, attention, cross_attention))
+        neuron, attention, cross_attention = (
+            bind_steps(cfg, num_steps) for cfg in (neuron, attention, cross_attention)
+        )
         unit = dict(neuron=neuron, norm_cfg=self.norm_cfg)
         self.pixel_decoder = Spike2FormerPixelDecoder(
-            in_channels, channels, num_encoder_layers, encoder_feedforward_channels, groups,
-            kernel_size, depthwise_size,
-            official_quirks=official_quirks, **unit)
+            in_channels,
+            channels,
+            num_encoder_layers,
+            encoder_feedforward_channels,
+            groups,
+            kernel_size,
+            depthwise_size,
+            official_quirks=official_quirks,
+            **unit,
+        )
         self.layers = nn.ModuleList(
-            Spike2FormerDecoderLayer(channels, num_heads, feedforward_channels, attention,
-                                     cross_attention,
-                                     official_quirks=official_quirks, **unit)
-                                     for _ in range(num_layers))
-        self.query_feat, self.query_embed = (nn.Parameter(torch.randn(num_queries, channels))
-                                             for _ in range(2))
+            Spike2FormerDecoderLayer(
+                channels,
+                num_heads,
+                feedforward_channels,
+                attention,
+                cross_attention,
+                official_quirks=official_quirks,
+                **unit,
+            )
+            for _ in range(num_layers)
+        )
+        self.query_feat, self.query_embed = (
+            nn.Parameter(torch.randn(num_queries, channels)) for _ in range(2)
+        )
         self.level_embed = nn.Parameter(torch.randn(min(NUM_LEVELS, len(in_channels)), channels))
-        self.query_neuron, self.shortcut_neuron, self.out_neuron = (build_neuron(neuron)
-                                                                    for _ in range(3))
+        self.query_neuron, self.shortcut_neuron, self.out_neuron = (
+            build_neuron(neuron) for _ in range(3)
+        )
         self.cls_embed = SpikeConv(channels, num_classes + 1, 1, bias=True)
-        self.mask_embed = nn.ModuleList(SpikeConv(channels, channels, 1, bias=i == 2)
-                                        for i in range(3))
+        self.mask_embed = nn.ModuleList(
+            SpikeConv(channels, channels, 1, bias=i == 2) for i in range(3)
+        )
         self.mask_neurons = nn.ModuleList(build_neuron(neuron) for _ in range(2))
         self.shortcut = SpikeConv(num_queries, num_queries, 1, norm_cfg=self.norm_cfg)
         self.shortcut_scale = nn.Parameter(torch.ones(1))
@@ -141,8 +176,9 @@ class Spike2FormerHead(TimeMajorHead):
         features, levels = self.pixel_decoder(self.read(inputs))
         sources = []
         for level, embed in zip(levels, self.level_embed):
-            position = sine_positions(*level.shape[-2:], self.channels,
-                                      level.device).to(level.dtype)
+            position = sine_positions(*level.shape[-2:], self.channels, level.device).to(
+                level.dtype
+            )
             sources.append((level + embed[:, None, None], position))
         feat, position = (embed.T[:, :, None] for embed in (self.query_feat, self.query_embed))
         queries = [feat.expand(*features.shape[:2], *feat.shape)]
@@ -181,8 +217,11 @@ class Spike2FormerHead(TimeMajorHead):
         mask features (T, B, C, H_0, W_0), all held at once."""
         features, queries = self.decode(inputs)
         scores, embeddings = self.embed(queries)
-        return scores, torch.stack([self.masks(part, features)
-                                    for part in embeddings.unbind(1)]), features
+        return (
+            scores,
+            torch.stack([self.masks(part, features) for part in embeddings.unbind(1)]),
+            features,
+        )
 
     def _last(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         features, queries = self.decode(inputs)
@@ -198,8 +237,9 @@ class Spike2FormerHead(TimeMajorHead):
         0 and Q."""
         return self._semantic(*self._last(inputs))
 
-    def predict(self, inputs: Sequence[Tensor], batch_img_metas: list[dict],
-                test_cfg: dict | None = None) -> Tensor:
+    def predict(
+        self, inputs: Sequence[Tensor], batch_img_metas: list[dict], test_cfg: dict | None = None
+    ) -> Tensor:
         """Time-major maps -> scores of classes (B, K, H, W) at the size of the images; masks are
         enlarged bilinearly."""
         scores, masks = self._last(inputs)
@@ -208,11 +248,13 @@ class Spike2FormerHead(TimeMajorHead):
         size = meta['img_shape']
         if not isinstance(size, torch.Size) and 'pad_shape' in meta:
             size = meta['pad_shape']
-        return self._semantic(scores, interpolate(masks, tuple(size[:2]), mode='bilinear',
-                                                  align_corners=False))
+        return self._semantic(
+            scores, interpolate(masks, tuple(size[:2]), mode='bilinear', align_corners=False)
+        )
 
-    def loss(self, inputs: Sequence[Tensor], batch_data_samples: list,
-             train_cfg: dict | None = None) -> dict[str, Tensor]:
+    def loss(
+        self, inputs: Sequence[Tensor], batch_data_samples: list, train_cfg: dict | None = None
+    ) -> dict[str, Tensor]:
         """Time-major maps and data samples -> ``loss_cls``, ``loss_mask``, ``loss_dice`` of the
         last set of queries, and ``d0.loss_cls`` .. of the earlier ones.
 
@@ -227,8 +269,15 @@ class Spike2FormerHead(TimeMajorHead):
         losses, last = {}, len(queries) - 1
         for index, (score, embedding) in enumerate(zip(scores, embeddings.unbind(1))):
             matches: list[Match] = []
-            arguments = (score, embedding, features, targets, matches, count,
-                         f'decode_head, set {index} of queries')
+            arguments = (
+                score,
+                embedding,
+                features,
+                targets,
+                matches,
+                count,
+                f'decode_head, set {index} of queries',
+            )
             if self.save_memory and torch.is_grad_enabled():
                 found = checkpoint(self._loss_of_set, *arguments, use_reentrant=False)
             else:
@@ -237,9 +286,16 @@ class Spike2FormerHead(TimeMajorHead):
             losses.update({prefix + name: value for name, value in found.items()})
         return losses
 
-    def _loss_of_set(self, score: Tensor, embedding: Tensor, features: Tensor,
-                     targets: list[Target],
-                     matches: list[Match], count: float, name: str) -> dict[str, Tensor]:
+    def _loss_of_set(
+        self,
+        score: Tensor,
+        embedding: Tensor,
+        features: Tensor,
+        targets: list[Target],
+        matches: list[Match],
+        count: float,
+        name: str,
+    ) -> dict[str, Tensor]:
         """Losses of one set of queries; matches are found in the first of two calls."""
         masks = self.masks(embedding, features)
         if not matches:

@@ -1,5 +1,6 @@
 """Memory that the official code of Spike2Former reads in another order than it was written
 (``official_quirks``)."""
+
 from torch import Tensor
 
 

@@ -1,5 +1,6 @@
 """Pixel decoder of Spike2Former: deformable encoder on the coarsest map, then a pyramid down to the
 finest."""
+
 from collections.abc import Sequence
 
 from mmengine.model import caffe2_xavier_init
@@ -28,18 +29,31 @@ class Spike2FormerEncoderLayer(nn.Sequential):
         official_quirks: of the deformable attention, and the MLP's result read in the wrong order.
     """
 
-    def __init__(self, channels: int, feedforward_channels: int = 1024, groups: int = 32,
-                 kernel_size: int = 3,
-                 depthwise_size: int = 5, neuron: dict | None = None, norm_cfg: dict | None = None,
-                 official_quirks: bool = False):
+    def __init__(
+        self,
+        channels: int,
+        feedforward_channels: int = 1024,
+        groups: int = 32,
+        kernel_size: int = 3,
+        depthwise_size: int = 5,
+        neuron: dict | None = None,
+        norm_cfg: dict | None = None,
+        official_quirks: bool = False,
+    ):
         unit = dict(neuron=neuron, norm_cfg=norm_cfg or dict(type='BN'))
         branches = (
             SepSpikeConv(channels, kernel_size, **unit),
-            SpikeDeformableAttention(channels, groups, depthwise_size=depthwise_size,
-                                     official_quirks=official_quirks,
-                                     **unit),
-            FeedForward(channels, feedforward_channels, misread='map' if official_quirks else None,
-                        **unit))
+            SpikeDeformableAttention(
+                channels,
+                groups,
+                depthwise_size=depthwise_size,
+                official_quirks=official_quirks,
+                **unit,
+            ),
+            FeedForward(
+                channels, feedforward_channels, misread='map' if official_quirks else None, **unit
+            ),
+        )
         super().__init__(*(Residual(branch, channels, layer_scale=1e-6) for branch in branches))
 
 
@@ -69,31 +83,57 @@ class Spike2FormerPixelDecoder(nn.Module):
         ValueError: fewer than two maps.
     """
 
-    def __init__(self, in_channels: Sequence[int], channels: int = 256, num_layers: int = 6,
-                 feedforward_channels: int = 1024, groups: int = 32, kernel_size: int = 3,
-                 depthwise_size: int = 5,
-                 neuron: dict | None = None, norm_cfg: dict | None = None,
-                 official_quirks: bool = False):
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        channels: int = 256,
+        num_layers: int = 6,
+        feedforward_channels: int = 1024,
+        groups: int = 32,
+        kernel_size: int = 3,
+        depthwise_size: int = 5,
+        neuron: dict | None = None,
+        norm_cfg: dict | None = None,
+        official_quirks: bool = False,
+    ):
         super().__init__()
         if len(in_channels) < 2:
-            raise ValueError('Spike2FormerPixelDecoder needs two maps or more, got '
-                             f'in_channels={tuple(in_channels)}')
+            raise ValueError(
+                'Spike2FormerPixelDecoder needs two maps or more, got '
+                f'in_channels={tuple(in_channels)}'
+            )
         unit = dict(neuron=neuron, norm_cfg=norm_cfg or dict(type='BN'))
         *finer, coarsest = in_channels
         self.project_in = SpikeConv(coarsest, channels, 1, bias=True, **unit)
-        self.encoder = nn.Sequential(*(
-            Spike2FormerEncoderLayer(channels, feedforward_channels, groups, kernel_size,
-                                     depthwise_size,
-                                     official_quirks=official_quirks, **unit)
-                                     for _ in range(num_layers)))
+        self.encoder = nn.Sequential(
+            *(
+                Spike2FormerEncoderLayer(
+                    channels,
+                    feedforward_channels,
+                    groups,
+                    kernel_size,
+                    depthwise_size,
+                    official_quirks=official_quirks,
+                    **unit,
+                )
+                for _ in range(num_layers)
+            )
+        )
         self.project_out = SpikeConv(channels, channels, 1, bias=True, **unit)
-        self.laterals = nn.ModuleList(SpikeConv(width, channels, 1, bias=True, **unit)
-                                      for width in finer)
-        self.outputs = nn.ModuleList(SpikeConv(channels, channels, 3, groups=channels, **unit)
-                                     for _ in finer)
+        self.laterals = nn.ModuleList(
+            SpikeConv(width, channels, 1, bias=True, **unit) for width in finer
+        )
+        self.outputs = nn.ModuleList(
+            SpikeConv(channels, channels, 3, groups=channels, **unit) for _ in finer
+        )
         self.mask_features = SpikeConv(channels, channels, 1, bias=True, neuron=neuron)
-        for part in (self.project_in, self.project_out, self.mask_features, *self.laterals,
-                     *self.outputs):
+        for part in (
+            self.project_in,
+            self.project_out,
+            self.mask_features,
+            *self.laterals,
+            *self.outputs,
+        ):
             caffe2_xavier_init(part.conv, bias=0)
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:

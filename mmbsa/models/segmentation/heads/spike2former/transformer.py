@@ -1,4 +1,5 @@
 """Transformer decoder of Spike2Former: queries attend to maps and to each other."""
+
 import torch
 from torch import Tensor, nn
 
@@ -12,8 +13,9 @@ from mmbsa.registry import MODELS
 NATIVE = dict(type='mmbsa.EfficientSpikeDrivenSelfAttention')
 
 
-def sine_positions(height: int, width: int, channels: int,
-                   device: torch.device | None = None) -> Tensor:
+def sine_positions(
+    height: int, width: int, channels: int, device: torch.device | None = None
+) -> Tensor:
     """Sine encoding of positions of a map, (C, H, W) in float32: C / 2 channels for rows, then C /
     2 for columns.
 
@@ -21,16 +23,18 @@ def sine_positions(height: int, width: int, channels: int,
     temperature 10000).
     """
     half = channels // 2
-    frequencies = 10000 ** (2 * (torch.arange(half, device=device,
-                                              dtype=torch.float32) // 2) / half)
+    frequencies = 10000 ** (
+        2 * (torch.arange(half, device=device, dtype=torch.float32) // 2) / half
+    )
     parts = []
     for size in (height, width):
         places = torch.arange(1, size + 1, device=device, dtype=torch.float32)
         angles = (places / (size + 1e-6) * (2 * torch.pi))[:, None] / frequencies  # (size, C / 2)
         parts.append(torch.stack((angles[:, 0::2].sin(), angles[:, 1::2].cos()), 2).flatten(1).T)
     rows, columns = parts
-    return torch.cat((rows[:, :, None].expand(-1, -1, width),
-                      columns[:, None, :].expand(-1, height, -1)))
+    return torch.cat(
+        (rows[:, :, None].expand(-1, -1, width), columns[:, None, :].expand(-1, height, -1))
+    )
 
 
 class QueryAttention(nn.Module):
@@ -39,9 +43,10 @@ class QueryAttention(nn.Module):
 
     Data flow (positions are added to queries and keys only)::
 
-        query + position --neuron, 1x1 conv, norm--> q (T,B,C,Q,1) --+
-        source + position --neuron, 1x1 conv, norm--> k (T,B,C,h,w) -+--kind--> spikes --1x1 conv, norm--> (T,B,C,Q,1)
-        source --neuron, 1x1 conv, norm--> v (T,B,C,h,w) ------------+
+        query + position --neuron, 1x1 conv, norm--> q (T,B,C,Q,1)
+        source + position --neuron, 1x1 conv, norm--> k (T,B,C,h,w)
+        source --neuron, 1x1 conv, norm--> v (T,B,C,h,w)
+        q, k, v --kind--> spikes --1x1 conv, norm--> (T,B,C,Q,1)
 
     Args:
         channels: C.
@@ -55,28 +60,48 @@ class QueryAttention(nn.Module):
         ValueError: ``cross`` with a kind that needs k on the map of q.
     """
 
-    def __init__(self, channels: int, num_heads: int, attention: dict, neuron: dict, norm_cfg: dict,
-                 cross: bool):
+    def __init__(
+        self,
+        channels: int,
+        num_heads: int,
+        attention: dict,
+        neuron: dict,
+        norm_cfg: dict,
+        cross: bool,
+    ):
         super().__init__()
         # the official code divides scores by the root of all channels, whatever the number of heads
-        self.attn = attn = build_attention(attention, embed_dims=channels, num_heads=num_heads,
-                                           neuron=neuron,
-                                           host_scale=channels ** -0.5)
+        self.attn = attn = build_attention(
+            attention,
+            embed_dims=channels,
+            num_heads=num_heads,
+            neuron=neuron,
+            host_scale=channels**-0.5,
+        )
         if cross and attn.pointwise:
-            raise ValueError(f'{type(attn).__name__} multiplies q and k position by position, so it is no '
-                             'cross-attention: give decode_head.cross_attention another kind')
+            raise ValueError(
+                f'{type(attn).__name__} multiplies q and k position by position, so it is no '
+                'cross-attention: give decode_head.cross_attention another kind'
+            )
         if attn.gate_dims or len(attn.query_dims) > 1:
-            raise ValueError(f'{type(attn).__name__} needs several queries and a gate, which this head does not project: '
-                             'give decode_head.attention another kind')
+            raise ValueError(
+                f'{type(attn).__name__} needs several queries and a gate, which this head does not '
+                'project: '
+                'give decode_head.attention another kind'
+            )
         unit = dict(bias=True, norm_cfg=norm_cfg)
-        self.q = (SpikeConv(channels, channels, neuron=neuron, **unit) if attn.uses_query
-                  else build_neuron(neuron))
+        self.q = (
+            SpikeConv(channels, channels, neuron=neuron, **unit)
+            if attn.uses_query
+            else build_neuron(neuron)
+        )
         self.k = SpikeConv(channels, channels * attn.key_ratio, neuron=neuron, **unit)
         self.v = SpikeConv(channels, channels, neuron=neuron, **unit) if attn.uses_value else None
         self.proj = SpikeConv(channels, channels, **unit)
 
-    def forward(self, query: Tensor, source: Tensor, query_pos: Tensor,
-                source_pos: Tensor) -> Tensor:
+    def forward(
+        self, query: Tensor, source: Tensor, query_pos: Tensor, source_pos: Tensor
+    ) -> Tensor:
         """query (T, B, C, Q, 1), source (T, B, C, h, w), positions that broadcast over them -> (T,
         B, C, Q, 1)."""
         v = None if self.v is None else self.v(source)
@@ -98,25 +123,34 @@ class Spike2FormerDecoderLayer(nn.Module):
         official_quirks: the MLP reads queries and channels in the wrong order.
     """
 
-    def __init__(self, channels: int, num_heads: int = 8, feedforward_channels: int = 2048,
-                 attention: dict | None = None,
-                 cross_attention: dict | None = None, neuron: dict | None = None,
-                 norm_cfg: dict | None = None,
-                 official_quirks: bool = False):
+    def __init__(
+        self,
+        channels: int,
+        num_heads: int = 8,
+        feedforward_channels: int = 2048,
+        attention: dict | None = None,
+        cross_attention: dict | None = None,
+        neuron: dict | None = None,
+        norm_cfg: dict | None = None,
+        official_quirks: bool = False,
+    ):
         super().__init__()
         attention = attention or NATIVE
         unit = dict(neuron=neuron, norm_cfg=norm_cfg or dict(type='BN'))
-        self.cross_attn = QueryAttention(channels, num_heads, cross_attention or attention,
-                                         cross=True, **unit)
+        self.cross_attn = QueryAttention(
+            channels, num_heads, cross_attention or attention, cross=True, **unit
+        )
         self.self_attn = QueryAttention(channels, num_heads, attention, cross=False, **unit)
-        self.ffn = FeedForward(channels, feedforward_channels, misread='tokens' if official_quirks
-                               else None, **unit)
+        self.ffn = FeedForward(
+            channels, feedforward_channels, misread='tokens' if official_quirks else None, **unit
+        )
         for parameter in self.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
 
-    def forward(self, query: Tensor, source: Tensor, query_pos: Tensor,
-                source_pos: Tensor) -> Tensor:
+    def forward(
+        self, query: Tensor, source: Tensor, query_pos: Tensor, source_pos: Tensor
+    ) -> Tensor:
         """query (T, B, C, Q, 1), source (T, B, C, h, w), positions that broadcast over them -> (T,
         B, C, Q, 1)."""
         query = query + self.cross_attn(query, source, query_pos, source_pos)
