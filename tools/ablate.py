@@ -1,10 +1,12 @@
 """Train a grid of configs with several seeds; resume, skip what is done, and write a table,
 pictures and one HTML page.
 
-    python tools/ablate.py configs/ablations/bsa_table4.yaml --budget small --jobs 2   # a grid
-    python tools/ablate.py configs/a.py configs/b.py --seeds 0 1 2                     # a few
-    configs side by side python tools/ablate.py GRID.yaml --launcher slurm --partition gpu --gpus 4
-    # prints sbatch lines
+    # a grid
+    python tools/ablate.py configs/ablations/bsa_table4.yaml --budget small --jobs 2
+    # a few configs side by side
+    python tools/ablate.py configs/a.py configs/b.py --seeds 0 1 2
+    # print sbatch lines
+    python tools/ablate.py GRID.yaml --launcher slurm --partition gpu --gpus 4
 
 The command may be killed at any moment and given again: what is done is not repeated, what was
 interrupted goes on from its last checkpoint. Everything lies in --work-dir: a folder per cell, and

@@ -1,7 +1,6 @@
 """Show what a model says of a picture, a recording, or a folder of them.
 
-    python tools/infer.py photo.jpg configs/bsa_camvid.py work_dirs/bsa_camvid/iter_2000.pth --out
-    overlays
+    python tools/infer.py photo.jpg configs/bsa_camvid.py iter_2000.pth --out overlays
 
 Files are read by the config's own test pipeline: photos, grey pictures, event recordings.
 Segmentors give image | prediction with a legend, classifiers the sample with its class. Files that

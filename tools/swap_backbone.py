@@ -3,10 +3,12 @@ config they ship.
 
     python tools/swap_backbone.py mmseg::pspnet/pspnet_r50-d8_4xb4-80k_ade20k-512x512.py \\
         --backbone espikeformer-m-bsa -o configs/my_pspnet.py
-    python tools/swap_backbone.py mmdet::retinanet/retinanet_r50_fpn_1x_coco.py -o
-    configs/my_retinanet.py python tools/swap_backbone.py --survey --backbone espikeformer-t-bsa
-    --forward --jobs 2 --out survey.md python tools/swap_backbone.py --survey --package mmdet
-    --backbone espikeformer-t-bsa --out survey_mmdet.md
+    python tools/swap_backbone.py mmdet::retinanet/retinanet_r50_fpn_1x_coco.py \\
+        -o configs/my_retinanet.py
+    python tools/swap_backbone.py --survey --backbone espikeformer-t-bsa --forward --jobs 2 \\
+        --out survey.md
+    python tools/swap_backbone.py --survey --package mmdet --backbone espikeformer-t-bsa \\
+        --out survey_mmdet.md
 """
 
 import argparse

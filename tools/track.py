@@ -1,7 +1,7 @@
 """Track one target through a recording, and save a video, a strip of frames and the boxes.
 
-    python tools/track.py recording.aedat4 configs/bsa_tracking_quickstart.py
-        work_dirs/.../epoch_12.pth \\ --box 120 80 30 24 --out track
+    python tools/track.py recording.aedat4 configs/bsa_tracking_quickstart.py epoch_12.pth \\
+        --box 120 80 30 24 --out track
 
 RECORDING is an event file of any format that mmbsa reads, or a folder of event frames. With
 --follow it may still grow.

@@ -1,12 +1,12 @@
 """Count what a model of any task costs on real inputs, layer by layer.
 
-    python tools/analysis_tools/get_energy.py CONFIG [CHECKPOINT] --input photos --twin --cost step
-    --out DIR
+    python tools/analysis_tools/get_energy.py CONFIG [CHECKPOINT] --input photos \\
+        --twin --cost step --out DIR
 
 Without ``--input`` the test set of the config is read. ``--out`` gets ``report.json`` (all that
 enters the formulas), ``layers.csv``, ``energy.md``, ``audit.md`` and pictures. Without a
 checkpoint weights are random: firing rates, and energy with them, then say nothing about a trained
-    model; ``--calibrate`` at least sets the norms' statistics from the inputs.
+model; ``--calibrate`` at least sets the norms' statistics from the inputs.
 """
 
 import argparse

@@ -1,11 +1,12 @@
 """Speed and memory of whole models, beside SpikingJelly's own models and a dense twin in the same
 process.
 
-    python tools/benchmarks/models.py --models espikeformer-m espikeformer-m-seg --json models.json
-    --plot models.png python tools/benchmarks/models.py --models spikingformer-8-512
-    spikingformer-8-512-bsa --profile --inference python tools/benchmarks/models.py --device cuda
-    --dtype bfloat16 --batch 32 --inference python tools/benchmarks/models.py --compare before.json
-    models.json
+    python tools/benchmarks/models.py --models espikeformer-m espikeformer-m-seg \\
+        --json models.json --plot models.png
+    python tools/benchmarks/models.py --models spikingformer-8-512 spikingformer-8-512-bsa \\
+        --profile --inference
+    python tools/benchmarks/models.py --device cuda --dtype bfloat16 --batch 32 --inference
+    python tools/benchmarks/models.py --compare before.json models.json
 
 Milliseconds of a shared machine say little, so every time is also given in units of a fixed piece
 of work, measured in the same process just before: a 3x3 convolution of (8, 64, 112, 112), a leaky

@@ -3,10 +3,9 @@
     python tools/benchmarks/tracking.py --models tiny base tiny-bsa --batch 1 8 --json tracking.json
 
 A step is one frame of every track of a batch: crops, network, box. It is measured with the norms as
-    they are and folded
-into the convolutions (:func:`mmbsa.models.layers.fuse`), interleaved. The network alone is also
-given in units of the fixed piece of work of ``models.py``, measured in the same process just
-before, as the official figure is.
+they are and folded into the convolutions (:func:`mmbsa.models.layers.fuse`), interleaved. The
+network alone is also given in units of the fixed piece of work of ``models.py``, measured in the
+same process just before, as the official figure is.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Write compact parity fixtures for the repository from a folder of full ones.
 
-    python tools/dev/compact_fixtures.py FOLDER tests/data/parity --names spikformer_imagenet
-    spikingformer_cifar
+    python tools/dev/compact_fixtures.py FOLDER tests/data/parity \\
+        --names spikformer_imagenet spikingformer_cifar
 
 A full fixture is what an official implementation computed: ``NAME.weights.safetensors`` (its state
 dict), ``NAME.io.safetensors`` (input, outputs, cotangents, gradients, updated buffers) and
