@@ -3,7 +3,7 @@
 import warnings
 from importlib import metadata
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 #: import name -> (distributions that provide it, lowest tried version, first untried version).
 BOUNDS = {
@@ -38,14 +38,21 @@ def installed_version(name: str) -> tuple[str, str] | None:
     return None
 
 
+def out_of_bounds(name: str) -> bool:
+    """Whether an import name of ``BOUNDS`` is installed in a version that mmbsa was not tried
+    with."""
+    _, low, high = BOUNDS[name]
+    found = installed_version(name)
+    return found is not None and not _key(low) <= _key(found[1]) < _key(high)
+
+
 def warn_untried_versions() -> None:
     """Warn, once and never fail, about neighbours outside the versions mmbsa was tried with."""
     for name, (_, low, high) in BOUNDS.items():
-        found = installed_version(name)
-        if found and not _key(low) <= _key(found[1]) < _key(high):
+        if out_of_bounds(name):
+            distribution, version = installed_version(name)
             warnings.warn(
-                f'mmbsa {__version__} was tried with {name} >= {low}, < {high}; {found[0]} '
-                f'{found[1]} is installed. '
-                'It may work; please report what you see.',
+                f'mmbsa {__version__} was tried with {name} >= {low}, < {high}; {distribution} '
+                f'{version} is installed. It may work; please report what you see.',
                 stacklevel=2,
             )

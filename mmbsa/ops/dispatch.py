@@ -63,6 +63,14 @@ def implementations(op: str) -> list[str]:
     return [name for name, entry in _entries(op).items() if entry.missing() is None]
 
 
+def reasons() -> dict[str, dict[str, str | None]]:
+    """Op -> name of every implementation, in order of preference -> why this machine cannot run it,
+    or None."""
+    return {
+        op: {name: entry.missing() for name, entry in table.items()} for op, table in _TABLE.items()
+    }
+
+
 def choose(op: str, impl: str, *call) -> Implementation:
     """The table entry of the implementation that :func:`resolve` names."""
     return _TABLE[op][resolve(op, impl, *call)]

@@ -9,13 +9,11 @@ side of ``mmcv.ops`` (``RoIAlign``, ``batched_nms``, ...) is mmcv's own. Every o
 by name when it is called. Compiled ops are never shadowed. There are two ways in:
 
 * Importing this module lets Python find the stand-in where nothing else answers ``mmcv._ext``.
-Configs say so, in the
-  way of every OpenMMLab tool: ``custom_imports = dict(imports=['mmbsa.utils.mmcv_ops'],
-      allow_failed_imports=False)``.
-* mmdet's ``tools/test.py`` imports its models before it reads a config. ``python -m
-mmbsa.utils.mmcv_ops`` writes the
-  file ``mmcv/_ext.py`` once, which points here; ``--remove`` takes it away. Python prefers a
-  compiled ``mmcv/_ext`` to it.
+  Configs say so, in the way of every OpenMMLab tool:
+  ``custom_imports = dict(imports=['mmbsa.utils.mmcv_ops'], allow_failed_imports=False)``.
+* mmdet's ``tools/test.py`` imports its models before it reads a config.
+  ``python -m mmbsa.utils.mmcv_ops`` writes the file ``mmcv/_ext.py`` once, which points here;
+  ``--remove`` takes it away. Python prefers a compiled ``mmcv/_ext`` to it.
 """
 
 import argparse
