@@ -31,7 +31,7 @@ def levels(*strides: int, width: int = 0, coarsest: int = 0) -> list[Level]:
         ((8, 16, 32, 64), OURS, [2, 3, 4, 4]),
     ],
 )
-def test_pyramids(strides, new, expected):
+def test_match_of_pyramids(strides, new, expected):
     assert nest(strides, new) == expected
 
 

@@ -133,7 +133,7 @@ def test_what_is_no_spiking_backbone_is_named(cfg, words):
         spiking_levels(cfg)
 
 
-def test_names():
+def test_names_of_every_kind_are_measured():
     names = backbone_names()
     assert names['espikeformer-m-bsa'] == dict(
         type='mmbsa.ESpikeFormer', arch='m', attention=dict(type='mmbsa.BipolarSelfAttention')

@@ -88,7 +88,7 @@ ADAM = dict(type='AdamW', lr=1e-4, weight_decay=0.05)
         ),
     ],
 )
-def test_optimizer(wrapper, expected):
+def test_schedule_keeps_the_optimizer(wrapper, expected):
     wrapper = deepcopy(wrapper)
     fix_optimizer(wrapper)
     assert wrapper == expected

@@ -161,7 +161,7 @@ def test_every_official_tensor_has_a_place(case):
 
 
 @pytest.mark.parametrize('path', LOSSES)
-def test_losses(path):
+def test_losses_equal_the_fixture(path):
     name = path.name.removesuffix('.io.safetensors')
     meta, tensors = json.loads(path.with_name(f'{name}.json').read_text()), load_file(path)
     criterion = MaskCriterion(

@@ -48,7 +48,7 @@ def test_table_is_that_of_the_data(shared_path):
 
 
 @pytest.mark.seg
-def test_layout(tmp_path):
+def test_camvid_reads_its_layout(tmp_path):
     import cv2
 
     for folder, ending in (('images', 'jpg'), ('annotations', 'png')):

@@ -72,7 +72,7 @@ def check(cfg, shape, classes, **changes):
 
 
 @pytest.mark.parametrize('name', VARIANTS['cifar10'] + VARIANTS['cifar100'])
-def test_cifar(tmp_path, monkeypatch, name):
+def test_cifar_base_reads_its_folder(tmp_path, monkeypatch, name):
     number = int(name.split('_')[0][5:])
     for dataset in (CIFAR10, CIFAR100):
         monkeypatch.setattr(dataset, 'IMAGES_PER_FILE', dict(train=4, test=4))
@@ -87,7 +87,7 @@ def test_cifar(tmp_path, monkeypatch, name):
 
 
 @pytest.mark.parametrize('name', VARIANTS['imagenet'])
-def test_imagenet(tmp_path, monkeypatch, name):
+def test_imagenet_base_reads_its_folder(tmp_path, monkeypatch, name):
     from mmpretrain.datasets import CustomDataset
 
     for split in ('train', 'val'):
@@ -188,7 +188,7 @@ def test_n_caltech101(tmp_path, monkeypatch, name, shape):
 
 
 @pytest.mark.shared
-def test_nmnist(shared_path, monkeypatch):
+def test_nmnist_base_reads_recordings(shared_path, monkeypatch):
     cfg = load('nmnist', monkeypatch, 'NMNIST_ROOT', shared_path('data/nmnist_small'))
     train, val = check(cfg, (8, 2, 34, 34), 10)
     frames = val[0]['inputs']

@@ -103,7 +103,7 @@ def test_a_broken_recording_is_named_by_the_guard(sample):
     'cfg', AUGMENTATIONS, ids=lambda cfg: cfg['type'] + cfg.get('direction', '')
 )
 @pytest.mark.parametrize('kind', ['events', 'frames'])
-def test_augmentations(sample, cfg, kind):
+def test_event_augmentations_keep_the_form(sample, cfg, kind):
     step = TRANSFORMS.build(cfg)
     load = LoadEvents() if kind == 'events' else LoadEventFrames(4)
     key = 'events' if kind == 'events' else 'img'

@@ -116,7 +116,7 @@ def test_modelnet_off(tmp_path):
     assert len(dataset) == 10 and batch(dataset)['inputs'][0].shape == (16, 6)
 
 
-def test_scanobjectnn(tmp_path):
+def test_scanobjectnn_reads_its_files(tmp_path):
     clouds = np.random.rand(3, 30, 3).astype(np.float32)
     for folder, labels in dict(main_split=[0, 1, 2], main_split_nobg=[14, 3, 7]).items():
         write_h5(

@@ -25,7 +25,7 @@ def write(path, labels, keys=True):
     return units, times
 
 
-def test_recordings(tmp_path):
+def test_audio_recordings_are_read(tmp_path):
     units, times = write(tmp_path / 'events_h5' / 'shd_test.h5', [3, 0, 19])
     data = SpikingAudioDataset(str(tmp_path), 'test')
     assert data.get_gt_labels().tolist() == [3, 0, 19] and data.metainfo['classes'][19] == 'word 19'
@@ -49,7 +49,7 @@ def test_recordings(tmp_path):
     assert LoadEventFrames(4, size=(1, 140))(data.get_data_info(0))['img'].shape == (4, 2, 1, 140)
 
 
-def test_errors(tmp_path):
+def test_audio_refuses_bad_files(tmp_path):
     with pytest.raises(
         ValueError, match=r"split must be one of \('train', 'test'\) for SHD, got 'val'"
     ):

@@ -10,7 +10,7 @@ def photo():
     return np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8)
 
 
-def test_orders():
+def test_sequence_orders_are_exact():
     img = photo()
     pixels = ToSequence()(dict(img=img))
     assert pixels['img'].shape == (1, 20, 3) and pixels['img_shape'] == (1, 20)
@@ -50,7 +50,7 @@ def test_the_permutation_never_changes():
     ]
 
 
-def test_errors():
+def test_sequence_refuses_bad_arguments():
     with pytest.raises(ValueError, match="order must be one of .*'columns'"):
         ToSequence('columns')
     with pytest.raises(ValueError, match=r'\(4, 5, 3, 2\)'):

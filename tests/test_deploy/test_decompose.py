@@ -36,7 +36,7 @@ def test_table_covers_every_op_with_a_forward():
 @pytest.mark.parametrize('v_reset', [0.0, -0.25, None])
 @pytest.mark.parametrize('signed', [False, True])
 @pytest.mark.parametrize('carried', [False, True])
-def test_lif(tau, decay_input, v_reset, signed, carried):
+def test_decomposed_lif_equals_the_op(tau, decay_input, v_reset, signed, carried):
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
         x = (torch.randn(3, 2, 5, generator=generator()) * 2).to(dtype)
         x[0, 0] = torch.tensor([1.0, -1.0, 2.0, -2.0, 0.0])  # at the thresholds
@@ -160,7 +160,7 @@ def edge_rows():
 
 
 @pytest.mark.parametrize('case', range(9))
-def test_shiftmax(case):
+def test_decomposed_shiftmax_equals_the_op(case):
     x, dim = list(edge_rows())[case]
     dim = 0 if dim == 1 and x.dim() == 2 and x.shape[0] == 3 else dim
     same(

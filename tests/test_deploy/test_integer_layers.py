@@ -32,7 +32,7 @@ def test_round_half_even_is_torchs():
 @pytest.mark.parametrize(
     'low, high, bits', [(0, 1, 1), (-1, 1, 2), (0, 255, 8), (-128, 127, 8), (-129, 0, 9), (0, 0, 1)]
 )
-def test_bits(low, high, bits):
+def test_bits_hold_the_range(low, high, bits):
     assert bits_of(low, high) == bits
 
 
@@ -65,7 +65,7 @@ def test_weights_are_near_and_of_the_promised_width(multiply):
     'stride, padding, dilation, groups',
     [((1, 1), (0, 0), (1, 1), 1), ((2, 1), (1, 2), (1, 1), 2), ((1, 1), (2, 2), (2, 2), 4)],
 )
-def test_convolution(stride, padding, dilation, groups):
+def test_integer_convolution_is_exact(stride, padding, dilation, groups):
     x, weight = draw(-9, 9, 2, 4, 7, 8), draw(-127, 128, 8, 4 // groups, 3, 3)
     expected = torch.conv2d(
         torch.from_numpy(x).double(),

@@ -80,7 +80,7 @@ def test_eight_bits_without_multiplications():
     assert (together == apart).all()
 
 
-def test_segmentor():
+def test_integer_segmentor_predicts():
     pytest.importorskip('mmseg')
     from test_export import segmentor
 

@@ -120,7 +120,7 @@ def test_the_model_is_not_changed():
     )
 
 
-def test_thermometer():
+def test_thermometer_code_counts():
     counts = torch.tensor([[0.0, 1, 3, -2]])
     assert thermometer(counts, 3).tolist() == [[0, 1, 1, -1], [0, 0, 1, -1], [0, 0, 1, 0]]
 

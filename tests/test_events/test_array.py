@@ -81,7 +81,7 @@ def test_make_events_says_what_is_wrong(column, found):
         (np.array([0, 1], np.uint8), [0, 1]),
     ],
 )
-def test_polarities(polarity, expected):
+def test_polarities_of_every_kind_are_read(polarity, expected):
     assert ev.make_events([1, 2], [3, 4], [5, 6], polarity)['p'].tolist() == expected
 
 

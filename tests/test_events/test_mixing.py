@@ -14,7 +14,7 @@ def events_of(count=200, seed=0, span=1000):
 
 
 @pytest.mark.parametrize('share', [0.0, 0.3, 0.5, 1.0])
-def test_masks(share):
+def test_mixing_masks_have_their_share(share):
     for seed in range(5):
         mask = ev.gaussian_mask((4, 16, 20), share, np.random.default_rng(seed))
         assert mask.shape == (4, 16, 20) and mask.sum() == round(share * mask.size)

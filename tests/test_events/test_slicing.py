@@ -48,7 +48,7 @@ def test_negative_and_huge_times():
         )
 
 
-def test_timestamps():
+def test_slices_follow_timestamps():
     events = ev.make_events([0] * 6, [0] * 6, [0, 10, 19, 20, 39, 40], [1] * 6)
     index, count = ev.frame_index(events, 'timestamps', timestamps=[10, 20, 30, 40])
     assert index.tolist() == [-1, 0, 0, 1 + 0, 2, -1] and count == 3

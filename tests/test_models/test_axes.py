@@ -161,7 +161,7 @@ everyone = pytest.mark.parametrize('family', FAMILIES | OTHERS)
 
 @families
 @pytest.mark.parametrize('code', ['DirectEncoder', 'RateEncoder', 'TTFSEncoder', 'PhaseEncoder'])
-def test_encoding(family, code):
+def test_encoding_runs_in_every_family(family, code):
     model = build(family, encoder=dict(type=f'mmbsa.{code}'))
     assert (
         type(model.backbone.encoder).__name__ == code and model.backbone.encoder.num_steps == STEPS
@@ -171,7 +171,7 @@ def test_encoding(family, code):
 
 @families
 @pytest.mark.parametrize('name', NEURONS)
-def test_neuron(family, name):
+def test_neuron_runs_in_every_family(family, name):
     model = build(family, neuron=NEURONS[name])
     wanted = NEURONS[name]['type'].removeprefix('mmbsa.')
     assert {type(m).__name__ for m in spiking(model)} == {wanted}
@@ -187,7 +187,7 @@ def test_neuron(family, name):
 @families
 @pytest.mark.parametrize('name', SURROGATES)
 @pytest.mark.parametrize('alpha', [1.5, 3.0])
-def test_surrogate(family, name, alpha):
+def test_surrogate_runs_in_every_family(family, name, alpha):
     model = build(
         family, neuron=dict(type='mmbsa.LIFNode', surrogate_function=dict(type=name, alpha=alpha))
     )
@@ -199,7 +199,7 @@ def test_surrogate(family, name, alpha):
 
 @families
 @pytest.mark.parametrize('name', ATTENTIONS)
-def test_attention(family, name):
+def test_attention_runs_in_every_family(family, name):
     if name == 'rep_conv' and family == 'SpikingResformer':
         with pytest.raises(ValueError, match="projection='rep_conv' replaces 1x1"):
             build(family, attention=ATTENTIONS[name])
@@ -227,7 +227,7 @@ def test_attention(family, name):
 @pytest.mark.parametrize('attention', ['bsa', 'ssa'])
 @pytest.mark.parametrize('family', COLUMNAR)
 @pytest.mark.parametrize('stem', [4, 2, 1, 'sequence'])
-def test_stem(family, stem, attention):
+def test_stem_runs_in_every_family(family, stem, attention):
     sequence = stem == 'sequence'
     arch = dict(in_channels=1 if sequence else 3, img_size=16, tokens=8)
     model = build(family, stem=stem, attention=ATTENTIONS[attention], arch=arch)
@@ -249,7 +249,7 @@ def test_stem(family, stem, attention):
 
 @everyone
 @pytest.mark.parametrize('num_steps', [1, 2, 5])
-def test_steps(family, num_steps):
+def test_steps_run_in_every_family(family, num_steps):
     model = build(family, num_steps=num_steps)
     seen = set()
     for node in spiking(model):
@@ -263,7 +263,7 @@ def test_steps(family, num_steps):
 @everyone
 @pytest.mark.parametrize('mixed', [False, True])
 @pytest.mark.parametrize('name', LOSSES)
-def test_loss(family, name, mixed):
+def test_loss_trains_every_family(family, name, mixed):
     mix = dict(
         augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)], probs=[0.5, 0.5]
     )
@@ -289,7 +289,7 @@ def test_loss(family, name, mixed):
 
 @everyone
 @pytest.mark.parametrize('mode', ['mean', 'sum', 'last', 'max', 'membrane'])
-def test_readout(family, mode):
+def test_readout_runs_in_every_family(family, mode):
     """What the loss judges is what is predicted, in training and in evaluation."""
     model = build(family, head=dict(readout=mode))
     train_a_step(model)
@@ -315,7 +315,7 @@ def test_readout(family, mode):
 
 @everyone
 @pytest.mark.parametrize('mode', ['hard', 'soft'])
-def test_distillation(family, mode):
+def test_distillation_trains_every_family(family, mode):
     teacher = dict(type='mmbsa.TimmTeacher', model='resnet10t', num_classes=CLASSES, mode=mode)
     model = build(family, teacher=teacher, head=dict(distill=True))
     assert set(train_a_step(model)) == {'loss_label', 'loss_distill'}

@@ -33,7 +33,7 @@ def test_batch_of_equal_recordings():
     )
 
 
-def test_padding():
+def test_preprocessor_pads_batches():
     data = batch((4, 2, 6, 8), (3, 2, 7, 5))
     out = build(pad_size_divisor=8)(data)['inputs']
     assert out.shape == (2, 4, 2, 8, 8)
@@ -43,7 +43,7 @@ def test_padding():
     assert out.sum() == sum(one.sum() for one in data['inputs'])
 
 
-def test_normalisations():
+def test_preprocessor_normalises_frames():
     data = batch((4, 2, 6, 8), (4, 2, 6, 8))
     data['inputs'][1] = data['inputs'][1] * 0
     raw = torch.stack(data['inputs'])
@@ -65,7 +65,7 @@ def test_normalisations():
         dict(type='Mixup', alpha=0.5),
     ],
 )
-def test_mixing(augment):
+def test_preprocessor_mixes_batches(augment):
     cfg = dict(augments=[augment], probs=[1.0])
     preprocessor = build(batch_augments=cfg)
     assert cfg == dict(augments=[augment], probs=[1.0]), 'the config was edited'
@@ -110,7 +110,7 @@ def test_labels_weigh_events(monkeypatch):
     )  # without any events, the volume decides
 
 
-def test_errors():
+def test_preprocessor_refuses_bad_input():
     with pytest.raises(ValueError, match='data_preprocessor.normalize must be one of'):
         build(normalize='std')
     with pytest.raises(ValueError, match='CutMix cuts pictures .* mmbsa.EventCutMix'):

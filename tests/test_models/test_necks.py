@@ -25,7 +25,7 @@ def maps(num_steps=2, batch=2):
     ],
 )
 @pytest.mark.parametrize('num_steps', [1, 3])
-def test_readout(mode, expected, num_steps):
+def test_readout_gives_expected_maps(mode, expected, num_steps):
     inputs = maps(num_steps)
     outs = MODELS.build(dict(type='mmbsa.TemporalReadout', mode=mode))(inputs)
     for out, x in zip(outs, inputs):

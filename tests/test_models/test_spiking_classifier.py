@@ -52,7 +52,7 @@ def test_logits_of_every_step(x):
 
 
 @pytest.mark.parametrize('distill_neuron', [False, True])
-def test_distillation(x, distill_neuron):
+def test_classifier_distils_its_teacher(x, distill_neuron):
     """Two heads: both answers in training, their mean in evaluation; the distillation head always
     reads spikes."""
     model = build(neuron=COUNT, distill=True, distill_neuron=distill_neuron)

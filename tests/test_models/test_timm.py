@@ -265,7 +265,7 @@ def test_tags_are_data_sets():
 
 
 @pytest.mark.parametrize('name', SMALL)
-def test_verbs(name):
+def test_timm_model_has_the_verbs(name):
     model = lively(create(name, num_classes=5, num_steps=2, in_chans=4), 4)
     levels = len(model.feature_info)
     x = image(4)

@@ -135,7 +135,7 @@ def test_other_dtypes(impl, normalizer, dtype, device):
 @pytest.mark.parametrize('scale', [0.25, -1.0, 3.0])
 @pytest.mark.parametrize('normalizer', NORMALIZERS)
 @pytest.mark.parametrize('impl', IMPLS)
-def test_scale(impl, normalizer, scale):
+def test_attention_scales_its_output(impl, normalizer, scale):
     for product in (
         p for p in ('ternary', 'real') if not refuses(impl, torch.float32, normalizer, p, scale)
     ):
@@ -223,7 +223,7 @@ LAYOUTS = {
 @pytest.mark.parametrize('layout', LAYOUTS.values(), ids=LAYOUTS)
 @pytest.mark.parametrize('normalizer', NORMALIZERS)
 @pytest.mark.parametrize('impl', IMPLS)
-def test_layouts(impl, normalizer, layout):
+def test_attention_takes_layouts(impl, normalizer, layout):
     if refuses(impl, torch.float32, normalizer):
         return
     for d_v in (8, 11):
@@ -285,7 +285,7 @@ def test_bytes_for_spikes(impl):
 
 @pytest.mark.parametrize('normalizer', NORMALIZERS)
 @pytest.mark.parametrize('impl', IMPLS)
-def test_autocast(impl, normalizer):
+def test_attention_under_autocast(impl, normalizer):
     """v goes to autocast's dtype.
 
     Inside the op nothing is cast: scores of 16-bit spikes stay exact.

@@ -32,7 +32,7 @@ def operands(*lead, n=10, d=4, d_v=6, requires_grad=True):
 
 
 @pytest.mark.parametrize('impl, normalizer', list(itertools.product(IMPLS, NORMALIZERS)))
-def test_opcheck(impl, normalizer):
+def test_bipolar_attention_passes_opcheck(impl, normalizer):
     if refuses(impl, torch.float32, normalizer):
         return
     op = torch.ops.mmbsa.bipolar_attention.default

@@ -163,7 +163,7 @@ def test_against_float64(product, normalizer, shape):
 
 @pytest.mark.parametrize('scale, product', [(0.25, 'ternary'), (-1.0, 'real')])
 @pytest.mark.parametrize('normalizer', NORMALIZERS)
-def test_scale(normalizer, scale, product):
+def test_triton_attention_scales_its_output(normalizer, scale, product):
     check(
         make(SHAPES[0], product, torch.float32, DEVICE),
         torch.float32,
@@ -208,7 +208,7 @@ def materialised(q, k, v, normalizer, truth, exact):
 
 
 @pytest.mark.parametrize('layout', LAYOUTS.values(), ids=LAYOUTS)
-def test_layouts(layout):
+def test_triton_attention_takes_layouts(layout):
     """Any strides are read, and written: a gradient lies in memory as its operand does."""
     plain = [
         layout(x.detach()) for x in make(((1, 2), 20, 20, 8, 11), 'ternary', torch.float32, DEVICE)
@@ -260,7 +260,7 @@ def test_nothing_to_compute():
 @pytest.mark.parametrize(
     'lead, dtype', [((), torch.float32), ((2, 1, 2), torch.float32), ((2,), torch.int8)], ids=str
 )
-def test_opcheck(lead, dtype):
+def test_triton_attention_passes_opcheck(lead, dtype):
     q, k = spikes((*lead, 10, 4)), spikes((*lead, 11, 4), seed=1)
     v = spikes((*lead, 11, 6), product='real').to(DEVICE).requires_grad_()
     q, k = (x.to(DEVICE, dtype).requires_grad_(dtype.is_floating_point) for x in (q, k))

@@ -156,7 +156,7 @@ def test_rounding_of_long_sums(case):
 
 
 @NATIVE
-def test_layouts():
+def test_weight_grad_takes_layouts():
     """Gradients of any layout are taken, expanded ones included; of x only channels-last."""
     x, grad, options = operands((2, 6, 4, (5, 6), 3, 1, 1, 1))
     expected = truth(x, grad, options)
@@ -203,7 +203,7 @@ def test_auto_knows_where_onednn_is_at_full_rate(monkeypatch):
 
 
 @pytest.mark.parametrize('impl', IMPLS)
-def test_empty(impl):
+def test_weight_grad_of_empty_batches(impl):
     for n, side in ((0, 5), (2, 0)):
         x, grad = (torch.empty(n, c, side, side).contiguous(memory_format=LAST) for c in (4, 6))
         found = conv_weight_grad(x, grad, 1, impl=impl)
@@ -244,7 +244,7 @@ def test_errors_name_the_argument(changes, message):
 
 @pytest.mark.parametrize('impl', IMPLS)
 @pytest.mark.parametrize('channels_last', [False, True])
-def test_opcheck(impl, channels_last):
+def test_weight_grad_passes_opcheck(impl, channels_last):
     for case in (DENSE[-1], GROUPED[1], DEPTHWISE[1]):
         x, grad, options = operands(case, real=True)
         kernel, stride, padding = ([v, v] for v in options[:3])

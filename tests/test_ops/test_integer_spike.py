@@ -83,7 +83,7 @@ def test_not_a_number_stays_one(impl):
 
 
 @pytest.mark.parametrize('impl', IMPLS)
-def test_layouts(impl):
+def test_integer_spike_keeps_layouts(impl):
     base = torch.randn(2, 6, 5, 7, generator=torch.Generator().manual_seed(0)) * 3
     last = base.contiguous(memory_format=torch.channels_last)
     upstream = torch.randn(base.shape, generator=torch.Generator().manual_seed(1))
@@ -114,7 +114,7 @@ def test_layouts(impl):
 
 
 @pytest.mark.parametrize('impl', IMPLS)
-def test_opcheck(impl):
+def test_integer_spike_passes_opcheck(impl):
     u = torch.randn(3, 4, 5).requires_grad_()
     rest = 0.0, 4.0, 4.0, False, True, impl
     torch.library.opcheck(torch.ops.mmbsa.integer_spike.default, (u, *rest))
@@ -138,7 +138,7 @@ def test_one_byte_is_kept_for_the_backward():
     assert [(t.dtype, t.numel()) for t in saved] == [(torch.uint8, 100)]
 
 
-def test_errors():
+def test_integer_spike_refuses_bad_arguments():
     with pytest.raises(ValueError, match='u must be floating with a dimension, got torch.int64'):
         integer_spike(torch.ones(2, dtype=torch.int64), 4)
     with pytest.raises(

@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
     reason='the files are collected themselves',
 )
 @pytest.mark.parametrize('file', sorted(HERE.glob('test_*_triton.py')), ids=lambda f: f.stem)
-def test_kernels(file):
+def test_interpreter_runs_the_kernel_tests(file):
     run = subprocess.run(
         [sys.executable, '-m', 'pytest', '-q', '-x', str(file)],
         cwd=HERE.parents[1],

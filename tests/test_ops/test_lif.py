@@ -147,7 +147,7 @@ def test_backward_is_the_derivative_of_a_smooth_neuron():
 
 @pytest.mark.parametrize('impl', IMPLS)
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
-def test_dtypes(impl, dtype):
+def test_lif_keeps_dtypes(impl, dtype):
     if refuses(impl, dtype):
         return
     x, upstream = currents(4, 37, dtype=dtype)
@@ -360,7 +360,7 @@ def test_saves_nothing_but_its_input():
         (dict(impl='fast'), 'impl must be one of'),
     ],
 )
-def test_errors(change, message):
+def test_lif_refuses_bad_arguments(change, message):
     with pytest.raises(ValueError, match=message):
         lif(torch.zeros(2, 3), **change)
     with pytest.raises(ValueError, match='x must be floating and'):

@@ -23,7 +23,7 @@ DEVICE = 'cpu' if triton_support.INTERPRETED else 'cuda'
 
 
 @pytest.mark.parametrize('case', GRID, ids=str)
-def test_reference(case):
+def test_triton_lif_equals_the_reference(case):
     for (surrogate, (_, alpha)), shape in zip(
         SURROGATES.items(), ((1, 5), (4, 1, 63), (3, 1030), (7, 2, 500))
     ):
@@ -46,7 +46,7 @@ def test_reference(case):
 @pytest.mark.parametrize(
     'dtype, signed', list(itertools.product((torch.float16, torch.bfloat16), (False, True)))
 )
-def test_half(dtype, signed):
+def test_triton_lif_in_half_precision(dtype, signed):
     """The gradient is rounded once.
 
     its error is at most that of rounding the exact one, plus float32's.
@@ -89,7 +89,7 @@ def with_state(x, v0, upstream, **kwargs):
 
 
 @pytest.mark.parametrize('case', STATE_CASES, ids=str)
-def test_state(case):
+def test_triton_lif_returns_its_state(case):
     for dtype in (torch.float32, torch.bfloat16):
         x, upstream = (x.to(DEVICE) for x in currents(3, 2, 520, dtype=dtype))
         v0 = currents(2, 520, seed=1)[0].to(DEVICE)

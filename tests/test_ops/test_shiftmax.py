@@ -102,7 +102,7 @@ def test_double_backward_raises():
         first.sum().backward()
 
 
-def test_registration():
+def test_shiftmax_is_registered():
     for x in (
         torch.randn(3, 5, requires_grad=True),
         torch.randn(3, 5, 2).double(),

@@ -29,7 +29,7 @@ def harness(monkeypatch):
     return harness
 
 
-def test_ops(tmp_path):
+def test_ops_benchmark_writes_figures(tmp_path):
     report, picture = tmp_path / 'ops.json', tmp_path / 'ops.png'
     done = run(
         'ops.py',
@@ -78,7 +78,7 @@ def test_ops(tmp_path):
     assert compared.stdout.count('| 1.00 |') == len(rows)
 
 
-def test_growth(tmp_path, harness, monkeypatch):
+def test_ops_growth_is_plotted(tmp_path, harness, monkeypatch):
     import ops
 
     picture, report = tmp_path / 'growth.png', tmp_path / 'growth.json'
@@ -129,7 +129,7 @@ def test_growth(tmp_path, harness, monkeypatch):
     }
 
 
-def test_models(tmp_path):
+def test_models_benchmark_writes_figures(tmp_path):
     report, picture = tmp_path / 'models.json', tmp_path / 'models.png'
     done = run(
         'models.py',

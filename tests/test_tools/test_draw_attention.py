@@ -86,7 +86,7 @@ def test_weights_are_those_of_the_op(tool, normalizer):
         torch.testing.assert_close(weights.flatten(1), expected[:, token])
 
 
-def test_tiles(tool):
+def test_drawing_has_its_tiles(tool):
     sheet = tool.tiles(np.arange(3 * 2 * 2).reshape(3, 2, 2))
     assert sheet.shape == (5, 5) and np.isnan(sheet[2]).all() and np.isnan(sheet[3:, 2:]).all()
     assert sheet[:2, :2].tolist() == [[0, 1], [2, 3]] and sheet[3:, :2].tolist() == [

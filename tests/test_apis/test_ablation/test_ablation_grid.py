@@ -64,7 +64,7 @@ def cfg(tmp_path):
     return Config.fromfile(tmp_path / 'cfg.py')
 
 
-def test_expansion(write):
+def test_grid_expands_to_cells(write):
     grid = read_grid(write())
     cells = expand(grid)
     assert [(c.values['width'], c.values['kind'], c.seed) for c in cells[:5]] == [
@@ -88,7 +88,7 @@ def test_expansion(write):
     assert metric_of(grid, cells) == 'score'
 
 
-def test_budgets(write):
+def test_grid_takes_budgets(write):
     small = read_grid(write(), 'small')
     assert (
         small.seeds == [5]
@@ -222,7 +222,7 @@ def test_configs_side_by_side(tmp_path, write):
         expand(grid, {'model.x': 5})
 
 
-def test_select(write):
+def test_grid_selects_cells(write):
     grid = read_grid(write())
     cells = expand(grid)
     assert {

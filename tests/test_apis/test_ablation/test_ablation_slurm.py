@@ -36,7 +36,7 @@ def commands(tmp_path, monkeypatch):
     return put
 
 
-def test_line(folder):
+def test_slurm_line_trains_the_cell(folder):
     line = sbatch_command(folder, TOOLS, 'gpu', gpus=16, extra='--time=1:00 --account="my team"')
     assert line[0] == 'sbatch' and line[-2] == '--wrap'
     assert {
@@ -86,7 +86,7 @@ def test_the_job_starts_our_training(folder, commands, tmp_path):
     assert not is_queued(folder), 'slurm has forgotten the job'
 
 
-def test_refusals(folder, commands):
+def test_slurm_refuses_bad_arguments(folder, commands):
     with pytest.raises(GridError, match='no sbatch'):
         submit(folder, ['/nonexistent/sbatch'])
     commands('sbatch', 'echo "invalid partition" >&2; exit 1\n')

@@ -27,7 +27,7 @@ def spikes(steps=4):
     ).float()
 
 
-def test_recursion():
+def test_temporal_module_follows_the_recursion():
     """y_t = SN(a SN(W * y_{t-1}) + (1 - a) q_t), with membranes that run over the steps."""
     model, q = module(alpha=0.75), spikes()
     first, second = (

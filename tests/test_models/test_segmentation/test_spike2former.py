@@ -210,7 +210,7 @@ def test_memory_over_time_is_the_neurons():
 
 
 @pytest.mark.parametrize('attention', [None, BSA], ids=['native', 'bsa'])
-def test_streams(attention):
+def test_head_streams_step_by_step(attention):
     """T steps one by one give what the whole sequence gives, bit for bit, up to the mean over T."""
     model, x, state, spikes = awake(head(attention=attention)), maps(steps=3), None, []
     model.out_neuron.register_forward_hook(lambda _, __, out: spikes.append(out))
