@@ -1,5 +1,7 @@
 """What an array of events is: one-dimensional, structured, with the fields x, y, t, p."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -138,7 +140,7 @@ def as_events(events: np.ndarray) -> np.ndarray:
         or (min(events[name].min() for name in 'xyp') >= 0 and events['p'].max() <= 1)
     ):
         return events
-    return make_events(*(events[name] for name in 'xytp'))
+    return make_events(events['x'], events['y'], events['t'], events['p'])
 
 
 def ordered_columns(events: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, ...]:
@@ -161,7 +163,7 @@ def ordered_columns(events: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarr
     return pixel, t, p
 
 
-def check_size(size: tuple[int, int]) -> tuple[int, int]:
+def check_size(size: Sequence[int]) -> tuple[int, int]:
     """Return ``size`` as (height, width) of positive integers, or raise ValueError."""
     try:
         height, width = (int(length) for length in size)

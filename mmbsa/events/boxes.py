@@ -71,7 +71,7 @@ def read_boxes(path: str | os.PathLike, num_classes: int | None = None) -> np.nd
         )
     boxes = np.zeros(len(rows), BOX_DTYPE)
     boxes['class_confidence'] = 1.0
-    for name in BOX_DTYPE.names:
+    for name in BOX_DTYPE.names or ():
         source = time_name if name == 't' else name
         if source not in names:
             continue

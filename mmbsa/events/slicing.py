@@ -135,8 +135,11 @@ def frame_edges(
             f'timestamps={timestamps!r}'
         )
     if by == 'timestamps':
-        return np.searchsorted(t, check_timestamps(wanted))
-    wanted, count = int(wanted), len(t)
+        assert timestamps is not None
+        return np.searchsorted(t, check_timestamps(timestamps))
+    pieces = num_frames if by != 'duration' else duration
+    assert pieces is not None
+    wanted, count = int(pieces), len(t)
     frames, span = wanted, int(t[-1] - t[0]) if count else 0
     if by == 'duration':
         frames = max(-(-span // wanted), 1)  # an event at the very end belongs to the last frame
@@ -195,7 +198,9 @@ def iter_windows(
         None if timestamps is None else iter(check_timestamps(timestamps, empty=True).tolist())
     )
     start, stop = (next(borders), next(borders)) if borders else (None, None)
-    held, last = [], None
+    length = duration or 0
+    held: list[np.ndarray] = []
+    last = None
     for chunk in chunks:
         chunk = as_events(chunk)
         if not len(chunk):
@@ -210,13 +215,13 @@ def iter_windows(
             )
         last = t[-1]
         if start is None:
-            start, stop = int(t[0]), int(t[0]) + duration
+            start, stop = int(t[0]), int(t[0]) + length
         chunk = chunk[np.searchsorted(t, start) :]
         while stop is not None and last >= stop:
             edge = int(np.searchsorted(chunk['t'], stop))
             yield _joined([*held, chunk[:edge]])
             held, chunk = [], chunk[edge:]
-            stop = next(borders, None) if borders else stop + duration
+            stop = next(borders, None) if borders else stop + length
         if stop is None:
             return
         held.append(chunk)
@@ -228,7 +233,7 @@ def iter_windows(
 
 
 def _windows_of_number(chunks: Iterable[np.ndarray], number: int) -> Iterator[np.ndarray]:
-    held = np.zeros(0, EVENT_DTYPE)
+    held: np.ndarray = np.zeros(0, EVENT_DTYPE)
     for chunk in chunks:
         held = np.concatenate([held, as_events(chunk)])
         whole = len(held) // number * number

@@ -99,15 +99,14 @@ def draw_trajectory(
     timestamps=split_windows(timestamps, num_steps))`` gives the parts.
     """
     height, width = check_size(size)
-    trajectory = before = None
+    trajectory = np.zeros((height, width))
+    before: np.ndarray | None = None
     for events in steps:
         pixel, _, p = ordered_columns(events, size)
         place = np.multiply(1 - p, height * width, dtype=np.int64) + pixel
         counts = np.bincount(place, minlength=2 * height * width)
         counts = np.minimum(counts.reshape(2, height, width) * amount, 255.0)
-        if before is None:
-            trajectory = np.zeros((height, width))
-        else:
+        if before is not None:
             begun = ((before == 0) & (counts != 0)).sum(0)
             trajectory = np.clip(trajectory * decay + trajectory_amount * begun, 0.0, 255.0)
         before = counts

@@ -3,6 +3,7 @@ values."""
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -124,10 +125,8 @@ def domain_of(neuron: nn.Module | None) -> SpikeDomain | None:
     """
     if neuron is None or isinstance(neuron, nn.Identity):
         return None
-    try:
-        domain = neuron.domain
-    except AttributeError:
-        domain = ...
+    missing = object()
+    domain: Any = getattr(neuron, 'domain', missing)
     if domain is not None and not isinstance(domain, SpikeDomain):
         raise TypeError(
             f'{type(neuron).__name__} declares no spike domain: set its attribute `domain` to a '

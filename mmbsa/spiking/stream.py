@@ -42,16 +42,21 @@ class State(dict):
     @property
     def nbytes(self) -> int:
         """Bytes of all tensors."""
-        sizes = []
-        self.map(lambda x: sizes.append(x.numel() * x.element_size()) or x)
-        return sum(sizes)
+        total = 0
+
+        def add(x: Tensor) -> Tensor:
+            nonlocal total
+            total += x.numel() * x.element_size()
+            return x
+
+        self.map(add)
+        return total
 
     def __deepcopy__(self, memo: dict) -> 'State':
         return self.clone()
 
-    def __reduce__(
-        self,
-    ):  # an OrderedDict is a class that torch.load accepts with weights_only=True
+    def __reduce__(self):
+        # an OrderedDict is a class that torch.load accepts with weights_only=True
         return OrderedDict, (), None, None, iter(self.items())
 
 
@@ -68,7 +73,8 @@ class _Stream:
 
     def __init__(self, model: nn.Module, state: Mapping[str, tuple]):
         self.names = dict((module, name) for name, module in model.named_modules())
-        self.old, self.new = state, {}
+        self.old = state
+        self.new: dict[str, list] = {}
 
     def advance(self, module: 'Stateful', x: Tensor) -> Tensor:
         name = self.names.get(module)

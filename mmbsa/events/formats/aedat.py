@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mmbsa.events.array import check_size
 from mmbsa.events.formats.source import (
     Block,
     Recording,
@@ -101,8 +102,8 @@ def _choose(request: Request, chip: str | None, version: int) -> tuple[str, Layo
         )
     name = wanted or named
     if name is None:
-        size = request.sensor_size and tuple(request.sensor_size)
-        name = _BY_SIZE.get(size)
+        size = request.sensor_size and check_size(request.sensor_size)
+        name = None if size is None else _BY_SIZE.get(size)
         if size == (128, 128) or version == 1:
             name = 'dvs128'
     if name is None:

@@ -51,7 +51,7 @@ def open_aedat3(request: Request) -> Recording:
         for number, name in re.findall(r'^#\s*Source\s+(\d+):\s*(.+)$', text, re.M)
     }
     chosen = choose_stream(request, sources, None)
-    device = (sources.get(chosen) or '').lower()
+    device = '' if chosen is None else sources.get(chosen, '').lower()
     size = next((size for name, size in SIZES3.items() if device.startswith(name)), None)
 
     def blocks() -> Iterator[Block]:

@@ -65,8 +65,8 @@ def read_frame_times(path: str | os.PathLike, part: int | None = None) -> np.nda
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such recording')
-    with open(path, 'rb') as file:
-        if not file.read(10).startswith(b'#!AER-DAT4'):
+    with open(path, 'rb') as head:
+        if not head.read(10).startswith(b'#!AER-DAT4'):
             raise RecordingError(path, 'frame times are read from AEDAT 4 only', 0)
     request = Request(path, part)
     file = _File4(request)
@@ -165,13 +165,16 @@ def _streams4(description: str) -> dict[int, _Stream4]:
         raise ValueError('the description of the streams has a document type')
     streams = {}
     for node in tree.fromstring(description).iter('node'):
-        values = {attr.get('key'): attr.text for attr in node.findall('attr')}
-        if 'typeIdentifier' not in values or not node.get('name', '').isdigit():
+        values = {attr.get('key'): attr.text or '' for attr in node.findall('attr')}
+        number = node.get('name', '')
+        if 'typeIdentifier' not in values or not number.isdigit():
             continue
-        info = {attr.get('key'): attr.text for attr in node.findall("node[@name='info']/attr")}
+        info = {
+            attr.get('key'): attr.text or '' for attr in node.findall("node[@name='info']/attr")
+        }
         size = (int(info['sizeY']), int(info['sizeX'])) if {'sizeX', 'sizeY'} <= set(info) else None
         name = info.get('source') or values.get('originalOutputName') or 'camera'
-        streams[int(node.get('name'))] = _Stream4(values['typeIdentifier'], name, size)
+        streams[int(number)] = _Stream4(values['typeIdentifier'], name, size)
     return streams
 
 
@@ -225,7 +228,7 @@ def _events4(packet: bytes, offset: int) -> Block:
     """Return the events of a packet, its one vector."""
     at = _field(packet, _table4(packet, b'EVTS'), 0)
     if at is None:
-        events = np.zeros(0, _EVENT4)
+        events: np.ndarray = np.zeros(0, _EVENT4)
     else:
         vector = at + struct.unpack_from('<I', packet, at)[0]
         number = struct.unpack_from('<I', packet, vector)[0]

@@ -29,10 +29,11 @@ def find_columns(names: Iterable[str]) -> dict[str, str]:
     there = list(names)
     lower = {name.lower(): name for name in there}
     found = {
-        field: next((lower[name] for name in known if name in lower), None)
+        field: next(lower[name] for name in known if name in lower)
         for field, known in NAMES.items()
+        if any(name in lower for name in known)
     }
-    missing = sorted(field for field, name in found.items() if name is None)
+    missing = sorted(set(NAMES) - set(found))
     if missing:
         raise ValueError(
             f'expected the arrays x, y, t, p; missing {missing}, found {sorted(there)}'
@@ -116,7 +117,8 @@ def open_npy(request: Request) -> Recording:
             body = _Stream(file, request.path, 'the array')
             for first in range(0, count, BLOCK):
                 rows = body.read(min(BLOCK, count - first))
-                yield Block(*(rows[columns[name]] for name in 'xytp'), start + first * item, item)
+                x, y, t, p = (rows[columns[name]] for name in 'xytp')
+                yield Block(x, y, t, p, start + first * item, item)
 
     return Recording(request.path, 'npy', None, blocks)
 
@@ -142,7 +144,8 @@ def open_npz(request: Request) -> Recording:
             count = equal_length(request.path, {name: s.shape for name, s in streams.items()})
             for first in range(0, max(count, 1), BLOCK):
                 number = min(BLOCK, count - first)
-                yield Block(*(streams[name].read(number) for name in 'xytp'))
+                x, y, t, p = (streams[name].read(number) for name in 'xytp')
+                yield Block(x, y, t, p)
             for stream in streams.values():
                 stream.file.read(1)  # the end of a member is where its checksum is compared
                 stream.file.close()

@@ -49,13 +49,13 @@ def _elements(data: bytes, start: int, order: str) -> Iterator[tuple[int, bytes]
 def _array(content: bytes, order: str) -> tuple[str, np.ndarray | None]:
     """Return name and numbers of a matrix element; None where it holds other things."""
     parts = _elements(content, 0, order)
-    flags, shape, name = (next(parts)[1] for _ in range(3))
-    name = name.decode('latin-1')
+    flags, lengths, letters = (next(parts)[1] for _ in range(3))
+    name = letters.decode('latin-1')
     flag = struct.unpack_from(f'{order}I', flags)[0]
     kind, is_complex = flag & 0xFF, bool(flag & 0x800)
     if kind not in CLASSES or is_complex:
         return name, None
-    shape = np.frombuffer(shape, f'{order}i4')
+    shape = np.frombuffer(lengths, f'{order}i4')
     stored, numbers = next(parts, (6, b''))
     values = np.frombuffer(numbers, order + TYPES[stored])
     if (shape < 0).any() or int(np.prod(shape.astype(object))) != len(values):
@@ -110,5 +110,6 @@ def open_mat(request: Request) -> Recording:
     columns = find_columns(loaded)
     arrays = {name: loaded[column] for name, column in columns.items()}
     equal_length(request.path, {name: array.shape for name, array in arrays.items()})
-    block = Block(*(arrays[name].reshape(-1) for name in 'xytp'))
+    x, y, t, p = (arrays[name].reshape(-1) for name in 'xytp')
+    block = Block(x, y, t, p)
     return Recording(request.path, 'mat', None, lambda: iter([block]))

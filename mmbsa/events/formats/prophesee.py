@@ -83,7 +83,7 @@ def open_evt(request: Request) -> Recording:
     lines, start = header_lines(request, b'%', 'end')
     text = '\n'.join(lines)
     named = re.search(r'%\s*evt\s+([\d.]+)', text, re.I) or re.search(r'\bEVT([\d.]+)', text)
-    version = named[1].rstrip('.') if named else None
+    version = str(named[1]).rstrip('.') if named else ''
     version = {'2.0': '2', '3.0': '3'}.get(version, version)
     if version not in ('2', '3'):
         raise RecordingError(
@@ -209,9 +209,9 @@ class Evt3:
             x.append(before[word[at]] + bit)
             p.append(polarity[word[at]])
             order.append(word[at])
-        order = np.concatenate(order)
-        sort = np.argsort(order, kind='stable')  # words in their order, bits as they were found
-        order = order[sort]
+        words = np.concatenate(order)
+        sort = np.argsort(words, kind='stable')  # words in their order, bits as they were found
+        words = words[sort]
         self.row, self.polarity = int(row[-1]), int(polarity[-1])
         self.base = int(after[-1]) if is_base.any() or self.base >= 0 else -1
-        return Block(np.concatenate(x)[sort], row[order], t[order], np.concatenate(p)[sort], offset)
+        return Block(np.concatenate(x)[sort], row[words], t[words], np.concatenate(p)[sort], offset)

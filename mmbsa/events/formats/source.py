@@ -221,8 +221,11 @@ def header_lines(request: Request, mark: bytes, end: str | None = None) -> tuple
     return lines, offset
 
 
-def choose_stream(request: Request, streams: dict, default: int | None) -> int | None:
-    """Return the number of the stream of events to read: ``request.part``, or the only one."""
+def choose_stream(request: Request, streams: dict, default: Any = None) -> Any:
+    """Return the number of the stream of events to read: ``request.part``, or the only one.
+
+    ``default`` where there is none.
+    """
     part = request.part
     if part is None and len(streams) > 1:
         raise RecordingError(
