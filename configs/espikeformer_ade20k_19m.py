@@ -1,9 +1,4 @@
 # E-SpikeFormer 19M + 1.4M on ADE20K with its native attention: 41.3 mIoU in the paper of
 # Spike-driven Transformer V3. Weights of the classifier: V3_19.0M_1x4.pth of the authors, through
 # tools/model_converters/convert.py sdt_v3_cls.
-_base_ = './espikeformer_ade20k_10m.py'
-model = dict(
-    backbone=dict(arch='l', init_cfg=dict(checkpoint='checkpoints/espikeformer-l.pth')),
-    neck=dict(in_channels=[32, 64, 128, 360]),
-)
-train_cfg = dict(val_interval=8000)
+_base_ = './espikeformer/espikeformer_l_fpn_4xb4-160k_ade20k-512x512.py'

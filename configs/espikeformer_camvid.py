@@ -1,10 +1,3 @@
 # A small E-SpikeFormer with its native attention on CamVid, from scratch, for two CPU cores. The
 # folder of the photos: CAMVID_ROOT in the environment.
-_base_ = [
-    './_base_/models/espikeformer_tiny_fpn.py',
-    './_base_/datasets/camvid.py',
-    './_base_/schedules/schedule_small.py',
-    './_base_/default_runtime.py',
-]
-model = dict(data_preprocessor=dict(size=(160, 160)), decode_head=dict(num_classes=11))
-default_hooks = dict(checkpoint=dict(interval=200))
+_base_ = './espikeformer/espikeformer_3-64_fpn_b8-800i_camvid-160x160.py'

@@ -48,3 +48,19 @@ def entry(path: str) -> dict:
     found = [entry for entry in entries() if entry['Config'] == path]
     assert len(found) == 1, f'{path} needs exactly one entry in a metafile'
     return found[0]
+
+
+def host(path: str) -> str:
+    """The config of the same model, data and size with the family's own attention: that of the same
+    recipe, or else the only one."""
+    *model, recipe, data = Path(path).stem.split('_')
+    model.remove('bsa')
+    found = [
+        other
+        for other in ALL
+        if Path(other).parent == Path(path).parent
+        and (*Path(other).stem.split('_')[:-2], Path(other).stem.split('_')[-1]) == (*model, data)
+    ]
+    same = [other for other in found if Path(other).stem.split('_')[-2] == recipe]
+    (one,) = same or found
+    return one

@@ -93,7 +93,7 @@ def test_config_holds_a_whole_run(path):
         )
 
 
-HOSTS = {path: path.replace('_bsa', '') for path in CONFIGS if '_bsa' in path}
+HOSTS = {path: config_files.host(path) for path in CONFIGS if '_bsa' in path}
 
 
 @pytest.mark.parametrize('path', HOSTS)
@@ -111,14 +111,32 @@ def test_bipolar_config_is_its_host_with_another_attention(path):
 @pytest.mark.parametrize(
     'path, batch, rate, epochs, processes',
     [
-        ('configs/spikingformer/spikingformer_8-512_bsa_imagenet.py', 64, 7e-6, 100, 4),
-        ('configs/qkformer/qkformer_10-384_bsa_imagenet.py', 100, 6e-4 * 100 / 256, 200, 4),
+        (
+            'configs/spikingformer/spikingformer_8-512_bsa_4xb16-100e_imagenet-224.py',
+            64,
+            7e-6,
+            100,
+            4,
+        ),
+        (
+            'configs/qkformer/qkformer_10-384_bsa_4xb25-200e_imagenet-224.py',
+            100,
+            6e-4 * 100 / 256,
+            200,
+            4,
+        ),
         ('configs/bsa_imagenet.py', 600, 6e-4 * 600 / 256, 200, 4),
-        ('configs/qkformer/qkformer_10-384_imagenet.py', 512, 1.2e-3, 200, 8),
-        ('configs/qkformer/qkformer_10-768_imagenet.py', 576, 1.35e-3, 200, 8),
-        ('configs/espikeformer/espikeformer_m_imagenet.py', 2048, 4.8e-3, 200, 8),
-        ('configs/meta_spikeformer/meta_spikeformer_8-512_t1_imagenet.py', 1024, 2.4e-3, 200, 8),
-        ('configs/spikformer/spikformer_8-512_imagenet.py', 192, 5e-4, 310, 8),
+        ('configs/qkformer/qkformer_10-384_8xb32-acc2-200e_imagenet-224.py', 512, 1.2e-3, 200, 8),
+        ('configs/qkformer/qkformer_10-768_8xb24-acc3-200e_imagenet-224.py', 576, 1.35e-3, 200, 8),
+        ('configs/espikeformer/espikeformer_m_8xb256-200e_imagenet-224.py', 2048, 4.8e-3, 200, 8),
+        (
+            'configs/meta_spikeformer/meta_spikeformer_8-512_t1_8xb128-200e_imagenet-224.py',
+            1024,
+            2.4e-3,
+            200,
+            8,
+        ),
+        ('configs/spikformer/spikformer_8-512_8xb24-310e_imagenet-224.py', 192, 5e-4, 310, 8),
     ],
 )
 def test_recipe_is_the_published_one(path, batch, rate, epochs, processes):
@@ -134,7 +152,7 @@ def test_recipe_is_the_published_one(path, batch, rate, epochs, processes):
 
 
 def test_ablation_baseline_is_the_published_recipe():
-    cfg = load('configs/spikingformer/spikingformer_4-384_cifar100.py')
+    cfg = load('configs/spikingformer/spikingformer_4-384_b64-410e_cifar100-32.py')
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 5e-4, 0.06)
     assert (
@@ -169,7 +187,10 @@ def test_pretraining_and_segmentation_agree_on_the_network():
 
 def test_folders_come_from_the_environment(monkeypatch):
     monkeypatch.setenv('IMAGENET_ROOT', 'some/where')
-    for path in ('configs/bsa_imagenet.py', 'configs/spikformer/spikformer_8-512_imagenet.py'):
+    for path in (
+        'configs/bsa_imagenet.py',
+        'configs/spikformer/spikformer_8-512_8xb24-310e_imagenet-224.py',
+    ):
         cfg = load(path)
         assert {
             cfg[f'{split}_dataloader'].dataset.data_root for split in ('train', 'val', 'test')

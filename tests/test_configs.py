@@ -79,9 +79,9 @@ def test_config_holds_a_whole_run(path):
 
 
 HOSTS = {
-    path: path.replace('bsa_', 'espikeformer_').replace('ade20k.py', 'ade20k_10m.py')
+    path: config_files.host(path)
     for path in CONFIGS
-    if path.startswith('configs/bsa_') and path != 'configs/bsa_quickstart.py'
+    if path.startswith('configs/espikeformer/') and '_bsa_' in path
 }
 
 
@@ -92,14 +92,35 @@ def test_bipolar_config_differs_from_its_host_in_one_line(path, host):
     assert bipolar == native
 
 
+@pytest.mark.parametrize(
+    'entry_point, path',
+    [
+        ('bsa_ade20k', 'espikeformer_m_fpn_bsa_4xb4-160k_ade20k-512x512'),
+        ('bsa_ade20k_19m', 'espikeformer_l_fpn_bsa_4xb4-160k_ade20k-512x512'),
+        ('bsa_camvid', 'espikeformer_3-64_fpn_bsa_b8-800i_camvid-160x160'),
+        ('espikeformer_ade20k_10m', 'espikeformer_m_fpn_4xb4-160k_ade20k-512x512'),
+        ('espikeformer_ade20k_19m', 'espikeformer_l_fpn_4xb4-160k_ade20k-512x512'),
+        ('espikeformer_camvid', 'espikeformer_3-64_fpn_b8-800i_camvid-160x160'),
+    ],
+)
+def test_entry_point_is_the_config_of_the_family(entry_point, path):
+    whole = load(f'configs/{entry_point}.py').to_dict()
+    assert whole == load(f'configs/espikeformer/{path}.py').to_dict()
+
+
 SPIKE2FORMER = [
     path for path in CONFIGS if path.startswith('configs/spike2former/') and '_bsa_' in path
 ]
 
 
+def native_of(path):
+    """The config with the native attention; the quickstart is an entry point with a fixed name."""
+    return path.replace('_bsa', '') if 'quickstart' in path else config_files.host(path)
+
+
 @pytest.mark.parametrize('path', SPIKE2FORMER)
 def test_bipolar_spike2former_differs_in_its_attentions(path):
-    bipolar, native = load(path).to_dict(), load(path.replace('_bsa_', '_')).to_dict()
+    bipolar, native = load(path).to_dict(), load(native_of(path)).to_dict()
     assert bipolar.pop('attention') == dict(type='mmbsa.BipolarSelfAttention')
     for part in ('backbone', 'decode_head'):
         assert bipolar['model'][part].pop('attention') == dict(type='mmbsa.BipolarSelfAttention')
@@ -109,10 +130,10 @@ def test_bipolar_spike2former_differs_in_its_attentions(path):
 @pytest.mark.parametrize(
     'path, sizes',
     [
-        ('espikeformer_l_ade20k', (19_609_904, 18_626_504)),
-        ('espikeformer_l_cityscapes', (19_576_237, 18_626_504)),
-        ('meta_spikeformer_15m_ade20k', (19_609_904, 14_751_208)),
-        ('meta_spikeformer_15m_cityscapes', (22_740_397, 14_751_208)),
+        ('espikeformer-l_4xb9-160k_ade20k-512x512', (19_609_904, 18_626_504)),
+        ('espikeformer-l_4xb8-90k_cityscapes-512x1024', (19_576_237, 18_626_504)),
+        ('meta-spikeformer-15m_t1_4xb9-160k_ade20k-512x512', (19_609_904, 14_751_208)),
+        ('meta-spikeformer-15m_t1_4xb8-90k_cityscapes-512x1024', (22_740_397, 14_751_208)),
     ],
 )
 def test_spike2former_has_the_official_size(path, sizes):
@@ -128,14 +149,14 @@ def test_spike2former_has_the_official_size(path, sizes):
 @pytest.mark.parametrize(
     'data, lr, batch, iterations, crop',
     [
-        ('ade20k', 2e-4, 36, 160000, (512, 512)),
-        ('cityscapes', 2e-3, 32, 90000, (512, 1024)),
-        ('voc12', 2e-3, 32, 80000, (512, 512)),
-        ('coco_stuff164k', 2e-4, 36, 160000, (512, 512)),
+        ('4xb9-160k_ade20k-512x512', 2e-4, 36, 160000, (512, 512)),
+        ('4xb8-90k_cityscapes-512x1024', 2e-3, 32, 90000, (512, 1024)),
+        ('4xb8-80k_voc12-512x512', 2e-3, 32, 80000, (512, 512)),
+        ('4xb9-160k_coco-stuff164k-512x512', 2e-4, 36, 160000, (512, 512)),
     ],
 )
 def test_spike2former_is_trained_as_the_paper_says(data, lr, batch, iterations, crop):
-    cfg = load(f'configs/spike2former/spike2former_meta_spikeformer_15m_{data}.py')
+    cfg = load(f'configs/spike2former/spike2former_meta-spikeformer-15m_t1_{data}.py')
     wrapper = cfg.optim_wrapper
     assert (wrapper.optimizer.type, wrapper.optimizer.lr, wrapper.optimizer.weight_decay) == (
         'AdamW',

@@ -13,11 +13,7 @@ from mmengine.registry import init_default_scope
 pytest.importorskip('mmdet')
 BSA = dict(type='mmbsa.BipolarSelfAttention')
 CONFIGS = config_files.of_scope('mmdet')
-HOSTS = {
-    path: path.replace('_bsa', '')
-    for path in CONFIGS
-    if path.endswith('coco.py') and '_bsa' in path
-}
+HOSTS = {path: config_files.host(path) for path in CONFIGS if '_coco-' in path and '_bsa_' in path}
 
 
 def build(cfg):
@@ -74,10 +70,26 @@ def test_bipolar_config_differs_from_its_host_in_one_line(path, host):
 @pytest.mark.parametrize(
     'path, backbone, total',
     [
-        ('configs/detection/mask_rcnn_espikeformer_l_1x_coco.py', 18_626_504, 38_738_616),
-        ('configs/detection/mask_rcnn_espikeformer_m_1x_coco.py', 9_782_112, 21_172_240),
-        ('configs/detection/mask_rcnn_meta_spikeformer_15m_1x_coco.py', 14_751_208, None),
-        ('configs/detection/mask_rcnn_meta_spikeformer_55m_step_coco.py', 54_709_248, None),
+        (
+            'configs/espikeformer/espikeformer_l_mask-rcnn_2xb4-12e_coco-512x853.py',
+            18_626_504,
+            38_738_616,
+        ),
+        (
+            'configs/espikeformer/espikeformer_m_mask-rcnn_2xb4-12e_coco-512x853.py',
+            9_782_112,
+            21_172_240,
+        ),
+        (
+            'configs/meta_spikeformer/meta_spikeformer_15m_mask-rcnn_t1_2xb4-12e_coco-512x853.py',
+            14_751_208,
+            None,
+        ),
+        (
+            'configs/meta_spikeformer/meta_spikeformer_8-512_mask-rcnn_t1_1xb1-10e_coco-512x853.py',
+            54_709_248,
+            None,
+        ),
     ],
 )
 def test_parameters_are_the_official_ones(path, backbone, total):
@@ -87,13 +99,15 @@ def test_parameters_are_the_official_ones(path, backbone, total):
 
 
 def test_recipe_is_the_published_one():
-    cfg = load('configs/detection/mask_rcnn_espikeformer_l_1x_coco.py')
+    cfg = load('configs/espikeformer/espikeformer_l_mask-rcnn_2xb4-12e_coco-512x853.py')
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 2e-4, 0.05)
     assert 'paramwise_cfg' not in cfg.optim_wrapper, 'weight decay acts on every parameter'
     assert (cfg.train_dataloader.batch_size, cfg.train_cfg.max_epochs) == (4, 12)
     assert cfg.param_scheduler[1].milestones == [8, 11]
-    step = load('configs/detection/mask_rcnn_meta_spikeformer_55m_step_coco.py')
+    step = load(
+        'configs/meta_spikeformer/meta_spikeformer_8-512_mask-rcnn_t1_1xb1-10e_coco-512x853.py'
+    )
     assert (
         step.train_dataloader.batch_size,
         step.train_cfg.max_epochs,
@@ -103,6 +117,6 @@ def test_recipe_is_the_published_one():
 
 def test_folder_comes_from_the_environment(monkeypatch):
     monkeypatch.setenv('COCO_ROOT', 'some/where')
-    cfg = load('configs/detection/mask_rcnn_espikeformer_l_1x_coco.py')
+    cfg = load('configs/espikeformer/espikeformer_l_mask-rcnn_2xb4-12e_coco-512x853.py')
     assert cfg.train_dataloader.dataset.data_root == 'some/where'
     assert cfg.val_evaluator.ann_file == 'some/where/annotations/instances_val2017.json'

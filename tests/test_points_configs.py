@@ -49,7 +49,9 @@ def test_config_holds_a_whole_run(path):
 
 
 def test_published_recipe():
-    cfg = load('configs/spiking_point_transformer/spt_t2_modelnet40.py')
+    cfg = load(
+        'configs/spiking_point_transformer/spiking_point_transformer_t2_b2-200e_modelnet40-1024.py'
+    )
     optimizer, schedule = cfg.optim_wrapper.optimizer, cfg.param_scheduler
     assert (optimizer.type, optimizer.lr, optimizer.weight_decay, optimizer.betas) == (
         'AdamW',

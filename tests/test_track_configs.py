@@ -23,7 +23,7 @@ PROTOCOL = dict(
 
 
 def data_of(path):
-    return next(name for name in PROTOCOL if path.removesuffix('.py').endswith(name))
+    return next(name for name in PROTOCOL if f'_{name}-' in path)
 
 
 @pytest.mark.parametrize('path', CONFIGS)
@@ -71,7 +71,7 @@ def test_config_holds_a_whole_run(path):
 
 @pytest.mark.parametrize('path', [path for path in BENCHMARKS if '_bsa_' in path])
 def test_bipolar_config_differs_from_its_host_in_one_line(path):
-    bipolar, native = load(path).to_dict(), load(path.replace('_bsa_', '_')).to_dict()
+    bipolar, native = load(path).to_dict(), load(config_files.host(path)).to_dict()
     assert bipolar['model']['backbone'].pop('attention') == BSA
     assert bipolar == native
 
@@ -81,7 +81,7 @@ def test_benchmarks_are_the_published_protocol(path):
     cfg, (layout, base, tiny, pairs) = load(path), PROTOCOL[data_of(path)]
     train = cfg.train_dataloader
     epochs = base if '_base_' in path else tiny
-    batch = 18 if '_base_' in path else 16 if '_2x2_' in path else 8 if '_4x1_' in path else 42
+    batch = 18 if '_base_' in path else 16 if '_t2d2_' in path else 8 if '_t4d1_' in path else 42
     assert (cfg.train_cfg.max_epochs, train.batch_size, train.drop_last) == (epochs, batch, True)
     assert (train.dataset.layout, train.dataset.samples_per_epoch, train.dataset.max_gap) == (
         layout,
@@ -108,9 +108,9 @@ def test_benchmarks_are_the_published_protocol(path):
 @pytest.mark.parametrize(
     'path',
     [
-        'configs/sdtrack/sdtrack_tiny_fe108.py',
-        'configs/sdtrack/sdtrack_tiny_2x2_visevent.py',
-        'configs/sdtrack/sdtrack_tiny_4x1_felt.py',
+        'configs/sdtrack/sdtrack_tiny_4xb42-100e_fe108-256.py',
+        'configs/sdtrack/sdtrack_tiny_t2d2_4xb16-100e_visevent-256.py',
+        'configs/sdtrack/sdtrack_tiny_t4d1_4xb8-300e_felt-256.py',
     ],
 )
 def test_datasets_of_configs_feed_the_model(path, tmp_path):

@@ -18,7 +18,7 @@ spec = importlib.util.spec_from_file_location(
 tool = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tool)
 CONFIG = str(ROOT / 'configs' / 'bsa_quickstart.py')
-CIFAR = str(ROOT / 'configs' / 'spikformer' / 'spikformer_4-384_cifar10.py')
+CIFAR = str(ROOT / 'configs' / 'spikformer' / 'spikformer_4-384_b128-410e_cifar10-32.py')
 SMALL = [
     '--cfg-options',
     "model.backbone.arch={'embed_dims': 32, 'depth': 1, 'num_heads': 2}",

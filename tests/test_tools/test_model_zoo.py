@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+import yaml
 from mmengine import Config
 
 from mmbsa.models.classification import presets
@@ -35,36 +36,64 @@ def load_tool():
 
 
 zoo = load_tool()
-FAMILIES = {path: content for path, content in zoo.metafiles().items() if path.count('/') == 2}
+FAMILIES = zoo.read('*/presets.yml')
+CONFIGS = {**zoo.read('metafile.yml'), **zoo.read('*/metafile.yml')}
 MODELS = {model['Name']: model for content in FAMILIES.values() for model in content['Models']}
 
 
-def test_page_is_up_to_date():
-    assert zoo.OUT.read_text() == zoo.render(), 'run python tools/dev/model_zoo.py'
+def test_pages_are_up_to_date():
+    pages = zoo.pages()
+    assert len(pages) == 1 + len(list(ROOT.glob('configs/*/metafile.yml')))
+    for path, text in pages.items():
+        assert path.read_text() == text, f'{path}: run python tools/dev/model_zoo.py'
+
+
+def test_every_family_has_a_metafile_and_a_page():
+    folders = {path.parent for path in (ROOT / 'configs').glob('*/*.py')} - {
+        ROOT / 'configs' / '_base_'
+    }
+    assert folders == {path.parent for path in (ROOT / 'configs').glob('*/metafile.yml')}
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    assert sorted(index['Import']) == sorted(CONFIGS)
+    for folder in folders:
+        text = (folder / 'README.md').read_text()
+        for config in folder.glob('*.py'):
+            assert f'({config.name})' in text, config
+
+
+def test_every_config_is_in_the_table_of_its_task():
+    tables = zoo.OUT.read_text().split('\n## ')
+    for content in CONFIGS.values():
+        for model in content['Models']:
+            task = zoo.task_of(model)
+            (table,) = (text for text in tables if text.startswith(f'{task}\n'))
+            assert f'| `{model["Name"]}` |' in table
+            for result in model.get('Results', []):
+                assert result['Task'] == task and zoo.TASKS[task] in result['Metrics']
 
 
 def test_check_fails_for_a_stale_page(tmp_path, monkeypatch, capsys):
+    page = tmp_path / 'model_zoo.md'
     monkeypatch.setattr(zoo, 'ROOT', tmp_path)
-    monkeypatch.setattr(zoo, 'OUT', tmp_path / 'model_zoo.md')
-    monkeypatch.setattr(zoo, 'render', lambda: 'fresh')
+    monkeypatch.setattr(zoo, 'pages', lambda: {page: 'fresh'})
     monkeypatch.setattr('sys.argv', ['model_zoo.py', '--check'])
     for stale in (None, 'stale'):
         if stale:
-            zoo.OUT.write_text(stale)
+            page.write_text(stale)
         with pytest.raises(SystemExit, match='model_zoo.md is out of date'):
             zoo.main()
     monkeypatch.setattr('sys.argv', ['model_zoo.py'])
     zoo.main()
     monkeypatch.setattr('sys.argv', ['model_zoo.py', '--check'])
     zoo.main()
-    assert zoo.OUT.read_text() == 'fresh'
+    assert page.read_text() == 'fresh'
 
 
 def test_every_preset_is_in_the_metafile_of_its_family():
     assert {name for name in MODELS if not name.endswith('_bsa')} == set(PRESETS)
     assert len(MODELS) == sum(len(content['Models']) for content in FAMILIES.values())
     for path, content in FAMILIES.items():
-        (collection,) = content['Collections']
+        (collection,) = zoo.families()[Path(path).parent.name]['Collections']
         assert (ROOT / collection['Code']['URL']).is_file()
         for model in content['Models']:
             preset = PRESETS[model['Name'].removesuffix('_bsa')]
@@ -136,9 +165,15 @@ def test_operations_of_spikingformer_are_synaptic():
         assert energy == pytest.approx(model['Results'][0]['Metrics']['Energy (mJ)'], abs=0.005)
 
 
-@pytest.mark.parametrize(
-    'model', zoo.metafiles()['configs/metafile.yml']['Models'], ids=lambda model: model['Name']
-)
+SEGMENTORS = [
+    model
+    for content in CONFIGS.values()
+    for model in content['Models']
+    if zoo.task_of(model) == 'Semantic Segmentation'
+]
+
+
+@pytest.mark.parametrize('model', SEGMENTORS, ids=lambda model: model['Name'])
 def test_steps_and_levels_of_configs(model):
     backbone = Config.fromfile(ROOT / model['Config']).model.backbone
     assert model['Metadata']['T'] == backbone.get('num_steps', 1)

@@ -1,15 +1,17 @@
-"""Write docs/model_zoo.md from the metafiles.
+"""Write docs/model_zoo.md and the README.md of every family of configs from the metafiles.
 
     python tools/dev/model_zoo.py           # write
-    python tools/dev/model_zoo.py --check   # exit with 1 if the file is out of date
+    python tools/dev/model_zoo.py --check   # exit with 1 if a file is out of date
 
-``configs/<family>/metafile.yml`` describes the presets of a family; ``configs/metafile.yml``,
-``configs/metafile_classification.yml`` and ``configs/metafile_tracking.yml`` the configs of the
-repo. Only these are in ``model-index.yml``, because mim downloads configs, and presets have none.
+``configs/<family>/metafile.yml`` describes the family and its configs, ``configs/metafile.yml`` the
+entry points in ``configs/`` itself; ``model-index.yml`` names them for mim.
+``configs/<family>/presets.yml`` describes the presets, which have no config of their own.
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from textwrap import wrap
 
 import yaml
 
@@ -32,6 +34,28 @@ CONDITIONS = {
     'Input': '{0} x {0}',
     'Epochs': '{} epochs',
     'Note': '{}',
+}
+#: task -> metric of its table.
+TASKS = {
+    'Image Classification': 'Top 1 Accuracy',
+    'Semantic Segmentation': 'mIoU',
+    'Object Detection': 'box AP',
+    'Single Object Tracking': 'AUC',
+    'Point Cloud Classification': 'OA',
+}
+#: data sets that are not for classification.
+TASK_OF_DATA = {
+    **dict.fromkeys(
+        ('ADE20K', 'CamVid', 'Cityscapes', 'COCOStuff', 'PascalVOC', 'DrawnScenes'),
+        'Semantic Segmentation',
+    ),
+    **dict.fromkeys(
+        ('COCO', 'DrawnInstances', 'Prophesee Gen1', 'Prophesee 1Mpx'), 'Object Detection'
+    ),
+    **dict.fromkeys(('FE108', 'FELT', 'VisEvent', 'Moving targets'), 'Single Object Tracking'),
+    **dict.fromkeys(
+        ('ModelNet10', 'ModelNet40', 'ScanObjectNN', 'PointSolids'), 'Point Cloud Classification'
+    ),
 }
 HEAD = """# Model zoo
 
@@ -57,15 +81,16 @@ figures.
 """
 
 
-def metafiles() -> dict[str, dict]:
-    """Contents by path relative to the repo: families in alphabetical order, the configs of the
-    repo last."""
-    paths = sorted((ROOT / 'configs').glob('*/metafile.yml'))
-    paths += [
-        ROOT / 'configs' / name
-        for name in ('metafile_classification.yml', 'metafile_tracking.yml', 'metafile.yml')
-    ]
+def read(pattern: str) -> dict[str, dict]:
+    """Contents of YAML files under ``configs/``, by path relative to the repo, in alphabetical
+    order."""
+    paths = sorted((ROOT / 'configs').glob(pattern))
     return {str(path.relative_to(ROOT)): yaml.safe_load(path.read_text()) for path in paths}
+
+
+def families() -> dict[str, dict]:
+    """Metafile of every family by the name of its folder."""
+    return {Path(path).parent.name: content for path, content in read('*/metafile.yml').items()}
 
 
 def source(result: dict) -> str:
@@ -108,59 +133,100 @@ def rows(model: dict, label: str, metric: str) -> list[list[str]]:
     return lines
 
 
-def table(models: list[dict], metric: str, column: str) -> list[str]:
-    """Markdown lines."""
+def table(models: list[dict], metric: str, label: Callable = '`{Name}`'.format_map) -> list[str]:
+    """Markdown lines; columns that would be empty are left out."""
+    column = 'top 1' if metric == 'Top 1 Accuracy' else metric
     head = ['model', 'T', 'D', 'parameters', 'SOPs', 'mJ', 'data', 'with', column, 'source']
-    cells = [row for model in models for row in rows(model, f'`{model["Name"]}`', metric)]
-    return [f'| {" | ".join(row)} |' for row in (head, ['---'] * len(head), *cells)]
+    cells = [row for model in models for row in rows(model, label(model), metric)]
+    used = [i for i in range(len(head)) if any(row[i] not in ('', '-') for row in cells)]
+    lines = [head, ['---'] * len(head), *cells]
+    return [f'| {" | ".join(row[i] for i in used)} |' for row in lines]
+
+
+def paper(collection: dict) -> str:
+    """A link to the paper."""
+    return f'[{collection["Paper"]["Title"]}]({collection["Paper"]["URL"]})'
+
+
+def task_of(model: dict) -> str:
+    """The task of a config, from its data."""
+    return TASK_OF_DATA.get(model['Metadata']['Training Data'], 'Image Classification')
+
+
+def by_task(models: list[dict]) -> dict[str, list[dict]]:
+    """Configs of every task that has some, in the order of ``TASKS``."""
+    found = {task: [model for model in models if task_of(model) == task] for task in TASKS}
+    return {task: group for task, group in found.items() if group}
 
 
 def render() -> str:
-    """The whole file."""
+    """The whole page."""
     lines = [HEAD + '\n'.join(f'| {name} | {meaning} |' for name, meaning in STATED.items())]
-    *families, (_, classifiers), (_, trackers), (_, configs) = metafiles().items()
-    for _, content in families:
-        (collection,) = content['Collections']
+    for path, content in read('*/presets.yml').items():
+        (collection,) = families()[Path(path).parent.name]['Collections']
         family = content['Models'][0]['Metadata']['Family']
         lines += [
             '',
             f'## {collection["Name"]}',
             '',
-            f'[{collection["Paper"]["Title"]}]({collection["Paper"]["URL"]}). '
+            f'{paper(collection)}. '
             f'`mmbsa.{family}`: {", ".join(collection["Metadata"]["Architecture"])}.',
             '',
-            *table(content['Models'], 'Top 1 Accuracy', 'top 1'),
+            *table(content['Models'], 'Top 1 Accuracy'),
         ]
         lines += ['', *collection['Remarks']] if 'Remarks' in collection else []
+    entry_points = read('metafile.yml')['configs/metafile.yml']['Models']
+    models = [model for content in families().values() for model in content['Models']]
     lines += [
         '',
-        '## Classification configs',
+        '# Configs',
         '',
-        'Each name is that of a file in `configs/` or in the folder of its family; recipes are the '
-        'official ones, and '
-        'with BSA those of its paper where it has one. Figures are those published for the model.',
-        '',
-        *table(classifiers['Models'], 'Top 1 Accuracy', 'top 1'),
+        'Each name is that of a file in the folder of its family, or an entry point in `configs/`; '
+        '`tools/dev/config_names.py` has the scheme of the names. Recipes are the official ones, '
+        'and with BSA those of its paper where it has one. Figures are those published for the '
+        'model.',
     ]
-    lines += [
-        '',
-        '## Segmentation',
-        '',
-        'Each name is that of a file in `configs/`.',
-        '',
-        *table(configs['Models'], 'mIoU', 'mIoU'),
+    for task, group in by_task(entry_points + models).items():
+        lines += ['', f'## {task}', '', *table(group, TASKS[task])]
+    remarks = [
+        f'{content["Collections"][0]["Name"]}: {remark}'
+        for family, content in families().items()
+        if not (ROOT / 'configs' / family / 'presets.yml').is_file()
+        for remark in content['Collections'][0].get('Remarks', [])
     ]
-    lines += [
+    return '\n'.join([*lines, '', *remarks]) + '\n'
+
+
+def render_family(folder: str) -> str:
+    """README.md of a family's folder."""
+    (collection,) = families()[folder]['Collections']
+    models = families()[folder]['Models']
+    lines = [
+        f'# {collection["Name"]}',
         '',
-        '## Tracking',
+        '<!-- generated from metafile.yml by tools/dev/model_zoo.py -->',
         '',
-        'Each name is that of a file in `configs/sdtrack/` or `configs/`. AUC and PR in percent.',
+        *wrap(collection['Description'], 100),
         '',
-        *table(trackers['Models'], 'AUC', 'AUC'),
-        '',
-        *trackers['Collections'][0]['Remarks'],
+        f'Paper: {paper(collection)}. Code: [{collection["Code"]["URL"]}]'
+        f'(../../{collection["Code"]["URL"]}).',
+        'Presets and what the columns mean: [model zoo](../../docs/model_zoo.md).',
     ]
+    for task, group in by_task(models).items():
+        lines += [
+            '',
+            f'## {task}',
+            '',
+            *table(group, TASKS[task], '[{Name}]({Name}.py)'.format_map),
+        ]
+    lines += ['', *collection['Remarks']] if 'Remarks' in collection else []
     return '\n'.join(lines) + '\n'
+
+
+def pages() -> dict[Path, str]:
+    """Every generated file and its text."""
+    readmes = {ROOT / 'configs' / name / 'README.md': render_family(name) for name in families()}
+    return {OUT: render(), **readmes}
 
 
 def main():
@@ -168,17 +234,16 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        '--check', action='store_true', help='write nothing, exit with 1 if the file is out of date'
+        '--check', action='store_true', help='write nothing, exit with 1 if a file is out of date'
     )
     args = parser.parse_args()
-    text = render()
-    if not args.check:
-        OUT.write_text(text)
-        print(f'wrote {OUT.relative_to(ROOT)}')
-    elif not OUT.is_file() or OUT.read_text() != text:
-        raise SystemExit(
-            f'{OUT.relative_to(ROOT)} is out of date; run python tools/dev/model_zoo.py'
-        )
+    for path, text in pages().items():
+        name = path.relative_to(ROOT)
+        if not args.check:
+            path.write_text(text)
+            print(f'wrote {name}')
+        elif not path.is_file() or path.read_text() != text:
+            raise SystemExit(f'{name} is out of date; run python tools/dev/model_zoo.py')
 
 
 if __name__ == '__main__':

@@ -98,6 +98,8 @@ class BipolarPointAttention(PointAttention):
         ValueError: heads that do not divide D.
     """
 
+    short_name = 'bsa'
+
     def __init__(
         self,
         embed_dims: int,

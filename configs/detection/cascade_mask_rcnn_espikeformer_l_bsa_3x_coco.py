@@ -1,3 +1,0 @@
-# The same detector with Bipolar Self-attention: one line differs.
-_base_ = './cascade_mask_rcnn_espikeformer_l_3x_coco.py'
-model = dict(backbone=dict(attention=dict(type='mmbsa.BipolarSelfAttention')))

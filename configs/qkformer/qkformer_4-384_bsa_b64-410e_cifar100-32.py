@@ -1,0 +1,3 @@
+# QKFormer 4-384 with Bipolar Self-attention in its last stage on CIFAR-100.
+_base_ = './qkformer_4-384_b64-410e_cifar100-32.py'
+model = dict(backbone=dict(attention=dict(type='mmbsa.BipolarSelfAttention')))

@@ -1,9 +1,0 @@
-# SDTrack base on VisEvent, the published protocol: 4 GPUs with 18 pairs each.
-#   bash tools/dist_train.sh configs/sdtrack/sdtrack_base_visevent.py 4
-_base_ = [
-    '../_base_/models/sdtrack_base.py',
-    '../_base_/datasets/visevent_tracking.py',
-    '../_base_/schedules/sdtrack_100e.py',
-    '../_base_/track_runtime.py',
-]
-train_dataloader = dict(batch_size=18)

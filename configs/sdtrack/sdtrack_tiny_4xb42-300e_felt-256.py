@@ -1,0 +1,11 @@
+# SDTrack tiny on FELT, the published protocol: 4 GPUs with 42 pairs each.
+#   bash tools/dist_train.sh configs/sdtrack/sdtrack_tiny_4xb42-300e_felt-256.py 4
+_base_ = [
+    '../_base_/models/sdtrack_tiny.py',
+    '../_base_/datasets/felt_tracking.py',
+    '../_base_/schedules/sdtrack_300e.py',
+    '../_base_/track_runtime.py',
+]
+# its readme asks for normalised pictures on FELT alone
+model = dict(data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]))
+auto_scale_lr = dict(enable=False, base_batch_size=168)

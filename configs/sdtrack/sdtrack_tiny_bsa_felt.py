@@ -1,3 +1,0 @@
-# SDTrack tiny with Bipolar Self-attention on FELT: one line differs from SDTrack.
-_base_ = './sdtrack_tiny_felt.py'
-model = dict(backbone=dict(attention=dict(type='BipolarSelfAttention')))

@@ -1,3 +1,0 @@
-# SDTrack tiny with Bipolar Self-attention on VisEvent: one line differs from SDTrack.
-_base_ = './sdtrack_tiny_visevent.py'
-model = dict(backbone=dict(attention=dict(type='BipolarSelfAttention')))

@@ -1,4 +1,0 @@
-# The same network with Bipolar Self-attention in backbone and head.
-_base_ = './spike2former_camvid.py'
-attention = dict(type='mmbsa.BipolarSelfAttention')
-model = dict(backbone=dict(attention=attention), decode_head=dict(attention=attention))

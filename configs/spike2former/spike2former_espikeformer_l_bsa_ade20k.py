@@ -1,4 +1,0 @@
-# Spike2Former with E-SpikeFormer 19M on ADE20K, with Bipolar Self-attention in backbone and head.
-_base_ = './spike2former_espikeformer_l_ade20k.py'
-attention = dict(type='mmbsa.BipolarSelfAttention')
-model = dict(backbone=dict(attention=attention), decode_head=dict(attention=attention))

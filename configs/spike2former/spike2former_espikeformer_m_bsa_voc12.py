@@ -1,4 +1,0 @@
-# Spike2Former with E-SpikeFormer 10M on VOC 2012, with Bipolar Self-attention in backbone and head.
-_base_ = './spike2former_espikeformer_m_voc12.py'
-attention = dict(type='mmbsa.BipolarSelfAttention')
-model = dict(backbone=dict(attention=attention), decode_head=dict(attention=attention))

@@ -1,3 +1,0 @@
-# Spikingformer 4-384 with Bipolar Self-attention on CIFAR-100: 80.48 in its paper, 79.13 without.
-_base_ = './spikingformer_4-384_cifar100.py'
-model = dict(backbone=dict(attention=dict(type='mmbsa.BipolarSelfAttention')))
