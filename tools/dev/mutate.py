@@ -1,0 +1,319 @@
+"""Break the package on purpose, one small change at a time, and count what the tests notice.
+
+    pytest -n 2 --cov=mmbsa --cov-context=test --cov-report= --junitxml=junit.xml
+    python tools/dev/mutate.py --coverage .coverage --junit junit.xml --count 300 --out mutants.json
+
+The first command notes which test runs which line, and how long it takes. The second one draws
+mutants from the files, applies each to a copy of the repository, and runs the tests that reach the
+changed line, quick ones first, at most ``--limit`` seconds of them. A mutant is killed by a test
+that fails, by an error at import and by a run that takes far too long; a mutant on a line that no
+test reaches survives. The run goes on from ``--out`` where it was interrupted.
+
+With ``MMBSA_SHARED`` and ``MMBSA_ORACLE_DIR`` set to a folder that does not exist, only the tests
+that every clone has count.
+"""
+
+import argparse
+import ast
+import copy
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as tree
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from queue import Queue
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ('ops', 'models', 'engine', 'converters', 'events', 'datasets')
+#: what a copy of the repository needs.
+COPIED = ('mmbsa', 'configs', 'tools', 'tests', 'docs', 'demo', 'pyproject.toml', 'setup.py')
+COMPARISONS = {
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+}
+ARITHMETIC = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.FloorDiv,
+    ast.Pow: ast.Mult,
+}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change.
+
+    Attributes:
+        file: relative to the repository.
+        line: 1-based.
+        place: number of the node in the order of :func:`ast.walk`.
+        kind: what is done to it.
+    """
+
+    file: str
+    line: int
+    place: int
+    kind: str
+
+    @property
+    def name(self) -> str:
+        """Name of the mutant in reports."""
+        return f'{self.file}:{self.line} {self.kind} ({self.place})'
+
+
+def changes(node: ast.AST) -> Iterator[str]:
+    """Kinds of changes that a node allows."""
+    if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in COMPARISONS:
+        yield 'comparison'
+    if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
+        texts = (ast.JoinedStr, ast.List, ast.Tuple)
+        if not isinstance(node.left, texts) and not _is_text(node.left):
+            yield 'arithmetic'
+    if isinstance(node, ast.BoolOp):
+        yield 'and-or'
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        yield 'not'
+    if isinstance(node, ast.Constant):
+        if isinstance(node.value, bool):
+            yield 'boolean'
+        elif isinstance(node.value, int | float):
+            yield 'number'
+    if isinstance(node, ast.If):
+        yield 'condition'
+    if isinstance(node, ast.Return) and node.value is not None:
+        yield 'return'
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        yield 'call'
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def apply(node: ast.AST, kind: str) -> ast.AST:
+    """Return a changed copy of a node."""
+    node = copy.deepcopy(node)
+    if kind == 'comparison':
+        node.ops[0] = COMPARISONS[type(node.ops[0])]()
+    elif kind == 'arithmetic':
+        node.op = ARITHMETIC[type(node.op)]()
+    elif kind == 'and-or':
+        node.op = ast.And() if isinstance(node.op, ast.Or) else ast.Or()
+    elif kind == 'not':
+        node = node.operand
+    elif kind == 'boolean':
+        node.value = not node.value
+    elif kind == 'number':
+        node.value = node.value + 1
+    elif kind == 'condition':
+        node.test = ast.UnaryOp(ast.Not(), node.test)
+    elif kind == 'return':
+        node.value = ast.Constant(None)
+    elif kind == 'call':
+        node = ast.Pass()
+    return node
+
+
+class _Replace(ast.NodeTransformer):
+    def __init__(self, target: ast.AST, by: ast.AST):
+        self.target, self.by = target, by
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        return ast.copy_location(self.by, node) if node is self.target else self.generic_visit(node)
+
+
+def mutated(source: str, mutant: Mutant) -> str:
+    """Source of a file with the change."""
+    parsed = ast.parse(source)
+    target = list(ast.walk(parsed))[mutant.place]
+    changed = _Replace(target, apply(target, mutant.kind)).visit(parsed)
+    return ast.unparse(ast.fix_missing_locations(changed))
+
+
+def _messages(parsed: ast.AST) -> set[int]:
+    """ids of the nodes of annotations, docstrings, ``__repr__`` and of what is raised: their change
+    is no fault, or one of a text."""
+    found: set[int] = set()
+    for node in ast.walk(parsed):
+        parts: list[ast.AST | None] = []
+        if isinstance(node, ast.Raise):
+            parts = [node]
+        elif isinstance(node, ast.FunctionDef):
+            parts = [
+                node.returns,
+                *(arg.annotation for arg in ast.walk(node.args) if isinstance(arg, ast.arg)),
+            ]
+            if node.name in ('extra_repr', '__repr__'):
+                parts.append(node)
+        elif isinstance(node, ast.AnnAssign):
+            parts = [node.annotation]
+        found |= {id(part) for whole in parts if whole is not None for part in ast.walk(whole)}
+    return found
+
+
+def all_mutants(packages: tuple[str, ...]) -> list[Mutant]:
+    """Every change of every file."""
+    found = []
+    for package in packages:
+        for path in sorted((ROOT / 'mmbsa' / package).rglob('*.py')):
+            parsed = ast.parse(path.read_text())
+            left_out = _messages(parsed)
+            for place, node in enumerate(ast.walk(parsed)):
+                if id(node) not in left_out:
+                    for kind in changes(node):
+                        file = str(path.relative_to(ROOT))
+                        found.append(Mutant(file, node.lineno, place, kind))
+    return found
+
+
+class Tests:
+    """Which tests reach a line, and how long each takes.
+
+    Args:
+        coverage: data file of ``pytest --cov-context=test``.
+        junit: report of the same run.
+    """
+
+    def __init__(self, coverage: Path, junit: Path):
+        from coverage import CoverageData
+
+        data = CoverageData(str(coverage))
+        data.read()
+        self.lines = {
+            str(Path(file).resolve()): data.contexts_by_lineno(file)
+            for file in data.measured_files()
+        }
+        self.seconds: dict[str, float] = {}
+        self.names: dict[str, str] = {}
+        for case in tree.parse(junit).iter('testcase'):
+            if case.find('skipped') is not None:
+                continue
+            name = f'{case.get("classname", "").replace(".", "/")}.py::{case.get("name")}'
+            self.seconds[name] = float(case.get('time', 0))
+
+    def reaching(self, mutant: Mutant, limit: float) -> list[str]:
+        """Tests that run the mutant's line, those of the file where it runs at import; quick ones
+        first, ``limit`` seconds in all, at least three."""
+        lines = self.lines.get(str(ROOT / mutant.file), {})
+        contexts = {context for context in lines.get(mutant.line, ()) if context}
+        if not contexts and mutant.line in lines:
+            contexts = {context for found in lines.values() for context in found if context}
+        names = {context.split('|')[0] for context in contexts}
+        known = sorted((self.seconds[name], name) for name in names if name in self.seconds)
+        chosen, total = [], 0.0
+        for seconds, name in known:
+            total += seconds
+            if total > limit and len(chosen) >= 3:
+                break
+            chosen.append(name)
+        return chosen
+
+
+def judge(mutant: Mutant, tests: list[str], folder: Path, limit: float) -> dict:
+    """Run the tests on a copy of the repository with the change."""
+    path = folder / mutant.file
+    source = (ROOT / mutant.file).read_text()
+    if not tests:
+        return dict(asdict(mutant), state='survived', why='no test reaches the line')
+    env = dict(os.environ, PYTHONPATH=str(folder), OMP_NUM_THREADS='1')
+    command = [sys.executable, '-m', 'pytest', '-q', '-x', '-p', 'no:cacheprovider', '-p']
+    command += ['no:randomly', '--no-header', '-o', 'addopts=', *tests]
+    try:
+        path.write_text(mutated(source, mutant))
+        done = subprocess.run(
+            command, cwd=folder, env=env, capture_output=True, text=True, timeout=300 + 10 * limit
+        )
+        failed = done.returncode not in (0, 5)
+        last = [line for line in done.stdout.splitlines() if line.startswith(('FAILED', 'ERROR'))]
+        why = last[0][:200] if last else f'exit {done.returncode}'
+    except subprocess.TimeoutExpired:
+        failed, why = True, 'took too long'
+    finally:
+        path.write_text(source)
+    return dict(asdict(mutant), state='killed' if failed else 'survived', why=why, tests=len(tests))
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--coverage', type=Path, required=True, help='data file of pytest --cov')
+    parser.add_argument('--junit', type=Path, required=True, help='report of the same run')
+    parser.add_argument('--packages', nargs='+', default=PACKAGES, help='folders of mmbsa')
+    parser.add_argument('--count', type=int, default=300, help='mutants to draw')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--limit', type=float, default=45.0, help='seconds of tests per mutant')
+    parser.add_argument('--minutes', type=float, default=600.0, help='stop after so long')
+    parser.add_argument('--jobs', type=int, default=1)
+    parser.add_argument('--out', type=Path, required=True, help='JSON lines, one per mutant')
+    return parser.parse_args()
+
+
+def main() -> None:
+    import time
+
+    args = parse_args()
+    drawn = all_mutants(tuple(args.packages))
+    random.Random(args.seed).shuffle(drawn)
+    done = []
+    if args.out.exists():
+        done = [json.loads(line) for line in args.out.read_text().splitlines()]
+    seen = {(row['file'], row['place'], row['kind']) for row in done}
+    waiting = [m for m in drawn[: args.count] if (m.file, m.place, m.kind) not in seen]
+    tests = Tests(args.coverage, args.junit)
+    end = time.monotonic() + 60 * args.minutes
+    with tempfile.TemporaryDirectory(prefix='mutants-') as work:
+        folders: Queue = Queue()
+        for number in range(args.jobs):
+            folder = Path(work, str(number))
+            for name in COPIED:
+                if (ROOT / name).is_dir():
+                    shutil.copytree(
+                        ROOT / name, folder / name, ignore=shutil.ignore_patterns('__pycache__')
+                    )
+                elif (ROOT / name).exists():
+                    shutil.copy(ROOT / name, folder / name)
+            folders.put(folder)
+
+        def run(mutant: Mutant) -> dict | None:
+            if time.monotonic() > end:
+                return None
+            folder = folders.get()
+            try:
+                return judge(mutant, tests.reaching(mutant, args.limit), folder, args.limit)
+            finally:
+                folders.put(folder)
+
+        with ThreadPoolExecutor(args.jobs) as pool, open(args.out, 'a') as file:
+            for row in pool.map(run, waiting):
+                if row is not None:
+                    done.append(row)
+                    print(json.dumps(row), file=file, flush=True)
+    states = Counter(row['state'] for row in done)
+    print(f'{len(drawn)} mutants in all, {len(done)} tried: {dict(states)}')
+    for row in done:
+        if row['state'] == 'survived':
+            print(f'  {row["file"]}:{row["line"]} {row["kind"]}: {row["why"]}')
+
+
+if __name__ == '__main__':
+    main()
