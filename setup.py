@@ -26,7 +26,9 @@ EXTRAS = {
     for name in ('openmmlab', 'detection', 'events', 'deploy', 'docs', 'tests')
 }
 EXTRAS['docs'] = sorted({*EXTRAS['docs'], *EXTRAS['openmmlab'], *EXTRAS['detection']})
-EXTRAS['tests'] = sorted({'snntorch', *(line for lines in EXTRAS.values() for line in lines)})
+EXTRAS['tests'] = sorted(
+    {'playwright', 'snntorch', *(line for lines in EXTRAS.values() for line in lines)}
+)
 
 
 class BuildWithMim(build_py):

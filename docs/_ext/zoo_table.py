@@ -101,9 +101,7 @@ def record(model: dict, result: dict) -> Record:
     """One row; ``result`` is {} for a model without results."""
     meta, metrics = model['Metadata'], result.get('Metrics', {})
     metric = next((name for name in TASKS if name in metrics), '')
-    conditions = (
-        text.format(result[key]) for key, text in CONDITIONS.items() if key in result
-    )
+    conditions = (text.format(result[key]) for key, text in CONDITIONS.items() if key in result)
     return Record(
         model=model['Name'],
         config=model.get('Config'),

@@ -55,7 +55,9 @@ def test_a_page_that_is_wrong_fails(tmp_path, monkeypatch):
     page.write_text('```bash\nrm -rf x\n```\n')
     with pytest.raises(SystemExit, match='only commands'):
         run_page.run(page)
-    (tmp_path / 'tool.py').write_text('import sys\nprint(sys.argv[1])\nsys.exit("no " + sys.argv[2])')
+    (tmp_path / 'tool.py').write_text(
+        'import sys\nprint(sys.argv[1])\nsys.exit("no " + sys.argv[2])'
+    )
     page.write_text('```bash\npython tool.py one \\\n    two\n```\n')
     with pytest.raises(SystemExit, match='ended with 1'):
         run_page.run(page)
