@@ -124,7 +124,7 @@ def escape_plain_text(app, what, name, obj, options, lines: list[str]) -> None:
 
 def setup(app) -> dict:
     """Register the extension."""
-    app.connect('autodoc-process-docstring', escape_plain_text)
+    app.connect('autodoc-process-docstring', escape_plain_text, priority=400)  # before napoleon
     app.connect('builder-inited', write_pages)
     app.connect('source-read', link_to_copies)
     return dict(parallel_read_safe=True)

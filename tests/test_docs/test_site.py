@@ -69,10 +69,8 @@ def broken_links(site):
                 continue
             file = (path.parent / urllib.parse.unquote(url.path)).resolve() if url.path else path
             anchor = urllib.parse.unquote(url.fragment)
-            known = file.is_file() and (
-                file not in pages or not anchor or anchor in pages[file].ids
-            )
-            if not known:
+            ids = pages[file].ids if file in pages else {anchor}
+            if not file.is_file() or (anchor and anchor not in ids):
                 broken.append((path.name, target))
     return broken, pages
 

@@ -16,8 +16,8 @@ class LoadEventWindow(BaseTransform):
     (height, width).
 
     Added keys: ``img`` (float32, (H, W, 2 T): off and on of the first frame, of the second, ...),
-    ``img_shape``, ``ori_shape``. ``mmbsa.EventDetDataPreprocessor`` turns a batch of them into (B, T, 2, H, W), so
-    that mmdet's steps for images can stand in between.
+    ``img_shape``, ``ori_shape``. ``mmbsa.EventDetDataPreprocessor`` turns a batch of them into
+    (B, T, 2, H, W), so that mmdet's steps for images can stand in between.
 
     Args:
         num_frames: T, frames of equal length.
