@@ -1,5 +1,5 @@
-"""tools/analysis_tools/draw_attention.py: the drawn weights are those of the op, and the tool says what
-it cannot draw."""
+"""tools/analysis_tools/draw_attention.py: the drawn weights are those of the op, and the tool says
+what it cannot draw."""
 
 import importlib.util
 from pathlib import Path

@@ -115,7 +115,7 @@ def draw_tracking(inputs: dict, sample) -> np.ndarray:
         return draw_track(frame, sample.gt_boxes[0].tolist(), text=str(sample.sequence))
     template, search = (inputs[name].numpy().transpose(0, 2, 3, 1) for name in inputs)
     size = search.shape[1]
-    found = draw_track(search, (sample.gt_box * size).tolist(), least=size)
+    found = draw_track(search, (sample.gt_box * size).tolist())
     first = cv2.resize(template.max(0), found.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     return np.hstack([titled(first, 'template'), titled(found, 'search')])
 
