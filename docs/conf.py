@@ -18,7 +18,6 @@ extensions = [
     'myst_parser',
     'sphinx.ext.autodoc',
     'sphinx.ext.napoleon',
-    'sphinx.ext.viewcode',
     'generated_pages',
     'zoo_table',
 ]
