@@ -44,6 +44,8 @@ COLUMNS = (
     'source',
 )  # fmt: skip
 NUMBERS = {'T', 'D', 'parameters (M)', 'score', 'mJ'}
+#: the method that every family can have, as its metafile calls it.
+BSA = 'Bipolar Self-attention'
 #: a data set needs so many scored models for a picture.
 ENOUGH = 6
 
@@ -162,12 +164,13 @@ def table(rows: list[Record]) -> str:
 
 
 def series(rows: list[Record], key: str) -> dict[str, list[Record]]:
-    """Rows with a score and ``key``, by method; those with a ``D`` or ``T`` of their own too."""
+    """Rows with a score and ``key``, by method; Bipolar Self-attention in any family is one method,
+    and the last, so that it lies on top."""
     found = {}
     for row in rows:
         if row.score is not None and getattr(row, key) is not None:
-            found.setdefault(row.method, []).append(row)
-    return {name: sorted(found[name], key=lambda row: getattr(row, key)) for name in sorted(found)}
+            found.setdefault(BSA if 'bsa' in row.model else row.method, []).append(row)
+    return {name: found[name] for name in sorted(found, key=lambda name: (name == BSA, name))}
 
 
 def draw(rows: list[Record], key: str, label: str, title: str, path: Path) -> None:
