@@ -1,7 +1,9 @@
 """Sphinx extension: pages that are written at build time and not kept in the repository.
 
-* ``api/<package>.md``: the API reference of every package in ``PACKAGES``, from its docstrings.
-* ``contributing.md``, ``changelog.md``, ``security.md``: the files of the repository's root.
+* ``generated/api/<package>.md``: the API reference of every package in ``PACKAGES``, from its
+  docstrings.
+* ``generated/contributing.md``, ``changelog.md``, ``security.md``: the files of the repository's
+  root.
 """
 
 import re
@@ -64,19 +66,23 @@ COPIES = ('CONTRIBUTING.md', 'CHANGELOG.md', 'SECURITY.md')
 
 
 def relink(text: str) -> str:
-    """Links of a file of the root, as a page in ``docs`` has to write them."""
+    """Links of a file of the root, as a page in ``docs/generated`` has to write them."""
 
     def target(match: re.Match) -> str:
         path = match[1]
         if path in COPIES:
             return f']({path.lower()})'
-        return f']({path.removeprefix("docs/") if path.startswith("docs/") else "../" + path})'
+        return (
+            f'](../{path.removeprefix("docs/")})'
+            if path.startswith('docs/')
+            else f'](../../{path})'
+        )
 
     return re.sub(r'\]\((?!https?:|#|mailto:)([^)]+)\)', target, text)
 
 
 def pages() -> dict[str, str]:
-    """Text of every generated page by its path below ``docs``."""
+    """Text of every generated page by its path below ``docs/generated``."""
     found = {name.lower(): relink((ROOT / name).read_text(encoding='utf-8')) for name in COPIES}
     found['api/index.md'] = INDEX % '\n'.join(PACKAGES)
     for name in PACKAGES:
@@ -90,16 +96,18 @@ def pages() -> dict[str, str]:
 def write_pages(app) -> None:
     """Write the pages whose text has changed."""
     for name, text in pages().items():
-        path = Path(app.srcdir) / name
+        path = Path(app.srcdir) / 'generated' / name
         if not path.is_file() or path.read_text(encoding='utf-8') != text:
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding='utf-8')
 
 
 def link_to_copies(app, docname: str, source: list[str]) -> None:
     """Links to a file of the root become links to its page."""
     for name in COPIES:
-        source[0] = re.sub(rf'\]\((?:\.\./)+{re.escape(name)}', f'](/{name.lower()}', source[0])
+        source[0] = re.sub(
+            rf'\]\((?:\.\./)+{re.escape(name)}', f'](/generated/{name.lower()}', source[0]
+        )
 
 
 #: literals, roles, bold and emphasised words: what stays as it is.

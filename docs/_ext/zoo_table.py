@@ -2,11 +2,12 @@
 accuracy against parameters and energy. Everything is read from the metafiles under ``configs``.
 
 ``{zoo-table}`` is the directive of the table; ``_static/zoo_table.js`` makes it searchable. The
-pictures are ``_generated/*.svg``.
+pictures are ``generated/*.svg``.
 """
 
 import sys
 from dataclasses import dataclass
+from functools import cache
 from html import escape
 from pathlib import Path
 
@@ -122,8 +123,14 @@ def record(model: dict, result: dict) -> Record:
 
 
 def metafile_paths() -> list[Path]:
-    """Every metafile under ``configs``, wherever it lies."""
-    return sorted((ROOT / 'configs').glob('**/metafile*.yml'))
+    """Every YAML file under ``configs`` that lists models, wherever it lies."""
+    return [path for path in sorted((ROOT / 'configs').rglob('*.yml')) if 'Models' in read(path)]
+
+
+@cache
+def read(path: Path) -> dict:
+    """Content of a YAML file."""
+    return yaml.safe_load(path.read_text(encoding='utf-8')) or {}
 
 
 def records() -> list[Record]:
@@ -131,7 +138,7 @@ def records() -> list[Record]:
     return [
         record(model, result)
         for path in metafile_paths()
-        for model in yaml.safe_load(path.read_text(encoding='utf-8'))['Models']
+        for model in read(path)['Models']
         for result in model.get('Results') or [{}]
     ]
 
@@ -243,7 +250,7 @@ class ZooPictures(Directive):
             self.state.document.settings.env.zoo_records
         ).items():
             text = f'{rows[0].metric} against {label} of {len(rows)} results on {title}'
-            found.append(nodes.image('', uri=f'_generated/{name}', alt=text))
+            found.append(nodes.image('', uri=f'generated/{name}', alt=text))
         return found
 
 
@@ -251,7 +258,7 @@ def prepare(app) -> None:
     """Read the metafiles once, and draw the pictures."""
     app.env.zoo_records = records()
     for name, (key, label, title, rows) in pictures(app.env.zoo_records).items():
-        draw(rows, key, label, title, Path(app.srcdir) / '_generated' / name)
+        draw(rows, key, label, title, Path(app.srcdir) / 'generated' / name)
 
 
 def setup(app) -> dict:

@@ -95,7 +95,7 @@ def test_every_public_name_is_in_the_reference(site):
     import mmbsa.ops
 
     for package in (mmbsa.ops, mmbsa.models.backbones):
-        ids = Page((site / 'api' / f'{package.__name__}.html').read_text()).ids
+        ids = Page((site / 'generated' / 'api' / f'{package.__name__}.html').read_text()).ids
         names = {f'{package.__name__}.{name}' for name in package.__all__}
         assert names <= ids, names - ids
 
