@@ -22,9 +22,13 @@ def version():
 
 #: extras by the names of their files; the tests of the maintained fork need all of them.
 EXTRAS = {
-    name: requirements(name) for name in ('openmmlab', 'detection', 'events', 'deploy', 'tests')
+    name: requirements(name)
+    for name in ('openmmlab', 'detection', 'events', 'deploy', 'docs', 'tests')
 }
-EXTRAS['tests'] = sorted({'snntorch', *(line for lines in EXTRAS.values() for line in lines)})
+EXTRAS['docs'] = sorted({*EXTRAS['docs'], *EXTRAS['openmmlab'], *EXTRAS['detection']})
+EXTRAS['tests'] = sorted(
+    {'playwright', 'snntorch', *(line for lines in EXTRAS.values() for line in lines)}
+)
 
 
 class BuildWithMim(build_py):

@@ -13,28 +13,16 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
-from mmengine import Config, DictAction
+from mmengine import DictAction
 from mmengine.utils import ProgressBar
 
-from mmbsa.apis.inference import SampleReader, load_model, predict
+from mmbsa.apis import Inferencer
 from mmbsa.datasets.event_files import ENDINGS
-from mmbsa.models.layers import fuse
-from mmbsa.visualization import (
-    draw_sample,
-    instances_side_by_side,
-    side_by_side,
-    to_picture,
-    write_image,
-)
-from mmbsa.visualization.instances import spread_palette
-from mmbsa.visualization.overlay_hook import to_instances
+from mmbsa.visualization import write_image
 
 PICTURES = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
-#: detections with a lower score are not drawn
-SCORE = 0.3
 #: endings of what this tool writes
 OURS = ('.overlay.png', '.labels.png')
 
@@ -129,44 +117,12 @@ def name_targets(files: list[Path], source: Path, out: Path) -> dict[Path, tuple
     return targets
 
 
-def show(
-    model, reader: SampleReader, path: Path, opacity: float
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the picture of one file's prediction (RGB) and, of a segmentor, its label map."""
-    if not path.stat().st_size:
-        raise ValueError('the file is empty')
-    sample, seen = reader(path)
-    result, meta = predict(model, sample), model.dataset_meta
-    if 'pred_instances' in result:
-        picture, size = to_picture(seen), tuple(result.ori_shape)
-        picture = picture if picture.shape[:2] == size else cv2.resize(picture, size[::-1])
-        found = {'prediction': to_instances(result.pred_instances).above(SCORE)}
-        palette = meta.get('palette') or spread_palette(len(meta['classes']))
-        return instances_side_by_side(picture, found, meta['classes'], palette, opacity), None
-    if 'pred_sem_seg' not in result:
-        if 'pred_label' not in result:
-            raise ValueError('the model gives neither label maps nor classes')
-        return draw_sample(
-            seen if seen.ndim == 4 else np.atleast_3d(seen).transpose(2, 0, 1),
-            result,
-            meta['classes'],
-        ), None
-    labels = result.pred_sem_seg.data[0].cpu().numpy()
-    picture = to_picture(seen)
-    if picture.shape[:2] != labels.shape:
-        picture = cv2.resize(picture, labels.shape[::-1])
-    return side_by_side(
-        picture, {'prediction': labels}, meta['classes'], meta['palette'], opacity
-    ), labels
-
-
 def main(argv=None) -> int:
     args = parse_args(argv)
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
-    reader = SampleReader(cfg)
-    endings = PICTURES if reader.frames is None else set(ENDINGS)
+    inferencer = Inferencer(
+        args.config, args.checkpoint, args.device, args.cfg_options, fuse=args.fuse
+    )
+    endings = PICTURES if inferencer.reader.frames is None else set(ENDINGS)
     targets = name_targets(find_files(args.input, args.out, endings), args.input, args.out)
     if not targets:
         print(
@@ -174,16 +130,16 @@ def main(argv=None) -> int:
             file=sys.stderr,
         )
         return 1
-    model, failed = load_model(cfg, str(args.checkpoint), args.device), []
-    if args.fuse:
-        model = fuse(model)
-    bar = ProgressBar(len(targets))
+    bar, failed = ProgressBar(len(targets)), []
     for path, (target, label_target) in targets.items():
         try:
-            picture, labels = show(model, reader, path, args.opacity)
-            write_image(target, picture)
-            if args.labels and labels is not None:
-                small = len(model.dataset_meta['classes']) <= 256
+            if not path.stat().st_size:
+                raise ValueError('the file is empty')
+            result = inferencer(path, opacity=args.opacity)
+            write_image(target, result['visualization'])
+            labels = result['predictions']
+            if args.labels and isinstance(labels, np.ndarray):
+                small = len(inferencer.classes) <= 256
                 write_image(label_target, labels.astype(np.uint8 if small else np.uint16))
         except Exception as error:  # one bad picture must not cost the others; it is reported below
             failed.append(

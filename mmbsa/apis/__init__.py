@@ -1,14 +1,24 @@
-"""What users call from Python beyond configs: ``swap_backbone``, ``SwapError`` and the package
-``ablation``."""
+"""What users call from Python beyond configs: ``swap_backbone``, inferencers, and the packages
+``ablation`` and ``tracking``."""
 
 from importlib import import_module
 
-__all__ = ['SwapError', 'swap_backbone']
+#: public name -> module that has it.
+_MODULES = {
+    'ClassificationInferencer': 'inferencers',
+    'DetectionInferencer': 'inferencers',
+    'Inferencer': 'inferencers',
+    'SegmentationInferencer': 'inferencers',
+    'SwapError': 'swap',
+    'find_config': 'inferencers',
+    'swap_backbone': 'swap',
+}
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str):
-    """Load the swap when it is asked for: it brings all models along, which an ablation's table
-    does not need."""
-    if name in __all__:
-        return getattr(import_module('mmbsa.apis.swap'), name)
+    """Load a module when a name of it is asked for: it brings all models along, which an ablation's
+    table does not need."""
+    if name in _MODULES:
+        return getattr(import_module(f'mmbsa.apis.{_MODULES[name]}'), name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

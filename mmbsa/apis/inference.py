@@ -15,7 +15,9 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import nn
 
 from mmbsa.datasets.event_sources import SOURCES
+from mmbsa.datasets.transforms import EventsToFrames, LoadEventFrames, LoadEvents
 from mmbsa.engine.data_sources import config_parts
+from mmbsa.events import as_events
 from mmbsa.utils.checkpoint import fit_state, load_checkpoint_file
 from mmbsa.utils.launch import fill_in
 
@@ -66,7 +68,18 @@ def load_model(cfg: Config, checkpoint: str, device: str = 'cpu') -> BaseModel:
             print_log(
                 f'{len(keys)} weights {what} {checkpoint}: {", ".join(keys)}', level=logging.WARNING
             )
-    meta = saved.get('meta') or {}
+    name_classes(model, cfg, saved.get('meta') or {})
+    return model.to(device)
+
+
+def name_classes(model: BaseModel, cfg: Config, meta: dict) -> BaseModel:
+    """Set ``model.dataset_meta``, with ``classes`` and ``palette``, and return the model.
+
+    Args:
+        model: A model.
+        cfg: Its config, whose test data set names the classes.
+        meta: ``meta`` of its checkpoint, which comes first.
+    """
     found = {**_config_meta(cfg), **(meta.get('dataset_meta') or {})}
     model.dataset_meta = found or {
         key.lower(): meta[key] for key in ('CLASSES', 'PALETTE') if key in meta
@@ -76,7 +89,7 @@ def load_model(cfg: Config, checkpoint: str, device: str = 'cpu') -> BaseModel:
         model.dataset_meta['palette'] = (
             np.random.RandomState(42).randint(0, 256, (len(classes), 3)).tolist()
         )
-    return model.to(device)
+    return model
 
 
 def _dataset_cfg(cfg: Config) -> dict:
@@ -99,6 +112,47 @@ def _num_classes(model: nn.Module) -> int:
             if isinstance(getattr(module, 'num_classes', None), int)
         ],
         default=1,
+    )
+
+
+def loads(transform) -> str | None:
+    """What a pipeline step reads from a file: ``'events'``, ``'picture'``, or None: nothing."""
+    if isinstance(transform, LoadEvents | LoadEventFrames):
+        return 'events'
+    return 'picture' if type(transform).__name__.startswith('LoadImage') else None
+
+
+def take_array(transform, kind: str, data: dict, array: np.ndarray) -> dict:
+    """Do what a loading step does, with an array in place of the file.
+
+    Args:
+        transform: The step.
+        kind: What it reads, see :func:`loads`.
+        data: The sample so far; it is changed.
+        array: A picture, or events.
+
+    Raises:
+        ValueError: An array of another kind, or events whose sensor size is not known.
+    """
+    found = 'events' if array.dtype.names else 'picture'
+    if found != kind or (kind == 'picture' and array.ndim not in (2, 3)):
+        raise ValueError(
+            f"{type(transform).__name__}: the config's pipeline reads {kind}, got an array of "
+            f'shape {array.shape} and type {array.dtype}'
+        )
+    if kind == 'picture':
+        size = array.shape[:2]
+        image = array.astype(np.float32) if getattr(transform, 'to_float32', False) else array
+        return {**data, 'img': image, 'img_shape': size, 'ori_shape': size}
+    if 'sensor_size' not in data:
+        raise ValueError(
+            'test_dataloader.dataset: sensor_size=(height, width) is missing, which an array of '
+            'events needs'
+        )
+    data |= dict(events=as_events(array), ori_shape=tuple(data['sensor_size']))
+    # a step that loads and integrates: its second half
+    return (
+        EventsToFrames.transform(transform, data) if isinstance(transform, EventsToFrames) else data
     )
 
 
@@ -147,19 +201,27 @@ class SampleReader:
         size = dataset.get('sensor_size') or (source.size if source else None)
         return chosen[0].get('num_frames', 16), tuple(size) if size else None
 
-    def __call__(self, path: str | Path) -> tuple[dict, np.ndarray]:
+    def __call__(self, source: str | Path | np.ndarray) -> tuple[dict, np.ndarray]:
         """Return a sample (``inputs``, ``data_samples``) and what was read, before it was changed:
         (H, W, C), (T, P, H, W).
 
+        Args:
+            source: Path of a file; or an array that takes the place of what the file holds: a
+                picture as OpenCV reads it, (H, W) or (H, W, 3), or events with x, y, t, p.
+
         Raises:
-            ValueError: A file without a sample.
+            ValueError: A file without a sample; an array of another kind.
         """
-        data = dict(img_path=str(path))
+        array = source if isinstance(source, np.ndarray) else None
+        data = dict(img_path='array' if array is not None else str(source))
         if self.frames is not None and self.frames[1] is not None:
             data['sensor_size'] = self.frames[1]
         seen = None
         for transform in self.pipeline.transforms:
-            data = transform(data)
+            if array is not None and (kind := loads(transform)):
+                data = take_array(transform, kind, data, array)
+            else:
+                data = transform(data)
             if data is None:
                 raise ValueError(f'{type(transform).__name__} leaves the sample out')
             if seen is None and 'img' in data:

@@ -29,7 +29,7 @@ class OpCounter(TorchDispatchMode):
     Every op arrives by name, whatever implementation computes it, and is counted from its
     arguments and results. Inside neurons (:func:`mmbsa.energy.rules.is_neuron`) ops are not
     counted: the layer is, by the rule of neurons. Whether a tensor holds spikes is a tag of its
-        storage, which its neuron sets, and never a guess from its values.
+    storage, which its neuron sets, and never a guess from its values.
 
     Args:
         model: names and parameters come from it.

@@ -17,10 +17,9 @@ class PointAccuracy(BaseMetric):
 
     Args:
         per_batch: also give ``OA_per_batch`` and ``mAcc_per_batch``, as Spiking Point Transformer's
-            test
-            script does it: shares of each batch (for mAcc: of each class within a batch) are
-                averaged over the
-            batches in which they exist. With several processes a batch is that of one process.
+            test script does it: shares of each batch (for mAcc: of each class within a batch) are
+            averaged over the batches in which they exist. With several processes a batch is
+            that of one process.
         collect_device, prefix: of mmengine's ``BaseMetric``; keys begin with ``points/``.
     """
 

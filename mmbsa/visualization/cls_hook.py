@@ -21,8 +21,8 @@ class ClsPictureHook(Hook):
 
     A drop-in for mmpretrain's ``VisualizationHook`` under ``default_hooks.visualization``, with its
     arguments: ``--show`` and ``--show-dir`` of mmpretrain's own ``tools/test.py`` work. It also
-        draws event frames (T, P, H, W), grey pictures and
-    sequences, in every process, and gives every sample a file of its own.
+    draws event frames (T, P, H, W), grey pictures and sequences, in every process, and
+    gives every sample a file of its own.
 
     Args:
         enable: Whether to draw (``--show`` and ``--show-dir`` switch it on).

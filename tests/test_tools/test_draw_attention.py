@@ -1,5 +1,5 @@
-"""tools/analysis/draw_attention.py: the drawn weights are those of the op, and the tool says what
-it cannot draw."""
+"""tools/analysis_tools/draw_attention.py: the drawn weights are those of the op, and the tool says
+what it cannot draw."""
 
 import importlib.util
 from pathlib import Path
@@ -33,7 +33,7 @@ test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackSegInputs')]
 @pytest.fixture(scope='module')
 def tool():
     spec = importlib.util.spec_from_file_location(
-        'draw_attention', ROOT / 'tools/analysis/draw_attention.py'
+        'draw_attention', ROOT / 'tools/analysis_tools/draw_attention.py'
     )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from torch import nn
 
 pytestmark = pytest.mark.seg
-SCRIPT = tiny_run.ROOT / 'tools' / 'analysis' / 'get_flops.py'
+SCRIPT = tiny_run.ROOT / 'tools' / 'analysis_tools' / 'get_flops.py'
 TOOL = runpy.run_path(str(SCRIPT))
 
 
@@ -98,7 +98,7 @@ def test_channels_and_frames_are_those_of_the_config(
     import tiny_tools
 
     config, _ = getattr(tiny_tools, make)(tmp_path)
-    tiny_tools.run_tool('analysis/get_flops.py', monkeypatch, config, *args)
+    tiny_tools.run_tool('analysis_tools/get_flops.py', monkeypatch, config, *args)
     output = capsys.readouterr().out
     assert expected in output and 'head' in output
 
@@ -114,5 +114,5 @@ def test_frames_of_recordings_take_the_steps_of_the_backbone(tmp_path, monkeypat
         .replace("num_frames=4, by='number'", "num_frames=None, by='duration', duration=9")
     )
     pathlib.Path(config).write_text(text)
-    tiny_tools.run_tool('analysis/get_flops.py', monkeypatch, config)
+    tiny_tools.run_tool('analysis_tools/get_flops.py', monkeypatch, config)
     assert '1 x 4 x 2 x 20 x 24' in capsys.readouterr().out

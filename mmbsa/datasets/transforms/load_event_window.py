@@ -13,11 +13,11 @@ class LoadEventWindow(BaseTransform):
     loads an image.
 
     Required keys: ``img_path``, ``event_window`` (start and stop in microseconds), ``sensor_size``
-        (height, width).
+    (height, width).
+
     Added keys: ``img`` (float32, (H, W, 2 T): off and on of the first frame, of the second, ...),
-        ``img_shape``,
-    ``ori_shape``. ``mmbsa.EventDetDataPreprocessor`` turns a batch of them into (B, T, 2, H, W), so
-    that mmdet's steps for images can stand in between.
+    ``img_shape``, ``ori_shape``. ``mmbsa.EventDetDataPreprocessor`` turns a batch of them into
+    (B, T, 2, H, W), so that mmdet's steps for images can stand in between.
 
     Args:
         num_frames: T, frames of equal length.

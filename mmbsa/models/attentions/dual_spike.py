@@ -13,7 +13,7 @@ class DualSpikeSelfAttention(AttentionKind):
     """Dual spike self-attention, DSSA, of SpikingResformer (Shi et al., CVPR 2024).
 
     .. math:: A = SN(s_1 Y_1^T X), \\quad SN(s_2 Y_2 A), \\quad s_1 = 1/\\sqrt{f_X d}, \\quad s_2 =
-    1/\\sqrt{f_A M}
+        1/\\sqrt{f_A M}
 
     The input spikes X are the queries themselves; keys and values (Y_1, Y_2) are real-valued, of M
     patches of the map, and come from one projection of twice the width. Both products have spikes

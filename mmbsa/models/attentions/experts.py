@@ -16,7 +16,7 @@ class ExpertsAttention(AttentionKind):
     gated by spikes.
 
     .. math:: Y[n] = \sum_e R_e[n]\, A_e(Q_e, K, V)[n], \quad R = SN(router(X)) \in \{0, 1\}^{N
-    \times E}
+        \times E}
 
     K (``expert_dims`` wide) and V (full width) are those of all experts, and fire once. An expert
     A_e is an attention of one head with its own output neuron; the router has a spike per token and

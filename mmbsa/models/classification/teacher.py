@@ -16,7 +16,7 @@ class TimmTeacher:
     ICML 2021).
 
     .. math:: hard: CE(z, \arg\max z_{teacher}), \quad soft: \tau^2
-    KL(softmax(z_{teacher}/\tau)\,||\,softmax(z/\tau))
+        KL(softmax(z_{teacher}/\tau)\,||\,softmax(z/\tau))
 
     It is no module of the student: it stays in evaluation mode, no optimizer, checkpoint or process
     group sees it, and a moving average shares it.

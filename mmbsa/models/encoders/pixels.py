@@ -95,7 +95,7 @@ class PhaseEncoder(PixelEncoder):
     first one first.
 
     .. math:: v = \min(\lfloor 256\, x \rfloor, 255), \quad b = (t - 1) \bmod 8, \quad S_t =
-    2^{-(b+1)}\, [bit_{7-b}(v) = 1]
+        2^{-(b+1)}\, [bit_{7-b}(v) = 1]
 
     With T < 8 the last digits are never sent, with T > 8 the code repeats. The digits are
     SpikingJelly's.

@@ -150,7 +150,7 @@ class AsymmetricIFNode(OwnNode):
     (ECCV 2024).
 
     .. math:: H = V + X, \quad S = \Theta(H - V_{th}) - \Theta(-(H + V_{neg} + \epsilon)), \quad V =
-    H (1 - |S|)
+        H (1 - |S|)
 
     SpikingJelly's ternary neurons have one threshold for both signs.
 

@@ -1,7 +1,7 @@
 """Draw what an attention layer sees from one place of a picture: q and k, their score, and the
 normalised weights.
 
-    python tools/analysis/draw_attention.py photo.jpg configs/bsa_camvid.py iter_2000.pth \\
+    python tools/analysis_tools/draw_attention.py photo.jpg configs/bsa_camvid.py iter_2000.pth \\
         --out attention.png
 
 Left to right: the picture with the query, the spikes of q and k (the channels of one head, -1 blue,

@@ -1,7 +1,7 @@
 """Count the parameters and multiply-accumulates of a model, and say which operations were not
 counted.
 
-    python tools/analysis/get_flops.py CONFIG --shape 512 512
+    python tools/analysis_tools/get_flops.py CONFIG --shape 512 512
 
 The input has the channels that the backbone takes, and the frames and size that the config's event
 pipeline makes.

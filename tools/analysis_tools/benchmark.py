@@ -1,0 +1,150 @@
+"""Measure how many images per second a config's model predicts.
+
+    python tools/analysis_tools/benchmark.py configs/bsa_quickstart.py --batch-size 4
+
+The inputs are random, of the size and the number of frames that the config's test pipeline makes;
+what is timed is preprocessing, the network, and its postprocessing. Firing rates, and so times on
+hardware that skips zeros, depend on real inputs: use tools/test.py for those.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+from get_flops import input_shape
+from mmengine import Config, DictAction
+from torch import nn
+
+from mmbsa.apis.inference import build_model, load_model
+from mmbsa.models.layers import fuse
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', type=Path, help='config of the model')
+    parser.add_argument('checkpoint', type=Path, nargs='?', help='its weights; random without')
+    parser.add_argument('--batch-size', type=int, default=1, help='default 1')
+    parser.add_argument('--iters', type=int, default=20, help='timed batches; default 20')
+    parser.add_argument('--warmup', type=int, default=3, help='batches before them; default 3')
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs='+',
+        metavar='N',
+        help='height width, or one side; default 512, or the size of event frames',
+    )
+    parser.add_argument(
+        '--fuse', action='store_true', help='fold norms into convolutions first, as for deployment'
+    )
+    parser.add_argument('--device', default='cuda:0' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='override the config, key=value'
+    )
+    args = parser.parse_args(argv)
+    for path in filter(None, (args.config, args.checkpoint)):
+        if not path.is_file():
+            parser.error(f'{path} does not exist')
+    for name, low in (('batch_size', 1), ('iters', 1), ('warmup', 0)):
+        if getattr(args, name) < low:
+            parser.error(f'--{name.replace("_", "-")} must be at least {low}')
+    if args.shape is not None and len(args.shape) > 2:
+        parser.error('--shape takes one number or two')
+    return args
+
+
+def samples(model: nn.Module, shape: tuple[int, ...], number: int) -> dict:
+    """A batch of random inputs with the empty annotations that the task's model needs.
+
+    Args:
+        model: Of mmseg, mmdet or mmpretrain.
+        shape: Of one input: (C, H, W), or (T, C, H, W) of event frames.
+        number: B.
+    """
+    package = next(
+        (
+            kind.__module__.partition('.')[0]
+            for kind in type(model).__mro__
+            if kind.__module__.startswith(('mmseg', 'mmdet', 'mmpretrain'))
+        ),
+        None,
+    )
+    meta = dict(
+        img_shape=shape[-2:],
+        ori_shape=shape[-2:],
+        pad_shape=shape[-2:],
+        scale_factor=(1.0, 1.0),
+        img_path=None,
+    )
+    if package == 'mmseg':
+        from mmseg.structures import SegDataSample as Sample
+    elif package == 'mmdet':
+        from mmdet.structures import DetDataSample as Sample
+    elif package == 'mmpretrain':
+        from mmpretrain.structures import DataSample as Sample
+    else:
+        raise ValueError(
+            f'{type(model).__name__}: only models of mmseg, mmdet, mmpretrain are timed'
+        )
+    if len(shape) == 4:
+        inputs = torch.randint(0, 3, (number, *shape)).float()
+    else:
+        inputs = torch.randint(0, 256, (number, *shape), dtype=torch.uint8)
+    return dict(inputs=list(inputs), data_samples=[Sample(metainfo=meta) for _ in range(number)])
+
+
+def measure(model: nn.Module, batch: dict, iters: int, warmup: int) -> list[float]:
+    """Seconds of every timed batch."""
+    seconds = []
+    with torch.no_grad():
+        for i in range(warmup + iters):
+            start = time.perf_counter()
+            model.test_step(dict(batch))
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if i >= warmup:
+                seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def to_text(seconds: list[float], number: int, shape: tuple[int, ...], device: str) -> str:
+    """The result, in lines."""
+    middle = statistics.median(seconds)
+    return '\n'.join(
+        [
+            f'input             {" x ".join(map(str, (number, *shape)))} on {device}',
+            f'images per second {number / middle:.2f}',
+            f'ms per batch      {1000 * middle:.2f} (median of {len(seconds)}, '
+            f'{1000 * min(seconds):.2f} to {1000 * max(seconds):.2f})',
+        ]
+    )
+
+
+def main(argv=None) -> int:
+    args = parse_args(argv)
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    try:
+        if args.checkpoint is None:
+            model = build_model(cfg).to(args.device)
+        else:
+            model = load_model(cfg, str(args.checkpoint), args.device)
+        shape = input_shape(cfg, model, args.shape and (args.shape[0], args.shape[-1]))
+        batch = samples(model, shape, args.batch_size)
+    except ValueError as error:
+        print(f'error: {args.config}: {error}', file=sys.stderr)
+        return 1
+    if args.fuse:
+        model = fuse(model)
+    seconds = measure(model, batch, args.iters, args.warmup)
+    print(to_text(seconds, args.batch_size, shape, args.device))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
