@@ -237,7 +237,7 @@ def test_no_base_is_left_over(path):
     ), f'{path} is not used'
 
 
-def test_metafiles():
+def test_metafiles_name_every_config():
     collections = {
         c['Name'] for content in config_files.metafiles().values() for c in content['Collections']
     }
