@@ -20,9 +20,12 @@ from mmengine.config import Config, DictAction
 
 from mmbsa.apis.swap import SwapError, list_names, load_config, swap_backbone
 from mmbsa.apis.swap.maps import SCOPES, host
-from mmbsa.apis.swap.survey import as_dicts, survey, table
-from mmbsa.apis.swap.trial import run_skeleton
-from mmbsa.apis.swap.trial_maps import run_features
+
+# workers of the survey find them too: they inherit the path
+sys.path.insert(0, str(Path(__file__).resolve().parent / 'dev'))
+from swap_survey import as_dicts, survey, table  # noqa: E402
+from swap_trial import run_skeleton  # noqa: E402
+from swap_trial_maps import run_features  # noqa: E402
 
 
 def parse_args():

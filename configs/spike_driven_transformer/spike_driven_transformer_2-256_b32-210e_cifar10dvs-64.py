@@ -2,7 +2,7 @@
 # training.
 _base_ = [
     '../_base_/models/classifier.py',
-    '../_base_/datasets/cifar10_dvs_64.py',
+    '../_base_/datasets/cifar10_dvs.py',
     '../_base_/schedules/events_96e.py',
     '../_base_/cls_runtime.py',
 ]
@@ -19,6 +19,23 @@ model = dict(
         ),
     ),
 )
+load = dict(
+    type='mmbsa.LoadEventFrames',
+    num_frames=10,
+    by='number',
+    size=(64, 64),
+    cache_dir={{_base_.cache_dir}},
+)
+train_pipeline = [
+    load,
+    {{_base_.flip}},
+    dict(type='RandomChoice', transforms={{_base_.event_augments_64}}),
+    {{_base_.pack}},
+]
+test_pipeline = [load, {{_base_.pack}}]
+train_dataloader = dict(batch_size=32, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
 optim_wrapper = dict(optimizer=dict(lr=7.5e-3, weight_decay=1e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.133, by_epoch=True, begin=0, end=10),

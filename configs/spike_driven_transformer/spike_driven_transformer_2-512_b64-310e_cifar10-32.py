@@ -1,8 +1,8 @@
-# Spike-driven Transformer V1 2-512 on CIFAR-10, the official recipe: 300 epochs, no mixed
-# precision.
+# Spike-driven Transformer V1 2-512 on CIFAR-10, the official recipe: 300 epochs, no erasing, no
+# mixed precision.
 _base_ = [
     '../_base_/models/cifar_classifier.py',
-    '../_base_/datasets/cifar10_m9.py',
+    '../_base_/datasets/cifar10.py',
     '../_base_/schedules/cifar_400e.py',
     '../_base_/cls_runtime.py',
 ]
@@ -10,6 +10,17 @@ model = dict(
     backbone=dict(type='mmbsa.SpikeDrivenTransformer', arch='cifar-2-512'),
     head=dict(num_classes=10),
 )
+train_pipeline = [
+    {{_base_.flip}},
+    dict(
+        type='mmbsa.TimmRandAugment',
+        config='rand-m9-n1-mstd0.4-inc1',
+        mean={{_base_.mean}},
+        channel_order='rgb',
+    ),
+    {{_base_.pack}},
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',

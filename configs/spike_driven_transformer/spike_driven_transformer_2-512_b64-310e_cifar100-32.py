@@ -1,23 +1,11 @@
-# Spike-driven Transformer V1 2-512 on CIFAR-100, the official recipe: 300 epochs, no mixed
-# precision.
-_base_ = [
-    '../_base_/models/cifar_classifier.py',
-    '../_base_/datasets/cifar100_m9.py',
-    '../_base_/schedules/cifar_400e.py',
-    '../_base_/cls_runtime.py',
-]
-model = dict(
-    backbone=dict(type='mmbsa.SpikeDrivenTransformer', arch='cifar-2-512'),
-    head=dict(num_classes=100),
+# Spike-driven Transformer V1 2-512 on CIFAR-100, the recipe of CIFAR-10 with the statistics of
+# CIFAR-100; pixels from outside have those of CIFAR-10.
+_base_ = './spike_driven_transformer_2-512_b64-310e_cifar10-32.py'
+model = dict(head=dict(num_classes=100))
+data_preprocessor = dict(
+    num_classes=100, mean=[129.3105, 124.1085, 112.404], std=[68.2125, 65.4075, 70.4055]
 )
-optim_wrapper = dict(
-    _delete_=True,
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=3e-4, weight_decay=0.06),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
-)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.0033, by_epoch=True, begin=0, end=20),
-    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=20, end=300),
-]
-train_cfg = dict(max_epochs=310)
+dataset = dict(type='mmbsa.CIFAR100', data_root='{{$CIFAR100_ROOT:data/cifar100}}')
+train_dataloader = dict(dataset=dataset)
+val_dataloader = dict(dataset=dataset)
+test_dataloader = val_dataloader

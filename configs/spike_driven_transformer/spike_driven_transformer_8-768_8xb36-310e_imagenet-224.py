@@ -1,7 +1,7 @@
 # Spike-driven Transformer V1 8-768 on ImageNet, the official recipe: 8 GPUs with 36 images each.
 _base_ = [
     '../_base_/models/classifier.py',
-    '../_base_/datasets/imagenet_m7.py',
+    '../_base_/datasets/imagenet.py',
     '../_base_/schedules/imagenet_lamb_300e.py',
     '../_base_/cls_runtime.py',
 ]
@@ -11,7 +11,22 @@ model = dict(
         augments=[dict(type='Mixup', alpha=0.2), dict(type='CutMix', alpha=1.0)], probs=[0.5, 0.5]
     ),
 )
-train_dataloader = dict(batch_size=36)
+train_pipeline = [
+    {{_base_.load}},
+    {{_base_.crop}},
+    {{_base_.flip}},
+    dict(type='mmbsa.TimmRandAugment', config='rand-m7-mstd0.5-inc1'),
+    {{_base_.pack}},
+]
+test_pipeline = [
+    {{_base_.load}},
+    dict(type='ResizeEdge', scale=236, edge='short', backend='pillow', interpolation='bicubic'),
+    {{_base_.center_crop}},
+    {{_base_.pack}},
+]
+train_dataloader = dict(batch_size=36, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=20),

@@ -3,7 +3,7 @@
 _base_ = [
     '../_base_/models/classifier.py',
     '../_base_/datasets/nmnist.py',
-    '../_base_/schedules/events_small.py',
+    '../_base_/schedules/events_40e.py',
     '../_base_/cls_runtime.py',
 ]
 model = dict(

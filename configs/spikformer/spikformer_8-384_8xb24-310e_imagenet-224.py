@@ -1,7 +1,7 @@
 # Spikformer 8-384 on ImageNet, the official recipe: 8 GPUs with 24 images each.
 _base_ = [
     '../_base_/models/imagenet_classifier.py',
-    '../_base_/datasets/imagenet_whole.py',
+    '../_base_/datasets/imagenet_no_crop.py',
     '../_base_/schedules/imagenet_300e.py',
     '../_base_/cls_runtime.py',
 ]

@@ -2,7 +2,7 @@
 # benchmark: 18 images per GPU.
 _base_ = [
     '../_base_/models/imagenet_classifier.py',
-    '../_base_/datasets/imagenet_whole.py',
+    '../_base_/datasets/imagenet_no_crop.py',
     '../_base_/schedules/imagenet_300e.py',
     '../_base_/cls_runtime.py',
 ]

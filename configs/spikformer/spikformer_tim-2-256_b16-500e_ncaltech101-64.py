@@ -2,7 +2,7 @@
 # official recipe.
 _base_ = [
     '../_base_/models/classifier.py',
-    '../_base_/datasets/n_caltech101_64.py',
+    '../_base_/datasets/n_caltech101.py',
     '../_base_/schedules/events_96e.py',
     '../_base_/cls_runtime.py',
 ]
@@ -17,5 +17,20 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=5, end=500),
 ]
 train_cfg = dict(max_epochs=500)
-train_dataloader = dict(batch_size=16)
+load = dict(
+    type='mmbsa.LoadEventFrames',
+    num_frames=10,
+    by='number',
+    size=(64, 64),
+    cache_dir={{_base_.cache_dir}},
+)
+train_pipeline = [
+    load,
+    {{_base_.flip}},
+    {{_base_.pack}},
+]
+test_pipeline = [load, {{_base_.pack}}]
+train_dataloader = dict(batch_size=16, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
 custom_hooks = []  # no Mixup to switch off

@@ -1,7 +1,7 @@
 # Spikingformer 8-512 on ImageNet, the official recipe: 8 GPUs with 36 images each; 74.79 published.
 _base_ = [
     '../_base_/models/imagenet_classifier.py',
-    '../_base_/datasets/imagenet_whole.py',
+    '../_base_/datasets/imagenet_no_crop.py',
     '../_base_/schedules/imagenet_300e.py',
     '../_base_/cls_runtime.py',
 ]

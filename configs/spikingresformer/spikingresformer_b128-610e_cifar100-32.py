@@ -1,15 +1,10 @@
 # SpikingResformer-Ti* on CIFAR-100, the official recipe of training from scratch: 600 epochs.
-_base_ = [
-    '../_base_/models/cifar_classifier.py',
-    '../_base_/datasets/cifar100_m7.py',
-    '../_base_/schedules/cifar_400e.py',
-    '../_base_/cls_runtime.py',
-]
-model = dict(backbone=dict(type='mmbsa.SpikingResformer', arch='cifar'), head=dict(num_classes=100))
-optim_wrapper = dict(optimizer=dict(weight_decay=0.01))
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.02, by_epoch=True, begin=0, end=3),
-    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=3, end=600),
-]
-train_cfg = dict(max_epochs=610)
-custom_hooks = []  # Mixup to the end
+_base_ = './spikingresformer_b128-610e_cifar10-32.py'
+model = dict(head=dict(num_classes=100))
+data_preprocessor = dict(
+    num_classes=100, mean=[129.3105, 124.1085, 112.404], std=[68.2125, 65.4075, 70.4055]
+)
+dataset = dict(type='mmbsa.CIFAR100', data_root='{{$CIFAR100_ROOT:data/cifar100}}')
+train_dataloader = dict(dataset=dataset)
+val_dataloader = dict(dataset=dataset)
+test_dataloader = val_dataloader

@@ -1,31 +1,13 @@
 # SpikingResformer-L on ImageNet, the official recipe: 16 images per GPU, synchronised batch norms,
 # stronger RandAugment.
-_base_ = [
-    '../_base_/models/classifier.py',
-    '../_base_/datasets/imagenet_m7.py',
-    '../_base_/schedules/imagenet_320e.py',
-    '../_base_/cls_runtime.py',
-]
-model = dict(
-    backbone=dict(type='mmbsa.SpikingResformer', arch='l', norm_cfg=dict(type='SyncBN')),
-    train_cfg=dict(
-        augments=[dict(type='Mixup', alpha=0.2), dict(type='CutMix', alpha=1.0)], probs=[0.5, 0.5]
-    ),
-)
+_base_ = './spikingresformer_ti_b32-330e_imagenet-224.py'
+model = dict(backbone=dict(arch='l', norm_cfg=dict(type='SyncBN')))
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='RandomResizedCrop', scale=224, backend='pillow', interpolation='bicubic'),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(
-        type='RandAugment',
-        policies='timm_increasing',
-        num_policies=3,
-        total_level=10,
-        magnitude_level=9,
-        magnitude_std=0.5,
-        hparams=dict(pad_val=[104, 116, 124], interpolation='bicubic'),
-    ),
-    dict(type='PackInputs'),
+    {{_base_.load}},
+    {{_base_.crop}},
+    {{_base_.flip}},
+    dict(type='mmbsa.TimmRandAugment', config='rand-m9-n3-mstd0.5-inc1'),
+    {{_base_.pack}},
 ]
 train_dataloader = dict(batch_size=16, dataset=dict(pipeline=train_pipeline))
 optim_wrapper = dict(optimizer=dict(lr=5e-4))

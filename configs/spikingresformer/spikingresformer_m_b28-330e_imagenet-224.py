@@ -1,15 +1,5 @@
 # SpikingResformer-M on ImageNet, the official recipe: 28 images per GPU.
-_base_ = [
-    '../_base_/models/classifier.py',
-    '../_base_/datasets/imagenet_m7.py',
-    '../_base_/schedules/imagenet_320e.py',
-    '../_base_/cls_runtime.py',
-]
-model = dict(
-    backbone=dict(type='mmbsa.SpikingResformer', arch='m'),
-    train_cfg=dict(
-        augments=[dict(type='Mixup', alpha=0.2), dict(type='CutMix', alpha=1.0)], probs=[0.5, 0.5]
-    ),
-)
+_base_ = './spikingresformer_ti_b32-330e_imagenet-224.py'
+model = dict(backbone=dict(arch='m'))
 train_dataloader = dict(batch_size=28)
 optim_wrapper = dict(optimizer=dict(lr=8e-4))

@@ -29,7 +29,7 @@ def block_rules(stage: int, first: int, number: int = 64) -> list[tuple[str, str
     return [(rf'^block\.{i}\.', f'backbone.stages.{stage}.{i + first}.') for i in range(number)]
 
 
-def tensor(state: Mapping[str, Tensor], key: str, family: str) -> Tensor:
+def tensor_of(state: Mapping[str, Tensor], key: str, family: str) -> Tensor:
     """The tensor, or a KeyError that says what was expected."""
     if key not in state:
         raise KeyError(f'no tensor {key!r}: is this a state dict of the official {family}?')
@@ -43,7 +43,7 @@ def depth_of(state: Mapping[str, Tensor], prefix: str) -> int:
     )
 
 
-def agree(family: str, args: Mapping, **found) -> None:
+def check_args(family: str, args: Mapping, **found) -> None:
     """Raise a ValueError where a constructor argument says something else than the tensors."""
     for key, value in found.items():
         if key in args and args[key] != value:
@@ -73,8 +73,8 @@ def isotropic_config(
         hidden: official name of the first block's first MLP weight.
     """
     name = family.__name__
-    dims, depth = tensor(state, 'head.weight', name).shape[1], depth_of(state, 'block')
-    agree(name, args, embed_dims=dims, depths=depth)
+    dims, depth = tensor_of(state, 'head.weight', name).shape[1], depth_of(state, 'block')
+    check_args(name, args, embed_dims=dims, depths=depth)
     presets = {
         key: dict(value)
         for key, value in family.arch_settings.items()
@@ -92,10 +92,10 @@ def isotropic_config(
             )
         arch.update(embed_dims=dims, depth=depth, num_heads=(same_width or [None])[0])
     arch['num_heads'] = args.get('num_heads', arch['num_heads'])
-    arch['mlp_ratio'] = tensor(state, hidden, name).shape[0] // dims
+    arch['mlp_ratio'] = tensor_of(state, hidden, name).shape[0] // dims
     return family.classifier_cfg(
         arch,
         len(state['head.weight']),
         num_steps=args.get('T', 4),
-        in_channels=tensor(state, first_conv, name).shape[1],
+        in_channels=tensor_of(state, first_conv, name).shape[1],
     )

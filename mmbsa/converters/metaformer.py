@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from mmbsa.converters.isotropic import agree, depth_of, tensor
+from mmbsa.converters.isotropic import check_args, depth_of, tensor_of
 from mmbsa.models.backbones import MetaFormerBackbone
 
 #: official stages -> ours; blocks stand behind the downsampling in front of them.
@@ -36,14 +36,14 @@ def metaformer_arch(state: Mapping[str, Tensor], args: Mapping, family: str) -> 
     stages = [stage for stage in (3, 4) if f'downsample{stage}.encode_conv.weight' in state]
     names = ('1_2', '2', '3', *stages[1:])
     dims = tuple(
-        len(tensor(state, f'downsample{name}.encode_conv.weight', family)) for name in names
+        len(tensor_of(state, f'downsample{name}.encode_conv.weight', family)) for name in names
     )
-    agree(
+    check_args(
         family,
         {key: tuple(value) for key, value in args.items() if key == 'embed_dim'},
         embed_dim=dims,
     )
-    hidden = len(tensor(state, 'block3.0.mlp.fc1_conv.weight', family))
+    hidden = len(tensor_of(state, 'block3.0.mlp.fc1_conv.weight', family))
     return dict(
         embed_dims=dims,
         depths=tuple(depth_of(state, f'block{stage}') for stage in stages),
@@ -56,10 +56,10 @@ def metaformer_classifier(
     state: Mapping[str, Tensor], family: type[MetaFormerBackbone], arch: dict, **backbone
 ) -> dict:
     """Config of the classifier around a backbone, with a distillation head if there is one."""
-    in_channels = tensor(state, 'downsample1_1.encode_conv.weight', family.__name__).shape[1]
+    in_channels = tensor_of(state, 'downsample1_1.encode_conv.weight', family.__name__).shape[1]
     return family.classifier_cfg(
         arch,
-        len(tensor(state, 'head.weight', family.__name__)),
+        len(tensor_of(state, 'head.weight', family.__name__)),
         distill='head_kd.weight' in state,
         in_channels=in_channels,
         **backbone,

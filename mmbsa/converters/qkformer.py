@@ -6,7 +6,7 @@ from functools import partial
 from torch import Tensor
 
 from mmbsa.converters.base import Recipe, register
-from mmbsa.converters.isotropic import BLOCK_RULES, agree, depth_of, tensor
+from mmbsa.converters.isotropic import BLOCK_RULES, check_args, depth_of, tensor_of
 from mmbsa.models.backbones import QKFormer
 
 #: units of the first embedding in order, and index of the one where the shortcut starts.
@@ -48,11 +48,11 @@ def _rules(data: str) -> list[tuple[str, str]]:
 def _config(state: Mapping[str, Tensor], args: Mapping, data: str, official_quirks: bool) -> dict:
     last = 2 if data == 'dvs' else 3
     widths = tuple(
-        len(tensor(state, f'patch_embed{n}.proj_res_conv.weight', 'QKFormer'))
+        len(tensor_of(state, f'patch_embed{n}.proj_res_conv.weight', 'QKFormer'))
         for n in range(1, last + 1)
     )
     depths = tuple(depth_of(state, f'stage{n}') for n in range(1, last + 1))
-    agree('QKFormer', args, embed_dims=widths[-1])
+    check_args('QKFormer', args, embed_dims=widths[-1])
     preset = dict(imagenet='10-', cifar='cifar-4-', dvs='dvs-2-')[data]
     presets = {
         key: value for key, value in QKFormer.arch_settings.items() if key.startswith(preset)
@@ -77,7 +77,7 @@ def _config(state: Mapping[str, Tensor], args: Mapping, data: str, official_quir
     )
     return QKFormer.classifier_cfg(
         arch,
-        len(tensor(state, 'head.weight', 'QKFormer')),
+        len(tensor_of(state, 'head.weight', 'QKFormer')),
         num_steps=args.get('T', 4),
         in_channels=state['patch_embed1.proj_conv.weight'].shape[1],
         official_quirks=official_quirks,

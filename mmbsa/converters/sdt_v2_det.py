@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from mmbsa.converters.base import Recipe, register
-from mmbsa.converters.isotropic import tensor
+from mmbsa.converters.isotropic import tensor_of
 from mmbsa.converters.metaformer import DOWN_RULES, STAGES, metaformer_arch
 from mmbsa.converters.sdt_v2 import UNITS
 from mmbsa.converters.sdtv3_det import LEVELS
@@ -13,7 +13,7 @@ from mmbsa.converters.sdtv3_det import LEVELS
 
 def _config(state: Mapping[str, Tensor], args: Mapping) -> dict:
     """T is the official constructor's; 1 in the published protocol."""
-    in_channels = tensor(state, 'downsample1_1.encode_conv.weight', 'MetaSpikeFormer').shape[1]
+    in_channels = tensor_of(state, 'downsample1_1.encode_conv.weight', 'MetaSpikeFormer').shape[1]
     return dict(
         type='mmbsa.MetaSpikeFormer',
         arch=metaformer_arch(state, args, 'MetaSpikeFormer'),

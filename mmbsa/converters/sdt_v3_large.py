@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from mmbsa.converters.base import Recipe, register
-from mmbsa.converters.isotropic import tensor
+from mmbsa.converters.isotropic import tensor_of
 from mmbsa.converters.metaformer import CLASSIFIER_RULES, metaformer_arch, metaformer_classifier
 from mmbsa.models.backbones import ESpikeFormerLarge
 
@@ -55,9 +55,11 @@ def _config(state: Mapping[str, Tensor], args: Mapping, extra: bool) -> dict:
     neuron = dict(type='mmbsa.IntegerNode', levels=levels, rounding='half_up', window='exclusive')
     arch = metaformer_arch(state, args, name)
     width = arch['embed_dims'][2]
-    arch['value_ratio'] = len(tensor(state, 'block3.0.attn.v_conv.1.weight', name)) // width
+    arch['value_ratio'] = len(tensor_of(state, 'block3.0.attn.v_conv.1.weight', name)) // width
     if extra:
-        arch['branch_ratio'] = len(tensor(state, 'block3.0.rep_conv.conv1.0.weight', name)) / width
+        arch['branch_ratio'] = (
+            len(tensor_of(state, 'block3.0.rep_conv.conv1.0.weight', name)) / width
+        )
     return metaformer_classifier(
         state,
         ESpikeFormerLarge,

@@ -6,7 +6,7 @@ from functools import partial
 from torch import Tensor
 
 from mmbsa.converters.base import Recipe, register
-from mmbsa.converters.isotropic import agree, depth_of, tensor
+from mmbsa.converters.isotropic import check_args, depth_of, tensor_of
 from mmbsa.converters.metaformer import DOWN_RULES, STAGES
 
 #: the official neurons: integers at T = 1 and T = 2, spikes at T = 4.
@@ -34,9 +34,9 @@ def _config(state: Mapping[str, Tensor], args: dict, num_steps: int) -> dict:
     }
     names = ('1_2', '2', '3', '4')
     dims = tuple(
-        len(tensor(part, f'downsample{name}.encode_conv.weight', 'SDTrack')) for name in names
+        len(tensor_of(part, f'downsample{name}.encode_conv.weight', 'SDTrack')) for name in names
     )
-    agree(
+    check_args(
         'SDTrack',
         {key: tuple(value) for key, value in backbone.items() if key == 'embed_dim'},
         embed_dim=dims,
@@ -46,8 +46,8 @@ def _config(state: Mapping[str, Tensor], args: dict, num_steps: int) -> dict:
         if 'box_head.conv1_ctr.1.weight' in state
         else 'box_head.conv1_ctr.conv.weight'
     )
-    channels, in_channels = tensor(state, first, 'SDTrack').shape[:2]
-    agree(
+    channels, in_channels = tensor_of(state, first, 'SDTrack').shape[:2]
+    check_args(
         'SDTrack',
         {key: head[key] for key in ('inplanes', 'channel') if key in head},
         inplanes=in_channels,
@@ -62,11 +62,11 @@ def _config(state: Mapping[str, Tensor], args: dict, num_steps: int) -> dict:
         embed_dims=dims,
         depths=tuple(depth_of(part, f'block{stage}') for stage in (3, 4)),
         num_heads=backbone.get('num_heads', 16 if dims[-1] == 768 else 8),
-        mlp_ratio=len(tensor(part, 'block3.0.mlp.fc1_conv.weight', 'SDTrack')) // dims[2],
-        value_ratio=len(tensor(part, values, 'SDTrack')) // dims[2],
+        mlp_ratio=len(tensor_of(part, 'block3.0.mlp.fc1_conv.weight', 'SDTrack')) // dims[2],
+        value_ratio=len(tensor_of(part, values, 'SDTrack')) // dims[2],
         with_conv=False,
     )
-    in_pixels = tensor(part, 'downsample1_1.encode_conv.weight', 'SDTrack').shape[1]
+    in_pixels = tensor_of(part, 'downsample1_1.encode_conv.weight', 'SDTrack').shape[1]
     return dict(
         type='mmbsa.SDTrack',
         crops=dict(official_quirks=True),

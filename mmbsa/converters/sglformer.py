@@ -7,7 +7,7 @@ from functools import partial
 from torch import Tensor
 
 from mmbsa.converters.base import Recipe, register
-from mmbsa.converters.isotropic import BLOCK_RULES, agree, depth_of, tensor
+from mmbsa.converters.isotropic import BLOCK_RULES, check_args, depth_of, tensor_of
 from mmbsa.models.backbones import SGLFormer
 
 _STAGE = 'backbone.stages.3.'
@@ -78,9 +78,9 @@ def _config(state: Mapping[str, Tensor], args: Mapping, data: str, official_quir
     """Sizes from shapes; heads, pools, and T where the head averages it, are what tensors do not
     tell."""
     images = data.startswith('imagenet')
-    dims = tensor(state, 'head.weight', 'SGLFormer').shape[1]
+    dims = tensor_of(state, 'head.weight', 'SGLFormer').shape[1]
     depth = depth_of(state, 'blocks') + 2 * images
-    agree('SGLFormer', args, embed_dims=dims, depths=depth)
+    check_args('SGLFormer', args, embed_dims=dims, depths=depth)
     preset = dict(
         imagenet='8-384', imagenet2='8-384-late', cifar='cifar-4-384', dvs='cifar10dvs-2-256'
     )[data]
@@ -99,21 +99,21 @@ def _config(state: Mapping[str, Tensor], args: Mapping, data: str, official_quir
         num_heads=args.get('num_heads', (same or [0])[0]),
     )
     local = 'localblock.0.local2_MLP.mlp1' if images else 'blocks.0.mlp1.mlp1'
-    arch['mlp_ratio'] = len(tensor(state, f'{local}.conv1x1.weight', 'SGLFormer')) // dims
+    arch['mlp_ratio'] = len(tensor_of(state, f'{local}.conv1x1.weight', 'SGLFormer')) // dims
     num_steps = args.get('T', 4)
     if images:
         arch['global_blocks'] = depth - 2
         first = 'patch_embed.proj_conv.weight'
     else:
-        positions, num_steps = tensor(state, 'full_size_conv.weight', 'SGLFormer').shape[2:]
-        agree('SGLFormer', args, T=num_steps)
+        positions, num_steps = tensor_of(state, 'full_size_conv.weight', 'SGLFormer').shape[2:]
+        check_args('SGLFormer', args, T=num_steps)
         arch.update(depth=depth, positions=positions)
         first = 'stem.conv.conv3x3.weight'
     return SGLFormer.classifier_cfg(
         arch,
         len(state['head.weight']),
         num_steps=num_steps,
-        in_channels=tensor(state, first, 'SGLFormer').shape[1],
+        in_channels=tensor_of(state, first, 'SGLFormer').shape[1],
         official_quirks=official_quirks,
     )
 

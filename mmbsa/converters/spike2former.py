@@ -7,7 +7,7 @@ from functools import partial
 from torch import Tensor
 
 from mmbsa.converters.base import Recipe, register
-from mmbsa.converters.isotropic import agree, tensor
+from mmbsa.converters.isotropic import check_args, tensor_of
 
 #: the official neurons, which do not integrate over T.
 NEURON = dict(type='mmbsa.IntegerNode', levels=8, decay=0.0)
@@ -22,8 +22,8 @@ def _number(state: Mapping[str, Tensor], pattern: str) -> int:
 def _sizes(state: Mapping[str, Tensor], prefix: str) -> tuple[int, int, int]:
     """Channels, groups and side of the depth-wise convolutions of a deformable attention; points
     are 3 x 3."""
-    weight = tensor(state, f'{prefix}dw_conv.0.weight', _NAME)
-    masks = len(tensor(state, f'{prefix}mask.0.weight', _NAME))
+    weight = tensor_of(state, f'{prefix}dw_conv.0.weight', _NAME)
+    masks = len(tensor_of(state, f'{prefix}mask.0.weight', _NAME))
     if masks % 9:
         raise ValueError(
             f'{_NAME}: {prefix}mask.0.weight has {masks} channels, expected 9 (points) times groups'
@@ -32,7 +32,7 @@ def _sizes(state: Mapping[str, Tensor], prefix: str) -> tuple[int, int, int]:
 
 
 def _check_deformable(args: Mapping) -> None:
-    agree(
+    check_args(
         _NAME,
         {
             key: value
@@ -52,14 +52,14 @@ def _check_deformable(args: Mapping) -> None:
 def _deformable(state: Mapping[str, Tensor], args: Mapping) -> dict:
     channels, groups, side = _sizes(state, '')
     _check_deformable(args)
-    agree(
+    check_args(
         _NAME,
         {key: args[key] for key in ('channels', 'group', 'dw_kernel_size') if key in args},
         channels=channels,
         group=groups,
         dw_kernel_size=side,
     )
-    ratio = len(tensor(state, 'input_proj.pwconv1.0.weight', _NAME)) // channels
+    ratio = len(tensor_of(state, 'input_proj.pwconv1.0.weight', _NAME)) // channels
     return dict(
         type='mmbsa.SpikeDeformableAttention',
         channels=channels,
@@ -77,8 +77,8 @@ def _encoder_sizes(state: Mapping[str, Tensor], prefix: str) -> dict:
         channels=channels,
         groups=groups,
         depthwise_size=side,
-        kernel_size=tensor(state, f'{prefix}Conv.dwconv.0.weight', _NAME).shape[-1],
-        feedforward_channels=len(tensor(state, f'{prefix}ffn.fc1_conv.weight', _NAME)),
+        kernel_size=tensor_of(state, f'{prefix}Conv.dwconv.0.weight', _NAME).shape[-1],
+        feedforward_channels=len(tensor_of(state, f'{prefix}ffn.fc1_conv.weight', _NAME)),
     )
 
 
@@ -92,7 +92,7 @@ def _encoder_layer(state: Mapping[str, Tensor], args: Mapping) -> dict:
 
 
 def _decoder_layer(state: Mapping[str, Tensor], args: Mapping) -> dict:
-    hidden, channels = tensor(state, 'ffn.fc1.weight', _NAME).shape[:2]
+    hidden, channels = tensor_of(state, 'ffn.fc1.weight', _NAME).shape[:2]
     return dict(
         type='mmbsa.Spike2FormerDecoderLayer',
         channels=channels,
@@ -111,10 +111,10 @@ def _heads(args: Mapping) -> int:
 def _pixel_decoder(state: Mapping[str, Tensor], args: Mapping, prefix: str = '') -> dict:
     finer = _number(state, rf'{prefix}lateral_convs\.(\d+)\.')
     widths = [
-        tensor(state, f'{prefix}lateral_convs.{index}.0.weight', _NAME).shape[1]
+        tensor_of(state, f'{prefix}lateral_convs.{index}.0.weight', _NAME).shape[1]
         for index in range(finer)
     ]
-    widths.append(tensor(state, f'{prefix}encoder_in_proj.0.weight', _NAME).shape[1])
+    widths.append(tensor_of(state, f'{prefix}encoder_in_proj.0.weight', _NAME).shape[1])
     return dict(
         type='mmbsa.Spike2FormerPixelDecoder',
         in_channels=widths,
@@ -159,9 +159,9 @@ def criterion_of(args: Mapping) -> dict:
 def _head(state: Mapping[str, Tensor], args: Mapping, quirks: bool) -> dict:
     pixels = _pixel_decoder(state, args, 'pixel_decoder.')
     layer = args.get('transformer_decoder', {}).get('layer_cfg', {})
-    queries, channels = tensor(state, 'query_feat.weight', _NAME).shape
-    classes = len(tensor(state, 'cls_embed.weight', _NAME)) - 1
-    agree(
+    queries, channels = tensor_of(state, 'query_feat.weight', _NAME).shape
+    classes = len(tensor_of(state, 'cls_embed.weight', _NAME)) - 1
+    check_args(
         _NAME,
         {
             key: args[key]
@@ -186,7 +186,7 @@ def _head(state: Mapping[str, Tensor], args: Mapping, quirks: bool) -> dict:
         num_layers=_number(state, r'transformer_decoder\.layers\.(\d+)\.'),
         num_heads=_heads(layer.get('cross_attn_cfg', layer.get('self_attn_cfg', {}))),
         feedforward_channels=len(
-            tensor(state, 'transformer_decoder.layers.0.ffn.fc1.weight', _NAME)
+            tensor_of(state, 'transformer_decoder.layers.0.ffn.fc1.weight', _NAME)
         ),
         criterion=criterion_of(args),
         **{

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from mmbsa.converters.base import Recipe, register
-from mmbsa.converters.isotropic import agree, tensor
+from mmbsa.converters.isotropic import check_args, tensor_of
 from mmbsa.models.backbones import SpikingResformer
 
 _NAME = 'SpikingResformer'
@@ -41,7 +41,7 @@ _RULES = [
 
 def _config(state: Mapping[str, Tensor], args: Mapping) -> dict:
     """``T`` and ``img_size`` are what tensors do not tell."""
-    first = tensor(state, 'prologue.0.weight', _NAME)
+    first = tensor_of(state, 'prologue.0.weight', _NAME)
     modules = [
         [
             key.removesuffix('.W.weight')
@@ -58,9 +58,9 @@ def _config(state: Mapping[str, Tensor], args: Mapping) -> dict:
             f"{_NAME}: layers={args['layers']} must repeat 'DSSA', 'GWFFN' in every stage"
         )
     widths = tuple(len(state[f'{stage[0]}.Wproj.weight']) for stage in modules)
-    heads = tuple(tensor(state, f'{stage[0]}.firing_rate_x', _NAME).numel() for stage in modules)
+    heads = tuple(tensor_of(state, f'{stage[0]}.firing_rate_x', _NAME).numel() for stage in modules)
     patches = tuple(state[f'{stage[0]}.W.weight'].shape[-1] for stage in modules)
-    agree(
+    check_args(
         _NAME,
         {
             key: tuple(value)
@@ -72,7 +72,7 @@ def _config(state: Mapping[str, Tensor], args: Mapping) -> dict:
         patch_sizes=patches,
     )
     index = int(modules[0][0].split('.')[-1]) + 1
-    group_size = tensor(state, f'layers.0.{index}.conv.0.1.weight', _NAME).shape[1]
+    group_size = tensor_of(state, f'layers.0.{index}.conv.0.1.weight', _NAME).shape[1]
     large_stem = first.shape[-1] == 7
     neuron = dict(type='mmbsa.LIFNode', tau=2.0)
     if any(key.endswith('.activation_in.w') for key in state):
@@ -88,7 +88,7 @@ def _config(state: Mapping[str, Tensor], args: Mapping) -> dict:
     )
     return SpikingResformer.classifier_cfg(
         arch,
-        len(tensor(state, 'classifier.weight', _NAME)),
+        len(tensor_of(state, 'classifier.weight', _NAME)),
         per_step=True,
         num_steps=args.get('T', 4),
         in_channels=first.shape[1],

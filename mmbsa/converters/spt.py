@@ -7,7 +7,7 @@ from functools import partial
 from torch import Tensor
 
 from mmbsa.converters.base import Recipe, register
-from mmbsa.converters.isotropic import agree, tensor
+from mmbsa.converters.isotropic import check_args, tensor_of
 from mmbsa.models.points.spiking_point_transformer import NEURON
 
 _SHARED = {key: value for key, value in NEURON.items() if key not in ('type', 'tau')}
@@ -36,13 +36,13 @@ def _config(state: Mapping[str, Tensor], args: dict, quirks: bool) -> dict:
     neuron = NEURONS[mode]
     family = 'Spiking Point Transformer'
     width, channels = (
-        tensor(state, f'backbone.{key}.weight', family).shape[0]
+        tensor_of(state, f'backbone.{key}.weight', family).shape[0]
         for key in ('transformer1.0.fc1.1', 'fc1.0')
     )
-    gate = tensor(state, 'backbone.transformer1.0.fc1.0.gate.weight', family)
+    gate = tensor_of(state, 'backbone.transformer1.0.fc1.0.gate.weight', family)
     steps = gate.shape[1] // channels
-    agree(family, args, T=steps)
-    agree(family, model, timestep=steps, transformer_dim=width)
+    check_args(family, args, T=steps)
+    check_args(family, model, timestep=steps, transformer_dim=width)
     levels = 1 + max(
         int(key.split('.')[2]) for key in state if key.startswith('backbone.transition_downs.')
     )

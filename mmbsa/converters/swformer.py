@@ -6,7 +6,7 @@ from functools import partial
 from torch import Tensor
 
 from mmbsa.converters.base import Recipe, register
-from mmbsa.converters.isotropic import BLOCK_RULES, agree, block_rules, depth_of, tensor
+from mmbsa.converters.isotropic import BLOCK_RULES, block_rules, check_args, depth_of, tensor_of
 from mmbsa.converters.spikformer import TOKENIZER
 from mmbsa.models.backbones import SWFormer
 
@@ -36,10 +36,10 @@ _ARCH = dict(
 def _config(state: Mapping[str, Tensor], args: Mapping, data: str) -> dict:
     """``pooling_stat`` and ``haar_vth`` of the official constructor are what tensors do not
     tell."""
-    dims, depth = tensor(state, 'head.weight', 'SWFormer').shape[1], depth_of(state, 'block')
+    dims, depth = tensor_of(state, 'head.weight', 'SWFormer').shape[1], depth_of(state, 'block')
     mixer = 'attn' if data == 'imagenet' else 'mixer'
-    groups = len(tensor(state, f'block.0.{mixer}.haar_weight', 'SWFormer'))
-    agree('SWFormer', args, embed_dims=dims, depths=depth, FL_blocks=groups)
+    groups = len(tensor_of(state, f'block.0.{mixer}.haar_weight', 'SWFormer'))
+    check_args('SWFormer', args, embed_dims=dims, depths=depth, FL_blocks=groups)
     arch = dict(
         _ARCH[data],
         embed_dims=dims,

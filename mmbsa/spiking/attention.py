@@ -11,7 +11,7 @@ class AttentionKind(nn.Module):
 
     A family owns the projections that give q, k and v; a kind owns their neurons, the mixing and
     the output neuron. The family asks the class which projections it needs, and hands every kind
-    the same arguments; a kind ignores ``host_scale`` where it has no use for it.
+    the same arguments; a kind ignores ``family_scale`` where it has no use for it.
 
     Args:
         embed_dims: C, channels of q and of the output of kinds without a value.

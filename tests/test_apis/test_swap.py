@@ -11,8 +11,8 @@ from mmbsa.apis.swap import SwapError, load_config, swap_backbone
 from mmbsa.apis.swap.heads import head_list, readers
 
 pytest.importorskip('mmseg')
-from mmbsa.apis.swap.survey import survey_config, table, unbuildable, zoo  # noqa: E402
-from mmbsa.apis.swap.trial import build_model, run_skeleton, train_step  # noqa: E402
+from swap_survey import survey_config, table, unbuildable, zoo  # noqa: E402
+from swap_trial import build_model, run_skeleton, train_step  # noqa: E402
 
 pytestmark = pytest.mark.seg
 TINY = dict(
@@ -347,10 +347,10 @@ def test_crashes_are_counted_as_crashes(monkeypatch):
 
     path = FAMILIES['unet'][0]
     with monkeypatch.context() as patch:
-        patch.setattr('mmbsa.apis.swap.survey.run_skeleton', broken)
+        patch.setattr('swap_survey.run_skeleton', broken)
         row = survey_config(path, TINY)
         assert row.status == 'crashed' and 'a bug of ours' in row.reason
-    monkeypatch.setattr('mmbsa.apis.swap.survey.swap_backbone', broken)
+    monkeypatch.setattr('swap_survey.swap_backbone', broken)
     row = survey_config(path, TINY)
     assert row.status == 'crashed' and 'a bug of ours' in row.reason
     assert '1 crashed' in table([row]) and '* crashed: unet' in table([row])

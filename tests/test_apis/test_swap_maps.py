@@ -9,10 +9,11 @@ import torch
 from mmengine.config import Config
 
 pytest.importorskip('mmdet')
+from swap_survey import survey_config, zoo  # noqa: E402
+from swap_trial_maps import feature_shapes, train_step  # noqa: E402
+
 from mmbsa.apis.swap import SwapError, load_config, swap_backbone  # noqa: E402
 from mmbsa.apis.swap.maps import host  # noqa: E402
-from mmbsa.apis.swap.survey import survey_config, zoo  # noqa: E402
-from mmbsa.apis.swap.trial_maps import feature_shapes, train_step  # noqa: E402
 
 TINY = dict(
     type='mmbsa.ESpikeFormer',

@@ -8,8 +8,9 @@ pytestmark = pytest.mark.seg
 
 def test_swapped_configs_of_grey_pictures_run():
     pytest.importorskip('mmseg')
+    from swap_trial import run_skeleton
+
     from mmbsa.apis import swap_backbone
-    from mmbsa.apis.swap.trial import run_skeleton
 
     norm = dict(type='BN')
     head = dict(

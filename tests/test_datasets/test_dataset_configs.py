@@ -17,16 +17,39 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope  # noqa: E402
 
 from mmbsa.datasets import CIFAR10, CIFAR100  # noqa: E402
 
-BASES = Path(__file__).resolve().parents[2] / 'configs' / '_base_' / 'datasets'
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+BASES = CONFIGS / '_base_' / 'datasets'
 NAMES = {path.stem for path in BASES.glob('*.py')}
-#: data set -> its bases: itself, and recipes of single families that change the augmentation or the
-#: size
-VARIANTS = {
-    root: sorted(name for name in NAMES if name == root or name.startswith(root + '_'))
-    for root in ('cifar10_dvs', 'cifar100', 'imagenet', 'dvs_gesture')
-}
-VARIANTS['cifar10'] = sorted(
-    name for name in NAMES if name == 'cifar10' or name.startswith('cifar10_m')
+#: data set -> its bases, and configs of families that change the augmentation or the size
+VARIANTS = dict(
+    cifar10=[
+        'cifar10',
+        'spikingresformer/spikingresformer_b128-610e_cifar10-32',
+        'spike_driven_transformer/spike_driven_transformer_2-512_b64-310e_cifar10-32',
+    ],
+    cifar100=[
+        'cifar100',
+        'spikingresformer/spikingresformer_b128-610e_cifar100-32',
+        'spike_driven_transformer/spike_driven_transformer_2-512_b64-310e_cifar100-32',
+    ],
+    imagenet=[
+        'imagenet',
+        'imagenet_no_crop',
+        'espikeformer/espikeformer_m_8xb256-200e_imagenet-224',
+        'spike_driven_transformer/spike_driven_transformer_8-512_8xb48-310e_imagenet-224',
+        'spike_driven_transformer/spike_driven_transformer_8-768_8xb36-310e_imagenet-224',
+        'spikingresformer/spikingresformer_ti_b32-330e_imagenet-224',
+        'spikingresformer/spikingresformer_l_b16-330e_imagenet-224',
+        'swformer/swformer_6-512_8xb64-310e_imagenet-256',
+        'swformer/swformer_8-512_8xb64-310e_imagenet-256',
+    ],
+    cifar10_dvs=[
+        'cifar10_dvs',
+        'spike_driven_transformer/spike_driven_transformer_2-256_b32-210e_cifar10dvs-64',
+        'spikformer/spikformer_tim-2-256_b16-500e_cifar10dvs-64',
+    ],
+    dvs_gesture=['dvs_gesture', 'spikingresformer/spikingresformer_b8-310e_dvs128-64'],
+    n_caltech101=['n_caltech101', 'spikformer/spikformer_tim-2-256_b16-500e_ncaltech101-64'],
 )
 
 
@@ -39,7 +62,7 @@ def scope():
 def load(name, monkeypatch, variable=None, root=None):
     if root is not None:
         monkeypatch.setenv(variable, str(root))
-    cfg = Config.fromfile(BASES / f'{name}.py')
+    cfg = Config.fromfile((CONFIGS if '/' in name else BASES) / f'{name}.py')
     assert cfg.test_dataloader == cfg.val_dataloader and cfg.test_evaluator == cfg.val_evaluator
     return cfg
 
@@ -73,7 +96,7 @@ def check(cfg, shape, classes, **changes):
 
 @pytest.mark.parametrize('name', VARIANTS['cifar10'] + VARIANTS['cifar100'])
 def test_cifar_base_reads_its_folder(tmp_path, monkeypatch, name):
-    number = int(name.split('_')[0][5:])
+    number = 100 if 'cifar100' in name else 10
     for dataset in (CIFAR10, CIFAR100):
         monkeypatch.setattr(dataset, 'IMAGES_PER_FILE', dict(train=4, test=4))
     tiny_data.write_cifar(tmp_path, number, 'py')
@@ -102,7 +125,7 @@ def test_imagenet_base_reads_its_folder(tmp_path, monkeypatch, name):
         data = CustomDataset(
             data_root=dataset.data_root, data_prefix=dataset.split, pipeline=dataset.pipeline
         )
-        side = 256 if '_256' in name else 224
+        side = 256 if name.endswith('-256') else 224
         assert data[3]['inputs'].shape == (3, side, side)
 
 
@@ -111,6 +134,14 @@ def test_tiny_imagenet(tmp_path, monkeypatch):
         tiny_data.write_class_folders(tmp_path, [f'n{i:03d}' for i in range(200)], split, 1, 64)
     cfg = load('tiny_imagenet', monkeypatch, 'TINY_IMAGENET_ROOT', tmp_path)
     check(cfg, (3, 64, 64), 200)
+
+
+def test_cifar10_photos_base_reads_its_folder(tmp_path, monkeypatch):
+    for split in ('train', 'test'):
+        tiny_data.write_class_folders(tmp_path, CIFAR10.METAINFO['classes'], split)
+    cfg = load('cifar10_photos', monkeypatch, 'CIFAR10_PHOTOS_ROOT', tmp_path)
+    train, _ = check(cfg, (3, 32, 32), 10)
+    assert train.metainfo['classes'] == CIFAR10.METAINFO['classes']
 
 
 @pytest.mark.shared
@@ -166,13 +197,12 @@ def test_dvs_gesture(tmp_path, monkeypatch, name):
     monkeypatch.setenv('EVENT_CACHE', str(tmp_path / 'cache'))
     cfg = load(name, monkeypatch, 'DVS_GESTURE_ROOT', tmp_path)
     check(cfg, frame_shape(cfg), 11)
-    assert 'EventFlip' not in cfg.pretty_text  # left and right hands are classes
+    # left and right hands are classes
+    assert 'EventFlip' not in str(cfg.train_dataloader) + str(cfg.train_pipeline)
 
 
-@pytest.mark.parametrize(
-    'name, shape', [('n_caltech101', (16, 2, 128, 128)), ('n_caltech101_64', (10, 2, 64, 64))]
-)
-def test_n_caltech101(tmp_path, monkeypatch, name, shape):
+@pytest.mark.parametrize('name', VARIANTS['n_caltech101'])
+def test_n_caltech101_base_reads_recordings(tmp_path, monkeypatch, name):
     tiny_data.write_event_folders(
         tmp_path / 'Caltech101',
         [f'c{i:03d}' for i in range(101)],
@@ -184,7 +214,10 @@ def test_n_caltech101(tmp_path, monkeypatch, name, shape):
         ),
     )
     monkeypatch.setenv('EVENT_CACHE', str(tmp_path / 'cache'))
-    check(load(name, monkeypatch, 'N_CALTECH101_ROOT', tmp_path), shape, 101)
+    cfg = load(name, monkeypatch, 'N_CALTECH101_ROOT', tmp_path)
+    check(cfg, frame_shape(cfg), 101)
+    size, steps = (64, 10) if name.endswith('-64') else (128, 16)
+    assert frame_shape(cfg) == (steps, 2, size, size)
 
 
 @pytest.mark.shared
@@ -266,11 +299,10 @@ CLOUDS = {'modelnet10', 'modelnet40', 'scanobjectnn'}
 
 def test_every_base_is_tested():
     alone = {
+        'cifar10_photos',
         'tiny_imagenet',
         'imagenette128',
         'tinyimagenet32_20c',
-        'n_caltech101',
-        'n_caltech101_64',
         'nmnist',
         'dvs128_object_frames',
         'smnist',
@@ -278,7 +310,9 @@ def test_every_base_is_tested():
         'scifar',
         'sequential_tinyimagenet32_20c',
     }
-    assert NAMES == alone.union(SEGMENTATION, CLOUDS, DETECTION, TRACKING, *VARIANTS.values())
+    named = {name for names in VARIANTS.values() for name in names if '/' not in name}
+    shared = {'event_frames'}  # what the event data sets have in common
+    assert NAMES == alone.union(SEGMENTATION, CLOUDS, DETECTION, TRACKING, named, shared)
 
 
 @pytest.mark.parametrize('workers', [0, 2])

@@ -1,22 +1,21 @@
 # CIFAR-10 as distributed: python or binary version, folder or archive. Another folder:
 # CIFAR10_ROOT=/path ... Augmentation as in the recipes of Spikformer, Spikingformer and QKFormer:
-# timm's rand-m9-n1-mstd0.4-inc1, flips, constant erasing and no crops (they ask for
-# RandomResizedCrop with scale and ratio 1, which keeps a 32 x 32 photo as it is).
+# RandAugment, flips, constant erasing and no crops (they ask for RandomResizedCrop with scale and
+# ratio 1, which keeps a 32 x 32 photo as it is).
 dataset_type = 'mmbsa.CIFAR10'
 data_root = '{{$CIFAR10_ROOT:data/cifar10}}'
 # statistics of CIFAR-10, RGB; photos are read as RGB
 mean, std = [125.307, 122.961, 113.8575], [62.985, 62.0925, 66.708]
 data_preprocessor = dict(num_classes=10, mean=mean, std=std, to_rgb=False)
+flip = dict(type='RandomFlip', prob=0.5, direction='horizontal')
+pack = dict(type='PackInputs')
 train_pipeline = [
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    flip,
     dict(
-        type='RandAugment',
-        policies='timm_increasing',
-        num_policies=1,
-        total_level=10,
-        magnitude_level=9,
-        magnitude_std=0.4,
-        hparams=dict(pad_val=[round(x) for x in mean], interpolation='bicubic'),
+        type='mmbsa.TimmRandAugment',
+        config='rand-m9-n1-mstd0.4-inc1',
+        mean=mean,
+        channel_order='rgb',
     ),
     dict(
         type='RandomErasing',
@@ -26,9 +25,9 @@ train_pipeline = [
         max_area_ratio=1 / 3,
         fill_color=mean,
     ),
-    dict(type='PackInputs'),
+    pack,
 ]
-test_pipeline = [dict(type='PackInputs')]
+test_pipeline = [pack]
 train_dataloader = dict(
     batch_size=64,
     num_workers=4,

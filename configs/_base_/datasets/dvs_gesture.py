@@ -1,59 +1,11 @@
 # DVS128 Gesture (Amir et al., 2017): 11 gestures of 29 people at 128 x 128, 1,176 + 288 recordings.
 # Another folder: DVS_GESTURE_ROOT=/path bash tools/dist_train.sh ...
 # No flips: left and right hands are classes of their own.
-# one of these per recording, as in the recipes (Neuromorphic Data Augmentation, Li et al., 2022);
-# the empty list does nothing
-event_augments = [
-    [],
-    [dict(type='mmbsa.EventShear', max_shear=0.3)],
-    [dict(type='mmbsa.EventTranslate', max_shift=5, direction='horizontal')],
-    [dict(type='mmbsa.EventTranslate', max_shift=5, direction='vertical')],
-    [dict(type='mmbsa.EventRotate', max_degrees=30)],
-    [dict(type='mmbsa.EventCutout', max_size=30)],
-]
-dataset_type = 'mmbsa.EventDataset'
+_base_ = './event_frames.py'
 data_root = '{{$DVS_GESTURE_ROOT:data/dvs128-gesture}}'
-cache_dir = (
-    '{{$EVENT_CACHE:work_dirs/event_frames}}'  # integrated frames; None integrates every time
-)
-num_frames = 16
-data_preprocessor = dict(type='mmbsa.EventDataPreprocessor', num_classes=11)
-train_pipeline = [
-    dict(type='mmbsa.LoadEventFrames', num_frames=num_frames, by='number', cache_dir=cache_dir),
-    dict(type='RandomChoice', transforms=event_augments),
-    dict(type='PackInputs'),
-]
-test_pipeline = [
-    dict(type='mmbsa.LoadEventFrames', num_frames=num_frames, by='number', cache_dir=cache_dir),
-    dict(type='PackInputs'),
-]
-train_dataloader = dict(
-    batch_size=16,
-    num_workers=4,
-    persistent_workers=True,
-    drop_last=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(
-        type=dataset_type,
-        reader='DVS128Gesture',
-        data_root=data_root,
-        split='train',
-        pipeline=train_pipeline,
-    ),
-)
-val_dataloader = dict(
-    batch_size=32,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        reader='DVS128Gesture',
-        data_root=data_root,
-        split='test',
-        pipeline=test_pipeline,
-    ),
-)
+data_preprocessor = dict(num_classes=11)
+dataset = dict(reader='DVS128Gesture', data_root=data_root)
+train_pipeline = [{{_base_.load}}, {{_base_.augment}}, {{_base_.pack}}]
+train_dataloader = dict(dataset=dict(**dataset, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dataset)
 test_dataloader = val_dataloader
-val_evaluator = dict(type='Accuracy', topk=(1, 5))
-test_evaluator = val_evaluator

@@ -1,26 +1,23 @@
 # ImageNet-1k in class folders: train/<wnid>/*, val/<wnid>/* (or val/* with meta/val.txt). Another
 # folder: IMAGENET_ROOT=/path bash tools/dist_train.sh ...
-# Augmentation of the recipes: timm's rand-m9-mstd0.5-inc1, flips, random erasing; mixup and cutmix
-# belong to the model.
+# Augmentation of most recipes: RandAugment, flips, random erasing; mixup and cutmix belong to the
+# model. Configs with another string, crop or size compose load, crop, flip and pack anew.
 dataset_type = 'ImageNet'
 data_root = '{{$IMAGENET_ROOT:data/imagenet}}'
 data_preprocessor = dict(
     num_classes=1000, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
 )
 bgr_mean, bgr_std = data_preprocessor['mean'][::-1], data_preprocessor['std'][::-1]
+load = dict(type='LoadImageFromFile')
+crop = dict(type='RandomResizedCrop', scale=224, backend='pillow', interpolation='bicubic')
+flip = dict(type='RandomFlip', prob=0.5, direction='horizontal')
+center_crop = dict(type='CenterCrop', crop_size=224)
+pack = dict(type='PackInputs')
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='RandomResizedCrop', scale=224, backend='pillow', interpolation='bicubic'),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(
-        type='RandAugment',
-        policies='timm_increasing',
-        num_policies=2,
-        total_level=10,
-        magnitude_level=9,
-        magnitude_std=0.5,
-        hparams=dict(pad_val=[round(x) for x in bgr_mean], interpolation='bicubic'),
-    ),
+    load,
+    crop,
+    flip,
+    dict(type='mmbsa.TimmRandAugment', config='rand-m9-mstd0.5-inc1'),
     dict(
         type='RandomErasing',
         erase_prob=0.25,
@@ -30,13 +27,13 @@ train_pipeline = [
         fill_color=bgr_mean,
         fill_std=bgr_std,
     ),
-    dict(type='PackInputs'),
+    pack,
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    load,
     dict(type='ResizeEdge', scale=256, edge='short', backend='pillow', interpolation='bicubic'),
-    dict(type='CenterCrop', crop_size=224),
-    dict(type='PackInputs'),
+    center_crop,
+    pack,
 ]
 train_dataloader = dict(
     batch_size=64,

@@ -14,13 +14,7 @@ train_pipeline = [
     dict(type='RandomCrop', crop_size=64, padding=8),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(
-        type='RandAugment',
-        policies='timm_increasing',
-        num_policies=2,
-        total_level=10,
-        magnitude_level=9,
-        magnitude_std=0.5,
-        hparams=dict(pad_val=[round(x) for x in bgr_mean], interpolation='bicubic'),
+        type='mmbsa.TimmRandAugment', config='rand-m9-mstd0.5-inc1', mean=data_preprocessor['mean']
     ),
     dict(
         type='RandomErasing',

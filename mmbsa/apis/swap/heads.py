@@ -1,6 +1,7 @@
 """How decode heads read feature maps, and how their configs follow when the maps change."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mmbsa.apis.swap.level import Level, SwapError
@@ -48,6 +49,36 @@ def readers(head: dict) -> list[dict]:
         and ('in_index' in value or 'input_transform' in value)
     ]
     return nested or [head]
+
+
+@dataclass(frozen=True)
+class Consumers:
+    """The heads of a model and what in them reads feature maps, parsed once.
+
+    Attributes:
+        heads: configs of all heads.
+        main: readers of the decode heads.
+        auxiliary: readers of the auxiliary heads.
+    """
+
+    heads: tuple[dict, ...]
+    main: tuple[dict, ...]
+    auxiliary: tuple[dict, ...]
+
+    @property
+    def readers(self) -> tuple[dict, ...]:
+        """All readers, those of the decode heads first."""
+        return self.main + self.auxiliary
+
+
+def consumers(model: dict) -> Consumers:
+    """Parse the heads of a model's config; the readers are parts of it, not copies."""
+    main, auxiliary = head_list(model, 'decode_head'), head_list(model, 'auxiliary_head')
+    return Consumers(
+        (*main, *auxiliary),
+        tuple(reader for head in main for reader in readers(head)),
+        tuple(reader for head in auxiliary for reader in readers(head)),
+    )
 
 
 def positions(reader: dict, number: int) -> list[int]:

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from mmbsa.apis.swap.heads import (
     EXACT,
     ONE_WIDTH,
-    head_list,
+    Consumers,
     implicit_positions,
     positions,
-    readers,
 )
 from mmbsa.apis.swap.level import Level, SwapError
 from mmbsa.apis.swap.match import match, match_decoded
@@ -92,13 +91,7 @@ def plan_with_neck(neck: dict, outputs: Outputs, new: Sequence[Level], scope: st
     return plan
 
 
-def _norm(model: dict) -> dict | None:
-    """The decode head's norm, for the adapter's own convolutions."""
-    parts = [r for head in head_list(model, 'decode_head') for r in readers(head)]
-    return next((dict(r['norm_cfg']) for r in parts if r.get('norm_cfg')), None)
-
-
-def plan_without_neck(model: dict, outputs: Outputs, new: Sequence[Level]) -> Plan:
+def plan_without_neck(read_by: Consumers, outputs: Outputs, new: Sequence[Level]) -> Plan:
     """Give the heads levels of the new backbone, decoded or adapted where they rely on more than
     channels.
 
@@ -106,8 +99,7 @@ def plan_without_neck(model: dict, outputs: Outputs, new: Sequence[Level]) -> Pl
     levels of the new backbone have none, so they are merged top-down first.
     """
     old = outputs.levels
-    main = [r for head in head_list(model, 'decode_head') for r in readers(head)]
-    others = [r for head in head_list(model, 'auxiliary_head') for r in readers(head)]
+    main = read_by.main
     if (
         outputs.eval_out is not None
     ):  # the heads unpack by themselves what the backbone returns: give them exactly that
@@ -116,7 +108,7 @@ def plan_without_neck(model: dict, outputs: Outputs, new: Sequence[Level]) -> Pl
     else:
         exact = next((EXACT[type_name(r)][0] for r in main if type_name(r) in EXACT), None)
         read = sorted(
-            {i for r in main + others for i in (*positions(r, len(old)), *implicit_positions(r))}
+            {i for r in read_by.readers for i in (*positions(r, len(old)), *implicit_positions(r))}
         )
         decoded = any(all(old[i].decoded for i in positions(r, len(old))) for r in main)
     if exact or outputs.tokens:
@@ -136,6 +128,8 @@ def plan_without_neck(model: dict, outputs: Outputs, new: Sequence[Level]) -> Pl
     low, high = DECODER_WIDTHS
     width = min(high, max(low, *(old[i].channels for i in read))) if decoded else None
     sources = [plan.places[i] for i in read]
+    # the decode head's norm, for the adapter's own convolutions
+    norm_cfg = next((dict(r['norm_cfg']) for r in main if r.get('norm_cfg')), None)
     plan.neck = adapter(
         plan.maps,
         sources,
@@ -144,7 +138,7 @@ def plan_without_neck(model: dict, outputs: Outputs, new: Sequence[Level]) -> Pl
         channels=[old[i].channels for i in read] if exact == 'maps' else None,
         tokens=outputs.tokens,
         eval_out=outputs.eval_out,
-        norm_cfg=_norm(model) if decoded or exact == 'maps' else None,
+        norm_cfg=norm_cfg if decoded or exact == 'maps' else None,
     )
     plan.maps = [
         Level(

@@ -8,8 +8,9 @@ from mmengine.config import Config
 from mmbsa.apis.swap.heads import (
     EXACT,
     REFUSED,
+    Consumers,
+    consumers,
     head_list,
-    readers,
     reads_time,
     rewrite_reader,
     type_name,
@@ -69,13 +70,10 @@ def _image_sizes(cfg: dict, part: dict) -> tuple[tuple[int, int], ...]:
     return tuple(dict.fromkeys(sizes))
 
 
-def _assumed(model: dict, strides: tuple[int, ...]) -> Outputs | None:
+def _assumed(model: dict, read_by: Consumers, strides: tuple[int, ...]) -> Outputs | None:
     """Levels of a backbone that cannot be run, of given strides; None unless a consumer names as
     many channels."""
-    parts = [
-        *neck_list(model)[:1],
-        *(r for h in head_list(model, 'decode_head') for r in readers(h)),
-    ]
+    parts = [*neck_list(model)[:1], *read_by.main]
     channels = next(
         (list(p['in_channels']) for p in parts if isinstance(p.get('in_channels'), (list, tuple))),
         [],
@@ -83,35 +81,29 @@ def _assumed(model: dict, strides: tuple[int, ...]) -> Outputs | None:
     return Outputs(tuple(map(Level, channels, strides))) if len(channels) == len(strides) else None
 
 
-def _by_index(model: dict) -> bool:
+def _by_index(model: dict, read_by: Consumers) -> bool:
     """Whether anything picks maps by position, which fits only a backbone that returns the same in
     train and eval mode."""
-    heads = (
-        r
-        for key in ('decode_head', 'auxiliary_head')
-        for h in head_list(model, key)
-        for r in readers(h)
-    )
-    return bool(model.get('neck')) or any('in_index' in reader for reader in heads)
+    return bool(model.get('neck')) or any('in_index' in reader for reader in read_by.readers)
 
 
-def _old_outputs(cfg: dict, part: dict, scope: str) -> Outputs:
+def _old_outputs(cfg: dict, part: dict, read_by: Consumers, scope: str) -> Outputs:
     """What the replaced backbone of a part of the model returns: measured; where it does not build
     here, a pyramid of strides 4, 8, 16, 32.
     """
     name = type_name(part['backbone'])
-    if name in KNOWN_STRIDES and (known := _assumed(part, KNOWN_STRIDES[name])):
+    if name in KNOWN_STRIDES and (known := _assumed(part, read_by, KNOWN_STRIDES[name])):
         return known
     try:
         return measure_backbone(
-            part['backbone'], scope, _image_sizes(cfg, part), not _by_index(part)
+            part['backbone'], scope, _image_sizes(cfg, part), not _by_index(part, read_by)
         )
     except SwapError:
         raise
     except (
         Exception
     ) as error:  # a missing package, an unknown type, an unusual input: all end in the assumption
-        pyramid = _assumed(part, (4, 8, 16, 32))
+        pyramid = _assumed(part, read_by, (4, 8, 16, 32))
         if pyramid is None:
             raise SwapError(
                 f'backbone {name} does not build here ({error}), and its levels cannot be told '
@@ -230,7 +222,8 @@ def _readout(mode: str, plan: Plan) -> dict:
 def _swap_segmentor(model: dict, cfg: dict, given: dict, readout: str) -> None:
     """Swap the backbone of a segmentor, in place: its heads follow the new maps."""
     levels = spiking_levels(given)
-    outputs = _old_outputs(cfg, model, 'mmseg')
+    read_by = consumers(model)
+    outputs = _old_outputs(cfg, model, read_by, 'mmseg')
     if outputs.vector:
         raise SwapError(
             f'backbone {type_name(model["backbone"])} does not return (B, C, H, W) maps'
@@ -238,23 +231,15 @@ def _swap_segmentor(model: dict, cfg: dict, given: dict, readout: str) -> None:
     if model.get('neck'):
         plan = plan_with_neck(model['neck'], outputs, list(levels.values()), 'mmseg')
     else:
-        plan = plan_without_neck(model, outputs, list(levels.values()))
-    for key in ('decode_head', 'auxiliary_head'):
-        for head in head_list(model, key):
-            for reader in readers(head):
-                if plan.maps is not None and outputs.eval_out is None:
-                    old = None if model.get('neck') else outputs.levels
-                    rewrite_reader(
-                        reader,
-                        plan.maps,
-                        plan.places,
-                        len(plan.maps) if old is None else len(old),
-                        old,
-                    )
-                reader.update(EXACT.get(type_name(reader), (None, {}))[1])
+        plan = plan_without_neck(read_by, outputs, list(levels.values()))
+    for reader in read_by.readers:
+        if plan.maps is not None and outputs.eval_out is None:
+            old = None if model.get('neck') else outputs.levels
+            number = len(plan.maps) if old is None else len(old)
+            rewrite_reader(reader, plan.maps, plan.places, number, old)
+        reader.update(EXACT.get(type_name(reader), (None, {}))[1])
     model['backbone'] = _new_backbone(given, plan, list(levels), model)
-    heads = [head for key in ('decode_head', 'auxiliary_head') for head in head_list(model, key)]
-    if plan.neck or not all(map(reads_time, heads)):
+    if plan.neck or not all(map(reads_time, read_by.heads)):
         model['neck'] = _readout(readout, plan)
 
 
@@ -263,7 +248,7 @@ def _swap_maps(part: dict, cfg: dict, given: dict, readout: str, scope: str) -> 
     maps it saw before."""
     check_necks(part, scope)
     levels = spiking_levels(given)
-    outputs = _old_outputs(cfg, part, scope)
+    outputs = _old_outputs(cfg, part, consumers(part), scope)
     norm_cfg = dict(type='SyncBN') if _synchronised(part) else None
     plan = plan_maps(part, outputs, list(levels.values()), scope, norm_cfg)
     part['backbone'] = _new_backbone(given, plan, list(levels), part)

@@ -29,6 +29,7 @@ from mmbsa.datasets.transforms.points import (
     ShiftPoints,
     ShufflePoints,
 )
+from mmbsa.datasets.transforms.timm_rand_augment import TimmRandAugment
 from mmbsa.datasets.transforms.to_sequence import ToSequence
 from mmbsa.datasets.transforms.track_pair import CropTrackPair, LoadTrackPair, PackTrackInputs
 
@@ -59,5 +60,6 @@ __all__ = [
     'ScalePoints',
     'ShiftPoints',
     'ShufflePoints',
+    'TimmRandAugment',
     'ToSequence',
 ]

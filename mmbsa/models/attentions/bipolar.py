@@ -26,22 +26,22 @@ class BipolarSelfAttention(DotProductAttention):
         ternary: overrides of the ternary neurons, for example ``dict(v_threshold=0.5)``, or with a
             ``type`` another signed neuron, for example
             ``dict(type='mmbsa.SignedIntegerNode', levels=1)``.
-        v_neuron: None leaves V real-valued, as the paper has it; ``'host'``, or a neuron config,
+        v_neuron: None leaves V real-valued, as the paper has it; ``'family'``, or a neuron config,
             lets it fire.
-        out_neuron: ``'ternary'`` (eq. 18), ``'host'``, or a neuron config.
+        out_neuron: ``'ternary'`` (eq. 18), ``'family'``, or a neuron config.
         out_threshold: threshold of the output neuron, unless that is a config of its own. None is
-            the host's for a host's neuron, and an eighth of the host's for a ternary one
+            the family's for a family's neuron, and an eighth of the family's for a ternary one
             **[ours]**. The paper does not name it. Shiftmax averages V, so what arrives there is
             small: with V of unit variance and 196 tokens its standard deviation is about 0.13 at
             the beginning of a training, and a threshold of 1 would leave the attention silent.
         scale: factor on the scores; 1 in the paper.
-        host_scale: the scale of the attention that is replaced. Accepted from the family and not
+        family_scale: the scale of the attention that is replaced. Accepted from the family and not
             used: BSA has none.
         grad: how the ceil in Shiftmax is differentiated, ``'ste'`` or ``'detach'`` **[ours]**.
 
     Without a normalizer, and with
-    ``v_neuron='host', scale=0.125, out_neuron='host', out_threshold=0.5``, the binary product is
-    the family's spiking self-attention.
+    ``v_neuron='family', scale=0.125, out_neuron='family', out_threshold=0.5``, the binary product
+    is the family's spiking self-attention.
 
     Raises:
         ValueError: indivisible heads or an unknown product, normalizer, grad or out_neuron.
@@ -62,7 +62,7 @@ class BipolarSelfAttention(DotProductAttention):
         out_neuron: str | dict = 'ternary',
         out_threshold: float | None = None,
         scale: float = 1.0,
-        host_scale: float | None = None,
+        family_scale: float | None = None,
         grad: str = 'ste',
         impl: str = 'auto',
     ):
@@ -82,10 +82,14 @@ class BipolarSelfAttention(DotProductAttention):
                 "BipolarSelfAttention: normalizer must be 'shiftmax', 'softmax' or 'none', "
                 f'got {normalizer!r}'
             )
+        # 'host' is the name of 'family' in configs of mmbsa 0.1
+        v_neuron, out_neuron = (
+            'family' if name == 'host' else name for name in (v_neuron, out_neuron)
+        )
         if isinstance(out_neuron, str):
-            if out_neuron not in ('ternary', 'host'):
+            if out_neuron not in ('ternary', 'family'):
                 raise ValueError(
-                    "BipolarSelfAttention: out_neuron must be 'ternary', 'host' or a neuron "
+                    "BipolarSelfAttention: out_neuron must be 'ternary', 'family' or a neuron "
                     'config, '
                     f'got {out_neuron!r}'
                 )
@@ -96,9 +100,9 @@ class BipolarSelfAttention(DotProductAttention):
                     neuron if out_threshold is None else dict(neuron, v_threshold=out_threshold)
                 )
         if isinstance(v_neuron, str):
-            if v_neuron != 'host':
+            if v_neuron != 'family':
                 raise ValueError(
-                    "BipolarSelfAttention: v_neuron must be None, 'host' or a neuron config, got "
+                    "BipolarSelfAttention: v_neuron must be None, 'family' or a neuron config, got "
                     f'{v_neuron!r}'
                 )
             v_neuron = neuron

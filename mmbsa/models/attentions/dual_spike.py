@@ -23,9 +23,9 @@ class DualSpikeSelfAttention(AttentionKind):
     Args:
         embed_dims: C of the queries; keys and values together have 2 C.
         num_heads: h, must divide ``embed_dims``.
-        neuron: the host's neuron, used for the map and the output.
+        neuron: the family's neuron, used for the map and the output.
         value_dims: must be C or None.
-        host_scale: accepted from the family and not used.
+        family_scale: accepted from the family and not used.
         length: M in s_2; None means the M at hand. The official code takes it from the nominal size
             of the input.
 
@@ -44,7 +44,7 @@ class DualSpikeSelfAttention(AttentionKind):
         num_heads: int,
         neuron: dict,
         value_dims: int | None = None,
-        host_scale: float | None = None,
+        family_scale: float | None = None,
         length: int | None = None,
     ):
         super().__init__(embed_dims, num_heads, value_dims)

@@ -23,15 +23,15 @@ class ExpertsAttention(AttentionKind):
     expert, so Y counts experts, 0 .. E, and nothing is normalised.
 
     Args:
-        embed_dims: C of the host.
-        num_heads: of the host; accepted and not used: experts take the place of heads.
-        neuron: the host's neuron, used for q, k, v, the outputs and the router.
+        embed_dims: C of the family.
+        num_heads: of the family; accepted and not used: experts take the place of heads.
+        neuron: the family's neuron, used for q, k, v, the outputs and the router.
         value_dims: channels of v and of the output; None means C.
-        host_scale: scale that the family asks for, handed to the experts.
+        family_scale: scale that the family asks for, handed to the experts.
         num_experts: E.
         expert_dims: channels of k and of every q.
         expert: config of the experts' kind, which must have a product of q and k; None is spiking
-            self-attention whose output neuron has the host's threshold.
+            self-attention whose output neuron has the family's threshold.
             ``dict(type='mmbsa.BipolarSelfAttention')`` mixes experts of BSA **[ours]**.
         scrambled: read the router's map (E, N) in the order of memory as (N, E), as the code of the
             STEP benchmark does by mistake.
@@ -46,7 +46,7 @@ class ExpertsAttention(AttentionKind):
         num_heads: int,
         neuron: dict,
         value_dims: int | None = None,
-        host_scale: float | None = None,
+        family_scale: float | None = None,
         num_experts: int = 4,
         expert_dims: int = 96,
         expert: dict | None = None,
@@ -64,7 +64,7 @@ class ExpertsAttention(AttentionKind):
                 num_heads=1,
                 value_dims=self.value_dims,
                 neuron=neuron,
-                host_scale=host_scale,
+                family_scale=family_scale,
             )
             for _ in range(num_experts)
         )

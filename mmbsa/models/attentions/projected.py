@@ -27,14 +27,14 @@ class ProjectedAttention(nn.Module):
         channels: C of input and output.
         num_heads: heads of the kind.
         attention: config of the kind.
-        neuron: the host's neuron config.
+        neuron: the family's neuron config.
         project: from (in channels, out channels) to a module that turns time-major spikes into
             potentials; a fresh one for each of q, k and v.
         project_out: the same for the output; None means ``project``.
         project_kv: the same for k and v, which may have a smaller map than q; None means
             ``project``.
         value_dims: channels of v; None means C.
-        host_scale: scale of the family's native attention, for kinds that want it.
+        family_scale: scale of the family's native attention, for kinds that want it.
         neuron_first: fire before the projections (families with membrane shortcuts).
         neuron_last: fire after the output projection (families with spike shortcuts).
         norm_cfg: norm of RepConv projections; None means that of ``project`` if it is a partial
@@ -55,7 +55,7 @@ class ProjectedAttention(nn.Module):
         project_out: Projection | None = None,
         project_kv: Projection | None = None,
         value_dims: int | None = None,
-        host_scale: float | None = None,
+        family_scale: float | None = None,
         neuron_first: bool = True,
         neuron_last: bool = False,
         norm_cfg: dict | None = None,
@@ -79,7 +79,7 @@ class ProjectedAttention(nn.Module):
             num_heads=num_heads,
             value_dims=value_dims,
             neuron=neuron,
-            host_scale=host_scale,
+            family_scale=family_scale,
         )
         if project_kv is None or attn.pointwise:
             project_kv = project

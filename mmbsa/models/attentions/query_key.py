@@ -19,9 +19,9 @@ class QueryKeyAttention(AttentionKind):
     Args:
         embed_dims: C, of q, k and the output.
         num_heads: must divide ``embed_dims``.
-        neuron: the host's neuron, used for q, k and the mask.
+        neuron: the family's neuron, used for q, k and the mask.
         value_dims: accepted from the family and not used: there is no value.
-        host_scale: accepted from the family and not used: there is no scale.
+        family_scale: accepted from the family and not used: there is no scale.
         out_threshold: threshold of the mask's neuron, where the neuron has one.
 
     Raises:
@@ -40,7 +40,7 @@ class QueryKeyAttention(AttentionKind):
         num_heads: int,
         neuron: dict,
         value_dims: int | None = None,
-        host_scale: float | None = None,
+        family_scale: float | None = None,
         out_threshold: float = 0.5,
     ):
         super().__init__(embed_dims, num_heads)

@@ -6,7 +6,7 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class SoftmaxAttention(DotProductAttention):
-    """Softmax attention of artificial networks, on the host's real-valued q, k and v (Vaswani et
+    """Softmax attention of artificial networks, on the family's real-valued q, k and v (Vaswani et
     al., 2017).
 
     .. math:: softmax(Q K^T \\cdot s)\\, V, \\quad s = 1 / \\sqrt{d}
@@ -16,9 +16,9 @@ class SoftmaxAttention(DotProductAttention):
 
     Args:
         embed_dims, num_heads, value_dims, impl: see :class:`DotProductAttention`.
-        neuron: the host's neuron; accepted and not used.
+        neuron: the family's neuron; accepted and not used.
         scale: factor on the scores; None means 1 / sqrt(d).
-        host_scale: accepted from the family and not used: spike counts need other scales than
+        family_scale: accepted from the family and not used: spike counts need other scales than
             potentials.
     """
 
@@ -29,7 +29,7 @@ class SoftmaxAttention(DotProductAttention):
         neuron: dict | None = None,
         value_dims: int | None = None,
         scale: float | None = None,
-        host_scale: float | None = None,
+        family_scale: float | None = None,
         impl: str = 'auto',
     ):
         scale = (num_heads / embed_dims) ** 0.5 if scale is None else scale

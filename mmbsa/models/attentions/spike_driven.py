@@ -20,9 +20,9 @@ class EfficientSpikeDrivenSelfAttention(DotProductAttention):
 
     Args:
         embed_dims, num_heads, value_dims, impl: see :class:`DotProductAttention`.
-        neuron: the host's neuron, used for q, k, v and the output.
+        neuron: the family's neuron, used for q, k, v and the output.
         scale: factor on the output; None means 2 / sqrt(d).
-        host_scale: scale that the family asks for; used when ``scale`` is None.
+        family_scale: scale that the family asks for; used when ``scale`` is None.
     """
 
     def __init__(
@@ -32,11 +32,13 @@ class EfficientSpikeDrivenSelfAttention(DotProductAttention):
         neuron: dict,
         value_dims: int | None = None,
         scale: float | None = None,
-        host_scale: float | None = None,
+        family_scale: float | None = None,
         impl: str = 'auto',
     ):
         if scale is None:
-            scale = host_scale if host_scale is not None else 2 * (embed_dims / num_heads) ** -0.5
+            scale = (
+                family_scale if family_scale is not None else 2 * (embed_dims / num_heads) ** -0.5
+            )
         super().__init__(
             embed_dims,
             num_heads,
@@ -63,9 +65,9 @@ class SpikeDrivenSelfAttention(AttentionKind):
     Args:
         embed_dims: C, of q, k, v and the output.
         num_heads: must divide ``embed_dims``.
-        neuron: the host's neuron, used for q, k, v and the mask.
+        neuron: the family's neuron, used for q, k, v and the mask.
         value_dims: must be C or None, as k and v are multiplied channel by channel.
-        host_scale: accepted from the family and not used.
+        family_scale: accepted from the family and not used.
         out_threshold: threshold of the mask's neuron, where the neuron has one.
         dilate: event models widen the spikes of k, v, k v and the output by a 3 x 3 maximum:
             ``None`` (images), ``'map'`` over height and width, or ``'official'``: the official code
@@ -84,7 +86,7 @@ class SpikeDrivenSelfAttention(AttentionKind):
         num_heads: int,
         neuron: dict,
         value_dims: int | None = None,
-        host_scale: float | None = None,
+        family_scale: float | None = None,
         out_threshold: float = 0.5,
         dilate: str | None = None,
     ):

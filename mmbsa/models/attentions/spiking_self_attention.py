@@ -16,10 +16,10 @@ class SpikingSelfAttention(DotProductAttention):
 
     Args:
         embed_dims, num_heads, value_dims, impl: see :class:`DotProductAttention`.
-        neuron: the host's neuron, used for q, k, v and the output.
-        scale: factor s on the output; None means the host's.
-        host_scale: scale that the family asks for, used when ``scale`` is None; 0.125 if the family
-            does not say.
+        neuron: the family's neuron, used for q, k, v and the output.
+        scale: factor s on the output; None means the family's.
+        family_scale: scale that the family asks for, used when ``scale`` is None; 0.125 if the
+            family does not say.
         out_threshold: threshold of the output neuron, where the neuron has one.
     """
 
@@ -30,12 +30,12 @@ class SpikingSelfAttention(DotProductAttention):
         neuron: dict,
         value_dims: int | None = None,
         scale: float | None = None,
-        host_scale: float | None = None,
+        family_scale: float | None = None,
         out_threshold: float = 0.5,
         impl: str = 'auto',
     ):
         if scale is None:
-            scale = 0.125 if host_scale is None else host_scale
+            scale = 0.125 if family_scale is None else family_scale
         super().__init__(
             embed_dims,
             num_heads,

@@ -140,8 +140,8 @@ class TemporalAttention(AttentionKind):
     """Any kind of attention with :class:`TemporalInteraction` behind the neuron of q.
 
     Args:
-        embed_dims, num_heads, value_dims, host_scale: handed to the kind.
-        neuron: the host's neuron, used by the kind and the module; kinds with signed queries get
+        embed_dims, num_heads, value_dims, family_scale: handed to the kind.
+        neuron: the family's neuron, used by the kind and the module; kinds with signed queries get
             its ternary twin in the module **[ours]**.
         attention: config of the kind; None is spiking self-attention.
         tokens, alpha, in_threshold, out_threshold, kernel_size: see :class:`TemporalInteraction`.
@@ -160,7 +160,7 @@ class TemporalAttention(AttentionKind):
         num_heads: int,
         neuron: dict,
         value_dims: int | None = None,
-        host_scale: float | None = None,
+        family_scale: float | None = None,
         attention: dict | None = None,
         tokens: tuple[int, int] = (4, 4),
         alpha: float = 0.5,
@@ -175,7 +175,7 @@ class TemporalAttention(AttentionKind):
             num_heads=num_heads,
             value_dims=value_dims,
             neuron=neuron,
-            host_scale=host_scale,
+            family_scale=family_scale,
         )
         for name in ('uses_query', 'uses_value', 'key_ratio', 'pointwise', 'equal_widths'):
             setattr(self, name, getattr(self.attn, name))

@@ -46,7 +46,7 @@ class TransformerBlock(nn.Sequential):
                 unit['neuron'],
                 value_dims=value_ratio * channels,
                 project=partial(SpikeConv, norm_cfg=unit['norm_cfg']),
-                host_scale=2 * (channels / num_heads) ** -0.5,
+                family_scale=2 * (channels / num_heads) ** -0.5,
             ),
             SpikeMLP(channels, mlp_ratio, **unit),
         ]

@@ -98,7 +98,7 @@ class ESpikeFormerLarge(MetaFormerBackbone):
                 unit['neuron'],
                 project=partial(RepConv, kernel_size=1, ratio=1.5, norm_cfg=unit['norm_cfg']),
                 value_dims=spec['value_ratio'] * channels,
-                host_scale=0.125,
+                family_scale=0.125,
             ),
             SpikeMLP(channels, spec['mlp_ratio'], **unit),
         )

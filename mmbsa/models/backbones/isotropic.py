@@ -61,7 +61,7 @@ class SpikingTransformerBlock(nn.Sequential):
         mlp_ratio: hidden channels of the MLP over C.
         qkv_bias: whether the projections to q, k and v have a bias.
         proj_bias, mlp_bias: whether the output projection and the MLP have one.
-        host_scale: scale of the native attention.
+        family_scale: scale of the native attention.
         inner_shortcut: see :class:`SpikeMLP`.
         drop_path_rate: see :class:`Residual`.
         mlp: config of another MLP, such as ``dict(type='mmbsa.ExpertsMLP')``; it is handed
@@ -80,7 +80,7 @@ class SpikingTransformerBlock(nn.Sequential):
         shortcut: str = 'membrane',
         mlp_ratio: float = 4,
         qkv_bias: bool = False,
-        host_scale: float | None = None,
+        family_scale: float | None = None,
         inner_shortcut: bool = False,
         drop_path_rate: float = 0.0,
         proj_bias: bool = True,
@@ -99,7 +99,7 @@ class SpikingTransformerBlock(nn.Sequential):
                 unit['neuron'],
                 project=partial(project, bias=qkv_bias),
                 project_out=partial(project, bias=proj_bias),
-                host_scale=host_scale,
+                family_scale=family_scale,
                 neuron_first=not last,
                 neuron_last=last,
             ),

@@ -65,7 +65,7 @@ class MetaSpikeFormer(MetaFormerBackbone):
                 self.attention_cfg,
                 unit['neuron'],
                 project=partial(RepConv, norm_cfg=unit['norm_cfg']),
-                host_scale=0.125,
+                family_scale=0.125,
             ),
             SpikeMLP(channels, spec['mlp_ratio'], **unit),
         )

@@ -188,7 +188,7 @@ class QKFormer(BaseSpikingBackbone):
                     unit,
                     'spike',
                     spec['mlp_ratio'],
-                    host_scale=0.125,
+                    family_scale=0.125,
                     drop_path_rate=rates.pop(0),
                 )
                 for _ in range(depth)

@@ -79,7 +79,7 @@ class LocalBlock(nn.Sequential):
             attention,
             unit['neuron'],
             project=partial(SpikeConv, norm_cfg=unit['norm_cfg']),
-            host_scale=0.125,
+            family_scale=0.125,
             neuron_first=False,
             neuron_last=True,
         )
@@ -232,7 +232,7 @@ class SGLFormer(BaseSpikingBackbone):
                     unit,
                     'spike',
                     spec['mlp_ratio'],
-                    host_scale=0.125,
+                    family_scale=0.125,
                     drop_path_rate=next(rates),
                     proj_bias=spec['bias'],
                     mlp_bias=spec['bias'],

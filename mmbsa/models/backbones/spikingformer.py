@@ -1,4 +1,4 @@
-"""Spikingformer (Zhou et al., 2023): Spikformer with membrane shortcuts, the host of the BSA
+"""Spikingformer (Zhou et al., 2023): Spikformer with membrane shortcuts, the family of the BSA
 paper's ablation."""
 
 from collections.abc import Sequence

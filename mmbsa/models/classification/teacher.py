@@ -80,10 +80,10 @@ class TimmTeacher:
             )
         if self.mode == 'hard':
             return F.cross_entropy(logits, taught.argmax(1))
-        warmth = self.temperature
-        return warmth**2 * F.kl_div(
-            (logits / warmth).log_softmax(1),
-            (taught / warmth).log_softmax(1),
+        temperature = self.temperature
+        return temperature**2 * F.kl_div(
+            (logits / temperature).log_softmax(1),
+            (taught / temperature).log_softmax(1),
             reduction='batchmean',
             log_target=True,
         )

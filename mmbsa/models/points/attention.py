@@ -86,7 +86,7 @@ class BipolarPointAttention(PointAttention):
 
     Args:
         embed_dims: D.
-        neuron: the host's neuron config; the ternary neurons take over its parameters.
+        neuron: the family's neuron config; the ternary neurons take over its parameters.
         norm_cfg: accepted from the block; there is no norm here.
         num_heads: must divide D.
         ternary: overrides of the ternary neurons, for example ``dict(v_threshold=1.0)``.

@@ -12,7 +12,9 @@ HOST = dict(
     surrogate_function=dict(type='Sigmoid', alpha=4.0),
 )
 SIZES = dict(embed_dims=16, num_heads=2, neuron=HOST)
-CORNER = dict(normalizer='none', v_neuron='host', scale=0.125, out_neuron='host', out_threshold=0.5)
+CORNER = dict(
+    normalizer='none', v_neuron='family', scale=0.125, out_neuron='family', out_threshold=0.5
+)
 
 
 def build(**cfg):
@@ -37,11 +39,13 @@ def test_binary_product_without_normalizer_is_spiking_self_attention():
 def test_value_and_output_neurons():
     assert isinstance(build().v_neuron, torch.nn.Identity), 'V stays a potential, as in the paper'
     assert (
-        build(v_neuron='host').v_neuron.v_threshold == 1
+        build(v_neuron='family').v_neuron.v_threshold == 1
         and build(v_neuron=dict(HOST, tau=3.0)).v_neuron.tau == 3
     )
-    assert build(out_neuron='host').out_neuron.v_threshold == 1
-    assert build(out_neuron='host', out_threshold=0.5).out_neuron.v_threshold == 0.5
+    assert build(out_neuron='family').out_neuron.v_threshold == 1
+    old = build(v_neuron='host', out_neuron='host', out_threshold=0.5)  # names of mmbsa 0.1
+    assert (old.v_neuron.v_threshold, old.out_neuron.v_threshold) == (1, 0.5)
+    assert build(out_neuron='family', out_threshold=0.5).out_neuron.v_threshold == 0.5
     assert (
         build(out_threshold=0.25).out_neuron.v_threshold == 0.25
         and build().out_neuron.v_threshold == 1 / 8

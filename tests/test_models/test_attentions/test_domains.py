@@ -34,7 +34,7 @@ KINDS = sorted(
 )
 PRODUCTS = [dict(type=f'mmbsa.{kind}') for kind in KINDS] + [
     dict(type='mmbsa.BipolarSelfAttention', product='binary'),
-    dict(type='mmbsa.BipolarSelfAttention', product='binary', normalizer='none', v_neuron='host'),
+    dict(type='mmbsa.BipolarSelfAttention', product='binary', normalizer='none', v_neuron='family'),
 ]
 
 
@@ -141,7 +141,7 @@ def test_an_undeclared_neuron_is_measured():
         embed_dims=C,
         num_heads=2,
         neuron=dict(type=Undeclared),
-        out_neuron='host',
+        out_neuron='family',
         ternary=dict(type=Undeclared),
     )
     assert domain_of(kind.q_neuron) == counts(3) and kind.product == 'real'

@@ -16,7 +16,7 @@ MIXTURE = dict(type='mmbsa.ExpertsAttention', num_experts=3, expert_dims=8)
 
 def kind(**kwargs):
     return ExpertsAttention(
-        16, 2, LIF, **{**dict(num_experts=3, expert_dims=8, host_scale=0.125), **kwargs}
+        16, 2, LIF, **{**dict(num_experts=3, expert_dims=8, family_scale=0.125), **kwargs}
     )
 
 

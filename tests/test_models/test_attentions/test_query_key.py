@@ -53,7 +53,7 @@ def test_channel_attention_keeps_channels_whatever_the_heads():
 @pytest.mark.parametrize('scale, used', [(None, 0.25), (0.5, 0.5)])
 def test_spiking_self_attention_counts_coincidences(scale, used):
     q, k, v = (potentials(seed) for seed in range(3))
-    kind = build('SpikingSelfAttention', scale=scale, host_scale=0.25)
+    kind = build('SpikingSelfAttention', scale=scale, family_scale=0.25)
     out = kind(q, k, v)
     fire = build_neuron(LIF, T)
     q, k, v = (fire(x).flatten(3) for x in (q, k, v))  # (T, B, C, N)

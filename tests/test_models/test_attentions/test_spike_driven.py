@@ -118,7 +118,7 @@ def test_dssa_measures_its_rates_in_training():
 @pytest.mark.parametrize('scale', [None, 0.1])
 def test_softmax_attention_has_no_spikes(scale):
     q, k, v = potentials(0), potentials(1, size=(2, 3)), potentials(2, 2 * C, (2, 3))
-    kind = build('SoftmaxAttention', value_dims=2 * C, scale=scale, host_scale=9.0)
+    kind = build('SoftmaxAttention', value_dims=2 * C, scale=scale, family_scale=9.0)
     assert not [m for m in kind.modules() if 'Node' in type(m).__name__]
     out = kind(q, k, v)
     for head in range(HEADS):

@@ -95,7 +95,7 @@ def test_bsa_swaps_the_attention_and_nothing_else():
     'options, name, threshold',
     [
         (dict(out_threshold=0.5), 'TernaryLIFNode', 0.5),
-        (dict(out_neuron='host'), 'IntegerNode', None),
+        (dict(out_neuron='family'), 'IntegerNode', None),
         (dict(out_neuron=dict(type='mmbsa.LIFNode', v_threshold=0.3)), 'LIFNode', 0.3),
         (dict(ternary=dict(type='mmbsa.SignedIntegerNode', levels=1)), 'SignedIntegerNode', None),
     ],

@@ -96,15 +96,6 @@ def test_neurons():
     checks.check_neuron_everywhere('ESpikeFormerLarge', BRANCHED, num_steps=2)
 
 
-@pytest.mark.parametrize('frozen', [-1, 0, 2, 4])
-def test_frozen_stages(frozen):
-    checks.check_frozen(build(frozen_stages=frozen), frozen)
-
-
-def test_checkpointing():
-    checks.check_checkpointing(*(build(BRANCHED, with_cp=with_cp) for with_cp in (False, True)))
-
-
 def test_drop_path_of_the_published_recipe():
     """Attention and MLP have it, the extra branch has not."""
     last = build(BRANCHED, drop_path_rate=0.1).stages[3][-1]

@@ -32,10 +32,6 @@ def test_shapes_and_gradients(size, num_steps, attention):
     )
 
 
-def test_event_frames():
-    checks.check_event_frames(build(num_steps=3, in_channels=2))
-
-
 def test_bsa():
     checks.check_bsa_swaps_the_attention_and_nothing_else(build(), build(attention=BSA), 2)
 
@@ -54,21 +50,6 @@ def test_separable_convolutions_fire_twice():
 
 def test_neurons():
     checks.check_neuron_everywhere('MetaSpikeFormer', TINY, num_steps=2)
-
-
-@pytest.mark.parametrize('frozen', [-1, 0, 2, 5])
-def test_frozen_stages(frozen):
-    checks.check_frozen(build(frozen_stages=frozen, num_steps=2), frozen)
-
-
-def test_checkpointing():
-    """The border of RepConv comes from running statistics; recomputing must find them as the
-    forward left them."""
-    checks.check_checkpointing(*(build(num_steps=2, with_cp=with_cp) for with_cp in (False, True)))
-
-
-def test_repeated_forwards_agree_and_samples_are_independent():
-    checks.check_repeatable_and_independent(build(num_steps=3))
 
 
 def test_drop_path():

@@ -61,10 +61,6 @@ def test_heads_and_widths_of_presets():
     ]
 
 
-def test_event_frames():
-    checks.check_event_frames(build(DVS, num_steps=3))
-
-
 def test_kinds_of_the_stages():
     model = build(num_steps=1)
     kinds = [
@@ -86,21 +82,6 @@ def test_bsa():
 
 def test_neurons():
     checks.check_neuron_everywhere('QKFormer', IMAGENET, num_steps=2)
-
-
-@pytest.mark.parametrize('frozen', [-1, 0, 2, 3])
-def test_frozen_stages(frozen):
-    checks.check_frozen(build(frozen_stages=frozen, num_steps=2), frozen)
-
-
-def test_checkpointing():
-    checks.check_checkpointing(
-        *(build(num_steps=2, attention=BSA, with_cp=with_cp) for with_cp in (False, True))
-    )
-
-
-def test_repeated_forwards_agree_and_samples_are_independent():
-    checks.check_repeatable_and_independent(build(num_steps=3))
 
 
 def test_drop_path():

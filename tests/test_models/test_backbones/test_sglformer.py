@@ -82,10 +82,6 @@ def test_sub_maps_hold_every_second_pixel():
     assert torch.equal(Interleaved(Look())(odd), odd)
 
 
-def test_event_frames():
-    checks.check_event_frames(build(dict(TINY, in_channels=2), num_steps=3))
-
-
 def test_the_stream_is_a_growing_sum_of_spikes():
     levels = checks.awake(build(num_steps=2))(checks.image())
     for level in levels[:3]:
@@ -101,19 +97,6 @@ def test_bsa():
 
 def test_neurons():
     checks.check_neuron_everywhere('SGLFormer', TINY, num_steps=2)
-
-
-@pytest.mark.parametrize('frozen', [-1, 0, 2, 4])
-def test_frozen_stages(frozen):
-    checks.check_frozen(build(frozen_stages=frozen, num_steps=2), frozen)
-
-
-def test_checkpointing():
-    checks.check_checkpointing(*(build(num_steps=2, with_cp=with_cp) for with_cp in (False, True)))
-
-
-def test_repeated_forwards_agree_and_samples_are_independent():
-    checks.check_repeatable_and_independent(build(num_steps=3))
 
 
 def test_drop_path():

@@ -56,10 +56,6 @@ def test_strides_follow_the_pools():
     assert [info['reduction'] for info in build('dvs128-2-256').feature_info] == [1, 2, 4, 8]
 
 
-def test_event_frames():
-    checks.check_event_frames(build(EVENTS, num_steps=3))
-
-
 def test_the_stream_is_real_valued():
     for level in checks.awake(build())(checks.image()):
         assert (level < 0).any() and not torch.equal(level, level.round())
@@ -98,15 +94,6 @@ def test_an_mlp_of_ratio_one_has_shortcuts_inside():
 
 def test_neurons():
     checks.check_neuron_everywhere('SpikeDrivenTransformer', TINY, num_steps=2)
-
-
-@pytest.mark.parametrize('frozen', [-1, 0, 2, 4])
-def test_frozen_stages(frozen):
-    checks.check_frozen(build(frozen_stages=frozen, num_steps=2), frozen)
-
-
-def test_checkpointing():
-    checks.check_checkpointing(*(build(num_steps=2, with_cp=with_cp) for with_cp in (False, True)))
 
 
 def test_repeated_forwards_agree_and_samples_are_independent():

@@ -53,10 +53,6 @@ def test_strides_follow_the_pools():
     assert build(dict(TINY, in_channels=2)).stem.conv.in_channels == 2
 
 
-def test_event_frames():
-    checks.check_event_frames(build(dict(TINY, in_channels=2), num_steps=3))
-
-
 def test_the_stream_is_a_growing_sum_of_spikes():
     levels = checks.awake(build())(checks.image())
     for level in levels[:3]:
@@ -82,21 +78,6 @@ def test_native_attention_and_its_scale():
 
 def test_neurons():
     checks.check_neuron_everywhere('Spikformer', TINY, num_steps=2)
-
-
-@pytest.mark.parametrize('frozen', [-1, 0, 2, 4])
-def test_frozen_stages(frozen):
-    checks.check_frozen(build(frozen_stages=frozen, num_steps=2), frozen)
-
-
-def test_checkpointing():
-    checks.check_checkpointing(
-        *(build(num_steps=2, attention=BSA, with_cp=with_cp) for with_cp in (False, True))
-    )
-
-
-def test_repeated_forwards_agree_and_samples_are_independent():
-    checks.check_repeatable_and_independent(build(num_steps=3))
 
 
 def test_drop_path():

@@ -49,10 +49,6 @@ def test_strides_follow_the_pools():
     assert [info['reduction'] for info in build(CIFAR).feature_info] == [1, 1, 2, 4]
 
 
-def test_event_frames():
-    checks.check_event_frames(build(dict(TINY, in_channels=2), num_steps=3))
-
-
 def test_every_convolution_but_the_first_sees_spikes_and_the_stream_is_real():
     model, seen = checks.awake(build()), []
     for conv in (m for m in model.modules() if isinstance(m, nn.Conv2d)):
@@ -79,21 +75,6 @@ def test_events_have_a_shorter_time_constant():
 
 def test_neurons():
     checks.check_neuron_everywhere('Spikingformer', TINY, num_steps=2)
-
-
-@pytest.mark.parametrize('frozen', [-1, 0, 2, 4])
-def test_frozen_stages(frozen):
-    checks.check_frozen(build(frozen_stages=frozen, num_steps=2), frozen)
-
-
-def test_checkpointing():
-    checks.check_checkpointing(
-        *(build(num_steps=2, attention=BSA, with_cp=with_cp) for with_cp in (False, True))
-    )
-
-
-def test_repeated_forwards_agree_and_samples_are_independent():
-    checks.check_repeatable_and_independent(build(num_steps=3))
 
 
 def test_drop_path():

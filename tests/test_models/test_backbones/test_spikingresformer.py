@@ -115,20 +115,6 @@ def test_neurons():
     checks.check_neuron_everywhere('SpikingResformer', TINY, out_threshold=0.7, num_steps=2)
 
 
-@pytest.mark.parametrize('frozen', [-1, 0, 2, 3])
-def test_frozen_stages(frozen):
-    checks.check_frozen(build(frozen_stages=frozen, num_steps=2), frozen)
-
-
-def test_checkpointing():
-    """Firing rates move once a step, not twice, and the recomputation scales as the forward did."""
-    checks.check_checkpointing(*(build(num_steps=2, with_cp=with_cp) for with_cp in (False, True)))
-
-
-def test_repeated_forwards_agree_and_samples_are_independent():
-    checks.check_repeatable_and_independent(build(num_steps=3))
-
-
 def test_an_untrained_model_evaluates_to_finite_numbers():
     """The official one divides by firing rates of 0."""
     model = build(num_steps=2).eval()

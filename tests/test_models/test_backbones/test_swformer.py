@@ -133,10 +133,6 @@ def test_attention_in_place_of_the_mixer_takes_any_map():
     assert not any(isinstance(m, HaarMixer) for m in build(attention=BSA).modules())
 
 
-def test_event_frames():
-    checks.check_event_frames(build(dict(TINY, in_channels=2), num_steps=3))
-
-
 def test_neurons_of_the_transforms_follow_the_surrogate_and_the_threshold():
     surrogate = dict(type='ATan', alpha=5.0)
     model = build(
@@ -157,19 +153,6 @@ def test_readout_has_a_neuron_for_imagenet_alone():
         with torch.device('meta'):
             model = MODELS.build(SWFormer.classifier_cfg(arch, 10))
         assert type(model.neuron).__name__ == named
-
-
-@pytest.mark.parametrize('frozen', [-1, 0, 4])
-def test_frozen_stages(frozen):
-    checks.check_frozen(build(frozen_stages=frozen, num_steps=2), frozen)
-
-
-def test_checkpointing():
-    checks.check_checkpointing(*(build(num_steps=2, with_cp=with_cp) for with_cp in (False, True)))
-
-
-def test_repeated_forwards_agree_and_samples_are_independent():
-    checks.check_repeatable_and_independent(build(dict(TINY, pooling='0011'), num_steps=3))
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ class QueryAttention(nn.Module):
             embed_dims=channels,
             num_heads=num_heads,
             neuron=neuron,
-            host_scale=channels**-0.5,
+            family_scale=channels**-0.5,
         )
         if cross and attn.pointwise:
             raise ValueError(

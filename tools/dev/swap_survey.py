@@ -15,15 +15,15 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.utils import track_iter_progress
+from swap_trial import build_model, crop_size, run_skeleton, train_step
+from swap_trial_maps import feature_shapes, run_features
+from swap_trial_maps import train_step as maps_train_step
 
 from mmbsa.apis.swap.level import SwapError
 from mmbsa.apis.swap.load import installed_configs, load_config
 from mmbsa.apis.swap.maps import SCOPES
 from mmbsa.apis.swap.measure import build_skeleton
 from mmbsa.apis.swap.swap import swap_backbone
-from mmbsa.apis.swap.trial import build_model, crop_size, run_skeleton, train_step
-from mmbsa.apis.swap.trial_maps import feature_shapes, run_features
-from mmbsa.apis.swap.trial_maps import train_step as maps_train_step
 from mmbsa.utils.mmcv_ops import MissingOp
 
 #: crops tried in turn for the real step: small ones suffice except where a head pools fixed
@@ -32,7 +32,7 @@ CROPS = ((64, 64), (128, 128), (416, 416))
 
 
 @dataclass
-class Row:
+class Outcome:
     """What happened to one config.
 
     Attributes:
@@ -130,7 +130,7 @@ def survey_config(
     step: bool = False,
     ran: dict[str, float] | None = None,
     package: str = 'mmseg',
-) -> Row:
+) -> Outcome:
     """Swap, build and run one config; never raises what the config causes.
 
     Args:
@@ -142,7 +142,7 @@ def survey_config(
     """
     root = installed_configs(package)
     relative = path.relative_to(root)
-    row = Row(relative.parts[0], str(relative), 'swapped')
+    row = Outcome(relative.parts[0], str(relative), 'swapped')
     try:
         cfg = swap_backbone(path, backbone)
     except SwapError as error:
@@ -179,10 +179,10 @@ def _quiet() -> None:
 
 def _survey_family(
     paths: Sequence[Path], backbone: str | dict, step: bool, package: str
-) -> list[Row]:
+) -> list[Outcome]:
     """Configs of one family in one process, so that they share the measured backbones; one of them
     takes a real step."""
-    rows: list[Row] = []
+    rows: list[Outcome] = []
     ran: dict[str, float] = {}
     for path in paths:
         stepped = any(row.step for row in rows)
@@ -196,7 +196,7 @@ def survey(
     jobs: int = 1,
     step: bool = False,
     package: str = 'mmseg',
-) -> list[Row]:
+) -> list[Outcome]:
     """Try the swap on the whole zoo.
 
     Args:
@@ -224,7 +224,7 @@ def survey(
     return sorted((row for rows in done for row in rows), key=lambda row: row.config)
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Outcome]) -> str:
     """Markdown: one line per family, totals, and all refusals and crashes."""
     lines = [
         '| family | configs | swapped | built and run | refused | crashed | real training step, or '
@@ -272,6 +272,6 @@ def table(rows: Sequence[Row]) -> str:
     return '\n'.join(lines)
 
 
-def as_dicts(rows: Sequence[Row]) -> list[dict]:
+def as_dicts(rows: Sequence[Outcome]) -> list[dict]:
     """Rows as plain data, for JSON."""
     return [asdict(row) for row in rows]
