@@ -25,6 +25,18 @@ CLASSES = {
     'Sequential MNIST': 10,
     'Permuted sequential MNIST': 10,
     'Sequential CIFAR-10': 10,
+    'N-CARS': 2,
+    'UCF101-DVS': 101,
+    'HMDB51-DVS': 51,
+    'SHD': 20,
+    'N-TIDIGITS': 11,
+    'ES-ImageNet': 1000,
+    'HAR-DVS': 300,
+    'CUB-200-2011': 200,
+    'Stanford Cars': 196,
+    'Stanford Dogs': 120,
+    'FGVC-Aircraft': 100,
+    'Oxford 102 Flowers': 102,
 }
 
 

@@ -1,26 +1,35 @@
-"""Spoken words as spikes of an artificial cochlea: SHD and SSC."""
+"""Spoken words as spikes of an artificial cochlea: SHD, SSC and N-TIDIGITS."""
 
 from pathlib import Path
+from typing import Any
 
 from mmbsa.datasets.classification import ClassificationDataset
 from mmbsa.registry import DATASETS
 
-#: reader -> (number of classes, files of the splits)
+#: reader -> (number of classes, files of the splits, frequency channels)
 FILES = dict(
-    SHD=(20, dict(train='shd_train.h5', test='shd_test.h5')),
-    SSC=(35, dict(train='ssc_train.h5', val='ssc_valid.h5', test='ssc_test.h5')),
+    SHD=(20, dict(train='shd_train.h5', test='shd_test.h5'), 700),
+    SSC=(35, dict(train='ssc_train.h5', val='ssc_valid.h5', test='ssc_test.h5'), 700),
+    NTIDIGITS=(11, dict(train='n-tidigits.hdf5', test='n-tidigits.hdf5'), 64),
+)
+#: last letter of the name of an N-TIDIGITS recording of one digit -> class; "oh" is the last one.
+DIGITS = dict({'z': 0, 'o': 10}, **{str(digit): digit for digit in range(1, 10)})
+DIGIT_NAMES = (
+    *('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine'),
+    'oh',
 )
 
 
 @DATASETS.register_module()
 class SpikingAudioDataset(ClassificationDataset):
-    """Spiking Heidelberg Digits and Spiking Speech Commands (Cramer et al., 2020): spikes of 700
-    frequency channels.
+    """Spiking Heidelberg Digits, Spiking Speech Commands (Cramer et al., 2020) and N-TIDIGITS18
+    (Anumula et al., 2018): spikes of 700 or 64 frequency channels.
 
-    A recording is events on a sensor of 1 x 700 pixels, all of polarity 1, so the steps for events
-    serve here too: frames are (T, 2, 1, 700), and ``size=(1, 140)`` sums neighbouring channels. The
-    files as distributed (``shd_train.h5``, ..., unpacked) are looked for in ``data_root``, in
-    ``events_h5`` (where SpikingJelly puts them) and in ``extract``.
+    A recording is events on a sensor of 1 x 700 (1 x 64) pixels, all of polarity 1, so the steps
+    for events serve here too: frames are (T, 2, 1, 700), and ``size=(1, 140)`` sums neighbouring
+    channels. The files as distributed (``shd_train.h5``, ..., unpacked) are looked for in
+    ``data_root``, in ``events_h5`` (where SpikingJelly puts them) and in ``extract``. Of N-TIDIGITS
+    the recordings of one digit are taken; those of several have no class.
 
     A sample's description has ``img_path`` (the file), ``part`` (its recording), ``gt_label`` and
     ``sensor_size``.
@@ -28,7 +37,7 @@ class SpikingAudioDataset(ClassificationDataset):
     Args:
         data_root: Folder of the data set.
         split: ``'train'``, ``'test'``, and for SSC also ``'val'``.
-        reader: ``'SHD'`` or ``'SSC'``.
+        reader: ``'SHD'``, ``'SSC'`` or ``'NTIDIGITS'``.
         kwargs: See ``ClassificationDataset``.
 
     Raises:
@@ -46,57 +55,75 @@ class SpikingAudioDataset(ClassificationDataset):
         if split not in FILES[reader][1]:
             raise ValueError(
                 f'mmbsa.SpikingAudioDataset: split must be one of {tuple(FILES[reader][1])} for '
-                f'{reader}, got '
-                f'{split!r}'
+                f'{reader}, got {split!r}'
             )
         self.reader = reader
         super().__init__(data_root=data_root, split=split, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """List the recordings of the split's file with their labels."""
-        import h5py
-
-        count, files = FILES[self.reader]
+        count, files, channels = FILES[self.reader]
         root, name = Path(self.data_root), files[self.split]
-        places = [folder / name for folder in (root, root / 'events_h5', root / 'extract')]
-        path = next((place for place in places if place.is_file()), None)
+        folders = (root, root / 'events_h5', root / 'extract')
+        path = next((folder / name for folder in folders if (folder / name).is_file()), None)
         if path is None:
             raise FileNotFoundError(
                 f'mmbsa.SpikingAudioDataset: {name} is neither in data_root={root} nor in its '
-                'events_h5 '
-                'or extract'
+                'events_h5 or extract'
             )
+        read = self._read_digits if self.reader == 'NTIDIGITS' else self._read_words
+        parts, labels, names = read(path, count)
+        self._metainfo.setdefault('classes', names)
+        return [
+            dict(img_path=str(path), part=part, gt_label=label, sensor_size=(1, channels))
+            for part, label in zip(parts, labels)
+        ]
+
+    def _read_words(self, path: Path, count: int) -> tuple[list[Any], list[int], tuple[str, ...]]:
+        """Recordings, labels and names of the classes in a file of SHD or SSC."""
+        import h5py
+
         try:
             with h5py.File(path, 'r') as file:
                 labels = [int(label) for label in file['labels']]
                 spikes = len(file['spikes/units']), len(file['spikes/times'])
-                names = (
-                    [
-                        key.decode() if isinstance(key, bytes) else str(key)
-                        for key in file['extra/keys']
-                    ]
-                    if 'extra/keys' in file
-                    else [str(label) for label in range(count)]
-                )
+                keys = file['extra/keys'][()] if 'extra/keys' in file else range(count)
         except (OSError, KeyError, RuntimeError) as error:
             raise ValueError(
                 f'{path}: not a readable file of {self.reader} with labels, spikes/units and '
-                'spikes/times '
-                f'({type(error).__name__}: {error})'
+                f'spikes/times ({type(error).__name__}: {error})'
             ) from error
-        if (
-            spikes != (len(labels), len(labels))
-            or not labels
-            or min(labels) < 0
-            or max(labels) >= count
-        ):
+        whole = bool(labels) and spikes == (len(labels), len(labels))
+        if not whole or min(labels) < 0 or max(labels) >= count:
             raise ValueError(
                 f'{path}: expected as many recordings as labels, all in 0..{count - 1}; found '
-                f'{spikes} and '
-                f'{len(labels)} labels in {min(labels, default=None)}..{max(labels, default=None)}'
+                f'{spikes} and {len(labels)} labels in '
+                f'{min(labels, default=None)}..{max(labels, default=None)}'
             )
-        self._metainfo.setdefault('classes', tuple(names))
-        return [
-            dict(img_path=str(path), part=part, gt_label=label, sensor_size=(1, 700))
-            for part, label in enumerate(labels)
-        ]
+        names = tuple(key.decode() if isinstance(key, bytes) else str(key) for key in keys)
+        return list(range(len(labels))), labels, names
+
+    def _read_digits(self, path: Path, count: int) -> tuple[list[Any], list[int], tuple[str, ...]]:
+        """Recordings, labels and names of the classes in the file of N-TIDIGITS."""
+        import h5py
+
+        try:
+            with h5py.File(path, 'r') as file:
+                labels = [bytes(name).decode() for name in file[f'{self.split}_labels'][()]]
+                groups = (file[f'{self.split}_{kind}'] for kind in ('addresses', 'timestamps'))
+                missing = {name for group in groups for name in labels if name not in group}
+        except (OSError, KeyError, RuntimeError, TypeError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f'{path}: not a readable file of {self.reader} with {self.split}_labels, '
+                f'{self.split}_addresses and {self.split}_timestamps '
+                f'({type(error).__name__}: {error})'
+            ) from error
+        single = [name for name in labels if name.rpartition('-')[2] in DIGITS]
+        if missing or not single:
+            raise ValueError(
+                f'{path}: expected recordings of one digit, named <speaker>-<..>-<digit>, with '
+                f'addresses and timestamps; found {len(single)} of {len(labels)}, and '
+                f'{sorted(missing)[:3]} without spikes'
+            )
+        digits = [DIGITS[name.rpartition('-')[2]] for name in single]
+        return [f'{self.split}/{name}' for name in single], digits, DIGIT_NAMES

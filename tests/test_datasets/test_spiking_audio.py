@@ -1,12 +1,13 @@
-"""SHD and SSC: recordings inside one file."""
+"""SHD, SSC and N-TIDIGITS: recordings inside one file."""
 
 import numpy as np
 import pytest
+import torch
 
 h5py = pytest.importorskip('h5py')
 
 from mmbsa.datasets import SpikingAudioDataset  # noqa: E402
-from mmbsa.datasets.transforms import LoadEventFrames  # noqa: E402
+from mmbsa.datasets.transforms import ChannelsToMap, LoadEventFrames  # noqa: E402
 
 
 def write(path, labels, keys=True):
@@ -66,3 +67,58 @@ def test_audio_refuses_bad_files(tmp_path):
     write(tmp_path / 'shd_train.h5', [3, 20])
     with pytest.raises(ValueError, match=r'shd_train.h5: .* all in 0..19; found .* in 3..20'):
         SpikingAudioDataset(str(tmp_path))
+
+
+def write_digits(path, train=('man-a-5', 'man-a-z', 'boy-b-15o'), test=('woman-c-o',)):
+    rng = np.random.default_rng(0)
+    spikes = {}
+    with h5py.File(path, 'w') as file:
+        for split, names in dict(train=train, test=test).items():
+            file[f'{split}_labels'] = np.array([name.encode() for name in names], 'S20')
+            for number, name in enumerate(names):
+                spikes[name] = rng.integers(0, 64, 30 + number), rng.random(30 + number)
+                file[f'{split}_addresses/{name}'] = spikes[name][0]
+                file[f'{split}_timestamps/{name}'] = spikes[name][1]
+    return spikes
+
+
+def test_digits_of_one_word_are_read(tmp_path):
+    spikes = write_digits(tmp_path / 'n-tidigits.hdf5')
+    data = SpikingAudioDataset(str(tmp_path), 'train', 'NTIDIGITS')
+    assert data.get_gt_labels().tolist() == [5, 0] and data.metainfo['classes'][10] == 'oh'
+    assert SpikingAudioDataset(str(tmp_path), 'test', 'NTIDIGITS').get_gt_labels().tolist() == [10]
+    sample = LoadEventFrames(4, 'time')(data.get_data_info(1))
+    assert sample['img'].shape == (4, 2, 1, 64)
+    counts = np.bincount(spikes['man-a-z'][0], minlength=64)
+    assert np.array_equal(sample['img'].sum((0, 1, 2)), counts)
+
+
+def test_digits_refuse_bad_files(tmp_path):
+    path = tmp_path / 'n-tidigits.hdf5'
+    write_digits(path, train=('boy-b-15o',))
+    with pytest.raises(ValueError, match=r'n-tidigits.hdf5: .* found 0 of 1'):
+        SpikingAudioDataset(str(tmp_path), 'train', 'NTIDIGITS')
+    write_digits(path)
+    with h5py.File(path, 'a') as file:
+        del file['train_addresses/man-a-5']
+    with pytest.raises(ValueError, match=r"\['man-a-5'\] without spikes"):
+        SpikingAudioDataset(str(tmp_path), 'train', 'NTIDIGITS')
+    data = SpikingAudioDataset(str(tmp_path), 'test', 'NTIDIGITS')
+    info = dict(data.get_data_info(0), part='test/nobody')
+    with pytest.raises(ValueError, match="choose one by part='train/<name>'.*test/nobody"):
+        LoadEventFrames(4, 'time')(info)
+    path.write_bytes(b'no h5')
+    with pytest.raises(ValueError, match='not a readable file of NTIDIGITS'):
+        SpikingAudioDataset(str(tmp_path), 'train', 'NTIDIGITS')
+
+
+def test_channels_are_folded_as_nearest_interpolation_does():
+    frames = torch.rand(3, 2, 1, 700)
+    frames[:, 0] = 0
+    halves = frames.sum(1).reshape(3, 2, 350)
+    expected = torch.nn.functional.interpolate(halves, size=256, mode='nearest')
+    folded = ChannelsToMap(16)(dict(img=frames.numpy()))
+    assert folded['img_shape'] == (16, 16)
+    assert np.array_equal(folded['img'], expected.reshape(3, 2, 16, 16).numpy())
+    with pytest.raises(ValueError, match=r'even number C .* got the shape \(3, 2, 1, 7\)'):
+        ChannelsToMap(16)(dict(img=np.zeros((3, 2, 1, 7))))

@@ -42,6 +42,10 @@ DATA = dict(
     PascalVOCDataset='voc12',
     CocoDataset='coco',
     ScanObjectNN='scanobjectnn',
+    CUB='cub',
+    StanfordCars='stanford-cars',
+    FGVCAircraft='fgvc-aircraft',
+    Flowers102='flowers102',
 )
 EVENTS = dict(CIFAR10DVS='cifar10dvs', DVS128Gesture='dvs128', NCaltech101='ncaltech101')
 #: width of the last stage -> published name of the tracker.
@@ -161,6 +165,8 @@ def data_name(cfg: Config) -> str:
         size = steps['LoadEventFrames'].get('size', SOURCES[dataset.reader].size)
         name = EVENTS.get(dataset.reader, dataset.reader.lower())
         return f'{name}-{size_name(size)}'
+    if kind == 'SpikingAudioDataset':
+        return f'{dataset.reader.lower()}-{steps["ChannelsToMap"]["side"]}'
     if kind == 'EventBoxes':
         size = steps['Resize']['scale'][::-1] if 'Resize' in steps else None
         return f'{dataset.sensor}-{size_name(size or SENSORS[dataset.sensor]["size"])}'
@@ -170,6 +176,9 @@ def data_name(cfg: Config) -> str:
         return f'modelnet{dataset.classes}-{steps["SamplePoints"]["num_points"]}'
     if kind == 'ScanObjectNN':
         return f'scanobjectnn-{steps["SamplePoints"]["num_points"]}'
+    if kind == 'CustomDataset':  # class folders; the folder's name is that of the data
+        name = Path(dataset.data_root).name.replace('_', '-')
+        return f'{name}-{size_name(steps["RandomResizedCrop"]["scale"])}'
     if 'crop_size' in cfg:
         return f'{DATA[kind]}-{"x".join(map(str, cfg.crop_size))}'
     if 'RandomResizedCrop' in steps:

@@ -12,6 +12,7 @@ from mmbsa.datasets.transforms.augment_events import (
 from mmbsa.datasets.transforms.draw_scene import DrawScene
 from mmbsa.datasets.transforms.load_event_window import LoadEventWindow
 from mmbsa.datasets.transforms.load_events import (
+    ChannelsToMap,
     EventPictureToChannels,
     EventsToFrames,
     LoadEventFrames,
@@ -34,6 +35,7 @@ from mmbsa.datasets.transforms.to_sequence import ToSequence
 from mmbsa.datasets.transforms.track_pair import CropTrackPair, LoadTrackPair, PackTrackInputs
 
 __all__ = [
+    'ChannelsToMap',
     'CropTrackPair',
     'DrawScene',
     'DropPoints',

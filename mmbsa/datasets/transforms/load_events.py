@@ -230,3 +230,41 @@ class EventPictureToChannels(BaseTransform):
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(off={self.off}, none={self.none}, on={self.on})'
+
+
+@TRANSFORMS.register_module()
+class ChannelsToMap(BaseTransform):
+    """Fold the frequency channels of spoken words into square maps with two channels.
+
+    Follows ``LoadEventFrames`` of ``SpikingAudioDataset``. Changed keys: ``img`` (T, 2, 1, C) ->
+    (T, 2, side, side) float32: the lower half of the channels is the first channel of the map, the
+    upper half the second, each stretched to side x side by nearest neighbours, row by row, as the
+    model of TIM for SHD has it; ``img_shape``.
+
+    Args:
+        side: of the map; 16 for ``arch='tim-shd-2-256'``.
+
+    Raises:
+        ValueError: frames of another form, or an odd number of frequency channels.
+    """
+
+    def __init__(self, side: int = 16) -> None:
+        self.side = side
+
+    def transform(self, results: dict) -> dict:
+        """Replace the frames by maps."""
+        img = results['img']
+        if img.ndim != 4 or img.shape[1] != 2 or img.shape[2] != 1 or img.shape[3] % 2:
+            raise ValueError(
+                'ChannelsToMap: expected frames (T, 2, 1, C) with an even number C of frequency '
+                f'channels, got the shape {img.shape}'
+            )
+        half = img.shape[3] // 2
+        place = np.arange(self.side**2) * half // self.side**2
+        halves = img.sum(1).reshape(len(img), 2, half)
+        results['img'] = halves[..., place].reshape(len(img), 2, self.side, self.side)
+        results['img_shape'] = (self.side, self.side)
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(side={self.side})'

@@ -48,7 +48,10 @@ def open_hdf5(request: Request) -> Recording:
       columns at the top; floating-point times are seconds;
     * ``davis/left/events`` (MVSEC: rows x, y, seconds, polarity); ``part`` chooses left or right;
     * ``spikes/units`` and ``spikes/times`` (SHD, SSC): ``part`` is the number of a recording; x is
-      the frequency channel, y is 0, p is 1.
+      the frequency channel, y is 0, p is 1;
+    * ``train_addresses/<name>`` and ``train_timestamps/<name>``, and the same of ``test``
+      (N-TIDIGITS): ``part`` is ``'train/<name>'`` or ``'test/<name>'``; x is the channel, y is 0, p
+      is 1.
 
     Raises:
         RecordingError: Another content; the message lists what is there.
@@ -63,6 +66,8 @@ def open_hdf5(request: Request) -> Recording:
         )
         if 'spikes/units' in names:
             return _audio(request, len(file['spikes/units']))
+        if {'train_labels', 'test_labels'} <= set(names):
+            return _digits(request, set(names))
         if 'CD/events' in names:
             return _table(request, 'CD/events', _size(file.get('CD/events')) or _size(file))
         tables = [name for name in names if name.startswith('davis/') and name.endswith('/events')]
@@ -84,8 +89,8 @@ def open_hdf5(request: Request) -> Recording:
                 )
     raise RecordingError(
         request.path,
-        'expected CD/events, events/{x,y,t,p}, davis/left/events or '
-        f'spikes/units in the HDF5 file, found {sorted(names)[:12]}',
+        'expected CD/events, events/{x,y,t,p}, davis/left/events, spikes/units or '
+        f'train_labels in the HDF5 file, found {sorted(names)[:12]}',
     )
 
 
@@ -202,11 +207,37 @@ def _audio(request: Request, count: int) -> Recording:
 
     def blocks() -> Iterator[Block]:
         with h5py.File(request.path, 'r') as file:
-            units, seconds = file['spikes/units'][part], file['spikes/times'][part]
-        seconds = np.asarray(seconds, np.float64)
-        order = np.argsort(seconds, kind='stable')  # the format does not promise one
-        yield Block(
-            units[order], np.zeros_like(units), seconds[order], np.ones(len(units), np.int8)
-        )
+            yield _spikes(file['spikes/units'][part], file['spikes/times'][part])
 
     return Recording(request.path, 'hdf5', None, blocks, 's', dict(layout='spikes'), has_parts=True)
+
+
+def _digits(request: Request, names: set[str]) -> Recording:
+    import h5py
+
+    part = request.part
+    split, _, name = str(part).partition('/')
+    channels, times = f'{split}_addresses/{name}', f'{split}_timestamps/{name}'
+    if not {channels, times} <= names:
+        count = sum('_addresses/' in name for name in names)
+        raise RecordingError(
+            request.path,
+            f"it holds {count} recordings of spikes; choose one by part='train/<name>' or "
+            f"'test/<name>', got {part!r}",
+        )
+
+    def blocks() -> Iterator[Block]:
+        with h5py.File(request.path, 'r') as file:
+            yield _spikes(file[channels][()], file[times][()])
+
+    return Recording(
+        request.path, 'hdf5', (1, 64), blocks, 's', dict(layout='addresses'), has_parts=True
+    )
+
+
+def _spikes(channel: np.ndarray, seconds: np.ndarray) -> Block:
+    """Spikes of frequency channels as events; the formats do not promise an order."""
+    seconds = np.asarray(seconds, np.float64)
+    order = np.argsort(seconds, kind='stable')
+    ones = np.ones(len(channel), np.int8)
+    return Block(channel[order], np.zeros_like(channel), seconds[order], ones)

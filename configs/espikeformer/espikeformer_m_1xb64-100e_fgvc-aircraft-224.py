@@ -1,0 +1,19 @@
+# E-SpikeFormer m on FGVC-Aircraft, from ImageNet weights. The recipe is ours: STEP has the data set
+# and no recipe.
+_base_ = [
+    '../_base_/models/classifier.py',
+    '../_base_/datasets/fgvc_aircraft.py',
+    '../_base_/schedules/finetune_100e.py',
+    '../_base_/cls_runtime.py',
+]
+model = dict(
+    backbone=dict(
+        type='mmbsa.ESpikeFormer',
+        arch='m',
+        num_steps=1,
+        init_cfg=dict(
+            type='Pretrained', checkpoint='checkpoints/espikeformer-m.pth', prefix='backbone.'
+        ),
+    ),
+    head=dict(num_classes=100),
+)

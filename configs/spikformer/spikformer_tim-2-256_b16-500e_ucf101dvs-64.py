@@ -1,0 +1,12 @@
+# Spikformer 2-256 with the temporal interaction module (TIM) on UCF101-DVS, T = 10, 64 x 64:
+# the recipe of CIFAR10-DVS.
+_base_ = [
+    '../_base_/models/classifier.py',
+    '../_base_/datasets/ucf101_dvs.py',
+    '../_base_/schedules/tim_500e.py',
+    '../_base_/cls_runtime.py',
+]
+model = dict(
+    backbone=dict(type='mmbsa.Spikformer', arch='tim-2-256', num_steps=10),
+    head=dict(num_classes=101),
+)
