@@ -89,10 +89,11 @@ def layer(
     """
     tag, out = call.tag(x), call.out
     equal, repeats = once(tag, x)
-    events = pairs('events')
-    dense, valid, events, outputs = (
-        count // equal for count in (dense, valid, events, out.numel())
-    )
+    events, outputs = pairs('events'), out.numel()
+    if equal > 1:
+        dense, valid, events, outputs = (
+            count // equal for count in (dense, valid, events, outputs)
+        )
     counts.dense += dense
     counts.valid += valid
     counts.events += events
@@ -104,7 +105,7 @@ def layer(
         counts.ac_dense += tag.bits * dense
         counts.one_bits += call.total(x, 'bits')
     elif tag.domain is not None:
-        counts.ac += pairs('counts')
+        counts.ac += pairs('counts') if tag.domain.levels > 1 else events
         counts.ac_events += events
     else:  # sums of spikes too: a number of several bits meets a weight
         counts.mac += dense
@@ -113,9 +114,10 @@ def layer(
         counts.mac_repeated += dense * repeats
     images = call.counter.images
     steps = max(1, batch // equal // images, 1 if repeats > 1 else tag.steps)
+    words = weight.numel() * images
     counts.words_event += events
-    counts.words_once += weight.numel() * images
-    counts.words_step += weight.numel() * images * steps
+    counts.words_once += words
+    counts.words_step += words * steps
     counts.words_dense += dense
     add_input(call, counts, x)
     counts.out_bits += outputs * 8 * out.element_size()
@@ -125,12 +127,14 @@ def add_input(call: Call, counts: Counts, x: Tensor) -> None:
     """Values, counts and bits that a layer reads."""
     tag = call.tag(x)
     equal, _ = once(tag, x)
-    events = call.total(x, 'events') // equal
-    counts.in_values += x.numel() // equal
+    events, amount = sums.both(x, tag)
+    values, bits = x.numel() // equal, value_bits(tag, x)
+    events //= equal
+    counts.in_values += values
     counts.in_events += events
-    counts.in_counts += call.total(x, 'counts') // equal if tag.domain is not None else events
-    counts.in_bits += x.numel() // equal * value_bits(tag, x)
-    counts.event_bits += events * value_bits(tag, x)
+    counts.in_counts += amount // equal
+    counts.in_bits += values * bits
+    counts.event_bits += events * bits
 
 
 def once(tag: Tag, x: Tensor) -> tuple[int, int]:
