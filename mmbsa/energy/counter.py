@@ -74,10 +74,8 @@ class OpCounter(TorchDispatchMode):
         self.unknown: dict[str, list[int]] = {}
         #: neuron class -> op -> calls, of ops inside neurons.
         self.inside: dict[str, Counter] = {}
-        #: module -> domain that was measured, of neurons that declare none.
-        self.domains: dict[nn.Module, SpikeDomain | None] = {}
-        #: module -> whether its membrane decays, and whether a single step leaves none.
-        self.leaky: dict[nn.Module, tuple[bool, bool]] = {}
+        #: neuron -> its domain, whether its membrane decays, and whether one step leaves none.
+        self.neurons: dict[nn.Module, tuple[SpikeDomain | None, bool, bool]] = {}
         #: tensors whose values left the domain of their tag.
         self.violations: list[str] = []
         self._places = {
@@ -188,8 +186,9 @@ class OpCounter(TorchDispatchMode):
             self._neuron = None
             stack.pop()
         if neuron:
-            spikes, current = _first_tensor(out), _first_tensor(
-                args[0] if args and isinstance(args[0], Tensor) else [args, kwargs]
+            spikes, current = (
+                _first_tensor(out),
+                _first_tensor(args[0] if args and isinstance(args[0], Tensor) else [args, kwargs]),
             )
             if spikes is not None and current is not None:
                 self._pending = (scope, current, spikes)

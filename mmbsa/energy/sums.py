@@ -29,6 +29,39 @@ def both(x: Tensor, tag: Tag) -> tuple[int, int]:
     return found
 
 
+def fired(x: Tensor, tag: Tag, maps: bool) -> tuple[int, int]:
+    """The same of a new tensor of spikes, in as few passes as there can be.
+
+    Args:
+        x: (*).
+        tag: its tag; the sums are kept in it.
+        maps: whether sums of every position of the last two dimensions are kept too.
+    """
+    domain = tag.domain
+    dense = x.is_contiguous() or x.numel() <= LARGE
+    if tag.bits or x.numel() > _elements(tag, 'counts') or not (dense and _exact(tag)):
+        for what in ('events', 'counts') if maps else ():
+            per_position(x, tag, what, 2)
+        return both(x, tag)
+    whole, found = _whole(x), []
+    x = x.float() if x.element_size() < 4 else x
+    x = x.abs() if domain.signed else x
+    leading, shape = tuple(range(x.dim() - 2)), x.shape[-2:]
+    for what in ('counts', 'events') if domain.levels > 1 else ('counts',):
+        amount = x if what == 'counts' else x.clamp(max=domain.unit)
+        if maps:
+            amount = amount.sum(leading)
+            if whole:
+                tag.cache[what, 'map'] = (shape, amount, domain.unit)
+        found.append(round(amount.sum().item() / domain.unit))
+        if whole:
+            tag.cache[what, 'total'] = found[-1]
+    result = found[-1], found[0]
+    if whole:
+        tag.cache['both', 'total'] = result
+    return result
+
+
 def total(x: Tensor, tag: Tag, what: str, whole: bool | None = None) -> int:
     """Sum over all elements of ``'events'`` (1 where not zero), ``'counts'`` (|k|) or ``'bits'``
     (one-bits of |k|); ``whole`` is :func:`_whole` of x where it is known.
@@ -146,14 +179,19 @@ def _dense(x: Tensor) -> Tensor:
     return x if x.is_contiguous() else x.as_strided((x.numel(),), (1,), 0)
 
 
+def _elements(tag: Tag, what: str) -> int:
+    """How many elements' amounts float32 adds exactly, in whatever order."""
+    per = 1 if what == 'events' or tag.domain is None else tag.domain.levels
+    return min(CHUNK, max(1, EXACT // max(1, per)))
+
+
 def _reduce(x: Tensor, tag: Tag, what: str, reduce: Callable) -> Tensor:
     """``reduce`` of the amounts, exactly: in float32 of parts of the first dimension whose sum it
     holds, which are added up in float64.
     """
     if not x.numel():
         return reduce(x.double())
-    per = 1 if what == 'events' or tag.domain is None else max(1, tag.domain.levels)
-    elements = min(CHUNK, max(1, EXACT // per))
+    elements = _elements(tag, what)
     if x.numel() <= elements:
         return reduce(amounts(x, tag, what))
     rows = elements * len(x) // x.numel()
@@ -190,7 +228,10 @@ def pairs(x: Tensor, tag: Tag, what: str, hits: tuple[tuple[int, ...], ...], fan
     """
     uniform, weights = _hit_map(hits)
     if weights is None:
-        return total(x, tag, what) * uniform * fan_out
+        if what == 'bits':
+            return total(x, tag, what) * uniform * fan_out
+        events, counts = both(x, tag)
+        return (events if what == 'events' else counts) * uniform * fan_out
     places, unit = per_position(x, tag, what, len(hits))
     if places.device != weights.device:
         weights = weights.to(places.device)

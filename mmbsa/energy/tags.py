@@ -120,7 +120,7 @@ class TagStore:
         storage = x.untyped_storage()
         self._tags[storage._cdata] = (StorageWeakRef(storage), tag)
         if len(self._tags) > self._limit:
-            # dead tags are dropped soon: a heap that grows makes Python look for cycles in all of it
+            # dropped soon: a heap that grows makes Python look for cycles in all of it
             self._tags = {key: entry for key, entry in self._tags.items() if not entry[0].expired()}
             self._limit = _PRUNE + 2 * len(self._tags)
 

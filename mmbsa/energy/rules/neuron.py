@@ -93,15 +93,15 @@ def neuron_module(counter, module: nn.Module, x: Tensor, spikes: Tensor) -> None
     """Add the row of one call of a neuron layer, and tag its output."""
     if isinstance(module, Quantiser):
         return quantise(Call(counter, 'Quantiser', dict(x=x), spikes), module, x)
-    domain = domain_of_neuron(module, counter.domains)
+    known = counter.neurons.get(module)
+    if known is None:
+        domain = domain_of_neuron(module, {})
+        known = counter.neurons[module] = domain, leaks(module), _counts_in_one_step(module)
+    domain, decays, forgets = known
     multi = getattr(module, 'step_mode', 'm') == 'm'
     steps = x.shape[0] if multi and x.dim() else max(1, counter.tags.get(x).steps)
     call = Call(counter, type(module).__name__, dict(x=x), spikes)
-    leaky = counter.leaky.get(module)
-    if leaky is None:
-        leaky = counter.leaky[module] = leaks(module), _counts_in_one_step(module)
-    decays, forgets = leaky
-    fire(call, x, domain, leaky=decays and (len(x) > 1 or not forgets), steps=steps)
+    fire(call, x, domain, leaky=decays and (x.shape[0] > 1 or not forgets), steps=steps)
 
 
 def _counts_in_one_step(module: nn.Module) -> bool:
@@ -129,10 +129,8 @@ def fire(call: Call, x: Tensor, domain: SpikeDomain | None, leaky: bool, steps: 
     tag = Tag(domain, f'neuron {call.counter.current.name or call.op} ({kind})', steps=steps)
     call.put(tag)
     if domain is not None:
-        if spikes.dim() == 5:  # maps: a convolution will ask for the sum of every position
-            for what in ('events', 'counts'):
-                sums.per_position(spikes, tag, what, 2)
-        fired, counts_fired = sums.both(spikes, tag)
+        # of maps a convolution will ask for the sum of every position
+        fired, counts_fired = sums.fired(spikes, tag, maps=spikes.dim() == 5)
         figures.spikes += fired
         figures.resets += fired
         detail['counts'] = detail.get('counts', 0) + counts_fired
