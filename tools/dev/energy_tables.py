@@ -320,7 +320,7 @@ def main(argv=None) -> int:
                 flush=True,
             )
             data['overhead'].append(found)
-        save(data)
+            save(data)
     if args.photos:
         chosen = [
             p for p in presets() if not args.only or any(word in p.name for word in args.only)
