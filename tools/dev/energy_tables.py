@@ -221,8 +221,8 @@ def tables(data: dict) -> str:
         '',
         '## Presets',
         '',
-        'Random weights, norms set from the photos, one image of the published side (px); mJ per '
-        'image. `native, merged` counts RepConv chains as the one convolution that each equals. '
+        'Random weights, norms set from the photos, of the published side (px); mJ per image. '
+        ' `native, merged` counts RepConv chains as the one convolution that each equals. '
         '`twin` is the bit-serial '
         'quantised network of as many levels, `int8` and `float` the same on multipliers, '
         'all under `field`; '
@@ -328,7 +328,9 @@ def main(argv=None) -> int:
         chosen = [p for p in chosen if next(iter(p.data.values()))['input_size'][0] == 3]
         bar = ProgressBar(len(FORMS) * len(chosen))
         for preset in chosen:
-            x = photos(args.photos, args.images, next(iter(preset.data.values()))['input_size'][-1])
+            size = next(iter(preset.data.values()))['input_size'][-1]
+            # the last maps of small pictures have one position: norms need several of them
+            x = photos(args.photos, max(args.images, 1 if size >= 224 else 8), size)
             for form, (attention, merge) in FORMS.items():
                 key = f'{preset.name}/{form}'
                 chains = data['presets'].get(f'{preset.name}/native', {}).get('chains', 0)
