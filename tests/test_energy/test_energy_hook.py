@@ -16,6 +16,7 @@ from torch import nn
 from mmbsa.apis.ablation.table import Row, columns, comma_separated
 from mmbsa.energy import Report, count_operations
 from mmbsa.energy.account import energy
+from mmbsa.energy.watch import samples_of
 from mmbsa.engine import EnergyHook
 from mmbsa.registry import HOOKS
 
@@ -121,6 +122,13 @@ def test_two_processes_report_what_one_reports(runner, tmp_path):
     assert [row['counts'] for row in both['report']['rows']] == [
         row['counts'] for row in alone['report']['rows']
     ]
+
+
+def test_samples_of_a_batch():
+    assert samples_of(dict(inputs=[torch.ones(3), torch.ones(3)])) == (2, 2)
+    assert samples_of(torch.ones(5, 3)) == samples_of(dict(inputs=torch.ones(5, 3))) == (5, 5)
+    # of two sequences every frame but the first is searched, two at a time
+    assert samples_of(dict(inputs=dict(frames=[range(5), range(3)]))) == (6, 2)
 
 
 def test_every_nth_batch_and_at_most_so_many(runner, tmp_path):

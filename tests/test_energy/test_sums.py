@@ -52,6 +52,25 @@ def test_per_position_sums_any_layout(name, layout):
         assert torch.equal(places.double() / unit, wanted.sum((0, 1)).double())
 
 
+@pytest.mark.parametrize('maps', [False, True])
+@pytest.mark.parametrize('layout', ['contiguous', 'large', 'channels last', 'slice'])
+@pytest.mark.parametrize('name', DOMAINS)
+def test_sums_of_new_spikes_are_those_of_all_of_them(name, layout, maps):
+    domain = DOMAINS[name]
+    k = draw(domain, (3, 2, 4, 40, 50) if layout == 'large' else (3, 2, 4, 5, 6), 2)
+    x, tag = (k * domain.unit).float(), Tag(domain)
+    if layout == 'channels last':
+        x = x.transpose(2, -1).contiguous().transpose(2, -1)
+    if layout == 'slice':
+        x = torch.cat([x, x])[:3]
+    events, amount = int(k.ne(0).sum()), int(k.abs().sum())
+    assert sums.fired(x, tag, maps) == sums.both(x, tag) == (events, amount)
+    assert (sums.total(x, tag, 'events'), sums.total(x, tag, 'counts')) == (events, amount)
+    for what, wanted in (('events', k.ne(0)), ('counts', k.abs())):
+        places, unit = sums.per_position(x.flatten(0, 1), tag, what, 2)
+        assert torch.equal(places.double() / unit, wanted.sum((0, 1, 2)).double())
+
+
 def test_total_of_a_part_is_not_that_of_the_whole():
     x, tag = torch.ones(4, 3), Tag(BINARY)
     assert [
