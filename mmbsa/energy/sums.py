@@ -37,25 +37,33 @@ def fired(x: Tensor, tag: Tag, maps: bool) -> tuple[int, int]:
         tag: its tag; the sums are kept in it.
         maps: whether sums of every position of the last two dimensions are kept too.
     """
-    domain = tag.domain
+    domain, leading = tag.domain, x.dim() - 2 if maps else x.dim()
+    limit = _elements(tag, 'counts')
+    rows = limit * math.prod(x.shape[:leading]) // max(x.numel(), 1)
     dense = x.is_contiguous() or x.numel() <= LARGE
-    if tag.bits or x.numel() > _elements(tag, 'counts') or not (dense and _exact(tag)):
+    if tag.bits or not rows or not dense or not _exact(tag):
         for what in ('events', 'counts') if maps else ():
             per_position(x, tag, what, 2)
         return both(x, tag)
-    whole, found = _whole(x), []
-    x = x.float() if x.element_size() < 4 else x
-    x = x.abs() if domain.signed else x
-    leading, shape = tuple(range(x.dim() - 2)), x.shape[-2:]
-    for what in ('counts', 'events') if domain.levels > 1 else ('counts',):
-        amount = x if what == 'counts' else x.clamp(max=domain.unit)
-        if maps:
-            amount = amount.sum(leading)
-            if whole:
-                tag.cache[what, 'map'] = (shape, amount, domain.unit)
-        found.append(round(amount.sum().item() / domain.unit))
+    whole, shape, found = _whole(x), x.shape[-2:], []
+    names = ('counts', 'events') if domain.levels > 1 else ('counts',)
+    parts = [x] if x.numel() <= limit else x.flatten(0, leading - 1).split(rows)
+    sums: dict[str, Tensor] = {}
+    for part in parts:  # all sums of a part while it is in the cache
+        part = part.float() if part.element_size() < 4 else part
+        part = part.abs() if domain.signed else part
+        for what in names:
+            amount = part if what == 'counts' else part.clamp(max=domain.unit)
+            amount = amount.sum(tuple(range(part.dim() - 2))) if maps else amount.sum()
+            if len(parts) > 1:
+                amount = amount.double() + sums.get(what, 0)
+            sums[what] = amount
+    for what, amount in sums.items():
+        found.append(round((amount.sum() if maps else amount).item() / domain.unit))
         if whole:
             tag.cache[what, 'total'] = found[-1]
+            if maps:
+                tag.cache[what, 'map'] = (shape, amount, domain.unit)
     result = found[-1], found[0]
     if whole:
         tag.cache['both', 'total'] = result

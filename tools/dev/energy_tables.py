@@ -11,10 +11,12 @@ every preset's figures; presets that are in it are not counted again (``--again`
 import argparse
 import gc
 import json
+import os
 import resource
 import statistics
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -143,6 +145,7 @@ def overhead(name: str, cfg: dict, shape: tuple[int, ...]) -> dict:
         dense=macs,
         ms=1e3 * alone,
         ratio=counted / alone,
+        load=os.getloadavg()[0] / os.cpu_count(),
         memory=_peak(cfg, shape, True) / _peak(cfg, shape, False),
     )
 
@@ -230,7 +233,7 @@ def tables(data: dict) -> str:
         '## Presets',
         '',
         'Random weights, norms set from the photos, of the published side (px); mJ per image. '
-        ' `native, merged` counts RepConv chains as the one convolution that each equals. '
+        '`native, merged` counts RepConv chains as the one convolution that each equals. '
         '`twin` is the bit-serial '
         'quantised network of as many levels, `int8` and `float` the same on multipliers, '
         'all under `field`; '
@@ -272,17 +275,21 @@ def tables(data: dict) -> str:
             '## Overhead',
             '',
             'CPU time of a forward, one thread, medians of seven in turns in one process; '
-            'peak memory '
-            'of a process.',
+            'peak memory of a process. `load` is that of the machine per core: above 1 other '
+            'processes push the caches out, and ratios grow.',
             '',
-            '| network | batch | dense G | alone, ms | counted | memory |',
-            '|---|---|---|---|---|---|',
+            '| network | batch | dense G | alone, ms | counted | memory | load |',
+            '|---|---|---|---|---|---|---|',
         ]
         lines += [
             f'| {r["name"]} | {r["batch"]} | {r["dense"]:.2f} | {r["ms"]:.0f} | '
-            f'{r["ratio"]:.2f} x | {r["memory"]:.2f} x |'
+            f'{r["ratio"]:.2f} x | {r["memory"]:.2f} x | {r["load"]:.1f} |'
             for r in data['overhead']
         ]
+    lines = [
+        line if line[:1] in ('', '|', '#') else textwrap.fill(line, 100)
+        for line in '\n'.join(lines).split('\n')
+    ]
     return '\n'.join(lines) + '\n'
 
 
