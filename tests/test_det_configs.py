@@ -3,6 +3,7 @@ metafile.
 """
 
 import copy
+from types import SimpleNamespace
 
 import config_files
 import pytest
@@ -38,6 +39,21 @@ def test_config_builds_what_the_metafile_says(path):
     )
 
 
+def test_heads_of_another_number_of_classes_are_refused():
+    from mmdet.registry import HOOKS
+
+    cfg = load('configs/bsa_detection_quickstart.py')
+    hook = HOOKS.build(cfg.default_hooks['num_classes'])
+    classes = ('a', 'b')
+    loader = SimpleNamespace(dataset=SimpleNamespace(metainfo=dict(classes=classes)))
+    runner = SimpleNamespace(train_dataloader=loader, val_dataloader=loader, model=build(cfg))
+    for check in (hook.before_train_epoch, hook.before_val_epoch):
+        with pytest.raises(AssertionError, match='num_classes.*does not matches.*classes'):
+            check(runner)
+    loader.dataset.metainfo['classes'] = range(cfg.model.roi_head.bbox_head.num_classes)
+    hook.before_train_epoch(runner)
+
+
 @pytest.mark.parametrize('path', CONFIGS)
 def test_config_holds_a_whole_run(path):
     from mmdet.registry import DATASETS, HOOKS, METRICS, TRANSFORMS
@@ -47,6 +63,7 @@ def test_config_holds_a_whole_run(path):
     for key in ('optim_wrapper', 'param_scheduler', 'val_cfg', 'test_cfg', 'visualizer', 'env_cfg'):
         assert cfg.get(key), f'{path} has no {key}'
     assert all(HOOKS.get(hook['type']) for hook in cfg.default_hooks.values())
+    assert cfg.default_hooks['num_classes']['type'] == 'NumClassCheckHook'
     for split in ('train', 'val', 'test'):
         dataset = cfg[f'{split}_dataloader'].dataset
         assert DATASETS.get(dataset.type)

@@ -32,4 +32,5 @@ default_hooks = dict(
     data_guard=dict(type='mmbsa.DataGuardHook'),
     finite_loss=dict(type='mmbsa.NonFiniteLossHook'),
     visualization=dict(type='mmbsa.DetOverlayHook'),
+    num_classes=dict(type='NumClassCheckHook'),  # heads against the classes of the data
 )

@@ -1,6 +1,7 @@
 """COCO annotations with files that are none, and classes that do not match, answered by name."""
 
 import json
+import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -47,6 +48,11 @@ def check_coco(content: dict, name: str, classes: Sequence[str]) -> None:
         )
     for section, keys in NEEDED.items():
         for item in content[section]:
+            if not isinstance(item, dict):
+                raise ValueError(
+                    f'ann_file={name!r} is no COCO file: {section} should hold objects, got '
+                    f'{item!r}'
+                )
             missing = [key for key in keys if key not in item]
             if missing:
                 raise ValueError(
@@ -61,11 +67,10 @@ def check_coco(content: dict, name: str, classes: Sequence[str]) -> None:
                 f'image_id={item["image_id"]!r}, which '
                 'is not among the images'
             )
-        if len(item['bbox']) != 4:
+        if not _is_box(item['bbox']):
             raise ValueError(
                 f'ann_file={name!r}: annotation id={item["id"]!r} has bbox={item["bbox"]!r}, '
-                f'expected x, y, '
-                'width, height'
+                'expected the numbers x, y, width, height'
             )
     names = {category['name'] for category in content['categories']}
     lacking = [label for label in classes if label not in names]
@@ -74,6 +79,14 @@ def check_coco(content: dict, name: str, classes: Sequence[str]) -> None:
             f'ann_file={name!r} lacks the categories {lacking}; it has {sorted(names)}. Set '
             'dataset.metainfo.classes, and num_classes of the heads to their number'
         )
+
+
+def _is_box(value) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 4
+        and all(isinstance(x, int | float) and math.isfinite(x) for x in value)
+    )
 
 
 @DATASETS.register_module()

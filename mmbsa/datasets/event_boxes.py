@@ -27,15 +27,16 @@ class EventBoxes(BaseDataset):
     A sample has ``img_path`` of the recording, ``img_id``, ``event_window`` (start and stop in
     microseconds), ``sensor_size``
     and ``instances`` as mmdet's ``LoadAnnotations`` reads them: boxes clipped to the sensor. As in
-    the official evaluation, boxes of the first half second and boxes that are too small are left
-    out. mmdet's ``CocoMetric`` without ``ann_file`` judges it, if ``PackDetInputs`` hands on the
+    Prophesee's toolbox, labels up to 0.5 s, and boxes whose annotated diagonal or side is too small
+    (30 and 10 pixels for Gen1, 60 and 20 for 1Mpx), are left out; so are boxes outside of the
+    sensor. mmdet's ``CocoMetric`` without ``ann_file`` judges it, if ``PackDetInputs`` hands on the
     key ``instances``.
 
     Args:
         sensor: ``'gen1'`` (304 x 240 pixels, 2 classes) or ``'1mpx'`` (1280 x 720, 7 classes).
         window: length of a window in microseconds.
         every: use every so many-th labelled time of a recording.
-        skip: labels before this time, in microseconds, are left out.
+        skip: labels up to this time, in microseconds, are left out.
         filter_empty: leave out times at which no box is left.
         kwargs: passed to mmengine's ``BaseDataset``.
 
@@ -80,7 +81,7 @@ class EventBoxes(BaseDataset):
         for path in files:
             recording = self._recording(path)
             boxes = read_boxes(path, len(self.sensor['classes']))
-            for time in np.unique(boxes['t'][boxes['t'] >= self.skip])[:: self.every]:
+            for time in np.unique(boxes['t'][boxes['t'] > self.skip])[:: self.every]:
                 instances = self._instances(boxes[boxes['t'] == time])
                 if instances or not self.filter_empty:
                     samples.append(
@@ -113,8 +114,10 @@ class EventBoxes(BaseDataset):
                 [box['x'], box['y'], box['x'] + box['w'], box['y'] + box['h']], np.float64
             )
             corners = corners.clip(0, (width, height, width, height))
-            sides = corners[2:] - corners[:2]
-            if min(sides) >= self.sensor['side'] and np.hypot(*sides) >= self.sensor['diagonal']:
+            sides = np.array([box['w'], box['h']], np.float64)
+            large = min(sides) >= self.sensor['side']
+            large &= np.hypot(*sides) >= self.sensor['diagonal']
+            if large and min(corners[2:] - corners[:2]) > 0:
                 found.append(
                     dict(bbox=corners.tolist(), bbox_label=int(box['class_id']), ignore_flag=0)
                 )

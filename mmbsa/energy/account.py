@@ -183,7 +183,7 @@ def statements(result: Energy) -> list[str]:
         + ('folded' if cost.folds_norms else 'not folded')
         + ', biases are '
         + ('accumulates' if cost.counts_bias else 'not counted'),
-        'convolutions in a row are counted as they run, and not merged',
+        _rep_conv(report.options.get('rep_conv', {})),
         f'weights are read {cost.weights.replace("_", " ")}, activations: {cost.activations}; '
         f'membranes have {cost.state_bits} '
         'bits'
@@ -199,6 +199,18 @@ def statements(result: Energy) -> list[str]:
             + ', '.join(f'{name} ({calls} calls)' for name, (calls, _) in report.unknown.items())
         )
     return lines
+
+
+def _rep_conv(forms: dict[str, int]) -> str:
+    found = [
+        f'{forms[form]} RepConv {text}'
+        for form, text in (
+            ('chains', 'chains are counted as they run, and not merged'),
+            ('merged', 'chains are counted merged, as one convolution each'),
+        )
+        if forms.get(form)
+    ]
+    return '; '.join(found) or 'convolutions in a row are counted as they run'
 
 
 def _si(value: float) -> str:

@@ -74,8 +74,8 @@ class OpCounter(TorchDispatchMode):
         self.unknown: dict[str, list[int]] = {}
         #: neuron class -> op -> calls, of ops inside neurons.
         self.inside: dict[str, Counter] = {}
-        #: module -> domain that was measured, of neurons that declare none.
-        self.domains: dict[nn.Module, SpikeDomain | None] = {}
+        #: neuron -> its domain, whether its membrane decays, and whether one step leaves none.
+        self.neurons: dict[nn.Module, tuple[SpikeDomain | None, bool, bool]] = {}
         #: tensors whose values left the domain of their tag.
         self.violations: list[str] = []
         self._places = {
@@ -95,10 +95,13 @@ class OpCounter(TorchDispatchMode):
         self._depth += 1
         if self._depth > 1:
             return super().__enter__()
-        for module in self._places:
-            for x in (*module._parameters.values(), *module._buffers.values()):
-                if x is not None:
-                    self.tags.put(x, Tag(origin='a parameter', weight=True))
+        self.tags.put_weights(
+            x
+            for module in self._places
+            for held in (module._parameters, module._buffers)
+            for x in held.values()
+            if x is not None
+        )
         self._stack, self._neuron = [Scope(self.model, '', root_component(self.model))], None
         self._original, follow = nn.Module.__call__, self._follow
         # calls are wrapped as torch.fx does it: hooks of all modules would cost ten times as much
@@ -171,19 +174,24 @@ class OpCounter(TorchDispatchMode):
         if place is None:  # made during the forward, or no part of the model
             name = f'{self.current.name}({type(module).__name__})'
             place = (name, self.current.component, rules.is_neuron(module))
-        scope = Scope(module, place[0], place[1])
-        self._stack.append(scope)
-        self._neuron = module if place[2] else None
+        name, component, neuron = place
+        scope = Scope(module, name, component)
+        stack = self._stack
+        stack.append(scope)
+        if neuron:
+            self._neuron = module
         try:
             out = self._original(module, *args, **kwargs)
         finally:
             self._neuron = None
-            self._stack.pop()
-        if place[2]:
-            spikes = next((x for x in tree_leaves(out) if isinstance(x, Tensor)), None)
-            currents = [x for x in tree_leaves([args, kwargs]) if isinstance(x, Tensor)]
-            if spikes is not None and currents:
-                self._pending = (scope, currents[0], spikes)
+            stack.pop()
+        if neuron:
+            spikes, current = (
+                _first_tensor(out),
+                _first_tensor(args[0] if args and isinstance(args[0], Tensor) else [args, kwargs]),
+            )
+            if spikes is not None and current is not None:
+                self._pending = (scope, current, spikes)
         return out
 
     def _count_neuron(self) -> None:
@@ -272,6 +280,12 @@ class OpCounter(TorchDispatchMode):
                     f'{tag.domain}, '
                     f'but holds {x.min().item():g} .. {x.max().item():g}'
                 )
+
+
+def _first_tensor(tree: Any) -> Tensor | None:
+    if isinstance(tree, Tensor):
+        return tree
+    return next((x for x in tree_leaves(tree) if isinstance(x, Tensor)), None)
 
 
 def _merged(old: tuple, new: tuple) -> tuple:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mmbsa.energy.counter import OpCounter, batch_of
+from mmbsa.energy.counter import OpCounter, batch_of, refuse_compiled
 from mmbsa.energy.counts import NAMES, Counts, Row
 from mmbsa.energy.scope import COMPONENTS
 from mmbsa.spiking import SpikeDomain
@@ -31,6 +31,8 @@ DEFINITIONS = {
     'neurons': 'updates, leaks, thresholds, resets and membrane words, beside the compute total',
     'weights': 'words read under four policies: once per event, once per image, once per '
     'step, per dense multiply-add',
+    'rep_conv': 'form of the RepConv chains (SDT-V2, V3): as they run, or each merged into the one '
+    'dense convolution that a chip would hold',
     'twice': 'modules that run several times have one row with the sum',
 }
 
@@ -311,6 +313,7 @@ def report_of(counter: OpCounter, images: int) -> Report:
         attention_order=counter.attention_order,
         fixed_point_bits=counter.fixed_point_bits,
         strict=counter.strict,
+        rep_conv=rep_convs(counter.model),
     )
     return Report(
         rows,
@@ -323,6 +326,25 @@ def report_of(counter: OpCounter, images: int) -> Report:
         options,
         type(counter.model).__name__,
     )
+
+
+def rep_convs(model: nn.Module) -> dict[str, int]:
+    """How many RepConv units of a model are ``chains`` of convolutions, and how many were
+    ``merged`` into one.
+    """
+    forms = [m.is_merged for m in model.modules() if isinstance(getattr(m, 'is_merged', 0), bool)]
+    return dict(chains=forms.count(False), merged=forms.count(True))
+
+
+def with_merged_convolutions(model: nn.Module) -> nn.Module:
+    """A copy in eval mode whose batch norms are folded, and whose RepConv chains are one
+    convolution each (:func:`mmbsa.models.layers.fuse`); the model itself where it has no chain.
+    """
+    if not rep_convs(model)['chains']:
+        return model
+    from mmbsa.models.layers import fuse
+
+    return fuse(model, merge=True)
 
 
 def tag_levels(domain: str) -> int:
@@ -345,6 +367,7 @@ def count_operations(
     attention_order: str = 'taken',
     both_orders: bool = False,
     fixed_point_bits: int | None = None,
+    merge: bool = False,
     **kwargs: Any,
 ) -> Report:
     """Count the operations of ``model(*inputs, **kwargs)`` in evaluation mode, without gradients.
@@ -362,6 +385,8 @@ def count_operations(
         bits: width of the inputs, if they are whole numbers (of ``domain``) that are taken bit by
             bit.
         strict, audit, attention_order, both_orders, fixed_point_bits: see :class:`OpCounter`.
+        merge: count a copy whose RepConv chains are one convolution each, as on neuromorphic
+            hardware; norms are folded in it.
 
     Returns:
         Sums over the images.
@@ -380,6 +405,9 @@ def count_operations(
         raise ValueError(
             f'count_operations: {len(domains) - 1} domains were given for {len(inputs)} inputs'
         )
+    if merge:
+        refuse_compiled(model)
+        model = with_merged_convolutions(model)
     counter = OpCounter(
         model, images, strict, audit, attention_order, both_orders, fixed_point_bits
     )

@@ -9,46 +9,113 @@ from torch import Tensor
 
 from mmbsa.energy.tags import Tag
 
-#: elements that are read at once: they stay in a core's cache, and float32 sums of them are exact.
+#: elements that are read at once: they stay in a core's cache.
 CHUNK = 1 << 18
+#: whole numbers up to which sums in float32 are exact.
+EXACT = 1 << 24
+#: elements from which the order in which memory is read matters more than the number of ops.
+LARGE = 1 << 15
 
 
-def total(x: Tensor, tag: Tag, what: str) -> int:
+def both(x: Tensor, tag: Tag) -> tuple[int, int]:
+    """Events and counts of x; the events of real values twice."""
+    whole = _whole(x)
+    if whole and ('both', 'total') in tag.cache:
+        return tag.cache['both', 'total']
+    events = total(x, tag, 'events', whole)
+    found = events, total(x, tag, 'counts', whole) if tag.domain is not None else events
+    if whole:
+        tag.cache['both', 'total'] = found
+    return found
+
+
+def fired(x: Tensor, tag: Tag, maps: bool) -> tuple[int, int]:
+    """The same of a new tensor of spikes, in as few passes as there can be.
+
+    Args:
+        x: (*).
+        tag: its tag; the sums are kept in it.
+        maps: whether sums of every position of the last two dimensions are kept too.
+    """
+    domain, leading = tag.domain, x.dim() - 2 if maps else x.dim()
+    limit = _elements(tag, 'counts')
+    rows = limit * math.prod(x.shape[:leading]) // max(x.numel(), 1)
+    dense = x.is_contiguous() or x.numel() <= LARGE
+    if tag.bits or not rows or not dense or not _exact(tag):
+        for what in ('events', 'counts') if maps else ():
+            per_position(x, tag, what, 2)
+        return both(x, tag)
+    whole, shape, found = _whole(x), x.shape[-2:], []
+    names = ('counts', 'events') if domain.levels > 1 else ('counts',)
+    parts = [x] if x.numel() <= limit else x.flatten(0, leading - 1).split(rows)
+    sums: dict[str, Tensor] = {}
+    for part in parts:  # all sums of a part while it is in the cache
+        part = part.float() if part.element_size() < 4 else part
+        part = part.abs() if domain.signed else part
+        for what in names:
+            amount = part if what == 'counts' else part.clamp(max=domain.unit)
+            amount = amount.sum(tuple(range(part.dim() - 2))) if maps else amount.sum()
+            if len(parts) > 1:
+                amount = amount.double() + sums.get(what, 0)
+            sums[what] = amount
+    for what, amount in sums.items():
+        found.append(round((amount.sum() if maps else amount).item() / domain.unit))
+        if whole:
+            tag.cache[what, 'total'] = found[-1]
+            if maps:
+                tag.cache[what, 'map'] = (shape, amount, domain.unit)
+    result = found[-1], found[0]
+    if whole:
+        tag.cache['both', 'total'] = result
+    return result
+
+
+def total(x: Tensor, tag: Tag, what: str, whole: bool | None = None) -> int:
     """Sum over all elements of ``'events'`` (1 where not zero), ``'counts'`` (|k|) or ``'bits'``
-    (one-bits of |k|).
+    (one-bits of |k|); ``whole`` is :func:`_whole` of x where it is known.
     """
     what = _cheapest(tag, what)
-    if _whole(x):
-        if (what, 'map') in tag.cache and (what, 'total') not in tag.cache:
-            tag.cache[what, 'total'] = round(tag.cache[what, 'map'][1].sum().item())
-        if (what, 'total') not in tag.cache:
-            tag.cache[what, 'total'] = _round(_reduce(_dense(x), tag, what, _sum))
-        return tag.cache[what, 'total']
-    return _cached(tag, x, (what, 'total'), lambda: _round(_reduce(x, tag, what, _sum)))
+    if not (_whole(x) if whole is None else whole):
+        return _cached(tag, x, (what, 'total'), lambda: _total(x, tag, what))
+    found = tag.cache.get((what, 'total'))
+    if found is None:
+        known = tag.cache.get((what, 'map'))
+        if known is None:
+            found = _total(_dense(x), tag, what)
+        else:
+            found = round(known[1].sum().item() / known[2])
+        tag.cache[what, 'total'] = found
+    return found
 
 
-def per_position(x: Tensor, tag: Tag, what: str, dims: int) -> Tensor:
-    """The same sum, over all but the last ``dims`` dimensions of x, as float64 integers."""
+def _total(x: Tensor, tag: Tag, what: str) -> int:
+    return round(_reduce(x, tag, what, Tensor.sum).item() / _unit(tag, what))
+
+
+def per_position(x: Tensor, tag: Tag, what: str, dims: int) -> tuple[Tensor, float]:
+    """The same sum, over all but the last ``dims`` dimensions of x: exact multiples of a unit, and
+    the unit.
+    """
     what = _cheapest(tag, what)
-    shape, whole = tuple(x.shape[x.dim() - dims :]), _whole(x)
-    known = tag.cache.get((what, 'map'))
-    if known is not None and known[0] == shape and whole:
-        return known[1]
-    if x.dim() > dims + 2:
-        x = x.flatten(0, x.dim() - dims - 2)
-    last = (
-        x.dim() > dims + 1 and x.stride(1) == 1 and x.size(1) > 1
-    )  # channels last: sum the inner dimension first
+    whole = _whole(x)
+    shape, known = x.shape[x.dim() - dims :], tag.cache.get((what, 'map'))
+    if known is not None and whole and known[0] == shape:
+        return known[1:]
+    unit, last = _unit(tag, what), False
+    if x.numel() > LARGE:  # channels last: sum the inner dimension first
+        if x.dim() > dims + 2:
+            x = x.flatten(0, x.dim() - dims - 2)
+        last = x.dim() > dims + 1 and x.stride(1) == 1 and x.size(1) > 1
 
     def reduce(y: Tensor) -> Tensor:
         if last:
             return y.movedim(1, -1).sum(-1).sum(0)
         return y.sum(tuple(range(y.dim() - dims)))
 
-    result = _round(_reduce(x, tag, what, reduce))
+    result = _reduce(x, tag, what, reduce)
     if whole:
-        tag.cache[what, 'map'] = (shape, result)
-    return result
+        tag.cache[what, 'map'] = (shape, result, unit)
+    return result, unit
 
 
 def per_channel(x: Tensor, tag: Tag, what: str, dim: int) -> Tensor:
@@ -58,13 +125,13 @@ def per_channel(x: Tensor, tag: Tag, what: str, dim: int) -> Tensor:
         tag,
         x,
         (what, dim),
-        lambda: _round(amounts(x, tag, what).sum(dim).double() / _unit(tag, what)),
+        lambda: amounts(x, tag, what).sum(dim, dtype=torch.float64) / _unit(tag, what),
     )
 
 
 def amounts(x: Tensor, tag: Tag, what: str) -> Tensor:
     """What every element stands for, times :func:`_unit`; float32 (float64 for float64 tensors)."""
-    if x.dtype not in (torch.float32, torch.float64):
+    if x.dtype is not torch.float32 and x.dtype is not torch.float64:
         x = x.float()
     unsigned = tag.domain is not None and not tag.domain.signed
     if what == 'events':  # one pass in place of a comparison and a conversion
@@ -101,10 +168,6 @@ def _cheapest(tag: Tag, what: str) -> str:
     return what
 
 
-def _sum(x: Tensor) -> Tensor:
-    return x.sum()
-
-
 def _whole(x: Tensor) -> bool:
     """Whether x shows every element of its storage once, so that all views of that kind have the
     same sums.
@@ -113,34 +176,36 @@ def _whole(x: Tensor) -> bool:
 
 
 def _cached(tag: Tag, x: Tensor, key: tuple, compute: Callable):
-    key = (*key, x.data_ptr(), tuple(x.shape), x.stride())
+    key = (*key, x.data_ptr(), x.shape, x.stride())
     if key not in tag.cache:
         tag.cache[key] = compute()
     return tag.cache[key]
 
 
 def _dense(x: Tensor) -> Tensor:
-    """All elements in the order of memory, where x has no gaps: the fastest way through them."""
-    if _whole(x):
-        return x.as_strided((x.numel(),), (1,), 0)
-    return x
+    """All elements of a whole x in the order of memory: the fastest way through them."""
+    return x if x.is_contiguous() else x.as_strided((x.numel(),), (1,), 0)
+
+
+def _elements(tag: Tag, what: str) -> int:
+    """How many elements' amounts float32 adds exactly, in whatever order."""
+    per = 1 if what == 'events' or tag.domain is None else tag.domain.levels
+    return min(CHUNK, max(1, EXACT // max(1, per)))
 
 
 def _reduce(x: Tensor, tag: Tag, what: str, reduce: Callable) -> Tensor:
-    """``reduce`` of the amounts of chunks of the first dimension, added up in float64."""
+    """``reduce`` of the amounts, exactly: in float32 of parts of the first dimension whose sum it
+    holds, which are added up in float64.
+    """
     if not x.numel():
         return reduce(x.double())
-    rows = max(1, CHUNK * len(x) // x.numel())
-    if rows >= len(x):
-        return reduce(amounts(x, tag, what)).double() / _unit(tag, what)
-    return sum(reduce(amounts(part, tag, what)).double() for part in x.split(rows)) / _unit(
-        tag, what
-    )
-
-
-def _round(x: Tensor):
-    x = x.round()
-    return int(x.item()) if x.dim() == 0 else x
+    elements = _elements(tag, what)
+    if x.numel() <= elements:
+        return reduce(amounts(x, tag, what))
+    rows = elements * len(x) // x.numel()
+    if not rows:  # a part of length 1 is too large
+        return reduce(amounts(x, tag, what).double())
+    return sum(reduce(amounts(part, tag, what)).double() for part in x.split(rows))
 
 
 @lru_cache(4096)
@@ -171,9 +236,14 @@ def pairs(x: Tensor, tag: Tag, what: str, hits: tuple[tuple[int, ...], ...], fan
     """
     uniform, weights = _hit_map(hits)
     if weights is None:
-        return total(x, tag, what) * uniform * fan_out
-    places = per_position(x, tag, what, len(hits))
-    return int((places * weights.to(places.device)).sum().item()) * fan_out
+        if what == 'bits':
+            return total(x, tag, what) * uniform * fan_out
+        events, counts = both(x, tag)
+        return (events if what == 'events' else counts) * uniform * fan_out
+    places, unit = per_position(x, tag, what, len(hits))
+    if places.device != weights.device:
+        weights = weights.to(places.device)
+    return round((places * weights).sum().item() / unit) * fan_out  # float64, as the weights are
 
 
 @lru_cache(512)

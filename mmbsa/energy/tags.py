@@ -2,6 +2,7 @@
 off values.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -77,6 +78,9 @@ class Tag:
         return replace(self, cache={}, **changes)
 
 
+#: tags after which the first look for dead ones is taken.
+_PRUNE = 256
+
 #: origin of tensors that nothing is known of.
 OUTSIDE = 'a tensor made outside'
 
@@ -90,16 +94,21 @@ class TagStore:
 
     def __init__(self) -> None:
         self._tags: dict[int, tuple[StorageWeakRef, Tag]] = {}
-        self._limit = 4096
+        #: the same of weights, which live on.
+        self._weights: dict[int, tuple[StorageWeakRef, Tag]] = {}
+        self._limit = _PRUNE
 
     def get(self, x: Tensor) -> Tag:
         """The tag of x; where it has none, real values made outside, and 0 and 1 for the dtype
         bool.
         """
         try:
-            return self._tags[x.untyped_storage()._cdata][1]
-        except (KeyError, NotImplementedError):
-            pass
+            key = x.untyped_storage()._cdata
+        except NotImplementedError:
+            key = None
+        entry = self._tags.get(key) or self._weights.get(key)
+        if entry is not None:
+            return entry[1]
         tag = Tag(BINARY, 'a comparison') if x.dtype is torch.bool else Tag(origin=OUTSIDE)
         self.put(x, tag)
         return tag
@@ -111,8 +120,21 @@ class TagStore:
         storage = x.untyped_storage()
         self._tags[storage._cdata] = (StorageWeakRef(storage), tag)
         if len(self._tags) > self._limit:
+            # dropped soon: a heap that grows makes Python look for cycles in all of it
             self._tags = {key: entry for key, entry in self._tags.items() if not entry[0].expired()}
-            self._limit = max(4096, 2 * len(self._tags))
+            self._limit = _PRUNE + 2 * len(self._tags)
+
+    def put_weights(self, tensors: Iterable[Tensor]) -> None:
+        """Tag parameters and buffers, whatever was written into them since."""
+        for x in tensors:
+            if x.layout is not torch.strided:
+                continue
+            storage = x.untyped_storage()
+            key = storage._cdata
+            self._tags.pop(key, None)
+            if key not in self._weights:
+                tag = Tag(origin='a parameter', weight=True)
+                self._weights[key] = (StorageWeakRef(storage), tag)
 
     def drop(self, x: Tensor) -> None:
         """Forget what x holds."""

@@ -6,8 +6,22 @@ from typing import Any
 
 from torch import nn
 
-from mmbsa.energy.counter import OpCounter
+from mmbsa.energy.counter import OpCounter, batch_of
 from mmbsa.energy.report import Report, report_of
+
+
+def samples_of(data: Any) -> tuple[int, int]:
+    """How many samples a batch of a data loader holds, and how many of them run at once.
+
+    A tracker's batch holds sequences: a sample is a frame that is searched, which is all but the
+    first one of each sequence, and as many run at once as there are sequences.
+    """
+    inputs = data.get('inputs', data) if isinstance(data, dict) else data
+    if isinstance(inputs, dict) and 'frames' in inputs:
+        sequences = inputs['frames']
+        return sum(max(1, len(frames) - 1) for frames in sequences), len(sequences)
+    count = len(inputs) if isinstance(inputs, list | tuple) else batch_of([inputs])
+    return count, count
 
 
 class Watcher:
@@ -26,18 +40,18 @@ class Watcher:
         self.model, self.counter, self.images = model, OpCounter(model, **options), 0
 
     @contextmanager
-    def batch(self, images: int) -> Iterator[None]:
-        """Count the forwards of a batch of so many samples."""
-        self.start(images)
+    def batch(self, data: Any) -> Iterator[None]:
+        """Count the forwards of a batch, see :func:`samples_of`."""
+        self.start(data)
         try:
             yield
         finally:
             self.stop()
 
-    def start(self, images: int) -> None:
-        """Look from now on."""
+    def start(self, data: Any) -> None:
+        """Look from now on; ``data`` is what a data loader gave."""
         self.stop()
-        self.counter.images = images
+        self._samples, self.counter.images = samples_of(data)
         self._ran = False
         self._handles = [
             self.model.register_forward_pre_hook(self._enter, with_kwargs=True),
@@ -50,7 +64,7 @@ class Watcher:
             handle.remove()
         self._handles = []
         if getattr(self, '_ran', False):
-            self.images += self.counter.images
+            self.images += self._samples
             self._ran = False
 
     def _enter(self, module: nn.Module, inputs: tuple, kwargs: dict) -> None:

@@ -12,7 +12,6 @@ from mmengine.runner import Runner
 
 from mmbsa.energy.account import Energy, markdown
 from mmbsa.energy.costs import cost_table
-from mmbsa.energy.counter import batch_of
 from mmbsa.energy.watch import Watcher
 from mmbsa.registry import HOOKS
 from mmbsa.utils.files import atomic_open
@@ -78,12 +77,8 @@ class EnergyHook(Hook):
             and self._counted >= self.max_batches
         ):
             return
-        inputs = (
-            data_batch.get('inputs', data_batch) if isinstance(data_batch, dict) else data_batch
-        )
-        images = len(inputs) if isinstance(inputs, list | tuple) else batch_of([inputs])
         self._counted += 1
-        self._watcher.start(images)
+        self._watcher.start(data_batch)
 
     def before_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """As in validation."""

@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from mmbsa.registry import HOOKS
 from mmbsa.spiking import spiking_neurons
@@ -69,9 +70,9 @@ class FiringRateHook(Hook):
 
     def _watch(self, name: str):
         def look(module: nn.Module, inputs: tuple, out: Tensor) -> None:
-            self._spikes[name] = (
-                self._spikes[name].to(out.device) + count_spikes(module, out) / module.domain.levels
-            )
+            with _disable_current_modes():  # EnergyHook must not count this
+                spikes = count_spikes(module, out) / module.domain.levels
+                self._spikes[name] = self._spikes[name].to(out.device) + spikes
             self._places[name] += out.numel()
 
         return look

@@ -71,6 +71,15 @@ def changed(section, index, **values):
         (changed('images', 0, height=None), 'labels.json.*images id=7 has no height'),
         (changed('annotations', 1, bbox=None), 'annotations id=2 has no bbox'),
         (changed('annotations', 0, bbox=[1, 2, 3]), r'annotation id=1 has bbox=\[1, 2, 3\]'),
+        (
+            changed('annotations', 0, bbox=[1, 2, 3, float('nan')]),
+            r'id=1 has bbox=\[1, 2, 3, nan\]',
+        ),
+        (changed('annotations', 0, bbox=7), 'annotation id=1 has bbox=7, expected the numbers'),
+        (
+            dict(GOOD, images=[7]),
+            'labels.json.* is no COCO file: images should hold objects, got 7',
+        ),
         (changed('annotations', 2, image_id=99), 'annotation id=3 is of image_id=99'),
         (changed('categories', 0, name='mug'), r"lacks the categories \['cup'\]; it has \['mug'\]"),
     ],

@@ -64,9 +64,35 @@ def test_samples_are_labelled_times(folder):
         'clipped; the thin one is left out'
     )
     assert [item['bbox_label'] for item in first] == [0, 1]
-    assert second == [], 'what is left inside of the sensor is too small'
-    assert len(EventBoxes(data_root=str(folder), filter_empty=True)) == 2
+    assert [item['bbox'] for item in second] == [[290, 230, 304, 240]], 'the whole box counts'
+    assert len(EventBoxes(data_root=str(folder), filter_empty=True)) == 4
     assert len(EventBoxes(data_root=str(folder), every=2)) == 2
+
+
+@pytest.mark.parametrize(
+    'sensor, side, other', [('gen1', 10, 28.3), ('gen1', 10, 28.2), ('1mpx', 20, 56.6)]
+)
+def test_boxes_are_filtered_as_in_the_official_toolbox(tmp_path, sensor, side, other):
+    """t > 0.5 s, both sides >= 10 (20), diagonal >= 30 (60), of the box as it is annotated."""
+    write_dat(tmp_path / 'a_td.dat', some_events(50, SIZE, seed=0, span=1_200_000))
+    kept = [
+        (600_000, 100, 100, side, other, 0),
+        (600_000, 100, 100, other, side, 0),
+        (600_000, -30, 100, 60, 60, 0),
+    ]
+    dropped = [
+        (500_000, 100, 100, 70, 70, 0),
+        (600_000, 100, 100, side - 0.1, 70, 0),
+        (600_000, 100, 100, 70, side - 0.1, 0),
+        (600_000, 100, 100, side, other - 1, 0),
+        (600_000, -70, 100, 70, 70, 0),
+    ]
+    write_boxes(tmp_path / 'a_bbox.npy', kept + dropped)
+    (sample,) = EventBoxes(sensor, data_root=str(tmp_path))
+    long = np.hypot(side, other) >= 3 * side
+    assert len(sample['instances']) == (3 if long else 1)
+    assert sample['instances'][-1]['bbox'] == [0, 100, 30, 160]
+    assert sample['sensor_size'] == {'gen1': (240, 304), '1mpx': (720, 1280)}[sensor]
 
 
 def test_frames_are_the_events_of_the_window(folder):

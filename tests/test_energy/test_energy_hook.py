@@ -1,19 +1,22 @@
 """The hook of validations and tests: figures in metrics, message hub and files; ablation tables."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import tiny_run
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, MMDistributedDataParallel
 from nets import lif_net
 from torch import nn
 
 from mmbsa.apis.ablation.table import Row, columns, comma_separated
 from mmbsa.energy import Report, count_operations
 from mmbsa.energy.account import energy
+from mmbsa.energy.watch import samples_of
 from mmbsa.engine import EnergyHook
 from mmbsa.registry import HOOKS
 
@@ -81,6 +84,51 @@ def test_figures_are_those_of_all_images(runner, tmp_path, mode, name):
         report.images == 6 and report.total.ac == total.total.ac and report.total.comparisons == 0
     )
     assert (tmp_path / name).with_suffix('.md').read_text().startswith('# Energy of Model')
+
+
+def _validate_a_share(rank: int, folder: str) -> None:
+    """One of two processes: every second batch through a wrapped model."""
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{folder}/meeting', rank=rank, world_size=2
+    )
+    torch.manual_seed(0)
+    model = Model()
+    for x in model.parameters():
+        x.requires_grad_(True)
+    runner = SimpleNamespace(
+        model=MMDistributedDataParallel(model).eval(),
+        message_hub=MessageHub.get_instance('gloo'),
+        work_dir=folder,
+        iter=7,
+    )
+    metrics = validate(EnergyHook(cost='step'), runner, torch.load(f'{folder}/batches.pt')[rank::2])
+    Path(folder, f'metrics{rank}.json').write_text(json.dumps(metrics))
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_report_what_one_reports(runner, tmp_path):
+    torch.save(BATCHES, tmp_path / 'batches.pt')
+    shares = [tiny_run.start(_validate_a_share, rank, str(tmp_path)) for rank in range(2)]
+    assert tiny_run.finish(*shares) == [0, 0]
+    both = json.loads((tmp_path / 'energy.json').read_text())
+    found = [json.loads((tmp_path / f'metrics{rank}.json').read_text()) for rank in range(2)]
+    torch.manual_seed(0)
+    runner.model = Model().eval()
+    wanted = validate(EnergyHook(cost='step'), runner, BATCHES)
+    alone = json.loads((tmp_path / 'energy.json').read_text())
+    assert found[0] == found[1] == pytest.approx(wanted, rel=1e-12)
+    assert both['report']['images'] == alone['report']['images'] == 6
+    assert both['report']['total'] == alone['report']['total']
+    assert [row['counts'] for row in both['report']['rows']] == [
+        row['counts'] for row in alone['report']['rows']
+    ]
+
+
+def test_samples_of_a_batch():
+    assert samples_of(dict(inputs=[torch.ones(3), torch.ones(3)])) == (2, 2)
+    assert samples_of(torch.ones(5, 3)) == samples_of(dict(inputs=torch.ones(5, 3))) == (5, 5)
+    # of two sequences every frame but the first is searched, two at a time
+    assert samples_of(dict(inputs=dict(frames=[range(5), range(3)]))) == (6, 2)
 
 
 def test_every_nth_batch_and_at_most_so_many(runner, tmp_path):

@@ -29,7 +29,7 @@ val_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False,
 test_dataloader = val_dataloader
 param_scheduler = []
 default_hooks = dict(checkpoint=dict(interval=2, save_best=None))
-custom_hooks = [dict(type='mmbsa.FiringRateHook')]
+custom_hooks = [dict(type='mmbsa.FiringRateHook'), dict(type='mmbsa.EnergyHook', max_batches=1)]
 """
 
 
@@ -90,6 +90,12 @@ def test_mmdet_trains_and_tests_our_config(tmp_path, python):
         'neck',
         'rpn_head',
         'roi_head',
+    }
+    energy = json.loads((tmp_path / 'run' / 'energy.json').read_text())
+    assert 'energy/compute_mJ' in log and energy['energy']['compute'] > 0
+    assert not energy['report']['without_a_rule']
+    assert set(rates['layers']) == {
+        row['module'] for row in energy['report']['rows'] if row['kind'] == 'neuron'
     }
     assert list((tmp_path / 'run' / 'overlays').rglob('drawn_val_*.png'))
     log = python(

@@ -32,6 +32,7 @@ from mmbsa.energy.audit import markdown as audit_markdown
 from mmbsa.energy.compare import Comparison
 from mmbsa.energy.costs import cost_table
 from mmbsa.energy.counter import refuse_compiled
+from mmbsa.energy.report import with_merged_convolutions
 from mmbsa.energy.twin import quantised_twin
 from mmbsa.energy.watch import Watcher
 from mmbsa.utils.checkpoint import load_checkpoint_file
@@ -78,6 +79,11 @@ def parse_args(argv=None) -> argparse.Namespace:
         '--calibrate',
         action='store_true',
         help='set the statistics of batch norms from the inputs first',
+    )
+    parser.add_argument(
+        '--merge',
+        action='store_true',
+        help='count RepConv chains merged into one convolution each, as on neuromorphic hardware',
     )
     parser.add_argument('--strict', action='store_true', help='stop at an op without a rule')
     parser.add_argument('--out', type=Path, metavar='DIR', help='folder of the reports')
@@ -212,7 +218,7 @@ def run(
             if watcher is None:
                 model.test_step(data)
             else:
-                with watcher.batch(len(data['inputs'])):
+                with watcher.batch(data):
                     model.test_step(data)
         if bar is not None:
             bar.update()
@@ -276,6 +282,8 @@ def main(argv=None) -> int:
         refuse_compiled(model)
         if args.calibrate:
             calibrate(model, inputs(cfg, args)[1])
+        if args.merge:
+            model = with_merged_convolutions(model)
         twin = quantised_twin(model, args.w_bits, args.a_bits) if args.twin else None
         count, batches = inputs(cfg, args)
         bar = ProgressBar(count * (2 if twin is not None else 1))

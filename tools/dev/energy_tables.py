@@ -1,6 +1,7 @@
 """Write docs/energy_tables.md: presets under every cost table, audits, published figures, overhead.
 
-    python tools/dev/energy_tables.py --photos FOLDER [--images 1] [--only NAME ...] [--overhead]
+    python tools/dev/energy_tables.py --photos FOLDER [--images 1] [--only NAME ...]
+    python tools/dev/energy_tables.py --overhead
 
 No trained weights are at hand, so weights are random and the statistics of batch norms are set
 from the photos first: rates are those of untrained networks. ``docs/energy_tables.json`` keeps
@@ -10,10 +11,12 @@ every preset's figures; presets that are in it are not counted again (``--again`
 import argparse
 import gc
 import json
+import os
 import resource
 import statistics
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -30,6 +33,7 @@ from mmbsa.energy.audit import audit
 from mmbsa.energy.compare import Comparison
 from mmbsa.energy.costs import MAIN, PRESETS
 from mmbsa.energy.published import markdown as published
+from mmbsa.energy.report import with_merged_convolutions
 from mmbsa.energy.twin import quantised_twin
 from mmbsa.models.classification.presets import presets
 from mmbsa.registry import MODELS
@@ -40,6 +44,8 @@ OUT, DATA = ROOT / 'docs' / 'energy_tables.md', ROOT / 'docs' / 'energy_tables.j
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 #: attention of the second row of every preset.
 BSA = dict(type='mmbsa.BipolarSelfAttention')
+#: rows of a preset: attention, and whether RepConv chains are merged (those that have some).
+FORMS = {'native': (None, False), 'BSA': (BSA, False), 'native, merged': (None, True)}
 
 
 def photos(folder: Path, images: int, size: int = 224) -> Tensor:
@@ -55,7 +61,7 @@ def photos(folder: Path, images: int, size: int = 224) -> Tensor:
     return torch.stack(found)
 
 
-def build(preset, attention: dict | None, x: Tensor) -> nn.Module:
+def build(preset, attention: dict | None, x: Tensor, merge: bool) -> nn.Module:
     """The published classifier with random weights, and norms that have seen x."""
     torch.manual_seed(0)
     kwargs = {} if attention is None else dict(attention=attention)
@@ -68,22 +74,35 @@ def build(preset, attention: dict | None, x: Tensor) -> nn.Module:
         model(x)
     for norm in norms:
         norm.eval()
-    return model
+    return with_merged_convolutions(model) if merge else model
 
 
-def measure(preset, attention: dict | None, x: Tensor) -> dict:
+def measure(preset, attention: dict | None, x: Tensor, merge: bool) -> dict:
     """Figures of one preset, per image."""
-    model = build(preset, attention, x)
+    model = build(preset, attention, x, merge)
     report = count_operations(model, x)
-    twin = count_operations(quantised_twin(model), x)
     total, images = report.total, report.images
-    comparison = Comparison(report, twin, PRESETS['field'], 8)
+    try:
+        twin = count_operations(quantised_twin(model), x)
+    except ValueError as error:  # layers that are tied to T
+        print(f'{preset.name} has no twin of one step: {error}', file=sys.stderr)
+        twins = dict.fromkeys(('twin', 'int8', 'float', 'break_even'))
+    else:
+        comparison = Comparison(report, twin, PRESETS['field'], 8)
+        twins = dict(
+            twin=comparison.bit_serial.compute,
+            int8=comparison.accounts['int8 MAC'].compute,
+            float=comparison.accounts['float MAC'].compute,
+            break_even=comparison.break_even(memory=False),
+        )
     findings = audit(report)
     costs = {}
     for name in MAIN:
         result = energy(report, name)
         costs[name] = dict(compute=result.compute, memory=result.memory)
     return dict(
+        size=x.shape[-1],
+        chains=report.options['rep_conv']['chains'],
         steps=report.steps,
         levels=report.levels,
         rate=report.rate,
@@ -93,10 +112,7 @@ def measure(preset, attention: dict | None, x: Tensor) -> dict:
         dense=sum(row.counts.dense for row in report.counted()) / images / 1e9,
         shifts=total.shifts / images / 1e9,
         costs=costs,
-        twin=comparison.bit_serial.compute,
-        int8=comparison.accounts['int8 MAC'].compute,
-        float=comparison.accounts['float MAC'].compute,
-        break_even=comparison.break_even(memory=False),
+        **twins,
         driven=sum(f.spike_driven for f in findings),
         products=len(findings),
         without_a_rule=sorted(report.unknown),
@@ -129,6 +145,7 @@ def overhead(name: str, cfg: dict, shape: tuple[int, ...]) -> dict:
         dense=macs,
         ms=1e3 * alone,
         ratio=counted / alone,
+        load=os.getloadavg()[0] / os.cpu_count(),
         memory=_peak(cfg, shape, True) / _peak(cfg, shape, False),
     )
 
@@ -190,9 +207,19 @@ def _cells(r: dict) -> list[str]:
     ]
     even = '-' if r['break_even'] is None else f'{100 * r["break_even"]:.1f} %'
     counted = [f'{r[key]:.3f}' for key in ('dense', 'gmac', 'gac', 'gac_events', 'shifts')]
-    twins = [f'{r[key]:.3f}' for key in ('twin', 'int8', 'float')]
+    twins = ['-' if r[key] is None else f'{r[key]:.3f}' for key in ('twin', 'int8', 'float')]
     rate = f'{100 * r["rate"]:.1f} %'
-    return [str(r['steps']), str(r['levels']), rate, *counted, *computed, *both, *twins, even]
+    return [
+        str(r['size']),
+        str(r['steps']),
+        str(r['levels']),
+        rate,
+        *counted,
+        *computed,
+        *both,
+        *twins,
+        even,
+    ]
 
 
 def tables(data: dict) -> str:
@@ -205,17 +232,18 @@ def tables(data: dict) -> str:
         '',
         '## Presets',
         '',
-        'Random weights, norms set from the photos, 224 x 224, one image; mJ per image. '
+        'Random weights, norms set from the photos, of the published side (px); mJ per image. '
+        '`native, merged` counts RepConv chains as the one convolution that each equals. '
         '`twin` is the bit-serial '
         'quantised network of as many levels, `int8` and `float` the same on multipliers, '
         'all under `field`; '
         '`even` is the mean rate at which the spiking network and the bit-serial twin '
         'compute alike.',
         '',
-        '| preset | attention | T | D | rate | dense G | MAC G | AC G | by events | shifts G '
+        '| preset | attention | px | T | D | rate | dense G | MAC G | AC G | by events | shifts G '
         '| field | int8 adds | fp32 adds | step: compute + memory '
         '| yan: compute + memory | twin | int8 | float | even |',
-        '|' + '---|' * 19,
+        '|' + '---|' * 20,
     ]
     rows = data.get('presets', {})
     for key in sorted(rows):
@@ -247,17 +275,21 @@ def tables(data: dict) -> str:
             '## Overhead',
             '',
             'CPU time of a forward, one thread, medians of seven in turns in one process; '
-            'peak memory '
-            'of a process.',
+            'peak memory of a process. `load` is that of the machine per core: above 1 other '
+            'processes push the caches out, and ratios grow.',
             '',
-            '| network | batch | dense G | alone, ms | counted | memory |',
-            '|---|---|---|---|---|---|',
+            '| network | batch | dense G | alone, ms | counted | memory | load |',
+            '|---|---|---|---|---|---|---|',
         ]
         lines += [
             f'| {r["name"]} | {r["batch"]} | {r["dense"]:.2f} | {r["ms"]:.0f} | '
-            f'{r["ratio"]:.2f} x | {r["memory"]:.2f} x |'
+            f'{r["ratio"]:.2f} x | {r["memory"]:.2f} x | {r["load"]:.1f} |'
             for r in data['overhead']
         ]
+    lines = [
+        line if line[:1] in ('', '|', '#') else textwrap.fill(line, 100)
+        for line in '\n'.join(lines).split('\n')
+    ]
     return '\n'.join(lines) + '\n'
 
 
@@ -280,7 +312,11 @@ def main(argv=None) -> int:
     parser.add_argument(
         '--again', action='store_true', help='count presets that were counted before'
     )
-    parser.add_argument('--overhead', action='store_true', help='measure the overhead')
+    parser.add_argument(
+        '--overhead',
+        action='store_true',
+        help='measure what counting costs: CPU time in one process, and peak memory',
+    )
     parser.add_argument('--peak', help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.peak:
@@ -289,20 +325,32 @@ def main(argv=None) -> int:
     data = json.loads(DATA.read_text()) if DATA.is_file() else dict(presets={}, overhead=[])
     if args.overhead:
         torch.set_num_threads(1)
-        data['overhead'] = [overhead(name, *case) for name, case in CASES.items()]
-        save(data)
+        data['overhead'] = []
+        for name, case in CASES.items():
+            found = overhead(name, *case)
+            limit = 2 if found['dense'] > 1 else 3
+            print(
+                f'{name}: batch {found["batch"]}, {found["dense"]:.2f} GMAC, {found["ms"]:.1f} ms, '
+                f'{found["ratio"]:.2f} x (at most {limit} x), memory {found["memory"]:.2f} x',
+                flush=True,
+            )
+            data['overhead'].append(found)
+            save(data)
     if args.photos:
-        x = photos(args.photos, args.images)
         chosen = [
             p for p in presets() if not args.only or any(word in p.name for word in args.only)
         ]
         chosen = [p for p in chosen if next(iter(p.data.values()))['input_size'][0] == 3]
-        bar = ProgressBar(2 * len(chosen))
+        bar = ProgressBar(len(FORMS) * len(chosen))
         for preset in chosen:
-            for kind, attention in (('native', None), ('BSA', BSA)):
-                key = f'{preset.name}/{kind}'
-                if args.again or key not in data['presets']:
-                    data['presets'][key] = measure(preset, attention, x)
+            size = next(iter(preset.data.values()))['input_size'][-1]
+            # the last maps of small pictures have one position: norms need several of them
+            x = photos(args.photos, max(args.images, 1 if size >= 224 else 8), size)
+            for form, (attention, merge) in FORMS.items():
+                key = f'{preset.name}/{form}'
+                chains = data['presets'].get(f'{preset.name}/native', {}).get('chains', 0)
+                if (args.again or key not in data['presets']) and (chains or not merge):
+                    data['presets'][key] = measure(preset, attention, x, merge)
                     save(data)
                     gc.collect()
                 bar.update()

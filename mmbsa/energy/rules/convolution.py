@@ -21,39 +21,27 @@ from mmbsa.energy.tags import Tag
 def convolution(call: Call) -> None:
     """``input`` with ``weight``: 1 to 3 dimensions, batched or not."""
     args = call.args
-    x, weight = args.get('input', args.get('self')), args['weight']
-    dims = weight.dim() - 2
-    stride, padding, dilation = (
-        _spread(args.get(key), dims, default)
-        for key, default in (('stride', 1), ('padding', 0), ('dilation', 1))
-    )
-    out, groups, transposed = call.out, args.get('groups', 1), args.get('transposed', False)
-    if call.weights_only():
+    x, weight, out = args.get('input', args.get('self')), args['weight'], call.out
+    if call.tag(x).weight and call.weights_only():
         return call.put(Tag(origin='weights', weight=True))
     hits, fan_out, dense, valid = geometry(
-        tuple(x.shape),
-        tuple(weight.shape),
-        tuple(out.shape),
-        tuple(stride),
-        tuple(padding),
-        tuple(dilation),
-        groups,
-        transposed,
+        x.shape,
+        weight.shape,
+        out.shape,
+        *(tuple(_spread(args.get(key), 1, n)) for key, n in _WINDOW),
+        args.get('groups', 1),
+        args.get('transposed', False),
     )
     counts, _ = call.row('conv', ('activation', x), ('weight', weight))
-    batch = x.shape[0] if x.dim() > dims + 1 else 1
-    layer(
-        call,
-        counts,
-        x,
-        weight,
-        dense,
-        valid,
-        batch,
-        lambda what: sums.pairs(x, call.tag(x), what, hits, fan_out),
-    )
-    counts.bias_adds += out.numel() if args.get('bias') is not None else 0
-    call.put_real()
+    batch = x.shape[0] if x.dim() == weight.dim() else 1
+    layer(call, counts, x, weight, dense, valid, batch, hits, fan_out)
+    if args.get('bias') is not None:
+        counts.bias_adds += out.numel()
+    call.put_real(of=(x, weight))
+
+
+#: arguments of a window, and what they are by default.
+_WINDOW = (('stride', 1), ('padding', 0), ('dilation', 1))
 
 
 @lru_cache(1024)
@@ -71,9 +59,9 @@ def geometry(
     and pairs.
     """
     dims = len(weight) - 2
+    windows = (list(values) * (dims // len(values)) for values in (stride, padding, dilation))
     hits = tuple(
-        sums.taps(*key, transposed)
-        for key in zip(x[-dims:], out[-dims:], weight[2:], stride, padding, dilation)
+        sums.taps(*key, transposed) for key in zip(x[-dims:], out[-dims:], weight[2:], *windows)
     )
     fan_out = weight[1] if transposed else weight[0] // groups
     dense = math.prod(x if transposed else out) * weight[1] * math.prod(weight[2:])
@@ -82,29 +70,39 @@ def geometry(
 
 
 def layer(
-    call: Call, counts: Counts, x: Tensor, weight: Tensor, dense: int, valid: int, batch: int, pairs
+    call: Call,
+    counts: Counts,
+    x: Tensor,
+    weight: Tensor,
+    dense: int,
+    valid: int,
+    batch: int,
+    hits: tuple[tuple[int, ...], ...],
+    fan_out: int,
 ) -> None:
-    """Add one layer of weights: ``pairs(what)`` sums events, counts or bits over the pairs of an
-    input and a weight.
+    """Add one layer of weights: every element of x meets ``fan_out`` weights per tap that hits it,
+    see :func:`geometry`; without ``hits`` there is one tap.
     """
     tag, out = call.tag(x), call.out
     equal, repeats = once(tag, x)
-    events = pairs('events')
-    dense, valid, events, outputs = (
-        count // equal for count in (dense, valid, events, out.numel())
-    )
+    events, outputs = sums.pairs(x, tag, 'events', hits, fan_out), out.numel()
+    if equal > 1:
+        dense, valid, events, outputs = (
+            count // equal for count in (dense, valid, events, outputs)
+        )
     counts.dense += dense
     counts.valid += valid
     counts.events += events
     counts.outputs += outputs
     if tag.bits is not None:
-        bits = pairs('bits')
+        bits = sums.pairs(x, tag, 'bits', hits, fan_out)
         counts.ac += bits
         counts.ac_events += events
         counts.ac_dense += tag.bits * dense
         counts.one_bits += call.total(x, 'bits')
     elif tag.domain is not None:
-        counts.ac += pairs('counts')
+        unit = tag.domain.levels <= 1
+        counts.ac += events if unit else sums.pairs(x, tag, 'counts', hits, fan_out)
         counts.ac_events += events
     else:  # sums of spikes too: a number of several bits meets a weight
         counts.mac += dense
@@ -113,9 +111,10 @@ def layer(
         counts.mac_repeated += dense * repeats
     images = call.counter.images
     steps = max(1, batch // equal // images, 1 if repeats > 1 else tag.steps)
+    words = weight.numel() * images
     counts.words_event += events
-    counts.words_once += weight.numel() * images
-    counts.words_step += weight.numel() * images * steps
+    counts.words_once += words
+    counts.words_step += words * steps
     counts.words_dense += dense
     add_input(call, counts, x)
     counts.out_bits += outputs * 8 * out.element_size()
@@ -125,12 +124,14 @@ def add_input(call: Call, counts: Counts, x: Tensor) -> None:
     """Values, counts and bits that a layer reads."""
     tag = call.tag(x)
     equal, _ = once(tag, x)
-    events = call.total(x, 'events') // equal
-    counts.in_values += x.numel() // equal
+    events, amount = sums.both(x, tag)
+    values, bits = x.numel() // equal, value_bits(tag, x)
+    events //= equal
+    counts.in_values += values
     counts.in_events += events
-    counts.in_counts += call.total(x, 'counts') // equal if tag.domain is not None else events
-    counts.in_bits += x.numel() // equal * value_bits(tag, x)
-    counts.event_bits += events * value_bits(tag, x)
+    counts.in_counts += amount // equal
+    counts.in_bits += values * bits
+    counts.event_bits += events * bits
 
 
 def once(tag: Tag, x: Tensor) -> tuple[int, int]:

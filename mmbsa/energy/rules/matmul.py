@@ -56,9 +56,7 @@ def product(call: Call, a: Tensor, b: Tensor) -> Counts | None:
         fan_out = dense // max(x.numel(), 1)
         counts, _ = call.row('linear', ('activation', x), ('weight', weight))
         batch = call.counter.images  # rows are samples, tokens and steps: only the tag knows T
-        layer(
-            call, counts, x, weight, dense, dense, batch, lambda what: call.total(x, what) * fan_out
-        )
+        layer(call, counts, x, weight, dense, dense, batch, (), fan_out)
         call.put_real()
         return counts
     counts, _ = call.row('matmul', ('left', a), ('right', b))

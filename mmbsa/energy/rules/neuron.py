@@ -93,12 +93,15 @@ def neuron_module(counter, module: nn.Module, x: Tensor, spikes: Tensor) -> None
     """Add the row of one call of a neuron layer, and tag its output."""
     if isinstance(module, Quantiser):
         return quantise(Call(counter, 'Quantiser', dict(x=x), spikes), module, x)
-    domain = domain_of_neuron(module, counter.domains)
+    known = counter.neurons.get(module)
+    if known is None:
+        domain = domain_of_neuron(module, {})
+        known = counter.neurons[module] = domain, leaks(module), _counts_in_one_step(module)
+    domain, decays, forgets = known
     multi = getattr(module, 'step_mode', 'm') == 'm'
     steps = x.shape[0] if multi and x.dim() else max(1, counter.tags.get(x).steps)
     call = Call(counter, type(module).__name__, dict(x=x), spikes)
-    memory = len(x) > 1 or not _counts_in_one_step(module)
-    fire(call, x, domain, leaky=leaks(module) and memory, steps=steps)
+    fire(call, x, domain, leaky=decays and (x.shape[0] > 1 or not forgets), steps=steps)
 
 
 def _counts_in_one_step(module: nn.Module) -> bool:
@@ -122,22 +125,19 @@ def fire(call: Call, x: Tensor, domain: SpikeDomain | None, leaky: bool, steps: 
     figures.state_reads += size
     figures.state_writes += size
     figures.out_bits += size * (domain.bits if domain is not None else 8 * spikes.element_size())
-    name = call.counter.current.name or call.op
-    call.put(Tag(domain, f'neuron {name} ({call.op.split("::")[-1]})', steps=steps))
+    kind = call.op.rpartition(':')[2]
+    tag = Tag(domain, f'neuron {call.counter.current.name or call.op} ({kind})', steps=steps)
+    call.put(tag)
     if domain is not None:
-        if spikes.dim() == 5:  # maps: a convolution will ask for the sum of every position
-            for what in ('events', 'counts'):
-                sums.per_position(spikes, call.tag(spikes), what, 2)
-        fired = call.total(spikes, 'events')
+        # of maps a convolution will ask for the sum of every position
+        fired, counts_fired = sums.fired(spikes, tag, maps=spikes.dim() == 5)
         figures.spikes += fired
         figures.resets += fired
-        detail['counts'] = detail.get('counts', 0) + call.total(spikes, 'counts')
+        detail['counts'] = detail.get('counts', 0) + counts_fired
     figures.outputs += size
-    detail.update(
-        domain=str(domain) if domain is not None else 'real',
-        neurons=max(detail.get('neurons', 0), size // steps),
-        neuron=call.op.split('::')[-1],
-    )
+    detail['domain'] = str(domain) if domain is not None else 'real'
+    detail['neurons'] = max(detail.get('neurons', 0), size // steps)
+    detail['neuron'] = kind
 
 
 @rule('mmbsa::lif')

@@ -204,7 +204,7 @@ def batch_norm(call: Call) -> None:
     counts, _ = call.row('norm', ('input', x))
     equal, _ = once(call.tag(x), x)
     counts.norm_macs += call.out.numel() // equal
-    call.put_real()
+    call.put_real(of=(x,))
 
 
 @rule(

@@ -1,6 +1,6 @@
 """One rule per op name, and what a rule is handed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -74,7 +74,7 @@ class Call:
             for value in self.args.values():
                 if isinstance(value, Tensor):
                     found.append(value)
-                elif isinstance(value, list | tuple):
+                elif isinstance(value, list | tuple) and not (value and isinstance(value[0], int)):
                     found += [x for x in value if isinstance(x, Tensor)]
         return self._tensors
 
@@ -95,27 +95,28 @@ class Call:
         self._known.clear()
         self.counter.tags.put(x, tag)
 
-    def put_real(self, why: str = '', x: Tensor | None = None, **known) -> None:
-        """Tag a result as real-valued; equal steps, time and weights are handed on from the tensor
-        arguments.
+    def put_real(
+        self, why: str = '', x: Tensor | None = None, of: Sequence[Tensor] | None = None, **known
+    ) -> None:
+        """Tag a result as real-valued; equal steps, time and weights are handed on from ``of``, by
+        default all tensor arguments.
         """
         x = self.out if x is None else x
-        tag = self.inherited(x)
-        name = self.op.partition('::')[2]
-        tag.origin = f'{name} {why}{self.counter.where()}' if why else name + self.counter.where()
+        tag = self.inherited(x, self.tensors() if of is None else of)
+        name, where = self.op.partition('::')[2], self.counter.where()
+        tag.origin = f'{name} {why}{where}' if why else name + where
         for key, value in known.items():
             setattr(tag, key, value)
         self.put(tag, x)
 
-    def inherited(self, out: Tensor) -> Tag:
+    def inherited(self, out: Tensor, arguments: Sequence[Tensor]) -> Tag:
         """What a result has from its arguments whatever its values: whether it is a weight, its
         steps, equal copies.
         """
-        first, steps, tensors = None, 0, 0
+        first, steps = None, 0
         copies, get = 0, self.tag
-        for x in self.tensors():
+        for x in arguments:
             tag = get(x)
-            tensors += 1
             if tag.weight:
                 continue
             if first is None:
@@ -124,7 +125,7 @@ class Call:
                 copies = 1
             steps = max(steps, tag.steps)
         if first is None:
-            return Tag(weight=tensors > 0)
+            return Tag(weight=len(arguments) > 0)
         tag, x = first
         if copies > 1 and x.numel():
             return Tag(
@@ -148,16 +149,17 @@ class Call:
                 input.
             numbered: whether several calls within a module have a row each.
         """
-        labels, acting = [], []
-        for role, x in operands:
-            tag = self.tag(x)
-            labels.append((role, *tag.label))
+        tags = [self.tag(x) for _, x in operands]
+        labels = tuple((role, *tag.label) for (role, _), tag in zip(operands, tags))
+        row = self.counter.row(self.op, kind, labels, numbered)
+        acting = None
+        for tag in tags:
             if not tag.weight:
-                acting.append(tag)
-        row = self.counter.row(self.op, kind, tuple(labels), numbered)
-        if acting:
-            row.steps = max(row.steps, *[tag.steps for tag in acting])
-            row.levels = acting[0].domain.levels if acting[0].domain is not None else 0
+                acting = acting or tag
+                if tag.steps > row.steps:
+                    row.steps = tag.steps
+        if acting is not None:
+            row.levels = acting.domain.levels if acting.domain is not None else 0
         row.counts.calls += 1
         return row.counts, row.detail
 

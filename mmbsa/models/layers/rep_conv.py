@@ -69,6 +69,11 @@ class RepConv(nn.Module):
         self.reduce_norm = build_norm_layer(norm_cfg, out_channels)[1]
         self.last_norm = build_norm_layer(norm_cfg, out_channels)[1] if last_norm else nn.Identity()
 
+    @property
+    def is_merged(self) -> bool:
+        """Whether :meth:`fuse` made one convolution of the chain."""
+        return isinstance(self.expand, nn.Identity)
+
     def forward(self, x: Tensor) -> Tensor:
         """(T, B, C, H, W) -> potentials (T, B, C', H, W)."""
         x = self.neuron(x)
@@ -119,11 +124,7 @@ class RepConv(nn.Module):
                 setattr(self, conv, fuse_conv_bn_eval(getattr(self, conv), getattr(self, norm)))
                 setattr(self, norm, nn.Identity())
         norms = self.expand_norm, self.reduce_norm, self.last_norm
-        if (
-            not merge
-            or isinstance(self.expand, nn.Identity)
-            or not all(isinstance(norm, nn.Identity) for norm in norms)
-        ):
+        if not merge or self.is_merged or not all(isinstance(norm, nn.Identity) for norm in norms):
             return  # not asked for, merged before, or with norms that are no linear layers
         expand, reduce = self.expand, self.reduce
         out_channels, hidden = reduce.weight.shape[:2]
