@@ -103,6 +103,11 @@ def trace(
         raise ValueError(
             f'export of {name}: dynamic={tuple(dynamic)} must hold names among {", ".join(AXES)}'
         )
+    if hasattr(model, 'roi_head'):
+        raise ValueError(
+            f'{name} cannot be exported: its roi_head runs on proposals, whose number depends on '
+            'the picture; export a one-stage detector'
+        )
     tracker = hasattr(model, 'track') and hasattr(model, 'features')
     shapes = []
     for index, x in enumerate(inputs):

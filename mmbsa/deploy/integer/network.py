@@ -181,6 +181,14 @@ class IntegerNetwork:
         if not getattr(self, '_finished', False):
             self.report.append(Layer(handlers.module_of(node), kind, operations, bits, memory))
 
+    def multiplications(self) -> list[str]:
+        """The layers that multiply, with the number of it in a forward of the example."""
+        return [
+            f'{layer.name} ({layer.kind}): {layer.operations["multiplications"]}'
+            for layer in self.report
+            if layer.operations.get('multiplications')
+        ]
+
     def table(self) -> str:
         """The report as a table in Markdown; operations are those of the example."""
         lines = ['| layer | kind | operations | bits | bytes |', '|---|---|---|---|---|']

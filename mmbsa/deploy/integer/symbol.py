@@ -5,6 +5,10 @@ A :class:`Symbol` has the operators and the numpy functions that the integer net
 the least and the largest value that it can hold, and the types of the graph follow from them: 8
 bits in front of products, 32 or 64 bits elsewhere. Additions of constants and shifts are kept back
 until somebody needs the value: a comparison takes them into its constant.
+
+Maps (..., C, H, W) that come from convolutions are also there as (..., H, W, C), the layout in
+which convolutions are products of matrices. What is written in both and used in one only is
+not part of the graph.
 """
 
 import math
@@ -13,6 +17,34 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 _FUNCTIONS: dict[Callable, Callable] = {}
+
+
+def pointwise(method: Callable) -> Callable:
+    """Write an operation on every element also in the channels-last layout, where all operands are
+    there in it."""
+
+    def both(*operands):
+        out = method(*operands)
+        symbols = [x for x in operands if isinstance(x, Symbol)]
+        if (
+            isinstance(out, Symbol)
+            and out.last is None
+            and all(x.last is not None and x.shape == out.shape for x in symbols)
+        ):
+            last = [_channels_last(x, out.ndim) for x in operands]
+            out.last = out._bounded(method(*last))
+        return out
+
+    return both
+
+
+def _channels_last(x, ndim: int):
+    """An operand of an operation on maps (..., C, H, W), as (..., H, W, C)."""
+    if isinstance(x, Symbol):
+        return x.last
+    if not isinstance(x, np.ndarray) or not x.ndim:
+        return x
+    return np.moveaxis(x.reshape((1,) * (ndim - x.ndim) + x.shape), -3, -1)
 
 
 def implements(function: Callable):
@@ -100,6 +132,8 @@ class Symbol:
         self.low = _low(((self.raw_low + self.pre) >> self.places) + self.post)
         self.high = _high(((self.raw_high + self.pre) >> self.places) + self.post)
         self._settled: Symbol | None = None
+        #: the same map (..., H, W, C), where there is one.
+        self.last: Symbol | None = None
         #: (symbol, low, high) that this one is the clipped value of.
         self.clipped: tuple | None = None
 
@@ -156,7 +190,7 @@ class Symbol:
                 )
             )
         low, high = self.raw_low + self.pre, self.raw_high + self.pre
-        # BitShift knows no sign: a multiple of 2^places makes the value positive and comes off again
+        # BitShift knows no sign: a multiple of 2^places lifts values above zero and comes off again
         lift = np.where(low < 0, -(low >> self.places), 0)
         offset = self.pre + (lift << self.places)
         dtype = int_type(
@@ -223,6 +257,7 @@ class Symbol:
 
     # arithmetic
     # --------------------------------------------------------------------------------------------
+    @pointwise
     def __add__(self, other):
         if not isinstance(other, Symbol):
             other = np.asarray(other)
@@ -250,6 +285,7 @@ class Symbol:
 
     __radd__ = __add__
 
+    @pointwise
     def _joined(self, other: 'Symbol', op: str) -> 'Symbol':
         """Sum or difference of two tensors; what is added to them afterwards stays kept back."""
         a, b = self.shifted(), other.shifted()
@@ -280,6 +316,7 @@ class Symbol:
         name = self.graph.constant(value, dtype)
         return self._like(name, dtype, value.shape, _low(value), _high(value))
 
+    @pointwise
     def __mul__(self, other):
         if not isinstance(other, Symbol):
             if (np.asarray(other) == 1).all():
@@ -297,6 +334,7 @@ class Symbol:
     def __lshift__(self, places):
         return self * (1 << np.asarray(places))
 
+    @pointwise
     def __rshift__(self, places):
         places = np.minimum(_const(places), 62)
         if not places.any():
@@ -316,6 +354,7 @@ class Symbol:
         out.high = min(out.high, _high(base.high >> places))
         return out
 
+    @pointwise
     def _compare(self, constant, op: str) -> 'Symbol':
         """``value >= constant``, with what is kept back in the constant; Equal is of the value."""
         if op == 'Equal':
@@ -343,8 +382,7 @@ class Symbol:
         return self._compare(other, 'Equal')
 
     def __ne__(self, other):
-        equal = self == other
-        return self._like(self.graph.add('Not', [equal.name]), np.bool_, None, 0, 1)
+        return np.where(self == other, 0, 1) >= 1
 
     __hash__ = None
 
@@ -414,7 +452,10 @@ class Symbol:
         if tuple(shape) == self.shape:
             return self
         wanted = self.graph.constant(shape, np.int64)
-        return self._moved(tuple(shape), 'Reshape', wanted, kept=kept)
+        out = self._moved(tuple(shape), 'Reshape', wanted, kept=kept)
+        if self.last is not None and kept >= 3:
+            out.last = self.last.reshape((*shape[:-3], *self.last.shape[-3:]))
+        return out
 
     def squeeze(self, axis: int) -> 'Symbol':
         """As numpy's."""
@@ -489,7 +530,11 @@ def _take(x: Symbol, indices, axis: int) -> Symbol:
     indices = np.asarray(indices, np.int64)
     shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
     places = x.graph.constant(indices, np.int64)
-    return x._moved(shape, 'Gather', places, kept=x.ndim - axis - 1, axis=axis)
+    out = x._moved(shape, 'Gather', places, kept=x.ndim - axis - 1, axis=axis)
+    if x.last is not None and (axis < x.ndim - 3 or indices.ndim == 1):
+        place = {x.ndim - 3: x.ndim - 1, x.ndim - 2: x.ndim - 3, x.ndim - 1: x.ndim - 2}
+        out.last = _take(x.last, indices, place.get(axis, axis))
+    return out
 
 
 @implements(np.broadcast_to)
@@ -529,6 +574,8 @@ def _concatenate(parts: Sequence[Symbol], axis: int = 0) -> Symbol:
     out = first._like(name, found['dtype'], shape, *found['bounds'], post=found['post'])
     out.low = max(out.low, min(part.low for part in parts))
     out.high = min(out.high, max(part.high for part in parts))
+    if axis < first.ndim - 3 and all(part.last is not None for part in parts):
+        out.last = _concatenate([part.last for part in parts], axis)
     return out
 
 
@@ -538,6 +585,7 @@ def _stack(parts: Sequence[Symbol], axis: int = 0) -> Symbol:
 
 
 @implements(np.clip)
+@pointwise
 def _clip(x: Symbol, low: int, high: int) -> Symbol:
     part = x.settle()
     dtype = int_type(min(part.low, low), max(part.high, high))
@@ -549,6 +597,7 @@ def _clip(x: Symbol, low: int, high: int) -> Symbol:
 
 
 @implements(np.where)
+@pointwise
 def _where(condition: Symbol, a, b) -> Symbol:
     parts = [p if isinstance(p, Symbol) else condition._constant(p) for p in (a, b)]
     low, high = min(p.low for p in parts), max(p.high for p in parts)
