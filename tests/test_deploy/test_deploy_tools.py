@@ -175,11 +175,12 @@ def test_benchmark_prints_a_row_per_runtime(files, monkeypatch, tool, capsys):
         '--runtimes',
         'torch',
         'onnxruntime',
+        'int8',
         'integer',
     )
     rows = [line.split('|') for line in words.splitlines() if line.startswith('| own ')]
-    assert [row[3].strip() for row in rows] == ['torch', 'onnxruntime', 'integer']
-    assert all(float(cell) > 0 for row in rows for cell in row[4:8])
+    assert [row[3].strip() for row in rows] == ['torch', 'onnxruntime', 'int8', 'integer']
+    assert all(float(cell) > 0 for row in rows for cell in row[4:7])
     words = tool(
         'benchmark',
         files / 'softmax.py',

@@ -143,6 +143,7 @@ def test_convolution(groups, stride):
         ('Spikformer', dict(num_steps=4), Rules()),
         ('Spikformer', dict(attention=BSA, num_steps=2), Rules(multiply=True, fraction=10)),
         ('SpikeDrivenTransformer', dict(num_steps=2), Rules(weight_bits=4)),
+        ('Spikingformer', dict(num_steps=2), Rules(multiply=True)),
         ('ESpikeFormer', dict(num_steps=1), Rules()),
         ('ESpikeFormer', dict(attention=BSA, num_steps=1), Rules(guard=4)),
         ('ESpikeFormer', dict(attention=BSA, num_steps=2), Rules()),

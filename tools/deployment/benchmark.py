@@ -3,7 +3,8 @@
     python tools/deployment/benchmark.py CONFIG [CONFIG ...] --size 224 224 --batches 1 8
 
 Runtimes: ``torch``, ``compiled`` (``torch.compile``), ``onnxruntime`` (the float graph, norms
-folded) and ``integer`` (the integer graph in onnxruntime). Every measurement runs in a process of
+folded), ``int8`` (onnxruntime's static 8-bit version of it) and ``integer`` (the integer graph in
+onnxruntime). Every measurement runs in a process of
 its own; files are written by another process before. ``memory`` is the largest resident set of the
 process that measures, so for graphs it does not hold PyTorch. ``file`` of the first two runtimes is
 the size of the weights. Weights are random unless ``--checkpoint`` is given; no runtime here makes
@@ -21,25 +22,29 @@ from pathlib import Path
 
 import numpy as np
 
-RUNTIMES = ('torch', 'compiled', 'onnxruntime', 'integer')
+RUNTIMES = ('torch', 'compiled', 'onnxruntime', 'int8', 'integer')
+GRAPHS = RUNTIMES[2:]
 
 
 def write_files(args: argparse.Namespace, config: str, folder: str) -> dict[str, str]:
     """Write the graphs of a model; runtime -> what went wrong."""
     from export import examples, load
 
-    from mmbsa.deploy import export_onnx
+    from mmbsa.deploy import export_int8, export_onnx
     from mmbsa.deploy.integer import IntegerNetwork, export_integer
     from mmbsa.models.layers import fuse
 
     model, wrong = load(config, args.checkpoint), {}
-    for runtime in {'onnxruntime', 'integer'}.intersection(args.runtimes):
+    path, inputs = Path(folder) / 'onnxruntime.onnx', examples(model, args.size)
+    for runtime in (name for name in GRAPHS if name in args.runtimes):
         try:
-            if runtime == 'onnxruntime':
-                inputs = examples(model, args.size)
-                export_onnx(fuse(model), inputs, Path(folder) / 'onnxruntime.onnx')
+            if runtime != 'integer' and not path.exists():
+                export_onnx(fuse(model), inputs, path)
+            if runtime == 'int8':
+                export_int8(path, [inputs], Path(folder) / 'int8.onnx')
+            if runtime != 'integer':
                 continue
-            pixels = _pixels((1, *examples(model, args.size)[0].shape[1:]))
+            pixels = _pixels((1, *inputs[0].shape[1:]))
             network = IntegerNetwork(model, pixels)
             for batch in args.batches:
                 export_integer(network, Path(folder) / f'integer{batch}.onnx', batch)
@@ -58,7 +63,7 @@ def _line(error: Exception) -> str:
 
 def runner(args: argparse.Namespace, runtime: str, config: str, batch: int, folder: str):
     """A function of no arguments that runs the model once, and the bytes of its file."""
-    if runtime in ('onnxruntime', 'integer'):
+    if runtime in GRAPHS:
         import onnxruntime
 
         path = Path(folder) / (

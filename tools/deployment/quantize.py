@@ -161,7 +161,8 @@ def run(args: argparse.Namespace) -> None:
         Path(args.report).write_text(network.table() + '\n')
     print(
         f'calibrated on {len(pixels)} photos: step 2^-{network.rules.fraction}, weights of '
-        f'{rules.weight_bits} bits, graph of {len(written) / 2**20:.2f} MiB, bit-equal to the reference'
+        f'{rules.weight_bits} bits, graph of {len(written) / 2**20:.2f} MiB, bit-equal to the '
+        'reference'
     )
     print('multiplications: ' + '; '.join(network.multiplications() or ['none']))
     print('| metric | float | integer |\n|---|---|---|')

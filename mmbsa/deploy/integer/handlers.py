@@ -429,10 +429,17 @@ def _weighted(
 ) -> Fixed:
     """A convolution or a linear layer: sums of weights, then a shift per channel, which is
     ``axis``."""
+    if x.limit is None and kind == 'linear' and network.rules.multiply:
+        x = plain(network, node, x)
+        rules, terms = network.rules, bits_of(0, x.data.shape[-1])
+        room = rules.accumulator_bits - rules.weight_bits - terms
+        check_width(f'{node.name}: input', x.data, room)
+        x = replace(x, limit=1 << (room - 1))
     if x.limit is None:
         raise refuse(
             node,
-            'its input are potentials, so it needs multiplications; only spikes and pixels add up',
+            'its input are potentials, so it needs multiplications; only spikes and pixels add up '
+            '(a linear head is allowed to multiply by multiply=True)',
         )
     integers, biases, factors, places, width = _quantized(
         network, node, x, weight, bias, product, axis
