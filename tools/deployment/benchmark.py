@@ -4,11 +4,11 @@
 
 Runtimes: ``torch``, ``compiled`` (``torch.compile``), ``onnxruntime`` (the float graph, norms
 folded), ``int8`` (onnxruntime's static 8-bit version of it) and ``integer`` (the integer graph in
-onnxruntime). Every measurement runs in a process of
-its own; files are written by another process before. ``memory`` is the largest resident set of the
-process that measures, so for graphs it does not hold PyTorch. ``file`` of the first two runtimes is
-the size of the weights. Weights are random unless ``--checkpoint`` is given; no runtime here makes
-use of zeros.
+onnxruntime). Every measurement runs in a process of its own; files are written by another process
+before. ``CPU ms`` is the least processor time of a run, which other processes on the machine hardly
+lengthen. ``memory`` is the largest resident set of the process that measures, so for graphs it does
+not hold PyTorch. ``file`` of the first two runtimes is the size of the weights. Weights are random
+unless ``--checkpoint`` is given; no runtime here makes use of zeros.
 """
 
 import argparse
@@ -101,19 +101,21 @@ def runner(args: argparse.Namespace, runtime: str, config: str, batch: int, fold
 
 
 def measure(args, runtime: str, config: str, batch: int, folder: str) -> list[str]:
-    """Cells of the table: median ms, least ms, MiB of memory, MiB of the file."""
+    """Cells of the table: median ms, CPU ms, MiB of memory, MiB of the file."""
     try:
         run, file = runner(args, runtime, config, batch, folder)
         run()
         times = []
         for _ in range(args.runs):
-            start = time.perf_counter()
+            start = time.perf_counter(), time.process_time()
             run()
-            times.append(1e3 * (time.perf_counter() - start))
+            end = time.perf_counter(), time.process_time()
+            times.append([1e3 * (b - a) for a, b in zip(start, end)])
     except Exception as error:
         return [_line(error)]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    return [f'{x:.1f}' for x in (statistics.median(times), min(times), peak, file / 2**20)]
+    wall, used = zip(*times)
+    return [f'{x:.1f}' for x in (statistics.median(wall), min(used), peak, file / 2**20)]
 
 
 def parse() -> argparse.Namespace:
@@ -135,7 +137,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     args, failed = parse(), False
-    print('| model | batch | runtime | median ms | least ms | memory MiB | file MiB |')
+    print('| model | batch | runtime | median ms | CPU ms | memory MiB | file MiB |')
     print('|---|---|---|---|---|---|---|', flush=True)
     # one task per process: memory of one runtime is not counted for the next
     with multiprocessing.get_context('spawn').Pool(1, maxtasksperchild=1) as pool:
