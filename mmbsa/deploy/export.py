@@ -28,7 +28,7 @@ class Predictor(nn.Module):
     * classifier: (B, C, H, W) or (B, T, C, H, W) -> logits (B, K);
     * segmentor: (B, C, H, W) -> logits (B, K, H, W) at the input's size;
     * detector: (B, C, H, W) -> what its heads say about every level, in the order of the head,
-      before boxes are decoded;
+      before boxes are decoded; (T, B, ...) where a spiking head averages T afterwards;
     * tracker: template (T, B, 3, z, z) and search crop (T, B, 3, s, s) -> boxes (B, 1, 4), and maps
       of score (B, 1, h, w), size (B, 2, h, w) and offset (B, 2, h, w);
     * any other module: its ``forward``.

@@ -283,7 +283,7 @@ def test_detectors_give_what_their_heads_say(tmp_path):
     assert len(found) == 4
     for a, b in zip(found, (*scores, *boxes)):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
-    assert scores[0].shape == (3, 3, 2, 2) and scores[0].std() > 1e-4
+    assert scores[0].shape == (1, 3, 3, 2, 2) and scores[0].std() > 1e-4  # (T, B, K, H, W)
 
 
 def photos(shared_path, size, number=8):
