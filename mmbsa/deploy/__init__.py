@@ -1,8 +1,16 @@
 """Trained networks for other runtimes: exported graphs, integer networks, binary unrolling, NIR."""
 
 from mmbsa.deploy.decompose import decompose
-from mmbsa.deploy.export import export_aoti, export_onnx, export_torch
+from mmbsa.deploy.export import export_aoti, export_int8, export_onnx, export_torch
 from mmbsa.deploy.nir import export_nir
 from mmbsa.deploy.unroll import unroll
 
-__all__ = ['decompose', 'export_aoti', 'export_nir', 'export_onnx', 'export_torch', 'unroll']
+__all__ = [
+    'decompose',
+    'export_aoti',
+    'export_int8',
+    'export_nir',
+    'export_onnx',
+    'export_torch',
+    'unroll',
+]

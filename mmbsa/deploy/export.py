@@ -28,7 +28,7 @@ class Predictor(nn.Module):
     * classifier: (B, C, H, W) or (B, T, C, H, W) -> logits (B, K);
     * segmentor: (B, C, H, W) -> logits (B, K, H, W) at the input's size;
     * detector: (B, C, H, W) -> what its heads say about every level, in the order of the head,
-      before boxes are decoded;
+      before boxes are decoded; (T, B, ...) where a spiking head averages T afterwards;
     * tracker: template (T, B, 3, z, z) and search crop (T, B, 3, s, s) -> boxes (B, 1, 4), and maps
       of score (B, 1, h, w), size (B, 2, h, w) and offset (B, 2, h, w);
     * any other module: its ``forward``.
@@ -102,6 +102,11 @@ def trace(
     if unknown:
         raise ValueError(
             f'export of {name}: dynamic={tuple(dynamic)} must hold names among {", ".join(AXES)}'
+        )
+    if hasattr(model, 'roi_head'):
+        raise ValueError(
+            f'{name} cannot be exported: its roi_head runs on proposals, whose number depends on '
+            'the picture; export a one-stage detector'
         )
     tracker = hasattr(model, 'track') and hasattr(model, 'features')
     shapes = []
@@ -255,6 +260,54 @@ def export_onnx(
     with atomic_open(path) as file:
         file.write(translated.model_proto.SerializeToString())
     return program
+
+
+def export_int8(graph: str | Path, batches: Sequence[Sequence[Tensor]], path: str | Path) -> None:
+    """Write onnxruntime's static 8-bit version of a file of :func:`export_onnx`: convolutions and
+    products of matrices on int8 weights (a scale per channel) and uint8 activations, the rest in
+    float32.
+
+    It is fast, and neither integer throughout nor equal to anything bit by bit: spikes flip.
+
+    Args:
+        graph: the float file.
+        batches: inputs that the ranges of activations are measured on.
+        path: of the file; it appears whole or not at all.
+
+    Raises:
+        ValueError: no batches. ImportError: onnxruntime is missing (the extra ``deploy``).
+    """
+    try:
+        from onnxruntime import quantization
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+    except ImportError as error:
+        raise ImportError(
+            f'export_int8 needs onnxruntime ({error}): pip install "mmbsa[deploy]"'
+        ) from None
+    if not batches:
+        raise ValueError('export_int8: there are no batches to calibrate with')
+
+    class Reader(quantization.CalibrationDataReader):
+        feeds = iter([{f'input_{i}': x.numpy() for i, x in enumerate(b)} for b in batches])
+
+        def get_next(self):
+            return next(self.feeds, None)
+
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        ready, draft = Path(folder) / 'ready.onnx', Path(folder) / 'draft.onnx'
+        quant_pre_process(str(graph), str(ready), skip_symbolic_shape=True)
+        quantization.quantize_static(
+            str(ready),
+            str(draft),
+            Reader(),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            op_types_to_quantize=['Conv', 'Gemm', 'MatMul'],
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+        with atomic_open(path) as file:
+            file.write(draft.read_bytes())
 
 
 @contextlib.contextmanager

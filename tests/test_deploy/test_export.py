@@ -10,7 +10,7 @@ from family_checks import settled
 from torch import nn
 
 import mmbsa.models  # noqa: F401  (registers everything)
-from mmbsa.deploy import export_aoti, export_onnx, export_torch
+from mmbsa.deploy import export_aoti, export_int8, export_onnx, export_torch
 from mmbsa.deploy.export import trace
 from mmbsa.models.attentions import build_attention
 from mmbsa.models.layers import SpikeConv
@@ -145,6 +145,18 @@ def test_onnx_shiftmax_is_exact_for_silent_queries(tmp_path):
         )
 
 
+def test_int8_of_a_float_graph(tmp_path):
+    pytest.importorskip('onnxruntime')
+    model, x = small(), image(4, 3, 16, 16)
+    export_onnx(model, (x,), tmp_path / 'float.onnx')
+    export_int8(tmp_path / 'float.onnx', [(x,)], tmp_path / 'int8.onnx')
+    (found,), (exact,) = (run_onnx(tmp_path / f'{name}.onnx', x) for name in ('int8', 'float'))
+    assert 0 < (found - exact).abs().max() < 0.5 * exact.abs().max()
+    with pytest.raises(ValueError, match='there are no batches'):
+        export_int8(tmp_path / 'float.onnx', [], tmp_path / 'never.onnx')
+    assert not (tmp_path / 'never.onnx').exists()
+
+
 def test_mode_of_the_model_stays(tmp_path):
     model = small().train()
     model.stem.norm.eval()
@@ -222,6 +234,56 @@ def segmentor():
             )
         )
     ).float()
+
+
+def detector():
+    pytest.importorskip('mmdet')
+    torch.manual_seed(0)
+    channels, norm = (16, 24), dict(type='BN')
+    return settled(
+        MODELS.build(
+            dict(
+                type='mmdet.RetinaNet',
+                backbone=dict(
+                    type='mmbsa.ESpikeFormer',
+                    arch=MODELS.get('mmbsa.ESpikeFormer').small_arch,
+                    attention=BSA,
+                    out_indices=(3, 4),
+                ),
+                neck=dict(
+                    type='mmbsa.SpikeFPN', in_channels=channels, out_channels=8, norm_cfg=norm
+                ),
+                bbox_head=dict(
+                    type='mmbsa.SpikeRetinaHead',
+                    num_classes=3,
+                    in_channels=8,
+                    feat_channels=8,
+                    stacked_convs=1,
+                    norm_cfg=norm,
+                    anchor_generator=dict(
+                        type='mmdet.AnchorGenerator',
+                        scales=[8],
+                        ratios=[1.0],
+                        strides=[16, 16],
+                    ),
+                ),
+            )
+        )
+    ).float()
+
+
+def test_detectors_give_what_their_heads_say(tmp_path):
+    pytest.importorskip('onnxruntime')
+    model = detector()
+    export_onnx(model, (image(1, 3, 32, 32),), tmp_path / 'm.onnx')
+    x = image(3, 3, 32, 32, seed=1)
+    with torch.no_grad():
+        scores, boxes = model(x, mode='tensor')
+    found = run_onnx(tmp_path / 'm.onnx', x)
+    assert len(found) == 4
+    for a, b in zip(found, (*scores, *boxes)):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+    assert scores[0].shape == (1, 3, 3, 2, 2) and scores[0].std() > 1e-4  # (T, B, K, H, W)
 
 
 def photos(shared_path, size, number=8):

@@ -57,7 +57,7 @@ def test_weights_are_near_and_of_the_promised_width(multiply):
         <= scale.reshape(-1, 1, 1, 1) / 2 * (1 + 1e-9)
     ).all()
     assert multiply or (np.frexp(scale)[0] == 0.5).all()
-    multiplier, places = as_ratio(0.3)
+    multiplier, places = as_ratio(0.3, 16)
     assert multiplier < 1 << 16 and abs(multiplier * 2.0**-places - 0.3) < 1e-5
 
 
@@ -88,14 +88,16 @@ def test_lif_in_big_integers(tau, signed, reset, decay_input):
     floored."""
     x = draw(-400, 400, 6, 20)
     part = {2.0: Fraction(1, 2), 4.0: Fraction(1, 4)}.get(tau)
-    m, places = as_ratio(1 / tau)
+    m, places = as_ratio(1 / tau, 16)
 
     def leak(v):
         if part is not None:
             return (v * part).__floor__()
         return v - (v * Fraction(1, 4)).__floor__() if tau == 4 / 3 else (v * m) >> places
 
-    found = layers.lif(x, layers.Leak('n', tau, True), decay_input, 128, reset, signed, 'n', 24)
+    found = layers.lif(
+        x, layers.Leak('n', tau, Rules(multiply=True)), decay_input, 128, reset, signed, 'n', 24
+    )
     for column in range(x.shape[1]):
         v = rest = reset or 0
         for t in range(len(x)):
@@ -110,7 +112,7 @@ def test_lif_is_the_fused_one_where_nothing_is_lost():
     """Currents in whole units of 2^-8 and a leak of 1/2 over 4 steps lose no bit with 16 bits below
     the point."""
     x = draw(-512, 512, 4, 200)
-    found = layers.lif(x << 8, layers.Leak('n', 2.0, False), True, 1 << 16, 0, True, 'n', 32)
+    found = layers.lif(x << 8, layers.Leak('n', 2.0, Rules()), True, 1 << 16, 0, True, 'n', 32)
     assert (
         found == fused_lif(torch.from_numpy(x / 256), signed=True).numpy()
     ).all() and found.any()
@@ -118,7 +120,7 @@ def test_lif_is_the_fused_one_where_nothing_is_lost():
 
 def test_a_leak_that_is_no_shift_is_refused():
     with pytest.raises(ValueError, match='neuron: the leak 1 / tau = 0.333333 is no shift'):
-        layers.Leak('neuron', 3.0, False)
+        layers.Leak('neuron', 3.0, Rules())
 
 
 @pytest.mark.parametrize('n, d', [(1, 3), (64, 4), (256, 8), (49, 64), (7, 130)])

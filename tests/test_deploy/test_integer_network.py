@@ -11,7 +11,13 @@ from mmbsa.registry import MODELS
 BSA = dict(type='mmbsa.BipolarSelfAttention')
 MEAN, STD = [118.0, 120.0, 110.0], [58.0, 60.0, 57.5]
 FINE = Rules(
-    weight_bits=24, fraction=24, potential_bits=48, accumulator_bits=62, guard=12, multiply=True
+    weight_bits=24,
+    fraction=24,
+    potential_bits=48,
+    accumulator_bits=62,
+    guard=12,
+    multiplier_bits=24,
+    multiply=True,
 )
 
 
@@ -25,8 +31,8 @@ def pixels(batch=2, size=32, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (batch, 3, size, size), dtype=np.uint8)
 
 
-def normalised(x):
-    mean, std = (torch.tensor(value).view(-1, 1, 1) for value in (MEAN, STD))
+def normalised(x, mean=MEAN):
+    mean, std = (torch.tensor(value).view(-1, 1, 1) for value in (mean, STD))
     return (torch.from_numpy(x).float() - mean) / std
 
 
@@ -37,6 +43,7 @@ def normalised(x):
         ('SpikeDrivenTransformer', dict(num_steps=2)),
         ('ESpikeFormer', dict(attention=BSA, num_steps=1)),
         ('ESpikeFormer', dict(attention=BSA, num_steps=2)),
+        ('Spikformer', dict(num_steps=4)),
     ],
 )
 def test_wide_integers_give_the_numbers_of_float(family, kwargs):
@@ -49,6 +56,15 @@ def test_wide_integers_give_the_numbers_of_float(family, kwargs):
     assert found.data.dtype == np.int64 and expected.std() > 0.01
     np.testing.assert_allclose(found.real(), expected, rtol=0, atol=2e-5)
     assert (network(x) == expected.argmax(1)).all()
+
+
+def test_a_mean_between_two_pixel_values():
+    """Padding stands for the mean itself, in the middle of the map as at its border."""
+    model, x, mean = classifier('Spikformer', num_steps=4), pixels(), [123.675, 116.28, 103.53]
+    with torch.no_grad():
+        expected = fuse(model, merge=True)(normalised(x, mean)).numpy()
+    found = IntegerNetwork(model, x[:1], mean, STD, FINE).run(x)[0].real()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
 
 
 def test_eight_bits_without_multiplications():

@@ -2,9 +2,13 @@
 
     python tools/deployment/benchmark.py CONFIG [CONFIG ...] --size 224 224 --batches 1 8
 
-Every runtime runs in a process of its own. ``memory`` is the largest resident set of that process,
-the file ``model.onnx`` or the package included. Weights are random: rates of spikes differ from
-those of trained networks, but no runtime here makes use of zeros.
+Runtimes: ``torch``, ``compiled`` (``torch.compile``), ``onnxruntime`` (the float graph, norms
+folded), ``int8`` (onnxruntime's static 8-bit version of it) and ``integer`` (the integer graph in
+onnxruntime). Every measurement runs in a process of its own; files are written by another process
+before. ``CPU ms`` is the least processor time of a run, which other processes on the machine hardly
+lengthen. ``memory`` is the largest resident set of the process that measures, so for graphs it does
+not hold PyTorch. ``file`` of the first two runtimes is the size of the weights. Weights are random
+unless ``--checkpoint`` is given; no runtime here makes use of zeros.
 """
 
 import argparse
@@ -16,59 +20,108 @@ import tempfile
 import time
 from pathlib import Path
 
-import torch
-from export import examples, load
+import numpy as np
 
-from mmbsa.deploy import export_onnx
-from mmbsa.deploy.export import Predictor
-
-RUNTIMES = ('torch', 'compiled', 'onnxruntime')
+RUNTIMES = ('torch', 'compiled', 'onnxruntime', 'int8', 'integer')
+GRAPHS = RUNTIMES[2:]
 
 
-def runner(runtime: str, model, inputs, folder: str, threads: int):
-    """A function of no arguments that runs the model once, and the bytes of the file that the
-    runtime reads."""
-    if runtime == 'onnxruntime':
+def write_files(args: argparse.Namespace, config: str, folder: str) -> dict[str, str]:
+    """Write the graphs of a model; runtime -> what went wrong."""
+    from export import examples, load
+
+    from mmbsa.deploy import export_int8, export_onnx
+    from mmbsa.deploy.integer import IntegerNetwork, export_integer
+    from mmbsa.models.layers import fuse
+
+    model, wrong = load(config, args.checkpoint), {}
+    path, inputs = Path(folder) / 'onnxruntime.onnx', examples(model, args.size)
+    for runtime in (name for name in GRAPHS if name in args.runtimes):
+        try:
+            if runtime != 'integer' and not path.exists():
+                export_onnx(fuse(model), inputs, path)
+            if runtime == 'int8':
+                export_int8(path, [inputs], Path(folder) / 'int8.onnx')
+            if runtime != 'integer':
+                continue
+            pixels = _pixels((1, *inputs[0].shape[1:]))
+            network = IntegerNetwork(model, pixels)
+            for batch in args.batches:
+                export_integer(network, Path(folder) / f'integer{batch}.onnx', batch)
+        except Exception as error:
+            wrong[runtime] = _line(error)
+    return wrong
+
+
+def _pixels(shape) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def _line(error: Exception) -> str:
+    return f'{type(error).__name__}: {" ".join(str(error).split())[:300]}'
+
+
+def runner(args: argparse.Namespace, runtime: str, config: str, batch: int, folder: str):
+    """A function of no arguments that runs the model once, and the bytes of its file."""
+    if runtime in GRAPHS:
         import onnxruntime
 
-        path = Path(folder) / 'model.onnx'
-        export_onnx(model, inputs, path, dynamic=())
+        path = Path(folder) / (
+            f'integer{batch}.onnx' if runtime == 'integer' else f'{runtime}.onnx'
+        )
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = args.threads
         session = onnxruntime.InferenceSession(
             str(path), options, providers=['CPUExecutionProvider']
         )
-        feed = {f'input_{i}': x.numpy() for i, x in enumerate(inputs)}
+        feed = {}
+        for node in session.get_inputs():
+            shape = [batch if isinstance(n, str) else n for n in node.shape]
+            pixels = _pixels(shape)
+            feed[node.name] = pixels if 'uint8' in node.type else (pixels - np.float32(118)) / 58
         return lambda: session.run(None, feed), path.stat().st_size
+    import torch
+    from export import examples, load
+
+    from mmbsa.deploy.export import Predictor
+    from mmbsa.models.layers import fuse
+
+    torch.set_num_threads(args.threads)
+    model = fuse(load(config, args.checkpoint))
+    inputs = examples(model, args.size, batch)
     predict = Predictor(model)
     size = sum(t.numel() * t.element_size() for t in model.state_dict().values())
     predict = torch.compile(predict) if runtime == 'compiled' else predict
-    return lambda: predict(*inputs), size
+
+    def run():
+        with torch.no_grad():
+            return predict(*inputs)
+
+    return run, size
 
 
-def measure(queue, runtime: str, config: str, size, batch: int, runs: int, threads: int) -> None:
-    """Put (median ms, least ms, MiB of memory, MiB of the file) into the queue, or what went
-    wrong."""
+def measure(args, runtime: str, config: str, batch: int, folder: str) -> list[str]:
+    """Cells of the table: median ms, CPU ms, MiB of memory, MiB of the file."""
     try:
-        torch.set_num_threads(threads)
-        model = load(config, None)
-        with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
-            run, file = runner(runtime, model, examples(model, size, batch), folder, threads)
+        run, file = runner(args, runtime, config, batch, folder)
+        run()
+        times = []
+        for _ in range(args.runs):
+            start = time.perf_counter(), time.process_time()
             run()
-            times = []
-            for _ in range(runs):
-                start = time.perf_counter()
-                run()
-                times.append(1e3 * (time.perf_counter() - start))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-        queue.put((statistics.median(times), min(times), peak, file / 2**20))
+            end = time.perf_counter(), time.process_time()
+            times.append([1e3 * (b - a) for a, b in zip(start, end)])
     except Exception as error:
-        queue.put(f'{type(error).__name__}: {" ".join(str(error).split())[:200]}')
+        return [_line(error)]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    wall, used = zip(*times)
+    return [f'{x:.1f}' for x in (statistics.median(wall), min(used), peak, file / 2**20)]
 
 
-def main() -> None:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('configs', nargs='+')
+    parser.add_argument('--checkpoint', help='of the one config')
     parser.add_argument(
         '--size', nargs=2, type=int, default=(224, 224), metavar=('HEIGHT', 'WIDTH')
     )
@@ -77,30 +130,27 @@ def main() -> None:
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--runtimes', nargs='+', choices=RUNTIMES, default=RUNTIMES)
     args = parser.parse_args()
-    context, failed = multiprocessing.get_context('spawn'), False
-    print(
-        '| model | batch | runtime | median ms | least ms | memory MiB | file MiB '
-        '|\n|---|---|---|---|---|---|---|'
-    )
-    for config in args.configs:
-        for batch in args.batches:
-            for runtime in args.runtimes:
-                queue = context.Queue()
-                child = context.Process(
-                    target=measure,
-                    args=(queue, runtime, config, args.size, batch, args.runs, args.threads),
-                )
-                child.start()
-                result = queue.get()
-                child.join()
-                failed |= isinstance(result, str)
-                cells = (
-                    [result] if isinstance(result, str) else [f'{number:.1f}' for number in result]
-                )
-                print(
-                    f'| {Path(config).stem} | {batch} | {runtime} | {" | ".join(cells)} |',
-                    flush=True,
-                )
+    if args.checkpoint and len(args.configs) > 1:
+        parser.error('--checkpoint is of one config')
+    return args
+
+
+def main() -> None:
+    args, failed = parse(), False
+    print('| model | batch | runtime | median ms | CPU ms | memory MiB | file MiB |')
+    print('|---|---|---|---|---|---|---|', flush=True)
+    # one task per process: memory of one runtime is not counted for the next
+    with multiprocessing.get_context('spawn').Pool(1, maxtasksperchild=1) as pool:
+        for config in args.configs:
+            with tempfile.TemporaryDirectory() as folder:
+                wrong = pool.apply(write_files, (args, config, folder))
+                for batch in args.batches:
+                    for runtime in args.runtimes:
+                        cells = [wrong[runtime]] if runtime in wrong else None
+                        cells = cells or pool.apply(measure, (args, runtime, config, batch, folder))
+                        failed |= len(cells) == 1
+                        name = f'{Path(config).stem} | {batch} | {runtime}'
+                        print(f'| {name} | {" | ".join(cells)} |', flush=True)
     sys.exit(1 if failed else 0)
 
 

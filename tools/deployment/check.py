@@ -20,20 +20,23 @@ from mmbsa.deploy.export import Predictor
 SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp'}
 
 
-def read(folder: str, size: tuple[int, int], number: int, preprocessor) -> torch.Tensor:
-    """Photos of a folder, resized and normalised as the data preprocessor does: (number, 3, H, W).
+def photos(folder: str, size: tuple[int, int], number: int) -> np.ndarray:
+    """Photos of a folder and its folders, resized: RGB, uint8 (number, 3, H, W).
 
     Raises:
         ValueError: a folder without photos.
     """
     files = sorted(file for file in Path(folder).rglob('*') if file.suffix.lower() in SUFFIXES)
     if not files:
-        raise ValueError(f'--images {folder}: no file that ends in {", ".join(sorted(SUFFIXES))}')
+        raise ValueError(f'{folder}: there is no file that ends in {", ".join(sorted(SUFFIXES))}')
     files = files[:: max(len(files) // number, 1)][:number]
-    pixels = np.stack(
-        [np.asarray(Image.open(file).convert('RGB').resize(size[::-1])) for file in files]
-    )
-    x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+    pixels = [np.asarray(Image.open(file).convert('RGB').resize(size[::-1])) for file in files]
+    return np.ascontiguousarray(np.stack(pixels).transpose(0, 3, 1, 2))
+
+
+def normalise(pixels: np.ndarray, preprocessor) -> torch.Tensor:
+    """What a model's data preprocessor makes of RGB photos: float32 of the same shape."""
+    x = torch.from_numpy(pixels).float()
     mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))
     return (x - 128) / 64 if mean is None else (x - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
 
@@ -54,12 +57,19 @@ def main() -> None:
 
     try:
         model = load(args.config, args.checkpoint)
-        x = read(args.images, args.size, args.number, getattr(model, 'data_preprocessor', None))
+        pixels = photos(args.images, args.size, args.number)
+        x = normalise(pixels, getattr(model, 'data_preprocessor', None))
         session = onnxruntime.InferenceSession(args.file, providers=['CPUExecutionProvider'])
         with torch.no_grad():
             expected = Predictor(model)(x)
         expected = expected if isinstance(expected, tuple) else (expected,)
         found = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+        shapes = [[tuple(y.shape) for y in part] for part in (found, expected)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f'{args.file} is of another model than {args.config}: outputs of {shapes[0]}, '
+                f'expected {shapes[1]}'
+            )
     except Exception as error:  # onnxruntime's errors share no class
         sys.exit(f'error: {" ".join(str(error).split())}')
     worst, equal = 0.0, []

@@ -24,6 +24,8 @@ class Rules:
         potential_bits: of a signed potential, sign included.
         accumulator_bits: of sums within a layer, sign included.
         guard: bits that V is widened by before it is shifted by Shiftmax's weights.
+        multiplier_bits: of the multipliers that ``multiply`` allows; their relative error is at
+            most 2^-multiplier_bits.
         multiply: whether factors that are no power of two may become a multiplication and a shift:
             scales of weights, leaks, layer scales, means. Without it, weights get power-of-two
             scales, and other such factors are refused.
@@ -34,6 +36,7 @@ class Rules:
     potential_bits: int = 24
     accumulator_bits: int = 32
     guard: int = 8
+    multiplier_bits: int = 16
     multiply: bool = False
 
     def __post_init__(self):
@@ -43,6 +46,7 @@ class Rules:
             ('potential_bits', 2, 48),
             ('accumulator_bits', 8, 62),
             ('guard', 0, 16),
+            ('multiplier_bits', 2, 31),
         ):
             value = getattr(self, name)
             if not isinstance(value, int) or not least <= value <= most:
@@ -73,11 +77,19 @@ class Fixed:
         return self.data * (2.0**-self.fraction * self.unit)
 
 
-def shift(x: np.ndarray, places: int) -> np.ndarray:
-    """x * 2^-places: rounded to nearest, halves up; exact to the left."""
-    if places <= 0:
-        return x << -places
-    return (x + (1 << (places - 1))) >> places
+def shift(x: np.ndarray, places: int | np.ndarray) -> np.ndarray:
+    """x * 2^-places: rounded to nearest, halves up; exact to the left. Places are one number or
+    broadcast against x.
+
+    Raises:
+        OverflowError: a shift to the left that leaves 64 bits.
+    """
+    places = np.asarray(places)
+    left, right = np.maximum(-places, 0), np.maximum(places, 0)
+    if left.any():
+        check_width('shift to the left', x, 64 - int(left.max()))
+        x = x << left
+    return (x + ((1 << right) >> 1)) >> right if right.any() else x
 
 
 def bits_of(low: int, high: int) -> int:
@@ -89,7 +101,9 @@ def bits_of(low: int, high: int) -> int:
 
 def check_width(name: str, x: np.ndarray, bits: int) -> None:
     """Raise OverflowError unless every value fits a signed integer of so many bits."""
-    if x.size:
+    if not isinstance(x, np.ndarray):
+        x.narrow(bits)  # a symbol of the integer graph has bounds instead of values
+    elif x.size:
         low, high = int(x.min()), int(x.max())
         if not -(1 << (bits - 1)) <= low <= high < 1 << (bits - 1):
             raise OverflowError(f'{name}: values {low} .. {high} do not fit {bits} bits')
@@ -101,7 +115,7 @@ def power_of_two(value: float) -> int | None:
     return exponent - 1 if mantissa == 0.5 else None
 
 
-def as_ratio(value: float, bits: int = 16) -> tuple[int, int]:
+def as_ratio(value: float, bits: int) -> tuple[int, int]:
     """(multiplier, places) with value ~ multiplier * 2^-places and a multiplier of at most ``bits``
     bits."""
     if value == 0:

@@ -22,8 +22,7 @@ from mmbsa.deploy.integer.fixed import (
 
 @dataclass(frozen=True)
 class Pixels(Fixed):
-    """Pixels less the rounded mean; the first convolution takes in the rest of the
-    normalisation."""
+    """Pixels as they are; the first convolution takes in the normalisation."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,8 @@ def plain(network, node: Node, x: Fixed, fraction: int | None = None) -> Fixed:
     if x.unit != 1:
         if not network.rules.multiply:
             raise refuse(node, f'the factor {x.unit:g} is no power of two; set multiply=True')
-        factor, more = as_ratio(x.unit)
+        factor, more = as_ratio(x.unit, network.rules.multiplier_bits)
+        check_width(f'{node.name}: product', data, 63 - network.rules.multiplier_bits)
         data, places = data * factor, places + more
     data = shift(data, places)
     check_width(f'{node.name}: potential', data, network.rules.potential_bits)
@@ -198,7 +198,7 @@ def _lif(
     if v0 is not None:
         raise refuse(node, 'it continues from a membrane')
     x = plain(network, node, x)
-    leak = None if tau is None else layers.Leak(name, tau, rules.multiply)
+    leak = None if tau is None else layers.Leak(name, tau, rules)
     unit = 1 << rules.fraction
     threshold = int(np.ceil(v_threshold * unit))
     reset = None if v_reset is None else int(round(v_reset * unit))
@@ -214,6 +214,8 @@ def _lif(
 
 @handles('aten.clamp')
 def _clamp(network, node, x, low=None, high=None):
+    if x.unit != 1 and not network.rules.multiply and float(low).is_integer():
+        return _counted(network, node, x, int(low), int(high))
     if x.limit is None or x.unit != 1:
         x = plain(network, node, x)
     bounds = [int(np.floor(bound * 2**x.fraction)) for bound in (low, high)]
@@ -224,6 +226,20 @@ def _clamp(network, node, x, low=None, high=None):
         dict(membrane=network.rules.potential_bits, output=bits_of(int(low), int(high))),
     )
     return Fixed(np.clip(x.data, *bounds), x.fraction, limit=max(map(abs, bounds)))
+
+
+def _counted(network, node, x: Fixed, low: int, high: int) -> Fixed:
+    """Clip and round of potentials with a factor that is no power of two: the factor goes into the
+    thresholds (n - 1/2) / factor. Between integers there are no ties but by chance; they go up."""
+    step = 2.0**x.fraction / x.unit
+    thresholds = [int(np.ceil((n - 0.5) * step)) for n in range(low + 1, high + 1)]
+    network.note(
+        node,
+        'integer neuron',
+        dict(comparisons=len(thresholds) * x.data.size),
+        dict(membrane=network.rules.potential_bits, output=bits_of(low, high)),
+    )
+    return Fixed(layers.reached(x.data, thresholds, low), limit=max(abs(low), high))
 
 
 @handles('aten.round')
@@ -344,60 +360,91 @@ def _mean(network, node, x, dims, keepdim=False, dtype=None):
 
 # weights
 # ------------------------------------------------------------------------------
-def _quantized(network, node, x: Fixed, weight: Real, bias: Real | None) -> tuple:
-    """Integer weights, biases in the accumulator's step, and the shift (and multiplier) to the
-    potentials' step."""
+def _quantized(
+    network, node, x: Fixed, weight: Real, bias: Real | None, product: Callable, axis: int
+) -> tuple:
+    """Integer weights, biases in the accumulator's step, factors and shifts to the potentials'
+    step per channel, and the accumulator's width.
+
+    Pixels come as they are, and zeros around the normalised map stand for the mean. So the bias
+    takes in the mean of those taps that lie inside the map: it is a map, of which few rows and
+    columns differ.
+    """
     if node.name in network.integers:
         return network.integers[node.name]
     rules = network.rules
     weights = weight.numpy() * x.unit
+    channels = [
+        -1 if i == axis % (x.data.ndim) else 1 for i in range(axis % x.data.ndim, x.data.ndim)
+    ]
     real_bias = np.zeros(len(weights)) if bias is None else bias.numpy()
+    real_bias = real_bias.reshape(channels)
     if isinstance(x, Pixels):
-        shape = (1, -1, *[1] * (weights.ndim - 2))
-        weights = weights / network.std.reshape(shape)
-        rest = (network.centre - network.mean).reshape(shape)
-        real_bias = real_bias + (weights * rest).reshape(len(weights), -1).sum(1)
+        weights = weights / network.std.reshape(1, -1, *[1] * (weights.ndim - 2))
+        mean = network.mean.reshape(1, *channels)
+        inside = np.broadcast_to(mean, (1, *x.data.shape[1:]))
+        real_bias = real_bias - product(np.ascontiguousarray(inside), weights)
     integers, scale = quantize_weight(weights, rules.weight_bits, rules.multiply)
     step = scale * 2.0**-x.fraction
-    biases = np.rint(real_bias / step).astype(np.int64)
-    bound = int(
-        (np.abs(integers).reshape(len(integers), -1).sum(1) * x.limit + np.abs(biases)).max()
-    )
+    biases = np.rint(real_bias / step.reshape(channels)).astype(np.int64)
+    bound = int(np.abs(integers).reshape(len(integers), -1).sum(1).max() * x.limit)
+    bound += int(np.abs(biases).max())
     width = bits_of(-bound, bound)
     if width > rules.accumulator_bits:
         raise OverflowError(
             f'{node.name}: its sums need {width} bits, accumulator_bits={rules.accumulator_bits}'
         )
-    factors = [
-        as_ratio(value * 2.0**rules.fraction)
-        if rules.multiply
-        else (1, -power_of_two(value) - rules.fraction)
-        for value in step
-    ]
-    network.integers[node.name] = integers, biases, factors, width
+    factors, places = np.ones(len(step), np.int64), -np.log2(step).astype(np.int64)
+    places -= rules.fraction
+    if rules.multiply:
+        ratios = [as_ratio(value * 2.0**rules.fraction, rules.multiplier_bits) for value in step]
+        factors, places = (np.array(column, np.int64) for column in zip(*ratios))
+        if width + rules.multiplier_bits > 63:
+            raise OverflowError(
+                f'{node.name}: sums of {width} bits times multiplier_bits={rules.multiplier_bits} '
+                'leave 64 bits'
+            )
+    factors, places = factors.reshape(channels), places.reshape(channels)
+    network.integers[node.name] = integers, biases, factors, places, width
     return network.integers[node.name]
 
 
+def distinct(biases: np.ndarray) -> np.ndarray:
+    """A map of biases (1, C, H, W) without the rows and columns that repeat; others as they are."""
+    for axis in (-1, -2):
+        if biases.ndim == 4:
+            biases = np.unique(biases, axis=axis)
+    return biases
+
+
 def _weighted(
-    network, node, x: Fixed, weight: Real, bias: Real | None, kind: str, product: Callable
+    network,
+    node,
+    x: Fixed,
+    weight: Real,
+    bias: Real | None,
+    kind: str,
+    product: Callable,
+    axis: int,
 ) -> Fixed:
-    """A convolution or a linear layer: sums of weights, then a shift per channel, which is axis
-    1."""
+    """A convolution or a linear layer: sums of weights, then a shift per channel, which is
+    ``axis``."""
+    if x.limit is None and kind == 'linear' and network.rules.multiply:
+        x = plain(network, node, x)
+        rules, terms = network.rules, bits_of(0, x.data.shape[-1])
+        room = rules.accumulator_bits - rules.weight_bits - terms
+        check_width(f'{node.name}: input', x.data, room)
+        x = replace(x, limit=1 << (room - 1))
     if x.limit is None:
         raise refuse(
             node,
-            'its input are potentials, so it needs multiplications; only spikes and pixels add up',
+            'its input are potentials, so it needs multiplications; only spikes and pixels add up '
+            '(a linear head is allowed to multiply by multiply=True)',
         )
-    integers, biases, factors, width = _quantized(network, node, x, weight, bias)
-    sums = product(x.data, integers)
-    if kind == 'linear':
-        sums = np.moveaxis(sums, -1, 1) if sums.ndim > 1 else sums
-    sums = sums + biases.reshape(1, -1, *[1] * (sums.ndim - 2))
-    out = np.stack(
-        [shift(sums[:, c] * factor, places) for c, (factor, places) in enumerate(factors)], 1
+    integers, biases, factors, places, width = _quantized(
+        network, node, x, weight, bias, product, axis
     )
-    if kind == 'linear':
-        out = np.moveaxis(out, 1, -1)
+    out = shift((product(x.data, integers) + biases) * factors, places)
     check_width(f'{node.name}: output', out, network.rules.potential_bits)
     uses = integers[0].size * out.size
     counted = isinstance(x, Pixels) or x.limit > 255
@@ -409,12 +456,12 @@ def _weighted(
         kind,
         operations,
         dict(
-            input=bits_of(-x.limit, x.limit),
+            input=bits_of(0 if isinstance(x, Pixels) else -x.limit, x.limit),
             weight=network.rules.weight_bits,
             accumulator=width,
             output=network.rules.potential_bits,
         ),
-        integers.size * network.rules.weight_bits // 8 + biases.size * 4,
+        integers.size * network.rules.weight_bits // 8 + distinct(biases).size * 4,
     )
     return Fixed(out, network.rules.fraction)
 
@@ -434,12 +481,16 @@ def _conv2d(
         bias,
         'conv',
         lambda data, w: layers.conv2d(data, w, *pairs, groups),
+        -3,
     )
 
 
 @handles('aten.linear')
 def _linear(network, node, x, weight, bias=None):
-    return _weighted(network, node, x, weight, bias, 'linear', lambda data, w: data @ w.T)
+    def product(data, w):
+        return layers.matmul(data, w.T)
+
+    return _weighted(network, node, x, weight, bias, 'linear', product, -1)
 
 
 @handles('mmbsa.bipolar_attention')
@@ -463,7 +514,7 @@ def _attention(network, node, q, k, v, product, normalizer, scale, grad, impl):
                 f'{node.name}: values of {width} bits, accumulator_bits={rules.accumulator_bits}'
             )
     else:
-        data = (q.data @ np.swapaxes(k.data, -1, -2)) @ v.data
+        data = layers.unnormalised_attention(q.data, k.data, v.data)
         top = v.limit if v.limit is not None else (1 << (rules.potential_bits - 1)) - 1
         bound = limit * k.data.shape[-2] * top
         width = bits_of(-bound, bound)
@@ -523,4 +574,4 @@ def _bilinear(network, node, x, size, align_corners, scales):
 def _nearest(network, node, x, size, scales):
     size = tuple(size) if size else tuple(int(n * s) for n, s in zip(x.data.shape[-2:], scales))
     rows, columns = (np.arange(target) * n // target for n, target in zip(x.data.shape[-2:], size))
-    return replace(x, data=x.data[..., rows[:, None], columns])
+    return replace(x, data=np.take(np.take(x.data, rows, -2), columns, -1))

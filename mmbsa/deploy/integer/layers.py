@@ -1,10 +1,31 @@
-"""What the layers of an integer network compute, on int64 arrays: sums, comparisons and shifts."""
+"""What the layers of an integer network compute, on int64 arrays: sums, comparisons and shifts.
+
+Functions under ``singledispatch`` have another form in the integer graph, see
+:mod:`mmbsa.deploy.integer.graph`; the others are run on its symbols as they are.
+"""
+
+from functools import singledispatch
 
 import numpy as np
 
-from mmbsa.deploy.integer.fixed import as_ratio, check_width, power_of_two, shift
+from mmbsa.deploy.integer.fixed import Rules, as_ratio, check_width, power_of_two, shift
 
 
+@singledispatch
+def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(..., n, k) and (..., k, m) -> (..., n, m), exact.
+
+    Whole numbers whose sums stay below 2^53 are multiplied as float64, which is exact as well and
+    many times faster, because libraries have no fast product of int64.
+    """
+    if a.dtype == b.dtype == np.int64 and a.size and b.size:
+        bound = a.shape[-1] * int(np.abs(a).max()) * int(np.abs(b).max())
+        if bound < 1 << 53:
+            return np.matmul(a.astype(np.float64), b.astype(np.float64)).astype(np.int64)
+    return np.matmul(a, b)
+
+
+@singledispatch
 def conv2d(x: np.ndarray, weight: np.ndarray, stride, padding, dilation, groups: int) -> np.ndarray:
     """(N, C, H, W) and (O, C / groups, kh, kw) -> sums (N, O, OH, OW), exact."""
     x = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
@@ -13,9 +34,8 @@ def conv2d(x: np.ndarray, weight: np.ndarray, stride, padding, dilation, groups:
     windows = np.lib.stride_tricks.sliding_window_view(x, spans, (2, 3))
     windows = windows[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
     n, c, height, width = windows.shape[:4]
-    windows = windows.reshape(n, groups, c // groups, height, width, kh, kw)
-    weight = weight.reshape(groups, -1, c // groups, kh, kw)
-    sums = np.einsum('ngchwyx,gocyx->ngohw', windows, weight, optimize=False)
+    windows = windows.transpose(0, 1, 4, 5, 2, 3).reshape(n, groups, -1, height * width)
+    sums = matmul(weight.reshape(groups, len(weight) // groups, -1), windows)
     return sums.reshape(n, -1, height, width)
 
 
@@ -25,26 +45,25 @@ class Leak:
     Args:
         name: of the layer, for errors.
         tau: of the neuron.
-        multiply: whether other values than powers of two are allowed.
+        rules: whether other values than powers of two are allowed, and the multiplier's bits.
 
     Raises:
         ValueError: neither 1 / tau nor 1 - 1 / tau is a power of two, without ``multiply``.
     """
 
-    def __init__(self, name: str, tau: float, multiply: bool):
+    def __init__(self, name: str, tau: float, rules: Rules):
         part, kept = (
             power_of_two(1 / tau),
             power_of_two(round(1 - 1 / tau, 12)) if tau != 1 else None,
         )
         self.part = None if part is None else -part
         self.kept = None if kept is None else -kept
-        self.ratio = as_ratio(1 / tau)
+        self.ratio = as_ratio(1 / tau, rules.multiplier_bits)
         self.multiplies = self.part is None and self.kept is None
-        if self.multiplies and not multiply:
+        if self.multiplies and not rules.multiply:
             raise ValueError(
                 f'{name}: the leak 1 / tau = {1 / tau:g} is no shift: neither it nor what is kept '
-                'is a power '
-                'of two; set multiply=True, or train with such a tau (2, 4, 4/3, ...)'
+                'is a power of two; set multiply=True, or train with such a tau (2, 4, 4/3, ...)'
             )
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
@@ -82,14 +101,13 @@ def lif(
         else:
             h = v - leak(v - rest) + current
         check_width(f'{name}: membrane', h, bits)
-        s = (h >= threshold).astype(np.int64)
-        if signed:
-            s -= -h >= threshold
+        s = np.where(h >= threshold, 1, np.where(h > -threshold, 0, -1) if signed else 0)
         v = h - threshold * s if reset is None else np.where(s != 0, reset, h)
         spikes.append(s)
     return np.stack(spikes)
 
 
+@singledispatch
 def round_half_even(x: np.ndarray, fraction: int) -> np.ndarray:
     """round(x * 2^-fraction) with ties to even: add half and shift, and clear the last bit of a
     tie."""
@@ -100,6 +118,15 @@ def round_half_even(x: np.ndarray, fraction: int) -> np.ndarray:
     return np.where(tie, up & ~1, up)
 
 
+def reached(x: np.ndarray, thresholds: list[int], low: int) -> np.ndarray:
+    """``low`` and one more for each of the ascending thresholds that x is not below."""
+    counts = low
+    for count, threshold in enumerate(thresholds, low + 1):
+        counts = np.where(x >= threshold, count, counts)
+    return counts
+
+
+@singledispatch
 def exponent_of_sum(gap: np.ndarray) -> np.ndarray:
     """ceil(log2 sum_j 2^-gap_j) of gaps >= 0 (..., n), of which each row has a 0: (..., 1).
 
@@ -119,6 +146,7 @@ def exponent_of_sum(gap: np.ndarray) -> np.ndarray:
     return leading + (sticky | (whole != 1 << leading))
 
 
+@singledispatch
 def shift_values(values: np.ndarray, shifts: np.ndarray, guard: int) -> np.ndarray:
     """sum_j 2^-shifts_ij values_j: (..., n, d) and (..., n_q, n) -> (..., n_q, d) in the step of
     the values.
@@ -131,16 +159,23 @@ def shift_values(values: np.ndarray, shifts: np.ndarray, guard: int) -> np.ndarr
     wide = values << guard
     total = np.zeros((*shifts.shape[:-1], values.shape[-1]), np.int64)
     for places in np.unique(shifts):
-        total += np.matmul((shifts == places).astype(np.int64), wide >> min(int(places), 62))
+        total += matmul((shifts == places).astype(np.int64), wide >> min(int(places), 62))
     return shift(total, guard)
 
 
 def shiftmax_attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, guard: int) -> np.ndarray:
     """Whole q, k (..., n, d) and values (..., n, d_v) -> (..., n_q, d_v): Score = Shiftmax(q k^T),
     Score shifts V."""
-    score = np.matmul(q, np.swapaxes(k, -1, -2))
+    score = matmul(q, np.swapaxes(k, -1, -2))
     gap = score.max(-1, keepdims=True) - score
     return shift_values(v, gap + exponent_of_sum(gap), guard)
+
+
+def unnormalised_attention(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """q k^T v of whole numbers, in the order that needs fewer products: no sum is rounded."""
+    if k.shape[-2] > k.shape[-1]:
+        return matmul(q, matmul(np.swapaxes(k, -1, -2), v))
+    return matmul(matmul(q, np.swapaxes(k, -1, -2)), v)
 
 
 def bilinear_taps(
@@ -167,6 +202,7 @@ def bilinear(x: np.ndarray, size: tuple[int, int], align_corners: bool) -> np.nd
     return shift(x, 8)
 
 
+@singledispatch
 def max_pool2d(x: np.ndarray, kernel, stride, padding) -> np.ndarray:
     """(N, C, H, W) -> largest value of every window; padding never wins."""
     lowest = np.iinfo(np.int64).min

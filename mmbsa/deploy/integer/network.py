@@ -92,7 +92,6 @@ class IntegerNetwork:
             self._statistics(model, name, value, example)
             for name, value in (('mean', mean), ('std', std))
         )
-        self.centre = np.rint(self.mean).astype(np.int64)
         with torch.no_grad():
             folded = fuse(model, merge=True).float()
             fold_scales(folded)
@@ -147,12 +146,15 @@ class IntegerNetwork:
                 f'IntegerNetwork: pixels must be uint8 (B, {", ".join(map(str, self.shape))}), got '
                 f'{pixels.dtype} {pixels.shape}'
             )
+        return self.forward(pixels.astype(np.int64))
+
+    def forward(self, pixels) -> list[Fixed]:
+        """:meth:`run` without its checks, on int64 arrays or on symbols of the integer graph."""
         values: dict[Node, object] = {}
         for node in self._nodes:
             if node.op == 'placeholder':
                 if node.name in self._inputs:
-                    centred = pixels.astype(np.int64) - self.centre[:, None, None]
-                    values[node] = handlers.Pixels(centred, limit=255)
+                    values[node] = handlers.Pixels(pixels, limit=255)
                 else:
                     values[node] = handlers.Real(node.name, self.source.get(node.name))
             elif node.op == 'call_function':
@@ -178,6 +180,14 @@ class IntegerNetwork:
         """Add a layer to the report, while the example runs."""
         if not getattr(self, '_finished', False):
             self.report.append(Layer(handlers.module_of(node), kind, operations, bits, memory))
+
+    def multiplications(self) -> list[str]:
+        """The layers that multiply, with the number of it in a forward of the example."""
+        return [
+            f'{layer.name} ({layer.kind}): {layer.operations["multiplications"]}'
+            for layer in self.report
+            if layer.operations.get('multiplications')
+        ]
 
     def table(self) -> str:
         """The report as a table in Markdown; operations are those of the example."""
