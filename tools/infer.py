@@ -23,6 +23,7 @@ from mmengine.utils import ProgressBar
 from mmbsa.apis.inference import SampleReader, load_model, predict
 from mmbsa.datasets.event_files import ENDINGS
 from mmbsa.models.layers import fuse
+from mmbsa.utils.listing import visible_files
 from mmbsa.visualization import (
     draw_sample,
     instances_side_by_side,
@@ -83,13 +84,7 @@ def find_files(source: Path, out: Path, endings: set[str]) -> list[Path]:
     if source.is_file():
         return [source]
     here, there = source.resolve(), out.resolve()
-    files = sorted(
-        path
-        for path in source.rglob('*')
-        if path.suffix.lower() in endings
-        and path.is_file()
-        and not any(part.startswith('.') for part in path.relative_to(source).parts)
-    )
+    files = visible_files(source, endings, recursive=True)
     if here in there.parents:  # a folder within the source holds overlays alone
         files = [path for path in files if there not in path.resolve().parents]
     if here != there and there not in here.parents:

@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 from mmbsa.utils.errors import DataError, MissingDataError
+from mmbsa.utils.types import type_name
 
 #: data sets with a section of their own in README.md, by a part of their class's name.
 README_SECTIONS = {'ADE20K': 'ADE20K, step by step'}
@@ -166,7 +167,7 @@ def explain(key: str, cfg: dict, error: Exception) -> DataError | None:
         reason = why_no_samples(lazy[-1], f'{key}.dataset')
         if reason is not None:
             return reason
-    names = ', '.join(str(getattr(part.get('type'), '__name__', part.get('type'))) for part in cfgs)
+    names = ', '.join(map(type_name, cfgs))
     if isinstance(error, FileNotFoundError):
         text = ' '.join(str(error).split())
         return MissingDataError(f'{key}.dataset ({names}): {text}; {where_to_read(names)}')

@@ -37,6 +37,7 @@ from mmbsa.energy.watch import Watcher
 from mmbsa.utils.checkpoint import load_checkpoint_file
 from mmbsa.utils.files import atomic_open
 from mmbsa.utils.launch import fill_in
+from mmbsa.utils.types import type_name
 
 ENDINGS = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
 #: parts of checkpoints that inference has no use for.
@@ -187,7 +188,7 @@ def _of_dataset(cfg: Config, images: int) -> tuple[int, Iterable[Any]]:
 def _picture_pipeline(cfg: Config, size: list[int] | None) -> Compose:
     loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
     steps = deepcopy(cfg.get('test_pipeline') or loader.get('dataset', {}).get('pipeline') or [])
-    steps = [step for step in steps if not step['type'].split('.')[-1].startswith('Load')]
+    steps = [step for step in steps if not type_name(step).startswith('Load')]
     if not steps:
         raise ToolError('the config has no test pipeline, so pictures cannot be prepared')
     first = [dict(type='LoadImageFromFile')]
@@ -195,7 +196,7 @@ def _picture_pipeline(cfg: Config, size: list[int] | None) -> Compose:
         first.append(dict(type='mmcv.Resize', scale=(size[1], size[0]), keep_ratio=False))
     for step in steps:
         if (
-            step['type'].endswith('Inputs')
+            type_name(step).endswith('Inputs')
             and 'meta_keys' not in step
             and 'mmpretrain' in str(cfg.get('default_scope'))
         ):

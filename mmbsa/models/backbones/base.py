@@ -21,7 +21,7 @@ from mmbsa.models.layers import TIME_MODES, checkpointed, read_time
 from mmbsa.models.neurons import bind_steps, readout_neuron
 from mmbsa.registry import MODELS, build_checked
 from mmbsa.utils.checkpoint import fit_state
-from mmbsa.utils.types import type_name
+from mmbsa.utils.types import PRETRAINED, type_name
 
 
 class BaseSpikingBackbone(BaseModule):
@@ -387,7 +387,7 @@ class BaseSpikingBackbone(BaseModule):
         """Load ``init_cfg``'s checkpoint if it names one; convolutions and norms otherwise keep
         PyTorch's defaults."""
         cfg = self.init_cfg
-        if not isinstance(cfg, dict) or type_name(cfg) not in ('Pretrained', 'PretrainedInit'):
+        if not isinstance(cfg, dict) or type_name(cfg) not in PRETRAINED:
             return super().init_weights()
         path = cfg['checkpoint']
         state = CheckpointLoader.load_checkpoint(path, map_location=cfg.get('map_location', 'cpu'))
