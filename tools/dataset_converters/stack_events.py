@@ -8,12 +8,14 @@ be started again.
 import argparse
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from mmengine.utils import ProgressBar
 
 from mmbsa.datasets.tracking.layouts import get_layout, split_folder
 from mmbsa.datasets.tracking.stacking import stack_sequence, start_frames
+from mmbsa.utils.processes import end_with_parent
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,7 +42,7 @@ def main() -> None:
     names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
     starts = start_frames(args.root)
     bar, failed, written = ProgressBar(len(names)), [], 0
-    with ProcessPoolExecutor(max(args.workers, 1)) as pool:
+    with ProcessPoolExecutor(max(args.workers, 1), initializer=end_with_parent) as pool:
         jobs = {
             pool.submit(
                 stack_sequence,
@@ -57,6 +59,11 @@ def main() -> None:
                 written += job.result()
             except (OSError, ValueError, ModuleNotFoundError) as error:
                 failed.append(str(error))
+            except BrokenProcessPool:
+                raise SystemExit(
+                    f'\nerror: a worker process was killed (out of memory?) at {jobs[job]} or '
+                    'beside it. Sequences that are done are kept: start again, with fewer --workers'
+                ) from None
             bar.update()
     print(f'\n{written} pictures of {len(names) - len(failed)} sequences')
     if failed:

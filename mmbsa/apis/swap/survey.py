@@ -25,6 +25,7 @@ from mmbsa.apis.swap.trial import build_model, crop_size, run_skeleton, train_st
 from mmbsa.apis.swap.trial_maps import feature_shapes, run_features
 from mmbsa.apis.swap.trial_maps import train_step as maps_train_step
 from mmbsa.utils.mmcv_ops import MissingOp
+from mmbsa.utils.processes import end_with_parent
 
 #: crops tried in turn for the real step: small ones suffice except where a head pools fixed
 #: windows.
@@ -175,6 +176,7 @@ def _quiet() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter('ignore')
     logging.disable(logging.WARNING)
+    end_with_parent()
 
 
 def _survey_family(
