@@ -21,6 +21,7 @@ from mmbsa.apis.swap.maps import SCOPES, host
 from mmbsa.apis.swap.survey import as_dicts, survey, table
 from mmbsa.apis.swap.trial import run_skeleton
 from mmbsa.apis.swap.trial_maps import run_features
+from mmbsa.utils.files import check_output
 
 
 def parse_args():
@@ -87,6 +88,11 @@ def parse_args():
     args = parser.parse_args()
     if not (args.survey or args.list) and not (args.config and args.out):
         parser.error('give CONFIG and -o OUT, or --survey, or --list')
+    try:
+        if args.out:
+            check_output(args.out, *filter(None, [args.config]))
+    except ValueError as error:
+        parser.error(str(error))
     return args
 
 

@@ -19,6 +19,9 @@ MOST_WRITERS = 100
 _FILE = os.O_WRONLY | getattr(os, 'O_NOFOLLOW', 0) | getattr(os, 'O_BINARY', 0)
 _FOLDER = os.O_RDONLY | getattr(os, 'O_NOFOLLOW', 0) | getattr(os, 'O_DIRECTORY', 0)
 
+#: why another's temporary file cannot be opened: renamed by now, another user's, a link.
+_TAKEN = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR)
+
 
 @contextmanager
 def atomic_open(path: str | os.PathLike) -> Iterator[BinaryIO]:
@@ -102,15 +105,15 @@ def _open_draft(path: Path, folder: bool) -> tuple[Path, int]:
     for number in range(MOST_WRITERS):
         draft, new = path.with_name(f'.{path.name}.{number}.tmp'), True
         try:
-            try:
-                draft.mkdir() if folder else draft.touch(exist_ok=False)
-            except FileExistsError:
-                new = False
+            draft.mkdir() if folder else draft.touch(exist_ok=False)
+        except FileExistsError:
+            new = False
+        try:
             descriptor = os.open(draft, _FOLDER if folder else _FILE)
-        except OSError:
-            if not os.path.lexists(draft):
-                raise
-            continue  # of another user, for example
+        except OSError as error:
+            if error.errno in _TAKEN:
+                continue
+            raise
         # without locks (some network file systems) nobody knows who has it, but a new one is ours
         locked = _lock(descriptor)
         if (locked or new and locked is None) and _is_at(draft, descriptor):
@@ -150,6 +153,25 @@ def _sync(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def check_output(out: str | os.PathLike, *inputs: str | os.PathLike, option: str = '--out') -> None:
+    """Refuse to write over a file that is read.
+
+    Args:
+        out: The file to write.
+        inputs: The files to read.
+        option: How the user names ``out``, for the message.
+
+    Raises:
+        ValueError: ``out`` is one of them, also by another path, or a folder.
+    """
+    if os.path.isdir(out):
+        raise ValueError(f'{option} {out} is a folder, expected the name of a file')
+    for path in inputs:
+        same = os.path.realpath(out) == os.path.realpath(path)
+        if same or os.path.exists(out) and os.path.exists(path) and os.path.samefile(out, path):
+            raise ValueError(f'{option} {out} would write over a file that is read')
 
 
 def remove_drafts(folder: str | os.PathLike) -> list[Path]:

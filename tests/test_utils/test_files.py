@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from mmbsa.utils.files import atomic_folder, atomic_open, lock_folder, remove_drafts
+from mmbsa.utils.files import atomic_folder, atomic_open, check_output, lock_folder, remove_drafts
 
 
 def test_atomic_open_replaces_a_file_at_the_end(tmp_path):
@@ -147,3 +147,30 @@ def test_folders_that_cannot_be_written_are_named(tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(OSError, match=f'{tmp_path}/file'):
         write('file', tmp_path / 'file' / 'a', b'')
+
+
+def test_outputs_that_are_inputs_are_refused(tmp_path):
+    (tmp_path / 'a').touch()
+    (tmp_path / 'link').symlink_to(tmp_path / 'a')
+    os.link(tmp_path / 'a', tmp_path / 'hard')
+    (tmp_path / 'folder').mkdir()
+    for out in ('a', 'link', 'hard', 'folder/../a', 'folder'):
+        with pytest.raises(ValueError, match=f'--out {tmp_path}/{out} '):
+            check_output(tmp_path / out, tmp_path / 'a')
+    check_output(tmp_path / 'b', tmp_path / 'a', tmp_path / 'nothing')
+
+
+RACE = """
+import sys
+from mmbsa.utils.files import atomic_open
+for number in range(400):
+    with atomic_open(sys.argv[1]) as file:
+        file.write(b'%03d' % number)
+"""
+
+
+def test_processes_that_write_one_file_do_not_meet(tmp_path):
+    path = tmp_path / 'a'
+    writers = [subprocess.Popen([sys.executable, '-c', RACE, str(path)]) for _ in range(4)]
+    assert [writer.wait(120) for writer in writers] == [0] * 4
+    assert path.read_bytes() == b'399' and os.listdir(tmp_path) == ['a']

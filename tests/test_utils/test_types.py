@@ -219,3 +219,15 @@ def test_readers_of_samples_take_steps_as_classes():
     steps = reader(LoadImageFromFile, LoadAnnotations).pipeline.transforms
     assert [type(step) for step in steps] == [LoadImageFromFile]
     assert reader(LoadEventFrames).frames == (4, None)
+
+
+def test_surrogates_may_be_classes():
+    from spikingjelly.activation_based import surrogate
+
+    from mmbsa.models.neurons import build_surrogate
+
+    for cfg in (surrogate.ATan, dict(type=surrogate.ATan, alpha=3.0), dict(type='ATan', alpha=3.0)):
+        built = build_surrogate(cfg)
+        assert type(built) is surrogate.ATan and built.alpha in (2.0, 3.0)
+    with pytest.raises(KeyError, match='is unknown; there are'):
+        build_surrogate(dict(type=Own))

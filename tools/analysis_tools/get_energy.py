@@ -37,6 +37,7 @@ from mmbsa.energy.watch import Watcher
 from mmbsa.utils.checkpoint import load_checkpoint_file
 from mmbsa.utils.files import atomic_open
 from mmbsa.utils.launch import fill_in
+from mmbsa.utils.listing import visible_files
 from mmbsa.utils.types import type_name
 
 ENDINGS = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
@@ -145,13 +146,7 @@ def inputs(cfg: Config, args: argparse.Namespace) -> tuple[int, Iterable[Any]]:
     if not args.input.exists():
         raise ToolError(f'--input {args.input} does not exist')
     paths = (
-        [args.input]
-        if args.input.is_file()
-        else sorted(
-            path
-            for path in args.input.rglob('*')
-            if path.suffix.lower() in ENDINGS and path.is_file()
-        )
+        [args.input] if args.input.is_file() else visible_files(args.input, ENDINGS, recursive=True)
     )
     if not paths:
         raise ToolError(
@@ -188,10 +183,12 @@ def _of_dataset(cfg: Config, images: int) -> tuple[int, Iterable[Any]]:
 def _picture_pipeline(cfg: Config, size: list[int] | None) -> Compose:
     loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
     steps = deepcopy(cfg.get('test_pipeline') or loader.get('dataset', {}).get('pipeline') or [])
+    # channels are those of the config's own step
+    first = [step for step in steps if type_name(step) == 'LoadImageFromFile'][:1]
+    first = first or [dict(type='LoadImageFromFile')]
     steps = [step for step in steps if not type_name(step).startswith('Load')]
     if not steps:
         raise ToolError('the config has no test pipeline, so pictures cannot be prepared')
-    first = [dict(type='LoadImageFromFile')]
     if size:
         first.append(dict(type='mmcv.Resize', scale=(size[1], size[0]), keep_ratio=False))
     for step in steps:

@@ -39,7 +39,11 @@ def main() -> None:
     args = parse_args()
     get_layout(args.layout)
     folder = split_folder(args.layout, args.root, args.split)
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    names = sorted(
+        entry.name
+        for entry in os.scandir(folder)
+        if entry.is_dir() and entry.name[0] != '.' and entry.name != '__MACOSX'
+    )
     starts = start_frames(args.root)
     bar, failed, written = ProgressBar(len(names)), [], 0
     with ProcessPoolExecutor(max(args.workers, 1), initializer=end_with_parent) as pool:

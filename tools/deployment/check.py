@@ -8,31 +8,40 @@ difference exceeds ``--tolerance`` or a prediction differs.
 
 import argparse
 import sys
-from pathlib import Path
 
 import numpy as np
 import torch
 from export import load
 from PIL import Image
 
+from mmbsa.apis.inference import in_channels
 from mmbsa.deploy.export import Predictor
+from mmbsa.utils.listing import visible_files
 
 SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp'}
 
 
-def read(folder: str, size: tuple[int, int], number: int, preprocessor) -> torch.Tensor:
-    """Photos of a folder, resized and normalised as the data preprocessor does: (number, 3, H, W).
+def read(
+    folder: str, size: tuple[int, int], number: int, preprocessor, channels: int = 3
+) -> torch.Tensor:
+    """Photos of a folder, resized and normalised as the data preprocessor does: (number, channels,
+    H, W).
 
     Raises:
-        ValueError: a folder without photos.
+        ValueError: a folder without photos, or a model of neither 1 nor 3 channels.
     """
-    files = sorted(file for file in Path(folder).rglob('*') if file.suffix.lower() in SUFFIXES)
+    if channels not in (1, 3):
+        raise ValueError(f'--images has photos of 1 or 3 channels, but the model takes {channels}')
+    files = visible_files(folder, SUFFIXES, recursive=True)
     if not files:
         raise ValueError(f'--images {folder}: no file that ends in {", ".join(sorted(SUFFIXES))}')
     files = files[:: max(len(files) // number, 1)][:number]
     pixels = np.stack(
-        [np.asarray(Image.open(file).convert('RGB').resize(size[::-1])) for file in files]
-    )
+        [
+            np.asarray(Image.open(file).convert('RGB' if channels == 3 else 'L').resize(size[::-1]))
+            for file in files
+        ]
+    ).reshape(len(files), *size, channels)
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
     mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))
     return (x - 128) / 64 if mean is None else (x - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
@@ -54,7 +63,8 @@ def main() -> None:
 
     try:
         model = load(args.config, args.checkpoint)
-        x = read(args.images, args.size, args.number, getattr(model, 'data_preprocessor', None))
+        preprocessor = getattr(model, 'data_preprocessor', None)
+        x = read(args.images, args.size, args.number, preprocessor, in_channels(model))
         session = onnxruntime.InferenceSession(args.file, providers=['CPUExecutionProvider'])
         with torch.no_grad():
             expected = Predictor(model)(x)

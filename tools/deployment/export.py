@@ -20,6 +20,7 @@ from mmbsa.deploy import export_aoti, export_onnx, export_torch
 from mmbsa.deploy.export import AXES, OPSET
 from mmbsa.models.layers import fuse
 from mmbsa.utils.checkpoint import fit_state, load_checkpoint_file
+from mmbsa.utils.files import check_output
 
 EXPORTERS = dict(onnx=export_onnx, torch=export_torch, aoti=export_aoti)
 
@@ -96,6 +97,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     args = parse()
     try:
+        check_output(args.out, args.config, *filter(None, [args.checkpoint]))
         model = load(args.config, args.checkpoint)
         model = fuse(model) if args.fold else model
         options = dict(onnx=dict(opset=args.opset), torch=dict(plain=args.plain), aoti={})[

@@ -29,7 +29,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from forked import fork, kill, naming, survivors, wait  # noqa: E402
+from forked import command, fork, kill, naming, survivors, wait  # noqa: E402
 from kill_tasks import TASKS, Task, preload  # noqa: E402
 
 LIMIT = 600  # seconds that a task that nobody kills may take
@@ -108,7 +108,7 @@ def _once(
     if code is not None:  # nothing may run on when a task is through, in no session
         left += naming(str(here))
     counts['processes left'] += len(left)
-    faults += [f'process {pid} is left' for pid in left] + task.faults(here)
+    faults += [f'process {pid} is left: {command(pid)}' for pid in left] + task.faults(here)
     return code
 
 

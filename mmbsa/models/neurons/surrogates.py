@@ -40,7 +40,8 @@ def build_surrogate(cfg: dict | str | nn.Module) -> nn.Module:
 
     Args:
         cfg: ``'ATan'``, ``dict(type='Sigmoid', alpha=4.0)``, one of ``ALIASES`` (``'qgate'``, ...)
-            in place of a class's name, or a SpikingJelly surrogate module (copied).
+            in place of a class's name, a class in place of its name, or a SpikingJelly surrogate
+            module (copied).
 
     Raises:
         KeyError: an unknown type; the message lists those there are.
@@ -48,8 +49,10 @@ def build_surrogate(cfg: dict | str | nn.Module) -> nn.Module:
     """
     if isinstance(cfg, nn.Module):
         return deepcopy(cfg)
-    cfg = dict(type=cfg) if isinstance(cfg, str) else dict(cfg)
+    cfg = dict(type=cfg) if isinstance(cfg, str | type) else dict(cfg)
     name = cfg.pop('type', None)
+    if inspect.isclass(name) and issubclass(name, nn.Module):
+        return name(**cfg)
     name = ALIASES.get(name, name)
     if name not in SURROGATES:
         raise KeyError(
