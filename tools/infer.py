@@ -17,12 +17,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from mmengine import Config, DictAction
+from mmengine import DictAction
 from mmengine.utils import ProgressBar
 
 from mmbsa.apis.inference import SampleReader, load_model, predict
 from mmbsa.datasets.event_files import ENDINGS
 from mmbsa.models.layers import fuse
+from mmbsa.utils.launch import read_config
 from mmbsa.utils.listing import visible_files
 from mmbsa.visualization import (
     draw_sample,
@@ -158,7 +159,7 @@ def show(
 
 def main(argv=None) -> int:
     args = parse_args(argv)
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     reader = SampleReader(cfg)

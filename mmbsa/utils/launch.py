@@ -54,10 +54,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
+def read_config(path: str | os.PathLike) -> Config:
+    """Read a config file for a tool.
+
+    Raises:
+        SystemExit: It cannot be read; one line says which file and why.
+    """
+    try:
+        return Config.fromfile(path)
+    except Exception as error:  # a config is Python, and may raise anything
+        reason = ' '.join(str(error).split())
+        raise SystemExit(
+            f'error: config {path} cannot be read: {type(error).__name__}: {reason}'
+        ) from None
+
+
 def load_config(args: argparse.Namespace) -> Config:
     """Read ``args.config`` and apply the shared arguments."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)

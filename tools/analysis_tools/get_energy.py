@@ -36,7 +36,7 @@ from mmbsa.energy.twin import quantised_twin
 from mmbsa.energy.watch import Watcher
 from mmbsa.utils.checkpoint import load_checkpoint_file
 from mmbsa.utils.files import atomic_open
-from mmbsa.utils.launch import fill_in
+from mmbsa.utils.launch import fill_in, read_config
 from mmbsa.utils.listing import visible_files
 from mmbsa.utils.types import type_name
 
@@ -267,7 +267,7 @@ def main(argv=None) -> int:
             if path is not None and not path.is_file():
                 raise ToolError(f'{path} does not exist')
         cost = cost_table(args.cost)
-        cfg = Config.fromfile(args.config)
+        cfg = read_config(args.config)
         if args.cfg_options is not None:
             cfg.merge_from_dict(args.cfg_options)
         model = build(cfg, args.checkpoint, args.device)

@@ -13,6 +13,7 @@ reason, and leave the checkpoints that were there whole. What can go on must.
 """
 
 import argparse
+import ctypes
 import os
 import random
 import shutil
@@ -42,7 +43,6 @@ from kill_tasks import (  # noqa: E402
 from mmbsa.utils.launch import run  # noqa: E402
 
 LIMIT = 60
-NOBODY = 65534
 
 
 def train(work_dir: Path, workers: int = 0, **options) -> None:
@@ -124,28 +124,21 @@ def disk_full(folder: Path, draw: random.Random) -> list[str]:
     return faults + kept(work_dir, before)
 
 
-def as_nobody(function: Callable, *args) -> None:
-    """Call a function without the rights of root, for whom no folder is read-only."""
+def bound(function: Callable, *args) -> None:
+    """Call a function without the right of root to write what is read-only (CAP_DAC_OVERRIDE)."""
     if os.getuid() == 0:
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
+        none, version = (ctypes.c_uint32 * 6)(), (ctypes.c_uint32 * 2)(0x20080522, 0)
+        if ctypes.CDLL(None, use_errno=True).capset(version, none):
+            raise OSError(ctypes.get_errno(), 'capset')
     function(*args)
-
-
-def open_up(folder: Path) -> None:
-    """Let everybody reach a folder."""
-    for path in (folder.parent, folder):
-        path.chmod(0o755)
 
 
 def read_only_work_dir(folder: Path, draw: random.Random) -> list[str]:
     """A run goes on in a work dir that cannot be written."""
     work_dir = half_run(folder)
     before = sizes(work_dir)
-    open_up(folder)
     work_dir.chmod(0o555)
-    faults = outcome(as_nobody, folder, train, work_dir, words=('Permission denied', str(work_dir)))
+    faults = outcome(bound, folder, train, work_dir, words=('Permission denied', str(work_dir)))
     work_dir.chmod(0o755)
     return faults + kept(work_dir, before)
 
@@ -154,23 +147,21 @@ def read_only_cache(folder: Path, draw: random.Random) -> list[str]:
     """A cache that cannot be written: what is there is read, what is not is named."""
     if not (folder.parent / 'recordings').exists():
         write_recordings(folder.parent)
-    open_up(folder)
     os.symlink(folder.parent / 'recordings', folder / 'recordings')
-    (here := folder / 'run').mkdir(mode=0o777)
-    here.chmod(0o777)
+    (here := folder / 'run').mkdir()
     if wait(fork(cache, here, log=folder / 'first'), 300) != 0:
         return [(folder / 'first').read_text()[-2000:]]
     whole, faults = cached(here), []
-    for path in (here, *here.rglob('*')):
-        path.chmod(0o555 if path.is_dir() and path != here else path.stat().st_mode | 0o444)
+    for path in here.rglob('*'):
+        path.chmod(0o555 if path.is_dir() else 0o444)
     (here / 'sums.json').unlink()
-    if wait(fork(as_nobody, cache, here, log=folder / 'second'), 300) != 0:
+    if wait(fork(bound, cache, here, log=folder / 'second'), 300) != 0:
         faults.append('what is there is not read:\n' + (folder / 'second').read_text()[-2000:])
     elif cached(here) != whole:
         faults.append('it reads something else')
     gone = draw.choice(sorted((here / 'cache').rglob('*.npz')))
     gone.unlink()  # as root
-    faults += outcome(as_nobody, folder, cache, here, words=('Permission denied', str(gone)))
+    faults += outcome(bound, folder, cache, here, words=('Permission denied', str(gone)))
     return faults + broken_frames(here)
 
 
@@ -183,10 +174,8 @@ def no_home(folder: Path, draw: random.Random) -> list[str]:
             os.environ.pop('HOME', None)
             if home is not None:
                 os.environ['HOME'] = home
-            as_nobody(train, folder / name)
+            train(folder / name)
 
-        folder.chmod(0o777)
-        folder.parent.chmod(0o755)
         code = wait(fork(work, log=folder / f'{name}.log'), 300)
         if code != 0:
             faults.append(f'HOME {name}: {code}\n' + (folder / f'{name}.log').read_text()[-2000:])
@@ -202,7 +191,7 @@ def greedy(work_dir: Path) -> None:
     def transform(self, results: dict) -> dict:
         calls.append(None)
         if len(calls) == 3 and torch.utils.data.get_worker_info() is not None:
-            limit(memory=64 << 20)
+            limit(memory=512 << 20)
             bytearray(1 << 30)
         return whole(self, results)
 
@@ -214,7 +203,7 @@ def oom(folder: Path, draw: random.Random) -> list[str]:
     """A data worker finds no memory."""
     work_dir = half_run(folder)
     before = sizes(work_dir)
-    faults = outcome(greedy, folder, work_dir, words=('MemoryError', 'DrawScene'))
+    faults = outcome(greedy, folder, work_dir, words=('memory', 'worker'))
     return faults + kept(work_dir, before)
 
 
@@ -246,13 +235,19 @@ def dead_worker(folder: Path, draw: random.Random) -> list[str]:
 def same_work_dir(folder: Path, draw: random.Random) -> list[str]:
     """A second run is refused, and the first one goes on."""
     work_dir = folder / 'run'
-    first = fork(train, work_dir, log=folder / 'first')
+
+    def endless() -> None:
+        train(work_dir, **{'train_cfg.max_iters': 10_000})
+
+    first = fork(endless, log=folder / 'first')
     until = time.monotonic() + 120
     while not list(work_dir.glob('iter_*.pth')) and time.monotonic() < until:
         time.sleep(0.05)
     faults = outcome(train, folder, work_dir, words=('is in use by another run', str(work_dir)))
-    if wait(first, 300) != 0:
-        faults.append('the first run ends:\n' + (folder / 'first').read_text()[-2000:])
+    if (code := wait(first, 3)) is None:
+        kill(first)
+    else:
+        faults.append(f'the first run ends with {code}:\n' + (folder / 'first').read_text()[-2000:])
     return faults + kept(work_dir, {}) + ([] if sizes(work_dir) else ['no checkpoint'])
 
 

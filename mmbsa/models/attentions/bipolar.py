@@ -125,6 +125,9 @@ def _at_threshold(tsn: dict, threshold: float | None) -> dict:
     facts = getattr(cls, 'facts', None)
     if facts is None or not facts.ternary:
         return tsn
-    return dict(
-        tsn, v_threshold=tsn.get('v_threshold', 1.0) / 8 if threshold is None else threshold
-    )
+    given = tsn.get('v_threshold', 1.0)
+    if not isinstance(given, int | float) or isinstance(given, bool):
+        raise TypeError(
+            f'BipolarSelfAttention: ternary.v_threshold must be a number, got {given!r}'
+        )
+    return dict(tsn, v_threshold=given / 8 if threshold is None else threshold)

@@ -49,6 +49,11 @@ def build_surrogate(cfg: dict | str | nn.Module) -> nn.Module:
     """
     if isinstance(cfg, nn.Module):
         return deepcopy(cfg)
+    if not isinstance(cfg, str | type | dict):
+        raise TypeError(
+            "surrogate_function must be a name, a config such as dict(type='ATan') or a "
+            f'module, got {cfg!r}'
+        )
     cfg = dict(type=cfg) if isinstance(cfg, str | type) else dict(cfg)
     name = cfg.pop('type', None)
     if inspect.isclass(name) and issubclass(name, nn.Module):
