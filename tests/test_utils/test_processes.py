@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from mmbsa.utils.processes import watch_parent
+
 POOL = """
 import os, sys, time
 from concurrent.futures import ProcessPoolExecutor
@@ -65,3 +67,44 @@ def test_workers_end_with_a_parent_that_is_killed(script):
     for pid in left:
         os.kill(pid, 9)
     assert not left
+
+
+UNSENT = """
+from torch.utils.data import DataLoader
+from mmbsa.utils.processes import watch_parent
+
+class Data:
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return (lambda: index) if index == 2 else index  # which cannot be pickled
+
+loader = DataLoader(Data(), batch_size=None, num_workers=1, collate_fn=lambda sample: sample)
+watch_parent(loader)
+watch_parent(loader)
+print(list(loader))
+"""
+
+
+def test_a_batch_that_cannot_be_sent_ends_the_run():
+    run = subprocess.run(
+        [sys.executable, '-c', UNSENT], capture_output=True, text=True, timeout=100
+    )
+    assert run.returncode == 1 and 'exited unexpectedly' in run.stderr
+    assert 'error: a data worker cannot hand over a batch: ' in run.stderr
+
+
+def test_a_loaders_own_initialisation_is_kept():
+    from functools import partial
+
+    from torch.utils.data import DataLoader
+
+    seen = []
+    loader = DataLoader([1], worker_init_fn=seen.append)
+    watch_parent(loader)
+    once = loader.worker_init_fn
+    watch_parent(loader)
+    assert loader.worker_init_fn is once and isinstance(once, partial)
+    once.args[0](3)
+    assert seen == [3]
