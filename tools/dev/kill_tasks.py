@@ -124,6 +124,7 @@ def cache(folder: Path) -> None:
         data,
         batch_size=None,
         num_workers=1,
+        multiprocessing_context='fork',
         collate_fn=lambda sample: sample,
         worker_init_fn=partial(init_worker, None),  # as the runs of this package have it
     )

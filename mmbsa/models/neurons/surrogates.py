@@ -3,6 +3,7 @@
 import inspect
 from copy import deepcopy
 
+import torch
 from spikingjelly.activation_based import surrogate as sj
 from torch import nn
 
@@ -16,6 +17,9 @@ SURROGATES = {
     and cls is not sj.SurrogateFunctionBase
 }
 SURROGATES['Gate'] = Gate
+for _function in vars(sj).values():  # they have no rule for torch.vmap, and torch can derive it
+    if inspect.isclass(_function) and issubclass(_function, torch.autograd.Function):
+        _function.generate_vmap_rule = True
 #: the names of the STEP benchmark.
 ALIASES = {
     'sigmoid': 'Sigmoid',
