@@ -203,7 +203,7 @@ def oom(folder: Path, draw: random.Random) -> list[str]:
     """A data worker finds no memory."""
     work_dir = half_run(folder)
     before = sizes(work_dir)
-    faults = outcome(greedy, folder, work_dir, words=('memory', 'worker'))
+    faults = outcome(greedy, folder, work_dir, words=('MemoryError', 'DrawScene'))
     return faults + kept(work_dir, before)
 
 
