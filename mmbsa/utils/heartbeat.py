@@ -5,12 +5,12 @@ own timeout (half an hour with gloo, ten minutes with nccl), and then does not s
 """
 
 import os
-import select
 import socket
 import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from multiprocessing.connection import wait
 
 from mmengine.dist import broadcast_object_list, get_rank, get_world_size
 from mmengine.logging import print_log
@@ -126,7 +126,7 @@ class Heartbeat:
             readable += [self.listener] if self.listener is not None else []
             if not readable:  # all others have said goodbye
                 return
-            ready = select.select(readable, [], [], 0.2)[0]
+            ready = wait(readable, 0.2)
             if self._stop.is_set():
                 return
             if self.listener in ready:
@@ -186,12 +186,14 @@ class Heartbeat:
             _send(peer, LOST + message.encode() + b'\n')
         self._message = f'error: {message}. Process {get_rank()} ends too.'
         self._lost.set()
-        # where all were refused, or the main thread noticed too, they end by themselves
-        time.sleep(PATIENCE)
+        # where all were refused, or the main thread noticed too, they end by themselves; a goodbye
+        # may be lost with the connection when all end at once
+        if self._stop.wait(PATIENCE):
+            return
         if not self._told.is_set():
             print(self._message, file=sys.stderr, flush=True)
-        time.sleep(GRACE)
-        os._exit(1)
+        if not self._stop.wait(GRACE):
+            os._exit(1)
 
 
 def _send(peer: Peer, data: bytes) -> None:
