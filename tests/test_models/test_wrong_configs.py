@@ -202,6 +202,7 @@ def test_wrong_config_is_answered(changes, error, words):
             dict(type='mmbsa.LIFNode', tau=(1,)),
             r'LIFNode: SpikingJelly refuses tau=\(1,\)',
         ),
+        ('readout', {}, 'readout must be None or one of'),
         ('neuron', dict(type='mmbsa.LIFNode', surrogate_function=0), 'surrogate_function must be'),
         ('attention', dict(BSA, ternary=dict(v_threshold=None)), 'ternary.v_threshold must be a'),
     ],

@@ -27,6 +27,7 @@ from mmbsa.utils.types import PRETRAINED, type_name
 #: what Python and torch raise at a wrong value; with one of these words first, it is ours.
 _UNNAMED = (
     TypeError,
+    ValueError,
     AttributeError,
     AssertionError,
     IndexError,
@@ -170,7 +171,7 @@ class BaseSpikingBackbone(BaseModule):
                 f'{type(self).__name__}: frozen_stages={frozen_stages} must lie in '
                 f'-1..{len(self.stages)}'
             )
-        if readout is not None and readout not in TIME_MODES:
+        if readout is not None and readout not in tuple(TIME_MODES):
             raise ValueError(
                 f'{type(self).__name__}: readout must be None or one of {", ".join(TIME_MODES)}, '
                 'got '
