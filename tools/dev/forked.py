@@ -49,6 +49,8 @@ def fork(function: Callable, *args, log: str | os.PathLike | None = None) -> int
         code = stop.code if isinstance(stop.code, int) else 1
         print(stop.code, file=sys.stderr)
     except BaseException:
+        # torch's handler raises once more for a data worker that ends while this prints
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         traceback.print_exc()
     finally:
         with suppress(OSError):

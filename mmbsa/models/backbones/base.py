@@ -30,7 +30,7 @@ _UNNAMED = (
     ValueError,
     AttributeError,
     AssertionError,
-    IndexError,
+    LookupError,
     ArithmeticError,
     RuntimeError,
     MemoryError,
@@ -263,7 +263,9 @@ class BaseSpikingBackbone(BaseModule):
             return function(spec, *args)
         except _UNNAMED as error:
             first = re.split(r'[^A-Za-z_]', str(error), maxsplit=1)[0]
-            if first in MODELS.module_dict or first in OWN_KEYS:  # it says what is wrong
+            sentence = isinstance(error, KeyError) and ' ' in str(error)
+            # it says what is wrong
+            if first in MODELS.module_dict or first in OWN_KEYS or sentence:
                 raise
             raise ValueError(
                 f'{type(self).__name__}: arch={spec} cannot be built: '
