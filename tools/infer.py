@@ -20,6 +20,8 @@ from mmengine.utils import ProgressBar
 
 from mmbsa.apis import Inferencer
 from mmbsa.datasets.event_files import ENDINGS
+from mmbsa.utils.launch import read_config
+from mmbsa.utils.listing import visible_files
 from mmbsa.visualization import write_image
 
 PICTURES = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
@@ -70,13 +72,7 @@ def find_files(source: Path, out: Path, endings: set[str]) -> list[Path]:
     if source.is_file():
         return [source]
     here, there = source.resolve(), out.resolve()
-    files = sorted(
-        path
-        for path in source.rglob('*')
-        if path.suffix.lower() in endings
-        and path.is_file()
-        and not any(part.startswith('.') for part in path.relative_to(source).parts)
-    )
+    files = visible_files(source, endings, recursive=True)
     if here in there.parents:  # a folder within the source holds overlays alone
         files = [path for path in files if there not in path.resolve().parents]
     if here != there and there not in here.parents:
@@ -120,7 +116,7 @@ def name_targets(files: list[Path], source: Path, out: Path) -> dict[Path, tuple
 def main(argv=None) -> int:
     args = parse_args(argv)
     inferencer = Inferencer(
-        args.config, args.checkpoint, args.device, args.cfg_options, fuse=args.fuse
+        read_config(args.config), args.checkpoint, args.device, args.cfg_options, fuse=args.fuse
     )
     endings = PICTURES if inferencer.reader.frames is None else set(ENDINGS)
     targets = name_targets(find_files(args.input, args.out, endings), args.input, args.out)

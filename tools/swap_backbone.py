@@ -20,6 +20,7 @@ from mmengine.config import Config, DictAction
 
 from mmbsa.apis.swap import SwapError, list_names, load_config, swap_backbone
 from mmbsa.apis.swap.maps import SCOPES, host
+from mmbsa.utils.files import check_output
 
 # workers of the survey find them too: they inherit the path
 sys.path.insert(0, str(Path(__file__).resolve().parent / 'dev'))
@@ -92,6 +93,11 @@ def parse_args():
     args = parser.parse_args()
     if not (args.survey or args.list) and not (args.config and args.out):
         parser.error('give CONFIG and -o OUT, or --survey, or --list')
+    try:
+        if args.out:
+            check_output(args.out, *filter(None, [args.config]))
+    except ValueError as error:
+        parser.error(str(error))
     return args
 
 

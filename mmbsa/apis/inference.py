@@ -20,6 +20,7 @@ from mmbsa.engine.data_sources import config_parts
 from mmbsa.events import as_events
 from mmbsa.utils.checkpoint import fit_state, load_checkpoint_file
 from mmbsa.utils.launch import fill_in
+from mmbsa.utils.types import type_name
 
 
 def build_model(cfg: Config) -> BaseModel:
@@ -169,15 +170,14 @@ class SampleReader:
     def __init__(self, cfg: Config) -> None:
         dataset = _dataset_cfg(cfg)
         steps = dataset.get('pipeline') or cfg.get('test_pipeline')
-        if steps and str(steps[0]['type']).endswith('DrawScene'):  # drawn data sets read no files
+        if steps and type_name(steps[0]) == 'DrawScene':  # drawn data sets read no files
             steps = cfg.get('test_pipeline')
         if not steps:
             raise ValueError(
                 'the config has neither test_dataloader.dataset.pipeline nor test_pipeline'
             )
         init_default_scope(cfg.get('default_scope', 'mmengine'))
-        names = [getattr(step['type'], '__name__', str(step['type'])) for step in steps]
-        steps = [step for step, name in zip(steps, names) if 'Annotation' not in name]
+        steps = [step for step in steps if 'Annotation' not in type_name(step)]
         #: (T, (height, width)) of event frames; None for pictures.
         self.frames = self._frames(dataset, steps)
         self.pipeline = Compose(deepcopy(steps))
@@ -186,14 +186,8 @@ class SampleReader:
     def _frames(
         dataset: dict, steps: list[dict]
     ) -> tuple[int | None, tuple[int, int] | None] | None:
-        names = [
-            getattr(step['type'], '__name__', str(step['type'])).rpartition('.')[2]
-            for step in steps
-        ]
         chosen = [
-            step
-            for step, name in zip(steps, names)
-            if name in ('LoadEventFrames', 'EventsToFrames')
+            step for step in steps if type_name(step) in ('LoadEventFrames', 'EventsToFrames')
         ]
         if not chosen:
             return None

@@ -8,6 +8,7 @@ from mmengine.dataset import BaseDataset
 from mmbsa.events import read_boxes
 from mmbsa.events.boxes import GEN1_CLASSES, ONE_MPX_CLASSES
 from mmbsa.registry import DATASETS
+from mmbsa.utils.listing import visible_files
 
 #: sensor -> its (height, width) in pixels, classes, and what the official evaluation asks of a box:
 #: diagonal and sides.
@@ -74,7 +75,7 @@ class EventBoxes(BaseDataset):
     def load_data_list(self) -> list[dict]:
         """Describe every labelled time of every recording."""
         folder = Path(self.data_prefix.get('img_path') or self.data_root or '.')
-        files = sorted(folder.rglob('*_bbox.npy'))
+        files = visible_files(folder, ['_bbox.npy'], recursive=True)
         if not files:
             raise FileNotFoundError(f'mmbsa.EventBoxes: no *_bbox.npy in {folder}')
         samples = []

@@ -7,6 +7,7 @@ import numpy as np
 from mmbsa.datasets.classification import ClassificationDataset, class_folders
 from mmbsa.datasets.point_files import h5_arrays
 from mmbsa.registry import DATASETS
+from mmbsa.utils.listing import visible_files
 
 #: classes of ModelNet10, in the order of their names.
 MODELNET10 = (
@@ -192,7 +193,7 @@ class ModelNet(ClassificationDataset):
         return [
             dict(points_path=str(path), gt_label=label)
             for label, name in enumerate(self.names)
-            for path in sorted((root / name / self.split).glob('*.off'))
+            for path in visible_files(root / name / self.split, ['.off'])
         ]
 
 

@@ -271,7 +271,7 @@ class ResumableCheckpointHook(CheckpointHook):
         """Save the best checkpoint, and put the random state back as if there had been no
         validation."""
         metrics, self._metrics = self._metrics, None
-        if metrics is not None:
+        if metrics is not None and self._hooks is not None:  # a validation alone saves nothing
             super().after_val_epoch(runner, metrics)
         set_random_state(self._held)
         self._held = None

@@ -17,6 +17,7 @@ from mmbsa.engine.guarded_pipeline import GuardedPipeline
 from mmbsa.engine.nodes import is_first_of_node
 from mmbsa.registry import HOOKS
 from mmbsa.utils.errors import DataError
+from mmbsa.utils.processes import watch_parent
 
 
 @HOOKS.register_module()
@@ -70,6 +71,8 @@ class DataGuardHook(Hook):
 
     def _guard(self, runner: Runner, key: str, loader: DataLoader) -> None:
         dataset = loader.dataset
+        if hasattr(loader, 'worker_init_fn'):
+            watch_parent(loader)
         if len(dataset) == 0:
             found = [why_no_samples(part, f'{key}.dataset') for part in parts(dataset)]
             raise next(filter(None, found), None) or DataError(

@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 from mmbsa.utils.errors import DataError, MissingDataError
+from mmbsa.utils.types import type_name
 
 #: data sets with a section of their own in README.md, by a part of their class's name.
 README_SECTIONS = {'ADE20K': 'ADE20K, step by step'}
@@ -159,14 +160,14 @@ def explain(key: str, cfg: dict, error: Exception) -> DataError | None:
     for part in cfgs:
         try:  # mmengine's datasets find their paths without reading anything
             lazy.append(DATASETS.build(dict(part, lazy_init=True, pipeline=[])))
-        except (
-            Exception
-        ):  # without lazy_init, or a mistake in its config, of which the error says more
-            continue
-        reason = why_no_samples(lazy[-1], f'{key}.dataset')
+        # without lazy_init, or a mistake in its config, of which the error says more
+        except Exception:
+            reason = _why_no_list(part, f'{key}.dataset')
+        else:
+            reason = why_no_samples(lazy[-1], f'{key}.dataset')
         if reason is not None:
             return reason
-    names = ', '.join(str(getattr(part.get('type'), '__name__', part.get('type'))) for part in cfgs)
+    names = ', '.join(map(type_name, cfgs))
     if isinstance(error, FileNotFoundError):
         text = ' '.join(str(error).split())
         return MissingDataError(f'{key}.dataset ({names}): {text}; {where_to_read(names)}')
@@ -181,6 +182,19 @@ def explain(key: str, cfg: dict, error: Exception) -> DataError | None:
             f'{type(error).__name__}: {error}'
         )
     return None
+
+
+def _why_no_list(cfg: dict, key: str) -> DataError | None:
+    """Say that the list of a dataset is not there, from its config; mmseg's VOC looks for it before
+    it is lazy."""
+    ann_file = cfg.get('ann_file')
+    if not isinstance(ann_file, str) or not ann_file or '://' in ann_file:
+        return None
+    path = os.path.join(cfg.get('data_root') or '', ann_file)
+    if os.path.exists(path):
+        return None
+    name = type_name(cfg)
+    return MissingDataError(f'{key} ({name}): there is no {path} (ann_file); {where_to_read(name)}')
 
 
 def _explained(build: Callable, key: str, guarded: Callable[[Runner], bool]) -> Callable:

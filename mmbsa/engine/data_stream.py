@@ -16,6 +16,7 @@ from mmengine.dist import get_dist_info
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
+from mmbsa.utils.processes import watch_parent
 from mmbsa.utils.random_state import seeded
 
 
@@ -121,7 +122,7 @@ def seed_epochs(loader: DataLoader, seed: int, epoch: Callable[[], int]) -> Data
 
 
 def _like(loader: DataLoader, seed: int, batches: Sampler) -> DataLoader:
-    return DataLoader(
+    copy = DataLoader(
         SeededDataset(loader.dataset, seed),
         batch_sampler=batches,
         num_workers=loader.num_workers,
@@ -134,6 +135,8 @@ def _like(loader: DataLoader, seed: int, batches: Sampler) -> DataLoader:
         persistent_workers=loader.persistent_workers,
         generator=torch.Generator(),
     )  # an iterator draws a number, which must not come from the training's
+    watch_parent(copy)
+    return copy
 
 
 class DataStream:

@@ -12,6 +12,9 @@ import gc
 import logging
 import os
 import os.path as osp
+import socket
+import struct
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +25,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmbsa.utils.errors import DataError, MissingCheckpointError, MissingDataError, message
+from mmbsa.utils.heartbeat import Heartbeat
 from mmbsa.utils.memory import keep_freed_memory
 from mmbsa.utils.types import type_name
 
@@ -50,10 +54,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
+def read_config(path: str | os.PathLike) -> Config:
+    """Read a config file for a tool.
+
+    Raises:
+        SystemExit: It cannot be read; one line says which file and why.
+    """
+    try:
+        return Config.fromfile(path)
+    except Exception as error:  # a config is Python, and may raise anything
+        reason = ' '.join(str(error).split())
+        raise SystemExit(
+            f'error: config {path} cannot be read: {type(error).__name__}: {reason}'
+        ) from None
+
+
 def load_config(args: argparse.Namespace) -> Config:
     """Read ``args.config`` and apply the shared arguments."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
@@ -98,8 +117,10 @@ def run(cfg: Config, verb: str) -> Any:
     """
     fit_devices(cfg)
     gather_results(cfg)
+    heartbeat = Heartbeat()
     try:
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        heartbeat.start()
         result = getattr(runner, verb)()
     except (
         MissingDataError,
@@ -108,8 +129,14 @@ def run(cfg: Config, verb: str) -> Any:
         _refuse(str(error))
     except DataError as error:
         raise SystemExit(f'error: {message(error)}') from None
+    except Exception:
+        loss = heartbeat.loss()  # then it is the reason, and not what the collective call says
+        if loss is None:
+            raise
+        raise SystemExit(loss) from None
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
+        heartbeat.stop()
         torch.distributed.destroy_process_group()
         # The model holds the group as well, whose threads end with it. A process that ends before
         # them may abort when one lets go of a tensor that Python knows, and torchrun then calls the
@@ -177,10 +204,36 @@ def fit_devices(cfg: Config) -> None:
         ),
     )
     cfg.model_wrapper_cfg.device_ids = None  # mmengine would name a GPU
+    if os.environ.get('WORLD_SIZE') != os.environ.get('LOCAL_WORLD_SIZE'):  # several machines
+        interface = interface_to(os.environ.get('MASTER_ADDR', ''))
+        if interface is not None:
+            os.environ.setdefault('GLOO_SOCKET_IFNAME', interface)
     seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
     torch.distributed.init_process_group(
         'gloo', **(dict(timeout=timedelta(seconds=seconds)) if seconds else {})
     )
+
+
+def interface_to(address: str) -> str | None:
+    """Return the name of the network interface that leads to an address, None if that is not known.
+
+    gloo takes the interface of the host's name, which often is the loopback.
+    """
+    try:
+        import fcntl
+
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, 9))  # sends nothing
+            own = probe.getsockname()[0]
+            for _, name in socket.if_nameindex():
+                with suppress(OSError):  # one without an address
+                    asked = struct.pack('256s', name.encode()[:15])
+                    answer = fcntl.ioctl(probe, 0x8915, asked)  # SIOCGIFADDR
+                    if socket.inet_ntoa(answer[20:24]) == own:
+                        return name
+    except (ImportError, OSError):  # not Linux, or no such address
+        pass
+    return None
 
 
 def _without_sync_bn(cfg) -> bool:

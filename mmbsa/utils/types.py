@@ -2,6 +2,9 @@
 
 from typing import Any
 
+#: how ``init_cfg.type`` names a checkpoint of pretrained weights.
+PRETRAINED = ('Pretrained', 'PretrainedInit')
+
 
 def type_name(cfg: Any) -> str:
     """Return the name of a config's type without its package: ``'mmbsa.EventMix'`` and the class

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mmbsa.converters import build_from_official
+from mmbsa.converters import RECIPES, build_from_official
 from mmbsa.registry import MODELS
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'model_converters' / 'convert.py'
@@ -64,3 +64,12 @@ def test_a_file_that_does_not_fit_writes_nothing(tmp_path, convert):
     with pytest.raises(KeyError, match='downsample1_2'):
         convert('sdt_v3_cls', tmp_path / 'other.pth', tmp_path / 'ours.pth')
     assert not (tmp_path / 'ours.pth').exists()
+
+
+def test_the_official_file_is_never_written_over(tmp_path, convert):
+    path = tmp_path / 'official.pth'
+    torch.save({}, path)
+    before = path.read_bytes()
+    with pytest.raises(SystemExit, match='would write over a file that is read'):
+        convert(sorted(RECIPES)[0], path, f'{tmp_path}/./official.pth')
+    assert path.read_bytes() == before

@@ -49,6 +49,7 @@ def folder(tmp_path):
                 (1_000_000, 290, 230, 60, 60, 0),
             ],
         )
+        (tmp_path / f'._drive_{number}_bbox.npy').write_bytes(b'of macOS')
     return tmp_path
 
 

@@ -60,6 +60,7 @@ def write_off(root):
             folder = root / name / split
             folder.mkdir(parents=True)
             (folder / f'{name}_0001.off').write_text(CUBE)
+            (folder / f'._{name}_0001.off').write_bytes(b'of macOS')
 
 
 def batch(dataset):

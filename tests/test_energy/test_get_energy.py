@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tiny_tools
 import torch
 
 from mmbsa.energy import Report
@@ -73,6 +74,13 @@ def test_reports_of_a_segmentor_are_written(photos, tmp_path, capsys):
     assert data['energy']['total'] == pytest.approx(
         data['twins']['accounts']['spiking']['total'], rel=0.9
     )
+
+
+def test_grey_pictures_are_read_as_the_config_says(photos, tmp_path):
+    config, checkpoint = tiny_tools.grey_segmentor(tmp_path)
+    common = ['--input', str(photos), '--images', '1', '--size', '32', '32']
+    assert tool.main([config, checkpoint, *common, '--out', str(tmp_path / 'out')]) == 0
+    assert json.loads((tmp_path / 'out' / 'report.json').read_text())['report']['images'] == 1
 
 
 def test_a_checkpoint_is_loaded_and_a_stranger_s_refused(photos, tmp_path, capsys):

@@ -394,6 +394,15 @@ def test_missing_and_empty_lists_are_named(run, tmp_path):
         run(train_dataloader__dataset__ann_file=str(tmp_path / 'empty.txt'))
 
 
+def test_datasets_that_look_for_their_list_themselves(run, tmp_path):
+    with pytest.raises(DataError, match='PascalVOCDataset.: there is no .*data/no.txt .ann_file'):
+        run(
+            train_dataloader__dataset__type='PascalVOCDataset',
+            train_dataloader__dataset__metainfo=dict(_delete_=True),
+            train_dataloader__dataset__ann_file='no.txt',
+        )
+
+
 def test_parts_of_wrapped_datasets_are_explained(run, tmp_path):
     config = tiny_run.write_config(tmp_path)
     part = tiny_run.load(config, tmp_path / 'run').train_dataloader.dataset.to_dict()

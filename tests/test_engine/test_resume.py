@@ -408,3 +408,15 @@ def test_a_work_dir_in_use_is_refused(config, tmp_path):
         holder.kill()
         holder.join()
     assert not list(tmp_path.glob('*.pth'))
+
+
+def validate(config: str, work_dir: str) -> None:
+    options = dict(default_hooks__checkpoint__save_best='mIoU')
+    metrics = tiny_run.Runner.from_cfg(tiny_run.load(Path(config), Path(work_dir), **options)).val()
+    Path(work_dir, 'mIoU').write_text(str(metrics['mIoU']))
+
+
+def test_a_validation_without_training_saves_nothing(config, tmp_path):
+    assert tiny_run.finish(tiny_run.start(validate, str(config), str(tmp_path / 'run'))) == [0]
+    assert 0 <= float((tmp_path / 'run' / 'mIoU').read_text()) <= 100
+    assert not list(tmp_path.rglob('*.pth'))

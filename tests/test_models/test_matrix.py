@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import mmbsa.models  # noqa: F401  (registers everything)
 from mmbsa.models.backbones import BaseSpikingBackbone
 from mmbsa.models.layers import fuse
-from mmbsa.models.neurons import AsymmetricIFNode, IntegerNode, StatelessNode
+from mmbsa.models.neurons import AsymmetricIFNode
 from mmbsa.registry import MODELS
 from mmbsa.spiking import AttentionKind, SpikingNeuron, Stateful, domain_of, stream
 
@@ -265,15 +265,6 @@ def test_family_streams(family, kind):
 def test_family_under_vmap_and_jacrev(family, kind):
     model = settled(build(family, attention=kind and dict(type=f'mmbsa.{kind}')))
     x = image().double()
-    ours = [
-        isinstance(n, IntegerNode) or isinstance(n, StatelessNode) and n._dynamics(x) is not None
-        for n in neurons(model)
-    ]
-    if not all(ours) or any(isinstance(n, AsymmetricIFNode) for n in model.modules()):
-        pytest.skip(
-            "SpikingJelly's surrogates have no rule for vmap, and some neurons of this family use "
-            'them'
-        )
 
     def total(sample):
         return model(sample[None])[-1].sum()

@@ -17,6 +17,7 @@ from mmbsa.models.neurons import (
     ternary_neuron,
 )
 from mmbsa.models.neurons.build import ALIASES
+from mmbsa.models.neurons.surrogates import SURROGATES
 from mmbsa.registry import MODELS
 
 T, N = 4, 6
@@ -260,3 +261,16 @@ def test_channels_last_maps_stay_channels_last(name):
     torch.testing.assert_close(*grads)
     assert out.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
     assert grads[1].flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    'name',
+    sorted(set(SURROGATES) - {'LogTailedReLU', 'MultiLevelSpikeCount', 'PoissonPass'}),
+)
+def test_surrogates_and_their_gradients_map_over_samples(name):
+    surrogate, x = SURROGATES[name](), torch.randn(3, 5, generator=torch.manual_seed(0))
+    assert torch.equal(torch.vmap(surrogate)(x), surrogate(x))
+    leaf = x.clone().requires_grad_()
+    surrogate(leaf).sum().backward()
+    mapped = torch.vmap(torch.func.grad(lambda row: surrogate(row).sum()))(x)
+    torch.testing.assert_close(mapped, leaf.grad)

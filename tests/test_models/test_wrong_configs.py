@@ -187,6 +187,32 @@ def test_wrong_config_is_answered(changes, error, words):
         run(segmentor(**changes))
 
 
+@pytest.mark.parametrize(
+    'key, value, words',
+    [
+        (
+            'arch',
+            dict(ARCH, depths=3.5),
+            'ESpikeFormer: arch=.*depths.* cannot be built: TypeError',
+        ),
+        ('arch', dict(ARCH, num_heads=True), 'arch.num_heads=True must not be a truth value'),
+        ('arch', dict(ARCH, embed_dims=(8, 16, 16, -24)), 'embed_dims'),
+        (
+            'neuron',
+            dict(type='mmbsa.LIFNode', tau=(1,)),
+            r'LIFNode: SpikingJelly refuses tau=\(1,\)',
+        ),
+        ('readout', {}, 'readout must be None or one of'),
+        ('neuron', dict(type='mmbsa.LIFNode', surrogate_function=0), 'surrogate_function must be'),
+        ('attention', dict(BSA, ternary=dict(v_threshold=None)), 'ternary.v_threshold must be a'),
+    ],
+)
+def test_values_that_python_or_torch_refuse_are_named(key, value, words):
+    cfg = dict(BACKBONE, neuron=dict(type='mmbsa.LIFNode', tau=2.0))
+    with pytest.raises((ValueError, TypeError), match=words):
+        MODELS.build({**cfg, key: value})
+
+
 def test_one_line_is_enough_with_a_readout():
     """The map of a backbone with a readout goes straight into a stock head."""
     assert run(segmentor(neck=None, backbone__readout='mean')).shape[:2] == (1, 3)

@@ -1,69 +1,107 @@
-"""Short versions of the campaigns in tools/dev: kills, full disks, damaged files; and the machinery
-that runs them."""
+"""Short versions of the campaigns in tools/dev, and the machinery that runs them."""
 
 import importlib
+import json
 import os
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import tiny_run
 
-pytestmark = pytest.mark.seg
+pytestmark = [
+    pytest.mark.seg,
+    pytest.mark.skipif(not os.path.isdir('/proc/self'), reason='campaigns look at /proc'),
+]
+DEV = str(tiny_run.ROOT / 'tools' / 'dev')
 
 
-@pytest.fixture(scope='module', autouse=True)
-def on_path():
-    sys.path.insert(0, str(tiny_run.ROOT / 'tools' / 'dev'))
-    yield
-    sys.path.remove(str(tiny_run.ROOT / 'tools' / 'dev'))
+def tool(name: str):
+    if DEV not in sys.path:
+        sys.path.insert(0, DEV)
+    return importlib.import_module(name)
 
 
-def kills_and_disks(folder: str, log: str) -> None:
-    """In a process that forks, away from the threads of the tests."""
+def in_process(function: str, seconds: float, folder: Path, *args):
+    """Call a function of this module in a process that may fork, away from the threads of the
+    tests; return what it returns, by way of JSON."""
+    log = folder / 'returned.json'
+    process = tiny_run.start(_call, function, str(folder), str(log), args)
+    assert tiny_run.finish(process, seconds=seconds) == [0]
+    return json.loads(log.read_text())
+
+
+def _call(function: str, folder: str, log: str, args: tuple) -> None:
     os.environ['CUDA_VISIBLE_DEVICES'] = ''
-    sys.path.insert(0, str(tiny_run.ROOT / 'tools' / 'dev'))
-    campaign = importlib.import_module('campaign_kills')
-    from pathlib import Path
-
-    campaign.preload()
-    parts = [Path(folder) / name for name in ('kills', 'disks')]
-    for part in parts:
-        part.mkdir()
-    killed, faults = campaign.kills(parts[0], 3, 60)
-    full, more = campaign.full_disks(parts[1], 2)
-    Path(log).write_text(repr((dict(killed), dict(full), faults + more)))
+    tool('kill_tasks').preload()
+    Path(log).write_text(json.dumps(globals()[function](Path(folder), *args)))
 
 
-def test_kills_and_full_disks_leave_a_run_whole(tmp_path):
-    assert tiny_run.finish(
-        tiny_run.start(kills_and_disks, str(tmp_path), str(tmp_path / 'log')), seconds=600
-    ) == [0]
-    killed, full, faults = eval((tmp_path / 'log').read_text())
+def kill(folder: Path) -> list:
+    found = []
+    for name in ('train', 'cache', 'convert'):
+        (here := folder / name).mkdir()
+        counts, faults = tool('campaign_kills').kills(tool('kill_tasks').TASKS[name], here, 2, 60)
+        found.append([dict(counts), faults])
+    return found
+
+
+def test_what_is_killed_goes_on_and_leaves_the_same(tmp_path):
+    for counts, faults in in_process('kill', 600, tmp_path):
+        assert not faults, '\n'.join(faults)
+        assert counts['kills'] >= 1 and counts['through'] == counts['equal'] >= 1
+        assert counts['processes left'] == 0
+
+
+def limits(folder: Path) -> list[str]:
+    campaign = tool('campaign_limits')
+    return [
+        fault
+        for name in campaign.CASES
+        for fault in campaign.campaign(name, 1, folder, seed=len(name))
+    ]
+
+
+def test_what_is_lacking_is_said_and_the_checkpoints_stay(tmp_path):
+    faults = in_process('limits', 900, tmp_path)
     assert not faults, '\n'.join(faults)
-    assert (
-        killed['kills'] >= 1
-        and killed['runs equal'] == killed['runs through'] >= 1
-        and not killed['processes left']
-    )
-    assert full['ended'] == full['named a file'] == 2
 
 
-def inputs(log: str) -> None:
-    sys.path.insert(0, str(tiny_run.ROOT / 'tools' / 'dev'))
-    from pathlib import Path
-
-    counts, bad = importlib.import_module('campaign_inputs').run(80, seed=7)
-    Path(log).write_text(repr((dict(counts), bad)))
+def nodes(folder: Path, name: str) -> list[str]:
+    return tool('campaign_nodes').campaign(name, 1, folder, seed=1)
 
 
-def test_damaged_files_are_named(tmp_path):
-    assert tiny_run.finish(tiny_run.start(inputs, str(tmp_path / 'log')), seconds=300) == [0]
-    counts, bad = eval((tmp_path / 'log').read_text())
-    assert not bad and sum(counts.values()) == 80
-    assert all(counts[what, 'named'] > 3 for what in ('checkpoint', 'photo', 'labels', 'recording'))
-    assert counts['checkpoint', 'result'] and counts['photo', 'result']
+def has_namespaces() -> bool:
+    try:
+        return subprocess.run(['unshare', '-n', 'ip', 'link'], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize('name', ['death', 'link'])
+def test_a_loss_ends_all_others_and_is_named(tmp_path, name):
+    if name == 'link' and not has_namespaces():
+        pytest.skip('there are no network namespaces here: needs root')
+    faults = in_process('nodes', 600, tmp_path, name)
+    assert not faults, '\n'.join(faults)
+
+
+def inputs(folder: Path, count: int) -> tuple:
+    counts, bad = tool('campaign_inputs').run(count, seed=7)
+    return {' '.join(key): number for key, number in counts.items()}, bad
+
+
+def test_damaged_files_and_configs_are_named(tmp_path):
+    pytest.importorskip('mmdet')
+    pytest.importorskip('mmpretrain')
+    counts, bad = in_process('inputs', 300, tmp_path, 140)
+    assert not bad and sum(counts.values()) == 140
+    kinds = tool('campaign_inputs').KINDS
+    assert all(counts.get(f'{kind} named', 0) > 3 for kind in kinds)
+    assert counts['checkpoint result'] and counts['photo result'] and counts['config result']
 
 
 def crash_or_hang(index: int) -> tuple:
@@ -74,21 +112,15 @@ def crash_or_hang(index: int) -> tuple:
     return 'result', index
 
 
-def cases(log: str) -> None:
-    sys.path.insert(0, str(tiny_run.ROOT / 'tools' / 'dev'))
-    from pathlib import Path
-
-    Path(log).write_text(
-        repr(importlib.import_module('forked').run_cases(crash_or_hang, 5, seconds=1.5))
-    )
+def cases(folder: Path) -> list:
+    return tool('forked').run_cases(crash_or_hang, 5, seconds=1.5)
 
 
 def test_crashes_and_hangs_cost_their_own_case(tmp_path):
-    assert tiny_run.finish(tiny_run.start(cases, str(tmp_path / 'log')), seconds=60) == [0]
-    assert eval((tmp_path / 'log').read_text()) == [
-        ('result', 0),
-        ('crash', -signal.SIGSEGV),
-        ('result', 2),
-        ('hang', None),
-        ('result', 4),
+    assert in_process('cases', 60, tmp_path) == [
+        ['result', 0],
+        ['crash', -signal.SIGSEGV],
+        ['result', 2],
+        ['hang', None],
+        ['result', 4],
     ]

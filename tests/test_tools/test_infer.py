@@ -118,6 +118,8 @@ def test_folder_goes_on_after_bad_pictures(tool, model_files, tmp_path):
     (source / 'broken.jpg').write_bytes(b'\xff\xd8 this is no picture')
     (source / 'empty.png').write_bytes(b'')
     (source / 'notes.txt').write_text('not looked at')
+    for name in ('._a.jpg', '.hidden/c.jpg', '__MACOSX/d.jpg'):
+        picture(source / name)
     out = source / 'out'  # inside of the input: a second run must not read what the first one wrote
     args = [str(source), *model_files, '--out', str(out), '--device', 'cpu']
     env = {

@@ -4,6 +4,8 @@ import pytest
 import tiny_run
 import tiny_tools
 
+from mmbsa.utils.launch import read_config
+
 pytestmark = pytest.mark.seg
 CONFIGS = [
     path
@@ -44,3 +46,16 @@ def test_a_bad_photo_is_one_message_without_the_workers_traceback(tmp_path, monk
             'train_dataloader.num_workers=1',
         )
     assert 'Traceback' not in str(stop.value)
+
+
+@pytest.mark.parametrize(
+    'text, reason',
+    [('model = dibt(a=1)', 'NameError'), ('model = dict(', 'SyntaxError'), ('\0', '')],
+)
+def test_a_config_that_cannot_be_read_is_one_line(tmp_path, text, reason):
+    path = tmp_path / 'broken.py'
+    path.write_text(text)
+    with pytest.raises(SystemExit) as stop:
+        read_config(path)
+    said = str(stop.value)
+    assert said.startswith(f'error: config {path} cannot be read: {reason}') and '\n' not in said

@@ -1,6 +1,7 @@
 """Types given as classes mean what their names mean, wherever a config's type is looked at."""
 
 import pytest
+import tiny_run
 import torch
 from mmengine.config import Config
 from mmengine.optim import AmpOptimWrapper
@@ -136,3 +137,97 @@ def test_configs_with_classes_are_swapped():
         swap_backbone(cfg, 'espikeformer-t').model.to_dict() for cfg in (named, classes)
     )
     assert first['backbone'] == second['backbone'] and first['neck'] == second['neck']
+
+
+def test_spiking_backbones_given_as_classes_are_known():
+    pytest.importorskip('mmseg')
+    from mmbsa.apis import swap_backbone
+    from mmbsa.apis.swap import SwapError
+    from mmbsa.models.backbones import ESpikeFormer
+
+    for kind in ('mmbsa.ESpikeFormer', ESpikeFormer):
+        cfg = dict(
+            default_scope='mmseg',
+            model=dict(
+                type='EncoderDecoder',
+                backbone=dict(type=kind),
+                decode_head=dict(num_classes=3),
+            ),
+        )
+        with pytest.raises(SwapError, match='backbone ESpikeFormer is spiking already'):
+            swap_backbone(Config(cfg), 'espikeformer-t')
+
+
+def test_pretrained_weights_and_layer_wise_rates_leave_by_class():
+    pytest.importorskip('mmseg')
+    from mmengine.model import PretrainedInit
+    from mmseg.engine.optimizers import LayerDecayOptimizerConstructor
+
+    from mmbsa.apis import swap_backbone
+
+    cfg = Config.fromfile(tiny_run.ROOT / 'configs' / 'bsa_quickstart.py').to_dict()
+    cfg['model']['backbone'] = dict(type='mmseg.ResNet', depth=18, out_indices=(3,))
+    cfg['model']['decode_head'] = dict(
+        type='FCNHead', in_channels=512, in_index=0, channels=8, num_convs=1, num_classes=3
+    )
+    cfg['model'].pop('auxiliary_head', None)
+    cfg['model'].pop('neck', None)
+    cfg['model']['init_cfg'] = dict(type=PretrainedInit, checkpoint='a.pth')
+    cfg['optim_wrapper'] = dict(
+        optimizer=dict(type='SGD', lr=0.1),
+        constructor=LayerDecayOptimizerConstructor,
+        paramwise_cfg=dict(num_layers=3),
+    )
+    swapped = swap_backbone(cfg, 'espikeformer-t')
+    assert 'init_cfg' not in swapped.model and 'constructor' not in swapped.optim_wrapper
+
+
+def test_the_ternary_neuron_of_an_attention_may_be_a_class():
+    from mmbsa.models.attentions import BipolarSelfAttention
+
+    lif = MODELS.get('mmbsa.TernaryLIFNode')
+
+    class Own(lif):
+        """A user's subclass, not registered."""
+
+    options = dict(embed_dims=8, num_heads=2, neuron=dict(type='mmbsa.LIFNode', v_threshold=1.0))
+    for kind in ('mmbsa.TernaryLIFNode', 'TernaryLIFNode', lif, Own):
+        ternary = dict(type=kind, v_threshold=0.8)
+        for threshold, expected in ((None, 0.1), (0.3, 0.3)):
+            attention = BipolarSelfAttention(**options, ternary=ternary, out_threshold=threshold)
+            assert attention.out_neuron.v_threshold == pytest.approx(expected)
+            assert attention.q_neuron.v_threshold == pytest.approx(0.8)
+
+
+def test_readers_of_samples_take_steps_as_classes():
+    pytest.importorskip('mmseg')
+    from mmcv.transforms import LoadAnnotations, LoadImageFromFile
+
+    from mmbsa.apis.inference import SampleReader
+    from mmbsa.datasets.transforms import DrawScene, LoadEventFrames
+
+    def reader(*steps):
+        dataset = dict(pipeline=[dict(type=DrawScene)])
+        loaded = [
+            dict(type=step, **(dict(num_frames=4) if step is LoadEventFrames else {}))
+            for step in steps
+        ]
+        return SampleReader(
+            Config(dict(test_dataloader=dict(dataset=dataset), test_pipeline=loaded))
+        )
+
+    steps = reader(LoadImageFromFile, LoadAnnotations).pipeline.transforms
+    assert [type(step) for step in steps] == [LoadImageFromFile]
+    assert reader(LoadEventFrames).frames == (4, None)
+
+
+def test_surrogates_may_be_classes():
+    from spikingjelly.activation_based import surrogate
+
+    from mmbsa.models.neurons import build_surrogate
+
+    for cfg in (surrogate.ATan, dict(type=surrogate.ATan, alpha=3.0), dict(type='ATan', alpha=3.0)):
+        built = build_surrogate(cfg)
+        assert type(built) is surrogate.ATan and built.alpha in (2.0, 3.0)
+    with pytest.raises(KeyError, match='is unknown; there are'):
+        build_surrogate(dict(type=Own))

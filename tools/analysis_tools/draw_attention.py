@@ -17,12 +17,13 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import torch
-from mmengine import Config, DictAction
+from mmengine import DictAction
 from torch import Tensor, nn
 
 from mmbsa.apis.inference import SampleReader, load_model, predict
 from mmbsa.ops import shiftmax
-from mmbsa.utils.files import atomic_open
+from mmbsa.utils.files import atomic_open, check_output
+from mmbsa.utils.launch import read_config
 from mmbsa.visualization import to_picture
 
 matplotlib.use('Agg')
@@ -66,10 +67,10 @@ def parse_args(argv=None):
     for path in (args.image, args.config, args.checkpoint):
         if not path.exists():
             parser.error(f'{path} does not exist')
-    if args.out.resolve() in {
-        path.resolve() for path in (args.image, args.config, args.checkpoint)
-    }:
-        parser.error(f'--out {args.out} would write over a file that is read')
+    try:
+        check_output(args.out, args.image, args.config, args.checkpoint)
+    except ValueError as error:
+        parser.error(str(error))
     if not all(0 <= share < 1 for share in args.query):
         parser.error(
             f'--query takes shares of the height and width, 0 <= share < 1, got {args.query}'
@@ -201,7 +202,7 @@ def draw(
 
 def main(argv=None) -> int:
     args = parse_args(argv)
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     try:

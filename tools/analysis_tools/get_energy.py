@@ -37,7 +37,9 @@ from mmbsa.energy.twin import quantised_twin
 from mmbsa.energy.watch import Watcher
 from mmbsa.utils.checkpoint import load_checkpoint_file
 from mmbsa.utils.files import atomic_open
-from mmbsa.utils.launch import fill_in
+from mmbsa.utils.launch import fill_in, read_config
+from mmbsa.utils.listing import visible_files
+from mmbsa.utils.types import type_name
 
 ENDINGS = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
 #: parts of checkpoints that inference has no use for.
@@ -150,13 +152,7 @@ def inputs(cfg: Config, args: argparse.Namespace) -> tuple[int, Iterable[Any]]:
     if not args.input.exists():
         raise ToolError(f'--input {args.input} does not exist')
     paths = (
-        [args.input]
-        if args.input.is_file()
-        else sorted(
-            path
-            for path in args.input.rglob('*')
-            if path.suffix.lower() in ENDINGS and path.is_file()
-        )
+        [args.input] if args.input.is_file() else visible_files(args.input, ENDINGS, recursive=True)
     )
     if not paths:
         raise ToolError(
@@ -193,15 +189,17 @@ def _of_dataset(cfg: Config, images: int) -> tuple[int, Iterable[Any]]:
 def _picture_pipeline(cfg: Config, size: list[int] | None) -> Compose:
     loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
     steps = deepcopy(cfg.get('test_pipeline') or loader.get('dataset', {}).get('pipeline') or [])
-    steps = [step for step in steps if not step['type'].split('.')[-1].startswith('Load')]
+    # channels are those of the config's own step
+    first = [step for step in steps if type_name(step) == 'LoadImageFromFile'][:1]
+    first = first or [dict(type='LoadImageFromFile')]
+    steps = [step for step in steps if not type_name(step).startswith('Load')]
     if not steps:
         raise ToolError('the config has no test pipeline, so pictures cannot be prepared')
-    first = [dict(type='LoadImageFromFile')]
     if size:
         first.append(dict(type='mmcv.Resize', scale=(size[1], size[0]), keep_ratio=False))
     for step in steps:
         if (
-            step['type'].endswith('Inputs')
+            type_name(step).endswith('Inputs')
             and 'meta_keys' not in step
             and 'mmpretrain' in str(cfg.get('default_scope'))
         ):
@@ -275,7 +273,7 @@ def main(argv=None) -> int:
             if path is not None and not path.is_file():
                 raise ToolError(f'{path} does not exist')
         cost = cost_table(args.cost)
-        cfg = Config.fromfile(args.config)
+        cfg = read_config(args.config)
         if args.cfg_options is not None:
             cfg.merge_from_dict(args.cfg_options)
         model = build(cfg, args.checkpoint, args.device)

@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 import mmbsa.ops.flops  # noqa: F401  formulas of our ops
 from mmbsa.apis.inference import SampleReader, build_model, in_channels
+from mmbsa.utils.launch import read_config
 
 
 class UncountedOps(TorchDispatchMode):
@@ -174,7 +175,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.shape is not None and len(args.shape) > 2:
         parser.error('--shape takes one number or two')
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     model = build(cfg)

@@ -8,12 +8,14 @@ be started again.
 import argparse
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from mmengine.utils import ProgressBar
 
 from mmbsa.datasets.tracking.layouts import get_layout, split_folder
 from mmbsa.datasets.tracking.stacking import stack_sequence, start_frames
+from mmbsa.utils.processes import end_with_parent
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,10 +39,14 @@ def main() -> None:
     args = parse_args()
     get_layout(args.layout)
     folder = split_folder(args.layout, args.root, args.split)
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    names = sorted(
+        entry.name
+        for entry in os.scandir(folder)
+        if entry.is_dir() and entry.name[0] != '.' and entry.name != '__MACOSX'
+    )
     starts = start_frames(args.root)
     bar, failed, written = ProgressBar(len(names)), [], 0
-    with ProcessPoolExecutor(max(args.workers, 1)) as pool:
+    with ProcessPoolExecutor(max(args.workers, 1), initializer=end_with_parent) as pool:
         jobs = {
             pool.submit(
                 stack_sequence,
@@ -57,6 +63,11 @@ def main() -> None:
                 written += job.result()
             except (OSError, ValueError, ModuleNotFoundError) as error:
                 failed.append(str(error))
+            except BrokenProcessPool:
+                raise SystemExit(
+                    f'\nerror: a worker process was killed (out of memory?) at {jobs[job]} or '
+                    'beside it. Sequences that are done are kept: start again, with fewer --workers'
+                ) from None
             bar.update()
     print(f'\n{written} pictures of {len(names) - len(failed)} sequences')
     if failed:

@@ -8,34 +8,39 @@ difference exceeds ``--tolerance`` or a prediction differs.
 
 import argparse
 import sys
-from pathlib import Path
 
 import numpy as np
 import torch
 from export import load
 from PIL import Image
 
+from mmbsa.apis.inference import in_channels
 from mmbsa.deploy.export import Predictor
+from mmbsa.utils.listing import visible_files
 
 SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp'}
 
 
-def photos(folder: str, size: tuple[int, int], number: int) -> np.ndarray:
-    """Photos of a folder and its folders, resized: RGB, uint8 (number, 3, H, W).
+def photos(folder: str, size: tuple[int, int], number: int, channels: int = 3) -> np.ndarray:
+    """Photos of a folder and its folders, resized: RGB or grey, uint8 (number, channels, H, W).
 
     Raises:
-        ValueError: a folder without photos.
+        ValueError: a folder without photos, or a model of neither 1 nor 3 channels.
     """
-    files = sorted(file for file in Path(folder).rglob('*') if file.suffix.lower() in SUFFIXES)
+    if channels not in (1, 3):
+        raise ValueError(f'--images has photos of 1 or 3 channels, but the model takes {channels}')
+    files = visible_files(folder, SUFFIXES, recursive=True)
     if not files:
         raise ValueError(f'{folder}: there is no file that ends in {", ".join(sorted(SUFFIXES))}')
     files = files[:: max(len(files) // number, 1)][:number]
-    pixels = [np.asarray(Image.open(file).convert('RGB').resize(size[::-1])) for file in files]
-    return np.ascontiguousarray(np.stack(pixels).transpose(0, 3, 1, 2))
+    mode = 'RGB' if channels == 3 else 'L'
+    pixels = [np.asarray(Image.open(file).convert(mode).resize(size[::-1])) for file in files]
+    stacked = np.stack(pixels).reshape(len(files), *size, channels)
+    return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))
 
 
 def normalise(pixels: np.ndarray, preprocessor) -> torch.Tensor:
-    """What a model's data preprocessor makes of RGB photos: float32 of the same shape."""
+    """What a model's data preprocessor makes of photos: float32 of the same shape."""
     x = torch.from_numpy(pixels).float()
     mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))
     return (x - 128) / 64 if mean is None else (x - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
@@ -57,7 +62,7 @@ def main() -> None:
 
     try:
         model = load(args.config, args.checkpoint)
-        pixels = photos(args.images, args.size, args.number)
+        pixels = photos(args.images, args.size, args.number, in_channels(model))
         x = normalise(pixels, getattr(model, 'data_preprocessor', None))
         session = onnxruntime.InferenceSession(args.file, providers=['CPUExecutionProvider'])
         with torch.no_grad():

@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
 from torch import nn
 
 from mmbsa.apis.inference import build_model, in_channels
@@ -20,6 +19,8 @@ from mmbsa.deploy import export_aoti, export_onnx, export_torch
 from mmbsa.deploy.export import AXES, OPSET
 from mmbsa.models.layers import fuse
 from mmbsa.utils.checkpoint import fit_state, load_checkpoint_file
+from mmbsa.utils.files import check_output
+from mmbsa.utils.launch import read_config
 
 EXPORTERS = dict(onnx=export_onnx, torch=export_torch, aoti=export_aoti)
 
@@ -30,7 +31,7 @@ def load(config: str, checkpoint: str | None) -> nn.Module:
     Raises:
         ValueError: the checkpoint is of another model.
     """
-    cfg = Config.fromfile(config)
+    cfg = read_config(config)
     cfg.model.pop('auxiliary_head', None)
     model = build_model(cfg)
     if checkpoint is None:
@@ -96,6 +97,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     args = parse()
     try:
+        check_output(args.out, args.config, *filter(None, [args.checkpoint]))
         model = load(args.config, args.checkpoint)
         model = fuse(model) if args.fold else model
         options = dict(onnx=dict(opset=args.opset), torch=dict(plain=args.plain), aoti={})[

@@ -19,14 +19,15 @@ import numpy as np
 import torch
 from check import photos
 from export import load
-from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from mmbsa.apis.inference import in_channels
 from mmbsa.deploy.export import Predictor
 from mmbsa.deploy.integer import Rules, calibrate, export_integer, fine_tune
 from mmbsa.utils.files import atomic_open
+from mmbsa.utils.launch import read_config
 
 
 def batches(cfg: Config, part: str, size: int | None = None) -> DataLoader:
@@ -129,10 +130,10 @@ def parse() -> argparse.Namespace:
 def run(args: argparse.Namespace) -> None:
     import onnxruntime
 
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     model = load(args.config, args.checkpoint)
     size = args.size or next(iter(batches(cfg, 'test', 1)))['inputs'][0].shape[-2:]
-    pixels = photos(args.data, tuple(size), args.number)
+    pixels = photos(args.data, tuple(size), args.number, in_channels(model))
     rules = Rules(weight_bits=args.weight_bits, multiply=args.multiply)
     tuned = model
     if args.fine_tune:

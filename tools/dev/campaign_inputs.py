@@ -1,10 +1,11 @@
-"""Feed damaged files to everything that reads files, and sort what comes back.
+"""Feed damaged files and configs to everything that reads them, and sort what comes back.
 
     python tools/dev/campaign_inputs.py --count 1000 --seed 0
 
-Checkpoints, photos, label maps and recordings of events are mutated: bytes flipped, cut off, filled
-with noise, fields swapped, sizes made huge, types changed, pickles given code. Each case must end
-in a result, or in one error whose text names the file, within 60 s. It fails if a process crashes,
+Checkpoints, photos, label maps, recordings of events, configs and lists of annotations are mutated:
+bytes flipped, cut off, filled with noise, fields swapped, sizes made huge, types changed, keys
+misspelt, pickles given code. Each case must end in a result, or in one error whose text names the
+file or the key, within 60 s. It fails if a process crashes,
 hangs, takes more than 4 GiB, writes a file, or runs code of the input.
 """
 
@@ -23,8 +24,19 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
+from damaged_bytes import damage  # noqa: E402
+from damaged_texts import Texts  # noqa: E402
 from forked import run_cases  # noqa: E402
 
+KINDS = (
+    'checkpoint',
+    'photo',
+    'labels',
+    'recording',
+    'config',
+    'config_file',
+    'annotations',
+)
 ARCH = dict(embed_dims=(8, 8, 16, 16), depths=(1, 1), num_heads=2)
 GOOD = ('result', 'named')
 
@@ -39,30 +51,6 @@ class Code:
         import os
 
         return os.mkdir, (self.marker,)
-
-
-def damage(data: bytes, rng: np.random.Generator) -> bytes:
-    """Flip, cut, overwrite, repeat or exchange parts of a file."""
-    raw, kind = bytearray(data), rng.integers(7)
-    if kind == 0:  # single bits
-        for place in rng.integers(0, len(raw), rng.integers(1, 20)):
-            raw[place] ^= 1 << int(rng.integers(8))
-    elif kind == 1:
-        raw = raw[: int(rng.integers(0, len(raw)))]
-    elif kind == 2:  # a run of noise
-        begin, length = int(rng.integers(len(raw))), int(rng.integers(1, 200))
-        raw[begin : begin + length] = rng.bytes(length)
-    elif kind == 3:  # what a header may call a size
-        begin = int(rng.integers(0, min(len(raw), 200)))
-        raw[begin : begin + 4] = b'\xff\xff\xff\x7f' if rng.random() < 0.5 else b'\x7f\xff\xff\xff'
-    elif kind == 4:
-        begin = int(rng.integers(len(raw)))
-        raw = raw[begin:] + raw[:begin]
-    elif kind == 5:
-        raw = raw * int(rng.integers(2, 4))
-    else:
-        raw = bytearray(rng.bytes(int(rng.integers(0, 500))))
-    return bytes(raw)
 
 
 def checkpoint_bytes(rng: np.random.Generator, weights: dict, marker: Path) -> bytes:
@@ -172,22 +160,27 @@ class Campaign:
             end: cv2.imencode(end, image.astype(np.uint8))[1].tobytes()
             for end, image in encode.items()
         }
+        (self.folder / 'whole').mkdir()
+        for end, content in self.whole.items():
+            (self.folder / 'whole' / f'a{end}').write_bytes(content)
+        self.texts = Texts(self.folder / 'whole')
 
     def case(self, index: int) -> tuple[str, str, str]:
         """Run a case: (what it was, 'result' | 'named' | 'unnamed' | 'code' | 'files', the
         error)."""
         rng = np.random.default_rng((self.seed, index))
-        kind = ('checkpoint', 'photo', 'labels', 'recording')[index % 4]
-        path, run = getattr(self, f'_{kind}')(rng, self.folder / f'case_{index}')
+        kind = KINDS[index % len(KINDS)]
+        make = getattr(self, f'_{kind}', None) or getattr(self.texts, kind)
+        words, run = make(rng, self.folder / f'case_{index}')
         before, text = set(self.folder.iterdir()), ''
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore')
                 run()
             outcome = 'result'
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             text = f'{type(error).__name__}: {error}'
-            outcome = 'named' if path.name in str(error) else 'unnamed'
+            outcome = 'named' if any(word in text for word in words) else 'unnamed'
         if self.marker.exists():
             outcome = 'code'
         elif set(self.folder.iterdir()) != before:
@@ -196,10 +189,10 @@ class Campaign:
             file.unlink()
         return kind, outcome, text
 
-    def _checkpoint(self, rng: np.random.Generator, stem: Path) -> tuple[Path, Callable]:
+    def _checkpoint(self, rng: np.random.Generator, stem: Path) -> tuple[tuple[str, ...], Callable]:
         path = stem.with_suffix('.pth')
         path.write_bytes(checkpoint_bytes(rng, self.weights, self.marker))
-        return path, lambda: self.build(str(path)).init_weights()
+        return (path.name,), lambda: self.build(str(path)).init_weights()
 
     def _pair(self, stem: Path, **content: bytes) -> dict:
         data = dict(seg_fields=[], reduce_zero_label=False, label_map=None)
@@ -209,19 +202,19 @@ class Campaign:
             data[key] = str(path)
         return data
 
-    def _photo(self, rng: np.random.Generator, stem: Path) -> tuple[Path, Callable]:
+    def _photo(self, rng: np.random.Generator, stem: Path) -> tuple[tuple[str, ...], Callable]:
         data = self._pair(stem, img_path=damage(self.whole['.jpg'], rng))
-        return stem.with_suffix('.jpg'), lambda: self.photos(data)
+        return (stem.with_suffix('.jpg').name,), lambda: self.photos(data)
 
-    def _labels(self, rng: np.random.Generator, stem: Path) -> tuple[Path, Callable]:
+    def _labels(self, rng: np.random.Generator, stem: Path) -> tuple[tuple[str, ...], Callable]:
         data = self._pair(stem, seg_map_path=damage(self.whole['.png'], rng))
-        return stem.with_suffix('.png'), lambda: self.photos(data)
+        return (stem.with_suffix('.png').name,), lambda: self.photos(data)
 
-    def _recording(self, rng: np.random.Generator, stem: Path) -> tuple[Path, Callable]:
+    def _recording(self, rng: np.random.Generator, stem: Path) -> tuple[tuple[str, ...], Callable]:
         ending, content = recording_bytes(rng, self.marker)
         path = stem.with_suffix(ending)
         path.write_bytes(content)
-        return path, lambda: self.events(dict(img_path=str(path), sensor_size=(20, 24)))
+        return (path.name,), lambda: self.events(dict(img_path=str(path), sensor_size=(20, 24)))
 
 
 def run(count: int, seed: int = 0) -> tuple[Counter, list[tuple]]:

@@ -25,6 +25,7 @@ from mmbsa.apis.swap.maps import SCOPES
 from mmbsa.apis.swap.measure import build_skeleton
 from mmbsa.apis.swap.swap import swap_backbone
 from mmbsa.utils.mmcv_ops import MissingOp
+from mmbsa.utils.processes import end_with_parent
 
 #: crops tried in turn for the real step: small ones suffice except where a head pools fixed
 #: windows.
@@ -175,6 +176,7 @@ def _quiet() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter('ignore')
     logging.disable(logging.WARNING)
+    end_with_parent()
 
 
 def _survey_family(

@@ -14,7 +14,7 @@ import torch
 
 from mmbsa.converters import RECIPES, build_from_official
 from mmbsa.utils.checkpoint import load_checkpoint_file, state_dicts
-from mmbsa.utils.files import atomic_open
+from mmbsa.utils.files import atomic_open, check_output
 
 
 def read(path: str) -> dict[str, torch.Tensor]:
@@ -49,6 +49,10 @@ def parse_args():
 
 def main():
     args = parse_args()
+    try:
+        check_output(args.output, args.input, option='output')
+    except ValueError as error:
+        raise SystemExit(f'error: {error}') from None
     given = {}
     for item in args.args:
         key, _, value = item.partition('=')

@@ -93,7 +93,8 @@ class LocalRunner:
             if len(self.running) >= self.jobs:
                 break
             folder = waiting.popleft()
-            if folder.is_done():
+            # a training whose runner was killed may still be at its end
+            if folder.is_done() and not folder.is_locked():
                 happened = True
                 continue
             with folder.lock() as descriptor:

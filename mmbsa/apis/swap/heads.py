@@ -33,7 +33,9 @@ def head_list(model: dict, key: str) -> list[dict]:
 
 def reads_time(head: dict) -> bool:
     """Whether a head is one of ours that takes time-major maps."""
-    return getattr(MODELS.module_dict.get(type_name(head)), 'reads_time', False)
+    kind = head.get('type')
+    cls = MODELS.module_dict.get(type_name(kind)) if isinstance(kind, str) else kind
+    return getattr(cls, 'reads_time', False)
 
 
 def readers(head: dict) -> list[dict]:

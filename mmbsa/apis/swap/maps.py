@@ -7,11 +7,11 @@ from typing import Any
 
 from mmengine.registry import MODELS as ROOT_MODELS
 
-from mmbsa.apis.swap.heads import type_name
 from mmbsa.apis.swap.level import Level, SwapError
 from mmbsa.apis.swap.match import match
 from mmbsa.apis.swap.measure import Outputs, measure_neck
 from mmbsa.apis.swap.plan import Plan, adapter, scoped
+from mmbsa.utils.types import type_name
 
 #: packages whose models are swapped this way, and the module that their configs import first, if
 #: any.
@@ -62,7 +62,7 @@ def check_necks(part: dict, scope: str) -> None:
     """Refuse models whose parts read more than maps, and those that have no place for a neck."""
     try:
         with ROOT_MODELS.switch_scope_and_registry(scope) as registry:
-            cls = registry.get(part['type'])
+            cls = part['type'] if inspect.isclass(part['type']) else registry.get(part['type'])
     except Exception:  # an unknown type, or a missing package: building the model says so
         cls = None
     if inspect.isclass(cls) and not _takes(cls, 'neck'):

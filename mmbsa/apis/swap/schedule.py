@@ -4,6 +4,8 @@ parameter names."""
 from collections.abc import Iterator
 from typing import Any
 
+from mmbsa.utils.types import type_name
+
 #: optimizer constructors that look up a parameter's layer by the replaced backbone's names.
 LAYER_WISE = ('LayerDecayOptimizerConstructor', 'LearningRateDecayOptimizerConstructor')
 #: parameters that plain and shifted-window transformers have and convolutional projections do not.
@@ -41,7 +43,7 @@ def fix_optimizer(wrapper: dict) -> None:
     * A key ``norm`` without decay is also said as ``norm_decay_mult=0``, which does not depend on
       names.
     """
-    if str(wrapper.get('constructor')).rpartition('.')[2] in LAYER_WISE:
+    if type_name(wrapper.get('constructor')) in LAYER_WISE:
         del wrapper['constructor']
         wrapper['paramwise_cfg'] = dict(norm_decay_mult=0.0, bias_decay_mult=0.0)
         return

@@ -13,7 +13,6 @@ from mmbsa.apis.swap.heads import (
     head_list,
     reads_time,
     rewrite_reader,
-    type_name,
 )
 from mmbsa.apis.swap.level import Level, SwapError
 from mmbsa.apis.swap.load import load_config
@@ -38,6 +37,7 @@ from mmbsa.apis.swap.plan import Plan, plan_with_neck, plan_without_neck
 from mmbsa.apis.swap.schedule import drop_leftovers, fix_optimizer
 from mmbsa.models.backbones import BaseSpikingBackbone
 from mmbsa.registry import MODELS, resolve_type
+from mmbsa.utils.types import PRETRAINED, is_ours, type_name
 
 #: sizes tried for backbones that run at one size only, beside those that the config names.
 USUAL_SIZES = (224, 384)
@@ -189,10 +189,10 @@ def swap_backbone(
     if scope == 'mmseg':
         _check(cfg['model'])
     part = host(cfg['model'])
-    if str(part['backbone'].get('type')).startswith('mmbsa.'):
+    if is_ours(part['backbone']):
         raise SwapError(
-            f'backbone {part["backbone"]["type"]} is spiking already: swap the stock config that '
-            'it came from'
+            f'backbone {type_name(part["backbone"])} is spiking already: swap the stock config '
+            'that it came from'
         )
     given = backbone_config(backbone)
     removed = [part['backbone'], part.pop('pretrained', None)]
@@ -202,10 +202,7 @@ def swap_backbone(
         _swap_maps(part, cfg, given, readout, scope)
         import_first(cfg, SCOPES[scope])
     for model in (part, cfg['model']):
-        if (
-            isinstance(model.get('init_cfg'), dict)
-            and model['init_cfg'].get('type') == 'Pretrained'
-        ):
+        if type_name(model.get('init_cfg')) in PRETRAINED:
             removed.append(model.pop('init_cfg'))
     if isinstance(cfg.get('optim_wrapper'), dict):
         fix_optimizer(cfg['optim_wrapper'])

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from mmbsa.structures.track_files import read_absent, read_boxes, read_rows
+from mmbsa.utils.listing import visible_files
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,9 @@ def find_sequences(layout: str, root: str | os.PathLike, split: str) -> list[str
     names = sorted(
         entry.name
         for entry in os.scandir(folder)
-        if entry.is_dir() and any(Path(entry.path, boxes).is_file() for boxes in rules.boxes)
+        if entry.name[0] != '.'
+        and entry.is_dir()
+        and any(Path(entry.path, boxes).is_file() for boxes in rules.boxes)
     )
     if not names:
         raise FileNotFoundError(
@@ -228,7 +231,7 @@ def toolkit_annotations(root: str | os.PathLike) -> dict[str, Annotation]:
         ValueError: files that do not fit each other.
     """
     root, found = Path(root), {}
-    for file in sorted((root / 'gt_rect').glob('*.txt')):
+    for file in visible_files(root / 'gt_rect', ['.txt']):
         boxes, flags = read_boxes(file), root / 'absent' / file.name
         absent = read_absent(flags) if flags.is_file() else np.zeros(len(boxes), bool)
         if len(absent) != len(boxes):

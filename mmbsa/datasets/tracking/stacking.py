@@ -1,8 +1,6 @@
 """From recordings to the event frames that benchmarks are trained and tested on."""
 
 import os
-import secrets
-import shutil
 from pathlib import Path
 
 import cv2
@@ -12,6 +10,7 @@ from mmbsa.datasets.tracking.layouts import get_layout
 from mmbsa.events import read_events, read_frame_times, trajectory_prompt
 from mmbsa.events.reading import open_recording
 from mmbsa.structures.track_files import read_rows
+from mmbsa.utils.files import atomic_folder
 
 #: pictures are compressed little: they are mostly zeros.
 PNG = [cv2.IMWRITE_PNG_COMPRESSION, 3]
@@ -101,9 +100,7 @@ def stack_sequence(
     pictures, written = trajectory_prompt(
         events, size, window_borders(recording, first), num_steps, official_quirks=official_quirks
     )
-    draft = target.with_name(f'.{target.name}.{secrets.token_hex(4)}.tmp')
-    draft.mkdir()
-    try:
+    with atomic_folder(target) as draft:
         for row, step in zip(*np.nonzero(written)):
             name = Path(
                 rules.frame.format(index=row + rules.first, step=step + 1, steps=num_steps)
@@ -112,11 +109,7 @@ def stack_sequence(
             if not cv2.imwrite(
                 str(draft / f'{name}.png'), pictures[row, step].transpose(1, 2, 0), PNG
             ):
-                raise OSError(f'{draft / name}.png cannot be written')
-        os.replace(draft, target)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+                raise OSError(f'{target / name}.png cannot be written')
     return int(written.sum())
 
 

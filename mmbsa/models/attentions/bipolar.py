@@ -2,9 +2,11 @@
 
 from copy import deepcopy
 
+from torch import nn
+
 from mmbsa.models.attentions.base import DotProductAttention
 from mmbsa.models.neurons import ternary_neuron
-from mmbsa.registry import MODELS
+from mmbsa.registry import MODELS, resolve_type
 
 
 @MODELS.register_module()
@@ -123,8 +125,13 @@ class BipolarSelfAttention(DotProductAttention):
 
 def _at_threshold(tsn: dict, threshold: float | None) -> dict:
     """The output's ternary neuron; signed neurons of another type keep their own rule of firing."""
-    if not str(tsn['type']).removeprefix('mmbsa.').startswith('Ternary'):
+    cls = resolve_type(tsn, nn.Module, 'BipolarSelfAttention.ternary', MODELS)
+    facts = getattr(cls, 'facts', None)
+    if facts is None or not facts.ternary:
         return tsn
-    return dict(
-        tsn, v_threshold=tsn.get('v_threshold', 1.0) / 8 if threshold is None else threshold
-    )
+    given = tsn.get('v_threshold', 1.0)
+    if not isinstance(given, int | float) or isinstance(given, bool):
+        raise TypeError(
+            f'BipolarSelfAttention: ternary.v_threshold must be a number, got {given!r}'
+        )
+    return dict(tsn, v_threshold=given / 8 if threshold is None else threshold)

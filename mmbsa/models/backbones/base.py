@@ -1,7 +1,8 @@
 """What every spiking backbone has in common: time, feature levels, freezing, checkpointing,
 loading."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from difflib import get_close_matches
 from inspect import signature
@@ -21,7 +22,20 @@ from mmbsa.models.layers import TIME_MODES, checkpointed, read_time
 from mmbsa.models.neurons import bind_steps, readout_neuron
 from mmbsa.registry import MODELS, build_checked
 from mmbsa.utils.checkpoint import fit_state
-from mmbsa.utils.types import type_name
+from mmbsa.utils.types import PRETRAINED, type_name
+
+#: what Python and torch raise at a wrong value; with one of these words first, it is ours.
+_UNNAMED = (
+    TypeError,
+    ValueError,
+    AttributeError,
+    AssertionError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+)
+OWN_KEYS = ('attention', 'backbone', 'neuron', 'norm_cfg', 'surrogate_function')
 
 
 class BaseSpikingBackbone(BaseModule):
@@ -142,9 +156,8 @@ class BaseSpikingBackbone(BaseModule):
         self.attention_cfg = bind_steps(
             deepcopy(attention) or self.default_attention(), self.num_steps
         )
-        self.stem, stages, info = self.build(
-            self.arch, dict(neuron=self.neuron_cfg, norm_cfg=norm_cfg or dict(type='BN'))
-        )
+        unit = dict(neuron=self.neuron_cfg, norm_cfg=norm_cfg or dict(type='BN'))
+        self.stem, stages, info = self._checked(self.build, self.arch, unit)
         self.stages = nn.ModuleList(
             stage if isinstance(stage, nn.Sequential) else nn.Sequential(*stage) for stage in stages
         )
@@ -158,7 +171,7 @@ class BaseSpikingBackbone(BaseModule):
                 f'{type(self).__name__}: frozen_stages={frozen_stages} must lie in '
                 f'-1..{len(self.stages)}'
             )
-        if readout is not None and readout not in TIME_MODES:
+        if readout is not None and readout not in tuple(TIME_MODES):
             raise ValueError(
                 f'{type(self).__name__}: readout must be None or one of {", ".join(TIME_MODES)}, '
                 'got '
@@ -234,8 +247,30 @@ class BaseSpikingBackbone(BaseModule):
                 f'got {arch}'
             )
         spec = deepcopy({**self.defaults, **arch})
-        self.check(spec)
+        known = (self.defaults, self.small_arch, *self.arch_settings.values())
+        for key, value in arch.items():  # True counts as 1, until torch refuses it somewhere
+            if isinstance(value, bool) and not any(
+                isinstance(spec.get(key), bool) for spec in known
+            ):
+                raise ValueError(f'{name}: arch.{key}={value} must not be a truth value')
+        self._checked(self.check, spec)
         return spec
+
+    def _checked(self, function: Callable, spec: dict, *args: Any) -> Any:
+        """Call a function of an arch: errors of Python and torch at a wrong value name no key, so
+        they get the arch."""
+        try:
+            return function(spec, *args)
+        except _UNNAMED as error:
+            first = re.split(r'[^A-Za-z_]', str(error), maxsplit=1)[0]
+            sentence = isinstance(error, KeyError) and ' ' in str(error)
+            # it says what is wrong
+            if first in MODELS.module_dict or first in OWN_KEYS or sentence:
+                raise
+            raise ValueError(
+                f'{type(self).__name__}: arch={spec} cannot be built: '
+                f'{type(error).__name__}: {error}'
+            ) from error
 
     def _read_options(self, options: dict) -> dict:
         unknown = set(options) - set(type(self).options)
@@ -387,7 +422,7 @@ class BaseSpikingBackbone(BaseModule):
         """Load ``init_cfg``'s checkpoint if it names one; convolutions and norms otherwise keep
         PyTorch's defaults."""
         cfg = self.init_cfg
-        if not isinstance(cfg, dict) or type_name(cfg) not in ('Pretrained', 'PretrainedInit'):
+        if not isinstance(cfg, dict) or type_name(cfg) not in PRETRAINED:
             return super().init_weights()
         path = cfg['checkpoint']
         state = CheckpointLoader.load_checkpoint(path, map_location=cfg.get('map_location', 'cpu'))

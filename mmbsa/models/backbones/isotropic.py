@@ -219,7 +219,7 @@ class IsotropicBackbone(BaseSpikingBackbone):
         self, stem: int | str, dims: int, pooling: Sequence[bool], unit: dict
     ) -> tuple[nn.Module, list[nn.Module], Sequence[int], Sequence[int]]:
         """First module, the steps that end a level, and the levels' widths and strides."""
-        if stem not in STEMS:
+        if stem not in tuple(STEMS):
             raise ValueError(
                 f'{type(self).__name__}: stem must be one of {", ".join(map(repr, STEMS))}; got '
                 f'{stem!r}'

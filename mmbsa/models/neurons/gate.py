@@ -6,11 +6,17 @@ from torch import Tensor
 
 
 class _Gate(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, x: Tensor, alpha: float) -> Tensor:
+    def forward(x: Tensor, alpha: float) -> Tensor:
+        return sj.heaviside(x)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        x, alpha = inputs
         if x.requires_grad:
             ctx.save_for_backward(x.abs() < 1 / alpha)
-        return sj.heaviside(x)
 
     @staticmethod
     def backward(ctx, grad: Tensor):

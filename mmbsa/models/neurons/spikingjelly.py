@@ -145,7 +145,15 @@ class StatelessNode(SpikingNeuron):
         kwargs = {key: _from_config(value, parameters[key]) for key, value in kwargs.items()}
         if 'step_mode' in parameters:
             kwargs['step_mode'] = 's' if self._online else 'm'
-        super().__init__(**kwargs)
+        try:
+            super().__init__(**kwargs)
+        except (TypeError, AssertionError, AttributeError, ValueError) as error:
+            given = ', '.join(
+                f'{key}={value!r}' for key, value in kwargs.items() if key != 'surrogate_function'
+            )
+            raise ValueError(
+                f'{name}: SpikingJelly refuses {given}: {error or type(error).__name__}'
+            ) from error
         if (
             isinstance(getattr(self, 'surrogate_function', None), nn.Module)
             and surrogate_function is None

@@ -3,6 +3,7 @@
 import inspect
 from copy import deepcopy
 
+import torch
 from spikingjelly.activation_based import surrogate as sj
 from torch import nn
 
@@ -16,6 +17,9 @@ SURROGATES = {
     and cls is not sj.SurrogateFunctionBase
 }
 SURROGATES['Gate'] = Gate
+for _function in vars(sj).values():  # they have no rule for torch.vmap, and torch can derive it
+    if inspect.isclass(_function) and issubclass(_function, torch.autograd.Function):
+        _function.generate_vmap_rule = True
 #: the names of the STEP benchmark.
 ALIASES = {
     'sigmoid': 'Sigmoid',
@@ -40,7 +44,8 @@ def build_surrogate(cfg: dict | str | nn.Module) -> nn.Module:
 
     Args:
         cfg: ``'ATan'``, ``dict(type='Sigmoid', alpha=4.0)``, one of ``ALIASES`` (``'qgate'``, ...)
-            in place of a class's name, or a SpikingJelly surrogate module (copied).
+            in place of a class's name, a class in place of its name, or a SpikingJelly surrogate
+            module (copied).
 
     Raises:
         KeyError: an unknown type; the message lists those there are.
@@ -48,8 +53,15 @@ def build_surrogate(cfg: dict | str | nn.Module) -> nn.Module:
     """
     if isinstance(cfg, nn.Module):
         return deepcopy(cfg)
-    cfg = dict(type=cfg) if isinstance(cfg, str) else dict(cfg)
+    if not isinstance(cfg, str | type | dict):
+        raise TypeError(
+            "surrogate_function must be a name, a config such as dict(type='ATan') or a "
+            f'module, got {cfg!r}'
+        )
+    cfg = dict(type=cfg) if isinstance(cfg, str | type) else dict(cfg)
     name = cfg.pop('type', None)
+    if inspect.isclass(name) and issubclass(name, nn.Module):
+        return name(**cfg)
     name = ALIASES.get(name, name)
     if name not in SURROGATES:
         raise KeyError(

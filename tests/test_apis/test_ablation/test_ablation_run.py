@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -284,3 +285,14 @@ def test_gpus_and_cores_are_shared(tmp_path, monkeypatch):
     )
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
     assert runner.environment(0)['CUDA_VISIBLE_DEVICES'] == ''
+
+
+def test_a_training_at_its_end_is_waited_for(grid, tmp_path):
+    """Its runner was killed, and its last validation is on the disk, but not all that follows."""
+    cells = expand(read_grid(grid(seeds=[0], axes=dict(width={'4': {}}))), {})
+    folder = CellFolder(tmp_path / 'work', cells[0], 'score')
+    waiting, runner = deque([folder]), LocalRunner(tmp_path)
+    with folder.lock():
+        folder.note(status='done', metric='score')
+        assert not runner._start(waiting, 1) and list(waiting) == [folder]
+    assert runner._start(waiting, 1) and not waiting and not runner.running

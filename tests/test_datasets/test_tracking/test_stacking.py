@@ -43,6 +43,8 @@ def test_tool_converts_a_split_and_can_be_started_again(tmp_path, monkeypatch, c
         sequence(tmp_path, name)
     (tmp_path / 'pair.txt').write_text('a 0\nb 4\n')
     (tmp_path / 'train' / 'c').mkdir()
+    for name in ('.Trash', '__MACOSX'):
+        (tmp_path / 'train' / name).mkdir()
     monkeypatch.setattr(sys, 'argv', [str(TOOL), 'FE108', str(tmp_path), '--workers', '1'])
     with pytest.raises(SystemExit, match='c: expected one recording'):
         runpy.run_path(str(TOOL), run_name='__main__')

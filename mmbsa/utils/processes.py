@@ -1,0 +1,64 @@
+"""Processes that end with the one that started them."""
+
+import multiprocessing
+import os
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.connection import wait
+from multiprocessing.queues import Queue
+
+from torch.utils.data import DataLoader
+
+
+def end_with_parent() -> None:
+    """Let this worker process end when its parent ends, also by a SIGKILL.
+
+    Workers of a process pool wait for work for ever otherwise: each of them holds both ends of the
+    pipe from which the work comes. For the ``initializer`` of a pool.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_watch, args=(parent.sentinel,), daemon=True).start()
+
+
+def _watch(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
+
+
+def _end_worker(error: Exception, batch: object) -> None:
+    print(
+        f'error: a data worker cannot hand over a batch: {error}. Memory or shared memory '
+        '(/dev/shm) ended, or the batch holds what cannot be pickled; lower num_workers, '
+        'prefetch_factor or batch_size',
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(1)
+
+
+def watch_parent(loader: DataLoader) -> None:
+    """Let the workers of a data loader end with the process that uses it."""
+    init = loader.worker_init_fn
+    if not (isinstance(init, partial) and init.func is init_worker):
+        loader.worker_init_fn = partial(init_worker, init)
+
+
+def init_worker(inner: Callable[[int], None] | None, worker: int) -> None:
+    """Initialise a data worker as ``inner`` does, and let it end with its parent, and where it
+    cannot hand over what it loaded.
+
+    torch's own workers look for their parent, but hang at their end where what they loaded last
+    fills a pipe that nobody reads. Where shared memory ends, they print an error, drop the batch,
+    and the training waits for it for ever.
+
+    Args:
+        inner: The loader's own ``worker_init_fn``.
+        worker: Its number.
+    """
+    end_with_parent()
+    Queue._on_queue_feeder_error = staticmethod(_end_worker)
+    if inner is not None:
+        inner(worker)
