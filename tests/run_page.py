@@ -1,4 +1,5 @@
-"""Run the code of a Markdown page, block by block and in order: ``python tests/run_page.py PAGE``.
+"""Run the code of Markdown pages, block by block and in order:
+``python tests/run_page.py FOLDER PAGE [PAGE ...]``.
 
 * A block ```` ```python ```` runs in one namespace that all Python blocks of the page share;
   ```` ```python FILE.py ```` is written to that file, which later blocks can import.
@@ -8,7 +9,8 @@
 * A block ```` ```text ```` after one of these is what that block prints; ``...`` stands for any
   text. Blocks of other languages are not run.
 
-The working directory is where files are written; it has to hold ``configs`` and ``tools``.
+Every page has a folder of its own, FOLDER/<name of the page>, where it runs and writes files. It
+has to exist and to hold ``configs`` and ``tools``.
 """
 
 import contextlib
@@ -18,6 +20,7 @@ import re
 import runpy
 import shlex
 import sys
+import traceback
 from pathlib import Path
 
 BLOCK = re.compile(r'^( *)```(\w+)(?: +(\S+))?\n(.*?)^ *```$', re.M | re.S)
@@ -55,8 +58,6 @@ def fork(command: list[str]) -> str:
                 print(stop.code, file=sys.stderr)
             code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         except BaseException:
-            import traceback
-
             traceback.print_exc()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -114,7 +115,24 @@ def run(page: Path) -> int:
     return count
 
 
-if __name__ == '__main__':
-    import mmbsa.models  # noqa: F401  (before the first fork)
+def run_apart(page: Path, folder: Path) -> int:
+    """Run a page in a fork, in its folder; return 0, or another number where it failed."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.chdir(folder)
+            print(f'{page.stem}: {run(page)} blocks ran', flush=True)
+            code = 0
+        except BaseException as error:
+            traceback.print_exc()
+            print(f'{page.stem}: {error}', file=sys.stderr, flush=True)
+        os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
-    print(f'{run(Path(sys.argv[1]))} blocks ran')
+
+if __name__ == '__main__':
+    import mmbsa.models  # noqa: F401  (before the first fork, so that pages share the import)
+
+    root, *pages = (Path(argument).resolve() for argument in sys.argv[1:])
+    sys.exit(sum(run_apart(page, root / page.stem) != 0 for page in pages))

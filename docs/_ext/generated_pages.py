@@ -59,6 +59,7 @@ PAGE = """# {name}
 .. automodule:: {name}
    :members:{imported}
    :show-inheritance:
+   :special-members: __call__
 ```
 """
 #: pages made from files of the root.

@@ -194,9 +194,9 @@ def draw(rows: list[Record], key: str, label: str, title: str, path: Path) -> No
             [getattr(row, key) / unit for row in found],
             [row.score for row in found],
             linestyle='none',
-            marker='os^Dv<>Ph*'[i % 10],
-            color=colours[2 * i % 20 + (i >= 10)],
-            markersize=7,
+            marker='*' if name == BSA else 'os^Dv<>PhX'[i % 10],
+            color='black' if name == BSA else colours[2 * i % 20 + (i >= 10)],
+            markersize=11 if name == BSA else 7,
             label=name,
         )
     axis.set_xscale('log')

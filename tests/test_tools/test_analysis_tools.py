@@ -132,6 +132,23 @@ def test_benchmark_counts_images(monkeypatch, capsys, tmp_path):
     assert rate == pytest.approx(2000 / batch, rel=0.01)
 
 
+def test_benchmark_takes_samples_of_the_data(monkeypatch, capsys):
+    pytest.importorskip('mmpretrain')
+    from mmbsa.apis import find_config
+
+    tool = load('benchmark', monkeypatch)
+    flags = ['--iters', '1', '--warmup', '0', '--device', 'cpu']
+    for name, small in (('points_quickstart', '4'), ('bsa_tracking_quickstart', '1')):
+        config = str(find_config(name))
+        assert tool.main([config, *flags]) == 1
+        assert 'use --data' in capsys.readouterr().err
+        options = ['--cfg-options', f'test_dataloader.dataset.length={small}']
+        assert tool.main([config, *flags, '--data', *options]) == 0
+        assert '1 of the test data on cpu' in capsys.readouterr().out
+        assert tool.main([config, *flags, '--data', '--batch-size', '9', *options]) == 1
+        assert f'the test data has {small} samples' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('task', ['events', 'detection'])
 def test_benchmark_runs_other_tasks(task, monkeypatch, capsys, tmp_path):
     tool = load('benchmark', monkeypatch)

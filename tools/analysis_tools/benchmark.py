@@ -2,9 +2,9 @@
 
     python tools/analysis_tools/benchmark.py configs/bsa_quickstart.py --batch-size 4
 
-The inputs are random, of the size and the number of frames that the config's test pipeline makes;
-what is timed is preprocessing, the network, and its postprocessing. Firing rates, and so times on
-hardware that skips zeros, depend on real inputs: use tools/test.py for those.
+What is timed is preprocessing, the network, and its postprocessing. The inputs are random, of the
+size and the number of frames that the config's test pipeline makes; with --data they are the first
+samples of the config's test data, which tracking and clouds of points need.
 """
 
 import argparse
@@ -16,6 +16,8 @@ from pathlib import Path
 import torch
 from get_flops import input_shape
 from mmengine import Config, DictAction
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DATASETS, init_default_scope
 from torch import nn
 
 from mmbsa.apis.inference import build_model, load_model
@@ -37,6 +39,9 @@ def parse_args(argv=None) -> argparse.Namespace:
         nargs='+',
         metavar='N',
         help='height width, or one side; default 512, or the size of event frames',
+    )
+    parser.add_argument(
+        '--data', action='store_true', help="take samples of the config's test data"
     )
     parser.add_argument(
         '--fuse', action='store_true', help='fold norms into convolutions first, as for deployment'
@@ -65,6 +70,9 @@ def samples(model: nn.Module, shape: tuple[int, ...], number: int) -> dict:
         shape: Of one input: (C, H, W), or (T, C, H, W) of event frames.
         number: B.
     """
+    backbone = type(getattr(model, 'backbone', model))
+    if backbone.__module__.startswith('mmbsa.models.points'):
+        raise ValueError(f'{backbone.__name__} takes clouds of points: use --data')
     package = next(
         (
             kind.__module__.partition('.')[0]
@@ -87,14 +95,24 @@ def samples(model: nn.Module, shape: tuple[int, ...], number: int) -> dict:
     elif package == 'mmpretrain':
         from mmpretrain.structures import DataSample as Sample
     else:
-        raise ValueError(
-            f'{type(model).__name__}: only models of mmseg, mmdet, mmpretrain are timed'
-        )
+        raise ValueError(f'{type(model).__name__} takes no pictures: use --data')
     if len(shape) == 4:
         inputs = torch.randint(0, 3, (number, *shape)).float()
     else:
         inputs = torch.randint(0, 256, (number, *shape), dtype=torch.uint8)
     return dict(inputs=list(inputs), data_samples=[Sample(metainfo=meta) for _ in range(number)])
+
+
+def loaded(cfg: Config, number: int) -> dict:
+    """A batch of the first samples of the config's test data."""
+    loader = cfg.get('test_dataloader')
+    if not loader:
+        raise ValueError('--data: the config has no test_dataloader')
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    dataset = DATASETS.build(loader.dataset)
+    if len(dataset) < number:
+        raise ValueError(f'--batch-size {number}: the test data has {len(dataset)} samples')
+    return pseudo_collate([dataset[i] for i in range(number)])
 
 
 def measure(model: nn.Module, batch: dict, iters: int, warmup: int) -> list[float]:
@@ -111,12 +129,12 @@ def measure(model: nn.Module, batch: dict, iters: int, warmup: int) -> list[floa
     return seconds
 
 
-def to_text(seconds: list[float], number: int, shape: tuple[int, ...], device: str) -> str:
+def to_text(seconds: list[float], number: int, what: str) -> str:
     """The result, in lines."""
     middle = statistics.median(seconds)
     return '\n'.join(
         [
-            f'input             {" x ".join(map(str, (number, *shape)))} on {device}',
+            f'input             {what}',
             f'images per second {number / middle:.2f}',
             f'ms per batch      {1000 * middle:.2f} (median of {len(seconds)}, '
             f'{1000 * min(seconds):.2f} to {1000 * max(seconds):.2f})',
@@ -134,15 +152,19 @@ def main(argv=None) -> int:
             model = build_model(cfg).to(args.device)
         else:
             model = load_model(cfg, str(args.checkpoint), args.device)
-        shape = input_shape(cfg, model, args.shape and (args.shape[0], args.shape[-1]))
-        batch = samples(model, shape, args.batch_size)
+        if args.data:
+            batch, what = loaded(cfg, args.batch_size), f'{args.batch_size} of the test data'
+        else:
+            shape = input_shape(cfg, model, args.shape and (args.shape[0], args.shape[-1]))
+            batch = samples(model, shape, args.batch_size)
+            what = ' x '.join(map(str, (args.batch_size, *shape)))
     except ValueError as error:
         print(f'error: {args.config}: {error}', file=sys.stderr)
         return 1
     if args.fuse:
         model = fuse(model)
     seconds = measure(model, batch, args.iters, args.warmup)
-    print(to_text(seconds, args.batch_size, shape, args.device))
+    print(to_text(seconds, args.batch_size, f'{what} on {args.device}'))
     return 0
 
 
