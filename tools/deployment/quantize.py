@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from check import photos
 from export import load
+from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
