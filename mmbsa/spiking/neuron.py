@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mmbsa.spiking.domain import SpikeDomain, checks_spikes
+from mmbsa.spiking.marks import mark
 from mmbsa.spiking.stream import current_stream
 
 
@@ -59,7 +60,7 @@ class SpikingNeuron(Stateful):
         spikes = super().forward(x)
         if checks_spikes() and self.domain is not None:
             self.domain.check(spikes, f'spikes of {type(self).__name__}')
-        return spikes
+        return mark(spikes, self.domain)
 
 
 def spiking_neurons(model: nn.Module) -> dict[str, nn.Module]:

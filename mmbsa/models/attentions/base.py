@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from mmbsa.models.neurons import build_neuron
 from mmbsa.ops import bipolar_attention
+from mmbsa.ops.bytes import fits, is_power_of_two
 from mmbsa.registry import MODELS, build_checked
 from mmbsa.spiking import BINARY, TERNARY, AttentionKind, SpikeDomain, checks_spikes, domain_of
 
@@ -66,6 +67,16 @@ class DotProductAttention(AttentionKind):
         return product_of(domain_of(self.q_neuron), domain_of(self.k_neuron))
 
     @property
+    def units(self) -> list[float]:
+        """Values of one spike of q, k and v that are kept as bytes for the backward; 0 for
+        others."""
+        domains = [domain_of(n) for n in (self.q_neuron, self.k_neuron, self.v_neuron)]
+        return [
+            d.unit if d and is_power_of_two(d.unit) and fits(d.low, d.high, d.unit) else 0.0
+            for d in domains
+        ]
+
+    @property
     def domain(self) -> SpikeDomain | None:
         """What the output neuron emits."""
         return domain_of(self.out_neuron)
@@ -89,7 +100,7 @@ class DotProductAttention(AttentionKind):
                     domain_of(neuron).check(spikes, f'{name} of {type(self).__name__}')
         q, k, v = self.to_heads(q), self.to_heads(k), self.to_heads(v)
         out = bipolar_attention(
-            q, k, v, product=self.product, **self.options
+            q, k, v, product=self.product, units=self.units, **self.options
         )  # (T, B, heads, N, d_v)
         out = (
             out.transpose(2, 3).flatten(3).unflatten(2, (height, width))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from mmbsa.models.attentions.base import build_attention
 from mmbsa.models.layers import RepConv
 from mmbsa.models.neurons import build_neuron
+from mmbsa.spiking import domain_of, mark
 
 Projection = Callable[[int, int], nn.Module]
 
@@ -112,7 +113,8 @@ class ProjectedAttention(nn.Module):
             q = x if self.q is None else self.q(x)
         v = None if self.v is None else self.v(x)
         gate = () if self.gate is None else (self.gate(x),)
-        return self.last_neuron(self.proj(self.attn(q, self.k(x), v, *gate)))
+        spikes = mark(self.attn(q, self.k(x), v, *gate), domain_of(self.attn))
+        return self.last_neuron(self.proj(spikes))
 
 
 def _rename_mixing(state: dict, prefix: str, *args) -> None:
