@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mmbsa.models.neurons.surrogates import FUSED, build_surrogate
 from mmbsa.ops import lif
+from mmbsa.ops.registration import working_dtype
 from mmbsa.registry import MODELS
 from mmbsa.spiking import (
     BINARY,
@@ -181,6 +182,15 @@ class StatelessNode(SpikingNeuron):
         if dynamics is not None:
             rest = 0.0 if self.v_reset is None else float(self.v_reset)
             return lif(x, rest if state is None else state, **dynamics)
+        dtype, working = x.dtype, working_dtype(x.dtype)
+        if dtype != working or torch.is_autocast_enabled(x.device.type):
+            # Membranes of 16 bits would round at every step.
+            with torch.autocast(x.device.type, enabled=False):
+                spikes, state = self._integrate(x.to(working), state)
+            return spikes.to(dtype) if isinstance(spikes, Tensor) else spikes, state
+        return self._integrate(x, state)
+
+    def _integrate(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         if self._permutes(x):
             # SpikingJelly's loop over T writes contiguous tensors. Shown with its channels at the
             # end, a channels-last map is one, and keeps its layout forward and backward; with two
