@@ -70,11 +70,12 @@ class DotProductAttention(AttentionKind):
     def units(self) -> list[float]:
         """Values of one spike of q, k and v that are kept as bytes for the backward; 0 for
         others."""
-        domains = [domain_of(n) for n in (self.q_neuron, self.k_neuron, self.v_neuron)]
-        return [
-            d.unit if d and is_power_of_two(d.unit) and fits(d.low, d.high, d.unit) else 0.0
-            for d in domains
-        ]
+        units = []
+        for neuron in (self.q_neuron, self.k_neuron, self.v_neuron):
+            d = None if getattr(neuron, 'domain_may_change', False) else domain_of(neuron)
+            fitting = d and is_power_of_two(d.unit) and fits(d.low, d.high, d.unit)
+            units.append(d.unit if fitting else 0.0)
+        return units
 
     @property
     def domain(self) -> SpikeDomain | None:

@@ -82,6 +82,7 @@ class ProjectedAttention(nn.Module):
             neuron=neuron,
             host_scale=host_scale,
         )
+        self.marks = not any(getattr(m, 'domain_may_change', False) for m in attn.modules())
         if project_kv is None or attn.pointwise:
             project_kv = project
         project_out = project_out or project
@@ -113,7 +114,9 @@ class ProjectedAttention(nn.Module):
             q = x if self.q is None else self.q(x)
         v = None if self.v is None else self.v(x)
         gate = () if self.gate is None else (self.gate(x),)
-        spikes = mark(self.attn(q, self.k(x), v, *gate), domain_of(self.attn))
+        spikes = self.attn(q, self.k(x), v, *gate)
+        if self.marks:
+            spikes = mark(spikes, domain_of(self.attn))
         return self.last_neuron(self.proj(spikes))
 
 

@@ -81,6 +81,7 @@ class ForeignNode(SpikingNeuron):
         self._clean, self._found = _values(self.node), []
         self.domain = None
         self.domain = self._domain(domain)
+        self.domain_may_change = domain == 'measure' and any(True for _ in self.parameters())
 
     def _domain(self, domain: str | Mapping) -> SpikeDomain | None:
         if domain == 'measure':

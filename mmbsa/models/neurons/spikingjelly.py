@@ -168,6 +168,11 @@ class StatelessNode(SpikingNeuron):
         return self.facts.domain(self) if callable(self.facts.domain) else self.facts.domain
 
     @property
+    def domain_may_change(self) -> bool:
+        """Whether the domain was measured on a node that learns."""
+        return self.facts is None and any(True for _ in self.parameters())
+
+    @property
     def _online(self) -> bool:
         """Online-learning nodes know single steps only; their eligibility trace, made for OTTT
         layers, is not used."""

@@ -13,7 +13,7 @@ from mmbsa.models.layers.pool import MaxPool2d
 from mmbsa.models.layers.products import matmul, multiply
 from mmbsa.models.layers.time import merge_time
 from mmbsa.registry import MODELS
-from mmbsa.spiking import BINARY, TERNARY, SpikeDomain, bytes_of, mark, marks
+from mmbsa.spiking import BINARY, TERNARY, SpikeDomain, SpikingNeuron, bytes_of, mark, marks
 
 BSA = dict(type='mmbsa.BipolarSelfAttention')
 CASES = [
@@ -122,6 +122,19 @@ def test_a_change_in_place_ends_the_mark():
     with torch.no_grad():
         x.add_(0.5)
     assert bytes_of(x) is None
+
+
+def test_neurons_that_learn_a_measured_domain_are_not_marked():
+    class Graded(SpikingNeuron):
+        domain = BINARY
+
+        def run(self, x, state=None):
+            return (x > 0).to(x), None
+
+    neuron, x = Graded(), torch.randn(2, 3)
+    assert marks.marked(neuron(x)) == BINARY
+    neuron.domain_may_change = True
+    assert marks.marked(neuron(x)) is None
 
 
 def test_second_derivative_raises_or_is_right():
