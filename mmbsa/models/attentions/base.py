@@ -1,5 +1,6 @@
 """Attention through the product of q and k, and building attention kinds."""
 
+import torch
 from torch import Tensor, nn
 
 from mmbsa.models.neurons import build_neuron
@@ -69,8 +70,10 @@ class DotProductAttention(AttentionKind):
     @property
     def units(self) -> list[float]:
         """Values of one spike of q, k and v that are kept as bytes for the backward; 0 for
-        others."""
+        others; empty where no gradient is wanted, and in exported graphs."""
         units = []
+        if not torch.is_grad_enabled() or torch.compiler.is_exporting():
+            return units
         for neuron in (self.q_neuron, self.k_neuron, self.v_neuron):
             d = None if getattr(neuron, 'domain_may_change', False) else domain_of(neuron)
             fitting = d and is_power_of_two(d.unit) and fits(d.low, d.high, d.unit)

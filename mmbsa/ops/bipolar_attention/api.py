@@ -103,7 +103,8 @@ def bipolar_attention(
     dispatch.check_name(NAME, impl)
     if product == 'real' or not q.dtype == k.dtype == torch.int8:  # spikes may stay bytes
         q, k = _cast(q, dtype), _cast(k, dtype)
-    return _OP(q, k, v, product, normalizer, float(scale), grad, impl, list(map(float, units)))[0]
+    options = product, normalizer, float(scale), grad, impl
+    return _OP(q, k, v, *options, *([list(map(float, units))] if units else []))[0]
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, grad: str) -> None:
