@@ -15,6 +15,7 @@ from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
@@ -196,4 +197,8 @@ METRICS = SpikingRegistry(
 # optimizers that neither torch nor OpenMMLab has
 OPTIMIZERS = SpikingRegistry(
     'optimizer', parent=MMENGINE_OPTIMIZERS, scope='mmbsa', locations=['mmbsa.engine.lamb']
+)
+# mixed precision on CPUs
+OPTIM_WRAPPERS = SpikingRegistry(
+    'optim_wrapper', parent=MMENGINE_OPTIM_WRAPPERS, scope='mmbsa', locations=['mmbsa.engine.amp']
 )

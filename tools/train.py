@@ -21,7 +21,15 @@ def parse_args() -> argparse.Namespace:
         'named',
     )
     parser.add_argument(
-        '--amp', action='store_true', help='train in automatic mixed precision (on GPUs)'
+        '--amp',
+        action='store_true',
+        help='train in automatic mixed precision; on CPUs bfloat16, where the processor has it',
+    )
+    parser.add_argument(
+        '--low-memory',
+        action='store_true',
+        help='on CPUs: give freed memory back to the system at once, instead of keeping it for the '
+        'next step; a lower peak, slower steps',
     )
     add_arguments(parser)
     return parser.parse_args()
@@ -43,6 +51,7 @@ def main() -> None:
     cfg = load_config(args)
     if args.amp:
         use_amp(cfg)
+    cfg.low_memory = args.low_memory
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume

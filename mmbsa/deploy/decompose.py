@@ -49,6 +49,7 @@ def bipolar_attention(
     scale: float,
     grad: str,
     impl: str,
+    units: Sequence[float] = (),
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``mmbsa::bipolar_attention``: the output, and the statistics of the rows as the op has
     them."""

@@ -13,6 +13,7 @@ from mmbsa.spiking.domain import (
     domain_of,
     measure_domain,
 )
+from mmbsa.spiking.marks import add, bytes_of, carry, mark, marked
 from mmbsa.spiking.neuron import SpikingNeuron, Stateful, spiking_neurons
 from mmbsa.spiking.stream import State, is_streaming, stream
 
@@ -24,10 +25,15 @@ __all__ = [
     'SpikingNeuron',
     'State',
     'Stateful',
+    'add',
+    'bytes_of',
+    'carry',
     'checks_spikes',
     'counts',
     'domain_of',
     'is_streaming',
+    'mark',
+    'marked',
     'measure_domain',
     'spiking_neurons',
     'stream',

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mmbsa.spiking.domain import SpikeDomain, checks_spikes
+from mmbsa.spiking.marks import mark
 from mmbsa.spiking.stream import current_stream
 
 
@@ -49,6 +50,9 @@ class SpikingNeuron(Stateful):
     #: what the neuron may emit; None for real-valued output. An attribute or a property of every
     #: subclass.
     domain: SpikeDomain | None
+    #: whether ``domain`` was measured on a neuron that learns: the value of its spikes may change,
+    #: and layers behind it keep them as they are.
+    domain_may_change: bool = False
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, *) input current -> (T, *) spikes, from rest.
@@ -59,7 +63,7 @@ class SpikingNeuron(Stateful):
         spikes = super().forward(x)
         if checks_spikes() and self.domain is not None:
             self.domain.check(spikes, f'spikes of {type(self).__name__}')
-        return spikes
+        return spikes if self.domain_may_change else mark(spikes, self.domain)
 
 
 def spiking_neurons(model: nn.Module) -> dict[str, nn.Module]:

@@ -26,7 +26,7 @@ from mmengine.runner import Runner
 
 from mmbsa.utils.errors import DataError, MissingCheckpointError, MissingDataError, message
 from mmbsa.utils.heartbeat import Heartbeat
-from mmbsa.utils.memory import keep_freed_memory
+from mmbsa.utils.memory import give_back_freed_memory, keep_freed_memory
 from mmbsa.utils.types import type_name
 
 
@@ -175,17 +175,8 @@ def fit_devices(cfg: Config) -> None:
                 'set CUDA_VISIBLE_DEVICES= (empty) to train on the CPU.'
             )
         return
-    keep_freed_memory()
-    amp = cfg.get('optim_wrapper', {})
-    if type_name(amp) == 'AmpOptimWrapper':
-        print_log(
-            'there is no GPU: mixed precision is off, the run computes in float32',
-            'current',
-            logging.WARNING,
-        )
-        amp.type = 'OptimWrapper'
-        for key in ('loss_scale', 'dtype', 'use_fsdp'):
-            amp.pop(key, None)
+    (give_back_freed_memory if cfg.pop('low_memory', False) else keep_freed_memory)()
+    _fit_amp(cfg.get('optim_wrapper', {}))
     if cfg.launcher == 'none':
         return
     if cfg.launcher != 'pytorch':
@@ -234,6 +225,33 @@ def interface_to(address: str) -> str | None:
     except (ImportError, OSError):  # not Linux, or no such address
         pass
     return None
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor has instructions for products in bfloat16 (AVX512-BF16, AMX, or those
+    of Arm); without them 16 bits are emulated, and slower than 32."""
+    found = torch.cpu.get_capabilities()
+    return any(value is True for name, value in found.items() if 'bf16' in name)
+
+
+def _fit_amp(wrapper: dict) -> None:
+    """Without a GPU mixed precision is bfloat16, where the processor has instructions for it, and
+    off elsewhere; changes the config in place."""
+    if type_name(wrapper) != 'AmpOptimWrapper':
+        return
+    for key in ('loss_scale', 'dtype', 'use_fsdp'):
+        wrapper.pop(key, None)
+    if has_bfloat16():
+        wrapper.type = 'mmbsa.CPUAmpOptimWrapper'
+        print_log('there is no GPU: mixed precision is bfloat16 on the CPU', 'current')
+        return
+    wrapper.type = 'OptimWrapper'
+    print_log(
+        'there is no GPU, and the processor has no bfloat16 instructions (AVX512-BF16 or AMX): '
+        'mixed precision is off, the run computes in float32',
+        'current',
+        logging.WARNING,
+    )
 
 
 def _without_sync_bn(cfg) -> bool:

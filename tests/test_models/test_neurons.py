@@ -108,6 +108,15 @@ def test_no_state_survives_a_forward(name):
     assert torch.equal(node(current[:, order]), first[:, order])
 
 
+@pytest.mark.parametrize('name', DETERMINISTIC + ['IntegerNode', 'SignedIntegerNode'])
+def test_membranes_are_float32_under_autocast(name):
+    node, current = build(name).eval(), currents(name).to(torch.bfloat16)
+    with torch.autocast('cpu', torch.bfloat16):
+        found = node(current)
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, node(current.float()).to(torch.bfloat16))
+
+
 def test_training_leaves_a_copyable_module(current):
     node = build('ParametricLIFNode')
     node(current.requires_grad_()).sum().backward()

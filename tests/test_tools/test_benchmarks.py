@@ -148,6 +148,7 @@ def test_models_benchmark_writes_figures(tmp_path):
         '--inference',
         '--profile',
         '--keep-memory',
+        '--memory',
         '--json',
         report,
         '--plot',
@@ -164,6 +165,10 @@ def test_models_benchmark_writes_figures(tmp_path):
         < result['ours']['forward']['limit_ms']
         == pytest.approx(result['ours']['both']['limit_ms'] / 3)
     )
+    saved = result['held']['saved']
+    assert saved['products of spikes, int8'] > saved.get('products of spikes, float32', 0) > 0
+    assert saved['norms: their inputs, float32'] > 0 and result['held']['given back'] > 0
+    assert '| products of spikes, int8 |' in done.stdout
     assert {
         'attention',
         'neurons',

@@ -306,16 +306,36 @@ def test_launches_that_cannot_work_say_so(monkeypatch):
     assert 'usage' in shell('slurm_train.sh', 'a.py', expect=2)
 
 
-def test_mixed_precision_needs_a_gpu(monkeypatch):
+@pytest.mark.parametrize('bf16', [True, False])
+def test_mixed_precision_without_a_gpu_needs_a_processor_with_bfloat16(monkeypatch, bf16):
     amp = dict(
         type='AmpOptimWrapper',
         loss_scale='dynamic',
         dtype='float16',
         optimizer=dict(type='SGD', lr=1),
     )
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: dict(avx2=True, amx_bf16=bf16))
     cfg = fitted(monkeypatch, 0, 'none', optim_wrapper=amp)
-    assert cfg.optim_wrapper == dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1))
+    found = 'mmbsa.CPUAmpOptimWrapper' if bf16 else 'OptimWrapper'
+    assert cfg.optim_wrapper == dict(type=found, optimizer=dict(type='SGD', lr=1))
     assert fitted(monkeypatch, 1, 'none', optim_wrapper=amp).optim_wrapper == amp
+
+
+@pytest.mark.skipif(not launch.has_bfloat16(), reason='the processor has no bfloat16 instructions')
+def test_a_run_with_amp_computes_in_bfloat16_on_the_cpu(config, tmp_path):
+    first = {}
+    for name in ('amp', 'float32'):
+        flag = ['--amp'] if name == 'amp' else []
+        options = ['--cfg-options', 'train_cfg.max_iters=3', 'default_hooks.checkpoint.interval=3']
+        args = (config, *flag, '--work-dir', tmp_path / name, *options)
+        output = python(TOOLS / 'train.py', tmp_path, *args)
+        assert ('mixed precision is bfloat16 on the CPU' in output) == (name == 'amp')
+        (lines,) = tiny_run.read_diary(tmp_path / name).values()
+        first[name] = [float.fromhex(line['loss']) for line in lines]
+    assert first['amp'][0] != first['float32'][0]
+    assert first['amp'] == pytest.approx(first['float32'], rel=0.05)
+    kept = load_checkpoint_file(next((tmp_path / 'amp').glob('iter_*.pth')))['state_dict']
+    assert {x.dtype for x in kept.values()} == {torch.float32, torch.int64}
 
 
 def test_slurm_scripts_start_one_task_per_gpu(tmp_path):

@@ -27,13 +27,17 @@ print(json.dumps(found))
 
 
 def run(**variables) -> dict:
+    return run_script(SCRIPT, **variables)
+
+
+def run_script(script: str, **variables):
     clean = {
         key: value
         for key, value in os.environ.items()
         if not key.startswith(('MALLOC_', 'GLIBC_TUNABLES'))
     }
     done = subprocess.run(
-        [sys.executable, '-c', SCRIPT],
+        [sys.executable, '-c', script],
         env=clean | variables,
         capture_output=True,
         text=True,
@@ -61,3 +65,24 @@ def test_pages_are_touched_once_and_given_back():
 )
 def test_the_users_own_settings_stand(variable, value):
     assert not run(**{variable: value})['kept']
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith('linux') or os.confstr('CS_GNU_LIBC_VERSION') is None,
+    reason="the switch is glibc's",
+)
+def test_holes_are_given_back():
+    script = """
+import json, torch
+from mmbsa.utils.memory import give_back_freed_memory
+def pages():
+    return int(open('/proc/self/statm').read().split()[1])
+found = [give_back_freed_memory()]
+tensors = [torch.ones(1 << 20) for _ in range(32)]
+found.append(pages())
+del tensors[::2]
+found.append(pages())
+print(json.dumps(found))
+"""
+    done, before, after = run_script(script)
+    assert done and before - after > 0.9 * 16 * (4 << 20) // os.sysconf('SC_PAGE_SIZE')

@@ -20,7 +20,10 @@ layouts) and convolutions below that rate. ``--twin`` runs the dense twin along:
 with ReLU, one step and softmax attention (SpikingResformer: its own, which has no softmax twin of
 the same width). ``--keep-memory`` says what keeping freed memory is worth, as ``tools/train.py``
 does on CPUs (:func:`mmbsa.utils.memory.keep_freed_memory`): steps with and without, in turns.
-``--inference`` adds the model in eval mode, with its norms folded
+``--memory`` says what is held between forward and backward and in which dtype, the peak where the C
+library gives every freed block of 1 MiB back at once (the difference to the peak is memory that it
+keeps for later), and the peak of SpikingJelly's model with its ``memopt`` (convolutions and linear
+layers keep bits, level 1). ``--inference`` adds the model in eval mode, with its norms folded
 (:func:`mmbsa.models.layers.fuse`), and on CUDA replayed from a CUDA graph. ``--profile`` says where
 the time of a training step goes. 16 bits are autocast's; the unit of time stays that of float32.
 """
@@ -28,6 +31,7 @@ the time of a training step goes. 16 bits are autocast's; the unit of time stays
 import argparse
 import collections
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -38,6 +42,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import harness
+import saved
 import torch
 
 TESTS = 'tests/test_converters', 'tests/test_models'
@@ -321,9 +326,13 @@ def memory(name: str, args) -> dict:
         from mmbsa.utils.memory import keep_freed_memory
 
         keep_freed_memory()
-    model, reset = (
-        build_spikingjelly(name) if args.worker == 'memory-spikingjelly' else (build(name), None)
-    )
+    model, reset = (build(name), None) if args.worker == 'memory' else build_spikingjelly(name)
+    if args.worker == 'memory-memopt':
+        from spikingjelly.activation_based import memopt
+
+        layers = torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Linear
+        model = memopt.optimize_memory(model, layers, lambda model: model(x), level=1)
+        reset(model)
     candidate = Candidate(model.to(args.device), reset=reset)
     cuda = args.device.startswith('cuda')
     before = torch.cuda.memory_allocated() if cuda else harness.resident()
@@ -335,6 +344,19 @@ def memory(name: str, args) -> dict:
         else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     )
     return dict(mib=(peak - before) / 2**20)
+
+
+def kept_until_backward(name: str, args) -> dict:
+    """Bytes by holder, and those of parameters and their gradients."""
+    x, model = images(name, args), build(name).to(args.device)
+    device, on = x.device.type, args.dtype != torch.float32
+
+    def forward():
+        with torch.autocast(device, args.dtype, on):
+            return model(x)
+
+    size = 2 * sum(p.numel() * p.element_size() for p in model.parameters())
+    return dict(saved=saved.held(model, forward), parameters=size)
 
 
 #: parts of a training step by what the names of their operations contain; the first that fits.
@@ -380,8 +402,8 @@ def profile(name: str, args) -> dict:
     return dict(parts)
 
 
-def run_worker(kind: str, name: str, args, keep_memory: bool = False) -> dict:
-    """The result of a process of its own."""
+def run_worker(kind: str, name: str, args, keep_memory: bool = False, **env) -> dict:
+    """The result of a process of its own; ``env`` adds to its environment."""
     dtype = str(args.dtype).removeprefix('torch.')
     command = [sys.executable, __file__, '--worker', kind, '--models', name, '--dtype', dtype]
     for key in ('threads', 'repeats', 'device', 'size', 'batch'):
@@ -393,7 +415,7 @@ def run_worker(kind: str, name: str, args, keep_memory: bool = False) -> dict:
         if getattr(args, key)
     ]
     command += ['--keep-memory'] * keep_memory
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **env})
     if done.returncode:
         raise SystemExit(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
@@ -547,6 +569,9 @@ def main():
     parser.add_argument(
         '--profile', action='store_true', help='also where the time of a training step goes'
     )
+    parser.add_argument(
+        '--memory', action='store_true', help='also what is held between forward and backward'
+    )
     parser.add_argument('--json', type=Path, metavar='OUT', help='write every figure')
     parser.add_argument('--plot', type=Path, metavar='OUT.png', help='draw time and memory')
     parser.add_argument(
@@ -562,7 +587,7 @@ def main():
     )
     parser.add_argument(
         '--worker',
-        choices=['speed', 'memory', 'memory-spikingjelly', 'profile'],
+        choices=['speed', 'memory', 'memory-spikingjelly', 'memory-memopt', 'held', 'profile'],
         help=argparse.SUPPRESS,
     )
     args = parser.parse_args()
@@ -576,7 +601,8 @@ def main():
     args.dtype = getattr(torch, args.dtype)
     torch.set_num_threads(args.threads)
     if args.worker:
-        work = {'speed': measure, 'profile': profile}.get(args.worker, memory)
+        workers = dict(speed=measure, profile=profile, held=kept_until_backward)
+        work = workers.get(args.worker, memory)
         print(json.dumps(work(args.models[0], args)))
         return
     if not args.no_tests:
@@ -590,6 +616,12 @@ def main():
             result['spikingjelly']['mib'] = run_worker('memory-spikingjelly', name, args)['mib']
         if args.keep_memory:
             result['kept']['mib'] = run_worker('memory', name, args, True)['mib']
+        if args.memory:
+            result['held'] = run_worker('held', name, args)
+            given_back = run_worker('memory', name, args, MALLOC_MMAP_THRESHOLD_='1048576')
+            result['held']['given back'] = given_back['mib']
+            if 'spikingjelly' in result:
+                result['held']['memopt'] = run_worker('memory-memopt', name, args)['mib']
         if args.profile:
             result['profile'] = run_worker('profile', name, args)
         results.append(result)
@@ -598,6 +630,7 @@ def main():
     tables = [
         table,
         *[kept_table] * args.keep_memory,
+        *[saved.table] * args.memory,
         *[inference_table] * args.inference,
         *[profile_table] * args.profile,
     ]

@@ -32,7 +32,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import harness
-import plots
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
@@ -253,9 +252,8 @@ class Neurons(Benchmark):
         return [dict(n=n, T=steps) for steps in args.steps for n in args.neurons]
 
     def candidates(self, args, point: dict, backward: bool) -> dict:
-        """Implementations, SpikingJelly's node, and what its FlexSN makes of the equations."""
-        from spikingjelly.activation_based import neuron, surrogate
-
+        """Implementations, SpikingJelly's node, and what its FlexSN makes of the equations; the
+        first alone where SpikingJelly is not installed."""
         generator = torch.Generator().manual_seed(point['n'] + point['T'])
         x, upstream = (
             torch.randn(point['T'], point['n'], generator=generator).to(
@@ -264,11 +262,25 @@ class Neurons(Benchmark):
             for _ in range(2)
         )
         x.requires_grad_(backward)
+        functions = {
+            name: (lambda name=name: lif(x, detach_reset=True, signed=self.signed, impl=name))
+            for name in args.impl or implementations('lif')
+        }
+        try:
+            functions |= self.spikingjelly(x)
+        except ImportError as error:
+            print(f'SpikingJelly is left out: {error}')
+        return with_backward(functions, (x,), upstream) if backward else functions
+
+    def spikingjelly(self, x: torch.Tensor) -> dict:
+        """SpikingJelly's node, and what its FlexSN makes of the equations."""
+        from spikingjelly.activation_based import neuron, surrogate
+
         node = (neuron.TernaryLIFNode if self.signed else neuron.LIFNode)(
             tau=2.0, detach_reset=True, step_mode='m'
         )
 
-        def spikingjelly():
+        def fused():
             node.reset()
             return node(x)
 
@@ -291,12 +303,7 @@ class Neurons(Benchmark):
             generated.reset()
             return generated(x)
 
-        functions = {
-            name: (lambda name=name: lif(x, detach_reset=True, signed=self.signed, impl=name))
-            for name in args.impl or implementations('lif')
-        }
-        functions |= {'SpikingJelly': spikingjelly, 'FlexSN': flexsn}
-        return with_backward(functions, (x,), upstream) if backward else functions
+        return {'SpikingJelly': fused, 'FlexSN': flexsn}
 
     def limit_ms(self, args, point: dict, backward: bool, machine: dict) -> float:
         """One pass over x and the spikes, and backward three more passes."""
@@ -498,8 +505,12 @@ def main(argv=None) -> None:
         }
         harness.write(args.json, dict(machine=machine, setting=setting, rows=rows))
     if args.plot and args.grow:
+        import plots
+
         plots.growth(rows, args.plot)
     elif args.plot:
+        import plots
+
         plots.over_size(rows, {op: OPS[op].axis for op in args.op}, args.plot)
 
 

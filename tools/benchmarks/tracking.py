@@ -1,11 +1,11 @@
-"""Frames per second of the trackers, beside the official code.
+"""Frames per second of the trackers.
 
     python tools/benchmarks/tracking.py --models tiny base tiny-bsa --batch 1 8 --json tracking.json
 
 A step is one frame of every track of a batch: crops, network, box. It is measured with the norms as
 they are and folded into the convolutions (:func:`mmbsa.models.layers.fuse`), interleaved. The
 network alone is also given in units of the fixed piece of work of ``models.py``, measured in the
-same process just before, as the official figure is.
+same process just before.
 """
 
 import argparse
@@ -24,8 +24,6 @@ from mmbsa.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = 'tests/test_models/test_tracking', 'tests/test_converters/test_sdtrack_parity.py'
-#: official code on two CPU threads, fp32: units of the forward of one pair, network alone.
-OFFICIAL = {('tiny', 1): 4.8}
 
 
 def parse_args() -> argparse.Namespace:
@@ -102,8 +100,6 @@ def measure(name: str, batch: int, args: argparse.Namespace) -> dict:
         row[f'{kind}_fps'] = 1000 * batch / times[f'{kind} step']['ms']
         row[f'{kind}_units'] = times[f'{kind} network']['ms'] / batch / unit
         row[f'{kind}_ms'] = times[f'{kind} network']['ms'] / batch
-    official = OFFICIAL.get((name, batch))
-    row['official_units'], row['speedup'] = official, official and official / row['folded_units']
     return row
 
 
@@ -114,11 +110,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     init_default_scope('mmbsa')
     machine = harness.machine(args.device, torch.float32)
-    print(
-        '| model | tracks | frames/s | folded | network ms | folded | units | folded | official '
-        '| speed-up |'
-    )
-    print('|---' * 10 + '|')
+    print('| model | tracks | frames/s | folded | network ms | folded | units | folded |')
+    print('|---' * 8 + '|')
     rows = []
     for name in args.models:
         for batch in args.batch:
@@ -128,10 +121,6 @@ def main() -> None:
                 f'{row[f"{kind}_{what}"]:.1f}'
                 for what in ('fps', 'ms', 'units')
                 for kind in ('plain', 'folded')
-            ]
-            cells += [
-                '-' if row[key] is None else f'{row[key]:.1f}'
-                for key in ('official_units', 'speedup')
             ]
             print(f'| {name} | {batch} | ' + ' | '.join(cells) + ' |', flush=True)
     if args.json:

@@ -494,7 +494,7 @@ def _linear(network, node, x, weight, bias=None):
 
 
 @handles('mmbsa.bipolar_attention')
-def _attention(network, node, q, k, v, product, normalizer, scale, grad, impl):
+def _attention(network, node, q, k, v, product, normalizer, scale, grad, impl, units=()):
     rules = network.rules
     if normalizer == 'softmax':
         raise refuse(node, 'softmax divides and takes exponentials')

@@ -1,9 +1,11 @@
 """Attention through the product of q and k, and building attention kinds."""
 
+import torch
 from torch import Tensor, nn
 
 from mmbsa.models.neurons import build_neuron
 from mmbsa.ops import bipolar_attention
+from mmbsa.ops.bytes import fits, is_power_of_two
 from mmbsa.registry import MODELS, build_checked
 from mmbsa.spiking import BINARY, TERNARY, AttentionKind, SpikeDomain, checks_spikes, domain_of
 
@@ -66,6 +68,19 @@ class DotProductAttention(AttentionKind):
         return product_of(domain_of(self.q_neuron), domain_of(self.k_neuron))
 
     @property
+    def units(self) -> list[float]:
+        """Values of one spike of q, k and v that are kept as bytes for the backward; 0 for
+        others; empty where no gradient is wanted, and in exported graphs."""
+        units = []
+        if not torch.is_grad_enabled() or torch.compiler.is_exporting():
+            return units
+        for neuron in (self.q_neuron, self.k_neuron, self.v_neuron):
+            d = None if getattr(neuron, 'domain_may_change', False) else domain_of(neuron)
+            fitting = d and is_power_of_two(d.unit) and fits(d.low, d.high, d.unit)
+            units.append(d.unit if fitting else 0.0)
+        return units
+
+    @property
     def domain(self) -> SpikeDomain | None:
         """What the output neuron emits."""
         return domain_of(self.out_neuron)
@@ -89,7 +104,7 @@ class DotProductAttention(AttentionKind):
                     domain_of(neuron).check(spikes, f'{name} of {type(self).__name__}')
         q, k, v = self.to_heads(q), self.to_heads(k), self.to_heads(v)
         out = bipolar_attention(
-            q, k, v, product=self.product, **self.options
+            q, k, v, product=self.product, units=self.units, **self.options
         )  # (T, B, heads, N, d_v)
         out = (
             out.transpose(2, 3).flatten(3).unflatten(2, (height, width))

@@ -3,9 +3,10 @@
 from torch import Tensor
 
 from mmbsa.models.layers import FiringRate
+from mmbsa.models.layers.products import matmul
 from mmbsa.models.neurons import build_neuron
 from mmbsa.registry import MODELS
-from mmbsa.spiking import AttentionKind, SpikeDomain, domain_of
+from mmbsa.spiking import AttentionKind, SpikeDomain, carry, domain_of
 
 
 @MODELS.register_module()
@@ -64,14 +65,15 @@ class DualSpikeSelfAttention(AttentionKind):
         W) spikes."""
         height, width = q.shape[-2:]
         q, k = (
-            x.flatten(3).unflatten(2, (self.num_heads, -1)) for x in (q, k)
+            carry(x.flatten(3).unflatten(2, (self.num_heads, -1)), x) for x in (q, k)
         )  # (T, B, heads, d or 2 d, N or M)
         k, v = k.chunk(2, dim=3)
         dims, patches = k.shape[-2:]
         scale = 1 / (self.query_rate(q.detach()) * dims).sqrt()
-        spikes = self.score_neuron((k * scale).transpose(-1, -2) @ q)  # (T, B, heads, M, N)
+        spikes = self.score_neuron(matmul((k * scale).transpose(-1, -2), q))  # (T, B, heads, M, N)
         scale = 1 / (self.score_rate(spikes.detach()) * (self.length or patches)).sqrt()
-        out = spikes.transpose(-1, -2) @ (v * scale).transpose(-1, -2)  # (T, B, heads, N, d)
+        turned = carry(spikes.transpose(-1, -2), spikes)
+        out = matmul(turned, (v * scale).transpose(-1, -2))  # (T, B, heads, N, d)
         out = (
             out.transpose(2, 3).flatten(3).unflatten(2, (height, width))
         )  # (T, B, H, W, C): channels last

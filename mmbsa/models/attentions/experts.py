@@ -5,9 +5,10 @@ from copy import deepcopy
 from torch import Tensor, nn
 
 from mmbsa.models.attentions.base import DotProductAttention, build_attention
+from mmbsa.models.layers.products import multiply
 from mmbsa.models.neurons import build_neuron
 from mmbsa.registry import MODELS
-from mmbsa.spiking import AttentionKind, SpikeDomain, domain_of
+from mmbsa.spiking import AttentionKind, SpikeDomain, carry, domain_of
 
 
 @MODELS.register_module()
@@ -112,7 +113,8 @@ class ExpertsAttention(AttentionKind):
         gate = self.router_neuron(_scramble(gate) if self.scrambled else gate)
         out = None
         for index, (expert, q) in enumerate(zip(self.experts, queries)):
-            spikes = expert.attend(expert.q_neuron(q), k, v) * gate[:, :, index : index + 1]
+            mask = carry(gate[:, :, index : index + 1], gate)
+            spikes = multiply(expert.attend(expert.q_neuron(q), k, v), mask)
             out = spikes if out is None else out + spikes
         return out
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from mmbsa.models.attentions.base import build_attention
 from mmbsa.models.layers import RepConv
 from mmbsa.models.neurons import build_neuron
+from mmbsa.spiking import domain_of, mark
 
 Projection = Callable[[int, int], nn.Module]
 
@@ -81,6 +82,7 @@ class ProjectedAttention(nn.Module):
             neuron=neuron,
             family_scale=family_scale,
         )
+        self.marks = not any(getattr(m, 'domain_may_change', False) for m in attn.modules())
         if project_kv is None or attn.pointwise:
             project_kv = project
         project_out = project_out or project
@@ -112,7 +114,10 @@ class ProjectedAttention(nn.Module):
             q = x if self.q is None else self.q(x)
         v = None if self.v is None else self.v(x)
         gate = () if self.gate is None else (self.gate(x),)
-        return self.last_neuron(self.proj(self.attn(q, self.k(x), v, *gate)))
+        spikes = self.attn(q, self.k(x), v, *gate)
+        if self.marks:
+            spikes = mark(spikes, domain_of(self.attn))
+        return self.last_neuron(self.proj(spikes))
 
 
 def _rename_mixing(state: dict, prefix: str, *args) -> None:

@@ -3,9 +3,10 @@ cost."""
 
 from torch import Tensor
 
+from mmbsa.models.layers.products import multiply
 from mmbsa.models.neurons import build_neuron
 from mmbsa.registry import MODELS
-from mmbsa.spiking import AttentionKind, SpikeDomain, domain_of
+from mmbsa.spiking import AttentionKind, SpikeDomain, carry, domain_of
 
 
 class QueryKeyAttention(AttentionKind):
@@ -56,12 +57,10 @@ class QueryKeyAttention(AttentionKind):
 
     def forward(self, q: Tensor, k: Tensor, v: None = None) -> Tensor:
         """q, k (T, B, C, H, W) potentials -> (T, B, C, H, W) spikes; v must be None."""
-        q, k = (
-            neuron(x).unflatten(2, (self.num_heads, -1))
-            for neuron, x in ((self.q_neuron, q), (self.k_neuron, k))
-        )
+        q, k = self.q_neuron(q), self.k_neuron(k)
+        q, k = (carry(x.unflatten(2, (self.num_heads, -1)), x) for x in (q, k))
         # k comes first because the product takes its layout
-        return (k * self.out_neuron(q.sum(self.counted, keepdim=True))).flatten(2, 3)
+        return multiply(k, self.out_neuron(q.sum(self.counted, keepdim=True))).flatten(2, 3)
 
 
 @MODELS.register_module()

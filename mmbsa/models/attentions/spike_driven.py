@@ -4,9 +4,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmbsa.models.attentions.base import DotProductAttention
+from mmbsa.models.layers.products import multiply
 from mmbsa.models.neurons import build_neuron
 from mmbsa.registry import MODELS
-from mmbsa.spiking import AttentionKind, SpikeDomain, domain_of
+from mmbsa.spiking import AttentionKind, SpikeDomain, domain_of, mark, marked
 
 
 @MODELS.register_module()
@@ -113,9 +114,9 @@ class SpikeDrivenSelfAttention(AttentionKind):
         q, k, v = self.q_neuron(q), self.k_neuron(k), self.v_neuron(v)
         if self.dilate:
             k, v = _dilate_map(k), _dilate_map(v)
-        kv = self._dilate_product(k * v)
+        kv = self._dilate_product(multiply(k, v))
         mask = self.out_neuron(kv.sum((3, 4), keepdim=True))  # (T, B, C, 1, 1)
-        return self._dilate_product(q * mask)
+        return self._dilate_product(multiply(q, mask))
 
     def _dilate_product(self, x: Tensor) -> Tensor:
         if self.dilate == 'official':
@@ -132,4 +133,5 @@ class SpikeDrivenSelfAttention(AttentionKind):
 
 def _dilate_map(x: Tensor) -> Tensor:
     """Maximum over 3 x 3 in the last two of five dimensions."""
-    return F.max_pool2d(x.flatten(0, 1), 3, stride=1, padding=1).unflatten(0, x.shape[:2])
+    wide = F.max_pool2d(x.flatten(0, 1), 3, stride=1, padding=1).unflatten(0, x.shape[:2])
+    return mark(wide, marked(x))

@@ -11,6 +11,7 @@ from mmbsa.models.backbones.recipes import cifar, events, imagenet
 from mmbsa.models.layers import SpikeConv, drop_path_rates, merge_time, split_time
 from mmbsa.models.neurons import bind_steps
 from mmbsa.registry import MODELS
+from mmbsa.spiking import add
 
 
 class DeformedEmbedding(nn.Module):
@@ -55,7 +56,7 @@ class DeformedEmbedding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(T, B, C, H, W) -> (T, B, C', ceil(H / s), ceil(W / s)), s two to the number of pools."""
         x = self.head(x)
-        return self.body(x) + self.shortcut(x)
+        return add(self.body(x), self.shortcut(x))
 
 
 class BatchAsTime(nn.Module):

@@ -13,6 +13,7 @@ from mmbsa.models.backbones.qkformer import BatchAsTime
 from mmbsa.models.backbones.recipes import cifar, events, imagenet
 from mmbsa.models.layers import Residual, SpikeConv, SpikeMLP, drop_path_rates
 from mmbsa.registry import MODELS
+from mmbsa.spiking import carry
 
 
 class Interleaved(nn.Module):
@@ -28,7 +29,7 @@ class Interleaved(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, B, C, H, W) -> (T, B, C, H, W); the branch sees (T, 4 B, C, H / 2, W / 2)."""
-        height, width = x.shape[3:]
+        whole, (height, width) = x, x.shape[3:]
         if height % 2 or width % 2:
             x = F.pad(x, (0, width % 2, 0, height % 2))
         # channels last, which is how maps lie in memory
@@ -38,11 +39,10 @@ class Interleaved(nn.Module):
         parts = (
             parts.permute(0, 1, 3, 5, 2, 4, 6).flatten(1, 3).permute(0, 1, 4, 2, 3)
         )  # (T, 4 B, C, h, w)
-        out = (
-            self.branch(parts).permute(0, 1, 3, 4, 2).unflatten(1, (-1, 2, 2))
-        )  # (T, B, 2, 2, h, w, C)
+        fired = self.branch(carry(parts, whole))
+        out = fired.permute(0, 1, 3, 4, 2).unflatten(1, (-1, 2, 2))  # (T, B, 2, 2, h, w, C)
         out = out.permute(0, 1, 4, 2, 5, 3, 6).flatten(4, 5).flatten(2, 3).permute(0, 1, 4, 2, 3)
-        return out[..., :height, :width]
+        return carry(out[..., :height, :width], fired)
 
 
 class LocalBlock(nn.Sequential):

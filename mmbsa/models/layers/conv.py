@@ -1,64 +1,98 @@
 """2-D convolution: right where oneDNN is not, its weight gradient by the fastest implementation at
-hand."""
+hand, from spikes that were kept as bytes."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from mmbsa.models.layers.products import (
+    is_transformed,
+    keeps_bytes,
+    once_only,
+    unpack,
+    without_autocast,
+)
 from mmbsa.ops import conv_weight_grad
+from mmbsa.ops.bytes import is_power_of_two
 from mmbsa.ops.conv_weight_grad import preferred
+from mmbsa.spiking import carry
 
 HALVES = torch.bfloat16, torch.float16
 
 
 class _Convolution(torch.autograd.Function):
-    """``torch.conv2d`` with :func:`mmbsa.ops.conv_weight_grad` in its backward."""
+    """``torch.conv2d`` that keeps spikes as bytes for its backward; its weight gradient may be that
+    of :func:`mmbsa.ops.conv_weight_grad`.
+
+    ``counts`` are x's bytes and ``unit`` the value of one spike and the dtype it had, or both None
+    for real-valued x; ``ours`` asks for our weight gradient.
+    """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, *options) -> Tensor:
-        stride, padding, groups = options
-        return torch.conv2d(x, weight, bias, stride, padding, 1, groups)
+    def forward(
+        x: Tensor, weight: Tensor, bias: Tensor | None, counts: Tensor | None, *options
+    ) -> Tensor:
+        stride, padding, dilation, groups, _, _ = options
+        return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
 
     @staticmethod
     def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
-        x, weight, bias, *ctx.options = inputs
-        ctx.save_for_backward(x, weight)
+        x, weight, bias, counts, *ctx.options = inputs
+        ctx.dtype = x.dtype
+        ctx.save_for_backward(x if counts is None else counts, weight)
         ctx.bias_sizes = None if bias is None else list(bias.shape)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         x, weight = ctx.saved_tensors
-        stride, padding, groups = ctx.options
+        stride, padding, dilation, groups, unit, ours = ctx.options
         needed = list(ctx.needs_input_grad[:3])
-        # Gradients of gradients are torch's affair: ours has none.
-        theirs = needed if torch.is_grad_enabled() else [needed[0], False, False]
-        grads = [None] * 3
-        if any(theirs):
-            grads = list(
-                torch.ops.aten.convolution_backward(
-                    grad,
-                    x,
-                    weight,
-                    ctx.bias_sizes,
-                    stride,
-                    padding,
-                    (1, 1),
-                    False,
-                    (0, 0),
-                    groups,
-                    theirs,
-                )
+        # Gradients of gradients are torch's affair: our weight gradient has none.
+        second = torch.is_grad_enabled()
+        factor = 1.0
+        if unit and needed[1]:
+            if not second and is_power_of_two(unit[0]):  # exact in either order
+                factor, unit = unit[0], (1.0, unit[1])
+            x = unpack(x, *unit, ctx.dtype)
+        elif unit:  # its values play no role
+            x = torch.empty_like(x, dtype=ctx.dtype)
+        if unit and second:
+            once = once_only(x, weight)
+            x_grad, rest = ([needed[0], False, False], x), ([False, *needed[1:]], once)
+            calls = [x_grad, rest]
+        else:
+            calls = [([needed[0], False, False] if ours and not second else needed, x)]
+        theirs, grads = [False] * 3, [None] * 3
+        for mask, operand in calls:
+            if not any(mask):
+                continue
+            found = torch.ops.aten.convolution_backward(
+                grad,
+                operand,
+                weight,
+                ctx.bias_sizes,
+                stride,
+                padding,
+                dilation,
+                False,
+                (0, 0),
+                groups,
+                mask,
             )
+            theirs = [a or b for a, b in zip(theirs, mask)]
+            grads = [new if wanted else old for new, old, wanted in zip(found, grads, mask)]
         if needed[1] and not theirs[1]:
             grads[1] = conv_weight_grad(
                 x, grad, weight.shape[2:], stride, padding, groups, memory_format=layout(weight)
             )
+        if factor != 1:
+            grads[1] = grads[1] * factor
         if needed[2] and not theirs[2]:  # oneDNN would compute the weight's along with it
             grads[2] = grad.sum((0, 2, 3))
-        return *grads, None, None, None
+        return *grads, *[None] * 7
 
 
 def layout(weight: Tensor) -> torch.memory_format:
@@ -123,6 +157,10 @@ def conv2d(
     calls without gradients take the same way, so that spikes do not depend on whether gradients are
     wanted. Exported graphs keep the call as it is.
 
+    Of spikes that a neuron marked (:mod:`mmbsa.spiking.marks`) the backward keeps bytes; output and
+    gradients are the same bits. A second derivative through the weight's gradient raises
+    NotImplementedError then.
+
     Args:
         x: (N, C, H, W) or (C, H, W).
         weight: (O, C / groups, kh, kw).
@@ -136,24 +174,27 @@ def conv2d(
     if x.device.type == 'cpu' and not torch.jit.is_tracing() and not torch.compiler.is_exporting():
         kernel = weight.shape[2:]
         if max(stride) > 1 and max(kernel) == 1 and max(padding) == 0:
-            x, stride = x[..., :: stride[0], :: stride[1]], (1, 1)
+            # Dense, so that the same kernel runs whether bytes are kept or not.
+            x, stride = carry(x[..., :: stride[0], :: stride[1]].clone(), x), (1, 1)
         if wrong_in_bfloat16(x, kernel, stride, padding, dilation, groups):
             return in_float32(x, weight, bias, stride, padding, dilation, groups)
-    if (
-        weight.requires_grad
-        and torch.is_grad_enabled()
-        and x.dim() == 4
+    trained = weight.requires_grad and torch.is_grad_enabled() and x.dim() == 4
+    kept = keeps_bytes(x) if trained else None
+    ours = (
+        trained
         and x.device.type == 'cpu'
         and x.dtype == weight.dtype == torch.float32
         and max(dilation) == 1
         and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled('cpu')
-        and not torch.jit.is_tracing()
-        and not torch._C._are_functorch_transforms_active()
+        and not is_transformed()
         and preferred(x, weight.size(0), weight.shape[2:], stride, padding, groups) != 'reference'
-    ):
-        return _Convolution.apply(x, weight, bias, stride, padding, groups)
-    return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
+    )
+    if kept is None and not ours:
+        return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
+    counts, unit = (None, None) if kept is None else (kept[0], (kept[1], x.dtype))
+    options = stride, padding, dilation, groups, unit, ours
+    return without_autocast(_Convolution.apply, x, weight, bias, options=(counts, *options))
 
 
 class Conv2d(nn.Conv2d):

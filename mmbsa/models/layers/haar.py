@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmbsa.models.layers.conv import Conv2d, conv2d
+from mmbsa.models.layers.pool import MaxPool2d
 from mmbsa.models.layers.time import map_steps, norm_of_copies
 from mmbsa.models.neurons import build_neuron
 
@@ -201,7 +202,7 @@ class HaarMixer(nn.Module):
         self.restored = NormedMap(nn.Identity(), channels, norm_cfg)
         self.pointwise = NormedMap(SharedConv2d(width, width, 1), channels, norm_cfg)
         self.local = NormedMap(SharedConv2d(width, width, 3, padding=1), channels, norm_cfg)
-        self.widen = nn.MaxPool2d(3, stride=1, padding=1) if in_series else None
+        self.widen = MaxPool2d(3, stride=1, padding=1) if in_series else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, B, C, N, N) -> (T, B, C, N, N)."""

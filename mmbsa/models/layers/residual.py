@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from mmbsa.models.layers.firing_rate import FiringRate
+from mmbsa.spiking import add
 
 
 def drop_path_rates(last: float, depth: int) -> list[float]:
@@ -53,7 +54,7 @@ class Residual(nn.Module):
             self.drop_path_rate and self.training
         ):  # timm drops along the leading axis, which must be the samples
             out = drop_path(out.transpose(0, 1), self.drop_path_rate, True).transpose(0, 1)
-        return x + out
+        return add(x, out)
 
 
 @contextmanager

@@ -6,14 +6,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mmbsa.models.layers.conv import Conv2d
+from mmbsa.models.layers.pool import MaxPool2d
 from mmbsa.models.layers.time import map_steps, norm_of_copies
 from mmbsa.models.neurons import build_neuron
+from mmbsa.spiking import add
 
 
-def max_pool() -> nn.MaxPool2d:
+def max_pool() -> MaxPool2d:
     """The pooling of every spiking tokenizer: 3 x 3, stride 2; a side of n pixels becomes ceil(n /
     2)."""
-    return nn.MaxPool2d(3, stride=2, padding=1)
+    return MaxPool2d(3, stride=2, padding=1)
 
 
 class SpikeConv(nn.Module):
@@ -158,4 +160,4 @@ class SpikeMLP(nn.Sequential):
         """(T, B, C, H, W) -> (T, B, C, H, W)."""
         first, second = self
         out = first(x)
-        return out + second(x + out) if self.inner_shortcut else second(out)
+        return add(out, second(add(x, out))) if self.inner_shortcut else second(out)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmbsa.ops.layout import inverse, memory_order
-from mmbsa.spiking import is_streaming
+from mmbsa.spiking import carry, is_streaming
 
 
 def over_steps(reduce: Callable[[Tensor, int], Tensor], x: Tensor) -> Tensor:
@@ -72,6 +72,10 @@ def check_steps(x: Tensor, num_steps: int | None, key: str) -> None:
 
 def merge_time(x: Tensor) -> Tensor:
     """(T, B, *) -> (T * B, *), a view of contiguous and of channels-last maps."""
+    return carry(_merged(x), x)
+
+
+def _merged(x: Tensor) -> Tensor:
     if len(x) > 1:
         return x.flatten(0, 1)
     x = x.squeeze(0)
@@ -86,9 +90,7 @@ def merge_time(x: Tensor) -> Tensor:
 
 def split_time(x: Tensor, num_steps: int) -> Tensor:
     """(T * B, *) -> (T, B, *), a view."""
-    if num_steps == 1:
-        return x.unsqueeze(0)
-    return x.unflatten(0, (num_steps, -1))
+    return carry(x.unsqueeze(0) if num_steps == 1 else x.unflatten(0, (num_steps, -1)), x)
 
 
 class _Copies(torch.autograd.Function):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmbsa.ops.registration import working_dtype
 from mmbsa.registry import MODELS
 from mmbsa.spiking import BINARY, TERNARY, SpikeDomain, SpikingNeuron, measure_domain
 
@@ -80,6 +81,7 @@ class ForeignNode(SpikingNeuron):
         self._clean, self._found = _values(self.node), []
         self.domain = None
         self.domain = self._domain(domain)
+        self.domain_may_change = domain == 'measure' and any(True for _ in self.parameters())
 
     def _domain(self, domain: str | Mapping) -> SpikeDomain | None:
         if domain == 'measure':
@@ -95,7 +97,15 @@ class ForeignNode(SpikingNeuron):
 
     def run(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """(T, *) input current, state after the last step -> (T, *) spikes, new state (a tensor or
-        tuples)."""
+        tuples).
+
+        Membranes are float32 (float64 for float64 input), also under autocast.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            spikes, state = self._steps(x.to(working_dtype(x.dtype)), state)
+        return spikes.to(x.dtype), state
+
+    def _steps(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         steps = PROTOCOLS[self.protocol](self.node, self._clean, self._found)
         spikes = []
         for x_t in x:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mmbsa.models.neurons.surrogates import FUSED, build_surrogate
 from mmbsa.ops import lif
+from mmbsa.ops.registration import working_dtype
 from mmbsa.registry import MODELS
 from mmbsa.spiking import (
     BINARY,
@@ -175,6 +176,11 @@ class StatelessNode(SpikingNeuron):
         return self.facts.domain(self) if callable(self.facts.domain) else self.facts.domain
 
     @property
+    def domain_may_change(self) -> bool:
+        """Whether the domain was measured on a node that learns."""
+        return self.facts is None and any(True for _ in self.parameters())
+
+    @property
     def _online(self) -> bool:
         """Online-learning nodes know single steps only; their eligibility trace, made for OTTT
         layers, is not used."""
@@ -189,6 +195,15 @@ class StatelessNode(SpikingNeuron):
         if dynamics is not None:
             rest = 0.0 if self.v_reset is None else float(self.v_reset)
             return lif(x, rest if state is None else state, **dynamics)
+        dtype, working = x.dtype, working_dtype(x.dtype)
+        if dtype != working or torch.is_autocast_enabled(x.device.type):
+            # Membranes of 16 bits would round at every step.
+            with torch.autocast(x.device.type, enabled=False):
+                spikes, state = self._integrate(x.to(working), state)
+            return spikes.to(dtype) if isinstance(spikes, Tensor) else spikes, state
+        return self._integrate(x, state)
+
+    def _integrate(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         if self._permutes(x):
             # SpikingJelly's loop over T writes contiguous tensors. Shown with its channels at the
             # end, a channels-last map is one, and keeps its layout forward and backward; with two

@@ -9,6 +9,7 @@ from torch import Tensor
 from mmbsa.ops import dispatch, triton_support
 from mmbsa.ops.bipolar_attention import launch, native, reference, sdpa
 from mmbsa.ops.bipolar_attention.common import GRADS, NORMALIZERS, PRODUCTS, as_heads
+from mmbsa.ops.bytes import from_bytes, is_power_of_two, to_bytes
 from mmbsa.ops.registration import Op, batch_first, without_autocast, working_dtype
 
 NAME = 'bipolar_attention'
@@ -53,6 +54,7 @@ def bipolar_attention(
     scale: float = 1.0,
     grad: str = 'ste',
     impl: str = 'auto',
+    units: Sequence[float] = (),
 ) -> Tensor:
     """Score = normalizer(scale * q k^T), out = Score v (BSA paper, eqs. 16-18): BMP, TMP and RMP
     with every normaliser.
@@ -79,6 +81,9 @@ def bipolar_attention(
         grad: Shiftmax's gradient, ``'ste'`` or ``'detach'``, see :func:`mmbsa.ops.shiftmax`. The
             others ignore it.
         impl: ``'auto'`` or one of ``implementations('bipolar_attention')``.
+        units: values of one spike of q, k and v, powers of two, for which the backward may keep
+            bytes: these operands are counts in -128 .. 127 times their unit. 0 where real-valued;
+            by default all are, but q and k of a ternary or binary product.
 
     Returns:
         (..., n_q, d_v) in v's dtype, contiguous.
@@ -93,10 +98,13 @@ def bipolar_attention(
     if dtype == torch.float32 and torch.is_autocast_enabled(v.device.type):
         dtype = torch.get_autocast_dtype(v.device.type)
         v = v.to(dtype)
+    if len(units) not in (0, 3) or any(unit and not is_power_of_two(unit) for unit in units):
+        raise ValueError(f'{NAME}: units must be three powers of two or 0, got {units}')
     dispatch.check_name(NAME, impl)
     if product == 'real' or not q.dtype == k.dtype == torch.int8:  # spikes may stay bytes
         q, k = _cast(q, dtype), _cast(k, dtype)
-    return _OP(q, k, v, product, normalizer, float(scale), grad, impl)[0]
+    options = product, normalizer, float(scale), grad, impl
+    return _OP(q, k, v, *options, *([list(map(float, units))] if units else []))[0]
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, grad: str) -> None:
@@ -158,6 +166,7 @@ def _forward(
     scale: float,
     grad: str,
     impl: str,
+    units: Sequence[float] = (),
 ):
     entry = dispatch.choose(NAME, impl, q, k, v, normalizer, product, scale)
     if os.environ.get(CHECK) == '1':
@@ -228,19 +237,27 @@ def _fake_backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, *_):
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    q, k, v, *ctx.options = inputs
-    product = ctx.options[0]
+    operands, product, normalizer = inputs[:3], inputs[3], inputs[4]
+    ctx.options, units = inputs[3:8], inputs[8] if len(inputs) > 8 and inputs[8] else [0.0] * 3
     out, g, weight_sum = output
     ctx.mark_non_differentiable(g, weight_sum)
-    if product != 'real':  # until the backward a spike takes a byte instead of two or four
-        q, k = _cast(q, torch.int8), _cast(k, torch.int8)
-    ctx.save_for_backward(q, k, v, out, g, weight_sum)
+    # Until the backward a spike takes a byte instead of two or four.
+    ctx.dtype = operands[2].dtype
+    ctx.units = [1.0, 1.0, units[2]] if product != 'real' else units
+    kept = [to_bytes(x, unit) if unit else x for x, unit in zip(operands, ctx.units)]
+    ctx.save_for_backward(*kept, *([] if normalizer == 'none' else [out]), g, weight_sum)
 
 
 def _autograd_backward(ctx, grad_out: Tensor, *unused):
-    q, k, v, out, g, weight_sum = ctx.saved_tensors
+    q, k, v, *out, g, weight_sum = ctx.saved_tensors
+    q, k = (
+        x if unit in (0, 1) else from_bytes(x, unit, ctx.dtype)
+        for x, unit in zip((q, k), ctx.units)
+    )
+    v = from_bytes(v, ctx.units[2], ctx.dtype) if ctx.units[2] else v
+    out = out[0] if out else grad_out  # its values play no role without a normaliser
     grads = _BACKWARD(grad_out, q, k, v, out, g, weight_sum, *ctx.options)
-    return *grads, None, None, None, None, None
+    return *grads, *[None] * 6
 
 
 def _vmap_forward(
@@ -257,7 +274,7 @@ def _vmap_backward(info, in_dims, *args):
 
 _OPTIONS = 'str product, str normalizer, float scale, str grad, str impl'
 _OP = Op(
-    f'bipolar_attention(Tensor q, Tensor k, Tensor v, {_OPTIONS}) '
+    f'bipolar_attention(Tensor q, Tensor k, Tensor v, {_OPTIONS}, float[] units=[]) '
     '-> (Tensor out, Tensor g, Tensor weight_sum)',
     _forward,
     _fake_forward,

@@ -1,0 +1,46 @@
+"""Spikes as bytes: what a layer keeps of them for its backward."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def fits(low: float, high: float, unit: float) -> bool:
+    """Whether the counts ``low .. high`` of spikes of a value ``unit`` are kept as bytes without
+    loss; ``unit`` must be an ordinary float32 and not overflow with the counts."""
+    return -128 <= low and high <= 127 and 2.0**-100 < unit < 2.0**100
+
+
+def is_power_of_two(unit: float) -> bool:
+    """Whether products of counts with ``unit`` are exact in every floating dtype."""
+    return math.frexp(unit)[0] == 0.5 and 2.0**-10 <= unit <= 2.0**8
+
+
+def to_bytes(x: Tensor, unit: float) -> Tensor:
+    """Spikes -> their counts as int8, of the same shape and layout.
+
+    Args:
+        x: floating; counts in -128 .. 127 times ``unit``, rounded to x's dtype.
+        unit: value of one spike.
+    """
+    if unit == 1:
+        return x.to(torch.int8)
+    if is_power_of_two(unit):
+        return x.mul(1 / unit).to(torch.int8)
+    return x.div(unit).round_().to(torch.int8)
+
+
+def from_bytes(counts: Tensor, unit: float, dtype: torch.dtype) -> Tensor:
+    """Counts -> spikes: the bits that :func:`to_bytes` was given in ``dtype``, where these were the
+    counts times ``unit`` rounded once.
+
+    Args:
+        counts: int8.
+        unit: value of one spike.
+        dtype: floating.
+    """
+    if is_power_of_two(unit):
+        spikes = counts.to(dtype)
+        return spikes if unit == 1 else spikes.mul_(unit)
+    return counts.to(torch.float64).mul_(unit).to(dtype)

@@ -1,0 +1,77 @@
+"""Marks on spike tensors: layers that multiply spikes keep them for the backward as bytes.
+
+A mark is the attribute ``_mmbsa_spikes`` of the tensor that a neuron returns. It says the neuron's
+domain; views that layers make hand it on by :func:`carry`. Where it is lost (another operation, a
+library's module), the layer keeps the tensor as it is: the results are the same, the memory is
+not.
+"""
+
+import torch
+from torch import Tensor
+
+from mmbsa.ops.bytes import fits, to_bytes
+from mmbsa.spiking.domain import SpikeDomain
+
+
+def mark(x: Tensor, domain: SpikeDomain | None) -> Tensor:
+    """x, marked as spikes of the domain; unmarked where nothing would be kept of it. In a graph
+    that is compiled the mark is on a view of x."""
+    if (
+        domain is None
+        or not torch.is_grad_enabled()
+        or not x.is_floating_point()
+        or torch.compiler.is_exporting()
+        or not fits(domain.low, domain.high, domain.unit)
+    ):
+        return x
+    eager = not torch.compiler.is_compiling()
+    if eager and x.is_inference():
+        return x
+    if not eager:  # Dynamo sets no attribute of a result that comes in a tuple
+        x = x.view_as(x)
+    # What is in place of x after a change in place is not known, so the version is noted. The
+    # dict holds bytes that were made of x and its views: q, k and v share them.
+    x._mmbsa_spikes = (domain, x._version, {}) if eager else (domain, None, None)
+    return x
+
+
+def carry(view: Tensor, x: Tensor) -> Tensor:
+    """``view`` itself, a view of x or x's values in another layout, with x's mark."""
+    domain = marked(x)
+    if domain is None or view is x:
+        return view
+    if torch.compiler.is_compiling() or view._base is None:
+        return mark(view, domain)
+    view._mmbsa_spikes = x._mmbsa_spikes
+    return view
+
+
+def marked(x: Tensor) -> SpikeDomain | None:
+    """The domain of a marked tensor that nobody changed since; None for all others."""
+    found = getattr(x, '_mmbsa_spikes', None)
+    if found is None or not torch.compiler.is_compiling() and found[1] != x._version:
+        return None
+    return found[0]
+
+
+def bytes_of(x: Tensor) -> tuple[Tensor, float] | None:
+    """The counts of a marked tensor as int8 in x's layout, and the value of one spike; None where
+    x is not marked."""
+    domain = marked(x)
+    if domain is None:
+        return None
+    if torch.compiler.is_compiling():  # which finds equal operations itself
+        return to_bytes(x.detach(), domain.unit), domain.unit
+    kept = x._mmbsa_spikes[2]
+    place = x.shape, x.stride(), x.storage_offset()
+    if place not in kept:
+        kept[place] = to_bytes(x.detach(), domain.unit)
+    return kept[place], domain.unit
+
+
+def add(a: Tensor, b: Tensor) -> Tensor:
+    """a + b, marked where both are spikes of one unit."""
+    out, first, second = a + b, marked(a), marked(b)
+    if first is None or second is None or first.unit != second.unit:
+        return out
+    return mark(out, SpikeDomain(first.low + second.low, first.high + second.high, first.unit))

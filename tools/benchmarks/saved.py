@@ -1,0 +1,69 @@
+"""What a training step holds between forward and backward, for ``models.py --memory``."""
+
+import collections
+import traceback
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+#: who keeps a tensor, by the functions on the way to it: the first that fits.
+HOLDERS = (
+    ('norms: their inputs', ('batch_norm', 'layer_norm', 'group_norm')),
+    ('pooling: places of maxima', ('max_pool2d', '_max_pool2d', 'MaxPool2d')),
+    ('attention', ('bipolar_attention', 'attend')),
+    ('neurons: their currents', ('lif', 'integer_spike', 'from_rest', 'run')),
+    ('products of spikes', ('conv2d', '_product', '_conv_forward')),
+)
+
+
+def held(model: torch.nn.Module, forward: Callable[[], object]) -> dict[str, int]:
+    """Bytes that autograd keeps of a forward, by who keeps them and in which dtype; parameters and
+    buffers are left out, and a memory that two keep counts for the first.
+
+    Args:
+        model: in training mode.
+        forward: runs it, and returns what would be differentiated.
+    """
+    own = {x.untyped_storage().data_ptr() for x in (*model.parameters(), *model.buffers())}
+    found, alive = collections.Counter(), {}
+
+    def pack(x: Tensor) -> Tensor:
+        storage = x.untyped_storage()
+        if storage.data_ptr() not in own and storage.data_ptr() not in alive:
+            alive[storage.data_ptr()] = storage  # so that the address is not used again
+            names = {frame.name for frame in traceback.extract_stack(limit=16)}
+            holder = next((name for name, keys in HOLDERS if names & set(keys)), 'others')
+            found[f'{holder}, {str(x.dtype).removeprefix("torch.")}'] += storage.nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        kept = forward()
+    del kept
+    return dict(found)
+
+
+def table(results: list[dict]) -> str:
+    """Markdown; MiB that each model holds, by holder, and what the peak has besides."""
+    holders = sorted({key for r in results for key in r['held']['saved']})
+    names = [r['name'] for r in results]
+    lines = [
+        f'| held until the backward, MiB | {" | ".join(names)} |',
+        '|---' * (len(names) + 1) + '|',
+    ]
+    mib = 2**20
+    for holder in holders:
+        cells = [f'{r["held"]["saved"].get(holder, 0) / mib:.1f}' for r in results]
+        lines.append(f'| {holder} | {" | ".join(cells)} |')
+    rows = {
+        'sum': [sum(r['held']['saved'].values()) / mib for r in results],
+        'parameters and gradients': [r['held']['parameters'] / mib for r in results],
+        'peak, freed memory given back': [r['held']['given back'] for r in results],
+        'peak': [r['ours']['mib'] for r in results],
+        "peak, SpikingJelly's": [r.get('spikingjelly', {}).get('mib') for r in results],
+        "peak, SpikingJelly's with its memopt": [r['held'].get('memopt') for r in results],
+    }
+    for name, values in rows.items():
+        cells = ['-' if value is None else f'{value:.0f}' for value in values]
+        lines.append(f'| {name} | {" | ".join(cells)} |')
+    return '\n'.join(lines)
