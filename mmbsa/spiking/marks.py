@@ -3,14 +3,26 @@
 A mark is the attribute ``_mmbsa_spikes`` of the tensor that a neuron returns. It says the neuron's
 domain; views that layers make hand it on by :func:`carry`. Where it is lost (another operation, a
 library's module), the layer keeps the tensor as it is: the results are the same, the memory is
-not.
+not. ``MMBSA_SPIKE_BYTES=0`` in the environment keeps all tensors as they are, which second
+derivatives need.
 """
+
+import os
 
 import torch
 from torch import Tensor
 
 from mmbsa.ops.bytes import fits, to_bytes
 from mmbsa.spiking.domain import SpikeDomain
+
+#: environment variable; '0' keeps spikes as they are for the backward.
+BYTES_ENV = 'MMBSA_SPIKE_BYTES'
+
+
+@torch.compiler.assume_constant_result
+def wanted() -> bool:
+    """Whether spikes are to be kept as bytes: unless ``MMBSA_SPIKE_BYTES=0``."""
+    return os.environ.get(BYTES_ENV) != '0'
 
 
 def mark(x: Tensor, domain: SpikeDomain | None) -> Tensor:
@@ -21,6 +33,7 @@ def mark(x: Tensor, domain: SpikeDomain | None) -> Tensor:
         or not torch.is_grad_enabled()
         or not x.is_floating_point()
         or torch.compiler.is_exporting()
+        or not wanted()
         or not fits(domain.low, domain.high, domain.unit)
     ):
         return x

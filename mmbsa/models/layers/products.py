@@ -53,7 +53,7 @@ class _OnceOnly(torch.autograd.Function):
     def backward(ctx, grad: Tensor):
         raise NotImplementedError(
             'a product of spikes has no second derivative to the spikes, which were kept as bytes; '
-            'torch.func (grad of grad) has it'
+            'set MMBSA_SPIKE_BYTES=0 in the environment, or use torch.func (grad of grad)'
         )
 
 

@@ -152,6 +152,15 @@ def test_second_derivative_raises_or_is_right():
         grad.square().sum().backward()
 
 
+def test_second_derivatives_are_there_without_bytes(monkeypatch):
+    monkeypatch.setenv('MMBSA_SPIKE_BYTES', '0')
+    conv, x = Conv2d(6, 6, 3), spikes(BINARY)
+    out = conv(mark(x.view_as(x), BINARY))
+    (grad,) = torch.autograd.grad(out.square().sum(), conv.weight, create_graph=True)
+    grad.square().sum().backward()
+    assert x.grad is not None and bytes_of(mark(x.view_as(x), BINARY)) is None
+
+
 def test_transforms_of_functions_go_on_to_work():
     torch.manual_seed(0)
     unit, x = SpikeConv(3, 4, 3, neuron=dict(type='mmbsa.LIFNode')), torch.randn(2, 1, 3, 5, 5)
