@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -337,14 +338,18 @@ def rep_convs(model: nn.Module) -> dict[str, int]:
 
 
 def with_merged_convolutions(model: nn.Module) -> nn.Module:
-    """A copy in eval mode whose batch norms are folded, and whose RepConv chains are one
-    convolution each (:func:`mmbsa.models.layers.fuse`); the model itself where it has no chain.
+    """A copy in eval mode whose RepConv chains are one convolution each; the model itself where it
+    has no chain.
+
+    A chain is a module whose ``is_merged`` is False; its ``fuse(True)`` merges it.
     """
     if not rep_convs(model)['chains']:
         return model
-    from mmbsa.models.layers import fuse
-
-    return fuse(model, merge=True)
+    model = deepcopy(model).eval().requires_grad_(False)
+    for module in list(model.modules()):
+        if getattr(module, 'is_merged', None) is False:
+            module.fuse(True)
+    return model
 
 
 def tag_levels(domain: str) -> int:

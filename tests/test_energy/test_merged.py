@@ -72,7 +72,12 @@ def test_the_tool_merges(tmp_path, capsys):
     spec = importlib.util.spec_from_file_location('get_energy_merge', path)
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    base = root / 'configs' / 'meta_spikeformer' / 'meta_spikeformer_8-512_t1_imagenet.py'
+    base = (
+        root
+        / 'configs'
+        / 'meta_spikeformer'
+        / 'meta_spikeformer_8-512_t1_8xb128-200e_imagenet-224.py'
+    )
     config, picture = tmp_path / 'config.py', tmp_path / 'picture.png'
     config.write_text(
         f'_base_ = {str(base)!r}\n'

@@ -50,7 +50,7 @@ def test_gpu_script_refuses_without_a_gpu(tmp_path):
 
 def test_rates_of_a_training_loop(tmp_path):
     pytest.importorskip('mmpretrain')
-    config = ROOT / 'configs' / 'espikeformer' / 'espikeformer_s_imagenet.py'
+    config = ROOT / 'configs' / 'espikeformer' / 'espikeformer_s_8xb256-200e_imagenet-224.py'
     options = ['--batch', 2, '--iters', 1, '--images', 2, '--threads', 1, '--workers', 1]
     out = run('data.py', config, *options, '--profile', '--json', tmp_path / 'd.json')
     found = json.loads((tmp_path / 'd.json').read_text())
