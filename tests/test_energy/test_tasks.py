@@ -27,7 +27,7 @@ spec.loader.exec_module(tool)
 #: task -> config, what is smaller in it, and whether it is given pictures instead of its test set.
 TASKS = {
     'classifier': (
-        'spikformer/spikformer_4-384_cifar10.py',
+        'spikformer/spikformer_4-384_b128-410e_cifar10-32.py',
         'model = dict(backbone=dict(arch=dict(_delete_=True, embed_dims=32, depth=1, num_heads=2)),'
         ' head=dict(in_channels=32))',
         True,

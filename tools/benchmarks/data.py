@@ -1,6 +1,7 @@
 """Images per second of a training loop, beside those of its model and of its data alone.
 
-    python tools/benchmarks/data.py configs/espikeformer/espikeformer_m_8xb256-200e_imagenet-224.py --workers 2
+    python tools/benchmarks/data.py \\
+        configs/espikeformer/espikeformer_m_8xb256-200e_imagenet-224.py --workers 2
     python tools/benchmarks/data.py CONFIG --data-root data/imagenet --batch 32 --iters 20 --profile
 
 The config's own training data are read where they are; without ``--data-root`` drawn JPEG files of
