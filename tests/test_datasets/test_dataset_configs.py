@@ -220,6 +220,74 @@ def test_n_caltech101_base_reads_recordings(tmp_path, monkeypatch, name):
     assert frame_shape(cfg) == (steps, 2, size, size)
 
 
+@pytest.mark.parametrize(
+    'name, variable, folders, classes, size',
+    [
+        ('n_cars', 'N_CARS_ROOT', ['n-cars_train', 'n-cars_test'], 2, (100, 120)),
+        ('ucf101_dvs', 'UCF101_DVS_ROOT', [''], 101, (180, 240)),
+        ('hmdb51_dvs', 'HMDB51_DVS_ROOT', [''], 51, (180, 240)),
+        ('es_imagenet', 'ES_IMAGENET_ROOT', ['train', 'test'], 1000, (256, 256)),
+        ('hardvs', 'HARDVS_ROOT', ['train', 'test'], 300, (260, 346)),
+    ],
+)
+def test_event_bases_read_class_folders(
+    tmp_path, monkeypatch, name, variable, folders, classes, size
+):
+    names = ['background', 'cars'] if classes == 2 else [f'c{i:04d}' for i in range(classes)]
+    per_class = 5 if folders == [''] else 1  # of which the first 80 % train
+    tiny_data.write_event_folders(tmp_path, names, folders, size, per_class)
+    monkeypatch.setenv('EVENT_CACHE', str(tmp_path / 'cache'))
+    cfg = load(name, monkeypatch, variable, tmp_path)
+    train, val = check(cfg, frame_shape(cfg), classes)
+    assert (len(train), len(val)) == (classes * (4 if per_class == 5 else 1), classes)
+
+
+@pytest.mark.parametrize('name, variable', [('shd', 'SHD_ROOT'), ('ntidigits', 'NTIDIGITS_ROOT')])
+def test_audio_bases_read_their_files(tmp_path, monkeypatch, name, variable):
+    pytest.importorskip('h5py')
+    import test_spiking_audio
+
+    if name == 'shd':
+        for split in ('train', 'test'):
+            test_spiking_audio.write(tmp_path / f'shd_{split}.h5', range(20))
+    else:
+        names = [f'man-a-{digit}' for digit in 'z123456789o']
+        test_spiking_audio.write_digits(tmp_path / 'n-tidigits.hdf5', names, names)
+    monkeypatch.setenv('EVENT_CACHE', str(tmp_path / 'cache'))
+    cfg = load(name, monkeypatch, variable, tmp_path)
+    check(cfg, (10, 2, 16, 16), cfg.data_preprocessor.num_classes)
+
+
+@pytest.mark.parametrize(
+    'name, variable, splits',
+    [
+        ('cub', 'CUB_ROOT', ('train', 'test')),
+        ('stanford_cars', 'STANFORD_CARS_ROOT', ('train', 'test')),
+        ('fgvc_aircraft', 'FGVC_AIRCRAFT_ROOT', ('trainval', 'test')),
+        ('flowers102', 'FLOWERS102_ROOT', ('trainval', 'test')),
+    ],
+)
+def test_fine_grained_bases_name_mmpretrains_readers(tmp_path, monkeypatch, name, variable, splits):
+    (tmp_path / 'devkit').mkdir()  # of Stanford Cars, looked for before anything is read
+    for split in ('train', 'test'):
+        (tmp_path / 'devkit' / f'cars_{split}_annos.mat').touch()
+        (tmp_path / 'devkit' / f'cars_{split}_annos_withlabels.mat').touch()
+    cfg = load(name, monkeypatch, variable, tmp_path)
+    for dataset, split in zip(build(cfg, lazy_init=True), splits):
+        assert dataset.split == split
+        classes = dataset.METAINFO.get('classes')  # those of flowers have no names
+        assert classes is None or len(classes) == cfg.data_preprocessor.num_classes
+
+
+def test_stanford_dogs_base_reads_class_folders(tmp_path, monkeypatch):
+    names = [f'n{i:08d}-breed' for i in range(120)]
+    for split in ('train', 'test'):
+        tiny_data.write_class_folders(tmp_path, names, split, 1)
+    cfg = load('stanford_dogs', monkeypatch, 'STANFORD_DOGS_ROOT', tmp_path)
+    train, val = check(cfg, (3, 224, 224), 120)
+    assert (len(train), len(val)) == (120, 120)
+
+
 @pytest.mark.shared
 def test_nmnist_base_reads_recordings(shared_path, monkeypatch):
     cfg = load('nmnist', monkeypatch, 'NMNIST_ROOT', shared_path('data/nmnist_small'))
@@ -309,9 +377,21 @@ def test_every_base_is_tested():
         'psmnist',
         'scifar',
         'sequential_tinyimagenet32_20c',
+        'n_cars',
+        'ucf101_dvs',
+        'hmdb51_dvs',
+        'es_imagenet',
+        'hardvs',
+        'shd',
+        'ntidigits',
+        'cub',
+        'stanford_cars',
+        'fgvc_aircraft',
+        'flowers102',
+        'stanford_dogs',
     }
     named = {name for names in VARIANTS.values() for name in names if '/' not in name}
-    shared = {'event_frames'}  # what the event data sets have in common
+    shared = {'event_frames', 'event_frames_64'}  # what the event data sets have in common
     assert NAMES == alone.union(SEGMENTATION, CLOUDS, DETECTION, TRACKING, named, shared)
 
 

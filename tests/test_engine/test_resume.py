@@ -1,6 +1,5 @@
 """A run that is killed, at any moment, and resumed is the run that was not."""
 
-import builtins
 import os
 import shutil
 import time
@@ -116,44 +115,42 @@ def test_killed_at_random_times(config, whole_run, tmp_path, workers):
     assert iters.count(1) == 1
 
 
-def write_half(path: Path, marker: Path):
-    """An ``open`` that gets stuck, for ever, in the middle of writing the draft of one file."""
+class HalfWriter:
+    """A file that gets stuck, for ever, in the middle of what is written to it."""
 
-    class HalfWriter:
-        def __init__(self, file):
-            self.file = file
+    def __init__(self, file, marker: Path):
+        self.file, self.marker = file, marker
 
-        def __enter__(self):
-            return self
+    def __enter__(self):
+        return self
 
-        def __exit__(self, *args):
-            self.file.close()
+    def __exit__(self, *args):
+        self.file.close()
 
-        def write(self, data: bytes):
-            self.file.write(data[: len(data) // 2])
-            self.file.flush()
-            os.fsync(self.file.fileno())
-            marker.touch()
-            time.sleep(600)
-
-    def open_(name, mode='r'):
-        file = builtins.open(name, mode)
-        return HalfWriter(file) if Path(name).name.startswith(f'.{path.name}.') else file
-
-    return open_
+    def write(self, data: bytes):
+        self.file.write(data[: len(data) // 2])
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.marker.touch()
+        time.sleep(600)
 
 
 def train_and_get_stuck(config: Path, work_dir: Path, name: str, skip: int, marker: Path) -> None:
     """Train, and hang while ``name`` is written for the (skip + 1)-th time."""
-    stuck, atomic_open, calls = write_half(Path(name), marker), files.atomic_open, []
+    open_draft, fdopen, seen = files._open_draft, os.fdopen, []
 
-    def open_(path, mode='r'):
-        if Path(path).name.startswith(f'.{name}.'):
-            calls.append(path)
-        return (stuck if len(calls) > skip else builtins.open)(path, mode)
+    def open_draft_(path, folder):
+        draft, descriptor = open_draft(path, folder)
+        if path.name == name:
+            seen.append(descriptor)
+        return draft, descriptor
 
-    assert atomic_open.__wrapped__.__globals__ is files.__dict__
-    files.open = open_
+    def fdopen_(descriptor, *args, **kwargs):
+        file = fdopen(descriptor, *args, **kwargs)
+        stuck = len(seen) > skip and descriptor == seen[-1]
+        return HalfWriter(file, marker) if stuck else file
+
+    files._open_draft, os.fdopen = open_draft_, fdopen_
     tiny_run.train(config, work_dir, **RUN)
 
 

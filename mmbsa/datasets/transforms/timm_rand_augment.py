@@ -85,7 +85,8 @@ class TimmRandAugment(BaseTransform):
             )
         turn = slice(None, None, -1 if self.channel_order == 'bgr' else 1)
         picture = self.augment(Image.fromarray(np.ascontiguousarray(img[..., turn])))
-        results['img'] = np.ascontiguousarray(np.asarray(picture)[..., turn])
+        # a copy: the pixels of a PIL picture are read-only, and later steps write into them
+        results['img'] = np.array(np.asarray(picture)[..., turn], order='C')
         return results
 
     def __repr__(self) -> str:
