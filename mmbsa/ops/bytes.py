@@ -21,11 +21,12 @@ def to_bytes(x: Tensor, unit: float) -> Tensor:
     """Spikes -> their counts as int8, of the same shape and layout.
 
     Args:
-        x: floating; counts in -128 .. 127 times ``unit``, rounded to x's dtype.
+        x: floating, or int8 with unit 1; counts in -128 .. 127 times ``unit``, rounded to x's
+            dtype.
         unit: value of one spike.
     """
     if unit == 1:
-        return x.to(torch.int8)
+        return x if x.dtype == torch.int8 else x.to(torch.int8)
     if is_power_of_two(unit):
         return x.mul(1 / unit).to(torch.int8)
     return x.div(unit).round_().to(torch.int8)
