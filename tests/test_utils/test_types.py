@@ -36,8 +36,10 @@ def test_is_ours_knows_our_classes():
     assert is_ours(dict(type=MODELS.get('mmbsa.EventMix')))
 
 
+@pytest.mark.parametrize('bfloat16', [False, True])
 @pytest.mark.parametrize('as_class', [False, True])
-def test_launch_replaces_what_needs_a_gpu(as_class, monkeypatch):
+def test_launch_replaces_what_needs_a_gpu(as_class, bfloat16, monkeypatch):
+    monkeypatch.setattr(launch, 'has_bfloat16', lambda: bfloat16)
     monkeypatch.setattr(launch.torch.cuda, 'is_available', lambda: False)
     norm = torch.nn.SyncBatchNorm if as_class else 'SyncBN'
     cfg = Config(
@@ -52,7 +54,8 @@ def test_launch_replaces_what_needs_a_gpu(as_class, monkeypatch):
         )
     )
     launch.fit_devices(cfg)
-    assert cfg.optim_wrapper.to_dict() == dict(type='OptimWrapper', optimizer=dict(type='SGD'))
+    wrapper = 'mmbsa.CPUAmpOptimWrapper' if bfloat16 else 'OptimWrapper'
+    assert cfg.optim_wrapper.to_dict() == dict(type=wrapper, optimizer=dict(type='SGD'))
     assert launch._without_sync_bn(cfg.model) and cfg.model.norm_cfg.type == 'BN'
 
 
