@@ -14,7 +14,8 @@ matplotlib.use('Agg', force=False)
 
 
 def bars(accounts: dict[str, Energy], path: str | Path) -> Path:
-    """Stacked bars of compute and memory, mJ per image, by component; one pair of bars per network.
+    """Stacked bars of compute and, where its cost is known, memory, mJ per image, by component; one
+    bar per network and panel.
 
     Args:
         accounts: name -> energy, for example ``Comparison.accounts``.
@@ -22,12 +23,21 @@ def bars(accounts: dict[str, Energy], path: str | Path) -> Path:
     """
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4.2))
     names = list(accounts)
-    for index, (axis, what) in enumerate(zip(axes, ('compute', 'memory'))):
+    parts = {name: account.parts() for name, account in accounts.items()}
+    # a cost table without memory has one panel
+    kinds = [
+        (index, what)
+        for index, what in enumerate(('compute', 'memory'))
+        if index == 0 or any(value[1] for found in parts.values() for value in found.values())
+    ]
+    figure, axes = pyplot.subplots(
+        1, len(kinds), figsize=(5.5 * len(kinds), 4.2), squeeze=False, layout='constrained'
+    )
+    for axis, (index, what) in zip(axes[0], kinds):
         bottom = [0.0] * len(names)
         for part in COMPONENTS:
-            heights = [accounts[name].parts().get(part, (0.0, 0.0))[index] for name in names]
+            heights = [parts[name].get(part, (0.0, 0.0))[index] for name in names]
             if any(heights):
                 axis.bar(names, heights, bottom=bottom, label=part)
                 bottom = [a + b for a, b in zip(bottom, heights)]
@@ -98,7 +108,8 @@ def _finish(figure, path: str | Path) -> Path:
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.tight_layout()
+    if figure.get_layout_engine() is None:
+        figure.tight_layout()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
     return path
