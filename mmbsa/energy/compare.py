@@ -208,7 +208,7 @@ class Comparison:
         return '\n'.join(lines) + '\n'
 
 
-def _changed(row: Row, **figures: int) -> Row:
+def _changed(row: Row, **figures: float) -> Row:
     counts = Counts()
     counts += row.counts
     for name, value in figures.items():

@@ -198,6 +198,7 @@ class OpCounter(TorchDispatchMode):
         """Count the neuron that ran last: from within a dispatch, where the sums that this takes
         are not seen.
         """
+        assert self._pending is not None
         scope, x, spikes = self._pending
         self._pending = None
         self._stack.append(scope)

@@ -86,12 +86,13 @@ def over_rate(comparison: Comparison, path: str | Path, points: int = 41) -> Pat
                     label=name,
                 )
         axis.axvline(100 * rate, color='grey', linewidth=0.8, label='measured')
-        if even[what] is not None:
+        level = even[what]
+        if level is not None:
             axis.axvline(
-                100 * even[what],
+                100 * level,
                 color='black',
                 linestyle=':',
-                label=f'break-even {100 * even[what]:.1f} %',
+                label=f'break-even {100 * level:.1f} %',
             )
         axis.set_xlabel('mean firing rate, %')
         axis.set_ylabel(f'{what}, mJ per image')

@@ -321,7 +321,7 @@ def report_of(counter: OpCounter, images: int) -> Report:
         images,
         steps,
         levels,
-        {name: tuple(entry) for name, entry in counter.unknown.items()},
+        {name: (entry[0], entry[1]) for name, entry in counter.unknown.items()},
         {name: dict(ops) for name, ops in counter.inside.items()},
         list(counter.violations),
         options,
@@ -333,7 +333,7 @@ def rep_convs(model: nn.Module) -> dict[str, int]:
     """How many RepConv units of a model are ``chains`` of convolutions, and how many were
     ``merged`` into one.
     """
-    forms = [m.is_merged for m in model.modules() if isinstance(getattr(m, 'is_merged', 0), bool)]
+    forms: list[Any] = [getattr(module, 'is_merged', None) for module in model.modules()]
     return dict(chains=forms.count(False), merged=forms.count(True))
 
 
@@ -346,9 +346,9 @@ def with_merged_convolutions(model: nn.Module) -> nn.Module:
     if not rep_convs(model)['chains']:
         return model
     model = deepcopy(model).eval().requires_grad_(False)
-    for module in list(model.modules()):
-        if getattr(module, 'is_merged', None) is False:
-            module.fuse(True)
+    chains: list[Any] = [m for m in model.modules() if getattr(m, 'is_merged', None) is False]
+    for chain in chains:
+        chain.fuse(True)
     return model
 
 

@@ -45,6 +45,7 @@ def fired(x: Tensor, tag: Tag, maps: bool) -> tuple[int, int]:
         for what in ('events', 'counts') if maps else ():
             per_position(x, tag, what, 2)
         return both(x, tag)
+    assert domain is not None  # as its unit is exact
     whole, shape, found = _whole(x), x.shape[-2:], []
     names = ('counts', 'events') if domain.levels > 1 else ('counts',)
     parts = [x] if x.numel() <= limit else x.flatten(0, leading - 1).split(rows)
@@ -133,16 +134,18 @@ def amounts(x: Tensor, tag: Tag, what: str) -> Tensor:
     """What every element stands for, times :func:`_unit`; float32 (float64 for float64 tensors)."""
     if x.dtype is not torch.float32 and x.dtype is not torch.float64:
         x = x.float()
-    unsigned = tag.domain is not None and not tag.domain.signed
+    domain = tag.domain
+    unsigned = domain is not None and not domain.signed
+    unit = 1.0 if domain is None else domain.unit
     if what == 'events':  # one pass in place of a comparison and a conversion
-        return x.clamp(max=tag.domain.unit) if unsigned and _exact(tag) else x.ne(0).to(x.dtype)
-    unit = 1.0 if tag.domain is None else tag.domain.unit
+        return x.clamp(max=unit) if unsigned and _exact(tag) else x.ne(0).to(x.dtype)
     if what == 'counts':
         x = x if unsigned else x.abs()
         return x if _exact(tag) else (x / unit).round_()
     count = (x / unit).round_().abs_().int()
     ones = torch.zeros_like(x)
-    for bit in range(tag.bits or tag.domain.levels.bit_length()):
+    levels = 0 if domain is None else domain.levels
+    for bit in range(tag.bits or levels.bit_length()):
         ones += (count >> bit) & 1
     return ones
 
@@ -156,9 +159,10 @@ def _exact(tag: Tag) -> bool:
 
 def _unit(tag: Tag, what: str) -> float:
     """What :func:`amounts` are multiples of."""
-    if not _exact(tag) or what == 'bits' or what == 'events' and tag.domain.signed:
+    domain = tag.domain
+    if domain is None or not _exact(tag) or what == 'bits' or what == 'events' and domain.signed:
         return 1.0
-    return tag.domain.unit
+    return domain.unit
 
 
 def _cheapest(tag: Tag, what: str) -> str:

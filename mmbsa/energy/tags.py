@@ -147,9 +147,10 @@ def _key(x: Tensor) -> int:
 
 def union(domains: list[SpikeDomain | None]) -> SpikeDomain | None:
     """The smallest domain of one unit that holds all; None if one is real or units differ."""
-    if not domains or None in domains:
+    known = [domain for domain in domains if domain is not None]
+    if not domains or len(known) < len(domains):
         return None
-    fired = [domain for domain in domains if domain.levels] or domains[:1]
+    fired = [domain for domain in known if domain.levels] or known[:1]
     if len({domain.unit for domain in fired}) > 1:
         return None
     return SpikeDomain(min(d.low for d in fired), max(d.high for d in fired), fired[0].unit)
@@ -178,7 +179,7 @@ def clip(domain: SpikeDomain | None, low: float | None, high: float | None) -> S
     """Domain of clamped spikes; None if a bound is no level, or 0 lies outside."""
     if domain is None:
         return None
-    ends = []
+    ends: list[int] = []
     for bound, end in ((low, domain.low), (high, domain.high)):
         if bound is None:
             ends.append(end)
@@ -187,4 +188,5 @@ def clip(domain: SpikeDomain | None, low: float | None, high: float | None) -> S
         if level != round(level):
             return None
         ends.append(max(end, round(level)) if end is domain.low else min(end, round(level)))
-    return SpikeDomain(*ends, domain.unit) if ends[0] <= 0 <= ends[1] else None
+    least, most = ends
+    return SpikeDomain(least, most, domain.unit) if least <= 0 <= most else None

@@ -4,6 +4,7 @@ spikes.
 
 import math
 from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,14 +26,8 @@ def bits_for(steps: int, domain: SpikeDomain) -> int:
 
 def steps_of(model: nn.Module) -> int:
     """T, as the model's encoder says it; 1 if nothing does."""
-    return max(
-        (
-            module.num_steps
-            for module in model.modules()
-            if isinstance(getattr(module, 'num_steps', None), int)
-        ),
-        default=1,
-    )
+    found: list[Any] = [getattr(module, 'num_steps', None) for module in model.modules()]
+    return max((steps for steps in found if isinstance(steps, int)), default=1)
 
 
 def quantised_twin(
@@ -92,7 +87,7 @@ def quantised_twin(
         )
     for module in twin.modules():
         if isinstance(getattr(module, 'num_steps', None), int):
-            module.num_steps = 1
+            setattr(module, 'num_steps', 1)  # noqa: B010
             module.register_forward_pre_hook(_mean_over_time)
     if w_bits is not None:
         _quantise_weights(twin, w_bits)

@@ -21,6 +21,10 @@ def _no(*args) -> None:
     return None
 
 
+def _no_backward(*args):
+    raise RuntimeError('this implementation has no backward')
+
+
 @dataclass(frozen=True)
 class Implementation:
     """One way to compute an op.
@@ -28,7 +32,7 @@ class Implementation:
     Args:
         name: What ``impl=`` calls it.
         forward: The op's forward; its signature is the op's own affair.
-        backward: The op's backward; None where the op has none.
+        backward: The op's backward; left out where the op has none.
         missing: () -> why this machine cannot run it, or None.
         refuses: (the op's tensors and options) -> why it cannot take this call, or None.
         slower: (the same) -> whether another implementation is known to be faster; ``auto`` then
@@ -37,7 +41,7 @@ class Implementation:
 
     name: str
     forward: Callable
-    backward: Callable | None = None
+    backward: Callable = _no_backward
     missing: Callable[[], str | None] = _no
     refuses: Callable[..., str | None] = _no
     slower: Callable[..., bool | None] = _no

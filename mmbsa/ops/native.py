@@ -75,10 +75,10 @@ class Library:
             RuntimeError: the library is missing, or the function says that it failed; with the
                 reason.
         """
-        key = function, *map(type, args)
-        entry = self._entries.get(key)
+        types = tuple(map(type, args))
+        entry = self._entries.get((function, types))
         if entry is None:
-            entry = self._entries[key] = self._entry(*key)
+            entry = self._entries[function, types] = self._entry(function, *types)
         if entry(
             *[x.data_ptr() if isinstance(x, Tensor) else x for x in args], torch.get_num_threads()
         ):
@@ -89,6 +89,7 @@ class Library:
         reason = self.missing()
         if reason is not None:
             raise RuntimeError(f'{self.source.parent.name}: {reason}')
+        assert isinstance(self._loaded, ctypes.CDLL)
         entry = self._loaded[function]
         entry.restype = ctypes.c_int64
         entry.argtypes = [

@@ -100,7 +100,8 @@ class Op:
         def forward(*args):
             return self.registered(*args)
 
-        forward.__signature__ = inspect.signature(forward)  # torch asks for it at every call
+        # torch asks for it at every call
+        setattr(forward, '__signature__', inspect.signature(forward))  # noqa: B010
         self._function = type(
             name,
             (torch.autograd.Function,),

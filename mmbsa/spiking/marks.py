@@ -44,7 +44,7 @@ def mark(x: Tensor, domain: SpikeDomain | None) -> Tensor:
         x = x.view_as(x)
     # What is in place of x after a change in place is not known, so the version is noted. The
     # dict holds bytes that were made of x and its views: q, k and v share them.
-    x._mmbsa_spikes = (domain, x._version, {}) if eager else (domain, None, None)
+    x._mmbsa_spikes = (domain, x._version, {}) if eager else (domain, None, None)  # type: ignore[attr-defined]
     return x
 
 
@@ -55,7 +55,7 @@ def carry(view: Tensor, x: Tensor) -> Tensor:
         return view
     if torch.compiler.is_compiling() or view._base is None:
         return mark(view, domain)
-    view._mmbsa_spikes = x._mmbsa_spikes
+    view._mmbsa_spikes = x._mmbsa_spikes  # type: ignore[attr-defined]
     return view
 
 
@@ -75,7 +75,7 @@ def bytes_of(x: Tensor) -> tuple[Tensor, float] | None:
         return None
     if torch.compiler.is_compiling():  # which finds equal operations itself
         return to_bytes(x.detach(), domain.unit), domain.unit
-    kept = x._mmbsa_spikes[2]
+    kept = x._mmbsa_spikes[2]  # type: ignore[attr-defined]
     place = x.shape, x.stride(), x.storage_offset()
     if place not in kept:
         kept[place] = to_bytes(x.detach(), domain.unit)

@@ -21,7 +21,8 @@ from mmbsa.energy.tags import Tag
 def convolution(call: Call) -> None:
     """``input`` with ``weight``: 1 to 3 dimensions, batched or not."""
     args = call.args
-    x, weight, out = args.get('input', args.get('self')), args['weight'], call.out
+    x: Tensor = args['input'] if 'input' in args else args['self']
+    weight, out = args['weight'], call.out
     if call.tag(x).weight and call.weights_only():
         return call.put(Tag(origin='weights', weight=True))
     hits, fan_out, dense, valid = geometry(

@@ -1,5 +1,7 @@
 """Element by element: sums, products, functions, comparisons."""
 
+from typing import Any
+
 from torch import Tensor
 
 from mmbsa.energy import tags as domains
@@ -22,7 +24,9 @@ def add(call: Call) -> None:
     """A sum: of spikes, an accumulate where both fire; of potentials, one per element; a weight is
     a bias.
     """
-    a, b, alpha = call.args.get('self'), call.args.get('other'), call.args.get('alpha', 1)
+    a: Any = call.args.get('self')
+    b: Any = call.args.get('other')
+    alpha = call.args.get('alpha', 1)
     if indices(call):
         return
     if call.weights_only():
@@ -81,7 +85,8 @@ def multiply(call: Call) -> None:
     """A product: spikes times a number keep their counts; a mask lets pass; factors that are
     weights can be folded.
     """
-    a, b = call.args.get('self'), call.args.get('other')
+    a: Any = call.args.get('self')
+    b: Any = call.args.get('other')
     if indices(call):
         return
     if call.weights_only():

@@ -167,8 +167,9 @@ def scattered(call: Call) -> None:
     adds = 'add' in call.op or bool(call.args.get('accumulate'))
     if adds and call.out.is_floating_point() and not all(tag.weight for tag in tags):
         counts, _ = call.row('add', ('left', call.args['self']), numbered=False)
-        counts.ac += values.numel()
-        counts.ac_events += values.numel()
+        added = 0 if values is None else values.numel()
+        counts.ac += added
+        counts.ac_events += added
         return call.put_real()
     merge(call, tags)
 

@@ -3,6 +3,7 @@ code computes them.
 """
 
 from copy import deepcopy
+from typing import Any
 
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
@@ -77,7 +78,7 @@ def domain_of_neuron(module: nn.Module, known: dict) -> SpikeDomain | None:
 
 
 def _measured(module: nn.Module) -> SpikeDomain | None:
-    twin = deepcopy(module)
+    twin: Any = deepcopy(module)
     if hasattr(twin, 'reset'):
         twin.reset()
     if getattr(twin, 'step_mode', 'm') == 's':

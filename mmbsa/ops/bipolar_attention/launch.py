@@ -1,5 +1,7 @@
 """Launches the Triton kernels of bipolar attention; imports triton with the first launch."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -192,7 +194,7 @@ def _sizes(q: Tensor, k: Tensor, v: Tensor) -> dict:
     )
 
 
-def _grid(heads: tuple[int, int], n: int, block: str):
+def _grid(heads: Sequence[int], n: int, block: str):
     """One program per block of a head.
 
     Neighbours share a head, and with it the operands in the cache.

@@ -3,6 +3,7 @@ validation.
 """
 
 import math
+from typing import Any
 
 from torch import Tensor
 
@@ -217,7 +218,8 @@ def _autograd_backward(ctx, grad: Tensor, grad_v: Tensor):
 
 def _vmap_forward(info, in_dims, x: Tensor, v0: Tensor | None, *parameters):
     """Neurons know nothing of each other: a batch is one more dimension behind T."""
-    x, v0 = batch_first(info, in_dims, x, v0)
+    first: Any = batch_first(info, in_dims, x, v0)
+    x, v0 = first
     results = _OP.registered(x.transpose(0, 1), v0, *parameters)
     return results, (1, None if v0 is None else 0)
 
@@ -225,7 +227,8 @@ def _vmap_forward(info, in_dims, x: Tensor, v0: Tensor | None, *parameters):
 def _vmap_backward(
     info, in_dims, grad: Tensor, grad_v: Tensor, x: Tensor, v0: Tensor | None, *parameters
 ):
-    grad, grad_v, x, v0 = batch_first(info, in_dims, grad, grad_v, x, v0)
+    first: Any = batch_first(info, in_dims, grad, grad_v, x, v0)
+    grad, grad_v, x, v0 = first
     results = _BACKWARD.registered(grad.transpose(0, 1), grad_v, x.transpose(0, 1), v0, *parameters)
     return results, (1, None if v0 is None else 0)
 

@@ -72,7 +72,8 @@ def backward(
         if not p.detach_reset and p.v_reset is None:
             through = through - threshold * (upper + lower)
         elif not p.detach_reset:
-            through = through + (p.v_reset - h) * (upper - lower)
+            reset = 0.0 if p.v_reset is None else p.v_reset
+            through = through + (reset - h) * (upper - lower)
         grad_h = grad[t].to(h) * (upper + lower) + carry * through
         leak = 0.0 if p.tau is None else grad_h / p.tau
         grad_x[t] = leak if p.tau is not None and p.decay_input else grad_h
