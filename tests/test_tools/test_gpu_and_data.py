@@ -55,4 +55,4 @@ def test_rates_of_a_training_loop(tmp_path):
     out = run('data.py', config, *options, '--profile', '--json', tmp_path / 'd.json')
     found = json.loads((tmp_path / 'd.json').read_text())
     assert found['share'] == found['loop'] / found['model'] > 0 and found['data'] > 0
-    assert '| LoadImageFromFile |' in out and '| RandAugment |' in out
+    assert '| LoadImageFromFile |' in out and '| TimmRandAugment |' in out
