@@ -246,6 +246,8 @@ def same_work_dir(folder: Path, draw: random.Random) -> list[str]:
     faults = outcome(train, folder, work_dir, words=('is in use by another run', str(work_dir)))
     if (code := wait(first, 3)) is None:
         kill(first)
+        for draft in work_dir.glob('.*.tmp'):  # the kill may have come within a write
+            draft.unlink()
     else:
         faults.append(f'the first run ends with {code}:\n' + (folder / 'first').read_text()[-2000:])
     return faults + kept(work_dir, {}) + ([] if sizes(work_dir) else ['no checkpoint'])
