@@ -49,7 +49,12 @@ def mark(x: Tensor, domain: SpikeDomain | None) -> Tensor:
 
 
 def carry(view: Tensor, x: Tensor) -> Tensor:
-    """``view`` itself, a view of x or x's values in another layout, with x's mark."""
+    """Copy the mark of ``x`` to ``view`` and return ``view``.
+
+    Args:
+        view: a view of ``x``, or a tensor with the values of ``x`` in another layout.
+        x: the tensor that may have a mark; without a mark ``view`` is returned unchanged.
+    """
     domain = marked(x)
     if domain is None or view is x:
         return view

@@ -55,10 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_config(path: str | os.PathLike) -> Config:
-    """Read a config file for a tool.
+    """Read a config file for a command-line tool.
 
     Raises:
-        SystemExit: It cannot be read; one line says which file and why.
+        SystemExit: The file cannot be read; the message is one line with the file and the reason.
     """
     try:
         return Config.fromfile(path)

@@ -95,7 +95,21 @@ def roi_align_backward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Fill ``grad_x`` (B, C, H, W) with the gradient of :func:`roi_align_forward`."""
+    """Compute the gradient of :func:`roi_align_forward` and write it into ``grad_x``.
+
+    Replaces ``mmcv._ext.roi_align_backward`` and has its arguments.
+
+    Args:
+        grad: gradient of the output, (N, C, h, w).
+        rois: image index and corners of every RoI, (N, 5).
+        argmax_y, argmax_x: not used.
+        grad_x: gradient of the input, (B, C, H, W), changed in place.
+        aligned_height, aligned_width: h and w of the output.
+        spatial_scale: pixels of the map per pixel of the image.
+        sampling_ratio: samples per bin and side; 0 chooses by the size of the RoI.
+        pool_mode: 1 (average); 0 (maximum) is not available.
+        aligned: shift the coordinates by half a pixel.
+    """
     import torchvision  # noqa: F401 (registers the op)
 
     _check_average(pool_mode)
