@@ -95,7 +95,7 @@ class TagStore:
 
     def __init__(self) -> None:
         self._tags: dict[int, tuple[StorageWeakRef, Tag]] = {}
-        #: the same of weights, which live on.
+        #: the same for weights, which are kept.
         self._weights: dict[int, tuple[StorageWeakRef, Tag]] = {}
         self._limit = _PRUNE
 

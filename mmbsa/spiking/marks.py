@@ -1,10 +1,10 @@
 """Marks on spike tensors: layers that multiply spikes keep them for the backward as bytes.
 
-A mark is the attribute ``_mmbsa_spikes`` of the tensor that a neuron returns. It says the neuron's
-domain; views that layers make hand it on by :func:`carry`. Where it is lost (another operation, a
-library's module), the layer keeps the tensor as it is: the results are the same, the memory is
-not. ``MMBSA_SPIKE_BYTES=0`` in the environment keeps all tensors as they are, which second
-derivatives need.
+A mark is the attribute ``_mmbsa_spikes`` of the tensor that a neuron returns. It holds the neuron's
+domain; layers copy it to the views that they make by :func:`carry`. If the mark is lost (another
+operation, a module of a library), the layer keeps the tensor itself: the results are the same, but
+more memory is used. ``MMBSA_SPIKE_BYTES=0`` in the environment keeps all tensors themselves, which
+second derivatives need.
 """
 
 import os
@@ -65,7 +65,7 @@ def carry(view: Tensor, x: Tensor) -> Tensor:
 
 
 def marked(x: Tensor) -> SpikeDomain | None:
-    """The domain of a marked tensor that nobody changed since; None for all others."""
+    """Return the domain of a marked tensor that is unchanged since then; None for all others."""
     found = getattr(x, '_mmbsa_spikes', None)
     if found is None or not torch.compiler.is_compiling() and found[1] != x._version:
         return None
