@@ -32,7 +32,17 @@ CLASSIFIER_RULES = [
 
 
 def metaformer_arch(state: Mapping[str, Tensor], args: Mapping, family: str) -> dict:
-    """Widths, depths and MLP ratio from shapes; ``num_heads`` is what tensors do not tell."""
+    """Return the arch of a Meta-SpikeFormer or E-SpikeFormer checkpoint, from its tensor shapes.
+
+    Args:
+        state: official state dict.
+        args: arguments of the official model. ``num_heads`` (default 8) is read from here, because
+            no tensor shape depends on it; ``embed_dim`` is compared with the shapes.
+        family: name of the family, for error messages.
+
+    Returns:
+        ``embed_dims``, ``depths``, ``num_heads`` and ``mlp_ratio``.
+    """
     stages = [stage for stage in (3, 4) if f'downsample{stage}.encode_conv.weight' in state]
     names = ('1_2', '2', '3', *stages[1:])
     dims = tuple(

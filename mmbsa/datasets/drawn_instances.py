@@ -17,8 +17,8 @@ class DrawnInstances(BaseDataset):
     COCO's form.
 
     The pipeline starts with ``dict(type='mmbsa.DrawScene', outputs=('image', 'instances'))`` where
-    others load images; mmdet's ``LoadAnnotations`` and all that follows is stock. mmdet's
-    ``CocoMetric`` without ``ann_file`` judges it, if ``PackDetInputs`` hands on the key
+    others load images; mmdet's ``LoadAnnotations`` and all that follows is stock. Use
+    mmdet's ``CocoMetric`` without ``ann_file`` for evaluation; ``PackDetInputs`` must keep the key
     ``instances``.
 
     Args:

@@ -30,8 +30,8 @@ class EventBoxes(BaseDataset):
     and ``instances`` as mmdet's ``LoadAnnotations`` reads them: boxes clipped to the sensor. As in
     Prophesee's toolbox, labels up to 0.5 s, and boxes whose annotated diagonal or side is too small
     (30 and 10 pixels for Gen1, 60 and 20 for 1Mpx), are left out; so are boxes outside of the
-    sensor. mmdet's ``CocoMetric`` without ``ann_file`` judges it, if ``PackDetInputs`` hands on the
-    key ``instances``.
+    sensor. Use mmdet's ``CocoMetric`` without ``ann_file`` for evaluation; ``PackDetInputs`` must
+    keep the key ``instances``.
 
     Args:
         sensor: ``'gen1'`` (304 x 240 pixels, 2 classes) or ``'1mpx'`` (1280 x 720, 7 classes).

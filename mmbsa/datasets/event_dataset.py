@@ -99,7 +99,12 @@ class EventDataset(ClassificationDataset):
         super().__init__(data_root=data_root, split=split, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """List the recordings of the split with their labels."""
+        """Return one dict per recording of the split, with its path and its label.
+
+        Raises:
+            FileNotFoundError: a class folder has no recording of the split.
+            ValueError: the number of class folders is not that of the data set.
+        """
         folder = self._folder()
         source = f'mmbsa.EventDataset (reader={self.reader!r}, split={self.split!r})'
         names = class_folders(folder, source, self.source.classes or None, SERVICE)

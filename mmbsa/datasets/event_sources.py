@@ -184,7 +184,7 @@ def _fill(folder: Path, work) -> None:
 
 
 class _lock:
-    """Hold an exclusive lock on a file; a killed process lets go of it."""
+    """Hold an exclusive lock on a file; the lock ends when the process is killed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -73,7 +73,7 @@ def grain(
 
 
 def plain(colour: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return a (h, w, 3) float32 picture of one colour."""
+    """Return a float32 picture (height, width, 3) whose pixels all have the given colour (3,)."""
     return np.tile(colour, (height, width, 1))
 
 
@@ -249,12 +249,19 @@ def paste(
     numbers: np.ndarray | None = None,
     number: int = 0,
 ) -> int:
-    """Put a sprite with its lower left corner at (left, bottom), cropped at the border, in place.
+    """Draw a sprite into an image and its label map, in place. Parts outside the image are cropped.
 
-    Where a map of objects, ``numbers``, is given, the sprite's pixels get the ``number`` in it.
+    Args:
+        img: image (H, W, 3), changed in place.
+        labels: label map (H, W), changed in place.
+        sprite: picture (h, w, 3) and mask (h, w); pixels with mask > 0 are drawn.
+        label: class number of the sprite.
+        left, bottom: position of the lower left corner of the sprite, in pixels.
+        numbers: instance map (H, W), changed in place; None if instances are not needed.
+        number: instance number of the sprite in ``numbers``.
 
     Returns:
-        How many pixels the sprite covers.
+        Number of pixels that were drawn.
     """
     picture, mask = sprite
     top = bottom - mask.shape[0]

@@ -17,7 +17,7 @@ class TinyImageNet(ClassificationDataset):
 
     Layout under ``data_root``, as in ``tiny-imagenet-200.zip``::
 
-        wnids.txt                     optional: the classes; their order plays no role
+        wnids.txt                     optional: the classes, in any order
         train/<wnid>/images/*.JPEG
         val/images/*.JPEG  val/val_annotations.txt   (or, rearranged, val/<wnid>/...)
 

@@ -52,7 +52,7 @@ class Comparison:
 
     @property
     def energy(self) -> Energy:
-        """Of the spiking network."""
+        """Energy of the spiking network."""
         return Energy(self.snn, self.cost)
 
     @property

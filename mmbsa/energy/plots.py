@@ -14,12 +14,14 @@ matplotlib.use('Agg', force=False)
 
 
 def bars(accounts: dict[str, Energy], path: str | Path) -> Path:
-    """Stacked bars of compute and, where its cost is known, memory, mJ per image, by component; one
-    bar per network and panel.
+    """Draw the energy of several networks as stacked bars, in mJ per image, and return the path.
+
+    There is one bar per network, stacked by component (stem, attention, MLP, ...). One panel shows
+    compute. A second panel shows memory, if the cost table has a cost of memory.
 
     Args:
-        accounts: name -> energy, for example ``Comparison.accounts``.
-        path: of the picture.
+        accounts: name of the network -> energy, for example ``Comparison.accounts``.
+        path: picture file to write.
     """
     from matplotlib import pyplot
 

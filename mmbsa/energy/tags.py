@@ -86,15 +86,16 @@ OUTSIDE = 'a tensor made outside'
 
 
 class TagStore:
-    """Tags of living storages.
+    """Store one :class:`Tag` per tensor storage.
 
-    Tags sit on storages, so that every view has its base's. Storages are held weakly: counting
-    keeps no tensor alive, and an address is not used again while a weak reference stands on it.
+    A tag belongs to the storage, so a tensor and all its views have the same tag. The store has
+    only weak references to storages: it does not keep tensors in memory, and the address of a
+    freed storage is not used again while the weak reference exists.
     """
 
     def __init__(self) -> None:
         self._tags: dict[int, tuple[StorageWeakRef, Tag]] = {}
-        #: the same of weights, which live on.
+        #: the same for weights, which are kept.
         self._weights: dict[int, tuple[StorageWeakRef, Tag]] = {}
         self._limit = _PRUNE
 

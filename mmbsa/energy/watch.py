@@ -59,7 +59,7 @@ class Watcher:
         ]
 
     def stop(self) -> None:
-        """Look away; the batch counts if its forward ran."""
+        """Stop counting; the batch is counted if its forward ran."""
         for handle in getattr(self, '_handles', ()):
             handle.remove()
         self._handles = []

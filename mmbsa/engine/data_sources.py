@@ -64,7 +64,10 @@ def missing_files(dataset: Dataset) -> list[str]:
 
 
 def folders(dataset: Dataset) -> list[str]:
-    """Return the local folders of ``data_prefix``, those of images first."""
+    """Return the local folders of a dataset's ``data_prefix``; folders of images come first.
+
+    Remote addresses (with ``://`` or a prefix such as ``s3:``) are left out.
+    """
     prefix = getattr(dataset, 'data_prefix', None)
     prefix = prefix if isinstance(prefix, dict) else dict(img_path=prefix)
     found = [

@@ -110,13 +110,15 @@ class EpochBatches(Sampler):
 
 
 def seed_epochs(loader: DataLoader, seed: int, epoch: Callable[[], int]) -> DataLoader:
-    """Return a loader of the same batches whose augmentations depend on seed, epoch and place in it
-    alone.
+    """Return a loader with the same batches and reproducible augmentations.
+
+    The augmentation of a sample depends only on the seed, the epoch and the position of the sample
+    in the epoch, so a resumed run gives the same samples.
 
     Args:
-        loader: A loader that ``DataStream.fits``; its sampler keeps dealing the indices.
+        loader: A loader for which ``DataStream.fits`` is true; its sampler is used as before.
         seed: Seed of the augmentations.
-        epoch: Returns the epoch that starts, whenever the loader is iterated.
+        epoch: Called whenever an iteration of the loader starts; returns the number of the epoch.
     """
     return _like(loader, seed, EpochBatches(loader.batch_sampler, epoch))
 

@@ -87,13 +87,13 @@ class EnergyHook(Hook):
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Look away."""
+        """Stop counting after the batch."""
         self._watcher.stop()
 
     def after_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Look away."""
+        """Stop counting after the batch."""
         self._watcher.stop()
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:

@@ -57,7 +57,7 @@ class FiringRateHook(Hook):
         self._places: dict[str, int] = {}
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Look at every neuron from now on."""
+        """Add a forward hook to every neuron and set the counts to 0."""
         self._look_away()
         neurons = spiking_neurons(_bare(runner.model))
         self._spikes, self._places = (
@@ -78,7 +78,7 @@ class FiringRateHook(Hook):
         return look
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Look away once enough was seen."""
+        """Remove the forward hooks after ``max_batches`` batches."""
         if self.max_batches is not None and batch_idx + 1 >= self.max_batches:
             self._look_away()
 

@@ -32,8 +32,13 @@ class PointAccuracy(BaseMetric):
         self.per_batch = per_batch
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keep the labels of a batch of predictions with ``pred_label`` (or ``pred_score``) and
-        ``gt_label``."""
+        """Store the predicted and the true label of every sample of a batch.
+
+        Args:
+            data_batch: not used.
+            data_samples: dicts with ``gt_label``, and ``pred_label`` or ``pred_score`` (L,).
+                Without ``pred_label`` the class with the largest score is the prediction.
+        """
         for index, sample in enumerate(data_samples):
             label = (
                 sample['pred_label']

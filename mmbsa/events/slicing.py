@@ -71,7 +71,7 @@ def frame_index(
     duration: int | None = None,
     timestamps: ArrayLike | None = None,
 ) -> tuple[np.ndarray, int]:
-    """Deal events to frames; the order of the events in the array plays no role.
+    """Assign events to frames; the order of the events in the array has no effect.
 
     * ``'number'``: ``num_frames`` frames of N // num_frames events each, in the order of time; the
       last one takes the rest. With fewer events than frames, one event per frame.

@@ -1,4 +1,4 @@
-"""Tensor functions with several implementations each; floor 0 of the house, knows torch alone."""
+"""Tensor functions, each with several implementations. Level 0: they need torch only."""
 
 from mmbsa.ops.bipolar_attention import bipolar_attention
 from mmbsa.ops.conv_weight_grad import conv_weight_grad

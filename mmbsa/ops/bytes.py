@@ -18,11 +18,11 @@ def is_power_of_two(unit: float) -> bool:
 
 
 def to_bytes(x: Tensor, unit: float) -> Tensor:
-    """Spikes -> their counts as int8, of the same shape and layout.
+    """Convert spikes to their integer counts as int8, in the same shape and memory layout.
 
     Args:
-        x: floating, or int8 with unit 1; counts in -128 .. 127 times ``unit``, rounded to x's
-            dtype.
+        x: spikes of any shape: counts in -128 .. 127 times ``unit``, rounded to the dtype of x. The
+            dtype is floating, or int8 with ``unit`` 1.
         unit: value of one spike.
     """
     if unit == 1:

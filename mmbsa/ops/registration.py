@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-#: Ops of the package live in ``torch.ops.mmbsa``; the object must outlive them.
+#: The ops of the package are in ``torch.ops.mmbsa`` as long as this object exists.
 LIBRARY = torch.library.Library('mmbsa', 'FRAGMENT')
 
 

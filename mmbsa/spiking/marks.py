@@ -1,10 +1,10 @@
 """Marks on spike tensors: layers that multiply spikes keep them for the backward as bytes.
 
-A mark is the attribute ``_mmbsa_spikes`` of the tensor that a neuron returns. It says the neuron's
-domain; views that layers make hand it on by :func:`carry`. Where it is lost (another operation, a
-library's module), the layer keeps the tensor as it is: the results are the same, the memory is
-not. ``MMBSA_SPIKE_BYTES=0`` in the environment keeps all tensors as they are, which second
-derivatives need.
+A mark is the attribute ``_mmbsa_spikes`` of the tensor that a neuron returns. It holds the neuron's
+domain; layers copy it to the views that they make by :func:`carry`. If the mark is lost (another
+operation, a module of a library), the layer keeps the tensor itself: the results are the same, but
+more memory is used. ``MMBSA_SPIKE_BYTES=0`` in the environment keeps all tensors themselves, which
+second derivatives need.
 """
 
 import os
@@ -49,7 +49,12 @@ def mark(x: Tensor, domain: SpikeDomain | None) -> Tensor:
 
 
 def carry(view: Tensor, x: Tensor) -> Tensor:
-    """``view`` itself, a view of x or x's values in another layout, with x's mark."""
+    """Copy the mark of ``x`` to ``view`` and return ``view``.
+
+    Args:
+        view: a view of ``x``, or a tensor with the values of ``x`` in another layout.
+        x: the tensor that may have a mark; without a mark ``view`` is returned unchanged.
+    """
     domain = marked(x)
     if domain is None or view is x:
         return view
@@ -60,7 +65,7 @@ def carry(view: Tensor, x: Tensor) -> Tensor:
 
 
 def marked(x: Tensor) -> SpikeDomain | None:
-    """The domain of a marked tensor that nobody changed since; None for all others."""
+    """Return the domain of a marked tensor that is unchanged since then; None for all others."""
     found = getattr(x, '_mmbsa_spikes', None)
     if found is None or not torch.compiler.is_compiling() and found[1] != x._version:
         return None

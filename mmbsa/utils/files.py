@@ -37,7 +37,7 @@ def atomic_open(path: str | os.PathLike) -> Iterator[BinaryIO]:
     with _naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         draft, descriptor = _open_draft(path, folder=False)
-        with os.fdopen(descriptor, 'wb') as file:  # closing it lets go of the lock
+        with os.fdopen(descriptor, 'wb') as file:  # closing it frees the lock
             try:
                 yield file
                 file.flush()
@@ -114,7 +114,7 @@ def _open_draft(path: Path, folder: bool) -> tuple[Path, int]:
             if error.errno in _TAKEN:
                 continue
             raise
-        # without locks (some network file systems) nobody knows who has it, but a new one is ours
+        # without locks (some network file systems) the owner is unknown, but a new one is ours
         locked = _lock(descriptor)
         if (locked or new and locked is None) and _is_at(draft, descriptor):
             for old in draft.iterdir() if folder else ():
@@ -175,8 +175,8 @@ def check_output(out: str | os.PathLike, *inputs: str | os.PathLike, option: str
 
 
 def remove_drafts(folder: str | os.PathLike) -> list[Path]:
-    """Delete what killed writers left in ``folder`` and return the deleted paths; call it while
-    nobody writes there."""
+    """Delete the temporary files of killed writers in ``folder`` and return their paths; call it
+    while no process writes there."""
     drafts = sorted(Path(folder).glob('.*.*.tmp'))
     for draft in drafts:
         draft.unlink(missing_ok=True)

@@ -1,7 +1,8 @@
-"""Word from process to process, so that a run on several of them ends when one is gone.
+"""Regular messages between processes: a run of several processes ends when one of them is lost.
 
-torch waits for a process that died without closing its connections, or behind a lost link, for its
-own timeout (half an hour with gloo, ten minutes with nccl), and then does not say which it was.
+torch waits for a process that died without closing its connections, or behind a lost connection,
+for its own timeout (half an hour with gloo, ten minutes with nccl), and its error does not name the
+process.
 """
 
 import os
@@ -15,13 +16,14 @@ from multiprocessing.connection import wait
 from mmengine.dist import broadcast_object_list, get_rank, get_world_size
 from mmengine.logging import print_log
 
-#: seconds between two words.
+#: seconds between two messages.
 INTERVAL = 5.0
-#: environment variable with the seconds of silence after which a process counts as lost; 0: never.
+#: environment variable with the seconds without a message after which a process counts as lost;
+#: 0: never.
 VARIABLE, DEFAULT = 'MMBSA_HEARTBEAT_SECONDS', '50'
 #: seconds in which a process may still end by itself, before it says why it ends, and after that.
 PATIENCE, GRACE = 3.0, 5.0
-#: a word, the last one, and the news of a loss.
+#: the regular message, the last one, and the report of a lost process.
 ALIVE, BYE, LOST = b'.', b'q', b'!'
 
 

@@ -55,10 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_config(path: str | os.PathLike) -> Config:
-    """Read a config file for a tool.
+    """Read a config file for a command-line tool.
 
     Raises:
-        SystemExit: It cannot be read; one line says which file and why.
+        SystemExit: The file cannot be read; the message is one line with the file and the reason.
     """
     try:
         return Config.fromfile(path)
@@ -139,8 +139,8 @@ def run(cfg: Config, verb: str) -> Any:
         heartbeat.stop()
         torch.distributed.destroy_process_group()
         # The model holds the group as well, whose threads end with it. A process that ends before
-        # them may abort when one lets go of a tensor that Python knows, and torchrun then calls the
-        # run failed.
+        # them may abort when a thread frees a tensor that Python refers to, and torchrun then
+        # reports a failed run.
         del runner
         gc.collect()
     return result if verb == 'test' else None  # a trained model would keep the group alive

@@ -1,19 +1,20 @@
-"""A stand-in for mmcv's compiled ops, so that mmdet's models import and run where mmcv was
+"""A replacement for mmcv's compiled ops, so that mmdet's models can be imported and run if mmcv was
 installed without them.
 
 The maintained fork of mmcv installs in seconds without ``mmcv._ext``, the module of its compiled
 ops, and takes about ten minutes to compile with it. ``mmcv.ops`` and ``mmdet.models`` do not import
-without it. The stand-in has what Mask R-CNN, Cascade R-CNN, Faster R-CNN and RetinaNet call:
-RoIAlign (average), NMS and the sigmoid focal loss (on GPUs), computed by torchvision. The Python
-side of ``mmcv.ops`` (``RoIAlign``, ``batched_nms``, ...) is mmcv's own. Every other op is refused
-by name when it is called. Compiled ops are never shadowed. There are two ways in:
+without it. The replacement has the ops that Mask R-CNN, Cascade R-CNN, Faster R-CNN and RetinaNet
+call: RoIAlign (average), NMS and the sigmoid focal loss (on GPUs), computed by torchvision. The
+Python side of ``mmcv.ops`` (``RoIAlign``, ``batched_nms``, ...) is mmcv's own. Every other op
+raises an error with its name when it is called. Compiled ops are always used if they are installed.
+The replacement is enabled in two ways:
 
-* Importing this module lets Python find the stand-in where nothing else answers ``mmcv._ext``.
-  Configs say so, in the way of every OpenMMLab tool:
+* After this module is imported, Python finds the replacement if there is no other ``mmcv._ext``.
+  Configs import it as for every OpenMMLab tool:
   ``custom_imports = dict(imports=['mmbsa.utils.mmcv_ops'], allow_failed_imports=False)``.
 * mmdet's ``tools/test.py`` imports its models before it reads a config.
-  ``python -m mmbsa.utils.mmcv_ops`` writes the file ``mmcv/_ext.py`` once, which points here;
-  ``--remove`` takes it away. Python prefers a compiled ``mmcv/_ext`` to it.
+  ``python -m mmbsa.utils.mmcv_ops`` writes the file ``mmcv/_ext.py`` once, which imports this
+  module; ``--remove`` deletes the file. Python prefers a compiled ``mmcv/_ext`` to it.
 """
 
 import argparse
@@ -95,7 +96,21 @@ def roi_align_backward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Fill ``grad_x`` (B, C, H, W) with the gradient of :func:`roi_align_forward`."""
+    """Compute the gradient of :func:`roi_align_forward` and write it into ``grad_x``.
+
+    Replaces ``mmcv._ext.roi_align_backward`` and has its arguments.
+
+    Args:
+        grad: gradient of the output, (N, C, h, w).
+        rois: image index and corners of every RoI, (N, 5).
+        argmax_y, argmax_x: not used.
+        grad_x: gradient of the input, (B, C, H, W), changed in place.
+        aligned_height, aligned_width: h and w of the output.
+        spatial_scale: pixels of the map per pixel of the image.
+        sampling_ratio: samples per bin and side; 0 chooses by the size of the RoI.
+        pool_mode: 1 (average); 0 (maximum) is not available.
+        aligned: shift the coordinates by half a pixel.
+    """
     import torchvision  # noqa: F401 (registers the op)
 
     _check_average(pool_mode)
@@ -151,7 +166,7 @@ def _unknown() -> str:
     return 'not compiled'
 
 
-#: names in ``mmcv._ext`` that there is a stand-in for.
+#: names in ``mmcv._ext`` that have a replacement.
 OPS: dict[str, Callable] = dict(
     nms=nms,
     roi_align_forward=roi_align_forward,
@@ -194,7 +209,7 @@ STAND_IN = _StandIn()
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds the stand-in; last in ``sys.meta_path``, so that it is asked only where there are no
+    """Finds the replacement; it is last in ``sys.meta_path``, so it is used only if there are no
     compiled ops.
     """
 

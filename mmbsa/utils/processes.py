@@ -47,12 +47,12 @@ def watch_parent(loader: DataLoader) -> None:
 
 
 def init_worker(inner: Callable[[int], None] | None, worker: int) -> None:
-    """Initialise a data worker as ``inner`` does, and let it end with its parent, and where it
-    cannot hand over what it loaded.
+    """Initialise a data worker as ``inner`` does, and make it end with its parent or when it
+    cannot send a batch.
 
-    torch's own workers look for their parent, but hang at their end where what they loaded last
-    fills a pipe that nobody reads. Where shared memory ends, they print an error, drop the batch,
-    and the training waits for it for ever.
+    torch's own workers check that their parent runs. But they do not end if their last batch fills
+    a pipe that no process reads. If no shared memory is left, they print an error and drop the
+    batch, and the training waits for the batch without end.
 
     Args:
         inner: The loader's own ``worker_init_fn``.

@@ -128,17 +128,17 @@ def _is_bgr(model: Any) -> bool:
 def draw_sample(
     inputs: np.ndarray, sample: Any, classes: Sequence[str] | None = None, bgr: bool = True
 ) -> np.ndarray:
-    """Draw a sample with its label and its prediction.
+    """Draw a classified sample with its true and its predicted label.
 
     Args:
-        inputs: (C, H, W), or event frames (T, P, H, W).
-        sample: mmpretrain's, with ``gt_label``, ``pred_label``, ``pred_score``, as far as it has
-            them.
-        classes: Their names.
-        bgr: The order of three channels.
+        inputs: image (C, H, W), or event frames (T, P, H, W).
+        sample: data sample of mmpretrain; ``gt_label``, ``pred_label`` and ``pred_score`` are shown
+            if present.
+        classes: Names of the classes; None shows class numbers.
+        bgr: Whether the channels of a colour image are in the order BGR, default True.
 
     Returns:
-        RGB, uint8.
+        RGB picture, (height, width, 3) uint8.
     """
     picture = (
         frame_sheet(inputs) if inputs.ndim == 4 else to_picture(inputs.transpose(1, 2, 0), bgr)

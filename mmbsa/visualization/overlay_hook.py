@@ -99,8 +99,17 @@ class OverlayHook(Hook):
         self._draw_batch(runner, runner.test_loop, batch_idx, data_batch, outputs, 'test', limit)
 
     def picture(self, batch: dict, index: int, sample: BaseDataElement, meta: dict) -> np.ndarray:
-        """Panels of an output, the ``index``-th of its batch, with the classes of the dataset's
-        ``meta``: RGB uint8."""
+        """Draw one sample as panels side by side. Subclasses define it.
+
+        Args:
+            batch: the batch of the data loader.
+            index: position of the sample in the batch.
+            sample: the sample with its prediction.
+            meta: ``metainfo`` of the dataset, with the names of the classes.
+
+        Returns:
+            RGB picture, (height, width, 3) uint8.
+        """
         raise NotImplementedError(f'{type(self).__name__} must define picture')
 
     @staticmethod

@@ -69,10 +69,16 @@ def sbatch_command(
 
 
 def submit(folder: CellFolder, command: list[str]) -> str:
-    """Run the command of :func:`sbatch_command`, note the job and return its number.
+    """Submit one cell of the grid with ``sbatch`` and return the number of the Slurm job.
+
+    The state file of the cell then holds the job number and the status ``'submitted'``.
+
+    Args:
+        folder: folder of the cell.
+        command: arguments of :func:`sbatch_command`, beginning with ``sbatch``.
 
     Raises:
-        GridError: sbatch is not there, or refused.
+        GridError: ``sbatch`` is not installed, or it did not accept the job.
     """
     try:
         done = subprocess.run(command, capture_output=True, text=True)

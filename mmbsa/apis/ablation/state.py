@@ -55,8 +55,8 @@ class CellFolder:
     def lock(self) -> Iterator[int | None]:
         """Yield the descriptor of the cell's lock, or None where another process holds it.
 
-        A training inherits the descriptor and holds the lock for as long as it lives, also when its
-        runner was killed. The system frees it with the last process that has it, however that ends.
+        A training inherits the descriptor and holds the lock until it ends, also if its runner was
+        killed. The system frees the lock when the last process that has it ends for any reason.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT)

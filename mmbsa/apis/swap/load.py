@@ -40,11 +40,14 @@ def installed_configs(package: str) -> Path:
 
 
 def resolve(name: str) -> Path:
-    """Path of a config given as a path or as ``package::family/name.py`` (the suffix may be left
-    out).
+    """Return the path of a config file.
+
+    Args:
+        name: a path, or ``package::family/name.py`` for a config of an installed OpenMMLab package.
+            The ending ``.py`` may be left out.
 
     Raises:
-        SwapError: no such file.
+        SwapError: the file does not exist.
     """
     package, separator, relative = str(name).partition('::')
     path = installed_configs(package) / relative if separator else Path(name)

@@ -54,7 +54,12 @@ class BaseTrackingDataset(BaseDataset):
         """List the sequences."""
 
     def full_init(self) -> None:
-        """Load the annotations, and find what can be trained with."""
+        """Load the annotations and select the sequences that can be used for training.
+
+        Raises:
+            ValueError: no sequence can be used for training, or, with ``test_mode``, the first box
+                of a sequence has no area.
+        """
         super().full_init()
         if self._trainable is None:
             infos = [self.get_data_info(index) for index in range(self.num_sequences)]
@@ -103,7 +108,12 @@ class BaseTrackingDataset(BaseDataset):
         )
 
     def prepare_data(self, idx: int) -> dict | None:
-        """A sequence, or a pair drawn at random; None if the crops of the pair show nothing."""
+        """Return one processed sample: sequence ``idx`` in test mode, else a random training pair.
+
+        In training, ``idx`` is not used: the sequence and the two frames are drawn at random. None
+        means that the pipeline rejected the pair because a crop shows no target; mmengine then
+        draws again.
+        """
         if self.test_mode:
             return super().prepare_data(idx)
         # numpy's global generator is the one that workers and resumed runs seed

@@ -60,16 +60,17 @@ class LoadPoints(BaseTransform):
 
 @TRANSFORMS.register_module()
 class SamplePoints(_PointStep):
-    """Keep ``num_points`` points and the first ``channels`` of their numbers.
+    """Select points of a cloud, and the first channels of every point.
 
     Args:
-        num_points: P.
-        order: ``'first'`` takes the first P points, ``'random'`` draws them without replacement
-            (with it where there are fewer than P).
-        channels: d of the result, 3 for coordinates alone; None keeps all.
+        num_points: number P of points in the result, default 1024.
+        order: ``'first'`` (default) takes the first P points; ``'random'`` draws P points without
+            replacement, or with replacement if the cloud has fewer than P.
+        channels: number of channels in the result, for example 3 for the coordinates only; None
+            (default) keeps all channels.
 
     Raises:
-        ValueError: fewer points, with ``order='first'``, or fewer channels.
+        ValueError: the cloud has fewer than P points with ``order='first'``, or fewer channels.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class SamplePoints(_PointStep):
         self.num_points, self.order, self.channels = num_points, order, channels
 
     def change(self, points: np.ndarray) -> np.ndarray:
-        """(N, d) -> (P, channels)."""
+        """Select points: (N, d) -> (P, channels), float32."""
         total, width = points.shape
         if self.channels is not None and self.channels > width:
             raise ValueError(

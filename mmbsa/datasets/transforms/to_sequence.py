@@ -33,7 +33,7 @@ class ToSequence(BaseTransform):
         self._permutations: dict[int, np.ndarray] = {}
 
     def permutation(self, length: int) -> np.ndarray:
-        """Return the permutation of ``length`` steps: step i becomes step ``permutation[i]``."""
+        """Return the permutation (length,): output step i is input step ``permutation[i]``."""
         if length not in self._permutations:
             # the legacy generator: numpy promises that its numbers never change
             self._permutations[length] = np.random.RandomState(self.permutation_seed).permutation(

@@ -56,7 +56,7 @@ def repeat(call: Call) -> None:
 
 @rule('aten::expand')
 def expand(call: Call) -> None:
-    """A view: along a leading dimension it shows equal steps."""
+    """Rule for ``aten::expand``: record an expanded dimension 0 as equal steps."""
     x, out = call.args['self'], call.out
     if out.dim() > 1 and out.stride(0) == 0 and out.numel() == out.size(0) * x.numel() > x.numel():
         copies_of(call, x, out.size(0))

@@ -91,7 +91,14 @@ def _measured(module: nn.Module) -> SpikeDomain | None:
 
 
 def neuron_module(counter, module: nn.Module, x: Tensor, spikes: Tensor) -> None:
-    """Add the row of one call of a neuron layer, and tag its output."""
+    """Count one call of a neuron layer and tag its output as spikes.
+
+    Args:
+        counter: the counter that collects the rows of the report.
+        module: the neuron layer, or a :class:`Quantiser` in the twin of a network.
+        x: input of the layer, (T, *).
+        spikes: output of the layer, of the shape of ``x``.
+    """
     if isinstance(module, Quantiser):
         return quantise(Call(counter, 'Quantiser', dict(x=x), spikes), module, x)
     known = counter.neurons.get(module)

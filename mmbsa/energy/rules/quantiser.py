@@ -50,7 +50,7 @@ class Quantiser(nn.Module):
         return torch.round(x * (self.levels / self.scale)).clamp_(low, self.levels) * self.unit
 
     def extra_repr(self) -> str:
-        """Widths."""
+        """Return the arguments for ``repr``."""
         return (
             f'bits={self.bits}, levels={self.levels}, scale={self.scale:g}, '
             f'unit={self.unit:g}, signed={self.signed}'

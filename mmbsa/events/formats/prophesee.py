@@ -75,10 +75,12 @@ def open_dat(request: Request) -> Recording:
 
 
 def open_evt(request: Request) -> Recording:
-    """Open raw EVT 2.0 or 3.0, as the header says (``% evt 3.0`` or ``% format EVT3;...``).
+    """Open a raw Prophesee file in the encoding EVT 2.0 or EVT 3.0.
+
+    The header of the file names the encoding (``% evt 3.0`` or ``% format EVT3;...``).
 
     Raises:
-        RecordingError: The header names another encoding or none.
+        RecordingError: The header names another encoding, or no encoding.
     """
     lines, start = header_lines(request, b'%', 'end')
     text = '\n'.join(lines)

@@ -33,7 +33,10 @@ class RecordingError(ValueError):
 
 
 class TruncatedError(RecordingError):
-    """A recording that ends in the middle; ``repair='truncated'`` takes what is whole before."""
+    """Error for a recording that ends in the middle of an event or a block.
+
+    With ``repair='truncated'`` the complete events before that position are read instead.
+    """
 
 
 class Block(NamedTuple):

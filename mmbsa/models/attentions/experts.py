@@ -105,8 +105,18 @@ class ExpertsAttention(AttentionKind):
         )
 
     def forward(self, q: Tensor | tuple[Tensor, ...], k: Tensor, v: Tensor, gate: Tensor) -> Tensor:
-        """E queries (T, B, D, H, W), k (T, B, D, h, w), v (T, B, C_v, h, w) and the router's
-        potentials (T, B, E, H, W) -> (T, B, C_v, H, W) sums of spikes."""
+        """Add up the outputs of all experts, each masked by the router's spikes.
+
+        Args:
+            q: E potentials (T, B, D, H, W), one per expert; a single tensor if E = 1. D is
+                ``expert_dims``.
+            k: potentials (T, B, D, h, w) of the keys, shared by all experts.
+            v: potentials (T, B, C_v, h, w) of the values, shared by all experts.
+            gate: potentials (T, B, E, H, W) of the router, one channel per expert.
+
+        Returns:
+            Sums of spikes, (T, B, C_v, H, W).
+        """
         queries = (q,) if isinstance(q, Tensor) else q
         first = self.experts[0]
         k, v = first.k_neuron(k), first.v_neuron(v)

@@ -207,7 +207,16 @@ class BaseSpikingBackbone(BaseModule):
         return deepcopy(self.attention)
 
     def check(self, spec: dict) -> None:
-        """Raise ValueError for an arch whose values do not fit each other."""
+        """Check that the values of an arch fit each other.
+
+        A family may override this method; the default accepts every arch.
+
+        Args:
+            spec: the arch as a dict, with all keys present.
+
+        Raises:
+            ValueError: two values do not fit each other; the message names their keys.
+        """
 
     @classmethod
     def recipe(cls, arch: str | dict) -> Recipe:

@@ -127,7 +127,13 @@ class ESpikeFormer(MetaFormerBackbone):
         return dict(super().default_neuron(), norm=self.arch['norm'], decay=self.arch['decay'])
 
     def conv_block(self, channels: int, spec: dict, unit: dict) -> nn.Module:
-        """Separable 7x7 convolution, then two 3x3 ones."""
+        """Return a convolution block: a separable 7x7 convolution, then two 3x3 convolutions.
+
+        Args:
+            channels: channels C of input and output, maps (T, B, C, H, W).
+            spec: the arch; ``mlp_ratio`` is used.
+            unit: ``neuron`` and ``norm_cfg`` of all layers.
+        """
         return ConvBlock(channels, spec['mlp_ratio'], {}, unit)
 
     def transformer_block(

@@ -100,8 +100,8 @@ class QKFormer(BaseSpikingBackbone):
     CIFAR keeps the resolution in the stem (strides 1, 2, 4); events have two stages (strides 8,
     16).
 
-    The official last stage has two slips that published weights live with: its output neuron runs
-    over T * B steps (see
+    The official last stage has two mistakes that published weights depend on: its output neuron
+    runs over T * B steps (see
     :class:`BatchAsTime`, ``official_quirks``), and its result is reshaped to (W, H), which changes
     nothing for square maps and fails for others; here any map is fine. Parameters equal those of
     the official code, which stores nothing unused.

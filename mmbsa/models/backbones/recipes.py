@@ -19,14 +19,14 @@ CLASSES = dict(
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a preset is trained and evaluated.
+    """Settings with which a preset is trained and evaluated.
 
     Args:
-        num_steps: T.
-        size: height and width of the input.
-        crop_pct: share of the shorter side that the evaluation keeps.
-        statistics: data set -> ``mean`` and ``std`` of its normalisation; the first one is the
-            default.
+        num_steps: number T of time steps, default 4.
+        size: height and width of the input in pixels, default 224.
+        crop_pct: share of the shorter image side that the evaluation keeps, default 0.875.
+        statistics: name of the data set -> ``mean`` and ``std`` of its normalisation; the first
+            entry is the default data set (ImageNet-1k if not given).
     """
 
     num_steps: int = 4

@@ -160,7 +160,18 @@ class SpikingResformer(BaseSpikingBackbone):
         }
 
     def build(self, spec: dict, unit: dict) -> tuple[nn.Module, list, list[tuple[int, int]]]:
-        """Stem and stages; convolutions start from a truncated normal."""
+        """Build the stem and the stages; convolution weights are drawn from a truncated normal.
+
+        Args:
+            spec: the arch; see :meth:`BaseSpikingBackbone.build`.
+            unit: ``neuron`` and ``norm_cfg`` of all layers.
+
+        Returns:
+            The stem; one ``Sequential`` of blocks per stage; channels and stride of every stage.
+
+        Raises:
+            ValueError: ``official_quirks=True`` without ``img_size``.
+        """
         if self.official_quirks and self.options['img_size'] is None:
             raise ValueError(
                 'SpikingResformer: official_quirks=True needs img_size, the nominal size of the '

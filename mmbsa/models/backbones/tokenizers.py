@@ -121,18 +121,23 @@ def sequence_stem(
     position: nn.Module,
     unit: dict,
 ) -> tuple[nn.Module, list[nn.Module]]:
-    """Four one-dimensional convolutions of kernel 5 over sequences (T, B, C, 1, L), through D/8,
-    D/4, D/2, D.
+    """Build a stem of four one-dimensional convolutions for sequences (T, B, C, 1, L).
+
+    The kernel size is 5. The channels after each convolution are D/8, D/4, D/2 and D.
 
     Args:
-        in_channels: of the sequence.
-        dims: D.
-        strides: which of the four convolutions halve the sequence.
-        tokens: length that the sequence is pooled to in the end (largest values), None leaves it as
-            it is.
-        spikes: whether neurons come last (spike shortcuts).
-        position: the family's position step.
-        unit: ``neuron`` and ``norm_cfg``.
+        in_channels: number C of channels of the sequence.
+        dims: number D of channels of the output.
+        strides: four flags; where the flag is true, the convolution halves the length.
+        tokens: length of the output, reached by max pooling at the end; None does not pool.
+        spikes: True puts the neuron after the norm of every convolution (spike shortcuts); False
+            puts it before the convolution (membrane shortcuts).
+        position: module that is applied last, the position code of the family.
+        unit: ``neuron`` and ``norm_cfg`` of all convolutions.
+
+    Returns:
+        The first convolution, and a list of the three others; the last item includes pooling and
+        ``position``.
     """
     widths = (in_channels, dims // 8, dims // 4, dims // 2, dims)
     conv = partial(SpikeConv, kernel_size=(1, 5), neuron_last=spikes)

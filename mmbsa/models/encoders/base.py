@@ -69,7 +69,7 @@ class Encoder(Stateful):
         )
 
     def encode(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (T, B, C, H, W)."""
+        """Encode images: (B, C, H, W) -> (T, B, C, H, W). Subclasses define it."""
         raise NotImplementedError(f'{type(self).__name__} must define encode')
 
     def frames(self, x: Tensor) -> Tensor:

@@ -198,8 +198,10 @@ def conv2d(
 
 
 class Conv2d(nn.Conv2d):
-    """:class:`torch.nn.Conv2d` through :func:`conv2d`; arguments, parameters and results are those
-    of torch."""
+    """Two-dimensional convolution without the wrong CPU gradients of PyTorch, see :func:`conv2d`.
+
+    Arguments, parameters and results are those of :class:`torch.nn.Conv2d`.
+    """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         padding = (0, 0) if self.padding == 'valid' else self.padding

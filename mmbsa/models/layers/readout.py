@@ -138,8 +138,16 @@ class SpikingReadout(BaseModule):
         return linear
 
     def read_steps(self, maps: Tensor, drop: bool = True) -> tuple[Tensor, Tensor]:
-        """Last map (T, B, C, H, W) -> what the head reads, and the neuron's spikes, (T, B, C) each
-        ((1, B, C) behind a full-size convolution)."""
+        """Compute the input of the linear layers in every time step.
+
+        Args:
+            maps: last map of the backbone, (T, B, C, H, W).
+            drop: apply dropout in training mode, default True.
+
+        Returns:
+            The input of the classification layer, and the spikes of the readout's neuron, (T, B,
+            C) each, or (1, B, C) if ``full_size`` is set.
+        """
         features = maps.flatten(3).mean(3) if self.full_size is None else self.full_size(maps)
         # as maps of one position: some of SpikingJelly's neurons, gated LIF for one, read shapes as
         # (T, B, C, H, W)

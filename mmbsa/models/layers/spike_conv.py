@@ -19,20 +19,26 @@ def max_pool() -> MaxPool2d:
 
 
 class SpikeConv(nn.Module):
-    """neuron -> conv -> norm (pre-activation, membrane shortcuts), or conv -> norm -> neuron.
+    """Unit of neuron, convolution and norm: the neuron comes first (default) or last.
+
+    neuron -> conv -> norm is used with membrane shortcuts, conv -> norm -> neuron with spike
+    shortcuts. Input and output are (T, B, C, H, W).
 
     Args:
-        in_channels, out_channels, kernel_size, stride, groups, bias: of the convolution; sides may
-            differ.
-        padding: None keeps the size at stride 1.
-        neuron: neuron config, or None for none.
-        norm_cfg: norm config in OpenMMLab's terms, or None for none.
-        neuron_last: fire after the norm instead of before the convolution (spike shortcuts).
-        pool: halve the map by :func:`max_pool`: ``'before'`` the convolution (behind a neuron that
-            comes first), ``'after'`` the norm (in front of a neuron that comes last), or None.
+        in_channels, out_channels: number of channels of input and output.
+        kernel_size: side or sides of the kernel, default 1.
+        stride: stride of the convolution, default 1.
+        padding: zeros at every border; None (default) keeps the size at stride 1.
+        groups: number of groups of the convolution, default 1.
+        bias: whether the convolution has a bias, default False.
+        neuron: neuron config; None (default) means no neuron.
+        norm_cfg: norm config of OpenMMLab; None (default) means no norm.
+        neuron_last: True puts the neuron after the norm; default False.
+        pool: where :func:`max_pool` halves the map: ``'before'`` the convolution (for a neuron that
+            comes first), ``'after'`` the norm (for a neuron that comes last), or None (default).
 
     Raises:
-        ValueError: an unknown pool.
+        ValueError: an unknown value of ``pool``.
     """
 
     def __init__(

@@ -55,8 +55,8 @@ def read_time(maps: Sequence[Tensor], mode: str) -> tuple[Tensor, ...]:
 
 
 def check_steps(x: Tensor, num_steps: int | None, key: str) -> None:
-    """Raise ValueError where a part was built for another T than the backbone's; a stream hands on
-    single steps.
+    """Raise ValueError if a part was built for another T than the backbone; single steps of a
+    stream are accepted.
 
     Args:
         x: (T, *) from the backbone.

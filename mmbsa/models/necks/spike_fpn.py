@@ -14,8 +14,10 @@ BATCH_NORM = dict(type='BN')
 
 
 class BinaryInEval(IntegerNode):
-    """The neuron of the official detection neck: counts 0 .. D in training, 0 and 1 in
-    evaluation."""
+    """Integer neuron of the official detection neck.
+
+    In training the output counts are 0 .. D. In evaluation counts above 1 become 1.
+    """
 
     def fire(self, u: Tensor) -> Tensor:
         """Membrane potential of any shape -> spikes of that shape."""

@@ -297,8 +297,16 @@ class HodgkinHuxleyNode(OwnNode):
     def run(
         self, x: Tensor, state: tuple[Tensor, ...] | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """(T, *) input current -> (T, *) spikes, and the potential and the gates m, h and n after
-        the last step."""
+        """Run the neuron over T time steps.
+
+        Args:
+            x: input current, (T, *), multiplied by ``gain`` to give uA / cm^2.
+            state: membrane potential in mV and gates m, h and n after the previous step, (*) each;
+                None (default) starts at rest.
+
+        Returns:
+            Spikes (T, *), and the state after the last step.
+        """
         if state is None:
             v = torch.full_like(x[0], self.REST)
             state = v, *(opening / (opening + closing) for opening, closing in self.rates(v))

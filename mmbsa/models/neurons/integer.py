@@ -39,8 +39,8 @@ class IntegerNode(SpikingNeuron):
     .. math:: S[t] = round(clip(U[t], 0, D)) / norm, \quad U[t] = \beta\,(U[t-1] - C[t-1]) + X[t]
 
     with the count C = S norm. An integer k over one training step stands for k unit spikes over D
-    inference steps. With one step (T = 1, the "1 x D" protocol) there is no memory and beta plays
-    no role.
+    inference steps. With one step (T = 1, the "1 x D" protocol) there is no memory and beta has
+    no effect.
 
     Args:
         levels: D, the largest count.

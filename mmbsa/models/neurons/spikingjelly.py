@@ -39,8 +39,8 @@ class NodeFacts:
         domain: what it emits, or a function of the node that returns it; None for real-valued
             output.
         no_stream: why it cannot run step by step, or None.
-        pointwise: whether every neuron stands for itself, so that the order of the axes behind T
-            plays no role.
+        pointwise: whether every neuron is independent of the others, so that the order of the axes
+            after T has no effect.
         ternary: for nodes that :func:`mmbsa.ops.lif` computes with the same numbers, whether its
             spikes are signed.
     """
@@ -114,8 +114,8 @@ FACTS = dict(
 class StatelessNode(SpikingNeuron):
     """Mixin before a SpikingJelly node: multi-step, and at rest at the beginning of every forward.
 
-    The state lives in local variables, so two forwards agree bit for bit, and there is nothing to
-    reset, to copy or to leak into a checkpoint.
+    The state is in local variables, so two forwards agree bit for bit, there is nothing to reset or
+    to copy, and checkpoints have no state.
 
     Args:
         surrogate_function: a name, a config or a module, see :func:`build_surrogate`. Never shared

@@ -64,7 +64,7 @@ class PointVectorAttention(PointAttention):
         self.out_neuron = build_neuron(neuron)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, position: Tensor, index: Tensor) -> Tensor:
-        """See :class:`PointAttention`."""
+        """Compute the attention; see :meth:`PointAttention.forward` for arguments and result."""
         k, v = group(self.k_neuron(k), index), group(self.v_neuron(v), index)
         scores = self.relation(self.q_neuron(q) - k + position)
         # Where all v + position of a point are 1, r is the sum of the weights and sits on the

@@ -12,13 +12,16 @@ from mmbsa.registry import MODELS
 
 
 class PointEncoder(nn.Module):
-    """From clouds (B, P, d), coordinates first, to steps (T, B, S, d).
+    """Base class of the encoders of point clouds: (B, P, d) -> (T, B, S, d).
+
+    B is the batch, P the number of points, S the number of points per time step, and d the number
+    of channels of a point; the first three channels are the coordinates.
 
     Args:
-        num_steps: T >= 1.
+        num_steps: number T of time steps, at least 1, default 1.
 
     Raises:
-        ValueError: T < 1, or clouds of another shape.
+        ValueError: T < 1, or an input that is not (B, P, d) with d >= 3.
     """
 
     def __init__(self, num_steps: int = 1):
@@ -30,7 +33,7 @@ class PointEncoder(nn.Module):
         self.num_steps = num_steps
 
     def forward(self, points: Tensor) -> Tensor:
-        """(B, P, d) -> (T, B, S, d)."""
+        """Check the shape of the clouds and encode them: (B, P, d) -> (T, B, S, d)."""
         if points.ndim != 3 or points.size(-1) < 3:
             raise ValueError(
                 f'{type(self).__name__}: expected clouds (B, P, d) with d >= 3, got '

@@ -60,5 +60,5 @@ class PointClsHead(ClsHead):
         return self.hidden(feats[-1].mean(3, keepdim=True))
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
-        """Maps (T, B, C_i, N_i, 1) -> logits (B, L)."""
+        """Return the logits (B, L) of the last map; ``feats`` are maps (T, B, C_i, N_i, 1)."""
         return self.time(self.fc(self.pre_logits(feats)).flatten(2))

@@ -177,15 +177,18 @@ class SDTrack(BaseModel):
     def predict(
         self, inputs: dict, data_samples: Sequence[TrackDataSample]
     ) -> list[TrackDataSample]:
-        """Track whole sequences from their first annotated box, all of a batch side by side.
+        """Track the target in whole sequences, starting from the first annotated box.
+
+        All sequences of the batch are tracked at the same time.
 
         Args:
-            inputs: ``frames``, per sequence its frames.
-            data_samples: with ``gt_boxes``.
+            inputs: dict with ``frames``, a list with the frames of every sequence.
+            data_samples: one sample per sequence, with ``gt_boxes`` (N, 4) in pixels.
 
         Returns:
-            The samples, with ``pred_boxes`` (N, 4), ``scores`` (N,) and ``seconds`` (N,), the time
-            of a step without reading the frame, divided by the tracks in the batch.
+            The samples, with ``pred_boxes`` (N, 4) in pixels, ``scores`` (N,), and ``seconds``
+            (N,). The latter is the time of a step in seconds, without the reading of the frame,
+            divided by the number of sequences in the batch.
         """
         sequences = inputs['frames']
         tracks = [

@@ -30,7 +30,10 @@ def refuses(
 
 
 def slower(q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str, scale: float) -> bool:
-    """The interpreter is for checking, not for use."""
+    """Return whether ``impl='auto'`` should prefer another implementation than the Triton kernels.
+
+    True for CPU tensors: Triton's interpreter runs there, and only to check results.
+    """
     return v.device.type == 'cpu'
 
 

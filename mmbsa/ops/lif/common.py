@@ -64,7 +64,12 @@ def threshold_in(value: float, dtype: torch.dtype) -> float:
 
 
 def shape(p: Parameters, z: Tensor) -> Tensor:
-    """The surrogate's derivative over its ``factor``, at a distance z to the threshold."""
+    """Return the derivative of the surrogate function divided by ``p.factor``.
+
+    Args:
+        p: parameters of the neuron layer; ``surrogate`` and ``alpha`` are used.
+        z: membrane potential minus threshold, of any shape.
+    """
     if p.surrogate == 'sigmoid':
         y = torch.sigmoid(p.alpha * z)
         return (1 - y) * y

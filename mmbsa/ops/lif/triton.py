@@ -1,13 +1,13 @@
 """Triton kernels of LIF: one read of x and one write of spikes forward; two reads and one write
 backward.
 
-A program owns ``BLOCK`` neurons for all T steps, so membranes live in registers. Backward charges
-them again and leaves them in ``charged``, float32, where the same program reads them on its way
-back through time: what is written there and read again comes from the cache. Modes mirror
-``Parameters``: ``LEAK``, ``DECAY_INPUT``, ``HALVES`` (1 / tau is exact), ``HARD`` (reset),
-``DETACH``, ``SURROGATE`` and ``SIGNED``; ``STATE`` says whether there are membranes before the
-first and after the last step (their pointers are None otherwise). Names: ``i_`` program indices,
-``o_`` offsets, ``m_`` masks.
+A program computes ``BLOCK`` neurons for all T steps, so their membrane potentials stay in
+registers. Backward computes the potentials again and stores them in ``charged``, float32. The same
+program then reads them from the last step to the first; these reads come from the cache.
+Modes mirror ``Parameters``: ``LEAK``, ``DECAY_INPUT``, ``HALVES`` (1 / tau is exact), ``HARD``
+(reset), ``DETACH``, ``SURROGATE`` and ``SIGNED``; ``STATE`` says whether there are membranes before
+the first and after the last step (their pointers are None otherwise). Names: ``i_`` program
+indices, ``o_`` offsets, ``m_`` masks.
 """
 
 import triton

@@ -61,13 +61,14 @@ class SpikeRoIExtractor(SingleRoIExtractor):
 
 
 class SpikingRoIHead:
-    """Mix-in in front of a RoI head of mmdet: time-major maps in, time read out behind box and mask
-    heads.
+    """Mix-in class that lets a RoI head of mmdet take time-major maps (T, B, C, H, W).
 
-    Losses, targets and post-processing are mmdet's.
+    Put it before the RoI head of mmdet in the list of base classes. The box head and the mask head
+    average their outputs over time. Losses, targets and post-processing are those of mmdet.
 
     Raises:
-        TypeError: an extractor that is no :class:`SpikeRoIExtractor`, or none for masks.
+        TypeError: an extractor is not a :class:`SpikeRoIExtractor`, or a head with masks has no
+            ``mask_roi_extractor``.
     """
 
     def __init__(self, *args, **kwargs):

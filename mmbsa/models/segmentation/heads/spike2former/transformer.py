@@ -38,26 +38,27 @@ def sine_positions(
 
 
 class QueryAttention(nn.Module):
-    """Queries attend to a map: every input has its own neuron and projection, the kind of attention
-    is a config.
+    """Cross-attention of queries to a map, or self-attention of queries, of any attention kind.
 
-    Data flow (positions are added to queries and keys only)::
+    Every projection has its own neuron. Positions are added to queries and keys only::
 
         query + position --neuron, 1x1 conv, norm--> q (T,B,C,Q,1)
         source + position --neuron, 1x1 conv, norm--> k (T,B,C,h,w)
         source --neuron, 1x1 conv, norm--> v (T,B,C,h,w)
-        q, k, v --kind--> spikes --1x1 conv, norm--> (T,B,C,Q,1)
+        q, k, v --attention kind--> spikes --1x1 conv, norm--> (T,B,C,Q,1)
 
     Args:
-        channels: C.
-        num_heads: heads of the kind.
-        attention: config of the kind.
-        neuron: neuron config.
-        norm_cfg: norm config.
-        cross: whether the source is another map than the queries.
+        channels: number C of channels of queries, source and output.
+        num_heads: number of attention heads.
+        attention: config of the attention kind.
+        neuron: neuron config of the projections and the attention kind.
+        norm_cfg: norm config of the projections.
+        cross: True for cross-attention (``source`` is a map), False for self-attention (``source``
+            is the queries).
 
     Raises:
-        ValueError: ``cross`` with a kind that needs k on the map of q.
+        ValueError: ``cross`` with an attention kind that multiplies q and k position by position,
+            or an attention kind that needs several queries or a gate.
     """
 
     def __init__(
