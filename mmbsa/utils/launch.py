@@ -27,6 +27,7 @@ from mmengine.runner import Runner
 from mmbsa.utils.errors import DataError, MissingCheckpointError, MissingDataError, message
 from mmbsa.utils.heartbeat import Heartbeat
 from mmbsa.utils.memory import give_back_freed_memory, keep_freed_memory
+from mmbsa.utils.processes import lost_worker
 from mmbsa.utils.types import type_name
 
 
@@ -129,8 +130,11 @@ def run(cfg: Config, verb: str) -> Any:
         _refuse(str(error))
     except DataError as error:
         raise SystemExit(f'error: {message(error)}') from None
-    except Exception:
-        loss = heartbeat.loss()  # then it is the reason, and not what the collective call says
+    except Exception as error:
+        # the loss of a process is the reason, and not what the collective call says
+        loss, worker = heartbeat.loss(), lost_worker(error)
+        if loss is None and worker is not None:
+            raise RuntimeError(worker) from error
         if loss is None:
             raise
         raise SystemExit(loss) from None

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import wait
@@ -44,6 +45,29 @@ def watch_parent(loader: DataLoader) -> None:
     init = loader.worker_init_fn
     if not (isinstance(init, partial) and init.func is init_worker):
         loader.worker_init_fn = partial(init_worker, init)
+
+
+def lost_worker(error: BaseException) -> str | None:
+    """What to say if an error means that a data worker was killed while it sent a batch, else None.
+
+    torch names a worker that is killed at another moment ("DataLoader worker (pid ...) is killed by
+    signal"). If the connection to it breaks while a batch arrives, the error only names the
+    connection.
+    """
+    if not isinstance(error, ConnectionError | EOFError | FileNotFoundError):
+        return None
+    frames = traceback.walk_tb(error.__traceback__)
+    files = [frame.f_code.co_filename.replace('\\', '/') for frame, _ in frames]
+    inside = [
+        index for index, name in enumerate(files) if name.endswith('torch/utils/data/dataloader.py')
+    ]
+    if not inside or not any('multiprocessing' in name for name in files[inside[-1] + 1 :]):
+        return None
+    return (
+        'a DataLoader worker ended while it sent a batch, most likely killed by signal (a machine '
+        'without free memory does that); lower num_workers, prefetch_factor or batch_size '
+        f'({type(error).__name__}: {error})'
+    )
 
 
 def init_worker(inner: Callable[[int], None] | None, worker: int) -> None:

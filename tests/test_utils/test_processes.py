@@ -6,8 +6,9 @@ import sys
 import time
 
 import pytest
+import torch
 
-from mmbsa.utils.processes import watch_parent
+from mmbsa.utils.processes import lost_worker, watch_parent
 
 POOL = """
 import os, sys, time
@@ -71,7 +72,7 @@ def test_workers_end_with_a_parent_that_is_killed(script):
 
 UNSENT = """
 from torch.utils.data import DataLoader
-from mmbsa.utils.processes import watch_parent
+from mmbsa.utils.processes import lost_worker, watch_parent
 
 class Data:
     def __len__(self):
@@ -108,3 +109,32 @@ def test_a_loaders_own_initialisation_is_kept():
     assert loader.worker_init_fn is once and isinstance(once, partial)
     once.args[0](3)
     assert seen == [3]
+
+
+class Pictures(torch.utils.data.Dataset):
+    """Tensors; number 1 is a file that is not there."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        if index == 1:
+            raise FileNotFoundError('1.jpg')
+        return torch.zeros(8)
+
+
+def test_lost_worker_is_named_where_the_connection_breaks(monkeypatch):
+    def broken(*args):
+        raise ConnectionResetError('reset by peer')
+
+    loader = torch.utils.data.DataLoader(Pictures(), num_workers=1)
+    with monkeypatch.context() as patch:
+        patch.setattr('multiprocessing.connection.answer_challenge', broken)
+        with pytest.raises(ConnectionResetError) as caught:
+            next(iter(loader))
+    found = lost_worker(caught.value)
+    assert 'a DataLoader worker ended' in found and 'killed by signal' in found
+    with pytest.raises(FileNotFoundError) as caught:
+        list(loader)
+    assert lost_worker(caught.value) is None
+    assert lost_worker(ConnectionResetError('of something else')) is None
