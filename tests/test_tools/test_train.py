@@ -142,10 +142,9 @@ def test_two_processes_are_one_with_twice_the_batch(config, tmp_path):
 def test_resume_test_and_stop_of_two_processes(config, tmp_path):
     """One long story, because starting processes takes most of the time."""
     work_dir = tmp_path / 'run'
-    train = (TOOLS / 'train.py', tmp_path, config, '--work-dir', work_dir)
+    train = (TOOLS / 'train.py', tmp_path, config, '--amp', '--work-dir', work_dir)
     cut = python(
         *train,
-        '--amp',
         '--cfg-options',
         'train_cfg.max_iters=6',
         'train_cfg.val_interval=6',
@@ -160,7 +159,13 @@ def test_resume_test_and_stop_of_two_processes(config, tmp_path):
     for rank, lines in tiny_run.read_diary(work_dir).items():
         assert [line['iter'] for line in lines] == list(range(1, 9)) and lines[:6] == first[rank]
     whole = python(
-        TOOLS / 'train.py', tmp_path, config, '--work-dir', tmp_path / 'whole', processes=2
+        TOOLS / 'train.py',
+        tmp_path,
+        config,
+        '--amp',
+        '--work-dir',
+        tmp_path / 'whole',
+        processes=2,
     )
     assert tiny_run.read_diary(work_dir) == tiny_run.read_diary(tmp_path / 'whole')
     assert metric(trained, 'val') == metric(whole, 'val')
