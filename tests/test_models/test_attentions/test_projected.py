@@ -135,3 +135,20 @@ def test_dual_spikes_take_the_hosts_spikes_as_queries():
 def test_impossible_ablations_are_named(attention, options, words):
     with pytest.raises(ValueError, match=words):
         build(attention, **options)
+
+
+def test_checkpoints_of_the_first_version_load_with_their_old_key():
+    neuron = dict(type='mmbsa.ParametricLIFNode', init_tau=2.0)
+    project = partial(SpikeConv, norm_cfg=dict(type='BN'))
+    block, other = (ProjectedAttention(C, 2, SSA, neuron, project=project) for _ in range(2))
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.add_(1)
+    state = {
+        key.replace('attn.', 'mixing.', 1) if key.startswith('attn.') else key: value
+        for key, value in block.state_dict().items()
+    }
+    assert any(key.startswith('mixing.') for key in state)
+    other.load_state_dict(state, strict=True)
+    for a, b in zip(block.state_dict().values(), other.state_dict().values()):
+        assert torch.equal(a, b)
