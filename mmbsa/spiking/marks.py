@@ -44,7 +44,8 @@ def mark(x: Tensor, domain: SpikeDomain | None) -> Tensor:
         x = x.view_as(x)
     # What is in place of x after a change in place is not known, so the version is noted. The
     # dict holds bytes that were made of x and its views: q, k and v share them.
-    x._mmbsa_spikes = (domain, x._version, {}) if eager else (domain, None, None)  # type: ignore[attr-defined]
+    found: tuple = (domain, x._version, {}) if eager else (domain, None, None)
+    x._mmbsa_spikes = found  # type: ignore[attr-defined]
     return x
 
 

@@ -18,7 +18,7 @@ class _PointStep(BaseTransform):
 
     def change(self, points: np.ndarray) -> np.ndarray:
         """(N, d) float32 -> (M, d); the input is not changed."""
-        raise NotImplementedError
+        raise NotImplementedError(f'{type(self).__name__} must define change')
 
     def transform(self, results: dict) -> dict:
         """Change ``points`` of a sample."""
