@@ -12,8 +12,11 @@ import gc
 import logging
 import os
 import os.path as osp
+import pickle
 import socket
 import struct
+import sys
+import time
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -118,6 +121,7 @@ def run(cfg: Config, verb: str) -> Any:
     """
     fit_devices(cfg)
     gather_results(cfg)
+    import_yapf()
     heartbeat = Heartbeat()
     try:
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
@@ -148,6 +152,25 @@ def run(cfg: Config, verb: str) -> Any:
         del runner
         gc.collect()
     return result if verb == 'test' else None  # a trained model would keep the group alive
+
+
+def import_yapf(attempts: int = 50) -> None:
+    """Import yapf, with which mmengine prints configs.
+
+    The first import in a new environment writes a cache file, not atomically. Another process of
+    the run may read it half written; it then tries again.
+    """
+    for attempt in range(attempts):
+        try:
+            import yapf  # noqa: F401
+
+            return
+        except (EOFError, ValueError, pickle.UnpicklingError):
+            if attempt == attempts - 1:
+                raise
+            for name in [name for name in sys.modules if name.startswith('yapf')]:
+                del sys.modules[name]
+            time.sleep(0.1)
 
 
 def gather_results(cfg: Config) -> None:

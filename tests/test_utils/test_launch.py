@@ -4,6 +4,7 @@ import pytest
 import tiny_run
 import tiny_tools
 
+from mmbsa.utils import launch
 from mmbsa.utils.launch import read_config
 
 pytestmark = pytest.mark.seg
@@ -59,3 +60,23 @@ def test_a_config_that_cannot_be_read_is_one_line(tmp_path, text, reason):
         read_config(path)
     said = str(stop.value)
     assert said.startswith(f'error: config {path} cannot be read: {reason}') and '\n' not in said
+
+
+def test_yapf_is_imported_again_where_its_cache_is_half_written(monkeypatch):
+    import builtins
+
+    real, calls = builtins.__import__, []
+
+    def import_(name, *args, **kwargs):
+        if name == 'yapf':
+            calls.append(name)
+            if len(calls) < 3:
+                raise EOFError('Ran out of input')
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, '__import__', import_)
+    launch.import_yapf()
+    assert len(calls) == 3
+    calls.clear()
+    with pytest.raises(EOFError):
+        launch.import_yapf(attempts=2)
