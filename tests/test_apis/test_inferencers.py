@@ -73,7 +73,7 @@ def test_the_general_one_takes_any_model(grey, events, tmp_path):
     assert 'pred_label' in Inferencer(*files, device='cpu')(recording)['predictions']
 
 
-def test_detections(tmp_path):
+def test_detection_inferencer_finds_instances(tmp_path):
     pytest.importorskip('mmdet')
     inferencer = DetectionInferencer('bsa_detection_quickstart', device='cpu')
     result = inferencer(tiny_tools.photo(tmp_path / 'a.png', (96, 96)))

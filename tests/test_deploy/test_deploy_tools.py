@@ -117,7 +117,7 @@ def test_a_checkpoint_of_another_model(files, tool):
     assert not list(files.glob('*never*'))
 
 
-def test_quantize(files, tool):
+def test_quantize_writes_graph_and_report(files, tool):
     out, report = files / 'integer.onnx', files / 'report.md'
     own = (files / 'own.py', files / 'own.pth', '--data', files / 'photos')
     words = tool('quantize', *own, '--out', out, '--report', report, '--fine-tune', 2)

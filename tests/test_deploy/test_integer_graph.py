@@ -84,7 +84,7 @@ def test_integer_neuron(low, high, fraction):
 @pytest.mark.parametrize('signed', [False, True])
 @pytest.mark.parametrize('reset', [0, 30, None])
 @pytest.mark.parametrize('tau', [None, 2.0, 4 / 3])
-def test_lif(tau, reset, signed):
+def test_lif_in_integers(tau, reset, signed):
     leak = tau and layers.Leak('n', tau, Rules())
 
     def neuron(x):
@@ -100,7 +100,7 @@ def test_products_of_any_width(a, b):
 
 
 @pytest.mark.parametrize('n, d', [(1, 3), (64, 4), (256, 8), (49, 64), (7, 130)])
-def test_shiftmax(n, d):
+def test_shiftmax_of_any_size(n, d):
     """Every other query is silent; with 130 channels, the powers of a row span 261 bits."""
     q, k = draw(-1, 2, 2, 6, d), draw(-1, 2, 2, n, d, seed=1)
     k[0, 0] = q[0, 1]
@@ -118,7 +118,7 @@ def test_shiftmax_sticky_bits_far_below():
     check(layers.exponent_of_sum, np.array([[0, *range(1, 70), 69], [0, *range(1, 71)]]))
 
 
-def test_maps():
+def test_pooling_and_resizing():
     x = draw(-1000, 1000, 1, 2, 7, 8)
     check(lambda x: layers.max_pool2d(x, (3, 3), (2, 2), (1, 1)), x)
     check(lambda x: layers.max_pool2d(x, (2, 3), (2, 1), (0, 1)), np.sign(x))
@@ -127,7 +127,7 @@ def test_maps():
 
 
 @pytest.mark.parametrize('groups, stride', [(1, 1), (2, 2), (4, 1)])
-def test_convolution(groups, stride):
+def test_convolution_of_any_range(groups, stride):
     weight = draw(-127, 128, 8, 4 // groups, 3, 3, seed=1)
 
     def convolve(x):

@@ -67,7 +67,7 @@ def test_neurons_round_half_up_and_have_an_open_window():
     assert x.grad.tolist() == [[0, 0.25, 0.25, 0.25, 0, 0]]
 
 
-def test_blocks():
+def test_block_has_three_residual_branches():
     """83M: a branch of two convolutions, attention, MLP; only the last two are scaled."""
     block = build(BRANCHED, layer_scale=1e-6).stages[3][1]
     assert [r.scale is None for r in block] == [True, False, False]
@@ -86,13 +86,13 @@ def test_blocks():
     torch.testing.assert_close(block[0](x)[0], x[0] + potential)
 
 
-def test_bsa():
+def test_bsa_replaces_the_attention_alone():
     checks.check_bsa_swaps_the_attention_and_nothing_else(
         build(), build(attention=BSA), 2, neuron='IntegerNode'
     )
 
 
-def test_neurons():
+def test_neuron_is_replaced_everywhere():
     checks.check_neuron_everywhere('ESpikeFormerLarge', BRANCHED, num_steps=2)
 
 

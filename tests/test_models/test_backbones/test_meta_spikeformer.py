@@ -32,7 +32,7 @@ def test_shapes_and_gradients(size, num_steps, attention):
     )
 
 
-def test_bsa():
+def test_bsa_replaces_the_attention_alone():
     checks.check_bsa_swaps_the_attention_and_nothing_else(build(), build(attention=BSA), 2)
 
 
@@ -48,7 +48,7 @@ def test_separable_convolutions_fire_twice():
     assert [type(unit.norm) for unit in separable] == [nn.BatchNorm2d, nn.Identity, nn.BatchNorm2d]
 
 
-def test_neurons():
+def test_neuron_is_replaced_everywhere():
     checks.check_neuron_everywhere('MetaSpikeFormer', TINY, num_steps=2)
 
 

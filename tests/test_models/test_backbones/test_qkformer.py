@@ -44,7 +44,7 @@ def test_shapes_and_gradients(arch, size, num_steps, attention):
     )
 
 
-def test_strides():
+def test_strides_of_every_layout():
     for arch, strides in ((IMAGENET, [4, 8, 16]), (CIFAR, [1, 2, 4]), (DVS, [8, 16])):
         assert [info['reduction'] for info in build(arch).feature_info] == strides
     assert build(DVS).stem.head[0].conv.in_channels == 2
@@ -74,13 +74,13 @@ def test_kinds_of_the_stages():
     model(checks.image())[-1].mean().backward()
 
 
-def test_bsa():
+def test_bsa_replaces_the_attention_alone():
     checks.check_bsa_swaps_the_attention_and_nothing_else(
         build(), build(attention=BSA), IMAGENET['depths'][-1]
     )
 
 
-def test_neurons():
+def test_neuron_is_replaced_everywhere():
     checks.check_neuron_everywhere('QKFormer', IMAGENET, num_steps=2)
 
 

@@ -89,13 +89,13 @@ def test_the_stream_is_a_growing_sum_of_spikes():
     assert torch.equal(levels[3], levels[3].round()) and levels[3].max() > 2
 
 
-def test_bsa():
+def test_bsa_replaces_the_attention_alone():
     checks.check_bsa_swaps_the_attention_and_nothing_else(
         build(num_steps=2), build(num_steps=2, attention=BSA), 3
     )
 
 
-def test_neurons():
+def test_neuron_is_replaced_everywhere():
     checks.check_neuron_everywhere('SGLFormer', TINY, num_steps=2)
 
 

@@ -62,7 +62,7 @@ def test_the_stream_is_real_valued():
 
 
 @pytest.mark.parametrize('arch', [TINY, EVENTS], ids=['images', 'events'])
-def test_bsa(arch):
+def test_bsa_replaces_the_attention_alone(arch):
     checks.check_bsa_swaps_the_attention_and_nothing_else(
         build(arch), build(arch, attention=BSA), TINY['depth']
     )
@@ -92,7 +92,7 @@ def test_an_mlp_of_ratio_one_has_shortcuts_inside():
     torch.testing.assert_close(mlp(x), x + mlp.branch[1](mlp.branch[0](x)))
 
 
-def test_neurons():
+def test_neuron_is_replaced_everywhere():
     checks.check_neuron_everywhere('SpikeDrivenTransformer', TINY, num_steps=2)
 
 

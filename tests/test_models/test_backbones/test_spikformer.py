@@ -62,7 +62,7 @@ def test_the_stream_is_a_growing_sum_of_spikes():
     )
 
 
-def test_bsa():
+def test_bsa_replaces_the_attention_alone():
     checks.check_bsa_swaps_the_attention_and_nothing_else(
         build(), build(attention=BSA), TINY['depth']
     )
@@ -76,7 +76,7 @@ def test_native_attention_and_its_scale():
         assert {kind.q_neuron.v_threshold for kind in kinds} == {1.0}
 
 
-def test_neurons():
+def test_neuron_is_replaced_everywhere():
     checks.check_neuron_everywhere('Spikformer', TINY, num_steps=2)
 
 

@@ -59,7 +59,7 @@ def test_every_convolution_but_the_first_sees_spikes_and_the_stream_is_real():
     assert not torch.equal(last, last.round())
 
 
-def test_bsa():
+def test_bsa_replaces_the_attention_alone():
     checks.check_bsa_swaps_the_attention_and_nothing_else(
         build(), build(attention=BSA), TINY['depth']
     )
@@ -73,7 +73,7 @@ def test_events_have_a_shorter_time_constant():
     assert {n.tau for n in checks.neurons(preset)} == {1.5} and preset.stem.conv.in_channels == 2
 
 
-def test_neurons():
+def test_neuron_is_replaced_everywhere():
     checks.check_neuron_everywhere('Spikingformer', TINY, num_steps=2)
 
 

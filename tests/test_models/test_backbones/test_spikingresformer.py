@@ -111,7 +111,7 @@ def test_other_kinds_fit(kind):
     out.square().mean().backward()
 
 
-def test_neurons():
+def test_neuron_is_replaced_everywhere():
     checks.check_neuron_everywhere('SpikingResformer', TINY, out_threshold=0.7, num_steps=2)
 
 
