@@ -63,7 +63,7 @@ TESTED_IN = {
     'spiking/attention.py': 'test_models/test_matrix.py',
     'structures/track_data_sample.py': 'test_datasets/test_tracking/test_moving_targets.py',
     'utils/errors.py': 'test_engine/test_data_guard_hook.py',
-    'visualization/label_map_hook.py': 'test_tools/test_infer.py',
+    'visualization/label_map_hook.py': 'test_tools/test_test.py',
     'visualization/tracking_plots.py': 'test_tools/test_eval_tracks.py',
 }
 
