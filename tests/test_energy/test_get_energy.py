@@ -67,6 +67,7 @@ def test_reports_of_a_segmentor_are_written(photos, tmp_path, capsys):
         'energy.md',
         'audit.md',
         'components.png',
+        'report.html',
     }
     data = json.loads((out / 'report.json').read_text())
     report = Report.from_dict(data['report'])

@@ -4,9 +4,9 @@
         --twin --cost step --out DIR
 
 Without ``--input`` the test set of the config is read. ``--out`` gets ``report.json`` (all that
-enters the formulas), ``layers.csv``, ``energy.md``, ``audit.md`` and pictures. Without a
-checkpoint weights are random: firing rates, and energy with them, then say nothing about a trained
-model; ``--calibrate`` at least sets the norms' statistics from the inputs.
+enters the formulas), ``layers.csv``, ``energy.md``, ``audit.md``, pictures, and ``report.html``
+with all of them. Without a checkpoint the weights are random; firing rates and energy are then not
+those of a trained model. ``--calibrate`` at least sets the statistics of the norms from the inputs.
 """
 
 import argparse
@@ -39,6 +39,7 @@ from mmbsa.utils.checkpoint import load_checkpoint_file
 from mmbsa.utils.files import atomic_open
 from mmbsa.utils.launch import fill_in, read_config
 from mmbsa.utils.listing import visible_files
+from mmbsa.utils.page import html_from_markdown, html_image, html_page
 from mmbsa.utils.types import type_name
 
 ENDINGS = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
@@ -263,7 +264,14 @@ def write(folder: Path, result: Energy, comparison: Comparison | None) -> list[s
     )
     if comparison and report.rate:
         files['rates.png'] = over_rate(comparison, folder / 'rates.png')
-    return list(files)
+    pictures = [
+        html_image(name, files[name].read_bytes()) for name in files if name.endswith('png')
+    ]
+    parts = [html_from_markdown(text), *pictures, '<h2>Audit</h2>']
+    parts.append(html_from_markdown(files['audit.md']))
+    with atomic_open(folder / 'report.html') as file:
+        file.write(html_page(f'Energy of {report.model}', parts).encode())
+    return [*files, 'report.html']
 
 
 def main(argv=None) -> int:

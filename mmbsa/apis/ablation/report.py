@@ -1,6 +1,5 @@
 """Pictures of a grid, and one HTML page with everything in it."""
 
-import base64
 import html
 import io
 import json
@@ -13,19 +12,10 @@ from mmbsa.apis.ablation.grid import Grid
 from mmbsa.apis.ablation.state import CellFolder
 from mmbsa.apis.ablation.table import Row, collect, columns, comma_separated, markdown
 from mmbsa.utils.files import atomic_open
-from mmbsa.version import __version__
+from mmbsa.utils.page import html_image, html_page, html_table
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402  (the backend is chosen first)
-
-STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 70em;
-       padding: 0 1em; color: #222 }
-table { border-collapse: collapse; margin: 1em 0 }
-td, th { border-bottom: 1px solid #ccc; padding: .25em .7em; text-align: left }
-tr.best td { font-weight: 600 } img { max-width: 100%; margin: 1em 0 }
-pre { background: #f4f4f4; padding: .7em; overflow-x: auto }
-"""
 
 
 def write_report(
@@ -223,59 +213,42 @@ def page(
     header, cells = columns(grid, rows, metric)
     means = [row.mean() for row in rows]
     best = max((mean for mean in means if mean is not None), default=None)
-    lines = [
-        f'<tr{" class=best" if best is not None and mean == best else ""}>'
-        + ''.join(f'<td>{html.escape(text)}</td>' for text in line)
-        + '</tr>'
-        for line, mean in zip(cells, means)
-    ]
-    names = ''.join(f'<th>{html.escape(name)}</th>' for name in header)
-    table = f'<table><tr>{names}</tr>{"".join(lines)}</table>'
-    images = ''.join(
-        f'<p><img alt="{name}" '
-        f'src="data:image/png;base64,{base64.b64encode(content).decode()}"></p>'
-        for name, content in pictures.items()
-    )
     parts = [
-        f'<h1>{html.escape(grid.title or grid.name)}</h1>',
         f'<p>{html.escape(grid.about)}</p>' if grid.about else '',
-        table,
+        html_table(
+            header,
+            cells,
+            [index for index, mean in enumerate(means) if mean is not None and mean == best],
+        ),
         f'<p>Published figures: {html.escape(grid.published["source"])}. They are not ours.</p>'
         if any(row.published is not None for row in rows)
         else '',
         '<p>Mean and sample standard deviation of the last validation, over the seeds. The best '
         'mean is bold. The firing '
         'rate is the mean over all neurons, steps and samples of that validation.</p>',
-        images,
+        *(html_image(name, content) for name, content in pictures.items()),
     ]
     if failed:
-        parts.append(
-            '<h2>Failed</h2>'
-            + ''.join(
-                f'<h3>{html.escape(name)}</h3><pre>{html.escape(tail)}</pre>'
-                for name, tail in failed.items()
-            )
-        )
+        parts.append('<h2>Failed</h2>')
+        parts += [
+            f'<h3>{html.escape(name)}</h3><pre>{html.escape(tail)}</pre>'
+            for name, tail in failed.items()
+        ]
     parts += [
         '<h2>What was varied</h2>',
         f'<p>Base config: {html.escape(grid.base.name)}</p>',
         f'<pre>{html.escape(json.dumps(grid.axes, indent=1, default=str))}</pre>',
     ]
     if command:
-        parts.append(f'<h2>Again</h2><pre>{html.escape(command)}</pre>')
-    runs = ''.join(
-        f'<tr><td>{html.escape(f.cell.name)}</td><td>{f.status()}</td></tr>' for f in folders
-    )
+        parts.append(f'<h2>Command</h2><pre>{html.escape(command)}</pre>')
     parts += [
-        '<h2>Runs</h2><table><tr><th>cell, seed, hash of its '
-        f'config</th><th>state</th></tr>{runs}</table>',
-        f'<p>mmbsa {__version__}</p>',
+        '<h2>Runs</h2>',
+        html_table(
+            ['cell, seed, hash of its config', 'state'],
+            [[folder.cell.name, folder.status()] for folder in folders],
+        ),
     ]
-    return (
-        '<!doctype html><html lang="en"><meta '
-        f'charset="utf-8"><title>{html.escape(grid.title or grid.name)}</title>'
-        f'<style>{STYLE}</style><body>' + '\n'.join(filter(None, parts)) + '</body></html>\n'
-    )
+    return html_page(grid.title or grid.name, parts)
 
 
 def _style(grid: Grid, row: Row) -> tuple:
