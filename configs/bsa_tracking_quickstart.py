@@ -7,7 +7,7 @@ model = dict(
     backbone=dict(
         type='ESpikeFormer',
         arch=dict(
-            embed_dims=(16, 32, 64, 96), depths=(2, 1), num_heads=4, mlp_ratio=4, with_conv=False
+            embed_dims=(8, 16, 64, 96), depths=(2, 1), num_heads=4, mlp_ratio=4, with_conv=False
         ),
         attention=dict(type='BipolarSelfAttention'),
         num_steps=1,
@@ -37,7 +37,7 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=1e-4),
     clip_grad=dict(max_norm=1.0),
 )
-max_epochs = 16
+max_epochs = 24
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=50),
     dict(

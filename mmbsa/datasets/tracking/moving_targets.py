@@ -21,6 +21,8 @@ SPLIT_SEEDS = {'train': 0, 'val': 1, 'test': 2}
 FRAME_TIME, PICTURES = 20_000, 4
 #: side of an object's texture in pixels.
 TEXTURE = 48
+#: mean brightness of a texture, whose range is 0.05..1.
+MIDDLE_GREY = 0.525
 
 
 def _texture(rng: np.random.Generator, grain: float) -> np.ndarray:
@@ -38,16 +40,25 @@ class MovingObject:
         size: (height, width) of the picture.
         side: of the object in pixels at its middle scale.
         speed: periods of the path per frame, about.
+        contrast: of the texture, 0 for a uniform grey to 1.
     """
 
-    def __init__(self, rng: np.random.Generator, size: tuple[int, int], side: float, speed: float):
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        size: tuple[int, int],
+        side: float,
+        speed: float,
+        contrast: float = 1.0,
+    ):
         corners = int(rng.integers(4, 11))
         angle = np.sort(
             rng.uniform(0, 2 * np.pi / corners, corners) + np.arange(corners) * 2 * np.pi / corners
         )
         radius = rng.uniform(0.6, 1.0, corners)
         self.outline = np.stack([np.cos(angle), np.sin(angle)], 1) * radius[:, None]  # within -1..1
-        self.texture = _texture(rng, rng.uniform(1.5, 4))
+        texture = _texture(rng, rng.uniform(1.5, 4))
+        self.texture = MIDDLE_GREY + contrast * (texture - MIDDLE_GREY)
         self.mask = np.zeros((TEXTURE, TEXTURE), np.uint8)
         cv2.fillPoly(
             self.mask,
@@ -106,6 +117,7 @@ class Scene:
         length: frames.
         steps: T, sub-frames per frame.
         clutter: objects behind the target.
+        clutter_contrast: of their textures, as a part of the target's.
         threshold_noise, noise_rate: of the camera.
     """
 
@@ -115,6 +127,7 @@ class Scene:
     length: int
     steps: int
     clutter: int
+    clutter_contrast: float
     threshold_noise: float
     noise_rate: float
 
@@ -122,7 +135,13 @@ class Scene:
         """Clutter, then the target, which is drawn over it."""
         short = min(self.size)
         clutter = [
-            MovingObject(rng, self.size, short * rng.uniform(0.12, 0.3), rng.uniform(0.004, 0.012))
+            MovingObject(
+                rng,
+                self.size,
+                short * rng.uniform(0.12, 0.3),
+                rng.uniform(0.004, 0.012),
+                self.clutter_contrast,
+            )
             for _ in range(self.clutter)
         ]
         return [
@@ -195,6 +214,7 @@ class MovingTargets(BaseTrackingDataset):
         split: ``'train'``, ``'val'`` or ``'test'``; splits never share a scene.
         num_steps: T, sub-frames per frame.
         clutter: objects behind the target.
+        clutter_contrast: of their textures, 0 to 1 (that of the target).
         threshold_noise: spread of the pixels' thresholds, as a part of their mean.
         noise_rate: random events per pixel and second.
         kwargs: see :class:`BaseTrackingDataset`.
@@ -213,6 +233,7 @@ class MovingTargets(BaseTrackingDataset):
         split: str = 'train',
         num_steps: int = 1,
         clutter: int = 4,
+        clutter_contrast: float = 0.5,
         threshold_noise: float = 0.15,
         noise_rate: float = 0.5,
         **kwargs,
@@ -226,6 +247,10 @@ class MovingTargets(BaseTrackingDataset):
                 f'mmbsa.MovingTargets: length={length}, frames={frames} and num_steps={num_steps} '
                 f'must be positive, clutter={clutter} not negative'
             )
+        if not 0 <= clutter_contrast <= 1:
+            raise ValueError(
+                f'mmbsa.MovingTargets: clutter_contrast must be in 0..1, got {clutter_contrast!r}'
+            )
         size = tuple(size)
         if len(size) != 2 or min(size) < 48:
             raise ValueError(
@@ -237,6 +262,7 @@ class MovingTargets(BaseTrackingDataset):
             length=frames,
             steps=num_steps,
             clutter=clutter,
+            clutter_contrast=clutter_contrast,
             threshold_noise=threshold_noise,
             noise_rate=noise_rate,
         )
