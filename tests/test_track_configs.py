@@ -12,7 +12,9 @@ from mmengine.registry import init_default_scope
 from mmbsa.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS
 
 CONFIGS = [path for path in config_files.of_scope('mmbsa') if 'point' not in path]
-BENCHMARKS = [path for path in CONFIGS if path.startswith('configs/sdtrack/')]
+BENCHMARKS = [
+    path for path in CONFIGS if path.startswith('configs/sdtrack/') and 'quickstart' not in path
+]
 BSA = dict(type='BipolarSelfAttention')
 #: data set -> (layout, epochs of base and tiny, pairs per epoch)
 PROTOCOL = dict(

@@ -17,6 +17,8 @@ GRIDS = sorted(path.stem for path in FOLDER.glob('*.yaml'))
 #: sum.
 PUBLISHED = dict(
     bsa_table4=(4, 319.64),
+    mask_rcnn=(0, 0),
+    sdtrack=(0, 0),
     spike2former_head=(0, 0),
     step_attention=(6, 574.27),
     step_encodings=(8, 692.03),
@@ -27,7 +29,7 @@ PUBLISHED = dict(
     temporal=(0, 0),
 )
 #: grids of another metric than the accuracy of classifiers.
-METRICS = dict(spike2former_head='mIoU')
+METRICS = dict(spike2former_head='mIoU', mask_rcnn='coco/bbox_mAP_50', sdtrack='track/AUC')
 
 
 def test_all_grids_are_known():
@@ -52,7 +54,7 @@ def test_every_cell_resolves(name, budget):
             PUBLISHED[name][1]
         )
     assert all(
-        cell.config.default_hooks.checkpoint.type == 'mmbsa.ResumableCheckpointHook'
+        cell.config.default_hooks.checkpoint.type.split('.')[-1] == 'ResumableCheckpointHook'
         for cell in cells
     )
 
@@ -111,6 +113,19 @@ def test_every_small_model_learns_a_step(name):
     assert len(set(seen.values())) == len(seen), (
         f'values without an effect on the first step: {seen}'
     )
+
+
+@pytest.mark.parametrize('name, package', [('mask_rcnn', 'mmdet'), ('sdtrack', 'mmengine')])
+def test_cells_of_quickstarts_differ_in_the_attention_alone(name, package):
+    pytest.importorskip(package)
+    for budget in ('full', 'small'):
+        grid = read_grid(FOLDER / f'{name}.yaml', budget)
+        grid.seeds = [0]
+        native, bsa = (cell.config.to_dict() for cell in expand(grid))
+        kinds = [cfg['model']['backbone'].pop('attention', None) for cfg in (native, bsa)]
+        assert kinds[0] is None and kinds[1]['type'].endswith('BipolarSelfAttention')
+        assert native['model'] == bsa['model'] and native['optim_wrapper'] == bsa['optim_wrapper']
+        assert native['train_dataloader'] == bsa['train_dataloader']
 
 
 def test_every_small_segmentor_learns_a_step():
