@@ -1,6 +1,6 @@
 # The tracker of the quickstart on recordings of your own, for example to see whether it can learn
 # one of them: a folder per recording with img/0001.png, 0002.png, ... (event frames, as
-# tools/dataset_converters/stack_events.py writes them) and groundtruth_rect.txt (x,y,w,h per frame).
+# tools/dataset_converters/stack_events.py writes them) and groundtruth_rect.txt (x,y,w,h per row).
 #   RECORDINGS_ROOT=/path python tools/train.py configs/sdtrack/sdtrack_bsa_recordings_quickstart.py
 # It trains and tests on the same recordings; for a fair test set `sequences` of each dataset.
 _base_ = ['../bsa_tracking_quickstart.py']
