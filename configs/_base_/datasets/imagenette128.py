@@ -1,7 +1,6 @@
 # Imagenette at 128 x 128: ten classes of ImageNet, 300 + 100 photos each, in class folders
 # train/<wnid> and val/<wnid>. Another folder: IMAGENETTE_ROOT=/path bash tools/dist_train.sh ...
-dataset_type = 'CustomDataset'
-data_root = '{{$IMAGENETTE_ROOT:data/imagenette128}}'
+_base_ = ['./class_folders.py']
 # in the order of the class folders (wnids); with the names given, a folder too many or too few is
 # an error
 classes = (
@@ -16,9 +15,7 @@ classes = (
     'golf ball',
     'parachute',
 )
-data_preprocessor = dict(
-    num_classes=10, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
-)
+data_preprocessor = dict(num_classes=10)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(
@@ -31,34 +28,10 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
-test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
-train_dataloader = dict(
-    batch_size=32,
-    num_workers=1,
-    persistent_workers=True,
-    drop_last=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        data_prefix='train',
-        metainfo=dict(classes=classes),
-        pipeline=train_pipeline,
-    ),
+folders = dict(
+    data_root='{{$IMAGENETTE_ROOT:data/imagenette128}}',
+    metainfo=dict(classes=classes),
 )
-val_dataloader = dict(
-    batch_size=64,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        data_prefix='val',
-        metainfo=dict(classes=classes),
-        pipeline=test_pipeline,
-    ),
-)
+train_dataloader = dict(batch_size=32, dataset=dict(pipeline=train_pipeline, **folders))
+val_dataloader = dict(batch_size=64, dataset=folders)
 test_dataloader = val_dataloader
-val_evaluator = dict(type='Accuracy', topk=(1, 5))
-test_evaluator = val_evaluator

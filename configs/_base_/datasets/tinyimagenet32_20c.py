@@ -1,7 +1,6 @@
 # Twenty classes of Tiny-ImageNet at 32 x 32: 250 + 50 photos each, in class folders train/<wnid>
 # and val/<wnid>. Another folder: TINYIMAGENET32_ROOT=/path bash tools/dist_train.sh ...
-dataset_type = 'CustomDataset'
-data_root = '{{$TINYIMAGENET32_ROOT:data/tinyimagenet32_20c}}'
+_base_ = ['./class_folders.py']
 # in the order of the class folders (wnids); with the names given, a folder too many or too few is
 # an error
 classes = (
@@ -26,43 +25,11 @@ classes = (
     'sports car',
     'guacamole',
 )
-data_preprocessor = dict(
-    num_classes=20, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
+data_preprocessor = dict(num_classes=20)
+folders = dict(
+    data_root='{{$TINYIMAGENET32_ROOT:data/tinyimagenet32_20c}}',
+    metainfo=dict(classes=classes),
 )
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='RandomCrop', crop_size=32, padding=4),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='PackInputs'),
-]
-test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
-train_dataloader = dict(
-    batch_size=64,
-    num_workers=1,
-    persistent_workers=True,
-    drop_last=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        data_prefix='train',
-        metainfo=dict(classes=classes),
-        pipeline=train_pipeline,
-    ),
-)
-val_dataloader = dict(
-    batch_size=128,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        data_prefix='val',
-        metainfo=dict(classes=classes),
-        pipeline=test_pipeline,
-    ),
-)
+train_dataloader = dict(dataset=folders)
+val_dataloader = dict(dataset=folders)
 test_dataloader = val_dataloader
-val_evaluator = dict(type='Accuracy', topk=(1, 5))
-test_evaluator = val_evaluator
