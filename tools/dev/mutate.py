@@ -17,10 +17,10 @@ import argparse
 import ast
 import copy
 import json
+import multiprocessing
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as tree
@@ -33,6 +33,18 @@ from queue import Queue
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ('ops', 'models', 'engine', 'converters', 'events', 'datasets')
+#: every run is forked from a process that has imported these, which takes seconds.
+PRELOADED = [
+    'torch',
+    'mmengine.runner',
+    'mmcv.transforms',
+    'mmseg.models',
+    'mmpretrain.models',
+    'spikingjelly.activation_based.neuron',
+    'timm',
+    'pytest',
+]
+CONTEXT = multiprocessing.get_context('forkserver')
 #: what a copy of the repository needs.
 COPIED = ('mmbsa', 'configs', 'tools', 'tests', 'docs', 'demo', 'pyproject.toml', 'setup.py')
 COMPARISONS = {
@@ -228,25 +240,48 @@ class Tests:
         return chosen
 
 
+def run_tests(folder: str, tests: list[str], log: str) -> None:
+    """Run tests in the current process, in a copy of the repository, and exit with pytest's status.
+
+    Args:
+        folder: the copy.
+        tests: node ids.
+        log: file for the output.
+    """
+    with open(log, 'w') as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.chdir(folder)
+    os.environ.update(PYTHONPATH=folder, OMP_NUM_THREADS='1')
+    sys.path[:] = [folder, *(path for path in sys.path if path not in ('', str(ROOT)))]
+    import pytest
+
+    options = ['-q', '-x', '-p', 'no:cacheprovider', '-p', 'no:randomly', '--no-header']
+    status = pytest.main([*options, '-o', 'addopts=', *tests])
+    sys.stdout.flush()
+    os._exit(int(status))
+
+
 def judge(mutant: Mutant, tests: list[str], folder: Path, limit: float) -> dict:
     """Run the tests on a copy of the repository with the change."""
-    path = folder / mutant.file
+    path, log = folder / mutant.file, folder / 'pytest.log'
     source = (ROOT / mutant.file).read_text()
     if not tests:
         return dict(asdict(mutant), state='survived', why='no test reaches the line')
-    env = dict(os.environ, PYTHONPATH=str(folder), OMP_NUM_THREADS='1')
-    command = [sys.executable, '-m', 'pytest', '-q', '-x', '-p', 'no:cacheprovider', '-p']
-    command += ['no:randomly', '--no-header', '-o', 'addopts=', *tests]
     try:
         path.write_text(mutated(source, mutant))
-        done = subprocess.run(
-            command, cwd=folder, env=env, capture_output=True, text=True, timeout=300 + 10 * limit
-        )
-        failed = done.returncode not in (0, 5)
-        last = [line for line in done.stdout.splitlines() if line.startswith(('FAILED', 'ERROR'))]
-        why = last[0][:200] if last else f'exit {done.returncode}'
-    except subprocess.TimeoutExpired:
-        failed, why = True, 'took too long'
+        process = CONTEXT.Process(target=run_tests, args=(str(folder), tests, str(log)))
+        process.start()
+        process.join(300 + 10 * limit)
+        if process.is_alive():
+            process.kill()
+            process.join()
+            failed, why = True, 'took too long'
+        else:
+            failed = process.exitcode not in (0, 5)
+            lines = log.read_text(errors='replace').splitlines()
+            last = [line for line in lines if line.startswith(('FAILED', 'ERROR'))]
+            why = last[0][:200] if last else f'exit {process.exitcode}'
     finally:
         path.write_text(source)
     return dict(asdict(mutant), state='killed' if failed else 'survived', why=why, tests=len(tests))
@@ -272,6 +307,8 @@ def main() -> None:
     import time
 
     args = parse_args()
+    os.environ['OMP_NUM_THREADS'] = '1'
+    CONTEXT.set_forkserver_preload(PRELOADED)
     drawn = all_mutants(tuple(args.packages))
     random.Random(args.seed).shuffle(drawn)
     done = []
