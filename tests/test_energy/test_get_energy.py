@@ -102,7 +102,7 @@ def test_a_checkpoint_is_loaded_and_a_stranger_s_refused(photos, tmp_path, capsy
     [
         (dict(config='none.py'), 'none.py does not exist'),
         (dict(input='nowhere'), '--input nowhere does not exist'),
-        (dict(cost='gold'), "'gold' is no preset"),
+        (dict(cost='gold'), "'gold' is neither a preset"),
         (dict(images='0'), '--images must be at least 1'),
     ],
 )

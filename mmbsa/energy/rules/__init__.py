@@ -1,4 +1,4 @@
-"""What every op costs: a rule per name."""
+"""Counting rules: one rule per op name."""
 
 from mmbsa.energy.rules import (  # noqa: F401
     attention,
