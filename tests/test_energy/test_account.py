@@ -186,7 +186,7 @@ def test_json_is_whole(report):
     assert (
         data['definitions']['rate'] and data['steps'] == 4 and data['rows'][0]['rate'] is not None
     )
-    with pytest.raises(ValueError, match='no report'):
+    with pytest.raises(ValueError, match='not a report'):
         Report.from_dict({'rows': []})
 
 

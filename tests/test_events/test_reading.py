@@ -96,7 +96,7 @@ def test_a_whole_number_of_bytes_is_no_proof_for_counted_formats(tmp_path):
     body = path.read_bytes()
     place = body.rindex(b'frame')  # between the last packet and the index
     path.write_bytes(body[: place - 8])
-    with pytest.raises(ev.TruncatedError, match='packets reach to byte'):
+    with pytest.raises(ev.TruncatedError, match='packets end at byte'):
         ev.read_events(path)
     np.savez(tmp_path / 'a.npz', x=[1, 2], y=[1, 2], t=[1, 2], p=[1])
     with pytest.raises(ev.RecordingError, match='one length'):

@@ -93,7 +93,7 @@ class TrackingDataset(BaseTrackingDataset):
             if self.img_shape is not None and size != self.img_shape:
                 raise ValueError(
                     f'{files.path(0)}: the frame is {size[0]} x {size[1]} (height x width), '
-                    f'img_shape={self.img_shape} was asked for'
+                    f'expected img_shape={self.img_shape}'
                 )
             infos.append(
                 dict(
