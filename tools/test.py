@@ -54,8 +54,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def draw(cfg: Config, args: argparse.Namespace) -> None:
-    """Enable the visualization hook of the config, whose switch has another name in each
-    package."""
+    """Enable the visualization hook of the config."""
     hook = cfg.get('default_hooks', {}).get('visualization')
     if hook is None:
         raise SystemExit(

@@ -1,5 +1,4 @@
-"""Python interface: ``swap_backbone``, inferencers, and the packages ``ablation`` and
-``tracking``."""
+"""Python interface: ``swap_backbone``, inferencers, packages ``ablation`` and ``tracking``."""
 
 from importlib import import_module
 

@@ -39,8 +39,7 @@ _BACKBONE = [(rf'(?<=^backbone\.){pattern}', new) for pattern, new in STAGES] + 
 
 
 def backbone_args(state: Mapping[str, Tensor], args: dict, prefix: str = '') -> dict:
-    """Return the arguments of the backbone: sizes from shapes, the number of heads from
-    ``args``."""
+    """Return the arguments of the backbone; only the number of heads comes from ``args``."""
 
     def shape(key):
         if prefix + key not in state:

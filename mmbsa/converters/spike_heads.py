@@ -26,8 +26,7 @@ def _taken(args: Mapping, *names: str) -> dict:
 
 
 def _neck(state: Mapping[str, Tensor], args: Mapping) -> dict:
-    """Return the config; ``official_quirks=False`` removes the official clamp at 1 in
-    evaluation."""
+    """Return the config; ``official_quirks=False`` removes the clamp at 1 in evaluation."""
     levels = sorted(
         key for key in state if re.fullmatch(r'lateral_convs\.\d+\.1\.0\.conv\.weight', key)
     )

@@ -34,8 +34,7 @@ _ARCH = dict(
 
 
 def _config(state: Mapping[str, Tensor], args: Mapping, data: str) -> dict:
-    """Return the config; ``pooling_stat`` and ``haar_vth`` of the official constructor come from
-    ``args``."""
+    """Return the config; ``pooling_stat`` and ``haar_vth`` come from ``args``."""
     dims, depth = tensor_of(state, 'head.weight', 'SWFormer').shape[1], depth_of(state, 'block')
     mixer = 'attn' if data == 'imagenet' else 'mixer'
     groups = len(tensor_of(state, f'block.0.{mixer}.haar_weight', 'SWFormer'))

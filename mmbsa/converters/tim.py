@@ -18,8 +18,7 @@ _TIM = [(r'\.attn\.TIM\.interactor\.', '.0.branch.attn.attn.q_neuron.1.interacto
 
 
 def _config(state: Mapping[str, Tensor], args: Mapping, official_quirks: bool) -> dict:
-    """Return the config; ``TIM_alpha``, the number of heads and the size of the map come from
-    ``args``.
+    """Return the config; ``TIM_alpha``, heads and map size come from ``args``.
 
     The map of tokens is that of the input.
     """

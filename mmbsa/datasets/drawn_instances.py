@@ -13,8 +13,7 @@ THINGS = ('car', 'person', 'sign')
 
 @DATASETS.register_module()
 class DrawnInstances(BaseDataset):
-    """Cars, people and signs in the street scenes of :class:`DrawnScenes`, with COCO boxes and
-    masks.
+    """Cars, people and signs in the scenes of :class:`DrawnScenes`, with COCO boxes and masks.
 
     The pipeline starts with ``dict(type='mmbsa.DrawScene', outputs=('image', 'instances'))`` in
     place of the loading of images; mmdet's ``LoadAnnotations`` and the steps after it are

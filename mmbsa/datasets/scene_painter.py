@@ -84,8 +84,7 @@ def plain(colour: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def building(rng: np.random.Generator, height: int, width: int) -> Sprite:
-    """Draw a building: a wall with bricks or panels, rows of windows, and a flat or pitched
-    roof."""
+    """Draw a building: a wall with bricks or panels, windows, and a flat or pitched roof."""
     img = plain(pick_colour(rng, 'building'), height, width) + grain(rng, height, width, 2, 6)
     mask = np.full((height, width), 1, np.uint8)
     roof = int(height * rng.uniform(0.12, 0.3)) if rng.random() < 0.5 else 0
@@ -146,8 +145,7 @@ def tree(rng: np.random.Generator, height: int, width: int) -> Sprite:
 
 
 def car(rng: np.random.Generator, height: int, width: int) -> Sprite:
-    """Draw a car from the side: body, cabin with windows, two wheels, a lamp; to the left or
-    right."""
+    """Draw a car from the side, with body, cabin, windows, two wheels and a lamp."""
     mask, img = np.zeros((height, width), np.uint8), plain(pick_colour(rng, 'paint'), height, width)
     img *= np.linspace(1.2, 0.75, height, dtype=np.float32)[:, None, None]
     belt, floor = int(height * rng.uniform(0.38, 0.48)), int(height * 0.84)

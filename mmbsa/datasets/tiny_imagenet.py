@@ -13,8 +13,9 @@ IGNORED = ('__MACOSX',)
 
 @DATASETS.register_module()
 class TinyImageNet(ClassificationDataset):
-    """Tiny-ImageNet-200 (Stanford CS231n): 500 + 50 photos of 64 x 64 pixels in each of 200
-    classes.
+    """Tiny-ImageNet-200 (Stanford CS231n): 500 + 50 photos of 64 x 64 pixels per class.
+
+    It has 200 classes.
 
     Layout under ``data_root``, as in ``tiny-imagenet-200.zip``::
 

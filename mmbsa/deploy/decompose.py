@@ -23,8 +23,7 @@ _ROW_BITS = 24
 
 
 def lif(x: Tensor, v0: Tensor | None, *parameters) -> tuple[Tensor, Tensor]:
-    """Compute ``mmbsa::lif``: spikes (T, *) and the last membrane (*), which is empty without
-    ``v0``."""
+    """Compute ``mmbsa::lif``: spikes (T, *) and the last membrane (*), empty without ``v0``."""
     *p, _ = parameters
     _, spikes, v = lif_reference.membranes(x, v0, Parameters(*p))
     spikes = torch.stack(spikes).to(x.dtype)
@@ -34,8 +33,7 @@ def lif(x: Tensor, v0: Tensor | None, *parameters) -> tuple[Tensor, Tensor]:
 def integer_spike(
     u: Tensor, low: float, high: float, norm: float, half_up: bool, inclusive: bool, impl: str
 ) -> tuple[Tensor, Tensor]:
-    """Compute ``mmbsa::integer_spike``: counts over ``norm``, and the mask of the gradient
-    (uint8)."""
+    """Compute ``mmbsa::integer_spike``: counts over ``norm``, and the gradient's mask (uint8)."""
     count = u.clamp(low, high)
     passing = count.eq(u) if inclusive else (u > low).logical_and(u < high)
     count = (count + 0.5).floor() if half_up else count.round()
@@ -53,8 +51,7 @@ def bipolar_attention(
     impl: str,
     units: Sequence[float] = (),
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute ``mmbsa::bipolar_attention``: the output, and the statistics of the rows as in the
-    op."""
+    """Compute ``mmbsa::bipolar_attention``: the output, and the statistics of the rows."""
     dtype = working_dtype(v.dtype)
     q, k, values, empty = q.to(dtype), k.to(dtype), v.to(dtype), v.new_zeros(0, dtype=dtype)
     if normalizer == 'none':
@@ -166,8 +163,7 @@ def _exponent(gap: Tensor) -> Tensor:
 
 
 def _spiking_weights(gap: Tensor, widest: int) -> tuple[Tensor, Tensor]:
-    """Return exponent (..., 1) and weights 2^-(gap + exponent) (..., n) of whole gaps 0 ..
-    ``widest``.
+    """Return exponent (..., 1) and weights 2^-(gap + exponent) (..., n) of whole gaps.
 
     The dtype is that of ``gap``. Powers come from a table of exact values, which is faster and more
     accurate than the power function of a runtime.

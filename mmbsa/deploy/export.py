@@ -20,8 +20,9 @@ AXES = dict(batch=0, height=-2, width=-1)
 
 
 class Predictor(nn.Module):
-    """Prediction of a model as a function of tensors: OpenMMLab's ``tensor`` or ``encode_decode``
-    mode.
+    """Prediction of a model as a function of tensors, for export.
+
+    It uses the ``tensor`` or ``encode_decode`` mode of OpenMMLab's models.
 
     * classifier: (B, C, H, W) or (B, T, C, H, W) -> logits (B, K);
     * segmentor: (B, C, H, W) -> logits (B, K, H, W) at the size of the input;

@@ -41,8 +41,7 @@ _VIEWS = (
 
 @dataclass(frozen=True)
 class _Value:
-    """A tensor of the graph: the NIR nodes whose outputs sum to it, and whether it has binary
-    spikes."""
+    """A tensor of the graph: the NIR nodes that sum to it, and whether it has binary spikes."""
 
     sources: tuple[str, ...]
     binary: bool = False

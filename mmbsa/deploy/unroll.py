@@ -109,13 +109,12 @@ class Collected(nn.Module):
 
 
 def unroll(model: nn.Module) -> nn.Module:
-    """Return a copy of an integer-neuron network (T = 1, D levels) that runs D steps of binary
-    spikes.
+    """Return a copy of an integer-neuron network that runs D steps of binary spikes.
 
-    The count k of an integer neuron is the sum of D binary spikes, and all layers between neurons
-    are linear, so the mean of a layer's output over D steps equals its output for the mean:
-    ``conv(k / D) = mean_j conv(s_j)``. Potentials are equal up to the rounding of sums. With
-    weights whose sums are exact, all spikes are equal, one by one.
+    The network has T = 1 and D levels. The count k of an integer neuron is the sum of D binary
+    spikes, and all layers between neurons are linear, so the mean of a layer's output over D steps
+    equals its output for the mean: ``conv(k / D) = mean_j conv(s_j)``. Potentials are equal up to
+    the rounding of sums. With weights whose sums are exact, all spikes are equal, one by one.
 
     Args:
         model: a network of :class:`mmbsa.models.neurons.IntegerNode` with T = 1; it is not changed.

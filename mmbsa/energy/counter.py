@@ -93,8 +93,10 @@ class OpCounter(TorchDispatchMode):
         self._first_layer: str | None = None
 
     def __enter__(self):
-        """Tag weights, and record the calls of modules. torch enters the mode again for composite
-        ops."""
+        """Tag weights, and record the calls of modules.
+
+        torch enters the mode again for composite ops.
+        """
         self._depth += 1
         if self._depth > 1:
             return super().__enter__()

@@ -175,8 +175,7 @@ def _unit(tag: Tag, what: str) -> float:
 
 
 def _cheapest(tag: Tag, what: str) -> str:
-    """Replace ``'events'`` by ``'counts'`` for unit spikes: both are equal, counts need one pass
-    less."""
+    """Replace ``'events'`` by the equal ``'counts'`` for unit spikes, which needs less work."""
     if what == 'events' and tag.bits is None and tag.domain is not None and tag.domain.levels <= 1:
         return 'counts'
     return what

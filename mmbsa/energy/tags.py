@@ -1,5 +1,4 @@
-"""Tags: what the counter records of a tensor storage. The op that wrote the storage sets its
-tag."""
+"""Tags: the information that the counter stores for each tensor storage."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -49,7 +48,9 @@ class Tag:
 
     @property
     def kind(self) -> str:
-        """``binary``, ``ternary``, ``integer``, ``bits``, ``sum of spikes``, ``weight`` or
+        """Kind of the content.
+
+        It is ``binary``, ``ternary``, ``integer``, ``bits``, ``sum of spikes``, ``weight`` or
         ``real``.
         """
         if self.bits is not None:
@@ -148,8 +149,7 @@ def _key(x: Tensor) -> int:
 
 
 def union(domains: list[SpikeDomain | None]) -> SpikeDomain | None:
-    """Return the smallest domain with one unit that contains all; None if one is real or units
-    differ."""
+    """Return the smallest domain that contains all; None if one is real or units differ."""
     known = [domain for domain in domains if domain is not None]
     if not domains or len(known) < len(domains):
         return None
@@ -169,8 +169,7 @@ def add(a: SpikeDomain | None, b: SpikeDomain | None) -> SpikeDomain | None:
 
 
 def scale(domain: SpikeDomain | None, factor: float) -> SpikeDomain | None:
-    """Return the domain of spikes times a number: the unit scales, a negative number swaps
-    signs."""
+    """Return the domain of spikes times a number, which scales the unit."""
     if domain is None or not abs(factor) < float('inf'):
         return None
     if factor == 0:

@@ -42,8 +42,7 @@ class Watcher:
 
     @contextmanager
     def batch(self, data: Any) -> Iterator[None]:
-        """Context that counts the forwards of one batch of a data loader, see
-        :func:`samples_of`."""
+        """Context that counts the forwards of one batch, see :func:`samples_of`."""
         self.start(data)
         try:
             yield

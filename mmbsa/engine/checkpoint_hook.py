@@ -177,8 +177,7 @@ class ResumableCheckpointHook(CheckpointHook):
             )
 
     def before_train(self, runner: Runner) -> None:
-        """Prepare the work dir, remove files of killed writers, and connect a data stream to the
-        loop."""
+        """Prepare the work dir, and connect a data stream to the loop."""
         super().before_train(runner)
         self._hooks = HookStates(runner.hooks)
         if self._resumed is not None:
@@ -291,8 +290,7 @@ class ResumableCheckpointHook(CheckpointHook):
         return state
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        """Write the checkpoint, then the pointer, then delete the outdated one (mmengine deletes
-        first)."""
+        """Write the checkpoint, then the pointer, then delete the outdated checkpoint."""
         outdated = None
         if self.max_keep_ckpts > 0 and (not self.keep_ckpt_ids or self.keep_ckpt_ids[-1] != step):
             there = [*self.keep_ckpt_ids, step]

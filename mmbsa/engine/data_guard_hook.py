@@ -131,8 +131,7 @@ def _bare(model: nn.Module) -> nn.Module:
 
 
 def _is_endless(runner: Runner, key: str, loader: DataLoader) -> bool:
-    """Return whether batches of a training continue over the end of the dataset, so all are
-    full."""
+    """Return whether batches continue over the end of the dataset, so that all are full."""
     if key != 'train_dataloader' or not isinstance(runner.train_loop, IterBasedTrainLoop):
         return False
     streamed = any(hasattr(hook, 'streams') for hook in runner.hooks) and DataStream.fits(loader)
@@ -162,8 +161,7 @@ def check_batches(key: str, loader: DataLoader, endless: bool = False) -> None:
 
 
 def label_fillers(model: nn.Module, dataset: Dataset) -> dict[str, int]:
-    """Return config key -> label, for all entries of a model and a training dataset that write
-    labels."""
+    """Return config key -> label, for all entries that write labels."""
     found, data = {}, 'train_dataloader.dataset'
     preprocessor = getattr(model, 'data_preprocessor', None)
     if hasattr(preprocessor, 'seg_pad_val'):

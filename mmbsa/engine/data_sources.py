@@ -79,16 +79,14 @@ def folders(dataset: Dataset) -> list[str]:
 
 
 def where_to_read(dataset: Any) -> str:
-    """Return a sentence with the part of the README that describes how to fill a dataset's
-    folder."""
+    """Return a sentence with the README section on how to fill a dataset's folder."""
     name = dataset if isinstance(dataset, str) else type(dataset).__name__
     section = next((text for part, text in README_SECTIONS.items() if part in name), README_DEFAULT)
     return f'README.md, "{section}", describes how to get and place the data'
 
 
 def why_no_samples(dataset: Dataset, key: str) -> DataError | None:
-    """Return an error that names the missing folder or list of a dataset, or a folder without
-    files.
+    """Return an error that names a missing folder or list of a dataset, or an empty folder.
 
     The result is None if everything exists.
 
@@ -191,8 +189,7 @@ def explain(key: str, cfg: dict, error: Exception) -> DataError | None:
 
 
 def _why_no_list(cfg: dict, key: str) -> DataError | None:
-    """Return the error of a missing list, from the config; mmseg's VOC reads it even with
-    lazy_init."""
+    """Return the error of a missing list, which mmseg's VOC reads even with lazy_init."""
     ann_file = cfg.get('ann_file')
     if not isinstance(ann_file, str) or not ann_file or '://' in ann_file:
         return None

@@ -71,8 +71,7 @@ class PositionedBatches(Sampler):
             epoch += 1
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """Yield batches; positions count over all processes, so every sample of a run has its
-        own."""
+        """Yield batches; positions count over all processes, so each sample has its own."""
         rank, world_size = get_dist_info()
         numbered = enumerate(self._indices())
         numbered = (
@@ -179,8 +178,7 @@ class DataStream:
 
     @staticmethod
     def fits(loader: DataLoader) -> bool:
-        """Return whether batches are consecutive indices of the sampler, which a stream can
-        continue."""
+        """Return whether batches are consecutive sampler indices, which a stream can continue."""
         return type(loader.batch_sampler) is BatchSampler
 
     @property
@@ -189,8 +187,10 @@ class DataStream:
         return self.batch_size * self.world_size
 
     def skip_iter(self, num_iters: int) -> None:
-        """Do nothing: the stream starts at the right position. mmengine 0.10.12 calls this on
-        resume."""
+        """Do nothing, because the stream starts at the right position.
+
+        mmengine 0.10.12 calls this on resume.
+        """
 
     def __iter__(self) -> 'DataStream':
         return self

@@ -67,8 +67,7 @@ class NonFiniteLossHook(Hook):
 
 
 def batch_files(data_batch) -> list[str]:
-    """Return the image files of a batch of mm data samples, or the names of samples without
-    files."""
+    """Return the image files of a batch of mm data samples, or names without files."""
     samples = data_batch.get('data_samples', []) if isinstance(data_batch, dict) else []
     return [
         str(getattr(sample, 'img_path', f'sample {i} without img_path'))

@@ -163,8 +163,7 @@ class HookStates:
         return states
 
     def set(self, states: dict[str, dict]) -> None:
-        """Restore the result of :meth:`get` in the hooks; hooks that this run does not have are
-        ignored."""
+        """Restore the result of :meth:`get`; hooks that this run does not have are ignored."""
         for name, state in states.items():
             hook = self.hooks.get(name)
             if hook is None:
@@ -192,8 +191,7 @@ def validation_is_due(runner: Runner) -> bool:
 
 
 def average_buffers(runner: Runner) -> None:
-    """Average the buffers (BN statistics) over all processes, in the model and in its moving
-    average.
+    """Average the buffers (BN statistics) of model and moving average over all processes.
 
     Only the buffers of the first process are saved. Without the average, a resumed run would
     continue with other statistics in the other processes, and a test would not repeat the

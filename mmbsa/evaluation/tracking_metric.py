@@ -103,8 +103,7 @@ class TrackingMetric(BaseMetric):
                 write_result(Path(self.output_dir) / f'{name}.txt', result)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Return ``AUC``, ``PR``, ``NPR`` in percent, and ``fps`` of the tracker if times are
-        known."""
+        """Return ``AUC``, ``PR``, ``NPR`` in percent, and ``fps`` if times are known."""
         if not results:
             raise ValueError('TrackingMetric: no sequence was tracked')
         found = scores(mean_curves([r['curves'] for r in results], self.rules))

@@ -132,8 +132,7 @@ def judge_results(
 
 
 def score_table(results: Sequence[TrackerResult]) -> str:
-    """Return Markdown tables: scores of every tracker, best AUC first, then AUC / PR per
-    attribute."""
+    """Return Markdown tables of the scores of all trackers, best AUC first, and per attribute."""
     ranked = sorted(results, key=lambda result: -result.scores['AUC'])
     lines = ['| tracker | sequences | AUC | PR | NPR |', '|---|---|---|---|---|']
     lines += [

@@ -89,8 +89,14 @@ RULES: dict[str, TrackingRules] = {
 
 
 def matlab_range(stop: float, steps: int) -> np.ndarray:
-    """Return MATLAB's 0:stop/steps:stop: computed from both ends, so that the rounding is
-    symmetric."""
+    """Return MATLAB's 0:stop/steps:stop.
+
+    It is computed from both ends, so that the rounding is symmetric.
+
+    Args:
+        stop: last value.
+        steps: number of steps.
+    """
     step = stop / steps
     index = np.arange(steps + 1)
     return np.where(index <= steps // 2, index * step, stop - (steps - index) * step)
@@ -104,8 +110,7 @@ THRESHOLDS = dict(
 
 @dataclass(frozen=True)
 class SequenceErrors:
-    """Errors of the counted frames: overlap, centre error in pixels, and in sides of the annotated
-    box.
+    """Errors of the counted frames: overlap, centre error in pixels and in box sides.
 
     ``length`` is the divisor of the curves.
     """

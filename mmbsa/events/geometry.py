@@ -1,5 +1,4 @@
-"""Linear maps of the image plane around the sensor's centre; x increases right, y increases
-down."""
+"""Linear maps around the sensor's centre; x increases right, y increases down."""
 
 import numpy as np
 

@@ -47,8 +47,7 @@ def flip(events: np.ndarray, size: Size, direction: str = 'horizontal') -> np.nd
 
 
 def roll(events: np.ndarray, size: Size, x: int = 0, y: int = 0) -> np.ndarray:
-    """Shift events by whole pixels x and y on a sensor of ``size``, with wrap-around at the
-    border."""
+    """Shift events by whole pixels with wrap-around at the border."""
     events = _on_sensor(events, size)
     out = events.copy()
     out['x'] = (events['x'].astype(np.int64) + x) % size[1]

@@ -62,8 +62,7 @@ def voxel_grid(
 def time_surface(
     events: np.ndarray, size: tuple[int, int], times: ArrayLike, tau: float
 ) -> np.ndarray:
-    """Return the decayed age of the last event of each pixel (Lagorce et al., 2017, HOTS, equation
-    2).
+    """Return the decayed age of each pixel's last event (Lagorce et al., 2017, HOTS, equation 2).
 
     S(k, p, y, x) = exp(-(times[k] - t_last) / tau), where t_last is the latest time <= times[k] of
     an event of polarity p at (x, y); 0 without such an event.

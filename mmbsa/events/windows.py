@@ -57,8 +57,7 @@ def read_window(
 
 
 def _dat_words(path: Path) -> np.ndarray | None:
-    """Return times and addresses (N, 2) of a .dat file of version 2 on disk, None for other
-    files."""
+    """Return times and addresses (N, 2) of a .dat file of version 2, else None."""
     with open(path, 'rb') as file:
         if file.read(1) != b'%':
             return None

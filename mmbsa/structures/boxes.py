@@ -1,5 +1,6 @@
-"""Boxes of tracking: (x, y, w, h) in pixels, with the upper left corner (x, y), if not stated
-otherwise.
+"""Boxes of tracking: (x, y, w, h) in pixels, if not stated otherwise.
+
+(x, y) is the upper left corner.
 
 The arithmetic is that of SDTrack's data processing (with float32 at the same places), so that
 boxes agree up to rounding.

@@ -208,8 +208,7 @@ WRAPPERS = re.compile(
 
 
 def state_dicts(checkpoint: Any, depth: int = 3) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
-    """Yield (position, dict) of every dict of named tensors in a checkpoint, preferred ones
-    first."""
+    """Yield (position, dict) of every dict of named tensors, preferred ones first."""
     if not isinstance(checkpoint, Mapping):
         return
     inner = [key for key, value in checkpoint.items() if isinstance(value, Mapping)]

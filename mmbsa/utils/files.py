@@ -26,8 +26,7 @@ _TAKEN = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR)
 
 @contextmanager
 def atomic_open(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """Context that opens a file for writing bytes; it replaces ``path`` after it is written and
-    synced.
+    """Context that opens a file for writing bytes and replaces ``path`` at the end.
 
     The bytes go to a temporary file in the same folder (created if needed). If the writing is
     interrupted, ``path`` keeps its old content and the temporary file is removed. After a SIGKILL

@@ -1,5 +1,4 @@
-"""Common parts of ``tools/train.py`` and ``tools/test.py``: arguments, and a runner for all
-devices.
+"""Common parts of ``tools/train.py`` and ``tools/test.py``: arguments and runner.
 
 mmengine starts process groups for GPUs only. Without a GPU the group is started here (gloo), and
 config entries that need a GPU (SyncBN, mixed precision, device ids) are replaced by CPU versions
@@ -99,8 +98,7 @@ def fill_in(cfg: Config) -> None:
 
 
 def draw_frames(cfg: Config) -> None:
-    """Replace mmpretrain's ``VisualizationHook``, which cannot draw event frames, if samples have
-    them."""
+    """Replace mmpretrain's ``VisualizationHook``, which cannot draw event frames."""
     hook = (cfg.get('default_hooks') or {}).get('visualization')
     model = cfg.get('model')
     frames = type_name((model or {}).get('data_preprocessor')) == 'EventDataPreprocessor'
@@ -195,8 +193,7 @@ def gather_results(cfg: Config) -> None:
 
 
 def fit_devices(cfg: Config) -> None:
-    """Check the launch against the GPUs of this machine; without GPUs, start gloo and adapt the
-    config.
+    """Check the launch against the GPUs of this machine; without GPUs, use the CPU with gloo.
 
     The config is changed in place.
 

@@ -12,14 +12,14 @@ _GIVEN_BACK = {_MMAP_THRESHOLD: 1 << 20, _TRIM_THRESHOLD: 1 << 20}
 
 
 def keep_freed_memory(keep: bool = True) -> bool:
-    """Make the C library keep freed memory of CPU tensors for later tensors, as PyTorch does on
-    GPUs.
+    """Make the C library keep freed memory of CPU tensors for later tensors.
 
-    It is for training on CPUs. glibc returns every block of 32 MiB to the system when it is freed,
-    and smaller ones at the end of its heap. Each training step then accesses new pages for the
-    first time again, which takes most of the time of an elementwise layer on a large map (figures:
-    docs/kernels.md). The process keeps the memory of its largest step until it ends. Variables of
-    glibc that the user sets (``MALLOC_*_``, ``GLIBC_TUNABLES``) have priority.
+    It is for training on CPUs; on GPUs PyTorch keeps memory itself. glibc returns every block of 32
+    MiB to the system when it is freed, and smaller ones at the end of its heap. Each training step
+    then accesses new pages for the first time again, which takes most of the time of an elementwise
+    layer on a large map (figures: docs/kernels.md). The process keeps the memory of its largest
+    step until it ends. Variables of glibc that the user sets (``MALLOC_*_``, ``GLIBC_TUNABLES``)
+    have priority.
 
     Args:
         keep: True (default) keeps freed memory. False returns the kept memory and keeps no more;

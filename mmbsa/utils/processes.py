@@ -71,8 +71,7 @@ def lost_worker(error: BaseException) -> str | None:
 
 
 def init_worker(inner: Callable[[int], None] | None, worker: int) -> None:
-    """Initialise a data worker by ``inner``, and end it with its parent or if it cannot send a
-    batch.
+    """Initialise a data worker by ``inner``, and make it end with its parent.
 
     torch's own workers check that their parent runs. But they do not end if their last batch fills
     a pipe that no process reads. If no shared memory is left, they print an error and drop the

@@ -37,8 +37,7 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 @contextmanager
 def seeded(*entropy: int) -> Iterator[None]:
-    """Context that seeds the CPU generators of Python, numpy and torch, and restores them at the
-    end.
+    """Context that seeds the CPU generators and restores their states at the end.
 
     The GPU's generator does not change, because samples are created on the CPU.
 

@@ -21,8 +21,7 @@ def type_name(cfg: Any) -> str:
 
 
 def is_ours(cfg: Any) -> bool:
-    """Return whether a config's type is from this package: ``'mmbsa.X'``, or a class defined in
-    it."""
+    """Return whether a config's type is from this package: ``'mmbsa.X'`` or one of its classes."""
     kind = cfg.get('type', '') if isinstance(cfg, dict) else cfg
     name = kind if isinstance(kind, str) else getattr(kind, '__module__', '')
     return name.startswith('mmbsa.')

@@ -29,8 +29,7 @@ class Instances:
     masks: np.ndarray | None = None
 
     def above(self, threshold: float) -> 'Instances':
-        """Return the instances whose score is at least ``threshold``; all if there are no
-        scores."""
+        """Return the instances with a score of at least ``threshold``, or all without scores."""
         if self.scores is None:
             return self
         kept = self.scores >= threshold

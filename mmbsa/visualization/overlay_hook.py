@@ -189,8 +189,7 @@ class DetOverlayHook(OverlayHook):
 
 
 def to_instances(data: InstanceData) -> Instances:
-    """Return mmdet's instances, on any device, as arrays; masks may be tensors or mmdet's
-    bitmaps."""
+    """Return mmdet's instances as arrays; masks may be tensors or mmdet's bitmaps."""
     masks = data.get('masks')
     if masks is not None:
         masks = (masks.cpu().numpy() if hasattr(masks, 'cpu') else masks.to_ndarray()).astype(bool)

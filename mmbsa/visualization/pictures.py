@@ -1,5 +1,4 @@
-"""Pictures of model inputs (photos, grey pictures, event frames, sequences), and their file
-names."""
+"""Pictures of photos, grey pictures, event frames and sequences, and their file names."""
 
 import os
 from collections import Counter

@@ -93,8 +93,10 @@ def fold(sequence: np.ndarray, bgr: bool) -> np.ndarray:
 
 
 def draw_points(points: np.ndarray, side: int = 224) -> np.ndarray:
-    """Draw three views of a cloud (P, 3 or more), along z, y and x; near points are dark; RGB
-    uint8."""
+    """Draw three views of a cloud (P, 3 or more), along z, y and x, RGB uint8.
+
+    Near points are dark.
+    """
     xyz = points[:, :3]
     middle, span = (xyz.max(0) + xyz.min(0)) / 2, max(float(np.ptp(xyz, 0).max()), 1e-12)
     place = (0.5 + 0.9 * (xyz - middle) / span) * (side - 1)

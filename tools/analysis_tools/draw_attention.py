@@ -78,8 +78,7 @@ def parse_args(argv=None):
 
 
 def attention_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return the layers that compare q with k: modules with both neurons and the options of the
-    op."""
+    """Return the layers that compare q with k: they have both neurons and the op's options."""
     return [
         (name, module)
         for name, module in model.named_modules()

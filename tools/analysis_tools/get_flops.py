@@ -33,8 +33,7 @@ class UncountedOps(TorchDispatchMode):
         self.calls, self.elements = Counter(), Counter()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        """Run an operation; record it unless it is counted elsewhere or only changes the view of
-        memory."""
+        """Run an operation; record it unless it is counted elsewhere or only changes a view."""
         out = func(*args, **(kwargs or {}))
         if func._overloadpacket not in flop_registry and not func.is_view:
             written = sum(
@@ -47,8 +46,7 @@ class UncountedOps(TorchDispatchMode):
 
 
 def build(cfg: Config) -> nn.Module:
-    """Build a config's model for inference on a CPU, without pretrained weights and auxiliary
-    heads."""
+    """Build a config's model on a CPU, without pretrained weights and auxiliary heads."""
     cfg.model.pop('auxiliary_head', None)
     return build_model(cfg)
 

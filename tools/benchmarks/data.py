@@ -47,8 +47,7 @@ def draw(folder: Path) -> None:
 
 
 def loader(cfg: Config, root: Path, args) -> torch.utils.data.DataLoader:
-    """Return a loader of the config's training data from ``root``, with the given workers and
-    batch."""
+    """Return a loader of the config's training data from ``root``."""
     settings = cfg.train_dataloader
     settings.dataset.data_root = str(root)
     settings.batch_size, settings.num_workers = args.batch, args.workers

@@ -110,8 +110,10 @@ def check(args) -> None:
 
 
 def train(args) -> None:
-    """Run some iterations of the quickstart in mixed precision; on CUDA in one process with
-    nccl."""
+    """Run some iterations of the quickstart in mixed precision.
+
+    On CUDA they run in one process with nccl.
+    """
     cuda = args.device == 'cuda'
     iterations = 100 if cuda else 2
     options = [f'train_cfg.max_iters={iterations}', f'train_cfg.val_interval={iterations}']
@@ -127,8 +129,7 @@ def train(args) -> None:
 
 
 def report(args) -> None:
-    """Write report.json and report.md from the results of the steps; exit status 1 if one
-    failed."""
+    """Write report.json and report.md; exit status 1 if a step failed."""
     out, steps = args.folder, {}
     for line in (out / 'steps.txt').read_text().splitlines():
         name, code, seconds = line.split()

@@ -16,8 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def gate(*files: str) -> None:
-    """Run tests of the measured code, and exit if one fails, so that no figure of a wrong result is
-    shown."""
+    """Run tests of the measured code, and exit if one fails."""
     print('tests first:', *files, flush=True)
     run = subprocess.run(
         [sys.executable, '-m', 'pytest', '-q', '-x', *files],
@@ -42,8 +41,7 @@ def sync(device: str) -> None:
 def time_interleaved(
     functions: dict[str, Callable], repeats: int, device: str
 ) -> dict[str, list[float]]:
-    """Return milliseconds per call of every candidate, one call each per round, after a warm-up
-    round.
+    """Return milliseconds per call of every candidate, interleaved in rounds.
 
     Other programs on the machine slow all candidates in a round by the same factor, so ratios
     within a round hardly change.
@@ -142,8 +140,7 @@ def write(path: Path, report: dict) -> None:
 
 
 def compare(paths: list[Path], key: Callable[[dict], tuple], unit: str = 'ms') -> str:
-    """Return a Markdown table of the rows that two reports share: time of the second over the
-    first.
+    """Return a Markdown table of the common rows of two reports: second time over first.
 
     Args:
         paths: two files of :func:`write`, each with ``rows`` and ``machine``.

@@ -232,8 +232,7 @@ def images(name: str, args) -> torch.Tensor:
 
 
 def measure(name: str, args) -> dict:
-    """Return times of one model and those for comparison, interleaved with the unit, in this
-    process."""
+    """Return the times of one model and of those for comparison."""
     x = images(name, args)
     batch = len(x)
     models = candidates(name, args, x)
@@ -270,8 +269,7 @@ def measure(name: str, args) -> dict:
 
 
 def interleaved(models: dict[str, Candidate], x: torch.Tensor, args) -> tuple[dict, list[float]]:
-    """Return milliseconds per image by candidate and mode, and those of the unit before each of
-    them."""
+    """Return milliseconds per image by candidate and mode, and those of the unit."""
     times = {key: {mode: [] for mode in candidate.modes} for key, candidate in models.items()}
     units = []
     for round_ in range(args.repeats + 1):
@@ -432,8 +430,7 @@ def run_worker(kind: str, name: str, args, keep_memory: bool = False, **env) -> 
 
 
 def table(results: list[dict]) -> str:
-    """Return a Markdown table; ratios are times of SpikingJelly or the dense twin over those of
-    mmbsa.
+    """Return a Markdown table; ratios are times of the other models over those of mmbsa.
 
     A ratio above 1 means that mmbsa is faster.
     """

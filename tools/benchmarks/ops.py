@@ -188,8 +188,7 @@ class Attention(Benchmark):
         return [x.to(args.device, getattr(torch, args.dtype)) for x in (q, k, v, upstream)]
 
     def candidates(self, args, point: dict, backward: bool) -> dict:
-        """Return implementations, materialised ones if they fit in memory, softmax attention by
-        backend."""
+        """Return implementations, materialised ones if they fit, and softmax attention."""
         q, k, v, upstream = self.operands(args, point)
         if backward:
             q, k, v = (x.requires_grad_() for x in (q, k, v))

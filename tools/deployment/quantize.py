@@ -46,8 +46,7 @@ def turns_channels(preprocessor) -> bool:
 
 
 def scores_of(model, logits: torch.Tensor, samples: list) -> list:
-    """Return data samples with the predictions from logits, as the model's ``predict`` computes
-    them."""
+    """Return data samples with the predictions that the model's ``predict`` makes of logits."""
     if hasattr(model, 'postprocess_result'):
         return model.postprocess_result(logits, samples)
     for sample, score in zip(samples, logits):
@@ -56,8 +55,7 @@ def scores_of(model, logits: torch.Tensor, samples: list) -> list:
 
 
 def compare(cfg: Config, model, session, real: float, args) -> tuple[dict, dict, float]:
-    """Return metrics of the float and the integer network, and the share of different
-    predictions."""
+    """Return metrics of both networks, and the share of different predictions."""
     (shape,) = (tuple(x.shape) for x in session.get_inputs())
     predict, turned = Predictor(model), turns_channels(model.data_preprocessor)
     mean, std = model.data_preprocessor.mean, model.data_preprocessor.std

@@ -87,8 +87,7 @@ def checkpoint_bytes(rng: np.random.Generator, weights: dict, marker: Path) -> b
 
 
 def recording_bytes(rng: np.random.Generator, marker: Path) -> tuple[str, bytes]:
-    """Return a damaged recording: .npz (also with code objects or a huge header), .npy, .bin,
-    .aedat, .dat."""
+    """Return a damaged recording: .npz, .npy, .bin, .aedat or .dat."""
     count, buffer = 200, io.BytesIO()
     columns = dict(
         x=rng.integers(0, 24, count),

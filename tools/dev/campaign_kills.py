@@ -45,8 +45,7 @@ def same(one: object, other: object) -> bool:
 def kills(
     task: Task, folder: Path, number: int, seconds: float, seed: int = 0
 ) -> tuple[Counter, list[str]]:
-    """Kill a task and start it again, repeatedly; return the number of each event, and the
-    failures."""
+    """Kill a task repeatedly; return the number of each event, and the failures."""
     draw, counts, faults = random.Random(seed), Counter(), []
     task.prepare(folder)
     begin = time.monotonic()

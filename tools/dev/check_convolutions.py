@@ -86,8 +86,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def draw_case(seed: int, ops: list[str], fix: dict) -> dict:
-    """Return a random call with the given keys; convolutions are drawn more often than other
-    ops."""
+    """Return a random call with the given keys; convolutions are drawn most often."""
     rng = random.Random(seed)
     while True:
         op = rng.choice(

@@ -218,8 +218,7 @@ def extras_of(
 
 
 def same(wanted: Any, found: Any, path: str, wrong: list[str]) -> int:
-    """Compare values, append differences to ``wrong``, and return the number of compared
-    numbers."""
+    """Compare values, append differences to ``wrong``, and return their number."""
     if isinstance(wanted, dict):
         return sum(
             same(value, (found or {}).get(key), f'{path}.{key}', wrong)

@@ -1,5 +1,4 @@
-"""Worker of ``check_convolutions.py``: reads cases from stdin, one JSON per line, and writes
-errors.
+"""Worker of ``check_convolutions.py``: reads cases from stdin and writes errors.
 
 A case contains everything but the numbers, which its seed draws: see ``draw_case`` there. The
 answer is a dict from the wrong part (output, input, weight or bias: the last three are gradients)
@@ -118,8 +117,7 @@ def results(
 def sums_of_magnitudes(
     case: dict, inputs: dict[str, Tensor], grad: Callable, reference: dict[str, Tensor]
 ) -> dict:
-    """Return the largest sums of the results without signs; rounding errors are proportional to
-    them."""
+    """Return the largest sums of magnitudes, to which rounding errors are proportional."""
     if case['op'] not in ('conv2d', 'conv1d', 'conv_transpose2d', 'linear'):
         return reference
     positive = {name: x.abs() for name, x in inputs.items()}
@@ -127,8 +125,7 @@ def sums_of_magnitudes(
 
 
 def compare(case: dict, ours: bool) -> dict[str, float]:
-    """Return result -> largest error over the largest value, for errors that rounding does not
-    explain."""
+    """Return result -> largest relative error, for errors that rounding does not explain."""
     values, only, dtype = operands(case), case.get('only'), DTYPES[case['dtype']]
     if only is not None and only != 'output' and only not in values:
         return {}

@@ -1,5 +1,4 @@
-"""Run functions in forked child processes with limits, so that kills and crashes can be
-observed."""
+"""Functions in forked child processes with limits, to observe kills and crashes."""
 
 import os
 import pickle
@@ -98,8 +97,7 @@ def survivors(session: int, seconds: float = 15) -> list[int]:
 def run_cases(
     function: Callable[[int], Any], count: int, seconds: float = 60, memory: int = 4 << 30
 ) -> list[Any]:
-    """Call ``function(0) ... function(count - 1)`` in children; a crash or hang affects only its
-    case.
+    """Call ``function(0) ... function(count - 1)`` in children that may crash or hang.
 
     Args:
         function: function of the number of the case.

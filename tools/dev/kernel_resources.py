@@ -122,8 +122,10 @@ def lif_kernels() -> dict:
 
 
 def lif_constants(name: str, steps: int, signed: bool) -> dict:
-    """Return the compile-time constants of a launch with tau 2, a hard and detached reset, a
-    sigmoid."""
+    """Return the compile-time constants of a launch.
+
+    The neurons have tau 2, a hard and detached reset, and a sigmoid surrogate.
+    """
     import torch
 
     from mmbsa.ops.lif import launch
@@ -196,8 +198,7 @@ def compile_kernel(kernel, constants: dict, pointers: dict, config, arch: int) -
 
 
 def assembled(ptx: str, arch: int) -> dict:
-    """Return ptxas's figures of a kernel, and the numbers of some instructions in its machine
-    code."""
+    """Return ptxas's figures of a kernel, and the numbers of some instructions."""
     tool = tools()
     with tempfile.TemporaryDirectory() as folder:
         (source := Path(folder, 'kernel.ptx')).write_text(ptx)
@@ -236,8 +237,7 @@ def assembled(ptx: str, arch: int) -> dict:
 
 
 def inner_loop(sass: str) -> dict:
-    """Return instruction -> its number in the first loop with matrix products, ``''`` -> all of
-    them."""
+    """Return instruction -> its number in the first loop with matrix products."""
     code = [(int(at, 16), text) for at, text in re.findall(r'/\*([0-9a-f]{4,})\*/\s+(.*?);', sass)]
     for at, text in code:
         jump = re.search(r'\bBRA\b.* 0x([0-9a-f]+)', text)
@@ -253,8 +253,7 @@ def inner_loop(sass: str) -> dict:
 
 
 def tools() -> dict:
-    """Return paths of the assemblers, in the order to try, and of the disassembler in triton's
-    package.
+    """Return the paths of the assemblers and the disassembler in triton's package.
 
     Raises:
         FileNotFoundError: the package has none, or triton is not installed.

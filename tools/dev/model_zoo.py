@@ -82,8 +82,7 @@ figures.
 
 
 def read(pattern: str) -> dict[str, dict]:
-    """Return path relative to the repository -> content of YAML files under ``configs/``,
-    sorted."""
+    """Return path -> content of YAML files under ``configs/``, sorted."""
     paths = sorted((ROOT / 'configs').glob(pattern))
     return {str(path.relative_to(ROOT)): yaml.safe_load(path.read_text()) for path in paths}
 
@@ -108,8 +107,7 @@ def energy(model: dict, result: dict) -> list[str]:
 
 
 def rows(model: dict, label: str, metric: str) -> list[list[str]]:
-    """Return the cells of a model: one row per result, with the model's own cells in the first
-    row."""
+    """Return the cells of a model, one row per result."""
     meta = model['Metadata']
     own = [label, str(meta.get('T', '-')), str(meta.get('D', '-')), f'{meta["Parameters"]:,}']
     lines = []

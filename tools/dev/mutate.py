@@ -1,5 +1,4 @@
-"""Mutation test: change the package in one place at a time, and count the changes that tests
-detect.
+"""Mutation test: change one place of the package at a time, and count detected changes.
 
     pytest -n 2 --cov=mmbsa --cov-context=test --cov-report= --junitxml=junit.xml
     python tools/dev/mutate.py --coverage .coverage --junit junit.xml --count 300 --out mutants.json

@@ -107,8 +107,7 @@ def _step(cfg: dict, package: str) -> str:
 
 
 def _params(cfg: Config, path: Path, ran: dict[str, float]) -> float:
-    """Return the parameters of a model that builds and runs; a model equal to an earlier one is not
-    run.
+    """Return the parameters of a model that builds and runs.
 
     Without their backbones, configs of one family that differ in depth or schedule often are the
     same model.

@@ -1,5 +1,4 @@
-"""Trial of a swapped segmentor: built and run without memory at its crop, or really on a tiny
-crop."""
+"""Trial of a swapped segmentor, without memory at its crop or really on a tiny crop."""
 
 from copy import deepcopy
 
@@ -38,8 +37,7 @@ def _metas(size: tuple[int, int], batch: int) -> list[dict]:
 
 
 def build_model(cfg: Config | dict) -> nn.Module:
-    """Build a config's model with real weights, and with plain norms instead of synchronised
-    ones."""
+    """Build a config's model with real weights and plain norms."""
     with default_scope(cfg.get('default_scope') or 'mmseg'):
         return revert_sync_batchnorm(ROOT_MODELS.build(deepcopy(dict(cfg['model']))))
 
@@ -70,8 +68,7 @@ def _run(model: nn.Module, size: tuple[int, int], channels: int) -> nn.Module:
 
 
 def run_skeleton(cfg: Config | dict) -> tuple[nn.Module, tuple[int, int]]:
-    """Build a config's model without memory and run it at the config's crop, in train and eval
-    mode.
+    """Build a config's model without memory and run it at the config's crop.
 
     Only shapes are checked: every head reads its maps, and predictions have the size of the image.
     Models with mmcv's compiled layers are built with real weights and run on a tiny crop, because

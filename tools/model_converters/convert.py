@@ -18,8 +18,7 @@ from mmbsa.utils.files import atomic_open, check_output
 
 
 def read(path: str) -> dict[str, torch.Tensor]:
-    """Load tensors (``weights_only=True``) from the usual containers, without ``module.``
-    prefixes."""
+    """Load tensors from the usual containers, without ``module.`` prefixes."""
     with torch.serialization.safe_globals(
         [argparse.Namespace]
     ):  # official training scripts store their arguments

@@ -86,8 +86,7 @@ class Grid:
     file: str = 'grid'
 
     def combinations(self) -> list[dict[str, str]]:
-        """Return every combination axis -> value that is not excluded; the last axis changes
-        fastest."""
+        """Return every combination axis -> value that is not excluded, the last axis fastest."""
         names = list(self.axes)
         found = [dict(zip(names, values)) for values in product(*self.axes.values())]
         return [
@@ -198,8 +197,7 @@ def grid_of_configs(paths: list[str | Path], seeds: list[int], metric: str | Non
 
 
 def expand(grid: Grid, options: dict | None = None) -> list[Cell]:
-    """Resolve the config of every cell, seed by seed, so that all cells of the first seed run
-    first.
+    """Resolve the config of every cell, seed by seed; all cells of the first seed come first.
 
     Args:
         grid: the grid.

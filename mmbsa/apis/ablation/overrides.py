@@ -70,8 +70,7 @@ def _find(cfg: Config, name: str) -> tuple[bool, object]:
 
 
 def _leaves(name: str, value: object) -> Iterator[tuple[str, object]]:
-    """Yield every key that a value sets: the keys within a merged dict, otherwise the key
-    itself."""
+    """Yield every key that a value sets: the keys in a merged dict, otherwise the key itself."""
     if isinstance(value, dict) and value and not value.get(DELETE_KEY):
         for key, inner in value.items():
             yield from _leaves(f'{name}.{key}', inner)

@@ -30,8 +30,7 @@ class Training:
     core_seconds: float = 0.0
 
     def ended(self) -> bool:
-        """Return whether the process has ended; if so, record its computing time with its
-        children."""
+        """Return whether the process has ended; if so, record its computing time."""
         if self.process.returncode is None:
             pid, status, usage = os.wait4(self.process.pid, os.WNOHANG)
             if pid:
@@ -150,8 +149,7 @@ class LocalRunner:
         folder.note(pid=process.pid)
 
     def environment(self, slot: int) -> dict[str, str]:
-        """Return environment variables that give a slot its share of the cores, and GPUs in
-        turn."""
+        """Return environment variables that give a slot a share of the cores and GPUs."""
         threads = max(1, len(os.sched_getaffinity(0)) // (self.jobs * self.gpus))
         env = {'OMP_NUM_THREADS': str(threads), 'PYTHON': sys.executable, **os.environ}
         env['PYTHONPATH'] = os.pathsep.join(

@@ -52,8 +52,7 @@ class CellFolder:
 
     @contextmanager
     def lock(self) -> Iterator[int | None]:
-        """Context that yields the file descriptor of the cell's lock, or None if another process
-        has it.
+        """Context that yields the descriptor of the cell's lock, or None if it is locked elsewhere.
 
         A training inherits the descriptor and keeps the lock until it ends, also if its runner was
         killed. The system releases the lock when the last process with the descriptor ends for any
@@ -174,8 +173,10 @@ class CellFolder:
         return {**state, 'curve': {int(step): value for step, value in state['curve'].items()}}
 
     def status(self) -> str:
-        """Return ``done``, ``running``, ``failed``, ``submitted``, ``interrupted`` or
-        ``waiting``."""
+        """Return the state of the cell.
+
+        It is ``done``, ``running``, ``failed``, ``submitted``, ``interrupted`` or ``waiting``.
+        """
         if self.is_done():
             return 'done'
         if self.is_locked():
@@ -184,8 +185,7 @@ class CellFolder:
         return 'interrupted' if noted == 'running' else noted
 
     def logged(self) -> str:
-        """Return the metric names in the logs of the validations, for a message about a wrong
-        name."""
+        """Return the metric names in the logs, for a message about a wrong name."""
         names = {
             key
             for log in self.path.glob('*/vis_data/scalars.json')

@@ -39,8 +39,7 @@ def reads_time(head: dict) -> bool:
 
 
 def readers(head: dict) -> list[dict]:
-    """Return the modules of a head that read the backbone's maps: the head, or its nested heads
-    (K-Net)."""
+    """Return the modules of a head that read maps: the head, or its nested heads (K-Net)."""
     if 'in_channels' in head or 'in_index' in head:
         return [head]
     nested = [
@@ -105,8 +104,7 @@ def positions(reader: dict, number: int) -> list[int]:
 
 
 def implicit_positions(reader: dict) -> list[int]:
-    """Return positions that are read without ``in_index``: the first map in DeepLabV3+'s
-    decoder."""
+    """Return the positions of maps that a head reads without ``in_index`` (DeepLabV3+)."""
     return [0] if reader.get('c1_in_channels') else []
 
 

@@ -25,8 +25,7 @@ POOLING = 'GlobalAveragePooling'
 
 
 def host(model: dict) -> dict:
-    """Return the part of a model config that has the backbone: the model, or the detector in a
-    tracker.
+    """Return the part of a model config with the backbone: the model, or a tracker's detector.
 
     Raises:
         SwapError: there is no backbone.
@@ -97,8 +96,7 @@ def _rewritten(neck: dict, old: Sequence[Level], widths: Sequence[int], scope: s
 
 
 def _reads_vectors(part: dict, old: Sequence[Level]) -> bool:
-    """Return whether a classifier is a pooling and a head with the channels of the last map or
-    vector."""
+    """Return whether a classifier is a pooling and a head with the last map's channels."""
     head = part.get('head')
     necks, channels = neck_list(part), head.get('in_channels') if isinstance(head, dict) else None
     return (

@@ -67,8 +67,7 @@ def default_scope(scope: str = 'mmseg') -> Iterator[None]:
 
 
 def build_skeleton(cfg: dict, scope: str = 'mmseg') -> nn.Module:
-    """Build a module on the meta device, without memory for its parameters, from a copy of its
-    config."""
+    """Build a module from a copy of its config on the meta device, without memory."""
     with default_scope(scope):
         if isinstance(cfg['type'], str):
             ROOT_MODELS.get(
@@ -107,8 +106,7 @@ def _stride(image: int, side: int) -> int:
 
 
 def _history(x: Tensor, sizes: dict, image: tuple[int, int]) -> tuple[int, int]:
-    """Return (depth, coarsest stride) of a map from the longest and coarsest path of its autograd
-    graph."""
+    """Return (depth, coarsest stride) of a map from its autograd graph."""
     known: dict[Any, tuple[int, int]] = {}
     stack = [x.grad_fn] if x.grad_fn is not None else []
     while stack:

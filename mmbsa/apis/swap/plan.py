@@ -58,8 +58,7 @@ def scoped(neck: dict, scope: str) -> dict:
 
 
 def plan_with_neck(neck: dict, outputs: Outputs, new: Sequence[Level], scope: str) -> Plan:
-    """Keep the config's neck: return the levels in the order and number it expects, and set its
-    channels.
+    """Keep the config's neck: return levels in its order and number, and set its channels.
 
     Args:
         neck: config of the neck.
@@ -103,8 +102,7 @@ def plan_with_neck(neck: dict, outputs: Outputs, new: Sequence[Level], scope: st
 
 
 def plan_without_neck(read_by: Consumers, outputs: Outputs, new: Sequence[Level]) -> Plan:
-    """Choose levels of the new backbone for the heads, decoded or adapted if channels are not
-    enough.
+    """Choose levels for the heads, decoded or adapted if channels are not enough.
 
     If all maps of a main head were decoded, the head reads fine maps that contain coarse context.
     The levels of the new backbone contain none, so they are merged top-down first.

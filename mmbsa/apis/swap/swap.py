@@ -156,8 +156,9 @@ def _new_backbone(given: dict, plan: Plan, indices: list[int], model: dict) -> d
 def swap_backbone(
     cfg: Config | dict | str | Path, backbone: str | dict, readout: str = 'mean'
 ) -> Config:
-    """Replace the backbone of a stock config of mmseg, mmdet or mmpretrain 1.x / 3.x by a spiking
-    one.
+    """Replace the backbone of a stock config of mmseg, mmdet or mmpretrain by a spiking one.
+
+    The packages are mmseg 1.x, mmdet 3.x and mmpretrain 1.x.
 
     The replaced backbone is measured on the meta device: stride, channels and depth of every map,
     and whether the map is decoded from coarser maps. Each map is matched with a level of the new
@@ -249,8 +250,7 @@ def _swap_segmentor(model: dict, cfg: dict, given: dict, readout: str) -> None:
 
 
 def _swap_maps(part: dict, cfg: dict, given: dict, readout: str, scope: str) -> None:
-    """Swap the backbone of a detector or classifier in place; modules after it get maps as
-    before."""
+    """Swap the backbone of a detector or classifier in place; later modules get maps as before."""
     check_necks(part, scope)
     levels = spiking_levels(given)
     outputs = _old_outputs(cfg, part, consumers(part), scope)

@@ -81,8 +81,7 @@ def load_tracker(
 def track_frames(
     model: SDTrack, frames: Iterable[np.ndarray], box: Sequence[float]
 ) -> Iterator[TrackedFrame]:
-    """Track a target through a stream of frames; only one frame and the track's state are in
-    memory.
+    """Track a target through a stream of frames, with one frame in memory at a time.
 
     Args:
         model: tracker from :func:`load_tracker`.

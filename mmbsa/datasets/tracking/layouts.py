@@ -144,8 +144,7 @@ def split_folder(layout: str, root: str | os.PathLike, split: str) -> Path:
 
 
 def find_sequences(layout: str, root: str | os.PathLike, split: str) -> list[str]:
-    """Return the names of a split's sequences: the benchmark's list, else all annotated folders,
-    sorted.
+    """Return the sorted names of a split's sequences, from a list or from the folders.
 
     The arguments are those of :func:`split_folder`.
     """
@@ -327,8 +326,7 @@ class FrameFiles:
         return np.stack(frames)
 
     def check(self, length: int) -> tuple[int, int]:
-        """Check that the first and last of ``length`` frames exist, and return their (height,
-        width).
+        """Check that the first and last of ``length`` frames exist, and return (height, width).
 
         Raises:
             FileNotFoundError: one of them is missing.

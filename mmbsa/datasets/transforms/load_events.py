@@ -13,8 +13,7 @@ from mmbsa.registry import TRANSFORMS
 
 
 def checked_repair(name: str, repair: str | Collection[str]) -> tuple[str, ...]:
-    """Return the faults to repair, sorted; raise ValueError with the name of the step if
-    unknown."""
+    """Return the sorted faults to repair; an unknown one raises ValueError."""
     try:
         return tuple(sorted(check_repair(repair)))
     except ValueError as error:

@@ -34,8 +34,7 @@ class _PointStep(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LoadPoints(BaseTransform):
-    """Read ``points`` (N, d) from the file ``points_path``; a sample with ``points`` is not
-    changed.
+    """Read ``points`` (N, d) from the file ``points_path``, if the sample has no ``points``.
 
     Args:
         mesh_points: number of points drawn from the surface of an ``.off`` mesh, 2048 by default.
@@ -247,8 +246,11 @@ class RotatePoints(_PointStep):
 
 
 def random_rotation(random: np.random.Generator | object) -> np.ndarray:
-    """Return a uniformly distributed rotation matrix (3, 3), drawn by
-    ``random.standard_normal``."""
+    """Return a uniformly distributed rotation matrix (3, 3).
+
+    Args:
+        random: random generator with the method ``standard_normal``.
+    """
     q, r = np.linalg.qr(random.standard_normal((3, 3)))
     q = q * np.sign(np.diag(r))
     q[:, 0] *= np.linalg.det(q)

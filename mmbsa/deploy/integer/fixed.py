@@ -99,8 +99,7 @@ def shift(x: np.ndarray, places: int | np.ndarray) -> np.ndarray:
 
 
 def bits_of(low: int, high: int) -> int:
-    """Return the bits of a signed integer that holds low .. high (unsigned if low is not
-    negative)."""
+    """Return the bits of a signed integer for low .. high (unsigned if low >= 0)."""
     if low >= 0:
         return max(int(high).bit_length(), 1)
     return 1 + max(int(high).bit_length(), (-int(low) - 1).bit_length())

@@ -123,9 +123,7 @@ def _blocks(weight: np.ndarray, groups: int) -> np.ndarray:
 
 @layers.conv2d.register
 def _conv2d(x: Symbol, weight: np.ndarray, stride, padding, dilation, groups: int) -> Symbol:
-    """Convolve by MatMulInteger of the taps of every position; runtimes execute it much faster than
-    ConvInteger.
-    """
+    """Convolve by MatMulInteger of the taps, which runtimes execute faster than ConvInteger."""
     graph, (kh, kw), n = x.graph, weight.shape[2:], x.shape[0]
     size = [
         (length + 2 * p - d * (k - 1) - 1) // s + 1

@@ -418,8 +418,7 @@ def _quantized(
 
 
 def distinct(biases: np.ndarray) -> np.ndarray:
-    """Return a map of biases (1, C, H, W) without repeated rows and columns; other biases
-    unchanged."""
+    """Return a map of biases (1, C, H, W) without repeated rows and columns."""
     for axis in (-1, -2):
         if biases.ndim == 4:
             biases = np.unique(biases, axis=axis)
@@ -436,8 +435,7 @@ def _weighted(
     product: Callable,
     axis: int,
 ) -> Fixed:
-    """Run a convolution or a linear layer: sums of weights, then a shift per channel of
-    ``axis``."""
+    """Run a convolution or a linear layer: sums of weights, then a shift per channel."""
     if x.limit is None and kind == 'linear' and network.rules.multiply:
         x = plain(network, node, x)
         rules, terms = network.rules, bits_of(0, x.data.shape[-1])

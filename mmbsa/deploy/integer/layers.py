@@ -120,8 +120,7 @@ def lif(
 
 @singledispatch
 def round_half_even(x: np.ndarray, fraction: int) -> np.ndarray:
-    """Return round(x * 2^-fraction) with ties to even: add half, shift, and clear the last bit of a
-    tie."""
+    """Return round(x * 2^-fraction) with ties to even, by additions and shifts."""
     if fraction == 0:
         return x
     up = (x + (1 << (fraction - 1))) >> fraction
@@ -210,8 +209,7 @@ def bilinear_taps(
 
 
 def bilinear(x: np.ndarray, size: tuple[int, int], align_corners: bool) -> np.ndarray:
-    """Resize (..., H, W) -> (..., *size) with weights in sixteenths along both sides, rounded
-    once."""
+    """Resize (..., H, W) -> (..., *size) with weights in sixteenths, rounded once."""
     for axis, target in ((-2, size[0]), (-1, size[1])):
         left, right, weight = bilinear_taps(x.shape[axis], target, align_corners)
         weight = weight[:, None] if axis == -2 else weight

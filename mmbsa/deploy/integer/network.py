@@ -39,8 +39,7 @@ class Layer:
 
 
 def fold_scales(model: nn.Module) -> None:
-    """Multiply, in place, the layer scales of residual branches into the last convolutions of
-    them."""
+    """Multiply the layer scales of residual branches into their last convolutions, in place."""
     for module in model.modules():
         if not isinstance(module, Residual) or module.scale is None:
             continue
@@ -150,8 +149,7 @@ class IntegerNetwork:
         return self.forward(pixels.astype(np.int64))
 
     def forward(self, pixels) -> list[Fixed]:
-        """Run without the checks of :meth:`run`, on int64 arrays or on symbols of the integer
-        graph."""
+        """Run without the checks of :meth:`run`, on int64 arrays or on graph symbols."""
         values: dict[Node, object] = {}
         for node in self._nodes:
             if node.op == 'placeholder':
@@ -194,8 +192,7 @@ class IntegerNetwork:
             self.report.append(Layer(handlers.module_of(node), kind, operations, bits, memory))
 
     def multiplications(self) -> list[str]:
-        """Return the layers that multiply, with the number of multiplications in a forward of the
-        example."""
+        """Return the layers that multiply, with their number of multiplications in the example."""
         return [
             f'{layer.name} ({layer.kind}): {layer.operations["multiplications"]}'
             for layer in self.report

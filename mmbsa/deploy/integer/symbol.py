@@ -19,8 +19,7 @@ _FUNCTIONS: dict[Callable, Callable] = {}
 
 
 def pointwise(method: Callable) -> Callable:
-    """Decorate an operation on every element, so that it is also written in the channels-last
-    layout.
+    """Write an element-wise operation also in the channels-last layout (decorator).
 
     This requires that all operands exist in that layout.
     """
@@ -148,14 +147,12 @@ class Symbol:
         return _FUNCTIONS[function](*args, **kwargs)
 
     def narrow(self, bits: int) -> None:
-        """Narrow the bounds to ``bits`` bits, because the reference raises for values that do not
-        fit."""
+        """Narrow the bounds to ``bits`` bits; the reference raises for other values."""
         self.low = max(self.low, -(1 << (bits - 1)))
         self.high = min(self.high, (1 << (bits - 1)) - 1)
 
     def _like(self, name, dtype, shape=None, low=None, high=None, **pending) -> 'Symbol':
-        """Return another tensor of this graph; bounds and shape are those of this one unless
-        given."""
+        """Return another tensor of this graph, by default with the same bounds and shape."""
         return Symbol(
             self.graph,
             name,
@@ -360,8 +357,7 @@ class Symbol:
 
     @pointwise
     def _compare(self, constant, op: str) -> 'Symbol':
-        """Return ``value >= constant``, with the pending constants in the constant; Equal uses the
-        value."""
+        """Return ``value >= constant`` with the pending constants moved to the constant."""
         if op == 'Equal':
             part = self.settle()
             dtype = int_type(part.low - 1, part.high + 1)
@@ -551,8 +547,7 @@ def _broadcast_to(x: Symbol, shape) -> Symbol:
 
 
 def _together(parts: Sequence[Symbol]) -> tuple[list[str], Symbol, dict]:
-    """Return names of tensors of one type, the first part with the bounds of all, and pending
-    constants."""
+    """Return names of tensors of one type, the first part, and the pending constants."""
     parts = [part.shifted() for part in parts]
     first = parts[0]
     same = all(

@@ -104,8 +104,7 @@ def _short_shifts(call: Call, q: Tensor, k: Tensor, bits: int) -> int:
 
 
 def _by_rows(q: Tensor, k: Tensor, *others: Tensor) -> list[list[Tensor]]:
-    """Return chunks of queries: q (float64) and tensors of its rows, so that score maps stay
-    small."""
+    """Return chunks of queries: q (float64) and the rows of other tensors."""
     length = max(1, MAP_CHUNK // max(1, math.prod(k.shape[:-1])))
     return [list(q.double().split(length, -2)), *(list(x.split(length, -1)) for x in others)]
 
@@ -218,8 +217,7 @@ def _add(detail: dict, **figures: int) -> None:
 
 @rule('mmbsa::shiftmax')
 def shiftmax(call: Call) -> None:
-    """Count m - 1 comparisons and m powers per row; the result holds real numbers, powers of
-    two."""
+    """Count m - 1 comparisons and m powers per row; the result holds powers of two."""
     x = call.args['x']
     length = x.shape[call.args.get('dim', -1)]
     counts, _ = call.row('elementwise', ('scores', x))
@@ -235,8 +233,7 @@ def shiftmax(call: Call) -> None:
     'mmbsa::integer_spike_bwd',
 )
 def gradients(call: Call) -> None:
-    """Count the multiply-adds of the gradients, in training only; they are not part of
-    inference."""
+    """Count the multiply-adds of the gradients, in training only."""
     counts, _ = call.row('backward', numbered=False)
     if 'q' in call.args:
         q, k, v = (call.args[key] for key in 'qkv')

@@ -19,8 +19,7 @@ from mmbsa.energy.tags import Tag
     )
 )
 def convolution(call: Call) -> None:
-    """Count a convolution of ``input`` with ``weight``: 1 to 3 dimensions, with or without
-    batch."""
+    """Count a convolution of ``input`` with ``weight`` in 1 to 3 dimensions."""
     args = call.args
     x: Tensor = args['input'] if 'input' in args else args['self']
     weight, out = args['weight'], call.out

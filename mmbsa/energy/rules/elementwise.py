@@ -12,8 +12,7 @@ from mmbsa.spiking import BINARY, TERNARY, SpikeDomain
 
 
 def indices(call: Call) -> bool:
-    """Return whether the op computes positions or flags (whole numbers or masks), no
-    activations."""
+    """Return whether the op computes positions or flags, not activations."""
     if not isinstance(call.out, Tensor) or call.out.is_floating_point():
         return False
     call.counter.tags.drop(call.out)

@@ -248,8 +248,7 @@ _TAPS = {
 
 
 def resize(call: Call) -> None:
-    """Count an interpolation of 2 to 16 values per output; values between spikes are real
-    numbers."""
+    """Count an interpolation of 2 to 16 values per output; the result is real-valued."""
     x = _input(call)
     if call.tag(x).weight and call.weights_only():
         return call.put(Tag(origin='weights', weight=True))

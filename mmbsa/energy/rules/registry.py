@@ -144,8 +144,7 @@ class Call:
         return Tag(steps=steps)
 
     def weights_only(self) -> bool:
-        """Return whether every tensor argument is a weight: such work is done once for all
-        inputs."""
+        """Return whether every tensor argument is a weight, so that the work is done once."""
         tensors = self.tensors()
         return bool(tensors) and all(self.tag(x).weight for x in tensors)
 

@@ -31,8 +31,7 @@ ENDINGS = ('.aedat', '.aedat4', '.bin', '.dat', '.h5', '.hdf5', '.mat', '.npy', 
 
 
 def identify(path: Path) -> str:
-    """Return the name of a file's format from its first bytes, or from its ending without a
-    signature.
+    """Return the name of a file's format from its first bytes, or from its ending.
 
     Formats without a signature are ``.bin`` (40-bit events) and AEDAT 1 without a header.
 

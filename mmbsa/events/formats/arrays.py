@@ -25,8 +25,7 @@ NAMES = dict(
 
 
 def find_columns(names: Iterable[str]) -> dict[str, str]:
-    """Return x, y, t, p -> the name in use; raise ValueError with the existing names if one is
-    missing."""
+    """Return x, y, t, p -> the name in use; raise ValueError if one is missing."""
     there = list(names)
     lower = {name.lower(): name for name in there}
     found = {

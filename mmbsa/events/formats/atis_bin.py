@@ -1,5 +1,7 @@
-"""Reader of the 40-bit events of N-MNIST and N-Caltech101 (Orchard et al., 2015), without
-header."""
+"""Reader of the 40-bit events of N-MNIST and N-Caltech101 (Orchard et al., 2015).
+
+The files have no header.
+"""
 
 from collections.abc import Iterator
 

@@ -236,8 +236,7 @@ def _digits(request: Request, names: set[str]) -> Recording:
 
 
 def _spikes(channel: np.ndarray, seconds: np.ndarray) -> Block:
-    """Return spikes of frequency channels as events, sorted, because the formats guarantee no
-    order."""
+    """Return spikes of frequency channels as sorted events."""
     seconds = np.asarray(seconds, np.float64)
     order = np.argsort(seconds, kind='stable')
     ones = np.ones(len(channel), np.int8)

@@ -132,8 +132,7 @@ class Source:
         return data
 
     def exactly(self, size: int, what: str) -> bytes:
-        """Return the next ``size`` bytes, or none at the end of the file; otherwise raise
-        TruncatedError."""
+        """Return the next ``size`` bytes, or none at the end; otherwise raise TruncatedError."""
         start, data = self.offset, self.read(size)
         if data and len(data) < size:
             raise TruncatedError(
@@ -199,8 +198,7 @@ class Unwrap:
 
 
 def header_lines(request: Request, mark: bytes, end: str | None = None) -> tuple[list[str], int]:
-    """Return the lines at the beginning of a file that start with ``mark``, and the byte after
-    them.
+    """Return the first lines that start with ``mark``, and the byte after them.
 
     Data can begin with the same byte: a line with bytes that are not text is data.
 
