@@ -72,6 +72,10 @@ def get_recipe(source: str) -> Recipe:
 def rename(state_dict: Mapping[str, Tensor], recipe: Recipe) -> tuple[dict[str, str], list[str]]:
     """Rename official keys -> ({new key: official key}, [unused official keys]).
 
+    Args:
+        state_dict: official name -> tensor.
+        recipe: recipe of the source.
+
     Raises:
         ValueError: two official keys get the same name.
     """

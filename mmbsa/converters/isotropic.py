@@ -25,12 +25,24 @@ UNUSED_NORMS = (r'^block\.\d+\.norm[12]\.',)
 
 
 def block_rules(stage: int, first: int, number: int = 64) -> list[tuple[str, str]]:
-    """Return rules ``block.0.`` -> ``backbone.stages.<stage>.<first>.``, and so on."""
+    """Return rules ``block.0.`` -> ``backbone.stages.<stage>.<first>.``, and so on.
+
+    Args:
+        stage: index of the stage in mmbsa.
+        first: index of the first block in the stage.
+        number: number of blocks, 64 by default.
+    """
     return [(rf'^block\.{i}\.', f'backbone.stages.{stage}.{i + first}.') for i in range(number)]
 
 
 def tensor_of(state: Mapping[str, Tensor], key: str, family: str) -> Tensor:
-    """Return a tensor of the state dict; raise KeyError with the name of the family if missing."""
+    """Return a tensor of the state dict; raise KeyError with the name of the family if missing.
+
+    Args:
+        state: official name -> tensor.
+        key: name of the tensor.
+        family: name of the family, for the message.
+    """
     if key not in state:
         raise KeyError(f'no tensor {key!r}: is this a state dict of the official {family}?')
     return state[key]
@@ -44,7 +56,13 @@ def depth_of(state: Mapping[str, Tensor], prefix: str) -> int:
 
 
 def check_args(family: str, args: Mapping, **found) -> None:
-    """Raise ValueError if a constructor argument differs from the value in the tensors."""
+    """Raise ValueError if a constructor argument differs from the value in the tensors.
+
+    Args:
+        family: name of the family, for the message.
+        args: official constructor arguments.
+        found: name of an argument -> value that the tensors have.
+    """
     for key, value in found.items():
         if key in args and args[key] != value:
             raise ValueError(

@@ -64,7 +64,14 @@ def metaformer_arch(state: Mapping[str, Tensor], args: Mapping, family: str) -> 
 def metaformer_classifier(
     state: Mapping[str, Tensor], family: type[MetaFormerBackbone], arch: dict, **backbone
 ) -> dict:
-    """Return the config of a classifier, with a distillation head if the checkpoint has one."""
+    """Return the config of a classifier, with a distillation head if the checkpoint has one.
+
+    Args:
+        state: official name -> tensor.
+        family: class of the backbone.
+        arch: arch of the backbone.
+        backbone: further arguments of the backbone.
+    """
     in_channels = tensor_of(state, 'downsample1_1.encode_conv.weight', family.__name__).shape[1]
     return family.classifier_cfg(
         arch,

@@ -39,7 +39,13 @@ _BACKBONE = [(rf'(?<=^backbone\.){pattern}', new) for pattern, new in STAGES] + 
 
 
 def backbone_args(state: Mapping[str, Tensor], args: dict, prefix: str = '') -> dict:
-    """Return the arguments of the backbone; only the number of heads comes from ``args``."""
+    """Return the arguments of the backbone; only the number of heads comes from ``args``.
+
+    Args:
+        state: official name -> tensor.
+        args: arguments of the official model.
+        prefix: prefix of the names of the backbone's tensors; empty by default.
+    """
 
     def shape(key):
         if prefix + key not in state:

@@ -84,7 +84,12 @@ def plain(colour: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def building(rng: np.random.Generator, height: int, width: int) -> Sprite:
-    """Draw a building: a wall with bricks or panels, windows, and a flat or pitched roof."""
+    """Draw a building: a wall with bricks or panels, windows, and a flat or pitched roof.
+
+    Args:
+        rng: random generator.
+        height, width: size of the sprite in pixels.
+    """
     img = plain(pick_colour(rng, 'building'), height, width) + grain(rng, height, width, 2, 6)
     mask = np.full((height, width), 1, np.uint8)
     roof = int(height * rng.uniform(0.12, 0.3)) if rng.random() < 0.5 else 0
@@ -112,7 +117,12 @@ def building(rng: np.random.Generator, height: int, width: int) -> Sprite:
 
 
 def tree(rng: np.random.Generator, height: int, width: int) -> Sprite:
-    """Draw a tree: a trunk and a crown of leaves, made of overlapping discs or shaped as a fir."""
+    """Draw a tree: a trunk and a crown of leaves, made of overlapping discs or shaped as a fir.
+
+    Args:
+        rng: random generator.
+        height, width: size of the sprite in pixels.
+    """
     mask = np.zeros((height, width), np.uint8)
     half, crown = width // 2, pick_colour(rng, 'tree')
     if rng.random() < 0.35:  # fir
@@ -145,7 +155,12 @@ def tree(rng: np.random.Generator, height: int, width: int) -> Sprite:
 
 
 def car(rng: np.random.Generator, height: int, width: int) -> Sprite:
-    """Draw a car from the side, with body, cabin, windows, two wheels and a lamp."""
+    """Draw a car from the side, with body, cabin, windows, two wheels and a lamp.
+
+    Args:
+        rng: random generator.
+        height, width: size of the sprite in pixels.
+    """
     mask, img = np.zeros((height, width), np.uint8), plain(pick_colour(rng, 'paint'), height, width)
     img *= np.linspace(1.2, 0.75, height, dtype=np.float32)[:, None, None]
     belt, floor = int(height * rng.uniform(0.38, 0.48)), int(height * 0.84)
@@ -176,7 +191,12 @@ def car(rng: np.random.Generator, height: int, width: int) -> Sprite:
 
 
 def person(rng: np.random.Generator, height: int, width: int) -> Sprite:
-    """Draw a walking person: head, torso, two legs and two arms in clothes of any colour."""
+    """Draw a walking person: head, torso, two legs and two arms in clothes of any colour.
+
+    Args:
+        rng: random generator.
+        height, width: size of the sprite in pixels.
+    """
     img, mask = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.uint8)
     skin = np.float32((110, 145, 200)) * rng.uniform(0.35, 1.2)
     shirt, trousers = pick_colour(rng, 'cloth'), pick_colour(rng, 'cloth')
@@ -205,7 +225,12 @@ def person(rng: np.random.Generator, height: int, width: int) -> Sprite:
 
 
 def sign(rng: np.random.Generator, height: int, width: int) -> Sprite:
-    """Draw a road sign: a disc, triangle or board with a rim on a pole."""
+    """Draw a road sign: a disc, triangle or board with a rim on a pole.
+
+    Args:
+        rng: random generator.
+        height, width: size of the sprite in pixels.
+    """
     img = plain(np.full(3, 120 * rng.uniform(0.4, 1.5), np.float32), height, width)
     mask = np.zeros((height, width), np.uint8)
     mid, radius = width // 2, width // 2 - 1
@@ -289,6 +314,10 @@ def backdrop(
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Draw sky with clouds and textured ground with a lane.
 
+    Args:
+        rng: random generator.
+        height, width: size of the scene in pixels.
+
     Returns:
         Image, labels, and row of the horizon.
     """
@@ -323,7 +352,12 @@ def backdrop(
 
 
 def light(rng: np.random.Generator, img: np.ndarray) -> np.ndarray:
-    """Apply one light to the scene: colour cast, exposure, side shade, sensor noise; uint8."""
+    """Apply one light to the scene: colour cast, exposure, side shade, sensor noise; uint8.
+
+    Args:
+        rng: random generator.
+        img: image (H, W, 3), float, 0..255.
+    """
     height, width = img.shape[:2]
     img = img * rng.uniform(0.85, 1.15, 3).astype(np.float32) * np.float32(rng.uniform(0.65, 1.25))
     img *= np.linspace(*rng.uniform(0.75, 1.15, 2), width, dtype=np.float32)[None, :, None]
@@ -372,7 +406,12 @@ def draw_objects(
 
 
 def draw_scene(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the image and the labels of :func:`draw_objects`."""
+    """Return the image and the labels of :func:`draw_objects`.
+
+    Args:
+        rng: random generator.
+        size: (height, width) in pixels, each at least 32.
+    """
     return draw_objects(rng, size)[:2]
 
 

@@ -67,7 +67,15 @@ class _Writer:
     def insert(
         self, node: Node, nir_node, inputs: _Value, suffix: str = '', binary: bool = False
     ) -> _Value:
-        """Add a NIR node after ``inputs``; its name is that of the module, without dots."""
+        """Add a NIR node after ``inputs``; its name is that of the module, without dots.
+
+        Args:
+            node: node of the exported graph.
+            nir_node: the NIR node.
+            inputs: value that the node reads.
+            suffix: text added to the name; empty by default.
+            binary: whether the output has binary spikes; False by default.
+        """
         stack = list((node.meta.get('nn_module_stack') or {}).values())
         base = (stack[-1][0].removeprefix('model.') if stack else '').replace('.', '_') or node.name
         name = f'{base}{suffix}'
@@ -89,7 +97,12 @@ class _Writer:
         return _Value(())
 
     def array(self, node: Node | None, size: int = 0) -> np.ndarray:
-        """Return the numbers of a weight; zeros without one."""
+        """Return the numbers of a weight; zeros without one.
+
+        Args:
+            node: node of the weight; None without a weight.
+            size: number of zeros without a weight; 0 by default.
+        """
         return (
             np.zeros(size, np.float32)
             if node is None

@@ -18,7 +18,12 @@ HEAD_CLASSES = 1000
 
 
 def field_rule(macs: float, acs: float) -> float:
-    """Return mJ of these operations: 4.6 pJ per multiply-accumulate, 0.9 pJ per accumulate."""
+    """Return mJ of these operations: 4.6 pJ per multiply-accumulate, 0.9 pJ per accumulate.
+
+    Args:
+        macs: number of multiply-accumulates.
+        acs: number of accumulates.
+    """
     return (E_MAC * macs + E_AC * acs) * 1e-9
 
 

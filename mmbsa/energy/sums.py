@@ -104,6 +104,12 @@ def per_position(x: Tensor, tag: Tag, what: str, dims: int) -> tuple[Tensor, flo
     """Return the sum over all but the last ``dims`` dimensions of x, and its unit.
 
     The sums are exact multiples of the unit. ``what`` is as in :func:`total`.
+
+    Args:
+        x: a tensor (*).
+        tag: tag of x; it stores the sums.
+        what: ``'events'``, ``'counts'`` or ``'bits'``.
+        dims: number of last dimensions that are kept.
     """
     what = _cheapest(tag, what)
     whole = _whole(x)
@@ -128,7 +134,14 @@ def per_position(x: Tensor, tag: Tag, what: str, dims: int) -> tuple[Tensor, flo
 
 
 def per_channel(x: Tensor, tag: Tag, what: str, dim: int) -> Tensor:
-    """Return the sum of (*, n, k) over ``dim`` (-2 or -1), as float64 integers."""
+    """Return the sum of (*, n, k) over ``dim`` (-2 or -1), as float64 integers.
+
+    Args:
+        x: a tensor (*, n, k).
+        tag: tag of x; it stores the sums.
+        what: ``'events'``, ``'counts'`` or ``'bits'``.
+        dim: the summed dimension, -2 or -1.
+    """
     what = _cheapest(tag, what)
     return _cached(
         tag,
@@ -139,7 +152,13 @@ def per_channel(x: Tensor, tag: Tag, what: str, dim: int) -> Tensor:
 
 
 def amounts(x: Tensor, tag: Tag, what: str) -> Tensor:
-    """Return the summand of every element times :func:`_unit`, as float32 (float64 for float64)."""
+    """Return the summand of every element times :func:`_unit`, as float32 (float64 for float64).
+
+    Args:
+        x: a tensor (*).
+        tag: tag of x.
+        what: ``'events'``, ``'counts'`` or ``'bits'``.
+    """
     if x.dtype is not torch.float32 and x.dtype is not torch.float64:
         x = x.float()
     domain = tag.domain

@@ -169,7 +169,14 @@ def add(a: SpikeDomain | None, b: SpikeDomain | None) -> SpikeDomain | None:
 
 
 def scale(domain: SpikeDomain | None, factor: float) -> SpikeDomain | None:
-    """Return the domain of spikes times a number, which scales the unit."""
+    """Return the domain of spikes times a number.
+
+    The number scales the unit; a negative number swaps the signs.
+
+    Args:
+        domain: spike domain; None for real values.
+        factor: the number.
+    """
     if domain is None or not abs(factor) < float('inf'):
         return None
     if factor == 0:
@@ -179,7 +186,12 @@ def scale(domain: SpikeDomain | None, factor: float) -> SpikeDomain | None:
 
 
 def clip(domain: SpikeDomain | None, low: float | None, high: float | None) -> SpikeDomain | None:
-    """Return the domain of clamped spikes; None if a bound is not a level, or 0 is outside."""
+    """Return the domain of clamped spikes; None if a bound is not a level, or 0 is outside.
+
+    Args:
+        domain: spike domain; None for real values.
+        low, high: bounds; None for no bound.
+    """
     if domain is None:
         return None
     ends: list[int] = []

@@ -42,7 +42,12 @@ class AtomicLocalBackend(LocalBackend):
     """Storage backend for local files; a file is written completely or not at all."""
 
     def put(self, obj: bytes, filepath: str) -> None:
-        """Write bytes to a file through a synced temporary file in the same folder."""
+        """Write bytes to a file through a synced temporary file in the same folder.
+
+        Args:
+            obj: the bytes.
+            filepath: path of the file.
+        """
         with atomic_open(filepath) as file:
             file.write(obj)
 

@@ -46,6 +46,9 @@ def gather_gradients(model: nn.Module) -> dict[str, torch.Tensor]:
     Processes accumulate separately and average at the step. An earlier average does not change the
     step, and the gradients of one process are enough for a resumed run with any number of
     processes.
+
+    Args:
+        model: the model, also in a wrapper for distributed training.
     """
     named = {
         name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad

@@ -126,6 +126,9 @@ def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
     Right and lower edges are the last pixel inside (x + w - 1), as in the toolkits. The
     intersection adds the 1 again, so the value equals that of plain boxes up to rounding.
+
+    Args:
+        a, b: boxes (N, 4), x, y, w, h in pixels.
     """
     low = np.maximum(a[:, :2], b[:, :2])
     high = np.minimum(a[:, :2] + a[:, 2:] - 1, b[:, :2] + b[:, 2:] - 1)
@@ -135,7 +138,12 @@ def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def centre_errors(a: np.ndarray, b: np.ndarray, sides: np.ndarray | float = 1.0) -> np.ndarray:
-    """Return distances of the centres of boxes (N, 4) and (N, 4), per axis divided by ``sides``."""
+    """Return distances of the centres of boxes (N, 4) and (N, 4), per axis divided by ``sides``.
+
+    Args:
+        a, b: boxes (N, 4), x, y, w, h in pixels.
+        sides: divisor per axis, (N, 2) or one number; 1 by default (pixels).
+    """
     with np.errstate(divide='ignore', invalid='ignore'):
         first, second = ((box[:, :2] + (box[:, 2:] - 1) / 2) / sides for box in (a, b))
         return np.sqrt(((first - second) ** 2).sum(1))
@@ -228,6 +236,10 @@ def curves(
     """Return the share of frames per threshold.
 
     The curves are success (21,), precision (51,) and norm_precision (51,).
+
+    Args:
+        errors: errors of one sequence.
+        rules: rules of the benchmark; ``'toolkit'`` by default.
     """
     above = np.greater_equal if rules.success_inclusive else np.greater
     below = np.less_equal if rules.precision_inclusive else np.less
@@ -243,7 +255,12 @@ def curves(
 def mean_curves(
     per_sequence: Sequence[Mapping[str, np.ndarray]], rules: TrackingRules = RULES['toolkit']
 ) -> dict[str, np.ndarray]:
-    """Return the mean curves over sequences, as shares; zeros if no sequence counts."""
+    """Return the mean curves over sequences, as shares; zeros if no sequence counts.
+
+    Args:
+        per_sequence: the curves of every sequence.
+        rules: rules of the benchmark; ``'toolkit'`` by default.
+    """
     means = {}
     for name in CURVES:
         stacked = np.stack([curve[name] for curve in per_sequence])
@@ -258,6 +275,9 @@ def scores(mean: Mapping[str, np.ndarray]) -> dict[str, float]:
 
     AUC is the mean of the success curve, PR the precision at 20 pixels, NPR the normalised
     precision at 0.2 sides.
+
+    Args:
+        mean: the mean curves, as shares.
     """
     return dict(
         AUC=100 * float(mean['success'].mean()),

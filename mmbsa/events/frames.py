@@ -141,7 +141,13 @@ def _gather(frames: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def cutout_frames(frames: np.ndarray, x: int, y: int, width: int, height: int) -> np.ndarray:
-    """Return frames (T, P, H, W) that are 0 in the box with its upper left pixel at (x, y)."""
+    """Return frames (T, P, H, W) that are 0 in the box with its upper left pixel at (x, y).
+
+    Args:
+        frames: (T, P, H, W).
+        x, y: upper left pixel of the box.
+        width, height: size of the box in pixels.
+    """
     _check_frames(frames)
     out = frames.copy()
     out[..., max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)] = 0

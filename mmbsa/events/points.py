@@ -47,7 +47,13 @@ def flip(events: np.ndarray, size: Size, direction: str = 'horizontal') -> np.nd
 
 
 def roll(events: np.ndarray, size: Size, x: int = 0, y: int = 0) -> np.ndarray:
-    """Shift events by whole pixels with wrap-around at the border."""
+    """Shift events by whole pixels with wrap-around at the border.
+
+    Args:
+        events: (N,) with the fields x, y, t, p.
+        size: (height, width) of the sensor in pixels.
+        x, y: shift in pixels, 0 by default.
+    """
     events = _on_sensor(events, size)
     out = events.copy()
     out['x'] = (events['x'].astype(np.int64) + x) % size[1]
@@ -85,6 +91,11 @@ def cutout(events: np.ndarray, x: int, y: int, width: int, height: int) -> np.nd
     """Return the events outside of a box with its upper left corner at (x, y).
 
     The box has ``width`` and ``height`` in pixels and may extend over the border.
+
+    Args:
+        events: (N,) with the fields x, y, t, p.
+        x, y: upper left pixel of the box.
+        width, height: size of the box in pixels.
     """
     events = as_events(events)
     columns = (events['x'] >= x) & (events['x'] < x + width)

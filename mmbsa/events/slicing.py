@@ -123,6 +123,11 @@ def frame_edges(
 
     Frame k has the events edges[k] to edges[k + 1] - 1. The other arguments and errors are those of
     :func:`frame_index`.
+
+    Args:
+        t: sorted times (N,) in microseconds.
+        by: the rule, see :func:`frame_index`.
+        num_frames, duration, timestamps: argument of the rule, see :func:`frame_index`.
     """
     if by not in RULES:
         raise ValueError(f'by must be one of {RULES}, got {by!r}')

@@ -114,6 +114,10 @@ def hidden_at_stride(outside: np.ndarray, stride: int = 16) -> bool:
     """Return whether a crop contains no part of the picture at the resolution of the features.
 
     Such a crop is not a training sample (SDTrack's stricter rule, which implies the plain one).
+
+    Args:
+        outside: (H, W) bool, True outside of the picture.
+        stride: stride of the features in pixels, 16 by default.
     """
     size = outside.shape[0] // stride
     reduced = interpolate(torch.from_numpy(outside)[None, None].float(), size=size)

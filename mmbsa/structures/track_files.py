@@ -13,6 +13,10 @@ def write_result(path: str | os.PathLike, boxes: np.ndarray) -> None:
 
     The file is written completely or not at all.
 
+    Args:
+        path: the file.
+        boxes: (N, 4) x, y, w, h in pixels.
+
     Raises:
         ValueError: a value is not finite.
     """
@@ -71,7 +75,12 @@ def read_rows(path: str | os.PathLike, columns: int, allow_nan: bool = False) ->
 
 
 def read_boxes(path: str | os.PathLike, allow_nan: bool = True) -> np.ndarray:
-    """Read boxes (N, 4) of a result or annotation file."""
+    """Read boxes (N, 4) of a result or annotation file.
+
+    Args:
+        path: the file.
+        allow_nan: whether NaN is allowed; True by default.
+    """
     return read_rows(path, 4, allow_nan)
 
 

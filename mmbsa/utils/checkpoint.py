@@ -103,14 +103,25 @@ def _refusal(path: str, error: str) -> str:
 
 
 def load_from_local(filename: str, map_location: MapLocation = None) -> Any:
-    """Load a path for mmengine, whose log omits the first ten letters of this function's name."""
+    """Load a path for mmengine, whose log omits the first ten letters of this function's name.
+
+    Args:
+        filename: path of the checkpoint.
+        map_location: as in ``torch.load``; None by default.
+    """
     return load_checkpoint_file(filename, map_location)
 
 
 def load_from_http(
     filename: str, map_location: MapLocation = None, model_dir: str | None = None
 ) -> Any:
-    """Load a URL for mmengine; the first process downloads, the others wait for the file."""
+    """Load a URL for mmengine; the first process downloads, the others wait for the file.
+
+    Args:
+        filename: URL of the checkpoint.
+        map_location: as in ``torch.load``; None by default.
+        model_dir: folder of the download; None (default) uses torch's.
+    """
     torch.serialization.add_safe_globals(SAFE_GLOBALS)
     load = partial(
         torch.hub.load_state_dict_from_url, filename, model_dir, map_location, weights_only=True
@@ -208,7 +219,12 @@ WRAPPERS = re.compile(
 
 
 def state_dicts(checkpoint: Any, depth: int = 3) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
-    """Yield (position, dict) of every dict of named tensors, preferred ones first."""
+    """Yield (position, dict) of every dict of named tensors, preferred ones first.
+
+    Args:
+        checkpoint: content of a checkpoint.
+        depth: largest depth of the search, 3 by default.
+    """
     if not isinstance(checkpoint, Mapping):
         return
     inner = [key for key, value in checkpoint.items() if isinstance(value, Mapping)]

@@ -72,7 +72,19 @@ def roi_align_forward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Write averages over the RoIs (N, 5) of x (B, C, H, W) to ``output`` (N, C, h, w)."""
+    """Write averages over the RoIs (N, 5) of x (B, C, H, W) to ``output`` (N, C, h, w).
+
+    Args:
+        x: maps (B, C, H, W).
+        rois: image index and corners of every RoI, (N, 5).
+        output: result (N, C, h, w), changed in place.
+        argmax_y, argmax_x: not used.
+        aligned_height, aligned_width: h and w of the output.
+        spatial_scale: pixels of the map per pixel of the image.
+        sampling_ratio: samples per bin and side; 0 chooses by the size of the RoI.
+        pool_mode: 1 (average); 0 (maximum) is not available.
+        aligned: whether to shift the coordinates by half a pixel.
+    """
     from torchvision.ops import roi_align
 
     _check_average(pool_mode)
@@ -146,6 +158,14 @@ def sigmoid_focal_loss_forward(
     """Write the loss of logits (N, K) and labels (N,) to ``output`` (N, K).
 
     Label K is the background; ``weight`` is (K,) or empty.
+
+    Args:
+        logits: (N, K).
+        target: labels (N,) in 0..K.
+        weight: weight per class (K,), or empty.
+        output: loss (N, K), changed in place.
+        gamma: exponent of the modulating factor.
+        alpha: weight of the positive class.
     """
     output.copy_(_focal_loss(logits, target, weight, gamma, alpha))
 
@@ -153,7 +173,12 @@ def sigmoid_focal_loss_forward(
 def sigmoid_focal_loss_backward(
     logits: Tensor, target: Tensor, weight: Tensor, grad: Tensor, *, gamma: float, alpha: float
 ) -> None:
-    """Write the gradient of the sum of :func:`sigmoid_focal_loss_forward` to ``grad`` (N, K)."""
+    """Write the gradient of the sum of :func:`sigmoid_focal_loss_forward` to ``grad`` (N, K).
+
+    Args:
+        logits, target, weight, gamma, alpha: as in :func:`sigmoid_focal_loss_forward`.
+        grad: gradient (N, K), changed in place.
+    """
     with torch.enable_grad():
         leaf = logits.detach().requires_grad_()
         grad.copy_(

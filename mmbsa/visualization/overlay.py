@@ -142,6 +142,10 @@ def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
 
     The folder is created if needed.
 
+    Args:
+        path: the file; its ending sets the format.
+        image: the image.
+
     Raises:
         ValueError: OpenCV cannot write files with this ending.
     """

@@ -167,6 +167,11 @@ class SampleNames:
     def target(self, folder: str | os.PathLike, path: str, ending: str) -> str:
         """Return ``<folder>/<name><ending>`` for a sample.
 
+        Args:
+            folder: output folder.
+            path: ``img_path`` of the sample.
+            ending: ending of the file.
+
         Raises:
             ValueError: this is a file of the dataset.
         """

@@ -113,7 +113,12 @@ class Strip:
         self.seen += 1
 
     def write(self, path: str | os.PathLike, columns: int = 4) -> None:
-        """Write the pictures in rows of ``columns`` (default 4), completely or not at all."""
+        """Write the pictures in rows of ``columns`` (default 4), completely or not at all.
+
+        Args:
+            path: picture file to write.
+            columns: pictures per row, 4 by default.
+        """
         chosen = [
             self.kept[index]
             for index in np.unique(

@@ -94,7 +94,11 @@ class Grid:
         ]
 
     def published_value(self, values: dict[str, str]) -> float | None:
-        """Return the published result of a combination; None if there is none."""
+        """Return the published result of a combination; None if there is none.
+
+        Args:
+            values: axis -> name of its value.
+        """
         for entry in self.published.get('values', ()):
             if {axis: str(name) for axis, name in entry.items() if axis != 'value'} == values:
                 return entry['value']
@@ -287,6 +291,10 @@ def select(cells: list[Cell], only: list[str], axes: dict[str, dict]) -> list[Ce
 
 def metric_of(grid: Grid, cells: list[Cell]) -> str:
     """Return the metric of the grid, or the ``save_best`` of the configs.
+
+    Args:
+        grid: the grid.
+        cells: its cells.
 
     Raises:
         GridError: neither is set.

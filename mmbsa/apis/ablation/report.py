@@ -90,6 +90,12 @@ def write_report(
 def curves(grid: Grid, rows: list[Row], metric: str, folders: list[CellFolder]) -> bytes:
     """Draw the mean of every row over the steps, with a band of one standard deviation.
 
+    Args:
+        grid: the grid.
+        rows: rows of the table.
+        metric: name of the compared metric.
+        folders: folders of all cells.
+
     Returns:
         The plot as PNG.
     """
@@ -130,6 +136,11 @@ def bars(grid: Grid, rows: list[Row], metric: str) -> bytes:
 
     Published results have a separate panel, because they come from another and usually larger
     training.
+
+    Args:
+        grid: the grid.
+        rows: rows of the table.
+        metric: name of the compared metric.
 
     Returns:
         The plot as PNG.

@@ -31,16 +31,28 @@ class Row:
         return ' '.join(self.values.values())
 
     def each(self, key: str = 'final') -> list[float]:
-        """Return one result of every run, if all runs have it; otherwise an empty list."""
+        """Return one result of every run, if all runs have it; otherwise an empty list.
+
+        Args:
+            key: name of the result, ``'final'`` by default (the last validation).
+        """
         found = [run.get(key) for run in self.runs]
         return [] if None in found else found
 
     def mean(self, key: str = 'final') -> float | None:
-        """Return the mean over the seeds; None without a run."""
+        """Return the mean over the seeds; None without a run.
+
+        Args:
+            key: name of the result, ``'final'`` by default (the last validation).
+        """
         return statistics.fmean(self.each(key)) if self.each(key) else None
 
     def std(self, key: str = 'final') -> float | None:
-        """Return the sample standard deviation (n - 1); None for fewer than two runs."""
+        """Return the sample standard deviation (n - 1); None for fewer than two runs.
+
+        Args:
+            key: name of the result, ``'final'`` by default (the last validation).
+        """
         return statistics.stdev(self.each(key)) if len(self.each(key)) > 1 else None
 
     def curve(self) -> list[tuple[int, float, float]]:
@@ -76,7 +88,13 @@ def collect(grid: Grid, folders: list[CellFolder]) -> list[Row]:
 
 
 def columns(grid: Grid, rows: list[Row], metric: str) -> tuple[list[str], list[list[str]]]:
-    """Return header and cells of the table as text; columns without any value are omitted."""
+    """Return header and cells of the table as text; columns without any value are omitted.
+
+    Args:
+        grid: the grid.
+        rows: rows of the table.
+        metric: name of the compared metric.
+    """
 
     def spread(row: Row, key: str) -> str:
         mean, std = row.mean(key), row.std(key)
@@ -138,7 +156,13 @@ def columns(grid: Grid, rows: list[Row], metric: str) -> tuple[list[str], list[l
 
 
 def markdown(grid: Grid, rows: list[Row], metric: str) -> str:
-    """Return the table in Markdown, with a line that names the source of published results."""
+    """Return the table in Markdown, with a line that names the source of published results.
+
+    Args:
+        grid: the grid.
+        rows: rows of the table.
+        metric: name of the compared metric.
+    """
     header, cells = columns(grid, rows, metric)
     lines = [header, ['---'] * len(header), *cells]
     text = ''.join(f'| {" | ".join(line)} |\n' for line in lines)
@@ -153,6 +177,11 @@ def comma_separated(grid: Grid, rows: list[Row], metric: str) -> str:
     """Return CSV in full precision.
 
     Every combination has one line per run, then mean and sample standard deviation.
+
+    Args:
+        grid: the grid.
+        rows: rows of the table.
+        metric: name of the compared metric.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator='\n')

@@ -26,7 +26,12 @@ REFUSED = {
 
 
 def head_list(model: dict, key: str) -> list[dict]:
-    """Return the configs under ``decode_head`` or ``auxiliary_head``: none, one or several."""
+    """Return the configs under ``decode_head`` or ``auxiliary_head``: none, one or several.
+
+    Args:
+        model: config of the model.
+        key: ``'decode_head'`` or ``'auxiliary_head'``.
+    """
     heads = model.get(key) or []
     return list(heads) if isinstance(heads, (list, tuple)) else [heads]
 

@@ -57,7 +57,12 @@ def _takes(cls: type, name: str) -> bool:
 
 
 def check_necks(part: dict, scope: str) -> None:
-    """Raise SwapError for models that need more than maps, or that do not accept a neck."""
+    """Raise SwapError for models that need more than maps, or that do not accept a neck.
+
+    Args:
+        part: part of the model config with the backbone.
+        scope: default scope of the config.
+    """
     try:
         with ROOT_MODELS.switch_scope_and_registry(scope) as registry:
             cls = part['type'] if inspect.isclass(part['type']) else registry.get(part['type'])

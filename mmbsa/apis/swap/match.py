@@ -68,6 +68,10 @@ def match_decoded(old: Sequence[Level], new: Sequence[Level]) -> list[int]:
     """Return the level of a feature pyramid for each map of a backbone that decodes its maps.
 
     Only the stride decides, because all these maps are deep.
+
+    Args:
+        old: maps of the replaced backbone.
+        new: levels of the new backbone, fine to coarse.
     """
     strides = sorted({level.stride for level in old})
     levels = dict(zip(strides, nest(strides, [level.stride for level in new], to_last=False)))

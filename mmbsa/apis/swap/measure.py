@@ -67,7 +67,12 @@ def default_scope(scope: str = 'mmseg') -> Iterator[None]:
 
 
 def build_skeleton(cfg: dict, scope: str = 'mmseg') -> nn.Module:
-    """Build a module from a copy of its config on the meta device, without memory."""
+    """Build a module from a copy of its config on the meta device, without memory.
+
+    Args:
+        cfg: config of the module; it is not changed.
+        scope: default scope of the config, ``'mmseg'`` by default.
+    """
     with default_scope(scope):
         if isinstance(cfg['type'], str):
             ROOT_MODELS.get(
@@ -239,6 +244,9 @@ def spiking_levels(cfg: dict) -> dict[int, Level]:
 
     If the config has ``out_indices``, only these levels are returned.
 
+    Args:
+        cfg: config of the backbone.
+
     Raises:
         SwapError: the backbone is not from mmbsa or does not build; the message has the reason.
     """
@@ -258,6 +266,11 @@ def spiking_levels(cfg: dict) -> dict[int, Level]:
 
 def measure_neck(cfg: dict, levels: Sequence[Level], scope: str) -> list[Level]:
     """Return the maps that a neck computes from levels.
+
+    Args:
+        cfg: config of the neck.
+        levels: its input maps.
+        scope: default scope of the config.
 
     Raises:
         Exception: any error of building or running the neck.

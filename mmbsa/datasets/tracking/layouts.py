@@ -292,7 +292,12 @@ class FrameFiles:
     modality: str = 'dvs'
 
     def path(self, row: int, step: int = 1) -> Path:
-        """Return the file of the frame of an annotation row; the first ending if no file exists."""
+        """Return the file of the frame of an annotation row; the first ending if no file exists.
+
+        Args:
+            row: row of the annotation, from 0.
+            step: number of the sub-frame, from 1 (default).
+        """
         rules, folder = get_layout(self.layout), Path(self.folder)
         stem = rules.frame.format(
             name=folder.name,

@@ -10,6 +10,9 @@ def visible_frames(boxes: np.ndarray) -> np.ndarray:
     """Return (N,) bool: True for frames whose box has a size.
 
     Official trainings do not read the flags of absence.
+
+    Args:
+        boxes: (N, 4) x, y, w, h.
     """
     return (np.asarray(boxes)[:, 2:] > 0).all(1)
 

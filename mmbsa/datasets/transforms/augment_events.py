@@ -48,7 +48,13 @@ class _EventAugmentation(BaseTransform):
 
     @abstractmethod
     def change(self, data: np.ndarray, size: tuple[int, int], frames: bool) -> np.ndarray:
-        """Return changed events (``frames`` is False) or frames of a sensor (height, width)."""
+        """Return changed events (``frames`` is False) or frames of a sensor (height, width).
+
+        Args:
+            data: events (N,) or frames (T, P, H, W).
+            size: (height, width) of the sensor in pixels.
+            frames: whether ``data`` holds frames.
+        """
 
     def __repr__(self) -> str:
         arguments = ', '.join(f'{name}={value!r}' for name, value in vars(self).items())

@@ -21,7 +21,12 @@ def checked_repair(name: str, repair: str | Collection[str]) -> tuple[str, ...]:
 
 
 def read_sample(results: dict, repair: tuple[str, ...]) -> np.ndarray:
-    """Return the events of the recording that a sample describes."""
+    """Return the events of the recording that a sample describes.
+
+    Args:
+        results: the sample.
+        repair: faults that are repaired.
+    """
     return read_events(
         results['img_path'],
         results.get('part'),
@@ -110,7 +115,12 @@ class EventsToFrames(BaseTransform):
             raise ValueError(f'{type(self).__name__}: {error}') from error
 
     def integrate(self, events: np.ndarray, sensor_size: tuple[int, int]) -> np.ndarray:
-        """Return counts (T, 2, H, W)."""
+        """Return counts (T, 2, H, W).
+
+        Args:
+            events: (N,) with the fields x, y, t, p.
+            sensor_size: (height, width) of the sensor in pixels.
+        """
         if self.size is not None:
             events, sensor_size = resize(events, sensor_size, self.size), self.size
         if self.by != 'duration':

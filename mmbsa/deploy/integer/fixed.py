@@ -106,7 +106,13 @@ def bits_of(low: int, high: int) -> int:
 
 
 def check_width(name: str, x: np.ndarray, bits: int) -> None:
-    """Raise OverflowError unless every value fits a signed integer of ``bits`` bits."""
+    """Raise OverflowError unless every value fits a signed integer of ``bits`` bits.
+
+    Args:
+        name: name of the layer and the quantity, for the message.
+        x: integers, or a symbol of the integer graph.
+        bits: width, with the sign.
+    """
     if not isinstance(x, np.ndarray):
         x.narrow(bits)  # a symbol of the integer graph has bounds instead of values
     elif x.size:

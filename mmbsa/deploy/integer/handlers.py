@@ -61,12 +61,23 @@ def handles(*names: str):
 
 
 def refuse(node: Node, why: str) -> ValueError:
-    """Return the ValueError for an operation without an integer form."""
+    """Return the ValueError for an operation without an integer form.
+
+    Args:
+        node: node of the operation.
+        why: reason, for the message.
+    """
     return ValueError(f'{module_of(node)}: {str(node.target)} has no integer form: {why}')
 
 
 def apply(network, node: Node, args: tuple, kwargs: dict):
-    """Run one node on integers."""
+    """Run one node on integers.
+
+    Args:
+        network: the integer network.
+        node: node of the exported graph.
+        args, kwargs: arguments of the operation, with integers instead of tensors.
+    """
     name = str(node.target).removesuffix('.default')
     if node.target is operator.getitem:
         return args[0][args[1]]
@@ -78,7 +89,14 @@ def apply(network, node: Node, args: tuple, kwargs: dict):
 
 
 def plain(network, node: Node, x: Fixed, fraction: int | None = None) -> Fixed:
-    """Return x as a potential with unit 1, rounded to the network's step or to ``fraction``."""
+    """Return x as a potential with unit 1, rounded to the network's step or to ``fraction``.
+
+    Args:
+        network: the integer network.
+        node: node of the operation, for messages.
+        x: integers with their format.
+        fraction: number of fractional bits of the result; None (default) uses that of the network.
+    """
     fraction = network.rules.fraction if fraction is None else fraction
     data, places = x.data, x.fraction - fraction
     if x.unit != 1:

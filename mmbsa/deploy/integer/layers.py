@@ -27,7 +27,14 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @singledispatch
 def conv2d(x: np.ndarray, weight: np.ndarray, stride, padding, dilation, groups: int) -> np.ndarray:
-    """Convolve (N, C, H, W) with (O, C / groups, kh, kw) -> sums (N, O, OH, OW), exactly."""
+    """Convolve (N, C, H, W) with (O, C / groups, kh, kw) -> sums (N, O, OH, OW), exactly.
+
+    Args:
+        x: input (N, C, H, W), int64.
+        weight: weights (O, C / groups, kh, kw), int64.
+        stride, padding, dilation: (vertical, horizontal) values in pixels.
+        groups: number of groups.
+    """
     x = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
     kh, kw = weight.shape[2:]
     spans = [d * (k - 1) + 1 for d, k in zip(dilation, (kh, kw))]
@@ -165,6 +172,11 @@ def shift_values(values: np.ndarray, shifts: np.ndarray, guard: int) -> np.ndarr
     sum needs only the bits of the widened values. A term loses less than 2^-guard of a step, so the
     error of the sum is less than n 2^-guard + 1/2 steps, and it is positive only by the last
     rounding.
+
+    Args:
+        values: (..., n, d), int64.
+        shifts: places to the right, (..., n_q, n).
+        guard: number of additional bits.
     """
     wide = values << guard
     total = np.zeros((*shifts.shape[:-1], values.shape[-1]), np.int64)
@@ -178,6 +190,12 @@ def shiftmax_attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, guard: int) 
 
     Whole q, k (..., n, d) and values (..., n, d_v) -> (..., n_q, d_v). Score = Shiftmax(q k^T);
     Score shifts V.
+
+    Args:
+        q: queries (..., n_q, d), whole numbers.
+        k: keys (..., n, d), whole numbers.
+        v: values (..., n, d_v).
+        guard: number of additional bits of V.
     """
     score = matmul(q, np.swapaxes(k, -1, -2))
     gap = score.max(-1, keepdims=True) - score
@@ -197,6 +215,12 @@ def bilinear_taps(
     """Return left and right neighbours of every target pixel, and the weight of the right one.
 
     Weights are in sixteenths, halves up.
+
+    Args:
+        size: number of source pixels.
+        target: number of target pixels.
+        align_corners: whether the outer pixel centres coincide, as in
+            ``torch.nn.functional.interpolate``.
     """
     place = np.arange(target)
     if align_corners:
@@ -209,7 +233,13 @@ def bilinear_taps(
 
 
 def bilinear(x: np.ndarray, size: tuple[int, int], align_corners: bool) -> np.ndarray:
-    """Resize (..., H, W) -> (..., *size) with weights in sixteenths, rounded once."""
+    """Resize (..., H, W) -> (..., *size) with weights in sixteenths, rounded once.
+
+    Args:
+        x: (..., H, W), int64.
+        size: (height, width) of the result in pixels.
+        align_corners: as in ``torch.nn.functional.interpolate``.
+    """
     for axis, target in ((-2, size[0]), (-1, size[1])):
         left, right, weight = bilinear_taps(x.shape[axis], target, align_corners)
         weight = weight[:, None] if axis == -2 else weight
@@ -219,7 +249,12 @@ def bilinear(x: np.ndarray, size: tuple[int, int], align_corners: bool) -> np.nd
 
 @singledispatch
 def max_pool2d(x: np.ndarray, kernel, stride, padding) -> np.ndarray:
-    """Return the largest value of every window of (N, C, H, W); padding is never the largest."""
+    """Return the largest value of every window of (N, C, H, W); padding is never the largest.
+
+    Args:
+        x: (N, C, H, W), int64.
+        kernel, stride, padding: (vertical, horizontal) values in pixels.
+    """
     lowest = np.iinfo(np.int64).min
     x = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2), constant_values=lowest)
     windows = np.lib.stride_tricks.sliding_window_view(x, tuple(kernel), (2, 3))

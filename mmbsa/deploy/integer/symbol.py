@@ -69,7 +69,12 @@ class Graph:
         self._named: dict[tuple, str] = {}
 
     def constant(self, value, dtype) -> str:
-        """Store a constant and return its name; equal constants are stored once."""
+        """Store a constant and return its name; equal constants are stored once.
+
+        Args:
+            value: value of the constant.
+            dtype: its type in the graph.
+        """
         value = np.asarray(value)
         array = np.ascontiguousarray(value.astype(dtype)).reshape(value.shape)
         assert (array == value).all(), 'a constant does not fit its type'
@@ -80,7 +85,13 @@ class Graph:
         return self._named[key]
 
     def add(self, op: str, inputs: Sequence[str], **attributes) -> str:
-        """Write a node and return the name of its output."""
+        """Write a node and return the name of its output.
+
+        Args:
+            op: name of the ONNX operator.
+            inputs: names of its inputs.
+            attributes: its attributes.
+        """
         name = f'{op.lower()}_{len(self.nodes)}'
         self.nodes.append(self._helper.make_node(op, list(inputs), [name], name, **attributes))
         return name
@@ -88,6 +99,9 @@ class Graph:
 
 def int_type(low: int, high: int) -> np.dtype:
     """Return the type of sums and shifts between these bounds.
+
+    Args:
+        low, high: smallest and largest value.
 
     Raises:
         OverflowError: no 64-bit type holds them.

@@ -1,4 +1,4 @@
-"""Counting rules: one rule per op name."""
+"""Counting rules: one rule per op name, a function of the :class:`Call` of the op."""
 
 from mmbsa.energy.rules import (  # noqa: F401
     attention,

@@ -141,7 +141,13 @@ def layer(
 
 
 def add_input(call: Call, counts: Counts, x: Tensor) -> None:
-    """Add the values, counts and bits of the input of a layer."""
+    """Add the values, counts and bits of the input of a layer.
+
+    Args:
+        call: call of the op.
+        counts: counts to add to.
+        x: input of the layer.
+    """
     tag = call.tag(x)
     equal, _ = once(tag, x)
     events, amount = sums.both(x, tag)

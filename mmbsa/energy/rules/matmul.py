@@ -46,6 +46,11 @@ def linear(call: Call) -> None:
 def product(call: Call, a: Tensor, b: Tensor) -> Counts | None:
     """Add the counts of a (*, n, k) times b (*, k, m), of which any may hold spikes.
 
+    Args:
+        call: call of the op.
+        a: left operand (*, n, k).
+        b: right operand (*, k, m).
+
     Returns:
         The counts of the row, or None if nothing is counted.
     """
@@ -146,7 +151,14 @@ def dot_product_attention(call: Call) -> None:
 
 
 def softmax_attention(call: Call, q: Tensor, k: Tensor, v: Tensor) -> None:
-    """Count two products with a softmax of every row between them."""
+    """Count two products with a softmax of every row between them.
+
+    Args:
+        call: call of the op.
+        q: queries (*, n_q, d).
+        k: keys (*, n, d).
+        v: values (*, n, d_v).
+    """
     rows, keys = math.prod(q.shape[:-1]), k.shape[-2]
     counts, detail = call.row('attention', ('query', q), ('key', k), ('value', v))
     dense_qk, dense_sv = rows * keys * q.shape[-1], rows * keys * v.shape[-1]
@@ -181,7 +193,13 @@ def softmax_attention(call: Call, q: Tensor, k: Tensor, v: Tensor) -> None:
 
 
 def softmax(counts: Counts, rows: int, length: int) -> None:
-    """Count exponentials and divisions, a maximum and a sum per row."""
+    """Count exponentials and divisions, a maximum and a sum per row.
+
+    Args:
+        counts: counts to add to.
+        rows: number of rows.
+        length: number of elements per row.
+    """
     counts.specials += 2 * rows * length
     counts.comparisons += rows * (length - 1)
     counts.ac += rows * (length - 1)

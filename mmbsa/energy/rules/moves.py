@@ -189,7 +189,12 @@ def zeros(call: Call) -> None:
 
 
 def constant(call: Call, number: float | None) -> None:
-    """Tag a result that is the same for all inputs."""
+    """Tag a result that is the same for all inputs.
+
+    Args:
+        call: call of the op.
+        number: value of all elements; None if unknown or different.
+    """
     call.put(Tag(SILENT if number == 0 else None, 'a constant', weight=True))
 
 

@@ -93,7 +93,12 @@ class Call:
         return known[1]
 
     def put(self, tag: Tag, x: Tensor | None = None) -> None:
-        """Tag a result, by default the first one."""
+        """Tag a result, by default the first one.
+
+        Args:
+            tag: the tag.
+            x: the result; None (default) for the first one.
+        """
         x = self.out if x is None else x
         self._known.clear()
         self.counter.tags.put(x, tag)
@@ -122,6 +127,10 @@ class Call:
         """Return the part of a result's tag that does not depend on its values.
 
         These are: whether it is a weight, its steps, and equal copies.
+
+        Args:
+            out: the result.
+            arguments: tensor arguments of the op.
         """
         first, steps = None, 0
         copies, get = 0, self.tag
@@ -175,12 +184,22 @@ class Call:
         return row.counts, row.detail
 
     def total(self, x: Tensor, what: str) -> int:
-        """Return the sum of a tensor's ``'events'``, ``'counts'`` or ``'bits'``."""
+        """Return the sum of a tensor's ``'events'``, ``'counts'`` or ``'bits'``.
+
+        Args:
+            x: the tensor.
+            what: ``'events'``, ``'counts'`` or ``'bits'``.
+        """
         return sums.total(x, self.tag(x), what)
 
 
 def value_bits(tag: Tag, x: Tensor) -> int:
-    """Return the bits of one stored value."""
+    """Return the bits of one stored value.
+
+    Args:
+        tag: tag of the tensor.
+        x: the tensor.
+    """
     if tag.bits is not None:
         return tag.bits
     return tag.domain.bits if tag.domain is not None else 8 * x.element_size()

@@ -42,7 +42,12 @@ def find_columns(names: Iterable[str]) -> dict[str, str]:
 
 
 def equal_length(path, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """Return the common length of all columns; (1, N) and (N, 1), as in MATLAB, are accepted."""
+    """Return the common length of all columns; (1, N) and (N, 1), as in MATLAB, are accepted.
+
+    Args:
+        path: the file, for the message.
+        shapes: name of a column -> its shape.
+    """
     long = {name: [length for length in shape if length != 1] for name, shape in shapes.items()}
     lengths = {tuple(sides) or (1,) for sides in long.values()}
     if len(lengths) != 1 or len(next(iter(lengths))) > 1 or any(not s for s in shapes.values()):

@@ -141,6 +141,9 @@ class Evt2:
     Types 0 and 1 are off and on events (6 low bits of the time, 11 bits x, 11 bits y), 8 is the
     upper 28 bits of the time; triggers and vendor words (0xA, 0xE, 0xF) are not events. Words
     before the first time word are skipped, because they have no time.
+
+    Args:
+        request: the request, with the name of the file.
     """
 
     KNOWN = (0x0, 0x1, 0x8, 0xA, 0xE, 0xF)
@@ -168,6 +171,9 @@ class Evt3:
     new upper half of the time sets the lower half to 0 until the next lower half. Vectors (12 or 8
     columns per word) advance the base column. Triggers and vendor words are not events. Words
     before the first upper half of the time or before the first row are skipped.
+
+    Args:
+        request: the request, with the name of the file.
     """
 
     ROW, COLUMN, BASE, VECTOR12, VECTOR8, LOW, HIGH = 0x0, 0x2, 0x3, 0x4, 0x5, 0x6, 0x8

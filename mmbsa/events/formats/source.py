@@ -97,7 +97,12 @@ class Recording:
 
 
 class Source:
-    """A file that is read sequentially and that may still grow."""
+    """A file that is read sequentially and that may still grow.
+
+    Args:
+        request: the request, with path and ``follow``.
+        offset: byte at which reading starts, 0 by default.
+    """
 
     def __init__(self, request: Request, offset: int = 0) -> None:
         self.path, self.follow, self.offset = request.path, request.follow, offset
