@@ -1,6 +1,6 @@
 """BrainCog's Spikformer with the temporal interaction module (TIM).
 
-Its thresholds exist as written in the code, and as they are effective at run time.
+There are two versions: with the thresholds in the code, and with those effective at run time.
 """
 
 from collections.abc import Mapping

@@ -23,7 +23,10 @@ _ROW_BITS = 24
 
 
 def lif(x: Tensor, v0: Tensor | None, *parameters) -> tuple[Tensor, Tensor]:
-    """Compute ``mmbsa::lif``: spikes (T, *) and the last membrane (*), empty without ``v0``."""
+    """Compute ``mmbsa::lif``: spikes (T, *) and the last membrane (*), empty without ``v0``.
+
+    The arguments are those of the op, see :mod:`mmbsa.ops`.
+    """
     *p, _ = parameters
     _, spikes, v = lif_reference.membranes(x, v0, Parameters(*p))
     spikes = torch.stack(spikes).to(x.dtype)
@@ -33,7 +36,10 @@ def lif(x: Tensor, v0: Tensor | None, *parameters) -> tuple[Tensor, Tensor]:
 def integer_spike(
     u: Tensor, low: float, high: float, norm: float, half_up: bool, inclusive: bool, impl: str
 ) -> tuple[Tensor, Tensor]:
-    """Compute ``mmbsa::integer_spike``: counts over ``norm``, and the gradient's mask (uint8)."""
+    """Compute ``mmbsa::integer_spike``: counts over ``norm``, and the gradient's mask (uint8).
+
+    The arguments are those of the op, see :mod:`mmbsa.ops`.
+    """
     count = u.clamp(low, high)
     passing = count.eq(u) if inclusive else (u > low).logical_and(u < high)
     count = (count + 0.5).floor() if half_up else count.round()
@@ -51,7 +57,10 @@ def bipolar_attention(
     impl: str,
     units: Sequence[float] = (),
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute ``mmbsa::bipolar_attention``: the output, and the statistics of the rows."""
+    """Compute ``mmbsa::bipolar_attention``: the output, and the statistics of the rows.
+
+    The arguments are those of the op, see :mod:`mmbsa.ops`.
+    """
     dtype = working_dtype(v.dtype)
     q, k, values, empty = q.to(dtype), k.to(dtype), v.to(dtype), v.new_zeros(0, dtype=dtype)
     if normalizer == 'none':
@@ -77,7 +86,10 @@ def bipolar_attention(
 
 
 def shiftmax(x: Tensor, dim: int, grad: str, impl: str) -> Tensor:
-    """Compute ``mmbsa::shiftmax``: weights with the shape of x."""
+    """Compute ``mmbsa::shiftmax``: weights with the shape of x.
+
+    The arguments are those of the op, see :mod:`mmbsa.ops`.
+    """
     dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
     rows = x.to(
         torch.float64 if dtype == torch.float64 or not x.is_floating_point() else torch.float32
@@ -98,7 +110,10 @@ def conv_weight_grad(
     channels_last: bool,
     impl: str,
 ) -> Tensor:
-    """Compute ``mmbsa::conv_weight_grad``: (O, C / groups, kh, kw)."""
+    """Compute ``mmbsa::conv_weight_grad``: (O, C / groups, kh, kw).
+
+    The arguments are those of the op, see :mod:`mmbsa.ops`.
+    """
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return conv_weight_grad_reference.compute(x, grad, kernel_size, stride, padding, groups, layout)
 

@@ -122,7 +122,7 @@ class Energy:
         return {name: self._sum((name,)) for name in (*COMPUTE, *MEMORY)}
 
     def as_dict(self) -> dict:
-        """Return plain data with all inputs of the formula and its results, per layer."""
+        """Return a dict for JSON with all inputs of the formula and its results, per layer."""
         layers = [
             dict(
                 name=row.name,

@@ -171,7 +171,7 @@ class Comparison:
         return found
 
     def as_dict(self) -> dict:
-        """Return plain data."""
+        """Return the content as a dict of numbers, texts, lists and dicts, for JSON."""
         return dict(
             cost=self.cost.as_dict(),
             pair=self.cost.pair,

@@ -109,7 +109,7 @@ class CostTable:
         return replace(self, **{'twin': {}, **self.twin, **changes})
 
     def as_dict(self) -> dict:
-        """Return plain data."""
+        """Return the content as a dict of numbers, texts, lists and dicts, for JSON."""
         return asdict(self)
 
 

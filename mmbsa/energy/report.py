@@ -131,7 +131,7 @@ class Report:
         )
 
     def as_dict(self) -> dict:
-        """Return plain data with definitions; counts are sums over ``images``."""
+        """Return a dict for JSON with definitions; counts are sums over ``images``."""
         rows = []
         for row in self.counted():
             rows.append(
@@ -175,7 +175,7 @@ class Report:
 
     @classmethod
     def from_dict(cls, data: dict) -> 'Report':
-        """Return the report of the plain data that :meth:`as_dict` wrote.
+        """Return the report from the dict of :meth:`as_dict`.
 
         Raises:
             ValueError: a key is missing; the message names it.

@@ -188,7 +188,7 @@ class Attention(Benchmark):
         return [x.to(args.device, getattr(torch, args.dtype)) for x in (q, k, v, upstream)]
 
     def candidates(self, args, point: dict, backward: bool) -> dict:
-        """Return implementations, materialised ones if they fit, and softmax attention."""
+        """Return name -> function: implementations, materialised attention, softmax attention."""
         q, k, v, upstream = self.operands(args, point)
         if backward:
             q, k, v = (x.requires_grad_() for x in (q, k, v))
@@ -252,7 +252,7 @@ class Neurons(Benchmark):
         return [dict(n=n, T=steps) for steps in args.steps for n in args.neurons]
 
     def candidates(self, args, point: dict, backward: bool) -> dict:
-        """Return implementations, SpikingJelly's node, and the equations in its FlexSN.
+        """Return name -> function: implementations, SpikingJelly's node and FlexSN.
 
         Without SpikingJelly, only implementations are returned.
         """
@@ -346,7 +346,7 @@ class WeightGradients(Benchmark):
         ]
 
     def candidates(self, args, point: dict, backward: bool) -> dict:
-        """Return implementations, and the forward of the layer."""
+        """Return name -> function: implementations, and the forward ``conv2d`` of the layer."""
         n, c, o, side, kernel, stride, groups = LAYERS[point['layer']]
         generator = torch.Generator().manual_seed(c + o)
 
