@@ -80,7 +80,7 @@ class _Cifar(ClassificationDataset):
                 raise ValueError(
                     f'{name}: expected {wanted} images and labels, found {len(pixels)} and '
                     f'{len(numbers)}; '
-                    'the file is not whole'
+                    'the file is incomplete'
                 )
             if min(numbers) < 0 or max(numbers) >= len(self.METAINFO['classes']):
                 raise ValueError(
@@ -158,7 +158,7 @@ class _Cifar(ClassificationDataset):
                 }
         except (tarfile.TarError, EOFError, OSError) as error:
             raise ValueError(
-                f'{path}: not a whole tar archive ({type(error).__name__}: {error})'
+                f'{path}: not a complete tar archive ({type(error).__name__}: {error})'
             ) from error
 
     def _from_pickle(self, name: str, content: bytes) -> tuple[np.ndarray, list[int]]:

@@ -39,7 +39,7 @@ class CheckedCoco(COCO):
         except FileNotFoundError:
             raise FileNotFoundError(f'ann_file={name!r} does not exist') from None
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ValueError(f'ann_file={name!r} is no COCO file: {error}') from None
+            raise ValueError(f'ann_file={name!r} is not a COCO file: {error}') from None
         check_coco(self.dataset, name, classes)
         self.createIndex()
         self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
@@ -58,14 +58,14 @@ def check_coco(content: dict, name: str, classes: Sequence[str]) -> None:
     ):
         found = sorted(content) if isinstance(content, dict) else type(content).__name__
         raise ValueError(
-            f'ann_file={name!r} is no COCO file: expected the lists {", ".join(NEEDED)}, got '
+            f'ann_file={name!r} is not a COCO file: expected the lists {", ".join(NEEDED)}, got '
             f'{found}'
         )
     for section, keys in NEEDED.items():
         for item in content[section]:
             if not isinstance(item, dict):
                 raise ValueError(
-                    f'ann_file={name!r} is no COCO file: {section} should hold objects, got '
+                    f'ann_file={name!r} is not a COCO file: {section} should hold objects, got '
                     f'{item!r}'
                 )
             missing = [key for key in keys if key not in item]

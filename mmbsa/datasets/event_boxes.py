@@ -106,7 +106,9 @@ class EventBoxes(BaseDataset):
         for ending in ('_td.dat', '.raw', '_td.dat.h5', '.h5'):
             if (path := boxes.with_name(stem + ending)).is_file():
                 return path
-        raise FileNotFoundError(f'{boxes}: no recording {stem}_td.dat, .raw or .h5 beside it')
+        raise FileNotFoundError(
+            f'{boxes}: no recording {stem}_td.dat, .raw or .h5 in the same folder'
+        )
 
     def _instances(self, boxes: np.ndarray) -> list[dict]:
         """Return the boxes of one time as instances of mmdet."""

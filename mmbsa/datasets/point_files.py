@@ -36,7 +36,7 @@ def h5_arrays(
                 )
             arrays = {name: file[name][:] for name in (*names, *optional) if name in file}
     except OSError as error:
-        raise ValueError(f'{path} is no HDF5 file: {error}') from None
+        raise ValueError(f'{path} is not an HDF5 file: {error}') from None
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f'{path}: arrays differ in their lengths: {lengths}')
@@ -67,7 +67,7 @@ def read_points(path: str | Path) -> np.ndarray:
             ]
             points = np.array(rows, np.float32)
     except ValueError as error:
-        raise ValueError(f'{path} is no table of numbers: {error}') from None
+        raise ValueError(f'{path} is not a table of numbers: {error}') from None
     if points.ndim != 2 or points.shape[1] < 3:
         raise ValueError(
             f'{path}: expected points (N, d) with d >= 3, found an array {points.shape}'

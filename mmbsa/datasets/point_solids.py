@@ -245,7 +245,7 @@ class PointSolids(ClassificationDataset):
                 )
         if noise < 0 or not 0 <= occlusion <= 0.9:
             raise ValueError(
-                'mmbsa.PointSolids: noise must be >= 0 and occlusion lie in [0, 0.9], got '
+                'mmbsa.PointSolids: noise must be >= 0 and occlusion in [0, 0.9], got '
                 f'noise={noise} and occlusion={occlusion}'
             )
         if rotation not in ('any', 'vertical', 'none'):

@@ -153,7 +153,7 @@ class ModelNet(ClassificationDataset):
     def _label(self, name: str, source: Path) -> int:
         if name not in self.names:
             raise ValueError(
-                f'mmbsa.ModelNet: {source} names {name!r}, which is no class of '
+                f'mmbsa.ModelNet: {source} names {name!r}, which is not a class of '
                 f'ModelNet{len(self.names)}'
             )
         return self.names.index(name)
@@ -253,7 +253,7 @@ class ScanObjectNN(ClassificationDataset):
         labels = file['label'].reshape(-1)
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(SCANOBJECTNN):
             raise ValueError(
-                f'mmbsa.ScanObjectNN: labels of {path} must lie in 0..14, found '
+                f'mmbsa.ScanObjectNN: labels of {path} must be in 0..14, found '
                 f'{labels.min()}..{labels.max()}'
             )
         return [

@@ -67,7 +67,7 @@ class TinyImageNet(ClassificationDataset):
     def _annotated(annotations: Path, labels: dict[str, int]) -> list[tuple[Path, int]]:
         if not annotations.is_file():
             raise FileNotFoundError(
-                f'{annotations} is missing; it tells the class of every photo in val/images'
+                f'{annotations} is missing; it contains the class of every photo in val/images'
             )
         images = annotations.parent / 'images'
         there = {path.name for path in images.iterdir()} if images.is_dir() else set()

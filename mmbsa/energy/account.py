@@ -198,7 +198,7 @@ def statements(result: Energy) -> list[str]:
         f'unit costs {cost.name}: {cost.pair}',
         'T equal steps of the stem are computed '
         + ('T times' if cost.repeats_equal_steps else 'once')
-        + f'; the stem takes {100 * result.stem_share:.1f} % of the compute',
+        + f'; the stem needs {100 * result.stem_share:.1f} % of the compute',
         'norms are '
         + ('folded' if cost.folds_norms else 'not folded')
         + ', biases are '

@@ -77,7 +77,7 @@ def quantised_twin(
         levels = steps * domain.levels if a_bits is None else 2 ** (a_bits - domain.signed) - 1
         if levels < 1:
             raise ValueError(
-                f'quantised_twin: a_bits={a_bits} leaves {name} no level beside 0; its spikes '
+                f'quantised_twin: a_bits={a_bits} leaves {name} no level besides 0; its spikes '
                 'are signed'
             )
         scale = float(getattr(neuron, 'v_threshold', 1.0)) * domain.levels

@@ -62,7 +62,7 @@ def _whole(name: str, column: np.ndarray, unit: str = 'us') -> np.ndarray:
     if low * factor // divisor < least or high * factor // divisor > most:
         wrong = column < least if low < least else column > most
         at = f' (first at event {_first(wrong)})' if wrong.any() else ''
-        raise ValueError(f'{name} lies in {low}..{high}{at}; expected {least}..{most}')
+        raise ValueError(f'{name} is in {low}..{high}{at}; expected {least}..{most}')
     return column.astype(np.int64) * factor // divisor
 
 

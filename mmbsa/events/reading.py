@@ -186,7 +186,7 @@ def _inside(
     raise RecordingError(
         path,
         f'event {before + index} at x={events["x"][index]}, y='
-        f'{events["y"][index]} lies outside the sensor of {size[0]} x {size[1]} '
+        f'{events["y"][index]} is outside the sensor of {size[0]} x {size[1]} '
         "(height x width); repair='outside' leaves such events out",
         _place(block, index),
     )

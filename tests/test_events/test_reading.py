@@ -187,7 +187,7 @@ def test_several_repairs_at_once(tmp_path):
     'arrays, message',
     [
         (dict(t=[0.2, 0.9]), "t is 0.2 at event 0.*time_unit='s'"),
-        (dict(x=[1, -1]), r'x lies in -1..1'),
+        (dict(x=[1, -1]), r'x is in -1..1'),
         (dict(p=[2, 1]), 'p is 2 at event 0'),
         (dict(y=[np.nan, 1]), 'y is nan at event 0'),
         (dict(x=['a', 'b']), 'x has the type <U1'),

@@ -137,8 +137,8 @@ def split_folder(layout: str, root: str | os.PathLike, split: str) -> Path:
     folder = Path(root, rules.folders[split])
     if not folder.is_dir():
         raise FileNotFoundError(
-            f'{folder}: there is no such folder; {layout} has its {split} sequences '
-            'there. Is data_root right?'
+            f'{folder}: the folder does not exist; expected the {split} sequences of {layout}. '
+            'Check data_root'
         )
     return folder
 
@@ -184,7 +184,7 @@ def _looks_like(folder: Path, layout: str) -> str:
         for name, rules in LAYOUTS.items()
         if name != layout and any((first / boxes).is_file() for boxes in rules.boxes)
     ]
-    return f'. What is there looks like {" or ".join(others)}' if others else ''
+    return f'. The files match the layout {" or ".join(others)}' if others else ''
 
 
 def read_annotation(
@@ -212,15 +212,15 @@ def read_annotation(
     toolkit = None if toolkit is None else Path(toolkit)
     if toolkit is not None and not toolkit.is_dir():
         raise FileNotFoundError(
-            f'toolkit={str(toolkit)!r}: there is no such folder; it holds absent/ and att/ of the '
-            'evaluation toolkit. Leave it out to judge without its flags of absence'
+            f'toolkit={str(toolkit)!r}: the folder does not exist; expected absent/ and att/ of the '
+            'evaluation toolkit. Omit toolkit to evaluate without its flags of absence'
         )
     candidates = [] if toolkit is None else [toolkit / 'gt_rect' / f'{name}.txt']
     candidates += [folder / boxes for boxes in rules.boxes]
     file = next((file for file in candidates if file.is_file()), None)
     if file is None:
         raise FileNotFoundError(
-            f'{folder}: there is no {" or ".join(rules.boxes)}, as {layout} has it'
+            f'{folder}: there is no {" or ".join(rules.boxes)}, which {layout} requires'
             f'{_looks_like(folder.parent, layout)}'
         )
     boxes = read_boxes(file)
@@ -256,7 +256,7 @@ def toolkit_annotations(root: str | os.PathLike) -> dict[str, Annotation]:
         found[file.stem] = Annotation(boxes, absent, _attributes(root / 'att', file.stem))
     if not found:
         raise FileNotFoundError(
-            f'{root / "gt_rect"}: there is no annotation of a toolkit (gt_rect/SEQ.txt); give the '
+            f'{root / "gt_rect"}: there is no annotation of a toolkit (gt_rect/SEQ.txt); set the '
             'layout of a benchmark'
         )
     return found
@@ -361,8 +361,8 @@ def _read_image(file: Path, strict: bool = True) -> np.ndarray | None:
     if not strict:
         return None
     if not file.is_file():
-        raise FileNotFoundError(f'{file}: there is no such frame')
-    raise ValueError(f'{file}: this is no picture that OpenCV can read')
+        raise FileNotFoundError(f'{file}: the frame does not exist')
+    raise ValueError(f'{file}: OpenCV cannot read this file as a picture')
 
 
 def listed(
@@ -379,8 +379,8 @@ def listed(
     if isinstance(names, str):
         if not Path(names).is_file():
             raise FileNotFoundError(
-                f'sequences={names!r}: there is no such file; give a file with one '
-                'name per line, a list of names, or leave it out'
+                f'sequences={names!r}: the file does not exist; set a file with one '
+                'name per line, a list of names, or omit sequences'
             )
         names = Path(names).read_text().split()
     if not names:

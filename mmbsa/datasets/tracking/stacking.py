@@ -56,8 +56,8 @@ def window_borders(recording: Path, first: int = 0) -> np.ndarray:
     )
     if len(times) - first < 2:
         raise ValueError(
-            f'{recording}: {len(times)} frames, of which the first {first} are left out; two '
-            'are needed to bound a window'
+            f'{recording}: {len(times)} frames, of which the first {first} are skipped; a '
+            'window needs two'
         )
     return times[first:]
 

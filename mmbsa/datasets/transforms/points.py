@@ -135,7 +135,7 @@ class DropPoints(_PointStep):
 
     def __init__(self, max_ratio: float = 0.2) -> None:
         if not 0 <= max_ratio <= 1:
-            raise ValueError(f'DropPoints: max_ratio must lie in [0, 1], got {max_ratio}')
+            raise ValueError(f'DropPoints: max_ratio must be in [0, 1], got {max_ratio}')
         self.max_ratio = max_ratio
 
     def change(self, points: np.ndarray) -> np.ndarray:

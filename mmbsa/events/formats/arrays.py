@@ -91,7 +91,7 @@ class _Stream:
             if not part:
                 raise TruncatedError(
                     self.path,
-                    f'{self.name} ends before its {self.shape} numbers do; the file is cut off',
+                    f'{self.name} ends before its {self.shape} numbers do; the file is truncated',
                 )
             parts.append(part)
             data -= len(part)

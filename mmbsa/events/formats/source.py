@@ -143,7 +143,7 @@ class Source:
             raise TruncatedError(
                 self.path,
                 f'{what} should have {size} bytes, but the file ends '
-                f'after {len(data)}; it is cut off',
+                f'after {len(data)}; it is truncated',
                 start,
             )
         return data
@@ -173,7 +173,7 @@ class Source:
         if tail:
             raise TruncatedError(
                 self.path,
-                f'{len(tail)} bytes are no whole event of {unit} bytes; the file is cut off',
+                f'{len(tail)} bytes are not a whole event of {unit} bytes; the file is truncated',
                 self.offset - len(tail),
             )
 
