@@ -212,8 +212,8 @@ def read_annotation(
     toolkit = None if toolkit is None else Path(toolkit)
     if toolkit is not None and not toolkit.is_dir():
         raise FileNotFoundError(
-            f'toolkit={str(toolkit)!r}: the folder does not exist; expected absent/ and att/ of the '
-            'evaluation toolkit. Omit toolkit to evaluate without its flags of absence'
+            f'toolkit={str(toolkit)!r}: the folder does not exist; expected absent/ and att/ of '
+            'the evaluation toolkit. Omit toolkit to evaluate without its flags of absence'
         )
     candidates = [] if toolkit is None else [toolkit / 'gt_rect' / f'{name}.txt']
     candidates += [folder / boxes for boxes in rules.boxes]
