@@ -1,15 +1,14 @@
-"""Train a grid of configs with several seeds; resume, skip what is done, and write a table,
-pictures and one HTML page.
+"""Train a grid of configs with several seeds, and write a table, plots and one HTML page.
 
     # a grid
     python tools/ablate.py configs/ablations/bsa_table4.yaml --budget small --jobs 2
-    # a few configs side by side
+    # a comparison of a few configs
     python tools/ablate.py configs/a.py configs/b.py --seeds 0 1 2
-    # print sbatch lines
+    # print sbatch commands
     python tools/ablate.py GRID.yaml --launcher slurm --partition gpu --gpus 4
 
-The command may be killed at any moment and given again: what is done is not repeated, what was
-interrupted goes on from its last checkpoint. Everything lies in --work-dir: a folder per cell, and
+The command may be killed at any time and started again: it skips finished trainings and resumes
+interrupted ones from their last checkpoints. All results are in --work-dir: a folder per cell, and
 table.md, results.csv, results.json, curves.png, bars.png, report.html.
 """
 
@@ -43,25 +42,25 @@ def parse_args(argv=None) -> argparse.Namespace:
         'grid', nargs='+', type=Path, help='one GRID.yaml, or config files to compare'
     )
     parser.add_argument(
-        '--budget', default='full', help="a budget of the grid, e.g. small; default 'full'"
+        '--budget', default='full', help="budget of the grid, e.g. small; default 'full'"
     )
     parser.add_argument(
         '--seeds',
         nargs='+',
         type=int,
-        help='instead of those of the grid; default for configs 0 1 2',
+        help='seeds; default: those of the grid, or 0 1 2 for configs',
     )
     parser.add_argument(
         '--metric',
-        help='as the evaluator calls it; default: of the grid, or save_best of the config',
+        help="name of the metric in the evaluator's output; default: the grid's, or save_best",
     )
     parser.add_argument('--work-dir', type=Path, help='default work_dirs/ablations/<grid>-<budget>')
     parser.add_argument(
-        '--jobs', type=int, default=1, help='trainings at a time; they share the cores and the GPUs'
+        '--jobs', type=int, default=1, help='trainings at a time; they share cores and GPUs'
     )
-    parser.add_argument('--gpus', type=int, default=1, help='per training, where there are GPUs')
+    parser.add_argument('--gpus', type=int, default=1, help='GPUs per training; default 1')
     parser.add_argument(
-        '--retries', type=int, default=1, help='of a training that was killed by a signal'
+        '--retries', type=int, default=1, help='restarts of a training that a signal ended'
     )
     parser.add_argument(
         '--only',
@@ -69,7 +68,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         action='extend',
         default=[],
         metavar='AXIS=VALUE[,VALUE]',
-        help='train these cells only (seed=0 too); the table shows all',
+        help='train only these cells (the seed is an axis too: seed=0); the table shows all',
     )
     parser.add_argument(
         '--test', action='store_true', help='also evaluate the last checkpoints on the test split'
@@ -78,18 +77,18 @@ def parse_args(argv=None) -> argparse.Namespace:
         '--dry-run', action='store_true', help='resolve all configs, show the cells, and stop'
     )
     parser.add_argument(
-        '--status', action='store_true', help='show how far every cell is, and stop'
+        '--status', action='store_true', help='show the progress of every cell, and stop'
     )
     parser.add_argument(
-        '--only-collect', action='store_true', help='train nothing; tell what is there'
+        '--only-collect', action='store_true', help='train nothing; report the existing results'
     )
     parser.add_argument('--launcher', choices=['none', 'slurm'], default='none')
-    parser.add_argument('--partition', help='of the slurm cluster')
+    parser.add_argument('--partition', help='partition of the Slurm cluster')
     parser.add_argument(
         '--sbatch-args', default='', help='further arguments of sbatch, as one text'
     )
     parser.add_argument(
-        '--submit', action='store_true', help='submit the slurm jobs instead of printing them'
+        '--submit', action='store_true', help='submit the Slurm jobs instead of printing them'
     )
     parser.add_argument(
         '--cfg-options',
@@ -97,7 +96,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         action=DictAction,
         default={},
         metavar='KEY=VALUE',
-        help='for all cells',
+        help='override config entries of all cells, key=value',
     )
     args = parser.parse_args(argv)
     for name in ('jobs', 'gpus'):
@@ -112,7 +111,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def load_grid(args: argparse.Namespace):
-    """Read the grid file, or make a grid of the config files."""
+    """Read the grid file, or return a grid of the config files."""
     if [path.suffix for path in args.grid] in (['.yaml'], ['.yml']):
         grid = read_grid(args.grid[0], args.budget)
         grid.seeds = args.seeds or grid.seeds
@@ -127,7 +126,7 @@ def load_grid(args: argparse.Namespace):
 
 
 def show(folders: list[CellFolder]) -> None:
-    """Print how far every cell is."""
+    """Print the progress of every cell."""
     width = max(len(folder.cell.name) for folder in folders)
     for folder in folders:
         state, status = folder.read(), folder.status()
@@ -163,7 +162,7 @@ def with_slurm(args: argparse.Namespace, folders: list[CellFolder]) -> int:
 def report(
     args: argparse.Namespace, grid, folders: list[CellFolder], metric: str, out: Path
 ) -> None:
-    """Test if asked, write the report, and print the table."""
+    """Evaluate test splits if requested, write the report, and print the table."""
     from mmbsa.apis.ablation.report import write_report
 
     if args.test:
@@ -173,7 +172,7 @@ def report(
     failed = {f.cell.name: f.read().get('tail', '') for f in folders if f.status() == 'failed'}
     write_report(grid, folders, metric, out, failed, args.again)
     print((out / 'table.md').read_text(), end='')
-    print(f'{out / "report.html"} has everything on one page')
+    print(f'{out / "report.html"} contains all results on one page')
 
 
 def main(argv=None) -> int:
@@ -209,11 +208,11 @@ def main(argv=None) -> int:
         print(f'error: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print('interrupted; the same command goes on', file=sys.stderr)
+        print('interrupted; run the same command again to continue', file=sys.stderr)
         return 130
     if failed:
         print(
-            f'{len(failed)} of {len(wanted)} trainings failed; the same command tries them again',
+            f'{len(failed)} of {len(wanted)} trainings failed; run the same command to retry them',
             file=sys.stderr,
         )
     return int(bool(failed))

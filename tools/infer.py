@@ -1,11 +1,10 @@
-"""Show what a model says of a picture, a recording, or a folder of them.
+"""Save predictions of a model for a picture, a recording, or a folder of them.
 
     python tools/infer.py photo.jpg configs/bsa_camvid.py iter_2000.pth --out overlays
 
-Files are read by the config's own test pipeline: photos, grey pictures, event recordings.
-Segmentors give image | prediction with a legend, classifiers the sample with its class. Files that
-are read are never written over: where an overlay would take the place of one, it is called
-<name>.overlay.png.
+Files are read by the test pipeline of the config: photos, grey pictures, event recordings.
+Segmentors give image and prediction with a legend, classifiers the sample with its class. Input
+files are never overwritten: if an overlay would replace one, its name is <name>.overlay.png.
 """
 
 import argparse
@@ -36,7 +35,7 @@ def parse_args(argv=None):
     parser.add_argument(
         'input',
         type=Path,
-        help='a picture or recording, or a folder that is searched with its subfolders',
+        help='picture or recording, or a folder that is searched with its subfolders',
     )
     parser.add_argument('config', type=Path, help='config of the model')
     parser.add_argument('checkpoint', type=Path, help='its weights')
@@ -44,16 +43,16 @@ def parse_args(argv=None):
         '--out', type=Path, required=True, help='folder of the overlays; subfolders are kept'
     )
     parser.add_argument(
-        '--labels', action='store_true', help='also save the label maps, as <name>.labels.png'
+        '--labels', action='store_true', help='save the label maps too, as <name>.labels.png'
     )
     parser.add_argument('--device', default='cuda:0' if torch.cuda.is_available() else 'cpu')
     parser.add_argument(
-        '--opacity', type=float, default=0.6, help='of the colours over the picture, 0 to 1'
+        '--opacity', type=float, default=0.6, help='opacity of the colours, 0 to 1; default 0.6'
     )
     parser.add_argument(
         '--fuse',
         action='store_true',
-        help='fold norms into convolutions first: faster, rounds differently',
+        help='fold norms into convolutions first: faster, but rounds differently',
     )
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='override the config, key=value'
@@ -68,12 +67,12 @@ def parse_args(argv=None):
 
 
 def find_files(source: Path, out: Path, endings: set[str]) -> list[Path]:
-    """List the files to read; what an earlier run wrote under ``out`` is not read again."""
+    """Return the files to read, without the results of earlier runs under ``out``."""
     if source.is_file():
         return [source]
     here, there = source.resolve(), out.resolve()
     files = visible_files(source, endings, recursive=True)
-    if here in there.parents:  # a folder within the source holds overlays alone
+    if here in there.parents:  # a folder inside the source contains only overlays
         files = [path for path in files if there not in path.resolve().parents]
     if here != there and there not in here.parents:
         return files
@@ -89,10 +88,9 @@ def find_files(source: Path, out: Path, endings: set[str]) -> list[Path]:
 
 
 def name_targets(files: list[Path], source: Path, out: Path) -> dict[Path, tuple[Path, Path]]:
-    """Map every file to the paths of its overlay and its label map: none of them is read, and none
-    is written twice."""
+    """Return file -> (overlay, label map); no path is an input file, and no path occurs twice."""
     root = source.parent if source.is_file() else source
-    among = out.resolve() == root.resolve()  # then no name without .overlay is safe
+    among = out.resolve() == root.resolve()  # then only names with .overlay are safe
     stems = Counter(path.with_suffix('') for path in files)
     taken = {path.resolve() for path in files}
     targets = {}
@@ -122,7 +120,7 @@ def main(argv=None) -> int:
     targets = name_targets(find_files(args.input, args.out, endings), args.input, args.out)
     if not targets:
         print(
-            f'{args.input}: nothing to read there (looked for {", ".join(sorted(endings))})',
+            f'{args.input}: no file to read (searched for {", ".join(sorted(endings))})',
             file=sys.stderr,
         )
         return 1
@@ -137,7 +135,7 @@ def main(argv=None) -> int:
             if args.labels and isinstance(labels, np.ndarray):
                 small = len(inferencer.classes) <= 256
                 write_image(label_target, labels.astype(np.uint8 if small else np.uint16))
-        except Exception as error:  # one bad picture must not cost the others; it is reported below
+        except Exception as error:  # one bad picture must not stop the others; it is reported below
             failed.append(
                 f'{path}: {error}' if isinstance(error, ValueError) else f'{path}: {error!r}'
             )

@@ -1,5 +1,4 @@
-"""Put a spiking backbone into a stock config of mmseg, mmdet or mmpretrain, or try that on every
-config they ship.
+"""Put a spiking backbone into a stock config of mmseg, mmdet or mmpretrain, or try all configs.
 
     python tools/swap_backbone.py mmseg::pspnet/pspnet_r50-d8_4xb4-80k_ade20k-512x512.py \\
         --backbone espikeformer-m-bsa -o configs/my_pspnet.py
@@ -22,7 +21,7 @@ from mmbsa.apis.swap import SwapError, list_names, load_config, swap_backbone
 from mmbsa.apis.swap.maps import SCOPES, host
 from mmbsa.utils.files import check_output
 
-# workers of the survey find them too: they inherit the path
+# workers of the survey inherit the path, so they find these modules too
 sys.path.insert(0, str(Path(__file__).resolve().parent / 'dev'))
 from swap_survey import as_dicts, survey, table  # noqa: E402
 from swap_trial import run_skeleton  # noqa: E402
@@ -30,7 +29,7 @@ from swap_trial_maps import run_features  # noqa: E402
 
 
 def parse_args():
-    """Command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -60,7 +59,7 @@ def parse_args():
         '--readout',
         default='mean',
         choices=('mean', 'sum', 'max', 'last'),
-        help='how time is read out',
+        help='how the readout removes the time axis',
     )
     parser.add_argument(
         '--cfg-options',
@@ -79,7 +78,7 @@ def parse_args():
         '--package',
         default='mmseg',
         choices=('mmseg', 'mmdet', 'mmpretrain'),
-        help='with --survey: whose configs',
+        help='with --survey: package of the configs',
     )
     parser.add_argument(
         '--families', nargs='+', default=[], help='with --survey: only these folders'
@@ -89,7 +88,7 @@ def parse_args():
         action='store_true',
         help='with --survey: one real forward and backward for one config of each family',
     )
-    parser.add_argument('--jobs', type=int, default=1, help='with --survey: processes')
+    parser.add_argument('--jobs', type=int, default=1, help='with --survey: number of processes')
     args = parser.parse_args()
     if not (args.survey or args.list) and not (args.config and args.out):
         parser.error('give CONFIG and -o OUT, or --survey, or --list')
@@ -102,7 +101,7 @@ def parse_args():
 
 
 def backbone_of(args) -> str | dict:
-    """The backbone that the command line asks for."""
+    """Return the backbone of the command line."""
     from mmbsa.apis.swap import backbone_config
 
     if not args.backbone_options:
@@ -113,7 +112,7 @@ def backbone_of(args) -> str | dict:
 
 
 def swap(args) -> None:
-    """Write one swapped config and say what it is."""
+    """Write one swapped config and print its description."""
     stock = Config(load_config(args.config))
     stock.merge_from_dict(args.cfg_options)
     cfg = swap_backbone(stock, backbone_of(args), args.readout)
@@ -127,7 +126,7 @@ def swap(args) -> None:
     print(f'neck = {cfg.model.neck.to_dict()}')
     try:
         model, (height, width) = run_skeleton(cfg)
-    # the file is right; what is missing here (an op, mmdet) may be there where it is trained
+    # the file is valid; a missing package (an op, mmdet) may exist on the training machine
     except Exception as error:
         print(
             f'not checked, since the model does not build or run here: {type(error).__name__}: '
@@ -141,8 +140,7 @@ def swap(args) -> None:
 
 
 def check_features(cfg: Config, stock: Config) -> None:
-    """Say whether a swapped detector's or classifier's features have the shapes of the stock
-    model's."""
+    """Print whether a swapped detector's or classifier's features have the stock model's shapes."""
     try:
         parameters = run_features(cfg, stock)
     except Exception as error:  # as in swap
@@ -180,4 +178,4 @@ if __name__ == '__main__':
     try:
         sys.exit(main())
     except SwapError as error:
-        sys.exit(f'swap refused: {error}')
+        sys.exit(f'swap not possible: {error}')

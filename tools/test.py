@@ -1,5 +1,4 @@
-"""Test a model: ``python tools/test.py CONFIG CHECKPOINT``, or on several processes with
-``tools/dist_test.sh``."""
+"""Test a model: ``python tools/test.py CONFIG CHECKPOINT``; several processes: ``dist_test.sh``."""
 
 import argparse
 import inspect
@@ -37,9 +36,9 @@ def parse_args() -> argparse.Namespace:
         '--interval',
         type=int,
         default=1,
-        help='draw every so many-th sample (or batch of a segmentor)',
+        help='draw each N-th sample (or batch of a segmentor)',
     )
-    parser.add_argument('--wait-time', type=float, default=2, help='seconds a shown picture stays')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds per shown picture')
     parser.add_argument(
         '--tta', action='store_true', help='test-time augmentation (tta_pipeline and tta_model)'
     )
@@ -55,7 +54,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def draw(cfg: Config, args: argparse.Namespace) -> None:
-    """Switch the config's visualization hook on, whatever its stack calls the switch."""
+    """Enable the visualization hook of the config."""
     hook = cfg.get('default_hooks', {}).get('visualization')
     if hook is None:
         raise SystemExit(
@@ -81,8 +80,7 @@ def draw(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def augment(cfg: Config) -> None:
-    """Test on augmented samples; classifiers of pictures average over flips where the config says
-    nothing."""
+    """Test on augmented samples; by default, classifiers of pictures average over flips."""
     dataset = cfg.test_dataloader.dataset
     if cfg.get('default_scope') == 'mmpretrain' and 'tta_pipeline' not in cfg:
         if any(
@@ -107,11 +105,11 @@ def augment(cfg: Config) -> None:
 
 
 def save_predictions(cfg: Config, args: argparse.Namespace) -> None:
-    """Let ``--out`` be written: label maps of a segmentor, pickled samples of any other model."""
+    """Set up ``--out``: label maps of a segmentor, pickled samples of any other model."""
     if cfg.get('default_scope') == 'mmseg':
         if args.out_item:
             raise SystemExit(
-                'error: --out of a segmentor is a folder of label maps; leave --out-item out'
+                'error: --out of a segmentor is a folder of label maps; omit --out-item'
             )
         cfg.custom_hooks = [
             *(cfg.get('custom_hooks') or []),
@@ -120,7 +118,7 @@ def save_predictions(cfg: Config, args: argparse.Namespace) -> None:
     elif args.out_item != 'metrics':
         if not args.out.endswith(('.pkl', '.pickle')):
             raise SystemExit(
-                'error: --out must end in .pkl or .pickle (or take --out-item metrics), got '
+                'error: --out must end in .pkl or .pickle (or use --out-item metrics), got '
                 f'{args.out}'
             )
         evaluators = (

@@ -1,10 +1,10 @@
-"""Track one target through a recording, and save a video, a strip of frames and the boxes.
+"""Track one target in a recording, and save a video, a strip of frames and the boxes.
 
     python tools/track.py recording.aedat4 configs/bsa_tracking_quickstart.py epoch_12.pth \\
         --box 120 80 30 24 --out track
 
-RECORDING is an event file of any format that mmbsa reads, or a folder of event frames. With
---follow it may still grow.
+RECORDING is an event file of any supported format, or a folder of event frames. With --follow it
+may still grow.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
         type=float,
         nargs=4,
         metavar=('X', 'Y', 'W', 'H'),
-        help='target in the first frame; default: first row of the annotation beside the recording',
+        help='target in the first frame; default: first row of the annotation file, if present',
     )
     parser.add_argument(
         '--out', required=True, metavar='DIR', help='folder for video.mp4, strip.png and the boxes'
@@ -43,18 +43,18 @@ def parse_args() -> argparse.Namespace:
         type=float,
         default=0.0,
         metavar='SECONDS',
-        help='wait so long for a recording to grow before it counts as ended',
+        help='seconds without growth after which a growing recording counts as complete',
     )
     parser.add_argument(
         '--sensor-size',
         type=int,
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
-        help='for event files that do not state it',
+        help='height and width, for event files that do not state them',
     )
     parser.add_argument('--repair', nargs='+', default=(), help='faults of an event file to repair')
-    parser.add_argument('--max-frames', type=int, help='stop after so many frames')
-    parser.add_argument('--strip', type=int, default=8, metavar='N', help='frames of the strip')
+    parser.add_argument('--max-frames', type=int, help='stop after this number of frames')
+    parser.add_argument('--strip', type=int, default=8, metavar='N', help='number of strip frames')
     parser.add_argument('--rate', type=float, default=25.0, help='pictures per second of the video')
     parser.add_argument(
         '--no-video', action='store_true', help='write the strip and the boxes only'
@@ -63,21 +63,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--fuse',
         action='store_true',
-        help='fold norms into convolutions: faster, rounds differently',
+        help='fold norms into convolutions: faster, but rounds differently',
     )
     return parser.parse_args()
 
 
 def track(args: argparse.Namespace) -> str:
-    """Do it; return the line to print."""
+    """Track the target, and return the line to print."""
     model = load_tracker(args.config, args.checkpoint, args.device, args.fuse)
     source = open_source(
         args.recording, model.num_steps, args.window, args.follow, args.sensor_size, args.repair
     )
     if args.box is None and source.boxes is None:
         raise ValueError(
-            f'{args.recording}: there is no annotation beside it; give the target '
-            'with --box X Y W H'
+            f'{args.recording}: there is no annotation file; give the target with --box X Y W H'
         )
     out = Path(args.out)
     video, strip = VideoFile(out / 'video.mp4', args.rate), Strip(args.strip)
@@ -99,7 +98,7 @@ def track(args: argparse.Namespace) -> str:
     finally:
         has_video = video.close(done)
     if not done:
-        raise ValueError(f'{args.recording}: there is no whole frame in it')
+        raise ValueError(f'{args.recording}: it contains no complete frame')
     strip.write(out / 'strip.png')
     write_result(out / f'{source.name}.txt', np.stack(boxes))
     write_times(out / f'{source.name}_time.txt', np.array(seconds))

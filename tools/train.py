@@ -1,5 +1,4 @@
-"""Train a model: ``python tools/train.py CONFIG``, or on several processes with
-``tools/dist_train.sh``."""
+"""Train a model: ``python tools/train.py CONFIG``; several processes: ``tools/dist_train.sh``."""
 
 import argparse
 
@@ -17,19 +16,19 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='continue a run: from the newest whole checkpoint of the work dir, or from the one '
-        'named',
+        help='continue a run from the newest complete checkpoint of the work dir, or from the '
+        'given one',
     )
     parser.add_argument(
         '--amp',
         action='store_true',
-        help='train in automatic mixed precision; on CPUs bfloat16, where the processor has it',
+        help='train in automatic mixed precision; on CPUs bfloat16, if the processor supports it',
     )
     parser.add_argument(
         '--low-memory',
         action='store_true',
-        help='on CPUs: give freed memory back to the system at once, instead of keeping it for the '
-        'next step; a lower peak, slower steps',
+        help='on CPUs: return freed memory to the system at once instead of keeping it for the '
+        'next step; lower peak, slower steps',
     )
     add_arguments(parser)
     return parser.parse_args()

@@ -1,9 +1,8 @@
-"""What users call from Python beyond configs: ``swap_backbone``, inferencers, and the packages
-``ablation`` and ``tracking``."""
+"""Python interface: ``swap_backbone``, inferencers, packages ``ablation`` and ``tracking``."""
 
 from importlib import import_module
 
-#: public name -> module that has it.
+#: public name -> module that defines it.
 _MODULES = {
     'ClassificationInferencer': 'inferencers',
     'DetectionInferencer': 'inferencers',
@@ -17,8 +16,10 @@ __all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str):
-    """Load a module when a name of it is asked for: it brings all models along, which an ablation's
-    table does not need."""
+    """Import a module when one of its names is used.
+
+    The modules import all models, which the table of an ablation does not need.
+    """
     if name in _MODULES:
         return getattr(import_module(f'mmbsa.apis.{_MODULES[name]}'), name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

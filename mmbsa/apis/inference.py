@@ -1,5 +1,4 @@
-"""A trained model, its config's own way of reading a file, and what comes out: for the tools that
-look at one sample."""
+"""Loading of a trained model, reading of a sample by the config's pipeline, and prediction."""
 
 import logging
 from copy import deepcopy
@@ -27,7 +26,7 @@ def build_model(cfg: Config) -> BaseModel:
     """Build a config's model for inference on any device, without pretrained weights.
 
     Args:
-        cfg: The config; it is not changed.
+        cfg: the config; it is not changed.
     """
     cfg = deepcopy(cfg)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
@@ -41,16 +40,17 @@ def build_model(cfg: Config) -> BaseModel:
 
 
 def load_model(cfg: Config, checkpoint: str, device: str = 'cpu') -> BaseModel:
-    """Build a config's model with the weights of a checkpoint; ``model.dataset_meta`` names its
-    classes.
+    """Build a config's model with the weights of a checkpoint.
+
+    ``model.dataset_meta`` contains the class names.
 
     Args:
-        cfg: The config.
-        checkpoint: Path; it is read with ``weights_only``.
-        device: Where the model goes.
+        cfg: the config.
+        checkpoint: path of the checkpoint; it is read with ``weights_only``.
+        device: device of the model, ``'cpu'`` by default.
 
     Raises:
-        ValueError: A checkpoint with none of the model's weights.
+        ValueError: the checkpoint has none of the model's weights.
     """
     model, saved = build_model(cfg), load_checkpoint_file(checkpoint, 'cpu')
     try:
@@ -63,7 +63,7 @@ def load_model(cfg: Config, checkpoint: str, device: str = 'cpu') -> BaseModel:
         ) from None
     for what, keys in (
         ('are missing in', missing),
-        ('have no place in the model and are not used, in', unexpected),
+        ('do not exist in the model and are not used, in', unexpected),
     ):
         if keys:
             print_log(
@@ -74,12 +74,12 @@ def load_model(cfg: Config, checkpoint: str, device: str = 'cpu') -> BaseModel:
 
 
 def name_classes(model: BaseModel, cfg: Config, meta: dict) -> BaseModel:
-    """Set ``model.dataset_meta``, with ``classes`` and ``palette``, and return the model.
+    """Set ``model.dataset_meta`` with ``classes`` and ``palette``, and return the model.
 
     Args:
-        model: A model.
-        cfg: Its config, whose test data set names the classes.
-        meta: ``meta`` of its checkpoint, which comes first.
+        model: the model.
+        cfg: its config, whose test data set has the class names.
+        meta: ``meta`` of its checkpoint, which has priority over the config.
     """
     found = {**_config_meta(cfg), **(meta.get('dataset_meta') or {})}
     model.dataset_meta = found or {
@@ -117,23 +117,23 @@ def _num_classes(model: nn.Module) -> int:
 
 
 def loads(transform) -> str | None:
-    """What a pipeline step reads from a file: ``'events'``, ``'picture'``, or None: nothing."""
+    """Return what a pipeline step reads from a file: ``'events'``, ``'picture'``, or None."""
     if isinstance(transform, LoadEvents | LoadEventFrames):
         return 'events'
     return 'picture' if type(transform).__name__.startswith('LoadImage') else None
 
 
 def take_array(transform, kind: str, data: dict, array: np.ndarray) -> dict:
-    """Do what a loading step does, with an array in place of the file.
+    """Apply a loading step to an array instead of a file.
 
     Args:
-        transform: The step.
-        kind: What it reads, see :func:`loads`.
-        data: The sample so far; it is changed.
-        array: A picture, or events.
+        transform: the step.
+        kind: what the step reads, see :func:`loads`.
+        data: the sample so far; it is changed.
+        array: a picture, or events.
 
     Raises:
-        ValueError: An array of another kind, or events whose sensor size is not known.
+        ValueError: the array is of another kind, or the sensor size of events is unknown.
     """
     found = 'events' if array.dtype.names else 'picture'
     if found != kind or (kind == 'picture' and array.ndim not in (2, 3)):
@@ -151,7 +151,7 @@ def take_array(transform, kind: str, data: dict, array: np.ndarray) -> dict:
             'events needs'
         )
     data |= dict(events=as_events(array), ori_shape=tuple(data['sensor_size']))
-    # a step that loads and integrates: its second half
+    # a step that loads and integrates: apply the integration only
     return (
         EventsToFrames.transform(transform, data) if isinstance(transform, EventsToFrames) else data
     )
@@ -161,10 +161,10 @@ class SampleReader:
     """Reads a file as a config's test pipeline does, without its labels.
 
     Args:
-        cfg: A config with ``test_dataloader.dataset.pipeline`` or ``test_pipeline``.
+        cfg: a config with ``test_dataloader.dataset.pipeline`` or ``test_pipeline``.
 
     Raises:
-        ValueError: It has neither.
+        ValueError: the config has neither.
     """
 
     def __init__(self, cfg: Config) -> None:
@@ -196,15 +196,16 @@ class SampleReader:
         return chosen[0].get('num_frames', 16), tuple(size) if size else None
 
     def __call__(self, source: str | Path | np.ndarray) -> tuple[dict, np.ndarray]:
-        """Return a sample (``inputs``, ``data_samples``) and what was read, before it was changed:
-        (H, W, C), (T, P, H, W).
+        """Return a sample (``inputs``, ``data_samples``) and the loaded data before any change.
+
+        The loaded data is a picture (H, W, C), or event frames (T, P, H, W).
 
         Args:
-            source: Path of a file; or an array that takes the place of what the file holds: a
-                picture as OpenCV reads it, (H, W) or (H, W, 3), or events with x, y, t, p.
+            source: path of a file, or an array that replaces its content: a picture as OpenCV reads
+                it, (H, W) or (H, W, 3), or events with x, y, t, p.
 
         Raises:
-            ValueError: A file without a sample; an array of another kind.
+            ValueError: the pipeline rejects the file, or the array is of another kind.
         """
         array = source if isinstance(source, np.ndarray) else None
         data = dict(img_path='array' if array is not None else str(source))
@@ -217,13 +218,13 @@ class SampleReader:
             else:
                 data = transform(data)
             if data is None:
-                raise ValueError(f'{type(transform).__name__} leaves the sample out')
+                raise ValueError(f'{type(transform).__name__} rejects the sample')
             if seen is None and 'img' in data:
                 seen = np.array(data['img'])
         return data, seen
 
     def size_of_frames(self) -> tuple[int, int] | None:
-        """Return (height, width) of the event frames that the pipeline makes; None for pictures."""
+        """Return (height, width) of the event frames of the pipeline; None for pictures."""
         if self.frames is None:
             return None
         sizes = [
@@ -242,14 +243,14 @@ def predict(model: BaseModel, sample: dict):
 
 
 def in_channels(model: nn.Module) -> int:
-    """Return the channels that a model's backbone takes: those of its first convolution.
+    """Return the number of input channels of a model: those of its first convolution.
 
     Raises:
-        ValueError: There is no convolution and no linear layer.
+        ValueError: the model has no convolution and no linear layer.
     """
     for module in getattr(model, 'backbone', model).modules():
         if isinstance(module, nn.modules.conv._ConvNd):
             return module.in_channels
     raise ValueError(
-        f'{type(model).__name__}: no convolution tells how many channels the model takes'
+        f'{type(model).__name__}: no convolution, so the number of input channels is unknown'
     )

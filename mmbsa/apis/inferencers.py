@@ -1,13 +1,12 @@
-"""Inferencers in the style of OpenMMLab: a config and its weights, then files or arrays in and
-predictions out.
+"""Inferencers in the style of OpenMMLab: predictions of a config's model for files or arrays.
 
     from mmbsa.apis import SegmentationInferencer
 
     inferencer = SegmentationInferencer('bsa_quickstart', 'iter_450.pth')
     labels = inferencer('photo.jpg')['predictions']
 
-Files are read by the config's own test pipeline, so that pictures, grey pictures and recordings of
-event cameras all work.
+Files are read by the test pipeline of the config, so pictures, grey pictures and event recordings
+are supported.
 """
 
 import difflib
@@ -26,20 +25,19 @@ from mmbsa.visualization import draw_sample, instances_side_by_side, side_by_sid
 from mmbsa.visualization.instances import spread_palette
 from mmbsa.visualization.overlay_hook import label_map, to_instances
 
-#: what an inferencer reads.
+#: types of the inputs of an inferencer.
 Source = str | Path | np.ndarray
 
 
 def find_config(name: str | Path) -> Path:
-    """Path of a config.
+    """Return the path of a config.
 
     Args:
-        name: A path; ``package::family/name.py`` for a config of an installed package; or the name
+        name: a path; ``package::family/name.py`` for a config of an installed package; or the name
             of a config of mmbsa without folder and suffix, such as ``'bsa_quickstart'``.
 
     Raises:
-        FileNotFoundError: There is no such config; names that may have been meant are in the
-            message.
+        FileNotFoundError: the config does not exist; the message lists similar names.
     """
     if Path(name).is_file():
         return Path(name)
@@ -58,21 +56,22 @@ def find_config(name: str | Path) -> Path:
 
 
 class Inferencer:
-    """Predicts with the model of a config; the kind of prediction is that of the model.
+    """Predicts with the model of a config; the model determines the kind of prediction.
 
     Args:
-        config: A ``Config``, or what :func:`find_config` takes.
-        checkpoint: Path of the weights; None keeps the random weights of a new model.
-        device: Default: the first GPU, or the CPU where there is none.
-        cfg_options: Overrides of the config, dotted key -> value.
-        fuse: Fold norms into convolutions: faster, rounds differently.
+        config: a ``Config``, or an argument of :func:`find_config`.
+        checkpoint: path of the weights; None (default) keeps the random weights of a new model.
+        device: device of the model; None (default) uses the first GPU, or the CPU without a GPU.
+        cfg_options: overrides of the config, dotted key -> value; None by default.
+        fuse: whether to fold norms into convolutions, which is faster but rounds differently; False
+            by default.
 
     Raises:
-        FileNotFoundError: No such config or checkpoint.
-        ValueError: Weights that do not fit; a config without a test pipeline.
+        FileNotFoundError: the config or checkpoint does not exist.
+        ValueError: the weights do not fit the model, or the config has no test pipeline.
     """
 
-    #: key of the model's data sample that this class reads; None: whatever the model gives.
+    #: key of the model's data sample that this class reads; None: the first known key.
     gives: str | None = None
 
     def __init__(
@@ -88,7 +87,7 @@ class Inferencer:
             cfg.merge_from_dict(cfg_options)
         if checkpoint is not None and not Path(checkpoint).is_file():
             raise FileNotFoundError(f'checkpoint {checkpoint} does not exist')
-        #: reads a file as the config's test pipeline does.
+        #: reads a file by the config's test pipeline.
         self.reader = SampleReader(cfg)
         device = str(device or ('cuda:0' if torch.cuda.is_available() else 'cpu'))
         if checkpoint is None:
@@ -109,18 +108,18 @@ class Inferencer:
         """Predict one input, or every input of a list.
 
         Args:
-            inputs: Path of a picture or recording; a picture (H, W) or (H, W, 3) in the order
+            inputs: path of a picture or recording; a picture (H, W) or (H, W, 3) with the channels
                 B, G, R; events as a structured array with x, y, t, p; or a list of these.
-            visualize: Also draw the prediction.
-            opacity: Of the colours over a picture, 0 to 1.
-            threshold: Detections with a lower score are not drawn.
+            visualize: whether to draw the prediction; True by default.
+            opacity: opacity of the colours over a picture, 0 to 1; 0.6 by default.
+            threshold: detections with a lower score are not drawn; 0.3 by default.
 
         Returns:
-            ``predictions`` as the class says; ``visualization``, RGB uint8 (h, w, 3), or None. A
-            list of these for a list.
+            ``predictions``, see the class of the inferencer; ``visualization``, RGB uint8 (h, w,
+            3), or None. For a list of inputs, a list of these dicts.
 
         Raises:
-            ValueError: An input that cannot be read; a model that gives something else.
+            ValueError: an input cannot be read, or the model gives another kind of prediction.
         """
         if isinstance(inputs, list):
             return [self(item, visualize, opacity, threshold) for item in inputs]
@@ -133,7 +132,7 @@ class Inferencer:
         return dict(predictions=read(self, result), visualization=picture)
 
     def _kind(self, result) -> tuple:
-        """Functions that read and draw the model's kind of prediction."""
+        """Return the functions that read and draw the model's kind of prediction."""
         found = next((key for key in KINDS if key in result), None)
         if found is None:
             raise ValueError(
@@ -184,7 +183,7 @@ class Inferencer:
 
 
 class SegmentationInferencer(Inferencer):
-    """Label maps: ``predictions`` is (H, W) int64, the class of every pixel of the input.
+    """Inferencer for segmentation: ``predictions`` is (H, W) int64, the class of every input pixel.
 
     The arguments are those of :class:`Inferencer`.
     """
@@ -193,26 +192,27 @@ class SegmentationInferencer(Inferencer):
 
 
 class ClassificationInferencer(Inferencer):
-    """Classes of pictures and recordings: ``predictions`` is a dict of ``pred_label`` (int),
-    ``pred_class`` (its name), ``pred_score`` (float) and ``pred_scores`` (classes,).
+    """Inferencer for the classification of pictures and recordings.
 
-    The arguments are those of :class:`Inferencer`.
+    ``predictions`` is a dict of ``pred_label`` (int), ``pred_class`` (its name), ``pred_score``
+    (float) and ``pred_scores`` (classes,). The arguments are those of :class:`Inferencer`.
     """
 
     gives = 'pred_label'
 
 
 class DetectionInferencer(Inferencer):
-    """Boxes and masks: ``predictions`` is a dict of ``bboxes`` (N, 4) as x1, y1, x2, y2 in pixels,
-    ``labels`` (N,), ``scores`` (N,) and ``masks`` (N, H, W) of bool, or None.
+    """Inferencer for detection and instance segmentation.
 
-    The arguments are those of :class:`Inferencer`.
+    ``predictions`` is a dict of ``bboxes`` (N, 4) as x1, y1, x2, y2 in pixels, ``labels`` (N,),
+    ``scores`` (N,) and ``masks`` (N, H, W) of bool, or None. The arguments are those of
+    :class:`Inferencer`.
     """
 
     gives = 'pred_instances'
 
 
-#: key of a data sample -> how it is read, how it is drawn, which inferencer gives it.
+#: key of a data sample -> function that reads it, function that draws it, inferencer class.
 KINDS = {
     'pred_instances': (
         Inferencer._instances,

@@ -1,5 +1,7 @@
-"""Converters: official checkpoints -> our models. Every module of this folder registers its sources
-on import."""
+"""Converters from official checkpoints to models of mmbsa.
+
+Every module of this folder registers its sources on import.
+"""
 
 import pkgutil
 from importlib import import_module
@@ -8,7 +10,7 @@ from mmbsa.converters.base import RECIPES, Recipe, Report, build_from_official
 
 __all__ = ['RECIPES', 'Recipe', 'Report', 'build_from_official']
 
-#: packages that some of our models need; their sources are left out where they are not installed.
+#: packages that some models need; their sources are skipped if a package is not installed.
 OPTIONAL = ('mmseg', 'mmpretrain', 'mmdet')
 for _info in pkgutil.iter_modules(__path__):
     try:

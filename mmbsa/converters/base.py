@@ -1,7 +1,7 @@
-"""Official checkpoints into our models: a recipe per source, one mechanism for all.
+"""Conversion of official checkpoints to models of mmbsa, with one recipe per source.
 
-A recipe is data: which config the tensors belong to, how keys are renamed, and which official
-tensors have no use. Renaming is a pure function; the result is loaded strictly.
+A recipe is data: the config of the model, the renaming of keys, and the official tensors that are
+not used. Renaming is a pure function; the result is loaded strictly.
 """
 
 import re
@@ -17,11 +17,11 @@ Rules = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one official implementation maps onto ours.
+    """Mapping of one official implementation to a model of mmbsa.
 
     Args:
-        config: from (state dict, constructor arguments) to the config of our model; infers what
-            tensor shapes tell.
+        config: function from (state dict, constructor arguments) to the config of the model; it
+            derives sizes from tensor shapes.
         rules: (regular expression, replacement) pairs applied in order to every official key.
         unused: expressions of official tensors that the official forward never uses; they are
             dropped and reported.
@@ -34,8 +34,7 @@ class Recipe:
 
 @dataclass
 class Report:
-    """What a conversion did: our config, new key -> official key, and the official tensors left
-    out."""
+    """Result of a conversion: config, new key -> official key, and unused official tensors."""
 
     source: str
     config: dict
@@ -60,14 +59,26 @@ def register(source: str, recipe: Recipe) -> None:
 
 
 def get_recipe(source: str) -> Recipe:
-    """The recipe of a source, or a KeyError that lists the sources."""
+    """Return the recipe of a source.
+
+    Raises:
+        KeyError: the source is unknown; the message lists the sources.
+    """
     if source not in RECIPES:
         raise KeyError(f'unknown source {source!r}; there are {", ".join(sorted(RECIPES))}')
     return RECIPES[source]
 
 
 def rename(state_dict: Mapping[str, Tensor], recipe: Recipe) -> tuple[dict[str, str], list[str]]:
-    """Official keys -> ({new key: official key}, [unused official keys])."""
+    """Rename official keys -> ({new key: official key}, [unused official keys]).
+
+    Args:
+        state_dict: official name -> tensor.
+        recipe: recipe of the source.
+
+    Raises:
+        ValueError: two official keys get the same name.
+    """
     keys, unused = {}, []
     for official in state_dict:
         if any(re.search(pattern, official) for pattern in recipe.unused):
@@ -85,21 +96,22 @@ def rename(state_dict: Mapping[str, Tensor], recipe: Recipe) -> tuple[dict[str, 
 def build_from_official(
     source: str, state_dict: Mapping[str, Tensor], **constructor_args
 ) -> nn.Module:
-    """Build our model from an official state dict, with the official numbers in it.
+    """Build a model of mmbsa with the weights of an official state dict.
 
     Args:
         source: name of the official implementation, for example ``'sdt_v3_cls'``.
-        state_dict: its tensors under their official names; not modified.
-        constructor_args: what the official constructor took. Sizes that the tensors tell may be
-            left out; the number of heads cannot be told and defaults to the published one.
+        state_dict: official name -> tensor; not modified.
+        constructor_args: arguments of the official constructor. Sizes that follow from tensor
+            shapes may be omitted. The number of heads does not follow; by default it is the
+            published one.
 
     Returns:
-        Our model in training mode, with a :class:`Report` as ``model.conversion_report``.
+        The model in training mode, with a :class:`Report` as ``model.conversion_report``.
 
     Raises:
-        KeyError: an unknown source, or tensors that are missing or left over; all of them are
-            named.
-        ValueError: a tensor whose size does not fit.
+        KeyError: the source is unknown, or tensors are missing or superfluous; the message names
+            all of them.
+        ValueError: the size of a tensor does not fit.
     """
     recipe = get_recipe(source)
     cfg = recipe.config(state_dict, constructor_args)
@@ -112,8 +124,8 @@ def build_from_official(
     )
     if missing or left_over:
         raise KeyError(
-            f'{source}: the state dict does not fit. Missing for our keys: {missing}. '
-            f'Official tensors without a place: {left_over}'
+            f'{source}: the state dict does not fit. Missing for the model: {missing}. '
+            f'Unexpected official tensors: {left_over}'
         )
     converted = {}
     for key, official in keys.items():
@@ -125,7 +137,7 @@ def build_from_official(
             )
         converted[key] = tensor.reshape(
             ours[key].shape
-        )  # a linear layer, a 1x1 Conv1d and a 1x1 Conv2d are one
+        )  # a linear layer, a 1x1 Conv1d and a 1x1 Conv2d have the same weights
     model.load_state_dict(converted)
     model.conversion_report = Report(source, cfg, keys, unused)
     return model

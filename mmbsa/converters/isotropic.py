@@ -1,4 +1,4 @@
-"""What the recipes of the families of one width share: sizes from shapes, keys of blocks."""
+"""Common parts of the recipes of families with one width: sizes from shapes, keys of blocks."""
 
 from collections.abc import Mapping
 
@@ -6,8 +6,8 @@ from torch import Tensor
 
 from mmbsa.models.backbones import IsotropicBackbone
 
-#: units of an attention or an MLP under their official names -> ours; Conv1d, Conv2d and linear
-#: layers alike.
+#: official names of the units of an attention or an MLP -> names in mmbsa; the same for Conv1d,
+#: Conv2d and linear layers.
 BLOCK_RULES = [
     *(
         (rf'\.(?:attn|tssa|ssa)\.{name}_{kind}\.', f'.0.branch.{name}.{ours}.')
@@ -25,30 +25,48 @@ UNUSED_NORMS = (r'^block\.\d+\.norm[12]\.',)
 
 
 def block_rules(stage: int, first: int, number: int = 64) -> list[tuple[str, str]]:
-    """``block.0.`` -> ``backbone.stages.<stage>.<first>.``, and so on."""
+    """Return rules ``block.0.`` -> ``backbone.stages.<stage>.<first>.``, and so on.
+
+    Args:
+        stage: index of the stage in mmbsa.
+        first: index of the first block in the stage.
+        number: number of blocks, 64 by default.
+    """
     return [(rf'^block\.{i}\.', f'backbone.stages.{stage}.{i + first}.') for i in range(number)]
 
 
 def tensor_of(state: Mapping[str, Tensor], key: str, family: str) -> Tensor:
-    """The tensor, or a KeyError that says what was expected."""
+    """Return a tensor of the state dict; raise KeyError with the name of the family if missing.
+
+    Args:
+        state: official name -> tensor.
+        key: name of the tensor.
+        family: name of the family, for the message.
+    """
     if key not in state:
         raise KeyError(f'no tensor {key!r}: is this a state dict of the official {family}?')
     return state[key]
 
 
 def depth_of(state: Mapping[str, Tensor], prefix: str) -> int:
-    """Number of blocks whose keys are ``prefix.<number>.``."""
+    """Return the number of blocks whose keys are ``prefix.<number>.``."""
     return len(
         {key[len(prefix) + 1 :].split('.')[0] for key in state if key.startswith(prefix + '.')}
     )
 
 
 def check_args(family: str, args: Mapping, **found) -> None:
-    """Raise a ValueError where a constructor argument says something else than the tensors."""
+    """Raise ValueError if a constructor argument differs from the value in the tensors.
+
+    Args:
+        family: name of the family, for the message.
+        args: official constructor arguments.
+        found: name of an argument -> value that the tensors have.
+    """
     for key, value in found.items():
         if key in args and args[key] != value:
             raise ValueError(
-                f'{key}={args[key]!r} does not fit the tensors of this {family}, which say '
+                f'{key}={args[key]!r} does not fit the tensors of this {family}, which have '
                 f'{value!r}'
             )
 
@@ -61,16 +79,20 @@ def isotropic_config(
     first_conv: str,
     hidden: str,
 ) -> dict:
-    """Config of a classifier: sizes from shapes, the rest from the preset of that size or the
-    source's first preset.
+    """Return the config of a classifier: sizes from shapes, other values from a preset.
+
+    The preset is the one of that size, otherwise the first preset of the source.
 
     Args:
         state: official tensors.
-        args: official constructor arguments; ``num_heads`` and ``T`` are what tensors do not tell.
-        family: our class.
-        preset: how the names of this source's presets start, ``''`` for ImageNet.
+        args: official constructor arguments; ``num_heads`` and ``T`` do not follow from tensors.
+        family: class of mmbsa.
+        preset: beginning of the names of this source's presets, ``''`` for ImageNet.
         first_conv: official name of the tokenizer's first convolution.
         hidden: official name of the first block's first MLP weight.
+
+    Raises:
+        ValueError: no preset has the width, and ``num_heads`` is missing.
     """
     name = family.__name__
     dims, depth = tensor_of(state, 'head.weight', name).shape[1], depth_of(state, 'block')
@@ -88,7 +110,7 @@ def isotropic_config(
         ]
         if 'num_heads' not in args and not same_width:
             raise ValueError(
-                f'{name}: no preset has the width {dims}; give num_heads, which tensors do not tell'
+                f'{name}: no preset has the width {dims}; give num_heads, which shapes do not show'
             )
         arch.update(embed_dims=dims, depth=depth, num_heads=(same_width or [None])[0])
     arch['num_heads'] = args.get('num_heads', arch['num_heads'])

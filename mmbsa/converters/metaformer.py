@@ -1,5 +1,4 @@
-"""What the recipes of Spike-driven Transformer V2 and V3 share: names of stages, sizes from
-shapes."""
+"""Common parts of the recipes of Spike-driven Transformer V2 and V3: stage names, sizes."""
 
 from collections.abc import Mapping
 
@@ -8,7 +7,7 @@ from torch import Tensor
 from mmbsa.converters.isotropic import check_args, depth_of, tensor_of
 from mmbsa.models.backbones import MetaFormerBackbone
 
-#: official stages -> ours; blocks stand behind the downsampling in front of them.
+#: official stages -> stages in mmbsa; blocks follow the downsampling of their stage.
 STAGES = [
     (r'downsample1_1\.', 'stem.'),
     (r'ConvBlock1_1\.0\.', 'stages.0.0.'),
@@ -23,7 +22,7 @@ STAGES = [
 ]
 #: the convolution and the norm of stem and downsamplings.
 DOWN_RULES = [(r'\.encode_conv\.', '.conv.'), (r'\.encode_bn\.', '.norm.')]
-#: rules of a classifier: its backbone has no prefix officially, and may have a second head.
+#: rules of a classifier: its official backbone has no prefix, and it may have a second head.
 CLASSIFIER_RULES = [
     *((rf'^{old}', f'backbone.{new}') for old, new in STAGES),
     *DOWN_RULES,
@@ -65,7 +64,14 @@ def metaformer_arch(state: Mapping[str, Tensor], args: Mapping, family: str) -> 
 def metaformer_classifier(
     state: Mapping[str, Tensor], family: type[MetaFormerBackbone], arch: dict, **backbone
 ) -> dict:
-    """Config of the classifier around a backbone, with a distillation head if there is one."""
+    """Return the config of a classifier, with a distillation head if the checkpoint has one.
+
+    Args:
+        state: official name -> tensor.
+        family: class of the backbone.
+        arch: arch of the backbone.
+        backbone: further arguments of the backbone.
+    """
     in_channels = tensor_of(state, 'downsample1_1.encode_conv.weight', family.__name__).shape[1]
     return family.classifier_cfg(
         arch,

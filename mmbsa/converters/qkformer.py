@@ -9,7 +9,7 @@ from mmbsa.converters.base import Recipe, register
 from mmbsa.converters.isotropic import BLOCK_RULES, check_args, depth_of, tensor_of
 from mmbsa.models.backbones import QKFormer
 
-#: units of the first embedding in order, and index of the one where the shortcut starts.
+#: units of the first embedding in order, and index of the unit at which the shortcut starts.
 _FIRST = dict(
     imagenet=(('proj', 'proj1', 'proj2'), 1),
     cifar=(('proj', 'proj1'), 1),
@@ -59,14 +59,13 @@ def _config(state: Mapping[str, Tensor], args: Mapping, data: str, official_quir
     }
     arch = dict(next(iter(presets.values())))
     heads = [value['num_heads'] for value in presets.values() if value['embed_dims'] == widths]
-    if data == 'imagenet':  # the other two official constructors overwrite what they are given
+    if data == 'imagenet':  # the other two official constructors ignore these arguments
         heads = [args['num_heads']] if 'num_heads' in args else heads
     elif not heads:
         heads = [arch['num_heads']]
     if not heads:
         raise ValueError(
-            f'QKFormer: no preset has the widths {widths}; give num_heads, which tensors do not '
-            'tell'
+            f'QKFormer: no preset has the widths {widths}; give num_heads, which shapes do not show'
         )
     mlp = next(name for name in ('fc1_conv', 'mlp1_conv') if f'stage1.0.mlp.{name}.weight' in state)
     arch.update(

@@ -1,5 +1,4 @@
-"""Official Spike-driven Transformer V1: images (ImageNet, CIFAR-10/100, DVS128 Gesture) and
-CIFAR10-DVS."""
+"""Official Spike-driven Transformer V1: ImageNet, CIFAR-10/100, DVS128 Gesture, CIFAR10-DVS."""
 
 from collections.abc import Mapping
 
@@ -9,7 +8,7 @@ from mmbsa.converters.base import Recipe, register
 from mmbsa.converters.isotropic import BLOCK_RULES, block_rules, isotropic_config
 from mmbsa.models.backbones import SpikeDrivenTransformer
 
-#: the tokenizer's neurons under their official names -> units of ours; only parametric neurons have
+#: official names of the tokenizer's neurons -> units in mmbsa; only parametric neurons have
 #: tensors.
 _NEURONS = [
     *((rf'^patch_embed\.proj_lif{i or ""}\.', f'backbone.stages.{i}.0.neuron.') for i in range(3)),
@@ -34,13 +33,16 @@ _TOKENIZER = [
     ),
 ]
 _RULES = [*_TOKENIZER, *block_rules(3, 1), *_NEURONS, *BLOCK_RULES]
-#: never used by the official forward.
+#: tensors that the official forward never uses.
 _UNUSED = (r'\.talking_heads\.', r'\.attn_lif\.', r'\.rpe_lif\.')
 
 
 def _config(state: Mapping[str, Tensor], args: Mapping, events: bool) -> dict:
-    """``pooling_stat``, ``dvs_mode``, ``TET`` and ``T`` of the official constructor are what
-    tensors do not tell."""
+    """Return the config.
+
+    The arguments ``pooling_stat``, ``dvs_mode``, ``TET`` and ``T`` of the official constructor do
+    not follow from tensors.
+    """
     preset = 'cifar10dvs-' if events else ''
     cfg = isotropic_config(
         state,

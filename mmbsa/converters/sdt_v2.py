@@ -9,7 +9,7 @@ from mmbsa.converters.metaformer import CLASSIFIER_RULES, metaformer_arch, metaf
 from mmbsa.models.backbones import MetaSpikeFormer
 
 UNITS = [
-    # separable convolutions: the norm behind the depth-wise one does not exist
+    # separable convolutions: there is no norm after the depth-wise one
     *(
         (rf'\.Conv\.{name}\.', f'.0.branch.{place}.')
         for name, place in (
@@ -46,8 +46,11 @@ UNITS = [
 
 
 def _config(state: Mapping[str, Tensor], args: Mapping) -> dict:
-    """T is set from outside by the official scripts: 1 for pre-training, 4 for fine-tuning (the
-    default here)."""
+    """Return the config.
+
+    The official scripts set T from outside: 1 for pre-training, 4 for fine-tuning (the default
+    here).
+    """
     neuron = dict(
         type='mmbsa.LIFNode',
         tau=2.0,

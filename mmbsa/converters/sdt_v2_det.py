@@ -12,7 +12,7 @@ from mmbsa.converters.sdtv3_det import LEVELS
 
 
 def _config(state: Mapping[str, Tensor], args: Mapping) -> dict:
-    """T is the official constructor's; 1 in the published protocol."""
+    """Return the config with T of the official constructor; 1 in the published protocol."""
     in_channels = tensor_of(state, 'downsample1_1.encode_conv.weight', 'MetaSpikeFormer').shape[1]
     return dict(
         type='mmbsa.MetaSpikeFormer',

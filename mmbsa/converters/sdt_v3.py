@@ -1,5 +1,4 @@
-"""Spike-driven Transformer V3, base model: classification, segmentation backbone, whole
-segmentor."""
+"""Official Spike-driven Transformer V3, base model: classifier, backbone, whole segmentor."""
 
 from collections.abc import Mapping
 
@@ -35,13 +34,18 @@ UNITS = [
     ),
     *((rf'\.layer_scale{n + 1}$', f'.{n}.scale') for n in range(3)),
 ]
-#: rules for keys under `backbone.`; the stage names begin there.
+#: rules for keys under `backbone.`, where the stage names begin.
 _BACKBONE = [(rf'(?<=^backbone\.){pattern}', new) for pattern, new in STAGES] + UNITS
 
 
 def backbone_args(state: Mapping[str, Tensor], args: dict, prefix: str = '') -> dict:
-    """Arguments of the backbone. Sizes from shapes; the number of heads is the one thing they do
-    not tell."""
+    """Return the arguments of the backbone; only the number of heads comes from ``args``.
+
+    Args:
+        state: official name -> tensor.
+        args: arguments of the official model.
+        prefix: prefix of the names of the backbone's tensors; empty by default.
+    """
 
     def shape(key):
         if prefix + key not in state:

@@ -1,5 +1,4 @@
-"""Official Spike-driven Transformer V3, large models (83M, 171M), as fine-tuned for
-classification."""
+"""Official Spike-driven Transformer V3, large models (83M, 171M), fine-tuned classifiers."""
 
 from collections.abc import Mapping
 
@@ -10,8 +9,8 @@ from mmbsa.converters.isotropic import tensor_of
 from mmbsa.converters.metaformer import CLASSIFIER_RULES, metaformer_arch, metaformer_classifier
 from mmbsa.models.backbones import ESpikeFormerLarge
 
-#: branches of a block: with the extra one of the 83M model, attention and MLP are the second and
-#: the third.
+#: branches of a block: the 83M model has an additional first branch, so attention and MLP are the
+#: second and the third.
 _EXTRA = r'(stages\.3\.\d+)\.rep_conv\.'
 
 
@@ -48,8 +47,7 @@ def _rules(first: int) -> list[tuple[str, str]]:
 
 
 def _config(state: Mapping[str, Tensor], args: Mapping, extra: bool) -> dict:
-    """``levels`` is the integer constant D that the official file fixes (4, or 8 for the 1 x 8
-    protocol)."""
+    """Return the config; ``levels`` is the constant D in the official file (4, or 8 for 1 x 8)."""
     name = 'ESpikeFormerLarge'
     levels = args.get('levels', 4)
     neuron = dict(type='mmbsa.IntegerNode', levels=levels, rounding='half_up', window='exclusive')

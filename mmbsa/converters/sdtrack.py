@@ -1,4 +1,4 @@
-"""SDTrack (SDTrack-Event): tiny and base, and tiny with two and four time steps."""
+"""Official SDTrack (SDTrack-Event): tiny and base, and tiny with two and four time steps."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -9,7 +9,7 @@ from mmbsa.converters.base import Recipe, register
 from mmbsa.converters.isotropic import check_args, depth_of, tensor_of
 from mmbsa.converters.metaformer import DOWN_RULES, STAGES
 
-#: the official neurons: integers at T = 1 and T = 2, spikes at T = 4.
+#: neurons of the official models: integer neurons at T = 1 and T = 2, binary ones at T = 4.
 NEURONS = {
     1: dict(type='mmbsa.IntegerNode', levels=4),
     2: dict(type='mmbsa.IntegerNode', levels=2, decay=0.25),
@@ -25,7 +25,7 @@ NEURONS = {
 
 
 def _config(state: Mapping[str, Tensor], args: dict, num_steps: int) -> dict:
-    """Sizes from shapes; the number of heads is the one thing they do not tell."""
+    """Return the config: sizes from shapes, the number of heads from ``args``."""
     backbone, head = args.get('backbone', {}), args.get('head', {})
     part = {
         key.removeprefix('backbone.'): value
@@ -100,7 +100,7 @@ _RULES = [
         for n in (0, 1)
         for name, kind in (('conv', 'conv'), ('bn', 'norm'))
     ),
-    # blocks of attention and MLP, without a separable convolution in front
+    # blocks of attention and MLP, without a separable convolution before them
     *(
         (rf'\.attn\.{name}_{old}', f'.0.branch.{name}.{kind}.')
         for name in ('q', 'k', 'v', 'proj')

@@ -1,5 +1,7 @@
-"""STEP's Spikformer with a mixture of spiking experts, SEMM: CIFAR (corrected, and as STEP runs it)
-and ImageNet."""
+"""STEP's Spikformer with a mixture of spiking experts (SEMM): CIFAR and ImageNet.
+
+The CIFAR model exists in a corrected version and as STEP runs it.
+"""
 
 from collections.abc import Mapping
 from functools import partial
@@ -33,10 +35,9 @@ CONSTANTS = (r'\.threshold$', r'\.act_fun\.alpha$')
 def _config(
     state: Mapping[str, Tensor], args: Mapping, images: bool, official_quirks: bool
 ) -> dict:
-    """Experts and their width from shapes; ``attn_scale`` of the official constructor is what
-    tensors do not tell."""
+    """Return the config: experts and their width from shapes, ``attn_scale`` from ``args``."""
     kind = 'conv' if images else 'linear'
-    args = dict(args, num_heads=1)  # experts take the place of heads
+    args = dict(args, num_heads=1)  # experts replace heads
     if not images:
         args['embed_dims'] = args.pop('embed_dim', None) or state['head.weight'].shape[1]
     cfg = isotropic_config(

@@ -1,5 +1,7 @@
-"""Official SGLFormer: CIFAR, events, both ImageNet classes, and the first of those with its neurons
-per sample."""
+"""Official SGLFormer: CIFAR, events, and both ImageNet classes.
+
+The first ImageNet class also exists with its neurons per sample.
+"""
 
 from collections.abc import Mapping
 from functools import partial
@@ -11,7 +13,7 @@ from mmbsa.converters.isotropic import BLOCK_RULES, check_args, depth_of, tensor
 from mmbsa.models.backbones import SGLFormer
 
 _STAGE = 'backbone.stages.3.'
-#: parts of a local block: official names in both layouts -> ours.
+#: official names of the parts of a local block in both layouts -> names in mmbsa.
 _LOCAL = [
     *(
         (rf'\.(?:loc|local1)\.{name}\.', f'.0.branch.{ours}.')
@@ -28,13 +30,15 @@ _LOCAL = [
     ),
     *((rf'\.(?:mlp1|local2_MLP)\.mlp{n + 1}\.', f'.2.branch.{n}.') for n in (0, 1)),
 ]
-#: the units' layers.
+#: names of the layers of a unit.
 _LAYERS = [(r'\.conv[13]x[13]\.', '.conv.'), (r'\.bn\.', '.norm.')]
 
 
 def _small_rules() -> list[tuple[str, str]]:
-    """CIFAR and events: a block is a group of a local and two global blocks, one after the other in
-    ours."""
+    """Return the rules of CIFAR and events.
+
+    An official block is a group of a local and two global blocks, which follow each other in mmbsa.
+    """
     rules = [
         (r'^bn\.', 'full_size.norm.'),
         (r'^full_size_conv\.', 'full_size.conv.'),
@@ -75,8 +79,10 @@ def _imagenet_rules() -> list[tuple[str, str]]:
 
 
 def _config(state: Mapping[str, Tensor], args: Mapping, data: str, official_quirks: bool) -> dict:
-    """Sizes from shapes; heads, pools, and T where the head averages it, are what tensors do not
-    tell."""
+    """Return the config: sizes from shapes; heads, pools and T from ``args``.
+
+    T is needed only where the head averages over it.
+    """
     images = data.startswith('imagenet')
     dims = tensor_of(state, 'head.weight', 'SGLFormer').shape[1]
     depth = depth_of(state, 'blocks') + 2 * images
@@ -91,7 +97,7 @@ def _config(state: Mapping[str, Tensor], args: Mapping, data: str, official_quir
     ]
     if 'num_heads' not in args and not same:
         raise ValueError(
-            f'SGLFormer: no preset has the width {dims}; give num_heads, which tensors do not tell'
+            f'SGLFormer: no preset has the width {dims}; give num_heads, which shapes do not show'
         )
     arch = dict(
         SGLFormer.arch_settings[preset],

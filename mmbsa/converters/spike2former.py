@@ -1,4 +1,4 @@
-"""Official Spike2Former: its decode head, and its parts."""
+"""Official Spike2Former: its decode head, and the parts of the head."""
 
 import re
 from collections.abc import Mapping
@@ -9,19 +9,21 @@ from torch import Tensor
 from mmbsa.converters.base import Recipe, register
 from mmbsa.converters.isotropic import check_args, tensor_of
 
-#: the official neurons, which do not integrate over T.
+#: neurons of the official model, which do not integrate over T.
 NEURON = dict(type='mmbsa.IntegerNode', levels=8, decay=0.0)
 _NAME = 'Spike2Former'
 
 
 def _number(state: Mapping[str, Tensor], pattern: str) -> int:
-    """How many numbers the key of a list of layers has."""
+    """Return the length of a list of layers, from the numbers in its keys."""
     return len({match[1] for match in (re.match(pattern, key) for key in state) if match})
 
 
 def _sizes(state: Mapping[str, Tensor], prefix: str) -> tuple[int, int, int]:
-    """Channels, groups and side of the depth-wise convolutions of a deformable attention; points
-    are 3 x 3."""
+    """Return channels, groups and side of the depth-wise convolutions of a deformable attention.
+
+    It has 3 x 3 points.
+    """
     weight = tensor_of(state, f'{prefix}dw_conv.0.weight', _NAME)
     masks = len(tensor_of(state, f'{prefix}mask.0.weight', _NAME))
     if masks % 9:
@@ -104,7 +106,7 @@ def _decoder_layer(state: Mapping[str, Tensor], args: Mapping) -> dict:
 
 
 def _heads(args: Mapping) -> int:
-    """The one thing that shapes do not tell."""
+    """Return the number of heads, which does not follow from shapes."""
     return args.get('num_heads', 8)
 
 
@@ -126,8 +128,10 @@ def _pixel_decoder(state: Mapping[str, Tensor], args: Mapping, prefix: str = '')
 
 
 def criterion_of(args: Mapping) -> dict:
-    """Arguments of our criterion from the official ``loss_*`` and ``train_cfg``; what is left out
-    has its default."""
+    """Return the arguments of the criterion from the official ``loss_*`` and ``train_cfg``.
+
+    Omitted arguments have their defaults.
+    """
     found = {}
     for name in ('loss_cls', 'loss_mask', 'loss_dice'):
         if name in args:
@@ -196,7 +200,7 @@ def _head(state: Mapping[str, Tensor], args: Mapping, quirks: bool) -> dict:
     )
 
 
-#: (convolution, norm) pairs by number, separable convolutions and MLPs by name.
+#: (convolution, norm) pairs are named by number, separable convolutions and MLPs by name.
 _UNITS = [
     (r'\.0\.(weight|bias)$', r'.conv.\1'),
     (r'\.1\.(weight|bias|running_mean|running_var|num_batches_tracked)$', r'.norm.\1'),
@@ -222,7 +226,7 @@ _DEFORMABLE = [
 
 
 def _encoder_rules(prefix: str) -> list[tuple[str, str]]:
-    """Residual branches by number."""
+    """Return the rules of residual branches, which are named by number."""
     return [
         *(
             (rf'^({prefix}){name}\.', rf'\g<1>{index}.branch.')

@@ -1,4 +1,4 @@
-"""Official spiking neck and heads of SDT-V3 detection; those of mmdet must be installed."""
+"""Official spiking neck and heads of SDT-V3 detection; mmdet must be installed."""
 
 import re
 from collections.abc import Mapping
@@ -7,10 +7,10 @@ from torch import Tensor
 
 from mmbsa.converters.base import Recipe, register
 
-#: official neurons of neck and heads: counts that are not divided.
+#: neurons of the official neck and heads: counts that are not divided.
 NEURON = dict(type='mmbsa.IntegerNode', levels=4, norm=1)
-#: official containers merge time and batch in front of a layer, which stands in them at 0,
-#: itself at 1 of a pair.
+#: official containers merge time and batch before a layer; the layer has index 0 in them, and the
+#: container index 1 of a pair.
 LAYER_RULES = [(r'\.1\.0\.', '.')]
 
 
@@ -21,14 +21,12 @@ def _tensor(state: Mapping[str, Tensor], key: str) -> Tensor:
 
 
 def _taken(args: Mapping, *names: str) -> dict:
-    """Arguments that mmdet's class takes under the same names; T is read from the maps."""
+    """Return the arguments that mmdet's class has under the same names; T is read from the maps."""
     return {name: value for name, value in args.items() if name in names}
 
 
 def _neck(state: Mapping[str, Tensor], args: Mapping) -> dict:
-    """``official_quirks=False`` among the arguments leaves out the official clamp at 1 in
-    evaluation.
-    """
+    """Return the config; ``official_quirks=False`` removes the clamp at 1 in evaluation."""
     levels = sorted(
         key for key in state if re.fullmatch(r'lateral_convs\.\d+\.1\.0\.conv\.weight', key)
     )
@@ -45,9 +43,8 @@ def _neck(state: Mapping[str, Tensor], args: Mapping) -> dict:
 
 
 def _rpn(state: Mapping[str, Tensor], args: Mapping) -> dict:
+    """Return the config; ``official_quirks=False`` uses the true strides of maps for anchors."""
     feat, channels = _tensor(state, 'rpn_conv.1.0.weight').shape[:2]
-    """``official_quirks=False`` among the arguments places anchors at the true strides of the maps.
-    """
     anchors = dict(
         type='AnchorGenerator', scales=[8], ratios=[0.5, 1.0, 2.0], strides=[4, 8, 16, 32, 64]
     )

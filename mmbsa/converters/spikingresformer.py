@@ -9,8 +9,8 @@ from mmbsa.converters.isotropic import check_args, tensor_of
 from mmbsa.models.backbones import SpikingResformer
 
 _NAME = 'SpikingResformer'
-#: parts of DSSA, GWFFN and a downsampling under their official names -> ours; `.w` belongs to
-#: parametric neurons.
+#: official names of the parts of DSSA, GWFFN and a downsampling -> names in mmbsa; `.w` is a tensor
+#: of parametric neurons.
 _PARTS = [
     (r'activation\.', 'neuron.'),
     (r'activation_in\.', 'branch.neuron.'),
@@ -40,7 +40,7 @@ _RULES = [
 
 
 def _config(state: Mapping[str, Tensor], args: Mapping) -> dict:
-    """``T`` and ``img_size`` are what tensors do not tell."""
+    """Return the config; ``T`` and ``img_size`` do not follow from tensors."""
     first = tensor_of(state, 'prologue.0.weight', _NAME)
     modules = [
         [

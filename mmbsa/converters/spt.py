@@ -1,5 +1,4 @@
-"""Official Spiking Point Transformer (PeppaWu/SPT): as it runs, without encoder, and with its
-quirks corrected."""
+"""Official Spiking Point Transformer (PeppaWu/SPT): as it runs, without encoder, and corrected."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -11,7 +10,7 @@ from mmbsa.converters.isotropic import check_args, tensor_of
 from mmbsa.models.points.spiking_point_transformer import NEURON
 
 _SHARED = {key: value for key, value in NEURON.items() if key not in ('type', 'tau')}
-#: the official ``spike_mode`` -> our neuron.
+#: the official ``spike_mode`` -> neuron of mmbsa.
 NEURONS = {
     'lif': NEURON,
     'plif': dict(_SHARED, type='mmbsa.ParametricLIFNode', init_tau=2.0),
@@ -46,7 +45,7 @@ def _config(state: Mapping[str, Tensor], args: dict, quirks: bool) -> dict:
     levels = 1 + max(
         int(key.split('.')[2]) for key in state if key.startswith('backbone.transition_downs.')
     )
-    # the official forward runs one block at full resolution, however many it builds
+    # the official forward runs only one block at full resolution
     depths = (1, *model.get('blocks', [1] * (levels + 1))[1:])
     encoder = dict(
         type='mmbsa.PointQueueEncoder', num_steps=steps, num_samples=model.get('num_samples', 512)
@@ -78,8 +77,10 @@ def _config(state: Mapping[str, Tensor], args: dict, quirks: bool) -> dict:
 
 
 def _units(official: str, ours: str, *numbers: int) -> list[tuple[str, str]]:
-    """Rules of a unit whose neuron, convolution and norm have these numbers in a Sequential; -1 is
-    none."""
+    """Return the rules of a unit from the numbers of neuron, convolution and norm in a Sequential.
+
+    -1 means that the layer does not exist.
+    """
     return [
         (rf'^{official}\.{number}\.', f'{ours}.{part}.')
         for number, part in zip(numbers, ('neuron', 'conv', 'norm'))

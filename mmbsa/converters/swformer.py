@@ -10,7 +10,7 @@ from mmbsa.converters.isotropic import BLOCK_RULES, block_rules, check_args, dep
 from mmbsa.converters.spikformer import TOKENIZER
 from mmbsa.models.backbones import SWFormer
 
-#: the mixer's official names (``haar_bn`` is ImageNet's ``haar_multiply_bn``) -> ours.
+#: official names of the mixer (``haar_bn`` is ImageNet's ``haar_multiply_bn``) -> names in mmbsa.
 _MIXER = [
     (rf'\.(?:mixer|attn)\.{official}(?=[.]|$)', f'.0.branch.{ours}')
     for official, ours in (
@@ -25,7 +25,7 @@ _MIXER = [
     )
 ]
 _RULES = [*TOKENIZER, *block_rules(3, 1), *_MIXER, *BLOCK_RULES]
-#: arch of the source where tensors and arguments do not tell.
+#: arch of the source, for values that do not follow from tensors and arguments.
 _ARCH = dict(
     cifar=dict(pooling='0011'),
     dvs=dict(in_series=True),
@@ -34,8 +34,7 @@ _ARCH = dict(
 
 
 def _config(state: Mapping[str, Tensor], args: Mapping, data: str) -> dict:
-    """``pooling_stat`` and ``haar_vth`` of the official constructor are what tensors do not
-    tell."""
+    """Return the config; ``pooling_stat`` and ``haar_vth`` come from ``args``."""
     dims, depth = tensor_of(state, 'head.weight', 'SWFormer').shape[1], depth_of(state, 'block')
     mixer = 'attn' if data == 'imagenet' else 'mixer'
     groups = len(tensor_of(state, f'block.0.{mixer}.haar_weight', 'SWFormer'))

@@ -1,5 +1,7 @@
-"""BrainCog's Spikformer with the temporal interaction module, TIM: thresholds as written, and as
-run."""
+"""BrainCog's Spikformer with the temporal interaction module (TIM).
+
+There are two versions: with the thresholds in the code, and with those effective at run time.
+"""
 
 from collections.abc import Mapping
 from functools import partial
@@ -16,8 +18,10 @@ _TIM = [(r'\.attn\.TIM\.interactor\.', '.0.branch.attn.attn.q_neuron.1.interacto
 
 
 def _config(state: Mapping[str, Tensor], args: Mapping, official_quirks: bool) -> dict:
-    """``TIM_alpha`` and the number of heads are what tensors do not tell; the map of tokens is the
-    input's."""
+    """Return the config; ``TIM_alpha``, heads and map size come from ``args``.
+
+    The map of tokens is that of the input.
+    """
     cfg = isotropic_config(
         state,
         args,

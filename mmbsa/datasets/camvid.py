@@ -13,16 +13,16 @@ class CamVidDataset(BaseSegDataset):
     """CamVid street photos (Brostow et al., 2009) in SegNet's eleven classes; void is 255.
 
     Layout under ``data_root``: ``images/{train,val,test}/*.jpg`` and
-    ``annotations/{train,val,test}/*.png`` with labels 0..10 (367, 101 and 233 photos
-    in the original split). Hidden files (macOS's ``._*``) are left out.
+    ``annotations/{train,val,test}/*.png`` with labels 0..10 (367, 101 and 233 photos in the
+    original split). Hidden files (``._*`` of macOS) are ignored.
 
     Args:
-        img_suffix: Ending of the photos, in upper or lower case.
-        seg_map_suffix: Ending of the label maps, in upper or lower case.
-        kwargs: Passed to ``mmseg.datasets.BaseSegDataset``.
+        img_suffix: ending of the photos in upper or lower case, ``'.jpg'`` by default.
+        seg_map_suffix: ending of the label maps in upper or lower case, ``'.png'`` by default.
+        kwargs: arguments of ``mmseg.datasets.BaseSegDataset``.
 
     Raises:
-        FileNotFoundError: No photo with this ending; the message says which endings are there.
+        FileNotFoundError: no photo has this ending; the message names the endings that exist.
     """
 
     METAINFO = dict(
@@ -58,7 +58,7 @@ class CamVidDataset(BaseSegDataset):
         super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """List the photos with their label maps; ``ann_file`` is read as mmseg does."""
+        """List the photos with their label maps; ``ann_file`` is read as in mmseg."""
         if self.ann_file and not Path(self.ann_file).is_dir():
             return super().load_data_list()
         folder, labels = self.data_prefix.get('img_path'), self.data_prefix.get('seg_map_path')
@@ -87,7 +87,7 @@ class CamVidDataset(BaseSegDataset):
             )
             if labels is not None:
                 name = _stem(path, folder, self.img_suffix)
-                # a map that is missing is named when it is loaded
+                # loading reports a missing map by its name
                 facts['seg_map_path'] = maps.get(name, f'{Path(labels, name)}{self.seg_map_suffix}')
             data.append(facts)
         return data

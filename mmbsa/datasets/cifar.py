@@ -1,5 +1,7 @@
-"""CIFAR-10 and CIFAR-100 as they are distributed: python pickles or .bin records, in a folder or
-still in their archive."""
+"""CIFAR-10 and CIFAR-100 in their distributed forms: python pickles or .bin records.
+
+They are read from a folder or directly from the archive.
+"""
 
 import io
 import pickle
@@ -15,7 +17,7 @@ from mmbsa.registry import DATASETS
 
 PIXELS = 3 * 32 * 32
 URL = 'https://www.cs.toronto.edu/~kriz/'
-#: everything that the pickles of CIFAR name; unpickling anything else could run code
+#: all names that the pickles of CIFAR use; unpickling any other name could run code
 _HARMLESS = {
     ('numpy.core.multiarray', '_reconstruct'),
     ('numpy._core.multiarray', '_reconstruct'),
@@ -33,31 +35,30 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 class _Cifar(ClassificationDataset):
-    """CIFAR in one of its four distributed forms; the first one found under ``data_root`` is read.
+    """CIFAR in one of its four distributed forms; the first one under ``data_root`` is read.
 
-    ``img`` is uint8 RGB, (32, 32, 3): ``to_rgb=False`` in the data preprocessor, as with
-    mmpretrain's own dataset. Nothing is downloaded unless ``download=True``.
+    ``img`` is uint8 RGB, (32, 32, 3): set ``to_rgb=False`` in the data preprocessor, as with
+    mmpretrain's dataset. Nothing is downloaded unless ``download=True``.
 
     Args:
-        data_root: Folder that holds (or is) the folder or the archive named in ``FORMS``.
-        split: ``'train'`` or ``'test'``.
-        download: Fetch the python archive when nothing is found.
-        kwargs: See ``ClassificationDataset``.
+        data_root: folder that contains (or is) the folder or the archive named in ``FORMS``.
+        split: ``'train'`` (default) or ``'test'``.
+        download: whether to download the python archive if no form is found; False by default.
+        kwargs: arguments of :class:`ClassificationDataset`.
 
     Raises:
-        FileNotFoundError: None of the forms is there.
-        ValueError: A file has another content than CIFAR's; the message names it.
+        FileNotFoundError: no form is found.
+        ValueError: a file does not have the content of CIFAR; the message names it.
     """
 
-    #: (folder, archive, True for pickles and False for records); the first archive is the one to
-    #: download
+    #: (folder, archive, True for pickles and False for records); the first archive is downloaded
     FORMS: tuple[tuple[str, str, bool], ...]
     MD5: str
     #: split -> ((pickle, .bin file), ...)
     FILES: dict[str, tuple[tuple[str, str], ...]]
-    #: images in each file of a split
+    #: number of images in each file of a split
     IMAGES_PER_FILE: dict[str, int]
-    #: bytes of a record before the pixels; the last of them is the label
+    #: number of bytes of a record before the pixels; the last of these bytes is the label
     LABEL_BYTES: int
     LABEL_KEY: str
 
@@ -79,7 +80,7 @@ class _Cifar(ClassificationDataset):
                 raise ValueError(
                     f'{name}: expected {wanted} images and labels, found {len(pixels)} and '
                     f'{len(numbers)}; '
-                    'the file is not whole'
+                    'the file is incomplete'
                 )
             if min(numbers) < 0 or max(numbers) >= len(self.METAINFO['classes']):
                 raise ValueError(
@@ -149,7 +150,7 @@ class _Cifar(ClassificationDataset):
         try:
             with tarfile.open(
                 path
-            ) as archive:  # one pass: a compressed archive cannot be read out of order cheaply
+            ) as archive:  # one pass: random access to a compressed archive is slow
                 return {
                     Path(member.name).name: archive.extractfile(member).read()
                     for member in archive
@@ -157,14 +158,14 @@ class _Cifar(ClassificationDataset):
                 }
         except (tarfile.TarError, EOFError, OSError) as error:
             raise ValueError(
-                f'{path}: not a whole tar archive ({type(error).__name__}: {error})'
+                f'{path}: not a complete tar archive ({type(error).__name__}: {error})'
             ) from error
 
     def _from_pickle(self, name: str, content: bytes) -> tuple[np.ndarray, list[int]]:
         try:
             batch = _ArrayUnpickler(io.BytesIO(content), encoding='latin1').load()
             pixels, labels = batch['data'], [int(label) for label in batch[self.LABEL_KEY]]
-        except Exception as error:  # pickle promises no particular type for broken input
+        except Exception as error:  # pickle raises many types for broken input
             raise ValueError(
                 f'{name}: not a python batch of CIFAR with data and {self.LABEL_KEY} '
                 f'({type(error).__name__}: {error})'
@@ -194,8 +195,19 @@ class _Cifar(ClassificationDataset):
 class CIFAR10(_Cifar):
     """CIFAR-10 (Krizhevsky, 2009): 50,000 + 10,000 photos of 32 x 32 pixels in 10 classes.
 
-    Forms: ``cifar-10-batches-py``, ``cifar-10-python.tar.gz``, ``cifar-10-batches-bin``,
-    ``cifar-10-binary.tar.gz``. Arguments and errors: see ``_Cifar``.
+    Distributed forms: ``cifar-10-batches-py``, ``cifar-10-python.tar.gz``,
+    ``cifar-10-batches-bin``, ``cifar-10-binary.tar.gz``. Nothing is downloaded unless
+    ``download=True``.
+
+    Args:
+        data_root: folder that contains (or is) one of these forms.
+        split: ``'train'`` (default) or ``'test'``.
+        download: whether to download the python archive if no form is found; False by default.
+        kwargs: arguments of :class:`ClassificationDataset`.
+
+    Raises:
+        FileNotFoundError: no form is found.
+        ValueError: a file does not have the content of CIFAR; the message names it.
     """
 
     METAINFO = dict(
@@ -227,11 +239,20 @@ class CIFAR10(_Cifar):
 
 @DATASETS.register_module()
 class CIFAR100(_Cifar):
-    """CIFAR-100 (Krizhevsky, 2009) with its 100 fine labels: 50,000 + 10,000 photos of 32 x 32
-    pixels.
+    """CIFAR-100 (Krizhevsky, 2009) with 100 fine labels: 50,000 + 10,000 photos of 32 x 32 pixels.
 
-    Forms: ``cifar-100-python``, ``cifar-100-python.tar.gz``, ``cifar-100-binary``,
-    ``cifar-100-binary.tar.gz``. Arguments and errors: see ``_Cifar``.
+    Distributed forms: ``cifar-100-python``, ``cifar-100-python.tar.gz``, ``cifar-100-binary``,
+    ``cifar-100-binary.tar.gz``. Nothing is downloaded unless ``download=True``.
+
+    Args:
+        data_root: folder that contains (or is) one of these forms.
+        split: ``'train'`` (default) or ``'test'``.
+        download: whether to download the python archive if no form is found; False by default.
+        kwargs: arguments of :class:`ClassificationDataset`.
+
+    Raises:
+        FileNotFoundError: no form is found.
+        ValueError: a file does not have the content of CIFAR; the message names it.
     """
 
     METAINFO = dict(

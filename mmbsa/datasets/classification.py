@@ -1,4 +1,4 @@
-"""What all classification datasets of ours share."""
+"""Base class of the classification datasets, and a reader of class folders."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -8,17 +8,17 @@ from mmengine.dataset import BaseDataset
 
 
 class ClassificationDataset(BaseDataset):
-    """Samples with one label each, in the form that pipelines and metrics of mmpretrain expect.
+    """Base class of datasets with one label per sample, for pipelines and metrics of mmpretrain.
 
-    A sample's description has ``gt_label`` (int) and either ``img`` (array) or ``img_path`` (file).
+    A sample has ``gt_label`` (int) and either ``img`` (array) or ``img_path`` (file).
 
     Args:
-        data_root: Folder of the data set.
-        split: One of ``SPLITS``.
-        kwargs: Passed to ``mmengine.dataset.BaseDataset`` (pipeline, indices, metainfo, ...).
+        data_root: folder of the data set.
+        split: one of ``SPLITS``; ``'train'`` by default.
+        kwargs: arguments of ``mmengine.dataset.BaseDataset`` (pipeline, indices, metainfo, ...).
 
     Raises:
-        ValueError: Another split, or no ``data_root``.
+        ValueError: the split is unknown, or ``data_root`` is missing.
     """
 
     SPLITS: tuple[str, ...] = ('train', 'test')
@@ -37,7 +37,7 @@ class ClassificationDataset(BaseDataset):
         )
 
     @property
-    # noqa: N802 - the name that tools of mmpretrain ask for
+    # noqa: N802 - tools of mmpretrain read this name
     def CLASSES(self) -> Sequence[str] | None:
         """Names of the classes, in the order of the labels."""
         return self._metainfo.get('classes')
@@ -49,8 +49,7 @@ class ClassificationDataset(BaseDataset):
         )
 
     def get_cat_ids(self, idx: int) -> list[int]:
-        """Return the label of a sample as a list; class-balancing wrappers of mmengine ask for
-        it."""
+        """Return the label of a sample as a list, for class-balancing wrappers of mmengine."""
         return [int(self.get_data_info(idx)['gt_label'])]
 
 
@@ -63,14 +62,15 @@ def class_folders(
     """Return the sorted names of the class folders in ``folder``.
 
     Args:
-        folder: Where a folder per class is expected.
-        source: Who asks, for messages.
-        expected: The class folders that have to be there; None takes those found.
-        ignored: Folders that are not classes; those whose names begin with a dot never are.
+        folder: folder that contains one folder per class.
+        source: name of the caller, for messages.
+        expected: class folders that must exist; None (default) accepts any folders.
+        ignored: names of folders that are not classes; names that begin with a dot are always
+            ignored.
 
     Raises:
-        FileNotFoundError: No such folder, or no folder in it.
-        ValueError: Folders are missing or too many: labels would shift silently.
+        FileNotFoundError: the folder does not exist or contains no folder.
+        ValueError: folders are missing or unexpected, which would shift the labels.
     """
     if not folder.is_dir():
         raise FileNotFoundError(

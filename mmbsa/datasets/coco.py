@@ -1,4 +1,4 @@
-"""COCO annotations with files that are none, and classes that do not match, answered by name."""
+"""COCO datasets that report errors of the annotation file by name."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from mmdet.datasets.api_wrappers import COCO
 
 from mmbsa.registry import DATASETS
 
-#: lists of a COCO file, and the keys of their items that detectors need.
+#: lists of a COCO file, and the keys of their items that detectors require.
 NEEDED = dict(
     images=('id', 'file_name', 'height', 'width'),
     annotations=('id', 'image_id', 'category_id', 'bbox', 'area'),
@@ -19,7 +19,17 @@ NEEDED = dict(
 
 
 class CheckedCoco(COCO):
-    """An annotation file that was looked at; arguments and errors of :class:`CocoDataset`."""
+    """A checked COCO annotation file.
+
+    Args:
+        path: path of the file.
+        name: name of the file in the config, for messages.
+        classes: class names that the file must contain.
+
+    Raises:
+        ValueError: as in :class:`CocoDataset`.
+        FileNotFoundError: the file does not exist.
+    """
 
     def __init__(self, path: str, name: str, classes: Sequence[str]):
         super().__init__()
@@ -29,28 +39,33 @@ class CheckedCoco(COCO):
         except FileNotFoundError:
             raise FileNotFoundError(f'ann_file={name!r} does not exist') from None
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ValueError(f'ann_file={name!r} is no COCO file: {error}') from None
+            raise ValueError(f'ann_file={name!r} is not a COCO file: {error}') from None
         check_coco(self.dataset, name, classes)
         self.createIndex()
         self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
 
 
 def check_coco(content: dict, name: str, classes: Sequence[str]) -> None:
-    """Raise ValueError where the content of an annotation file is no COCO set with these
-    classes."""
+    """Raise ValueError if the content is not a COCO data set with these classes.
+
+    Args:
+        content: content of the JSON file.
+        name: name of the file in the config, for messages.
+        classes: class names that the file must contain.
+    """
     if not isinstance(content, dict) or any(
         not isinstance(content.get(key), list) for key in NEEDED
     ):
         found = sorted(content) if isinstance(content, dict) else type(content).__name__
         raise ValueError(
-            f'ann_file={name!r} is no COCO file: expected the lists {", ".join(NEEDED)}, got '
+            f'ann_file={name!r} is not a COCO file: expected the lists {", ".join(NEEDED)}, got '
             f'{found}'
         )
     for section, keys in NEEDED.items():
         for item in content[section]:
             if not isinstance(item, dict):
                 raise ValueError(
-                    f'ann_file={name!r} is no COCO file: {section} should hold objects, got '
+                    f'ann_file={name!r} is not a COCO file: {section} should hold objects, got '
                     f'{item!r}'
                 )
             missing = [key for key in keys if key not in item]
@@ -91,25 +106,25 @@ def _is_box(value) -> bool:
 
 @DATASETS.register_module()
 class CocoDataset(MMDetCocoDataset):
-    """mmdet's ``CocoDataset`` that says what is wrong with an annotation file.
+    """mmdet's ``CocoDataset`` with a check of the annotation file.
 
-    What is wrong with a single box is left to mmdet, which skips boxes outside of the image and
-    boxes of zero size, and keeps or drops images without boxes by ``filter_cfg.filter_empty_gt``.
+    Single boxes are checked by mmdet: it skips boxes outside of the image and boxes of zero size,
+    and ``filter_cfg.filter_empty_gt`` keeps or drops images without boxes.
 
     Args:
-        args, kwargs: see ``mmdet.CocoDataset``.
+        args, kwargs: arguments of ``mmdet.CocoDataset``.
 
     Raises:
-        ValueError: a file that is no COCO file, classes that it lacks, an image or an annotation
-            without a key that is needed, or an annotation of an image that is not there; the
-            message names the file and the id.
-        FileNotFoundError: no such file.
+        ValueError: the file is not a COCO file, classes are missing, an image or an annotation has
+            no required key, or the image of an annotation does not exist; the message names the
+            file and the id.
+        FileNotFoundError: the file does not exist.
     """
 
     def load_data_list(self) -> list[dict]:
-        """The images with their instances."""
+        """Return the images with their instances."""
         self.COCOAPI = partial(CheckedCoco, name=self.ann_file, classes=self.metainfo['classes'])
         try:
             return super().load_data_list()
         finally:
-            del self.COCOAPI  # a copy of the dataset in a worker needs none
+            del self.COCOAPI  # a copy of the dataset in a worker does not need it

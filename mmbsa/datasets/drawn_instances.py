@@ -1,4 +1,4 @@
-"""A detection dataset that needs no download: boxes and masks of the objects in drawn scenes."""
+"""A detection dataset without files: boxes and masks of the objects in drawn scenes."""
 
 from collections.abc import Sequence
 
@@ -7,29 +7,28 @@ from mmengine.dataset import BaseDataset
 from mmbsa.datasets.scene_painter import CLASSES, OBJECTS, PALETTE, SPLIT_SEEDS, check_scenes
 from mmbsa.registry import DATASETS
 
-#: what is detected unless ``metainfo.classes`` says otherwise.
+#: detected classes, unless ``metainfo.classes`` names others.
 THINGS = ('car', 'person', 'sign')
 
 
 @DATASETS.register_module()
 class DrawnInstances(BaseDataset):
-    """Cars, people and signs in the street scenes of :class:`DrawnScenes`, with boxes and masks in
-    COCO's form.
+    """Cars, people and signs in the scenes of :class:`DrawnScenes`, with COCO boxes and masks.
 
-    The pipeline starts with ``dict(type='mmbsa.DrawScene', outputs=('image', 'instances'))`` where
-    others load images; mmdet's ``LoadAnnotations`` and all that follows is stock. Use
-    mmdet's ``CocoMetric`` without ``ann_file`` for evaluation; ``PackDetInputs`` must keep the key
-    ``instances``.
+    The pipeline starts with ``dict(type='mmbsa.DrawScene', outputs=('image', 'instances'))`` in
+    place of the loading of images; mmdet's ``LoadAnnotations`` and the steps after it are
+    unchanged. Use mmdet's ``CocoMetric`` without ``ann_file`` for evaluation; ``PackDetInputs``
+    must keep the key ``instances``.
 
     Args:
-        length: number of scenes.
-        size: (height, width) of a scene in pixels, each at least 32.
-        split: ``'train'``, ``'val'`` or ``'test'``; splits never share a scene.
-        kwargs: passed to mmengine's ``BaseDataset``. ``metainfo=dict(classes=...)`` chooses among
+        length: number of scenes, 1000 by default.
+        size: (height, width) of a scene in pixels, each at least 32; (160, 160) by default.
+        split: ``'train'`` (default), ``'val'`` or ``'test'``; two splits have no scene in common.
+        kwargs: arguments of mmengine's ``BaseDataset``. ``metainfo=dict(classes=...)`` selects from
             ``car``, ``person``, ``sign``, ``building`` and ``tree``.
 
     Raises:
-        ValueError: an unknown split or class, or a bad length or size.
+        ValueError: the split or a class is unknown, or the length or size is invalid.
     """
 
     METAINFO = dict(classes=THINGS, palette=[PALETTE[CLASSES.index(name)] for name in THINGS])
@@ -45,8 +44,9 @@ class DrawnInstances(BaseDataset):
         super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Describe every scene by its seed, index and size; ``img_path`` is only a name for logs
-        and pictures.
+        """Describe every scene by its seed, index and size.
+
+        ``img_path`` is only a name for logs and pictures.
         """
         known = [CLASSES[label] for label in OBJECTS]
         strange = [name for name in self.metainfo['classes'] if name not in known]

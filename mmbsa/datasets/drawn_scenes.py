@@ -1,4 +1,4 @@
-"""A segmentation dataset that needs no download: every sample is drawn when it is asked for."""
+"""A segmentation dataset without files: every sample is drawn when it is loaded."""
 
 from collections.abc import Sequence
 
@@ -13,15 +13,18 @@ class DrawnScenes(BaseSegDataset):
     """Street scenes in seven classes, drawn deterministically from (split, index).
 
     Scene ``i`` of a split is the same on every machine, in every process and in every run. The
-    pipeline starts with ``mmbsa.DrawScene`` where others load files; everything after it is stock.
-    Colours hardly help: they are drawn from overlapping palettes under a random light, so a network
-    has to see shape and texture.
+    pipeline starts with ``mmbsa.DrawScene`` in place of the loading of files; the steps after it
+    are unchanged. Colours come from overlapping palettes under a random light, so they hardly
+    identify a class; a network must use shape and texture.
 
     Args:
-        length: Number of scenes.
-        size: (height, width) of a scene in pixels, each at least 32.
-        split: ``'train'``, ``'val'`` or ``'test'``; splits never share a scene.
-        kwargs: Passed to ``mmseg.datasets.BaseSegDataset`` (pipeline, metainfo, indices, ...).
+        length: number of scenes, 1000 by default.
+        size: (height, width) of a scene in pixels, each at least 32; (160, 160) by default.
+        split: ``'train'`` (default), ``'val'`` or ``'test'``; two splits have no scene in common.
+        kwargs: arguments of ``mmseg.datasets.BaseSegDataset`` (pipeline, metainfo, indices, ...).
+
+    Raises:
+        ValueError: the split is unknown, or the length or size is invalid.
     """
 
     METAINFO = dict(classes=CLASSES, palette=PALETTE)
@@ -38,8 +41,10 @@ class DrawnScenes(BaseSegDataset):
         super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Describe every scene by its seed, index and size; ``img_path`` is only a name for logs
-        and pictures."""
+        """Describe every scene by its seed, index and size.
+
+        ``img_path`` is only a name for logs and pictures.
+        """
         return [
             dict(
                 img_path=f'drawn_{self.split}_{index:06d}.png',

@@ -1,4 +1,4 @@
-"""Boxes in recordings of event cameras: Prophesee's Gen1 and 1Mpx automotive data sets."""
+"""Boxes in event recordings: Prophesee's Gen1 and 1Mpx automotive data sets."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from mmbsa.events.boxes import GEN1_CLASSES, ONE_MPX_CLASSES
 from mmbsa.registry import DATASETS
 from mmbsa.utils.listing import visible_files
 
-#: sensor -> its (height, width) in pixels, classes, and what the official evaluation asks of a box:
-#: diagonal and sides.
+#: sensor -> (height, width) in pixels, classes, and the smallest diagonal and side of a box in the
+#: official evaluation.
 SENSORS = {
     'gen1': dict(size=(240, 304), classes=GEN1_CLASSES, diagonal=30, side=10),
     '1mpx': dict(size=(720, 1280), classes=ONE_MPX_CLASSES, diagonal=60, side=20),
@@ -20,31 +20,33 @@ SENSORS = {
 
 @DATASETS.register_module()
 class EventBoxes(BaseDataset):
-    """Labelled times of recordings; a sample is what happened in a window before one of them.
+    """Labelled times of event recordings; a sample is the window of events before such a time.
 
-    Folder: ``<name>_bbox.npy`` with the boxes beside ``<name>_td.dat`` (or ``.raw``, ``.h5``) with
-    the events, in ``data_root/data_prefix['img_path']`` and its subfolders.
+    Files: ``<name>_bbox.npy`` with the boxes and ``<name>_td.dat`` (or ``.raw``, ``.h5``) with the
+    events in the same folder; the folders are ``data_root/data_prefix['img_path']`` and its
+    subfolders.
 
     A sample has ``img_path`` of the recording, ``img_id``, ``event_window`` (start and stop in
-    microseconds), ``sensor_size``
-    and ``instances`` as mmdet's ``LoadAnnotations`` reads them: boxes clipped to the sensor. As in
-    Prophesee's toolbox, labels up to 0.5 s, and boxes whose annotated diagonal or side is too small
-    (30 and 10 pixels for Gen1, 60 and 20 for 1Mpx), are left out; so are boxes outside of the
-    sensor. Use mmdet's ``CocoMetric`` without ``ann_file`` for evaluation; ``PackDetInputs`` must
-    keep the key ``instances``.
+    microseconds), ``sensor_size`` and ``instances`` as mmdet's ``LoadAnnotations`` reads them, with
+    boxes clipped to the sensor. As in Prophesee's toolbox, these labels are excluded: labels up to
+    0.5 s, and boxes whose annotated diagonal or side is too small (30 and 10 pixels for Gen1, 60
+    and 20 for 1Mpx). Boxes outside of the sensor are excluded too. Use mmdet's ``CocoMetric``
+    without ``ann_file`` for evaluation; ``PackDetInputs`` must keep the key ``instances``.
 
     Args:
-        sensor: ``'gen1'`` (304 x 240 pixels, 2 classes) or ``'1mpx'`` (1280 x 720, 7 classes).
-        window: length of a window in microseconds.
-        every: use every so many-th labelled time of a recording.
-        skip: labels up to this time, in microseconds, are left out.
-        filter_empty: leave out times at which no box is left.
-        kwargs: passed to mmengine's ``BaseDataset``.
+        sensor: ``'gen1'`` (default; 304 x 240 pixels, 2 classes) or ``'1mpx'`` (1280 x 720, 7
+            classes).
+        window: length of a window in microseconds, 200,000 by default.
+        every: use each ``every``-th labelled time of a recording, 1 by default.
+        skip: labels up to this time in microseconds are excluded, 500,000 by default.
+        filter_empty: whether to exclude times without a remaining box; False by default.
+        metainfo: entries that replace those of the data set, such as ``classes``; None by default.
+        kwargs: arguments of mmengine's ``BaseDataset``.
 
     Raises:
-        ValueError: an unknown sensor, a window or stride that is not positive, or a damaged file of
-            boxes.
-        FileNotFoundError: no boxes in the folder, or boxes without a recording beside them.
+        ValueError: the sensor is unknown, ``window`` or ``every`` is below 1, or a file of boxes is
+            damaged.
+        FileNotFoundError: the folder has no boxes, or boxes have no recording.
     """
 
     METAINFO = dict(classes=GEN1_CLASSES)
@@ -104,10 +106,12 @@ class EventBoxes(BaseDataset):
         for ending in ('_td.dat', '.raw', '_td.dat.h5', '.h5'):
             if (path := boxes.with_name(stem + ending)).is_file():
                 return path
-        raise FileNotFoundError(f'{boxes}: no recording {stem}_td.dat, .raw or .h5 beside it')
+        raise FileNotFoundError(
+            f'{boxes}: no recording {stem}_td.dat, .raw or .h5 in the same folder'
+        )
 
     def _instances(self, boxes: np.ndarray) -> list[dict]:
-        """mmdet's instances of boxes at one time."""
+        """Return the boxes of one time as instances of mmdet."""
         height, width = self.sensor['size']
         found = []
         for box in boxes:

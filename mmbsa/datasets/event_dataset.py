@@ -1,4 +1,4 @@
-"""Classification of event recordings."""
+"""Datasets for the classification of event recordings."""
 
 import math
 from collections.abc import Sequence
@@ -14,42 +14,45 @@ from mmbsa.registry import DATASETS
 
 @DATASETS.register_module()
 class EventDataset(ClassificationDataset):
-    """Recordings of an event camera, one class per folder.
+    """Recordings of an event camera with one folder per class.
 
-    ``reader`` names the data set as SpikingJelly does (``'CIFAR10DVS'``, ``'DVS128Gesture'``,
+    ``reader`` is the name of a data set in SpikingJelly (``'CIFAR10DVS'``, ``'DVS128Gesture'``,
     ``'NCaltech101'``, ``'NMNIST'``, ``'HARDVS'``, ``'DVSLip'``, ``'ASLDVS'``, ``'ESImageNet'``,
-    ``'NAVGestureWalk'``, ``'NAVGestureSit'``, ``'Bullying10kClassification'``), or is ``'NCARS'``,
-    ``'UCF101DVS'``, ``'HMDB51DVS'`` or ``'folders'``. Recordings are looked for under ``data_root``
+    ``'NAVGestureWalk'``, ``'NAVGestureSit'``, ``'Bullying10kClassification'``), or ``'NCARS'``,
+    ``'UCF101DVS'``, ``'HMDB51DVS'`` or ``'folders'``. Recordings are searched under ``data_root``
 
-    * in ``events_np``, where SpikingJelly converts to;
-    * as distributed, here or in ``extract``: ``[<split>/]<class>/*.bin`` (N-MNIST, N-Caltech101),
-      ``*.aedat`` (CIFAR10-DVS), ``*.dat`` (N-CARS), ``*.mat`` (ASL-DVS, UCF101-DVS, HMDB51-DVS);
-    * in ``download``: archives put there by hand are unpacked once, and converted where what they
-      hold cannot be read as it is, by SpikingJelly. Nothing is downloaded.
+    * in ``events_np``, the folder of SpikingJelly's conversion;
+    * in their distributed form, here or in ``extract``: ``[<split>/]<class>/*.bin`` (N-MNIST,
+      N-Caltech101), ``*.aedat`` (CIFAR10-DVS), ``*.dat`` (N-CARS), ``*.mat`` (ASL-DVS, UCF101-DVS,
+      HMDB51-DVS);
+    * in ``download``: archives in this folder are unpacked once. SpikingJelly converts their
+      content if it cannot be read directly. Nothing is downloaded.
 
     Data sets without split folders (CIFAR10-DVS, N-Caltech101, ASL-DVS, NavGesture) are split per
-    class: the first ceil(``train_share`` * n) recordings, in the order of their file names, train;
-    the rest tests. For CIFAR10-DVS and N-Caltech101 that is the 90 % of the official recipes, file
-    by file the split of SpikingJelly's ``split_to_train_test_set``. Labels are the positions of the
-    sorted folder names ('10' comes before '2'), as in every model trained with SpikingJelly;
-    ``metainfo['classes']`` has the names in this order.
+    class: the first ceil(``train_share`` * n) recordings in the order of their file names are the
+    train split, the others are the test split. For CIFAR10-DVS and N-Caltech101 these are the 90 %
+    of the official recipes, with the same files as SpikingJelly's ``split_to_train_test_set``. The
+    label is the position in the sorted folder names ('10' comes before '2'), as in models trained
+    with SpikingJelly; ``metainfo['classes']`` has the names in this order.
 
-    A sample's description has ``img_path`` (the recording), ``gt_label``, ``sensor_size`` (height,
-    width), and ``layout`` where the data set has its own (CIFAR10-DVS). Hidden files are left out;
-    endings may be in upper case.
+    A sample has ``img_path`` (the recording), ``gt_label``, ``sensor_size`` (height, width), and
+    ``layout`` if the data set has its own (CIFAR10-DVS). Hidden files are ignored; endings may be
+    in upper case.
 
     Args:
-        data_root: Folder of the data set.
-        split: ``'train'``, ``'test'``, and for HARDVS also ``'val'``.
-        reader: Name of the data set, or ``'folders'`` for any tree of class folders in split
-            folders.
-        train_share: In (0, 1); only for data sets without split folders, whose default it replaces.
-        sensor_size: (height, width); only and always for ``reader='folders'``.
-        kwargs: See ``ClassificationDataset``.
+        data_root: folder of the data set.
+        split: ``'train'`` (default), ``'test'``, and for HARDVS also ``'val'``.
+        reader: name of the data set, or ``'folders'`` (default) for any tree of class folders in
+            split folders.
+        train_share: share of the train split in (0, 1), for data sets without split folders only;
+            None (default) uses the share of the data set.
+        sensor_size: (height, width) of the sensor in pixels; required for ``reader='folders'``, and
+            not supported for other readers.
+        kwargs: arguments of :class:`ClassificationDataset`.
 
     Raises:
-        FileNotFoundError: No recordings; the message tells where they were expected.
-        ValueError: Another reader or split, or class folders that are missing or too many.
+        FileNotFoundError: there are no recordings; the message names the expected folders.
+        ValueError: the reader or split is unknown, or class folders are missing or unexpected.
     """
 
     SPLITS = ('train', 'val', 'test')
@@ -103,7 +106,7 @@ class EventDataset(ClassificationDataset):
 
         Raises:
             FileNotFoundError: a class folder has no recording of the split.
-            ValueError: the number of class folders is not that of the data set.
+            ValueError: the number of class folders differs from that of the data set.
         """
         folder = self._folder()
         source = f'mmbsa.EventDataset (reader={self.reader!r}, split={self.split!r})'

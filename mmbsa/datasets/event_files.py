@@ -1,4 +1,4 @@
-"""Recordings in folders."""
+"""Search of event recordings in a folder."""
 
 import os
 from pathlib import Path
@@ -11,5 +11,9 @@ __all__ = ['ENDINGS', 'recordings', 'read_events']
 
 
 def recordings(folder: str | os.PathLike) -> list[Path]:
-    """Return the recordings in a folder, sorted, without hidden files; endings in any case."""
+    """Return the recordings in a folder, sorted, without hidden files; endings in any case.
+
+    Args:
+        folder: folder to search, without its subfolders.
+    """
     return visible_files(folder, ENDINGS)

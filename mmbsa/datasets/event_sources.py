@@ -1,4 +1,4 @@
-"""The event data sets that are known by name: their sensors, classes, splits and folders."""
+"""Event data sets known by name: sensors, classes, splits and folders."""
 
 import os
 import shutil
@@ -34,29 +34,28 @@ BULLYING = (
     'hair grabs',
     'kicking',
 )
-#: folders beside the classes that are not classes
+#: folders next to the class folders that are not classes
 SERVICE = ('download', 'extract', 'events_np', 'frames', '__MACOSX')
 
 
 @dataclass(frozen=True)
 class EventSource:
-    """A data set of recordings in class folders.
+    """Description of a data set of recordings in class folders.
 
     Args:
         size: (height, width) of the sensor in pixels.
-        num_classes: Number of class folders.
-        classes: Class folder -> name, where the folders are known.
-        splits: split -> the names its folder goes by; empty where the data set has no split
-            folders.
-        train_share: Part of each class, in the order of the file names, that is the train split;
-            where there are no folders.
-        inner: Where the class (or split) folders of the distributed archive lie, under the root or
-            under ``extract``.
-        optional: Files of the distribution that reading does not need.
-        convert: What the archives hold cannot be read as it is, only after SpikingJelly's
+        num_classes: number of class folders.
+        classes: class folder -> class name, if the folders are fixed.
+        splits: split -> possible names of its folder; empty if the data set has no split folders.
+        train_share: share of each class, in the order of the file names, that is the train split,
+            for data sets without split folders.
+        inner: folder with the class (or split) folders of the distributed archive, under the root
+            or under ``extract``.
+        optional: files of the distribution that are not needed for reading.
+        convert: whether the content of the archives can be read only after SpikingJelly's
             conversion.
-        layout: Address layout of its AEDAT files, see ``mmbsa.events.formats.aedat.LAYOUTS``.
-        archives: SpikingJelly has a class of this name that unpacks the archives.
+        layout: address layout of its AEDAT files, see ``mmbsa.events.formats.aedat.LAYOUTS``.
+        archives: whether SpikingJelly has a class of this name that unpacks the archives.
     """
 
     size: tuple[int, int]
@@ -72,8 +71,8 @@ class EventSource:
 
 
 _TWO = dict(train=('train', 'Train'), test=('test', 'Test'))
-#: name of SpikingJelly's class (``archives=False``: it has none) -> facts. The shares of HMDB51DVS
-#: and UCF101DVS are ours: their authors give no list of files.
+#: name of SpikingJelly's class (``archives=False``: no such class) -> description. The train shares
+#: of HMDB51DVS and UCF101DVS are chosen here: their authors publish no list of files.
 SOURCES = dict(
     ASLDVS=EventSource((180, 240), 24, train_share=0.8),
     Bullying10kClassification=EventSource(
@@ -113,10 +112,15 @@ SOURCES = dict(
 
 
 def find_folder(source: EventSource, root: Path, split: str) -> Path | None:
-    """Return the folder that holds the class folders of a split, or None.
+    """Return the folder that contains the class folders of a split, or None.
 
-    Looked for in ``events_np`` (where SpikingJelly converts to), in ``root`` and in ``extract``,
-    as distributed.
+    It is searched in ``events_np`` (the folder of SpikingJelly's conversion), in ``root`` and in
+    ``extract``, in the distributed form.
+
+    Args:
+        source: description of the data set.
+        root: folder of the data set.
+        split: name of the split.
     """
     extract = root / 'extract'
     distributed = (root / source.inner, root, extract / source.inner, extract)
@@ -139,20 +143,25 @@ def _holds_recordings(folder: Path) -> bool:
 
 
 def prepare(name: str, root: Path, split: str) -> None:
-    """Unpack the archives in ``root/download`` and, if need be, convert what they hold.
+    """Unpack the archives in ``root/download`` and convert their content if necessary.
 
-    SpikingJelly's class ``name`` does both. Both steps fill a folder of another name, which takes
-    its own only when it is whole. Processes wait for each other.
+    SpikingJelly's class ``name`` does both steps. Each step writes to a temporary folder, which
+    gets its final name only when it is complete. Other processes wait.
+
+    Args:
+        name: name of the data set.
+        root: folder of the data set.
+        split: name of the split.
 
     Raises:
-        FileNotFoundError: An archive is not there; the message says where to get it. Nothing is
+        FileNotFoundError: an archive is missing; the message names its source. Nothing is
             downloaded.
-        ValueError: An archive has another MD5 sum than it should.
+        ValueError: an archive has an unexpected MD5 sum.
     """
     from torchvision.datasets.utils import check_integrity
 
     reader, source = getattr(spikingjelly_readers(), name), SOURCES[name]
-    root = root.resolve()  # SpikingJelly makes links, which relative paths would break
+    root = root.resolve()  # SpikingJelly creates links, which need absolute paths
     download, extract, raw = root / 'download', root / 'extract', root / 'events_np'
     with _lock(root / '.prepare.lock'):
         if find_folder(source, root, split) or raw.exists():

@@ -1,4 +1,4 @@
-"""Integrated frames on disk: made once, found again only under exactly the same parameters."""
+"""Cache of integrated event frames on disk, keyed by all parameters."""
 
 import hashlib
 import io
@@ -12,21 +12,21 @@ import numpy as np
 
 from mmbsa.utils.files import atomic_open
 
-#: part of every key: raise it when integration changes
+#: version in every key: increase it when integration changes
 VERSION = 2
 
 
 class FrameCache:
-    """Frames of counts, one file per recording.
+    """Cache of count frames with one file per recording.
 
-    The folder's name is a hash of all parameters. A file appears whole or not at all (a temporary
-    file takes its name when it was written and synced), so readers, parallel workers and killed
-    processes cannot see a part of one. A file made from another version of the recording (size or
-    time of change), or damaged, is made anew.
+    The name of the folder is a hash of all parameters. A file is first written under a temporary
+    name, synced and then renamed, so no reader or parallel worker finds a partial file, also after
+    a process was killed. A file is written again if it is damaged or if the recording has changed
+    (size or modification time).
 
     Args:
-        root: Folder of all caches.
-        parameters: All that the frames depend on beside the recording; must be JSON.
+        root: folder of all caches.
+        parameters: all values besides the recording that determine the frames; must be JSON.
     """
 
     def __init__(self, root: str | os.PathLike, parameters: Mapping[str, Any]) -> None:
@@ -35,7 +35,12 @@ class FrameCache:
         self.folder = Path(root).expanduser() / hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def path(self, recording: str | os.PathLike, part: int | None = None) -> Path:
-        """Return where the frames of a recording lie; ``part`` is its number in a file of many."""
+        """Return the file of the frames of a recording.
+
+        Args:
+            recording: path of the recording.
+            part: number of the recording in a file with several recordings; None (default) for one.
+        """
         absolute = os.path.abspath(recording) + ('' if part is None else f'#{part}')
         digest = hashlib.sha256(absolute.encode()).hexdigest()
         return self.folder / digest[:2] / f'{Path(recording).stem}-{digest[:16]}.npz'
@@ -45,7 +50,10 @@ class FrameCache:
     ) -> np.ndarray:
         """Return the frames of a recording, from the disk or from ``make``.
 
-        ``make`` returns counts >= 0 of any shape.
+        Args:
+            recording: path of the recording.
+            make: function that returns counts >= 0 of any shape.
+            part: number of the recording in a file with several recordings; None (default) for one.
         """
         status = os.stat(recording)
         stamp = np.array([status.st_size, status.st_mtime_ns])
@@ -68,11 +76,11 @@ class FrameCache:
                 return stored['frames'] if np.array_equal(stored['stamp'], stamp) else None
         except FileNotFoundError:
             return None
-        except Exception:  # zip, zlib and numpy have many for a damaged file, which is made anew
+        except Exception:  # zip, zlib and numpy raise many types for a damaged file
             return None
 
     def _describe(self) -> None:
-        """Leave the parameters beside the frames, for whoever wonders what a folder is."""
+        """Write the parameters into the folder, so that a user can identify it."""
         path = self.folder / 'parameters.json'
         if not path.exists():
             with atomic_open(path) as file:

@@ -1,4 +1,4 @@
-"""Reading clouds and meshes: text, NumPy, HDF5 and OFF."""
+"""Readers of point clouds and meshes: text, NumPy, HDF5 and OFF."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +9,16 @@ import numpy as np
 def h5_arrays(
     path: str | Path, names: Sequence[str], optional: Sequence[str] = ()
 ) -> dict[str, np.ndarray]:
-    """Arrays of a HDF5 file by name.
+    """Return arrays of an HDF5 file by name.
+
+    Args:
+        path: the file.
+        names: arrays that must exist.
+        optional: arrays that are returned if they exist; none by default.
 
     Raises:
-        FileNotFoundError: No such file.
-        ValueError: It holds no HDF5, lacks an array, or their lengths differ.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not HDF5, an array is missing, or the lengths of arrays differ.
     """
     import h5py
 
@@ -31,7 +36,7 @@ def h5_arrays(
                 )
             arrays = {name: file[name][:] for name in (*names, *optional) if name in file}
     except OSError as error:
-        raise ValueError(f'{path} is no HDF5 file: {error}') from None
+        raise ValueError(f'{path} is not an HDF5 file: {error}') from None
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f'{path}: arrays differ in their lengths: {lengths}')
@@ -39,12 +44,14 @@ def h5_arrays(
 
 
 def read_points(path: str | Path) -> np.ndarray:
-    """Points (N, d) float32 of a text file (commas or blanks between numbers) or of a ``.npy``
-    file.
+    """Read points (N, d) float32 from a text file or a ``.npy`` file.
+
+    Args:
+        path: the file; numbers in text are separated by commas or blanks.
 
     Raises:
-        FileNotFoundError: No such file.
-        ValueError: Something else than a table of at least three columns.
+        FileNotFoundError: the file does not exist.
+        ValueError: the content is not a table of at least three columns.
     """
     path = Path(path)
     if not path.is_file():
@@ -60,7 +67,7 @@ def read_points(path: str | Path) -> np.ndarray:
             ]
             points = np.array(rows, np.float32)
     except ValueError as error:
-        raise ValueError(f'{path} is no table of numbers: {error}') from None
+        raise ValueError(f'{path} is not a table of numbers: {error}') from None
     if points.ndim != 2 or points.shape[1] < 3:
         raise ValueError(
             f'{path}: expected points (N, d) with d >= 3, found an array {points.shape}'
@@ -69,14 +76,14 @@ def read_points(path: str | Path) -> np.ndarray:
 
 
 def read_off(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices (V, 3) float32 and triangles (F, 3) int64 of an OFF mesh; polygons are cut into
-    triangles.
+    """Read vertices (V, 3) float32 and triangles (F, 3) int64 of an OFF mesh.
 
-    ModelNet's files often have the counts right behind the word ``OFF``, without a break.
+    Polygons are divided into triangles. Files of ModelNet often have the counts directly after the
+    word ``OFF`` on the same line.
 
     Raises:
-        FileNotFoundError: No such file.
-        ValueError: It does not begin with OFF, or ends before its counts are filled.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file does not begin with OFF, or has fewer entries than its counts.
     """
     path = Path(path)
     if not path.is_file():
@@ -114,12 +121,17 @@ def read_off(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sample_mesh(vertices: np.ndarray, triangles: np.ndarray, count: int) -> np.ndarray:
-    """``count`` points drawn uniformly from a surface, with normals: (count, 6) float32.
+    """Draw points uniformly from a surface, with normals: (count, 6) float32.
 
     Random numbers come from numpy's global generator.
 
+    Args:
+        vertices: corners (V, 3).
+        triangles: indices of corners (F, 3).
+        count: number of points.
+
     Raises:
-        ValueError: A surface without area.
+        ValueError: the surface has no area.
     """
     a, b, c = (vertices[triangles[:, corner]].astype(np.float64) for corner in range(3))
     cross = np.cross(b - a, c - a)

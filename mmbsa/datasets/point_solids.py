@@ -1,4 +1,4 @@
-"""A data set of solids that needs no download: every cloud is drawn when it is asked for."""
+"""A point cloud dataset without files: every cloud is drawn when it is loaded."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from mmbsa.datasets.transforms.points import random_rotation, rotate, rotation_a
 from mmbsa.registry import DATASETS
 
 Random = np.random.Generator
-#: seeds of the splits: the same index in two splits is two unrelated clouds.
+#: seeds of the splits: the same index in two splits gives two unrelated clouds.
 SPLIT_SEEDS = {'train': 0, 'val': 1, 'test': 2}
 
 
@@ -31,14 +31,14 @@ def _disc(random: Random, count: int, radius: float, height: float) -> np.ndarra
 def _mixed(
     random: Random, count: int, parts: list[tuple[float, Callable[[int], np.ndarray]]]
 ) -> np.ndarray:
-    """Points of several surfaces in proportion to their areas."""
+    """Draw points from several surfaces in proportion to their areas."""
     areas = np.array([area for area, _ in parts])
     counts = random.multinomial(count, areas / areas.sum())
     return np.concatenate([draw(n) for n, (_, draw) in zip(counts, parts)])
 
 
 def _triangles(random: Random, count: int, corners: np.ndarray) -> np.ndarray:
-    """Points on triangles (F, 3, 3)."""
+    """Draw points on triangles (F, 3, 3)."""
     a, b, c = corners.swapaxes(0, 1)
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
     face = random.choice(len(corners), count, p=area / area.sum())
@@ -48,7 +48,7 @@ def _triangles(random: Random, count: int, corners: np.ndarray) -> np.ndarray:
 
 
 def _pyramid(random: Random, count: int, base: np.ndarray, apex: np.ndarray) -> np.ndarray:
-    """Surface over a convex base (n, 3)."""
+    """Draw points on the surface over a convex base (n, 3)."""
     following = np.roll(base, -1, 0)
     sides = [(p, q, apex) for p, q in zip(base, following)]
     floor = [(base[0], base[i], base[i + 1]) for i in range(1, len(base) - 1)]
@@ -56,12 +56,12 @@ def _pyramid(random: Random, count: int, base: np.ndarray, apex: np.ndarray) -> 
 
 
 def sphere(random: Random, count: int) -> np.ndarray:
-    """Ball, up to 10 % flattened."""
+    """Draw points (count, 3) of a ball, up to 10 % flattened."""
     return _directions(random, count) * random.uniform(0.9, 1, 3)
 
 
 def box(random: Random, count: int) -> np.ndarray:
-    """Cuboid with sides of 0.6 to 1."""
+    """Draw points (count, 3) of a cuboid with sides of 0.6 to 1."""
     sides = random.uniform(0.6, 1, 3)
     area = np.array([sides[1] * sides[2], sides[0] * sides[2], sides[0] * sides[1]])
     axis = random.choice(3, count, p=area / area.sum())
@@ -71,7 +71,7 @@ def box(random: Random, count: int) -> np.ndarray:
 
 
 def cylinder(random: Random, count: int) -> np.ndarray:
-    """Cylinder with both lids."""
+    """Draw points (count, 3) of a cylinder with both lids."""
     radius, half = random.uniform(0.4, 0.6), random.uniform(0.8, 1.1)
 
     def wall(n: int) -> np.ndarray:
@@ -90,7 +90,7 @@ def cylinder(random: Random, count: int) -> np.ndarray:
 
 
 def cone(random: Random, count: int) -> np.ndarray:
-    """Cone with its base."""
+    """Draw points (count, 3) of a cone with its base."""
     radius, height = random.uniform(0.6, 0.8), random.uniform(1.4, 1.8)
 
     def wall(n: int) -> np.ndarray:
@@ -108,30 +108,30 @@ def cone(random: Random, count: int) -> np.ndarray:
 
 
 def torus(random: Random, count: int) -> np.ndarray:
-    """Ring."""
+    """Draw points (count, 3) of a ring."""
     tube = random.uniform(0.2, 0.32)
     around = random.uniform(0, 2 * np.pi, 8 * count)
-    # the outer side of a ring has more area
+    # the outer side of a ring has a larger area
     around = around[random.random(8 * count) * (1 + tube) < 1 + tube * np.cos(around)][:count]
     ring = _circle(random, count) * (1 + tube * np.cos(around))[:, None]
     return np.concatenate([ring, tube * np.sin(around)[:, None]], 1)
 
 
 def tetrahedron(random: Random, count: int) -> np.ndarray:
-    """Regular tetrahedron, up to 10 % stretched."""
+    """Draw points (count, 3) of a regular tetrahedron, up to 10 % stretched."""
     corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], float)
     faces = corners[np.array([[0, 1, 2], [0, 1, 3], [0, 2, 3], [1, 2, 3]])]
     return _triangles(random, count, faces) * random.uniform(0.9, 1, 3)
 
 
 def pyramid(random: Random, count: int) -> np.ndarray:
-    """Pyramid over a square."""
+    """Draw points (count, 3) of a pyramid over a square."""
     base = np.array([[1, 1, 0], [-1, 1, 0], [-1, -1, 0], [1, -1, 0]], float) * 0.8
     return _pyramid(random, count, base, np.array([0, 0, random.uniform(1.2, 1.7)]))
 
 
 def helix(random: Random, count: int) -> np.ndarray:
-    """Wire wound up two to three times."""
+    """Draw points (count, 3) of a wire with two to three turns."""
     turns, wire = random.uniform(2, 3), random.uniform(0.08, 0.14)
     way = random.uniform(0, 1, count)
     angle = 2 * np.pi * turns * way
@@ -140,7 +140,7 @@ def helix(random: Random, count: int) -> np.ndarray:
 
 
 def cross(random: Random, count: int) -> np.ndarray:
-    """Three bars at right angles."""
+    """Draw points (count, 3) of three bars at right angles."""
     thick = random.uniform(0.15, 0.25)
     points = box(random, count) * [1, thick, thick]
     turned = random.integers(3, size=count)
@@ -148,7 +148,7 @@ def cross(random: Random, count: int) -> np.ndarray:
 
 
 def bowl(random: Random, count: int) -> np.ndarray:
-    """Half of a hollow sphere, open above."""
+    """Draw points (count, 3) of half of a hollow sphere, open at the top."""
     points = _directions(random, count)
     points[:, 2] = -np.abs(points[:, 2])
     return points * np.array([1, 1, random.uniform(0.8, 1)])
@@ -172,17 +172,17 @@ SOLIDS = dict(
 def draw_solid(
     name: str, random: Random, num_points: int, noise: float, occlusion: float, rotation: str
 ) -> np.ndarray:
-    """One cloud (num_points, 3) float32, centred, with largest radius 1.
+    """Draw one cloud (num_points, 3) float32, centred, with largest radius 1.
 
     Args:
         name: one of ``SOLIDS``.
-        random: source of all randomness.
-        num_points: P.
-        noise: standard deviation of the noise on every coordinate, of a solid of radius 1.
-        occlusion: the share of the surface that is cut off is drawn from U(0, occlusion): what is
-            farthest in a random direction cannot be seen.
-        rotation: ``'any'`` turns the solid into any direction, ``'vertical'`` around its z axis,
-            ``'none'`` not.
+        random: source of all random numbers.
+        num_points: number of points P.
+        noise: standard deviation of the noise on every coordinate, for a solid of radius 1.
+        occlusion: largest share of the surface that is removed; the share is drawn from
+            U(0, occlusion), and the points farthest along a random direction are removed.
+        rotation: ``'any'`` rotates around a random axis, ``'vertical'`` around the z axis,
+            ``'none'`` does not rotate.
     """
     hidden = random.uniform(0, occlusion)
     count = int(np.ceil(num_points / (1 - hidden)))
@@ -206,22 +206,23 @@ def draw_solid(
 
 @DATASETS.register_module()
 class PointSolids(ClassificationDataset):
-    """Clouds on the surfaces of ten kinds of solids, drawn from (split, index): the same in every
-    process and run.
+    """Clouds on the surfaces of ten kinds of solids, drawn deterministically from (split, index).
 
-    Sizes vary; clouds are turned, cut by occlusion and noisy. A sample's description has
-    ``points`` (P, 3) and ``gt_label``; classes take turns.
+    Sizes vary; clouds are rotated, partly occluded and noisy. A sample has ``points`` (P, 3) and
+    ``gt_label``; the classes alternate.
 
     Args:
-        length: number of clouds.
-        split: ``'train'``, ``'val'`` or ``'test'``; splits never share a cloud.
-        num_points: P.
-        noise, occlusion, rotation: see :func:`draw_solid`.
-        kwargs: See ``ClassificationDataset``.
+        length: number of clouds, 2000 by default.
+        split: ``'train'`` (default), ``'val'`` or ``'test'``; two splits have no cloud in common.
+        num_points: number of points P, 256 by default.
+        noise: standard deviation of the noise on every coordinate, 0.02 by default.
+        occlusion: largest share of the surface that is removed, 0.3 by default.
+        rotation: ``'any'`` (default), ``'vertical'`` or ``'none'``, see :func:`draw_solid`.
+        kwargs: arguments of :class:`ClassificationDataset`.
 
     Raises:
-        ValueError: a length or a number of points below 1, negative noise, occlusion outside of [0,
-            0.9], or an unknown rotation.
+        ValueError: ``length`` or ``num_points`` is below 1, ``noise`` is negative, ``occlusion`` is
+            outside of [0, 0.9], or the rotation is unknown.
     """
 
     METAINFO = dict(classes=tuple(SOLIDS))
@@ -244,7 +245,7 @@ class PointSolids(ClassificationDataset):
                 )
         if noise < 0 or not 0 <= occlusion <= 0.9:
             raise ValueError(
-                'mmbsa.PointSolids: noise must be >= 0 and occlusion lie in [0, 0.9], got '
+                'mmbsa.PointSolids: noise must be >= 0 and occlusion in [0, 0.9], got '
                 f'noise={noise} and occlusion={occlusion}'
             )
         if rotation not in ('any', 'vertical', 'none'):
@@ -258,11 +259,11 @@ class PointSolids(ClassificationDataset):
         super().__init__('.', split, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Name every cloud by its index and label."""
+        """Describe every cloud by its index and label."""
         return [dict(index=index, gt_label=index % len(SOLIDS)) for index in range(self.length)]
 
     def get_data_info(self, idx: int) -> dict:
-        """Draw a cloud."""
+        """Draw the cloud of a sample."""
         info = super().get_data_info(idx)
         random = np.random.default_rng((SPLIT_SEEDS[self.split], info['index']))
         info['points'] = draw_solid(tuple(SOLIDS)[info['gt_label']], random, **self.options)

@@ -1,4 +1,4 @@
-"""Clouds of points for classification: ModelNet and ScanObjectNN as they are distributed."""
+"""Point clouds for classification: ModelNet and ScanObjectNN in their distributed forms."""
 
 from pathlib import Path
 
@@ -92,22 +92,22 @@ class ModelNet(ClassificationDataset):
     * ``'txt'``: ``modelnet40_normal_resampled``: ``modelnet<classes>_{shape_names,train,test}.txt``
       and ``<class>/<id>.txt`` with lines ``x,y,z,nx,ny,nz`` (10,000 points with normals);
     * ``'h5'``: ``modelnet40_ply_hdf5_2048``: ``{train,test}_files.txt`` name files with ``data``
-      (n, 2048, 3), ``label`` (n, 1) and maybe ``normal``; ``shape_names.txt``. ModelNet10 is taken
-      out of it by class;
+      (n, 2048, 3), ``label`` (n, 1) and optionally ``normal``; ``shape_names.txt``. ModelNet10 is
+      the subset of its classes;
     * ``'off'``: Princeton's meshes, ``<class>/{train,test}/<id>.off``, see ``mmbsa.LoadPoints``.
 
-    A sample's description has ``gt_label`` and either ``points_path`` or ``points`` (2048, 3 or 6).
+    A sample has ``gt_label`` and either ``points_path`` or ``points`` (2048, 3 or 6).
 
     Args:
-        data_root: Folder of the data set.
-        split: ``'train'`` or ``'test'``.
-        classes: 10 or 40.
-        layout: One of the three, or ``'auto'`` to look for the files.
-        kwargs: See ``ClassificationDataset``.
+        data_root: folder of the data set.
+        split: ``'train'`` (default) or ``'test'``.
+        classes: 10 or 40 (default).
+        layout: one of the three, or ``'auto'`` (default) to detect it from the files.
+        kwargs: arguments of :class:`ClassificationDataset`.
 
     Raises:
-        FileNotFoundError: No layout was found, or a file of one is missing.
-        ValueError: Another number of classes or layout, or a class that ModelNet does not have.
+        FileNotFoundError: no layout is found, or a file of the layout is missing.
+        ValueError: the number of classes or the layout is unknown, or a class is not in ModelNet.
     """
 
     LAYOUTS = ('txt', 'h5', 'off')
@@ -153,7 +153,7 @@ class ModelNet(ClassificationDataset):
     def _label(self, name: str, source: Path) -> int:
         if name not in self.names:
             raise ValueError(
-                f'mmbsa.ModelNet: {source} names {name!r}, which is no class of '
+                f'mmbsa.ModelNet: {source} names {name!r}, which is not a class of '
                 f'ModelNet{len(self.names)}'
             )
         return self.names.index(name)
@@ -205,17 +205,17 @@ class ScanObjectNN(ClassificationDataset):
     (n,).
 
     Args:
-        data_root: Folder that holds ``main_split`` and ``main_split_nobg``.
-        split: ``'train'`` or ``'test'``.
-        variant: ``'PB_T50_RS'`` (the hardest, the usual one), ``'PB_T50_R'``, ``'PB_T25_R'``,
-            ``'PB_T25'`` or ``'OBJ'`` (unperturbed).
-        background: whether points around the object are kept: ``main_split`` or
-            ``main_split_nobg``.
-        kwargs: See ``ClassificationDataset``.
+        data_root: folder that contains ``main_split`` and ``main_split_nobg``.
+        split: ``'train'`` (default) or ``'test'``.
+        variant: ``'PB_T50_RS'`` (default; the hardest and most used variant), ``'PB_T50_R'``,
+            ``'PB_T25_R'``, ``'PB_T25'`` or ``'OBJ'`` (unperturbed).
+        background: whether points around the object are included (``main_split``) or not
+            (``main_split_nobg``); False by default.
+        kwargs: arguments of :class:`ClassificationDataset`.
 
     Raises:
-        FileNotFoundError: The file is missing.
-        ValueError: Another variant, or labels outside of the 15 classes.
+        FileNotFoundError: the file is missing.
+        ValueError: the variant is unknown, or labels are outside of the 15 classes.
     """
 
     METAINFO = dict(classes=SCANOBJECTNN)
@@ -253,7 +253,7 @@ class ScanObjectNN(ClassificationDataset):
         labels = file['label'].reshape(-1)
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(SCANOBJECTNN):
             raise ValueError(
-                f'mmbsa.ScanObjectNN: labels of {path} must lie in 0..14, found '
+                f'mmbsa.ScanObjectNN: labels of {path} must be in 0..14, found '
                 f'{labels.min()}..{labels.max()}'
             )
         return [

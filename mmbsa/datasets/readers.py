@@ -1,4 +1,4 @@
-"""SpikingJelly's readers of event files."""
+"""Import of SpikingJelly's readers of event files."""
 
 import functools
 import importlib
@@ -8,11 +8,12 @@ from types import ModuleType
 
 @functools.cache
 def spikingjelly_readers() -> ModuleType:
-    """Return ``spikingjelly.datasets``, also where torchaudio does not load; takes seconds.
+    """Return the module ``spikingjelly.datasets``, also if torchaudio cannot be imported.
 
-    The package imports torchaudio for Speech Commands, which nothing here reads, and torchaudio
-    refuses every torch but one: a fresh installation of the newest torch has none that fits. An
-    empty module then stands in while the package is loaded.
+    The first call takes seconds. The package imports torchaudio for Speech Commands, which this
+    project does not use. Each torchaudio version requires one torch version, and the newest torch
+    may have none. If the import of torchaudio fails, an empty module replaces it while the package
+    is imported.
     """
     try:
         importlib.import_module('torchaudio')

@@ -1,10 +1,10 @@
-"""Street scenes drawn from a random generator: an image and its exact labels, without a file.
+"""Street scenes drawn from a random generator: an image with exact labels, without files.
 
-The painter works back to front: sky, distant houses and trees, ground, then objects sorted by where
-they stand. Every object is a *sprite* (a small picture and its mask), so that occlusion and
-cropping at the border come for free. Colours say little about a class on purpose: surfaces draw
-from wide, overlapping palettes (paint of any colour, autumn, brick, meadow and asphalt) under one
-random light; what tells a car from a house is shape, texture, size and place.
+The scene is drawn from back to front: sky, distant buildings and trees, ground, then objects sorted
+by their distance. Every object is a *sprite* (a small picture with its mask), so that occlusion and
+cropping at the border follow from the drawing order. Colours hardly identify a class: surfaces use
+wide, overlapping palettes (paint of any colour, autumn, brick, meadow and asphalt) under one random
+light. Shape, texture, size and position distinguish the classes.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,12 +23,12 @@ PALETTE = (
     [230, 200, 30],
 )
 SKY, GROUND, BUILDING, TREE, CAR, PERSON, SIGN = range(len(CLASSES))
-#: seeds of the splits: the same index in two splits is two unrelated scenes
+#: seeds of the splits: the same index in two splits gives two unrelated scenes
 SPLIT_SEEDS = {'train': 0, 'val': 1, 'test': 2}
 
 Sprite = tuple[np.ndarray, np.ndarray]  # BGR float32 (h, w, 3), mask uint8 (h, w)
 
-#: hue (of OpenCV's 0..180), saturation and value ranges (0..255) that a surface of a class may have
+#: hue (0..180 as in OpenCV), saturation and value ranges (0..255) of the surfaces of a class
 HUES = {
     'sky': ((95, 120, 40, 150, 150, 250), (95, 120, 20, 120, 170, 250), (0, 20, 40, 120, 190, 245)),
     'ground': (
@@ -65,8 +65,14 @@ def pick_colour(rng: np.random.Generator, kind: str) -> np.ndarray:
 def grain(
     rng: np.random.Generator, height: int, width: int, cell: float, strength: float
 ) -> np.ndarray:
-    """Smooth noise of blob size ``cell`` (pixels) and standard deviation about ``strength``;
-    float32 (h, w, 1)."""
+    """Return smooth noise, float32 (height, width, 1).
+
+    Args:
+        rng: random generator.
+        height, width: size in pixels.
+        cell: size of a blob in pixels.
+        strength: approximate standard deviation.
+    """
     rows, cols = (max(2, int(np.ceil(n / cell))) for n in (height, width))
     coarse = rng.standard_normal((rows, cols), dtype=np.float32) * strength
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
@@ -78,7 +84,12 @@ def plain(colour: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def building(rng: np.random.Generator, height: int, width: int) -> Sprite:
-    """House front: a wall with bricks or panels, rows of windows, and a flat or pitched roof."""
+    """Draw a building: a wall with bricks or panels, windows, and a flat or pitched roof.
+
+    Args:
+        rng: random generator.
+        height, width: size of the sprite in pixels.
+    """
     img = plain(pick_colour(rng, 'building'), height, width) + grain(rng, height, width, 2, 6)
     mask = np.full((height, width), 1, np.uint8)
     roof = int(height * rng.uniform(0.12, 0.3)) if rng.random() < 0.5 else 0
@@ -106,7 +117,12 @@ def building(rng: np.random.Generator, height: int, width: int) -> Sprite:
 
 
 def tree(rng: np.random.Generator, height: int, width: int) -> Sprite:
-    """Tree: a trunk under a crown of leaves, made of overlapping discs or stacked as a fir."""
+    """Draw a tree: a trunk and a crown of leaves, made of overlapping discs or shaped as a fir.
+
+    Args:
+        rng: random generator.
+        height, width: size of the sprite in pixels.
+    """
     mask = np.zeros((height, width), np.uint8)
     half, crown = width // 2, pick_colour(rng, 'tree')
     if rng.random() < 0.35:  # fir
@@ -139,7 +155,12 @@ def tree(rng: np.random.Generator, height: int, width: int) -> Sprite:
 
 
 def car(rng: np.random.Generator, height: int, width: int) -> Sprite:
-    """Car from the side: body, cabin with panes, two wheels, a lamp; facing left or right."""
+    """Draw a car from the side, with body, cabin, windows, two wheels and a lamp.
+
+    Args:
+        rng: random generator.
+        height, width: size of the sprite in pixels.
+    """
     mask, img = np.zeros((height, width), np.uint8), plain(pick_colour(rng, 'paint'), height, width)
     img *= np.linspace(1.2, 0.75, height, dtype=np.float32)[:, None, None]
     belt, floor = int(height * rng.uniform(0.38, 0.48)), int(height * 0.84)
@@ -170,7 +191,12 @@ def car(rng: np.random.Generator, height: int, width: int) -> Sprite:
 
 
 def person(rng: np.random.Generator, height: int, width: int) -> Sprite:
-    """Walking figure: head, torso, two legs and swinging arms in clothes of any colour."""
+    """Draw a walking person: head, torso, two legs and two arms in clothes of any colour.
+
+    Args:
+        rng: random generator.
+        height, width: size of the sprite in pixels.
+    """
     img, mask = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.uint8)
     skin = np.float32((110, 145, 200)) * rng.uniform(0.35, 1.2)
     shirt, trousers = pick_colour(rng, 'cloth'), pick_colour(rng, 'cloth')
@@ -199,7 +225,12 @@ def person(rng: np.random.Generator, height: int, width: int) -> Sprite:
 
 
 def sign(rng: np.random.Generator, height: int, width: int) -> Sprite:
-    """Road sign: a disc, triangle or board with a rim on a pole."""
+    """Draw a road sign: a disc, triangle or board with a rim on a pole.
+
+    Args:
+        rng: random generator.
+        height, width: size of the sprite in pixels.
+    """
     img = plain(np.full(3, 120 * rng.uniform(0.4, 1.5), np.float32), height, width)
     mask = np.zeros((height, width), np.uint8)
     mid, radius = width // 2, width // 2 - 1
@@ -228,8 +259,8 @@ def sign(rng: np.random.Generator, height: int, width: int) -> Sprite:
     return img + grain(rng, height, width, 2, 4), mask
 
 
-#: class -> (sprite, height as a share of the image for an object at the front, width as a share of
-#: the height)
+#: class -> (sprite, height as a share of the image for the nearest object, width as a share of the
+#: height)
 OBJECTS: dict[int, tuple[Callable[..., Sprite], tuple[float, float], tuple[float, float]]] = {
     BUILDING: (building, (0.6, 1.0), (0.5, 1.3)),
     TREE: (tree, (0.5, 0.85), (0.55, 0.85)),
@@ -281,8 +312,15 @@ def paste(
 def backdrop(
     rng: np.random.Generator, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Sky with clouds over textured ground with a lane; returns (image, labels, row of the
-    horizon)."""
+    """Draw sky with clouds and textured ground with a lane.
+
+    Args:
+        rng: random generator.
+        height, width: size of the scene in pixels.
+
+    Returns:
+        Image, labels, and row of the horizon.
+    """
     horizon = int(height * rng.uniform(0.35, 0.55))
     img, labels = np.empty((height, width, 3), np.float32), np.empty((height, width), np.uint8)
     ramp = np.linspace(0, 1, horizon, dtype=np.float32)[:, None, None]
@@ -301,7 +339,7 @@ def backdrop(
     img[horizon:] += grain(rng, below, width, 1.5, rng.uniform(6, 16)) + grain(
         rng, below, width, width / 8, 10
     )
-    if rng.random() < 0.7:  # a lane that runs to the horizon
+    if rng.random() < 0.7:  # a lane from the border to the horizon
         at, low = width * rng.uniform(0.2, 0.8), width * rng.uniform(0.1, 0.9)
         near, far = width * rng.uniform(0.15, 0.4), width * 0.02
         corners = [[at - far, 0], [at + far, 0], [low + near, below], [low - near, below]]
@@ -314,8 +352,12 @@ def backdrop(
 
 
 def light(rng: np.random.Generator, img: np.ndarray) -> np.ndarray:
-    """One light over the scene: colour cast, exposure, a side shade, sensor noise; returns
-    uint8."""
+    """Apply one light to the scene: colour cast, exposure, side shade, sensor noise; uint8.
+
+    Args:
+        rng: random generator.
+        img: image (H, W, 3), float, 0..255.
+    """
     height, width = img.shape[:2]
     img = img * rng.uniform(0.85, 1.15, 3).astype(np.float32) * np.float32(rng.uniform(0.65, 1.25))
     img *= np.linspace(*rng.uniform(0.75, 1.15, 2), width, dtype=np.float32)[None, :, None]
@@ -327,17 +369,17 @@ def light(rng: np.random.Generator, img: np.ndarray) -> np.ndarray:
 def draw_objects(
     rng: np.random.Generator, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[int, int]]]:
-    """Draw one scene and tell its objects apart.
+    """Draw one scene with the numbers of its objects.
 
     Args:
-        rng: Source of every choice; the same generator state gives the same scene.
+        rng: random generator; the same state gives the same scene.
         size: (height, width) in pixels, each at least 32.
 
     Returns:
         BGR image, uint8 (height, width, 3); labels, uint8 (height, width), indices into
-        ``CLASSES``; numbers of objects, uint8 (height, width), 0 where there is none; and for the
-        objects 1, 2, ... their label and how many pixels of the image they covered before others
-        came in front of them.
+        ``CLASSES``; numbers of objects, uint8 (height, width), 0 without an object; and for the
+        objects 1, 2, ... their label and the number of their pixels before other objects covered
+        them.
     """
     height, width = size
     img, labels, horizon = backdrop(rng, height, width)
@@ -353,7 +395,7 @@ def draw_objects(
     ]
     for number, (label, depth) in enumerate(sorted(far + near, key=lambda item: item[1]), 1):
         sprite, (low, high), (slim, wide) = OBJECTS[label]
-        nearness = 0.6 + 0.4 * depth  # an object at the horizon is smaller than one at the front
+        nearness = 0.6 + 0.4 * depth  # an object at the horizon is smaller than a near one
         tall = max(8, int(height * rng.uniform(low, high) * nearness))
         broad = max(6, int(tall * rng.uniform(slim, wide)))
         bottom = int(horizon + 2 + (height - horizon) * depth)
@@ -364,13 +406,27 @@ def draw_objects(
 
 
 def draw_scene(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The image and the labels of :func:`draw_objects`."""
+    """Return the image and the labels of :func:`draw_objects`.
+
+    Args:
+        rng: random generator.
+        size: (height, width) in pixels, each at least 32.
+    """
     return draw_objects(rng, size)[:2]
 
 
 def check_scenes(name: str, length: int, size: Sequence[int], split: str) -> tuple[int, int]:
-    """The size of a set of scenes, or a ValueError in the name of the dataset about what is
-    wrong."""
+    """Return the checked size (height, width) of a set of scenes.
+
+    Args:
+        name: name of the dataset, for messages.
+        length: number of scenes.
+        size: (height, width) in pixels.
+        split: name of the split.
+
+    Raises:
+        ValueError: an argument is invalid; the message names it.
+    """
     if split not in SPLIT_SEEDS:
         raise ValueError(f'{name}: split must be one of {sorted(SPLIT_SEEDS)}, got {split!r}')
     if not isinstance(length, int) or length < 1:

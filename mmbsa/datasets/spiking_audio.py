@@ -1,4 +1,4 @@
-"""Spoken words as spikes of an artificial cochlea: SHD, SSC and N-TIDIGITS."""
+"""Spoken words as spikes of a cochlea model: SHD, SSC and N-TIDIGITS."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ FILES = dict(
     SSC=(35, dict(train='ssc_train.h5', val='ssc_valid.h5', test='ssc_test.h5'), 700),
     NTIDIGITS=(11, dict(train='n-tidigits.hdf5', test='n-tidigits.hdf5'), 64),
 )
-#: last letter of the name of an N-TIDIGITS recording of one digit -> class; "oh" is the last one.
+#: last letter of the name of an N-TIDIGITS recording of one digit -> class; "oh" is the last class.
 DIGITS = dict({'z': 0, 'o': 10}, **{str(digit): digit for digit in range(1, 10)})
 DIGIT_NAMES = (
     *('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine'),
@@ -22,27 +22,29 @@ DIGIT_NAMES = (
 
 @DATASETS.register_module()
 class SpikingAudioDataset(ClassificationDataset):
-    """Spiking Heidelberg Digits, Spiking Speech Commands (Cramer et al., 2020) and N-TIDIGITS18
-    (Anumula et al., 2018): spikes of 700 or 64 frequency channels.
+    """Spiking Heidelberg Digits, Spiking Speech Commands (Cramer et al., 2020) and N-TIDIGITS18.
 
-    A recording is events on a sensor of 1 x 700 (1 x 64) pixels, all of polarity 1, so the steps
-    for events serve here too: frames are (T, 2, 1, 700), and ``size=(1, 140)`` sums neighbouring
-    channels. The files as distributed (``shd_train.h5``, ..., unpacked) are looked for in
-    ``data_root``, in ``events_h5`` (where SpikingJelly puts them) and in ``extract``. Of N-TIDIGITS
-    the recordings of one digit are taken; those of several have no class.
+    N-TIDIGITS18 is by Anumula et al., 2018. The data are spikes of 700 or 64 frequency channels.
 
-    A sample's description has ``img_path`` (the file), ``part`` (its recording), ``gt_label`` and
+    A recording has events on a sensor of 1 x 700 (1 x 64) pixels, all of polarity 1, so pipeline
+    steps for events apply: frames are (T, 2, 1, 700), and ``size=(1, 140)`` sums neighbouring
+    channels. The unpacked files (``shd_train.h5``, ...) are searched in ``data_root``, in
+    ``events_h5`` (the folder of SpikingJelly) and in ``extract``. N-TIDIGITS uses the recordings of
+    one digit; those of several digits have no class.
+
+    A sample has ``img_path`` (the file), ``part`` (number of its recording), ``gt_label`` and
     ``sensor_size``.
 
     Args:
-        data_root: Folder of the data set.
-        split: ``'train'``, ``'test'``, and for SSC also ``'val'``.
-        reader: ``'SHD'``, ``'SSC'`` or ``'NTIDIGITS'``.
-        kwargs: See ``ClassificationDataset``.
+        data_root: folder of the data set.
+        split: ``'train'`` (default), ``'test'``, and for SSC also ``'val'``.
+        reader: ``'SHD'`` (default), ``'SSC'`` or ``'NTIDIGITS'``.
+        kwargs: arguments of :class:`ClassificationDataset`.
 
     Raises:
-        FileNotFoundError: The file of the split is not there.
-        ValueError: Another reader or split, or a file with another content; the message names it.
+        FileNotFoundError: the file of the split is missing.
+        ValueError: the reader or split is unknown, or a file has unexpected content; the message
+            names it.
     """
 
     SPLITS = ('train', 'val', 'test')
@@ -61,7 +63,7 @@ class SpikingAudioDataset(ClassificationDataset):
         super().__init__(data_root=data_root, split=split, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """List the recordings of the split's file with their labels."""
+        """List the recordings in the file of the split with their labels."""
         count, files, channels = FILES[self.reader]
         root, name = Path(self.data_root), files[self.split]
         folders = (root, root / 'events_h5', root / 'extract')
@@ -80,7 +82,7 @@ class SpikingAudioDataset(ClassificationDataset):
         ]
 
     def _read_words(self, path: Path, count: int) -> tuple[list[Any], list[int], tuple[str, ...]]:
-        """Recordings, labels and names of the classes in a file of SHD or SSC."""
+        """Return recordings, labels and class names of a file of SHD or SSC."""
         import h5py
 
         try:
@@ -104,7 +106,7 @@ class SpikingAudioDataset(ClassificationDataset):
         return list(range(len(labels))), labels, names
 
     def _read_digits(self, path: Path, count: int) -> tuple[list[Any], list[int], tuple[str, ...]]:
-        """Recordings, labels and names of the classes in the file of N-TIDIGITS."""
+        """Return recordings, labels and class names of the file of N-TIDIGITS."""
         import h5py
 
         try:

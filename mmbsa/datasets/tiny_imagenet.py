@@ -7,13 +7,15 @@ from mmbsa.registry import DATASETS
 from mmbsa.utils.listing import visible_files
 
 IMAGES = ('.jpeg', '.jpg', '.png')
-#: folders beside the classes that are not classes
+#: folders next to the class folders that are not classes
 IGNORED = ('__MACOSX',)
 
 
 @DATASETS.register_module()
 class TinyImageNet(ClassificationDataset):
-    """Tiny-ImageNet-200 (Stanford CS231n): 500 + 50 photos of 64 x 64 pixels in 200 classes each.
+    """Tiny-ImageNet-200 (Stanford CS231n): 500 + 50 photos of 64 x 64 pixels per class.
+
+    It has 200 classes.
 
     Layout under ``data_root``, as in ``tiny-imagenet-200.zip``::
 
@@ -24,13 +26,13 @@ class TinyImageNet(ClassificationDataset):
     Labels are the positions of the sorted wnids.
 
     Args:
-        data_root: Folder with ``train`` and ``val``.
-        split: ``'train'`` or ``'val'``; the test split has no labels.
-        kwargs: See ``ClassificationDataset``.
+        data_root: folder with ``train`` and ``val``.
+        split: ``'train'`` (default) or ``'val'``; the test split has no labels.
+        kwargs: arguments of :class:`ClassificationDataset`.
 
     Raises:
-        FileNotFoundError: A folder or ``val_annotations.txt`` is missing, or there is no photo.
-        ValueError: A line of the annotations names no class or no photo.
+        FileNotFoundError: a folder or ``val_annotations.txt`` is missing, or there is no photo.
+        ValueError: a line of the annotations has an unknown class or photo.
     """
 
     SPLITS = ('train', 'val')
@@ -65,7 +67,7 @@ class TinyImageNet(ClassificationDataset):
     def _annotated(annotations: Path, labels: dict[str, int]) -> list[tuple[Path, int]]:
         if not annotations.is_file():
             raise FileNotFoundError(
-                f'{annotations} is missing; it tells the class of every photo in val/images'
+                f'{annotations} is missing; it contains the class of every photo in val/images'
             )
         images = annotations.parent / 'images'
         there = {path.name for path in images.iterdir()} if images.is_dir() else set()

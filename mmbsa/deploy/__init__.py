@@ -1,4 +1,4 @@
-"""Trained networks for other runtimes: exported graphs, integer networks, binary unrolling, NIR."""
+"""Deployment of trained networks: exported graphs, integer networks, binary unrolling, NIR."""
 
 from mmbsa.deploy.decompose import decompose
 from mmbsa.deploy.export import export_aoti, export_int8, export_onnx, export_torch

@@ -1,8 +1,8 @@
-"""Our ops in exported graphs, written in operations that every runtime has.
+"""Replacement of the mmbsa ops in exported graphs by operations that every runtime has.
 
-``TABLE`` has one plain-torch function per op of ``torch.ops.mmbsa`` that an inference graph may
-hold, and for the weight gradient. Steps over T are unrolled. Shiftmax needs neither log2 nor ceil:
-its exponent is counted by comparisons, exactly.
+``TABLE`` has one plain-torch function for each op of ``torch.ops.mmbsa`` that an inference graph
+may contain, and for the weight gradient. Steps over T are unrolled. Shiftmax needs neither log2 nor
+ceil: its exponent is counted exactly by comparisons.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,12 +18,15 @@ from mmbsa.ops.lif import reference as lif_reference
 from mmbsa.ops.lif.common import Parameters
 from mmbsa.ops.registration import working_dtype
 
-#: bits that count the keys of a row whose length is not known before the graph runs.
+#: number of bits for the number of keys of a row whose length is unknown before the graph runs.
 _ROW_BITS = 24
 
 
 def lif(x: Tensor, v0: Tensor | None, *parameters) -> tuple[Tensor, Tensor]:
-    """``mmbsa::lif``: spikes (T, *) and the last membrane (*), which is empty without ``v0``."""
+    """Compute ``mmbsa::lif``: spikes (T, *) and the last membrane (*), empty without ``v0``.
+
+    The arguments are those of the op, see :mod:`mmbsa.ops`.
+    """
     *p, _ = parameters
     _, spikes, v = lif_reference.membranes(x, v0, Parameters(*p))
     spikes = torch.stack(spikes).to(x.dtype)
@@ -33,7 +36,10 @@ def lif(x: Tensor, v0: Tensor | None, *parameters) -> tuple[Tensor, Tensor]:
 def integer_spike(
     u: Tensor, low: float, high: float, norm: float, half_up: bool, inclusive: bool, impl: str
 ) -> tuple[Tensor, Tensor]:
-    """``mmbsa::integer_spike``: counts over ``norm``, and where the gradient passes (uint8)."""
+    """Compute ``mmbsa::integer_spike``: counts over ``norm``, and the gradient's mask (uint8).
+
+    The arguments are those of the op, see :mod:`mmbsa.ops`.
+    """
     count = u.clamp(low, high)
     passing = count.eq(u) if inclusive else (u > low).logical_and(u < high)
     count = (count + 0.5).floor() if half_up else count.round()
@@ -51,14 +57,16 @@ def bipolar_attention(
     impl: str,
     units: Sequence[float] = (),
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``mmbsa::bipolar_attention``: the output, and the statistics of the rows as the op has
-    them."""
+    """Compute ``mmbsa::bipolar_attention``: the output, and the statistics of the rows.
+
+    The arguments are those of the op, see :mod:`mmbsa.ops`.
+    """
     dtype = working_dtype(v.dtype)
     q, k, values, empty = q.to(dtype), k.to(dtype), v.to(dtype), v.new_zeros(0, dtype=dtype)
     if normalizer == 'none':
         if all(isinstance(n, int) for n in (*q.shape, *v.shape)):
             return unnormalised(q, k, v, scale).to(v.dtype), empty, empty
-        out = q @ (k.transpose(-1, -2) @ values)  # linear in the number of tokens, whatever that is
+        out = q @ (k.transpose(-1, -2) @ values)  # linear in the number of tokens
         return (out * scale).to(v.dtype), empty, empty
     score = q @ k.transpose(-1, -2)
     if scale != 1.0:
@@ -78,7 +86,10 @@ def bipolar_attention(
 
 
 def shiftmax(x: Tensor, dim: int, grad: str, impl: str) -> Tensor:
-    """``mmbsa::shiftmax``: weights of x's shape."""
+    """Compute ``mmbsa::shiftmax``: weights with the shape of x.
+
+    The arguments are those of the op, see :mod:`mmbsa.ops`.
+    """
     dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
     rows = x.to(
         torch.float64 if dtype == torch.float64 or not x.is_floating_point() else torch.float32
@@ -99,7 +110,10 @@ def conv_weight_grad(
     channels_last: bool,
     impl: str,
 ) -> Tensor:
-    """``mmbsa::conv_weight_grad``: (O, C / groups, kh, kw)."""
+    """Compute ``mmbsa::conv_weight_grad``: (O, C / groups, kh, kw).
+
+    The arguments are those of the op, see :mod:`mmbsa.ops`.
+    """
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return conv_weight_grad_reference.compute(x, grad, kernel_size, stride, padding, groups, layout)
 
@@ -115,38 +129,37 @@ def _windowed(
     bits: int,
     sticky: Tensor | None = None,
 ) -> Tensor:
-    """ceil(log2 total) of a total whose binary expansion is summed in windows, see
-    ``mmbsa.ops.exact``.
+    """Return ceil(log2 total) of a total whose bits are summed in windows, see ``mmbsa.ops.exact``.
 
     Args:
-        window_sum: index w -> sum of the powers 2^(w * width - gap) of that window, (..., 1)
+        window_sum: index w -> sum of the powers 2^(w * width - gap) of this window, (..., 1)
             float64, exact.
-        windows, width: their number, and bits per window; ``width + bits <= 52``.
-        bits: of the number of keys.
-        sticky: (..., 1) bool, whether a bit is set below the last window.
+        windows: number of windows.
+        width: bits per window; ``width + bits <= 52``.
+        bits: bits of the number of keys.
+        sticky: (..., 1) bool, whether a bit is set below the last window; None (default) for no.
 
     Returns:
         float64 (..., 1).
     """
-    below = None if sticky is None else sticky.double() * 0.5  # in units of the lowest bit above
+    below = None if sticky is None else sticky.double() * 0.5  # in units of the next higher bit
     for index in reversed(range(windows)):
         total = window_sum(index)
         if below is not None:
             total = total + below * 2.0 ** (1 - width)
-        # What is set below the lowest bit of the next window counts as half of that bit: more than
-        # none, and no carry.
+        # Bits below the lowest bit of the next window count as half of that bit: more than zero,
+        # and no carry.
         carry = (total / 2).floor()
         below = carry + (total > 2 * carry).double() * 0.5
     return sum((total > 2.0**i).double() for i in range(bits + 1))
 
 
 def _exponent(gap: Tensor) -> Tensor:
-    """ceil(log2 sum_j 2^-gap_j) of any gaps > -1 (..., n); inf is a key that is left out. float64
-    (..., 1).
+    """Return ceil(log2 sum_j 2^-gap_j) of gaps > -1 (..., n) as float64 (..., 1).
 
-    Exact for whole gaps. With a row length that is not known before the graph runs, three windows
-    are summed, and powers below them count as sticky: exact unless more than 70 bits in a row are
-    set.
+    A gap of inf is a key that is not counted. The result is exact for whole gaps. If the row length
+    is unknown before the graph runs, three windows are summed, and smaller powers count as sticky:
+    the result is exact unless more than 70 consecutive bits are set.
     """
     n, gap = gap.size(-1), gap.double()
     bits = _row_bits(n)
@@ -165,10 +178,10 @@ def _exponent(gap: Tensor) -> Tensor:
 
 
 def _spiking_weights(gap: Tensor, widest: int) -> tuple[Tensor, Tensor]:
-    """Exponent (..., 1) and weights 2^-(gap + exponent) (..., n) of whole gaps 0 .. ``widest``, in
-    gap's dtype.
+    """Return exponent (..., 1) and weights 2^-(gap + exponent) (..., n) of whole gaps.
 
-    Powers are looked up: a table of exact ones is faster and safer than a runtime's power function.
+    The dtype is that of ``gap``. Powers come from a table of exact values, which is faster and more
+    accurate than the power function of a runtime.
     """
     bits = _row_bits(gap.size(-1))
     width = 52 - bits
@@ -188,7 +201,7 @@ def _spiking_weights(gap: Tensor, widest: int) -> tuple[Tensor, Tensor]:
     return exponent.to(gap.dtype), weights.index_select(0, place).view(index.shape)
 
 
-#: op -> plain-torch function of the same arguments and results.
+#: op -> plain-torch function with the same arguments and results.
 TABLE: dict[torch._ops.OpOverload, Callable] = {
     torch.ops.mmbsa.lif.default: lif,
     torch.ops.mmbsa.integer_spike.default: integer_spike,
@@ -199,7 +212,7 @@ TABLE: dict[torch._ops.OpOverload, Callable] = {
 
 
 def own_ops(exported: ExportedProgram) -> list[str]:
-    """Names of the ops of ``torch.ops.mmbsa`` in a graph, sorted."""
+    """Return the sorted names of the ops of ``torch.ops.mmbsa`` in a graph."""
     names = {
         str(node.target)
         for module in exported.graph_module.modules()
@@ -211,11 +224,11 @@ def own_ops(exported: ExportedProgram) -> list[str]:
 
 
 def decompose(exported: ExportedProgram) -> ExportedProgram:
-    """The same program in PyTorch's core operations alone: it runs without mmbsa in the process.
+    """Return the same program with core operations of PyTorch only; it runs without mmbsa.
 
     Args:
-        exported: from ``torch.export.export`` or :func:`mmbsa.deploy.export_torch`; it is not
-            changed.
+        exported: program from ``torch.export.export`` or :func:`mmbsa.deploy.export_torch`; it is
+            not changed.
 
     Raises:
         ValueError: an op of mmbsa has no plain version; the message names it.

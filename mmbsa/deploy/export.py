@@ -1,4 +1,4 @@
-"""Exported programs, ahead-of-time compiled packages and ONNX files of whole models, in float32."""
+"""Export of whole models in float32: programs, ahead-of-time compiled packages and ONNX files."""
 
 import contextlib
 import tempfile
@@ -13,30 +13,29 @@ from torch.export import Dim, ExportedProgram
 from mmbsa.deploy.decompose import decompose
 from mmbsa.utils.files import atomic_open
 
-#: version of ONNX's default operator set that files are written for; 18 is what the exporter itself
-#: is written in.
+#: version of ONNX's default operator set in the written files; the exporter itself uses 18.
 OPSET = 18
-#: names of the axes that may vary, and the axis of an input (B, C, H, W) or (B, T, C, H, W) that
-#: each one is.
+#: name of an axis that may vary -> its index in an input (B, C, H, W) or (B, T, C, H, W).
 AXES = dict(batch=0, height=-2, width=-1)
 
 
 class Predictor(nn.Module):
-    """What a model predicts, as one function of tensors: the ``tensor`` or ``encode_decode`` mode
-    of OpenMMLab's models.
+    """Prediction of a model as a function of tensors, for export.
+
+    It uses the ``tensor`` or ``encode_decode`` mode of OpenMMLab's models.
 
     * classifier: (B, C, H, W) or (B, T, C, H, W) -> logits (B, K);
-    * segmentor: (B, C, H, W) -> logits (B, K, H, W) at the input's size;
-    * detector: (B, C, H, W) -> what its heads say about every level, in the order of the head,
-      before boxes are decoded; (T, B, ...) where a spiking head averages T afterwards;
+    * segmentor: (B, C, H, W) -> logits (B, K, H, W) at the size of the input;
+    * detector: (B, C, H, W) -> outputs of its heads for every level, in the order of the head,
+      before boxes are decoded; (T, B, ...) if a spiking head averages T afterwards;
     * tracker: template (T, B, 3, z, z) and search crop (T, B, 3, s, s) -> boxes (B, 1, 4), and maps
       of score (B, 1, h, w), size (B, 2, h, w) and offset (B, 2, h, w);
     * any other module: its ``forward``.
 
-    Inputs are what the model's data preprocessor gives: normalised float32.
+    Inputs are the outputs of the model's data preprocessor: normalised float32.
 
     Args:
-        model: the trained model; it is used as it is, in evaluation mode.
+        model: the trained model in evaluation mode; it is not copied.
     """
 
     def __init__(self, model: nn.Module):
@@ -44,10 +43,10 @@ class Predictor(nn.Module):
         self.model = model.eval()
 
     def forward(self, *inputs: Tensor):
-        """Tensors -> a tensor, or a tuple of tensors."""
+        """Predict from tensors; the result is a tensor or a tuple of tensors."""
         model = self.model
         if hasattr(model, 'encode_decode'):
-            # heads read the size of the first image's meta only; a list per image would fix the
+            # heads read only the size of the first image's meta; a list per image would fix the
             # batch
             return model.encode_decode(inputs[0], [dict(img_shape=inputs[0].shape[2:])])
         if hasattr(model, 'track') and hasattr(model, 'features'):
@@ -65,13 +64,13 @@ class Predictor(nn.Module):
 
 
 def _logits(model: nn.Module, image: Tensor) -> Tensor:
-    """Class scores of an image classifier of mmpretrain's kind."""
+    """Return the class scores of an image classifier of mmpretrain's type."""
     out = model(image, mode='tensor')
     return out if isinstance(out, Tensor) else _flat(out)
 
 
 def _flat(out):
-    """Nested results as one flat tuple of tensors; a single tensor as it is."""
+    """Return nested results as one flat tuple of tensors; a single tensor is not changed."""
     leaves = [leaf for leaf in torch.utils._pytree.tree_leaves(out) if isinstance(leaf, Tensor)]
     return leaves[0] if len(leaves) == 1 else tuple(leaves)
 
@@ -79,18 +78,19 @@ def _flat(out):
 def trace(
     model: nn.Module, example_inputs: Sequence[Tensor], dynamic: Sequence[str] = ('batch',)
 ) -> ExportedProgram:
-    """The program of a model's prediction, see :class:`Predictor`.
+    """Trace the prediction of a model as an exported program, see :class:`Predictor`.
 
     Args:
-        model: the model; its mode is left as it was.
-        example_inputs: tensors of the shapes that are exported. Where the batch varies, examples of
-            one image are doubled for the trace: tracers treat a size of 1 as a constant.
-        dynamic: which of ``'batch'``, ``'height'``, ``'width'`` may vary; heights and widths vary
-            as far as the architecture allows, for instance in multiples of its largest stride.
+        model: the model; its training mode is restored.
+        example_inputs: tensors with the exported shapes. If the batch varies, examples with one
+            image are doubled for the trace, because tracers treat a size of 1 as a constant.
+        dynamic: axes that may vary, of ``'batch'``, ``'height'``, ``'width'``; the batch by
+            default. Heights and widths vary as far as the architecture allows, for example in
+            multiples of its largest stride.
 
     Raises:
-        ValueError: no example, a name in ``dynamic`` that is none, or a model that cannot be
-            exported so; with the reason.
+        ValueError: there is no example, ``dynamic`` has an unknown name, or the model cannot be
+            exported in this way; the message has the reason.
     """
     name, inputs = type(model).__name__, tuple(example_inputs)
     if not inputs or not all(isinstance(x, Tensor) for x in inputs):
@@ -106,7 +106,7 @@ def trace(
     if hasattr(model, 'roi_head'):
         raise ValueError(
             f'{name} cannot be exported: its roi_head runs on proposals, whose number depends on '
-            'the picture; export a one-stage detector'
+            'picture; export a one-stage detector'
         )
     tracker = hasattr(model, 'track') and hasattr(model, 'features')
     shapes = []
@@ -125,7 +125,7 @@ def trace(
             return torch.export.export(
                 Predictor(model), inputs, dynamic_shapes=(tuple(shapes),), strict=False
             )
-    except Exception as error:  # what exporters raise is of many kinds
+    except Exception as error:  # exporters raise many types
         raise ValueError(
             f'{name} cannot be exported with dynamic={tuple(dynamic)}: {_first_lines(error)}'
         ) from error
@@ -149,17 +149,18 @@ def export_torch(
 ) -> ExportedProgram:
     """Write a ``.pt2`` file for ``torch.export.load``.
 
-    Our ops stay ops, which need ``import mmbsa`` before loading and choose their implementation on
-    the machine that runs the file; with ``plain`` they are written out, and PyTorch alone runs the
-    file.
+    By default the file contains the mmbsa ops: they need ``import mmbsa`` before loading, and
+    choose their implementation on the machine that runs the file. With ``plain`` they are
+    decomposed, and the file needs PyTorch only.
 
     Args:
-        model, example_inputs, dynamic: see :func:`trace`.
-        path: of the file; it appears whole or not at all.
-        plain: see :func:`mmbsa.deploy.decompose`.
+        model, example_inputs, dynamic: arguments of :func:`trace`.
+        path: the file; it is written completely or not at all.
+        plain: whether to decompose the mmbsa ops, see :func:`mmbsa.deploy.decompose`; False by
+            default.
 
     Returns:
-        The program that was written.
+        The written program.
     """
     program = trace(model, example_inputs, dynamic)
     program = decompose(program) if plain else program
@@ -176,20 +177,20 @@ def export_aoti(
     dynamic: Sequence[str] = ('batch',),
     plain: bool = True,
 ) -> ExportedProgram:
-    """Write an AOTInductor package (``.pt2``) for ``torch._inductor.aoti_load_package``, compiled
-    for this machine.
+    """Write an AOTInductor package (``.pt2``) for this machine.
 
-    With ``plain`` (the default) no Python function of ours is called, so a C++ process can run the
-    package. Compiling takes minutes.
+    ``torch._inductor.aoti_load_package`` loads it. With ``plain`` the package calls no Python
+    function of mmbsa, so a C++ process can run it. Compilation takes minutes.
 
     Args:
-        model, example_inputs, dynamic, path, plain: see :func:`export_torch`.
+        model, example_inputs, dynamic, path: arguments of :func:`export_torch`.
+        plain: whether to decompose the mmbsa ops; True by default.
 
     Returns:
-        The program that was compiled.
+        The compiled program.
 
     Raises:
-        ValueError: the model cannot be exported, or the compiler fails; with the reason.
+        ValueError: the model cannot be exported, or the compiler fails; the message has the reason.
     """
     program = trace(model, example_inputs, dynamic)
     program = decompose(program) if plain else program
@@ -215,20 +216,19 @@ def export_onnx(
     dynamic: Sequence[str] = ('batch',),
     opset: int = OPSET,
 ) -> ExportedProgram:
-    """Write an ONNX file of standard operators, without custom ones.
+    """Write an ONNX file with standard operators only.
 
-    Inputs are called ``input_0``, ``input_1``, outputs ``output_0``, ...; axes that vary are
-    symbols.
+    Inputs are named ``input_0``, ``input_1``, outputs ``output_0``, ...; varying axes are symbols.
 
     Args:
-        model, example_inputs, dynamic, path: see :func:`export_torch`.
-        opset: version of the default operator set, at least 18.
+        model, example_inputs, dynamic, path: arguments of :func:`export_torch`.
+        opset: version of the default operator set, at least 18 (default).
 
     Returns:
-        The program that was translated, without our ops.
+        The translated program, without the mmbsa ops.
 
     Raises:
-        ValueError: a model or an operator that cannot be exported; with the reason.
+        ValueError: the model or an operator cannot be exported; the message has the reason.
         ImportError: onnx and onnxscript are missing (the extra ``deploy``).
     """
     try:
@@ -263,19 +263,20 @@ def export_onnx(
 
 
 def export_int8(graph: str | Path, batches: Sequence[Sequence[Tensor]], path: str | Path) -> None:
-    """Write onnxruntime's static 8-bit version of a file of :func:`export_onnx`: convolutions and
-    products of matrices on int8 weights (a scale per channel) and uint8 activations, the rest in
-    float32.
+    """Write onnxruntime's static 8-bit version of a file of :func:`export_onnx`.
 
-    It is fast, and neither integer throughout nor equal to anything bit by bit: spikes flip.
+    Convolutions and matrix products have int8 weights (one scale per channel) and uint8
+    activations; the other operations use float32. The graph is fast, but it is not an integer
+    network, and its spikes differ from those of the model.
 
     Args:
         graph: the float file.
-        batches: inputs that the ranges of activations are measured on.
-        path: of the file; it appears whole or not at all.
+        batches: inputs on which the ranges of activations are measured.
+        path: the file to write; it is written completely or not at all.
 
     Raises:
-        ValueError: no batches. ImportError: onnxruntime is missing (the extra ``deploy``).
+        ValueError: there are no batches.
+        ImportError: onnxruntime is missing (the extra ``deploy``).
     """
     try:
         from onnxruntime import quantization
@@ -285,7 +286,7 @@ def export_int8(graph: str | Path, batches: Sequence[Sequence[Tensor]], path: st
             f'export_int8 needs onnxruntime ({error}): pip install "mmbsa[deploy]"'
         ) from None
     if not batches:
-        raise ValueError('export_int8: there are no batches to calibrate with')
+        raise ValueError('export_int8: there are no batches for calibration')
 
     class Reader(quantization.CalibrationDataReader):
         feeds = iter([{f'input_{i}': x.numpy() for i, x in enumerate(b)} for b in batches])
@@ -312,7 +313,7 @@ def export_int8(graph: str | Path, batches: Sequence[Sequence[Tensor]], path: st
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's notes about its own versions away."""
+    """Context that hides the exporter's messages about its own versions."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         yield

@@ -1,5 +1,7 @@
-"""Networks as NIR graphs (Neuromorphic Intermediate Representation, Pedersen et al., Nature
-Communications 2024)."""
+"""Export of networks as NIR graphs (Neuromorphic Intermediate Representation).
+
+NIR: Pedersen et al., Nature Communications 2024.
+"""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -15,7 +17,7 @@ from mmbsa.deploy.export import trace
 from mmbsa.models.layers import fuse
 from mmbsa.utils.files import atomic_open
 
-#: operations that move the axes of time, batch and positions and leave every step as it is.
+#: operations that move the axes of time, batch and positions and do not change values.
 _VIEWS = (
     'unsqueeze',
     'squeeze.dim',
@@ -39,15 +41,14 @@ _VIEWS = (
 
 @dataclass(frozen=True)
 class _Value:
-    """A tensor of the graph: the NIR nodes whose outputs add up to it, and whether it holds binary
-    spikes."""
+    """A tensor of the graph: the NIR nodes that sum to it, and whether it has binary spikes."""
 
     sources: tuple[str, ...]
     binary: bool = False
 
 
 class _Writer:
-    """Walks an exported graph and collects NIR nodes, edges, and what cannot be said."""
+    """Reads an exported graph and collects NIR nodes, edges, and unsupported operations."""
 
     def __init__(self, tensors: dict[str, Tensor], dt: float):
         import nir
@@ -66,7 +67,15 @@ class _Writer:
     def insert(
         self, node: Node, nir_node, inputs: _Value, suffix: str = '', binary: bool = False
     ) -> _Value:
-        """Add a NIR node behind ``inputs``; its name is that of the module, without dots."""
+        """Add a NIR node after ``inputs``; its name is that of the module, without dots.
+
+        Args:
+            node: node of the exported graph.
+            nir_node: the NIR node.
+            inputs: value that the node reads.
+            suffix: text added to the name; empty by default.
+            binary: whether the output has binary spikes; False by default.
+        """
         stack = list((node.meta.get('nn_module_stack') or {}).values())
         base = (stack[-1][0].removeprefix('model.') if stack else '').replace('.', '_') or node.name
         name = f'{base}{suffix}'
@@ -77,7 +86,7 @@ class _Writer:
         return _Value((name,), binary)
 
     def refuse(self, node: Node, why: str) -> _Value:
-        """Note what NIR has no words for, and go on, to find all of it."""
+        """Record an operation that NIR does not support, and continue to find all of them."""
         stack = list((node.meta.get('nn_module_stack') or {}).values())
         name, kind = (
             (stack[-1][0].removeprefix('model.'), str(stack[-1][1])) if stack else (node.name, '')
@@ -88,7 +97,12 @@ class _Writer:
         return _Value(())
 
     def array(self, node: Node | None, size: int = 0) -> np.ndarray:
-        """Numbers of a weight; zeros without one."""
+        """Return the numbers of a weight; zeros without one.
+
+        Args:
+            node: node of the weight; None without a weight.
+            size: number of zeros without a weight; 0 by default.
+        """
         return (
             np.zeros(size, np.float32)
             if node is None
@@ -144,7 +158,7 @@ class _Writer:
                 if signed
                 else 'a reset by subtraction'
                 if v_reset is None
-                else 'a membrane from before'
+                else 'an initial membrane'
             )
             return self.refuse(node, f'{why}: NIR has binary spikes and hard resets from rest')
         shape = tuple(x.meta['val'].shape[2:])
@@ -175,7 +189,7 @@ class _Writer:
             for value in (kernel, stride or kernel, padding)
         ]
         total = self.insert(node, self.nir.SumPool2d(*sizes), values[x], '_sum')
-        shape = tuple(node.meta['val'].shape[1:])  # one spike in the window passes 1/2
+        shape = tuple(node.meta['val'].shape[1:])  # one spike in the window exceeds 1/2
         return self.insert(
             node, self.nir.Threshold(np.full(shape, 0.5, np.float32)), total, '_any', binary=True
         )
@@ -189,7 +203,7 @@ class _Writer:
         shape = x.meta['val'].shape
         dims = sorted(dim % len(shape) for dim in dims)
         if dims == [0]:
-            return values[x]  # time: the graph gives every step, see the metadata of the output
+            return values[x]  # time: the graph has every step, see the metadata of the output
         if dims == [3] and len(shape) == 4:  # positions of (T, B, C, N)
             source = next(n for n in _ancestors(x) if n.meta['val'].dim() == 5)
             size = np.array(source.meta['val'].shape[-2:])
@@ -202,7 +216,7 @@ class _Writer:
         return self.refuse(node, f'a mean over axes {dims}')
 
     def visit(self, node: Node, values: dict[Node, _Value]) -> _Value:
-        """The value of one call."""
+        """Return the value of one call."""
         name = str(node.target)
         if name in self.handlers:
             return self.handlers[name](node, values, *node.args, **node.kwargs)
@@ -226,27 +240,29 @@ def _ancestors(node: Node):
 def export_nir(
     model: nn.Module, example_inputs: Sequence[Tensor], path: str | Path, dt: float = 1e-4
 ):
-    """Write a network as a NIR graph, norms folded and RepConv chains merged.
+    """Write a network as a NIR graph with folded norms and merged RepConv chains.
 
     NIR has neither batch nor T: the graph describes one step of one sample. Sums are several edges
-    into a node, pooled binary spikes are ``SumPool2d`` and ``Threshold`` at 1/2, a mean over time
-    is left to the reader (metadata of the output). LIF neurons follow SpikingJelly's conventions:
-    ``tau = tau * dt``, ``r = 1`` where the input decays, else ``r = tau``. NIR's neurons fire where
-    v > threshold, ours where v >= threshold: metadata of the neuron says so. Grouped convolutions
-    keep their groups; the type check of nir 1.0.8 takes their input for one of C / groups channels,
-    so files that hold some are read with ``nir.read(path, type_check=False)``.
+    to one node, pooled binary spikes are ``SumPool2d`` and ``Threshold`` at 1/2, and the reader
+    must compute a mean over time (metadata of the output). LIF neurons follow SpikingJelly's
+    conventions: ``tau = tau * dt``, ``r = 1`` if the input decays, else ``r = tau``. NIR's neurons
+    fire at v > threshold, those of mmbsa at v >= threshold; metadata of the neuron states this.
+    Grouped convolutions keep their groups. The type check of nir 1.0.8 expects C / groups input
+    channels for them, so files with grouped convolutions are read with
+    ``nir.read(path, type_check=False)``.
 
     Args:
         model: see :class:`mmbsa.deploy.export.Predictor`.
         example_inputs: one tensor (B, C, H, W).
-        path: of the file; it appears whole or not at all.
-        dt: seconds of a step.
+        path: the file; it is written completely or not at all.
+        dt: duration of a time step in seconds, 1e-4 by default.
 
     Returns:
         The ``nir.NIRGraph``.
 
     Raises:
-        ValueError: modules that NIR cannot say; all of them are named, with the reason.
+        ValueError: NIR does not support some modules; the message names all of them, with the
+            reason.
         ImportError: the package nir is missing (the extra ``deploy``).
     """
     try:
@@ -272,7 +288,7 @@ def export_nir(
             outputs = node.args[0]
     if writer.unsaid:
         raise ValueError(
-            f'{type(model).__name__} cannot be said in NIR: '
+            f'{type(model).__name__} cannot be written as NIR: '
             f'{"; ".join(dict.fromkeys(writer.unsaid))}'
         )
     for index, node in enumerate(outputs):

@@ -1,4 +1,4 @@
-"""The binary network over D steps that an integer-neuron network stands for."""
+"""Unrolling of an integer-neuron network into a binary network over D time steps."""
 
 from copy import deepcopy
 
@@ -14,17 +14,19 @@ from mmbsa.spiking import AttentionKind, SpikeDomain, SpikingNeuron, domain_of
 
 
 def thermometer(counts: Tensor, levels: int) -> Tensor:
-    """Whole counts (1, *) in -D .. D -> spikes (D, *) in {-1, 0, 1}: step j fires where the count
-    reaches j."""
+    """Convert counts (1, *) in -D .. D to spikes (D, *) in {-1, 0, 1}.
+
+    Step j has a spike if the magnitude of the count is at least j.
+    """
     steps = torch.arange(1, levels + 1, device=counts.device).view(-1, *[1] * (counts.dim() - 1))
     return (counts.abs() >= steps).to(counts) * counts.sign()
 
 
 class UnrolledNode(SpikingNeuron):
-    r"""D steps of binary spikes in place of one count; its spikes have the value D / norm.
+    r"""D steps of binary spikes that replace one count; its spikes have the value D / norm.
 
-    The membrane collects the currents of all D steps, :math:`U = \frac{1}{D} \sum_t X[t]`. Then it
-    fires step by step: step j fires where :math:`U > j - 1/2`, and at a tie as the integer neuron
+    The membrane accumulates the currents of all D steps, :math:`U = \frac{1}{D} \sum_t X[t]`. Then
+    it fires step by step: step j fires if :math:`U > j - 1/2`, and at a tie as the integer neuron
     rounds (to the even count, or up). This is a neuron with threshold 1 that starts at 1/2 and is
     reset by subtraction.
 
@@ -32,7 +34,7 @@ class UnrolledNode(SpikingNeuron):
         node: the integer neuron with its D levels.
     """
 
-    no_stream = 'it collects the currents of all D steps before its first spike'
+    no_stream = 'it accumulates the currents of all D steps before its first spike'
 
     def __init__(self, node: IntegerNode):
         super().__init__()
@@ -41,14 +43,14 @@ class UnrolledNode(SpikingNeuron):
 
     @property
     def domain(self) -> SpikeDomain:
-        """0 and 1 (signed: -1 .. 1) times D / norm."""
+        """Spike domain: 0 and 1 (signed: -1 .. 1) times D / norm."""
         return SpikeDomain(-1 if self.signed else 0, 1, self.value)
 
     def run(self, x: Tensor, state: None = None) -> tuple[Tensor, None]:
-        """(D, *) currents -> (D, *) spikes.
+        """Run (D, *) currents -> (D, *) spikes.
 
         Raises:
-            ValueError: another number of steps.
+            ValueError: the number of steps is not D.
         """
         if len(x) != self.levels:
             raise ValueError(f'UnrolledNode: D={self.levels}, but there are {len(x)} steps')
@@ -57,28 +59,27 @@ class UnrolledNode(SpikingNeuron):
             edge = j - 0.5
             up = (u >= edge) if self.half_up or j % 2 == 0 else (u > edge)
             spike = up.to(u)
-            if self.signed:  # halves up: -j is reached below -(j - 1/2) alone
+            if self.signed:  # halves round up: -j needs a value strictly below -(j - 1/2)
                 down = (u <= -edge) if not self.half_up and j % 2 == 0 else (u < -edge)
                 spike = spike - down.to(u)
             spikes.append(spike * self.value)
         return torch.stack(spikes), None
 
     def extra_repr(self) -> str:
-        """Levels."""
+        """Return the arguments for ``repr``."""
         return f'levels={self.levels}, value={self.value:g}, half_up={self.half_up}'
 
 
 class Collected(nn.Module):
-    """A module of one step inside the unrolled network: it sees the mean of D steps, its spikes are
-    spread over D.
+    """A one-step module in the unrolled network: it gets the mean of D steps, and D steps leave it.
 
-    Attention multiplies spikes of q, k and v with each other, which no sum over single steps can
-    replace; neurons that are no integer ones fire once. Counts are spread as a thermometer, other
-    spikes are repeated.
+    Attention multiplies spikes of q, k and v with each other, so a sum over single steps cannot
+    replace it. Neurons that are not integer neurons fire once. Counts are converted by
+    :func:`thermometer`; other spikes are repeated.
 
     Args:
         module: a neuron or an attention kind.
-        steps: D.
+        steps: number of steps D.
     """
 
     def __init__(self, module: nn.Module, steps: int):
@@ -87,14 +88,14 @@ class Collected(nn.Module):
 
     @property
     def domain(self) -> SpikeDomain | None:
-        """Of one step."""
+        """Spike domain of one step."""
         domain = domain_of(self.module)
         if domain is None or domain.levels == 1:
             return domain
         return SpikeDomain(max(domain.low, -1), 1, domain.unit * self.steps)
 
     def forward(self, *inputs: Tensor | None) -> Tensor:
-        """(D, *) inputs -> (D, *)."""
+        """Run (D, *) inputs -> (D, *) outputs."""
         out = self.module(*(None if x is None else x.mean(0, keepdim=True) for x in inputs))
         domain = domain_of(self.module)
         if domain is None or domain.levels == 1:
@@ -108,12 +109,12 @@ class Collected(nn.Module):
 
 
 def unroll(model: nn.Module) -> nn.Module:
-    """A copy of an integer-neuron network (T = 1, D levels) that runs D steps of binary spikes.
+    """Return a copy of an integer-neuron network that runs D steps of binary spikes.
 
-    The count k of an integer neuron is the sum of D binary spikes, and everything between neurons
-    is linear: the mean over D steps of what a layer gives is what it gives for the mean,
-    ``conv(k / D) = mean_j conv(s_j)``. Potentials are equal up to the rounding of sums, and with
-    weights that sums do not round, so are all spikes, one by one.
+    The network has T = 1 and D levels. The count k of an integer neuron is the sum of D binary
+    spikes, and all layers between neurons are linear, so the mean of a layer's output over D steps
+    equals its output for the mean: ``conv(k / D) = mean_j conv(s_j)``. Potentials are equal up to
+    the rounding of sums. With weights whose sums are exact, all spikes are equal, one by one.
 
     Args:
         model: a network of :class:`mmbsa.models.neurons.IntegerNode` with T = 1; it is not changed.
@@ -122,8 +123,8 @@ def unroll(model: nn.Module) -> nn.Module:
         The copy, in evaluation mode. Its outputs are those of ``model``.
 
     Raises:
-        ValueError: no integer neuron, several D, T other than 1, or time that is read out otherwise
-            than by the mean.
+        ValueError: there is no integer neuron, D differs between neurons, T is not 1, or the
+            readout is not the mean.
     """
     model = deepcopy(model).eval()
     nodes = {
@@ -142,12 +143,12 @@ def unroll(model: nn.Module) -> nn.Module:
         ):
             raise ValueError(
                 f'unroll: {name or "the backbone"} has num_steps={module.num_steps} and '
-                f'readout={module.readout!r}; it must have num_steps=1 and read time out by the '
+                f'readout={module.readout!r}; expected num_steps=1 and readout by the '
                 'mean'
             )
         if isinstance(module, TimeReadout | TemporalReadout) and module.mode != 'mean':
             raise ValueError(
-                f'unroll: {name} reads time out by {module.mode!r}, it must be the mean'
+                f'unroll: {name} has the readout mode {module.mode!r}; expected the mean'
             )
         if getattr(module, 'num_steps', None) == 1:
             module.num_steps = steps

@@ -1,6 +1,4 @@
-"""What a network costs, layer by layer: operations counted exactly, cost tables, twins and
-audits.
-"""
+"""Exact operation counts and energy of a network per layer, with cost tables, twins and audits."""
 
 from mmbsa.energy.counter import OpCounter, UnknownOpError
 from mmbsa.energy.counts import Counts, Row

@@ -1,4 +1,4 @@
-"""From counts to energy: compute and memory apart, per layer, per part, per image."""
+"""Energy from operation counts: compute and memory separately, per layer, component and image."""
 
 from dataclasses import dataclass, field
 
@@ -7,17 +7,27 @@ from mmbsa.energy.counts import Counts, Row
 from mmbsa.energy.report import Report, mean_count, rate_of
 from mmbsa.energy.scope import COMPONENTS
 
-#: posts of an account: those that compute, and those that move data.
+#: names of the entries of an account, split into compute and memory traffic.
 COMPUTE = ('mac', 'ac', 'shift', 'gate', 'other', 'neuron', 'norm', 'bias')
 MEMORY = ('weights', 'state', 'activations')
 
 
-#: rows that read activations, and rows that write them where a network has neurons or quantisers.
+#: kinds of rows that read activations, and kinds of rows that write activations in a network with
+#: neurons or quantisers.
 READERS, WRITERS = ('conv', 'linear', 'matmul', 'attention'), ('neuron', 'quantiser')
 
 
 def posts(counts: Counts, cost: CostTable, writes: bool = False) -> dict[str, float]:
-    """pJ of every post of a layer; ``writes``: whether its results are written to memory."""
+    """Return the energy in pJ of every entry of the account of one layer.
+
+    Args:
+        counts: operation counts of the layer.
+        cost: unit costs.
+        writes: whether the layer writes its results to memory; False by default.
+
+    Returns:
+        Name of the entry -> pJ for all counted images.
+    """
     macs = counts.mac_repeated if cost.repeats_equal_steps else counts.mac
     adds = counts.ac_events if cost.by_events else counts.ac
     read = getattr(counts, WEIGHT_POLICIES[cost.weights]) * cost.weight_bits
@@ -50,11 +60,14 @@ def posts(counts: Counts, cost: CostTable, writes: bool = False) -> dict[str, fl
 
 @dataclass
 class Energy:
-    """A report under a cost table; pJ for all images together, mJ per image where a name says so.
+    """Energy of a report under one cost table.
+
+    Per-layer values are in pJ for all images together. The properties give mJ per image.
 
     Attributes:
-        report, cost: what was counted, and what it costs.
-        rows: one account per row of ``report.counted()``.
+        report: the operation counts.
+        cost: the unit costs.
+        rows: one account (entry -> pJ) per row of ``report.counted()``, in the same order.
     """
 
     report: Report
@@ -77,26 +90,26 @@ class Energy:
 
     @property
     def compute(self) -> float:
-        """mJ of one image that is spent computing."""
+        """Energy of the computation, in mJ per image."""
         return self._sum(COMPUTE)
 
     @property
     def memory(self) -> float:
-        """mJ of one image that is spent moving data."""
+        """Energy of the memory traffic, in mJ per image."""
         return self._sum(MEMORY)
 
     @property
     def total(self) -> float:
-        """mJ of one image."""
+        """Energy of computation and memory traffic, in mJ per image."""
         return self.compute + self.memory
 
     @property
     def stem_share(self) -> float:
-        """Share of the compute that the stem takes."""
+        """Share of the compute energy that the stem needs, 0 to 1."""
         return self.parts().get('stem', (0.0, 0.0))[0] / self.compute if self.compute else 0.0
 
     def parts(self) -> dict[str, tuple[float, float]]:
-        """Component -> mJ of one image for compute and memory."""
+        """Return component -> (compute, memory), in mJ per image."""
         found = {}
         for name in COMPONENTS:
             rows = [entry for entry in self.rows if entry[0].component == name]
@@ -105,11 +118,11 @@ class Energy:
         return found
 
     def by_post(self) -> dict[str, float]:
-        """Post -> mJ of one image."""
+        """Return entry of the account -> energy in mJ per image."""
         return {name: self._sum((name,)) for name in (*COMPUTE, *MEMORY)}
 
     def as_dict(self) -> dict:
-        """Plain data: all that enters the formula, and what comes out, per layer."""
+        """Return a dict for JSON with all inputs of the formula and its results, per layer."""
         layers = [
             dict(
                 name=row.name,
@@ -138,7 +151,7 @@ class Energy:
 
 
 def _widths(counts: Counts, cost: CostTable, row: Row) -> Counts:
-    """Counts with real activations of the table's width."""
+    """Return the counts with the bit width of real activations from the cost table."""
     if not cost.real_bits or cost.activations == 'none':
         return counts
     changed = Counts()
@@ -153,16 +166,23 @@ def _widths(counts: Counts, cost: CostTable, row: Row) -> Counts:
 
 
 def energy(report: Report, cost: str | CostTable = 'field') -> Energy:
-    """Energy of a report under a preset, a file or a table.
+    """Compute the energy of a report.
+
+    Args:
+        report: operation counts, from :func:`count_operations`.
+        cost: name of a preset, JSON file or table of unit costs; ``'field'`` by default.
+
+    Returns:
+        The energy per layer and in total.
 
     Raises:
-        ValueError: nothing was counted, or no such cost table.
+        ValueError: nothing was counted, or the cost table does not exist.
     """
     return Energy(report, cost_table(cost))
 
 
 def statements(result: Energy) -> list[str]:
-    """What has to be said beside every figure (energy.md 4.5)."""
+    """Return the assumptions that every energy figure must name (energy.md 4.5), one per line."""
     report, cost = result.report, result.cost
     attention = sorted(
         {
@@ -178,7 +198,7 @@ def statements(result: Energy) -> list[str]:
         f'unit costs {cost.name}: {cost.pair}',
         'T equal steps of the stem are computed '
         + ('T times' if cost.repeats_equal_steps else 'once')
-        + f'; the stem takes {100 * result.stem_share:.1f} % of the compute',
+        + f'; the stem needs {100 * result.stem_share:.1f} % of the compute',
         'norms are '
         + ('folded' if cost.folds_norms else 'not folded')
         + ', biases are '
@@ -221,7 +241,12 @@ def _si(value: float) -> str:
 
 
 def markdown(result: Energy, layers: bool = True) -> str:
-    """Totals, parts and layers as tables."""
+    """Return the energy as Markdown tables: totals, components, and layers.
+
+    Args:
+        result: the energy of a report.
+        layers: whether the table of layers is included; True by default.
+    """
     report, images = result.report, result.report.images
     lines = [
         f'# Energy of {report.model}',

@@ -1,26 +1,24 @@
-"""Whether a network is spike-driven: what every product of matrices and every convolution reads,
-and why.
-"""
+"""Audit of a network: which matrix products and convolutions are spike-driven, and why."""
 
 from dataclasses import dataclass
 
 from mmbsa.energy.report import Report
 
-#: operands that make a product of accumulates alone.
+#: kinds of operands with which a product needs accumulates only.
 SPIKES = ('binary', 'ternary', 'integer', 'bits')
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One product.
+    """The result of the audit for one product.
 
     Attributes:
-        layer: module and op.
-        component: part of the network.
-        operands: role, kind, domain and origin of each.
-        spike_driven: whether accumulates do: one operand of a product holds spikes, and no two
-            real ones meet.
-        reason: why, or why not.
+        layer: name of the module and the op.
+        component: part of the network, for example ``'stem'``.
+        operands: (role, kind, domain, origin) of each operand.
+        spike_driven: True if accumulates are enough: one operand holds spikes, and no two operands
+            are real-valued.
+        reason: the reason for the value of ``spike_driven``.
     """
 
     layer: str
@@ -31,7 +29,13 @@ class Finding:
 
 
 def audit(report: Report) -> list[Finding]:
-    """What each convolution, linear layer, matrix product and attention of a report multiplies.
+    """Audit every convolution, linear layer, matrix product and attention of a report.
+
+    Args:
+        report: operation counts, from :func:`count_operations`.
+
+    Returns:
+        One finding per product, in the order of the report.
 
     Raises:
         ValueError: nothing was counted.
@@ -68,7 +72,7 @@ def audit(report: Report) -> list[Finding]:
 
 
 def summary(findings: list[Finding]) -> str:
-    """How many products are spike-driven, and which are not."""
+    """Return one sentence: how many products are spike-driven, and which are not."""
     driven = sum(finding.spike_driven for finding in findings)
     rest = [
         f'{finding.layer} ({finding.reason})' for finding in findings if not finding.spike_driven
@@ -79,7 +83,7 @@ def summary(findings: list[Finding]) -> str:
 
 
 def markdown(findings: list[Finding]) -> str:
-    """A table of all products."""
+    """Return a Markdown table of all products."""
     lines = ['| product | part | spike-driven | what it reads |', '|---|---|---|---|']
     lines += [
         f'| {f.layer} | {f.component} | {"yes" if f.spike_driven else "**no**"} | {f.reason} |'

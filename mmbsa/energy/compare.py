@@ -1,5 +1,6 @@
-"""A spiking network beside its twins: bit-serial, int8, float; and the firing rate at which they
-cost the same.
+"""Comparison of a spiking network with its twins (bit-serial, int8, float).
+
+It also computes the firing rate at which both have the same energy.
 """
 
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from mmbsa.energy.counts import Counts, Row
 from mmbsa.energy.report import Report, count_operations
 from mmbsa.energy.twin import quantised_twin
 
-#: figures that grow with the firing rate.
+#: counts that grow with the firing rate.
 _EVENTS = (
     'ac',
     'ac_events',
@@ -27,18 +28,19 @@ _EVENTS = (
     'resets',
     'mac_nonzero',
 )
-#: rate that a sweep ends at, in multiples of the measured one.
+#: last rate of a sweep, as a multiple of the measured rate.
 _MOST = 1e6
 
 
 @dataclass
 class Comparison:
-    """One input through a spiking network and its quantised twin.
+    """Counts of one input in a spiking network and in its quantised twin.
 
     Attributes:
-        snn, twin: what was counted.
-        cost: unit costs; the twin is charged under ``cost.for_twin()``.
-        w_bits: of the weights of both; None is the cost table's width.
+        snn: counts of the spiking network.
+        twin: counts of the twin.
+        cost: unit costs of the spiking network; the twin uses ``cost.for_twin()``.
+        w_bits: bits of the weights of both networks; None uses the width of the cost table.
     """
 
     snn: Report
@@ -57,12 +59,17 @@ class Comparison:
 
     @property
     def bit_serial(self) -> Energy:
-        """Of the twin, whose activations are taken bit by bit, zero bits skipped."""
+        """Energy of the twin if activations are processed bit by bit and zero bits are skipped."""
         return Energy(self.twin, self.cost.for_twin())
 
     def multiplied(self, mac: float, bits: int, skip_zeros: bool = False) -> Energy:
-        """Of the twin on multipliers: every multiply-add costs ``mac`` pJ, weights and activations
-        have ``bits`` bits.
+        """Return the energy of the twin on hardware with multipliers.
+
+        Args:
+            mac: cost of every multiply-add, in pJ.
+            bits: bits of weights and activations.
+            skip_zeros: whether multiplications with a zero activation are skipped; False by
+                default.
         """
         cost = self.cost.for_twin(mac=mac, weight_bits=bits, real_bits=bits)
         return Energy(
@@ -74,7 +81,7 @@ class Comparison:
 
     @property
     def accounts(self) -> dict[str, Energy]:
-        """Name -> energy of the four networks, and of int8 multipliers that skip zeros."""
+        """Return name -> energy of four networks, and of int8 multipliers that skip zeros."""
         int8 = ADD['int8'] + MULT['int8']
         return {
             'spiking': self.energy,
@@ -85,9 +92,15 @@ class Comparison:
         }
 
     def at_rate(self, factor: float) -> tuple[float, float]:
-        """Compute and memory, mJ per image, if every layer fired ``factor`` times as often.
+        """Return compute and memory energy if every layer fired ``factor`` times as often.
 
-        Products of two spiking operands grow as the square.
+        Products of two spiking operands grow with the square of the factor.
+
+        Args:
+            factor: multiple of the measured firing rate.
+
+        Returns:
+            (compute, memory) in mJ per image.
         """
         scaled = Energy(
             replace(self.snn, rows=[_at_rate(row, factor) for row in self.snn.counted()]), self.cost
@@ -95,13 +108,14 @@ class Comparison:
         return scaled.compute, scaled.memory
 
     def break_even(self, memory: bool = True) -> float | None:
-        """The mean firing rate at which the spiking network costs as much as the bit-serial twin.
+        """Return the mean firing rate at which the energy equals that of the bit-serial twin.
 
         Args:
-            memory: whether the traffic counts.
+            memory: whether memory traffic is included; True by default.
 
         Returns:
-            None if the twin is cheaper than the silent network, or the network never fired.
+            The rate, or None if the twin needs less energy than the network without spikes, or if
+            the network emitted no spike.
         """
 
         def cost(factor: float) -> float:
@@ -121,10 +135,11 @@ class Comparison:
         return rate * (low + high) / 2
 
     def layers(self) -> list[dict[str, Any]]:
-        """Per layer with weights: measured mean count per step, and the one at which both need as
-        many accumulates.
+        """Return measured and break-even mean count per step of every layer with weights.
 
-        That is B r_b / T for B bits of which a share r_b is one.
+        At the break-even count, the spiking layer needs as many accumulates as the twin's layer. It
+        is B r_b / T, where B is the number of bits of the twin and r_b the share of bits that are
+        one.
         """
         twins = {row.key: row for row in self.twin.counted()}
         found = []
@@ -156,7 +171,7 @@ class Comparison:
         return found
 
     def as_dict(self) -> dict:
-        """Plain data."""
+        """Return the content as a dict of numbers, texts, lists and dicts, for JSON."""
         return dict(
             cost=self.cost.as_dict(),
             pair=self.cost.pair,
@@ -171,11 +186,11 @@ class Comparison:
         )
 
     def markdown(self) -> str:
-        """Networks side by side, break-even rates, and layers."""
+        """Return Markdown: a table of the networks, the break-even rates, and a table of layers."""
 
         def text(rate: float | None) -> str:
             return (
-                'none: the twin is cheaper than the silent network'
+                'none: the twin needs less energy than the network without spikes'
                 if rate is None
                 else f'{100 * rate:.2f} %'
             )
@@ -217,7 +232,7 @@ def _changed(row: Row, **figures: float) -> Row:
 
 
 def _as_macs(row: Row, skip_zeros: bool, bits: int) -> Row:
-    """The row of a layer whose products are multiplied instead of accumulated."""
+    """Return a copy of the row whose products use multiplications instead of accumulates."""
     counts = row.counts
     if row.kind not in ('conv', 'linear', 'matmul', 'attention'):
         return _changed(row, out_bits=counts.outputs * bits) if row.kind == 'quantiser' else row
@@ -242,7 +257,7 @@ def _at_rate(row: Row, factor: float) -> Row:
         return row
     power = factor**2 if len(spiking) > 1 else factor
     figures = {name: getattr(counts, name) * power for name in _EVENTS}
-    if 'coincidences' in row.detail:  # shifted values are added whether anything fires or not
+    if 'coincidences' in row.detail:  # shifted values are added without any spike too
         fixed = row.detail['adds']
         figures.update(
             ac=(counts.ac - fixed) * power + fixed,
@@ -264,12 +279,21 @@ def compare(
     """Count a spiking network and its quantised twin on the same input.
 
     Args:
-        model, inputs: as :func:`count_operations` takes them.
-        cost: preset, file or table.
-        w_bits, a_bits, steps: of :func:`quantised_twin`.
-        twin_inputs: for models that are given steps (T, B, ...): what the twin gets instead; None
-            is ``inputs``.
-        options: of :func:`count_operations`.
+        model: the spiking network.
+        inputs: inputs of its forward, as in :func:`count_operations`.
+        cost: name of a preset, JSON file or table of unit costs; ``'field'`` by default.
+        w_bits: bits of the twin's weights; 8 by default, None keeps the weights.
+        a_bits: bits of the twin's activations; None (default) matches the levels of each neuron.
+        steps: number of time steps T; None (default) uses T of the model's encoder.
+        twin_inputs: inputs of the twin, if the model's inputs have time steps (T, B, ...); None
+            (default) uses ``inputs``.
+        options: further arguments of :func:`count_operations`.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        ValueError: as in :func:`count_operations` and :func:`quantised_twin`.
     """
     twin = quantised_twin(model, w_bits, a_bits, steps)
     snn = count_operations(model, *inputs, **options)

@@ -1,42 +1,45 @@
-"""What one operation costs: cited tables, and the user's own."""
+"""Energy of one operation: cost tables with sources, and user-defined tables."""
 
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-#: how often weights are read; see :class:`mmbsa.energy.Counts`.
+#: policies for how often weights are read; see :class:`mmbsa.energy.Counts`.
 WEIGHT_POLICIES = dict(
     event='words_event', once='words_once', per_step='words_step', dense='words_dense'
 )
-#: which activations are read and written: none, every value, or those that are not zero.
+#: policies for reads and writes of activations: none, every value, or the values that are not zero.
 ACTIVATION_POLICIES = ('none', 'dense', 'event')
 
 
 @dataclass(frozen=True)
 class CostTable:
-    """Unit costs in pJ, and the rules under which counts become energy. Memory costs are per bit.
+    """Unit costs in pJ, and the rules that turn counts into energy. Memory costs are per bit.
 
     Attributes:
-        name, source: of the table, for the report.
-        mac, ac: multiply-accumulate, accumulate. The pair decides what a spike saves, so reports
-            name it.
-        shift: of a value by a power of two.
-        compare, mul, special, gate: comparison, multiplication, exponential or division, mask of a
-            spike.
-        update, leak, threshold, reset: of a membrane, per step.
-        weight, state, activation: one bit read or written.
-        weight_bits, state_bits: of a weight and a membrane; activations have the bits of their
-            domain, real ones ``real_bits``.
-        real_bits: of real activations; 0 leaves the width of the tensors that were counted.
-        weights: ``'once'`` per image, ``'per_step'``, ``'event'`` (no reuse) or ``'dense'``.
-        activations: ``'none'``, ``'dense'`` or ``'event'``.
-        repeats_equal_steps: whether T equal steps (direct encoding) are computed T times, as
-            papers count the stem.
+        name: name of the table, for the report.
+        source: publication of the costs, for the report.
+        mac, ac: cost of a multiply-accumulate and of an accumulate. Their ratio decides how much a
+            spike saves, so reports name both.
+        shift: cost of a shift of a value by a power of two.
+        compare, mul, special, gate: cost of a comparison, of a multiplication, of an exponential or
+            division, and of the mask of a spike.
+        update, leak, threshold, reset: cost of these operations on one membrane in one time step.
+        weight, state, activation: cost of one bit of a weight, a membrane or an activation that is
+            read or written.
+        weight_bits, state_bits: bits of a weight and of a membrane. Spikes have the bits of their
+            domain, real activations have ``real_bits``.
+        real_bits: bits of real activations; 0 uses the width of the counted tensors.
+        weights: how often weights are read: ``'once'`` per image, ``'per_step'``, ``'event'`` (no
+            reuse) or ``'dense'``.
+        activations: which activations are charged: ``'none'``, ``'dense'`` or ``'event'``.
+        repeats_equal_steps: whether T equal steps (direct encoding) are charged T times, as papers
+            count the stem.
         by_events: whether a count k is one accumulate instead of k.
-        folds_norms: whether norms are free.
+        folds_norms: whether norms cost nothing.
         counts_bias: whether a bias is an accumulate.
-        twin: other values for the quantised twin.
+        twin: name -> value of the costs that differ for the quantised twin.
     """
 
     name: str
@@ -89,33 +92,33 @@ class CostTable:
 
     @property
     def pair(self) -> str:
-        """The unit costs that are compared."""
+        """The costs of MAC and AC as text, for reports."""
         return f'MAC {self.mac:g} pJ against AC {self.ac:g} pJ'
 
     @property
     def has_memory(self) -> bool:
-        """Whether any traffic costs something."""
+        """Whether any memory traffic has a cost."""
         return self.weight > 0 or self.state > 0 or self.activation > 0
 
     def but(self, **changes: Any) -> 'CostTable':
-        """A table with other values."""
+        """Return a copy of the table with other values."""
         return replace(self, **changes)
 
     def for_twin(self, **changes: Any) -> 'CostTable':
-        """The table by which a quantised twin is charged."""
+        """Return the table of unit costs for the quantised twin."""
         return replace(self, **{'twin': {}, **self.twin, **changes})
 
     def as_dict(self) -> dict:
-        """Plain data."""
+        """Return the content as a dict of numbers, texts, lists and dicts, for JSON."""
         return asdict(self)
 
 
 #: additions and multiplications in pJ at 45 nm (M. Horowitz, ISSCC 2014); int16 multiplications
-#: are interpolated as the square of the width.
+#: are interpolated with the square of the width.
 ADD = dict(int8=0.03, int16=0.05, int32=0.1, fp16=0.4, fp32=0.9)
 MULT = dict(int8=0.2, int16=3.1 / 4, int32=3.1, fp16=1.1, fp32=3.7)
-#: pJ per bit: SRAM of that size, 64-bit accesses; DRAM is the middle of 1,300 to 2,600 pJ per 64
-#: bits.
+#: pJ per bit of memory: SRAM of the named size with 64-bit accesses; for DRAM the middle of 1,300
+#: to 2,600 pJ per 64 bits.
 MEMORY = {'none': 0.0, '8KB': 10 / 64, '32KB': 20 / 64, '1MB': 100 / 64, 'DRAM': 1950 / 64}
 
 FIELD = CostTable(
@@ -146,16 +149,17 @@ STEP = CostTable(
 
 
 def horowitz(kind: str = 'int8', memory: str = 'none', weights: str = 'once') -> CostTable:
-    """One number format for everything, spikes and real values alike.
+    """Return a cost table with one number format for spikes and real values.
 
     Args:
-        kind: ``'int8'``, ``'int16'``, ``'int32'``, ``'fp16'`` or ``'fp32'``.
-        memory: ``'none'``, ``'8KB'``, ``'32KB'``, ``'1MB'`` or ``'DRAM'``: where weights,
-            membranes and activations lie.
-        weights: policy, see :class:`CostTable`.
+        kind: number format: ``'int8'`` (default), ``'int16'``, ``'int32'``, ``'fp16'`` or
+            ``'fp32'``.
+        memory: memory that stores weights, membranes and activations: ``'none'`` (default),
+            ``'8KB'``, ``'32KB'``, ``'1MB'`` or ``'DRAM'``.
+        weights: how often weights are read, see :class:`CostTable`; ``'once'`` by default.
 
     Raises:
-        ValueError: an unknown kind or memory.
+        ValueError: unknown ``kind`` or ``memory``.
     """
     if kind not in ADD or memory not in MEMORY:
         raise ValueError(
@@ -193,12 +197,15 @@ def horowitz(kind: str = 'int8', memory: str = 'none', weights: str = 'once') ->
 
 
 def accumulate(bits: int) -> float:
-    """pJ of an addition of so many bits: linear, from int32's 0.9 in the field's rule (spyx)."""
+    """Return pJ of an addition of ``bits`` bits: linear, with 0.9 pJ for 32 bits (spyx)."""
     return 0.9 * bits / 32
 
 
 def multiply_accumulate(bits: int) -> float:
-    """pJ of a multiply-accumulate of so many bits: the multiplier grows as the square (spyx)."""
+    """Return pJ of a multiply-accumulate of ``bits`` bits.
+
+    The cost of the multiplier grows with the square of ``bits`` (spyx).
+    """
     return 3.7 * (bits / 32) ** 2 + accumulate(bits)
 
 
@@ -238,17 +245,20 @@ PRESETS = {
         if memory != 'none'
     },
 }
-#: one of each kind, for tables.
+#: one preset of each kind, for tables.
 MAIN = ('field', 'horowitz-int8', 'horowitz-fp32', 'step', 'yan')
 
 
 def cost_table(name: 'str | Path | dict | CostTable') -> CostTable:
-    """A preset by name, or a table from a dict, or from a JSON file, with the keys of
-    :class:`CostTable`.
+    """Return a table of unit costs.
+
+    Args:
+        name: name of a preset, a dict with the keys of :class:`CostTable`, a JSON file with these
+            keys, or a table, which is returned unchanged.
 
     Raises:
-        ValueError: no preset and no readable file, or a key that tables do not have; the message
-        names it.
+        ValueError: the name is neither a preset nor a readable file, or a key is unknown; the
+            message names it.
     """
     if isinstance(name, CostTable):
         return name
@@ -259,13 +269,13 @@ def cost_table(name: 'str | Path | dict | CostTable') -> CostTable:
     path = Path(name)
     if not path.is_file():
         raise ValueError(
-            f'cost: {str(name)!r} is no preset ({", ".join(MAIN)}, ... in '
-            'mmbsa.energy.costs.PRESETS) and no file'
+            f'cost: {str(name)!r} is neither a preset ({", ".join(MAIN)}, ... in '
+            'mmbsa.energy.costs.PRESETS) nor a file'
         )
     try:
         data = json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f'cost: {path} is no JSON: {error}') from error
+        raise ValueError(f'cost: {path} is not valid JSON: {error}') from error
     return _from_dict(data, str(path), path.stem)
 
 

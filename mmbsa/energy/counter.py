@@ -1,4 +1,4 @@
-"""Watches the ops of a forward, and counts each by its rule."""
+"""Counter that applies one counting rule to every op of a forward."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,38 +15,41 @@ from mmbsa.energy.scope import Scope, components, root_component
 from mmbsa.energy.tags import Tag, TagStore
 from mmbsa.spiking import SpikeDomain
 
-#: which order of an attention without a normaliser is counted.
+#: values of ``attention_order``: the order of an attention without a normaliser that is counted.
 ORDERS = ('taken', 'quadratic', 'linear')
 
 
 class UnknownOpError(RuntimeError):
-    """An op has no rule."""
+    """Raised in strict mode for an op without a rule."""
 
 
 class OpCounter(TorchDispatchMode):
-    """A dispatch mode with one rule per op name.
+    """Dispatch mode that counts every op by the rule of its name.
 
-    Every op arrives by name, whatever implementation computes it, and is counted from its
-    arguments and results. Inside neurons (:func:`mmbsa.energy.rules.is_neuron`) ops are not
-    counted: the layer is, by the rule of neurons. Whether a tensor holds spikes is a tag of its
-    storage, which its neuron sets, and never a guess from its values.
+    The rule uses the arguments and results of the op, so all implementations of an op have the same
+    counts. Ops inside neurons (:func:`mmbsa.energy.rules.is_neuron`) are not counted; the rule of
+    neurons counts the neuron layer. A tag on the storage of a tensor states whether it holds
+    spikes. The neuron sets the tag; it is never derived from values.
 
     Args:
-        model: names and parameters come from it.
-        images: samples per forward; set it before every forward whose batch differs.
-        strict: raise on an op without a rule, instead of listing it.
-        audit: check at every matrix product and convolution that spikes lie in the domain that
-            their tag says.
-        attention_order: of q k^T v without a normaliser: ``'taken'`` is the one with fewer dense
-            multiply-adds, which the op takes too; ``'quadratic'`` or ``'linear'``.
-        both_orders: put the figures of both orders into the row's detail; the quadratic one builds
-            maps of scores.
-        fixed_point_bits: count shifts by fewer places than this, and keep the g of every row;
-            builds maps of scores.
+        model: the model; its module names and parameters appear in the report.
+        images: samples per forward, 1 by default; set it before every forward with another batch
+            size.
+        strict: whether an op without a rule raises; False (default) lists the op in the report.
+        audit: whether every matrix product and convolution checks that its spikes are inside the
+            domain of their tag; False by default.
+        attention_order: order of q k^T v without a normaliser: ``'taken'`` (default) is the order
+            with fewer dense multiply-adds, which the op uses too; or ``'quadratic'`` or
+            ``'linear'``.
+        both_orders: whether the detail of the row has the counts of both orders; False by default.
+            The quadratic order allocates score maps.
+        fixed_point_bits: if set, count shifts by fewer places than this number, and store g of
+            every score row; this allocates score maps. None by default.
 
     Raises:
-        ValueError: the model was compiled, whose ops cannot be seen, or an unknown order.
-        UnknownOpError: strict, and an op without a rule.
+        ValueError: the model was compiled, so its ops are hidden, or ``attention_order`` is
+            unknown.
+        UnknownOpError: ``strict`` is set and an op has no rule.
     """
 
     def __init__(
@@ -70,13 +73,13 @@ class OpCounter(TorchDispatchMode):
         self.fixed_point_bits = fixed_point_bits
         self.tags = TagStore()
         self.rows: dict[tuple, Row] = {}
-        #: op -> calls and elements written, of ops without a rule.
+        #: op -> [calls, written elements] of ops without a rule.
         self.unknown: dict[str, list[int]] = {}
         #: neuron class -> op -> calls, of ops inside neurons.
         self.inside: dict[str, Counter] = {}
-        #: neuron -> its domain, whether its membrane decays, and whether one step leaves none.
+        #: neuron -> its domain, whether its membrane decays, and whether one step keeps no state.
         self.neurons: dict[nn.Module, tuple[SpikeDomain | None, bool, bool]] = {}
-        #: tensors whose values left the domain of their tag.
+        #: messages about tensors whose values are outside of the domain of their tag.
         self.violations: list[str] = []
         self._places = {
             module: (*place, rules.is_neuron(module)) for module, place in components(model).items()
@@ -90,8 +93,10 @@ class OpCounter(TorchDispatchMode):
         self._first_layer: str | None = None
 
     def __enter__(self):
-        """Tag weights, and follow calls of modules from here on; torch enters the mode again for
-        composite ops."""
+        """Tag weights, and record the calls of modules.
+
+        torch enters the mode again for composite ops.
+        """
         self._depth += 1
         if self._depth > 1:
             return super().__enter__()
@@ -104,7 +109,7 @@ class OpCounter(TorchDispatchMode):
         )
         self._stack, self._neuron = [Scope(self.model, '', root_component(self.model))], None
         self._original, follow = nn.Module.__call__, self._follow
-        # calls are wrapped as torch.fx does it: hooks of all modules would cost ten times as much
+        # calls are wrapped as in torch.fx: hooks on all modules would take ten times as long
         nn.Module.__call__ = lambda module, *args, **kwargs: follow(module, args, kwargs)
         return super().__enter__()
 
@@ -121,18 +126,19 @@ class OpCounter(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Without torch's wrapper against being compiled, a third of an empty mode's cost:
-        compiled models are refused.
+        """Switch off torch's wrapper against compilation, a third of the time of an empty mode.
+
+        Compiled models raise before the mode starts.
         """
         return False
 
     @property
     def current(self) -> Scope:
-        """The innermost module that runs."""
+        """Return the innermost module that runs now."""
         return self._stack[-1]
 
     def where(self) -> str:
-        """Its name, for origins of tensors."""
+        """Return the name of this module as text, for the origin of tensors."""
         return f' in {self.current.name}' if self.current.name else ''
 
     def mark(
@@ -143,13 +149,28 @@ class OpCounter(TorchDispatchMode):
         bits: int | None = None,
         origin: str = 'the input',
     ) -> None:
-        """Say what tensors made outside hold, the model's inputs for example."""
+        """Declare the content of tensors made outside of the model, for example of its inputs.
+
+        Args:
+            x: a tensor, or a nested list, tuple or dict of tensors.
+            domain: spike domain of the values; None (default) for real values.
+            steps: number of time steps T that the tensors hold; 0 (default) if unknown.
+            bits: bits of whole numbers that are processed bit by bit; None by default.
+            origin: name of the source, for the audit.
+        """
         for leaf in tree_leaves(x):
             if isinstance(leaf, Tensor) and leaf.is_floating_point():
                 self.tags.put(leaf, Tag(domain, origin, steps=steps, bits=bits))
 
     def row(self, op: str, kind: str, operands: tuple, numbered: bool) -> Row:
-        """The row of an op that runs now."""
+        """Return the row of an op that runs now.
+
+        Args:
+            op: name of the op, or class of the neuron.
+            kind: kind of the row, see :class:`mmbsa.energy.counts.Row`.
+            operands: (role, kind, domain, origin) of every operand.
+            numbered: whether each call within one call of the module has its own row.
+        """
         scope = self.current
         calls = scope.calls.get((op, kind), 0)
         scope.calls[op, kind] = calls + 1
@@ -167,11 +188,11 @@ class OpCounter(TorchDispatchMode):
         return found
 
     def _follow(self, module: nn.Module, args: tuple, kwargs: dict) -> Any:
-        """Call a module, and know that it runs."""
+        """Call a module and record that it runs."""
         if self._neuron is not None:
             return self._original(module, *args, **kwargs)
         place = self._places.get(module)
-        if place is None:  # made during the forward, or no part of the model
+        if place is None:  # created during the forward, or not part of the model
             name = f'{self.current.name}({type(module).__name__})'
             place = (name, self.current.component, rules.is_neuron(module))
         name, component, neuron = place
@@ -195,14 +216,15 @@ class OpCounter(TorchDispatchMode):
         return out
 
     def _count_neuron(self) -> None:
-        """Count the neuron that ran last: from within a dispatch, where the sums that this takes
-        are not seen.
+        """Count the neuron that ran last.
+
+        It runs inside a dispatch, so the counter does not count the sums that this method computes.
         """
         assert self._pending is not None
         scope, x, spikes = self._pending
         self._pending = None
         self._stack.append(scope)
-        self._neuron = scope.module  # a node that declares no domain is run to measure it
+        self._neuron = scope.module  # a node without a declared domain runs once to measure it
         try:
             rules.neuron_module(self, scope.module, x, spikes)
         finally:
@@ -290,7 +312,7 @@ def _first_tensor(tree: Any) -> Tensor | None:
 
 
 def _merged(old: tuple, new: tuple) -> tuple:
-    """Operands of two calls of one op: what differs between them is named with both."""
+    """Merge the operands of two calls of one op; different entries name both values."""
     if len(old) != len(new):
         return old
     return tuple(
@@ -309,10 +331,14 @@ def _merged(old: tuple, new: tuple) -> tuple:
 
 
 def refuse_compiled(model: nn.Module) -> None:
-    """Raise ValueError for models whose ops a dispatch mode cannot see.
+    """Check that a dispatch mode can read the ops of a model.
+
+    Args:
+        model: the model to count.
 
     Raises:
-        TypeError: it is no module at all.
+        ValueError: the model was compiled with torch.compile, or is a TorchScript module.
+        TypeError: ``model`` is not a ``torch.nn.Module``.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f'count_operations: expected a torch.nn.Module, got {type(model).__name__}')
@@ -332,6 +358,6 @@ def refuse_compiled(model: nn.Module) -> None:
 
 
 def batch_of(inputs: Sequence[Any]) -> int:
-    """Samples of a forward: the leading size of the first tensor input, 1 without any."""
+    """Return the number of samples of a forward: the leading size of the first tensor, or 1."""
     first = next((x for x in tree_leaves(list(inputs)) if isinstance(x, Tensor) and x.dim()), None)
     return 1 if first is None else max(1, first.shape[0])

@@ -1,44 +1,45 @@
-"""The figures of one layer, and what identifies it."""
+"""Operation counts of one layer, and the row that identifies the layer."""
 
 from dataclasses import dataclass, field, fields
 
 
 @dataclass(slots=True)
 class Counts:
-    """What a layer does, as whole numbers over all samples and steps that were seen.
+    """Operation counts of a layer, as integers over all counted samples and steps.
 
-    A *pair* is an input element and a weight tap that lies on the map; padding is no input.
+    A *pair* is an input element and a weight tap inside the map; padding is not an input.
 
     Attributes:
-        dense: multiply-adds of the dense layer, padded taps included.
+        dense: multiply-adds of the dense layer, with padded taps.
         valid: pairs.
         events: pairs whose input is not zero.
         outputs: output elements.
-        mac: multiply-accumulates: dense, of real-valued inputs; T equal steps are computed once.
-        mac_valid, mac_nonzero: of these, the pairs, and the pairs whose input is not zero.
-        mac_repeated: mac, if each of T equal steps is computed.
+        mac: dense multiply-accumulates of real-valued inputs; T equal steps are counted once.
+        mac_valid, mac_nonzero: pairs among ``mac``, and pairs whose input is not zero.
+        mac_repeated: ``mac`` if each of T equal steps is computed.
         ac: accumulates by counts: a spike of either sign is 1, a count k is k. The first
-            contribution is one too.
-        ac_events: accumulates by events: a count is 1.
-        ac_dense: bit by bit without skipping zeros: bits times dense.
-        one_bits: of the inputs that are taken bit by bit.
-        shifts: of accumulated values, by powers of two (Shiftmax).
-        comparisons: of max pools, maxima, neurons' thresholds are apart.
-        gates: masks of spikes: elements that pass.
+            contribution to an output is one too.
+        ac_events: accumulates by events: a count k is 1.
+        ac_dense: accumulates bit by bit without skipping zeros: bits times ``dense``.
+        one_bits: one-bits of the inputs that are processed bit by bit.
+        shifts: shifts of accumulated values by powers of two (Shiftmax).
+        comparisons: comparisons of max pools and maxima; ``thresholds`` counts those of neurons.
+        gates: elements that pass a mask of spikes.
         muls: multiplications without an accumulation.
-        specials: exponentials, roots, divisions and the like.
-        bias_adds: outputs of layers with a bias; in no total.
-        norm_macs: of norms that can be folded into the layer before them; in no total.
-        updates, leaks, thresholds, resets, spikes: of neurons: membranes updated, decayed,
-            compared and reset.
-        state_reads, state_writes: membrane words.
-        words_event, words_once, words_step, words_dense: weight words: one read per event, once
-            per image, once per step, or per dense multiply-add.
-        in_values, in_counts, in_events: elements of the input, their sum of |k|, and those that
+        specials: exponentials, roots, divisions and similar functions.
+        bias_adds: outputs of layers with a bias; not part of any total.
+        norm_macs: multiply-accumulates of norms that can be folded into the layer before them; not
+            part of any total.
+        updates, leaks, thresholds, resets, spikes: operations of neurons: membranes that are
+            updated, decayed, compared and reset, and emitted spikes.
+        state_reads, state_writes: membrane words that are read and written.
+        words_event, words_once, words_step, words_dense: weight words that are read under four
+            policies: one per event, once per image, once per step, one per dense multiply-add.
+        in_values, in_counts, in_events: elements of the input, sum of their |k|, and elements that
             are not zero.
-        in_bits, out_bits: bits of activations read and written once.
-        event_bits: bits of those input values that are not zero.
-        calls: how often it ran.
+        in_bits, out_bits: bits of the activations, if each is read and written once.
+        event_bits: bits of the input values that are not zero.
+        calls: number of calls of the layer.
     """
 
     dense: int = 0
@@ -85,7 +86,7 @@ class Counts:
         return self
 
     def as_dict(self, zeros: bool = True) -> dict[str, int]:
-        """Name -> figure."""
+        """Return name -> count; ``zeros`` (default True) includes the counts that are 0."""
         found = {name: getattr(self, name) for name in NAMES}
         return found if zeros else {name: value for name, value in found.items() if value}
 
@@ -95,20 +96,20 @@ NAMES = tuple(f.name for f in fields(Counts))
 
 @dataclass(slots=True)
 class Row:
-    """One layer: an op of a module.
+    """One layer: an op of a module, with its counts.
 
     Attributes:
-        module: full name; empty for ops outside of all submodules.
-        op: name with the namespace, or the class of a neuron.
-        index: which call of this op within one call of the module.
+        module: full name of the module; empty for ops outside of all submodules.
+        op: name of the op with its namespace, or class of the neuron.
+        index: position of the call among the calls of this op within one call of the module.
         kind: ``conv``, ``linear``, ``matmul``, ``attention``, ``neuron``, ``add``, ``pool``,
             ``norm``, ``elementwise``, ``reduction``, ``resize`` or ``backward``.
         component: ``stem``, ``attention``, ``mlp``, ``head``, ``neck`` or ``body``.
         operands: (role, kind, domain or empty, origin) of every operand.
-        steps: T at this layer; 0 if unknown.
-        levels: D of the input's domain, 1 for unit spikes, 0 for real values.
-        counts: its figures.
-        detail: what only some kinds have, such as the orders of an attention.
+        steps: number of time steps T at this layer; 0 if unknown.
+        levels: largest count D of the input's domain: 1 for unit spikes, 0 for real values.
+        counts: operation counts.
+        detail: values of single kinds only, such as both orders of an attention.
     """
 
     module: str
@@ -124,7 +125,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Module and op, as tables print it."""
+        """Name of the module and the op, as tables print it."""
         op = self.op.split('::')[-1]
         label = (
             self.module
@@ -135,7 +136,7 @@ class Row:
 
     @property
     def input(self) -> str:
-        """Kind of the first operand that is no weight."""
+        """Kind of the first operand that is not a weight."""
         return next(
             (kind for _, kind, *_ in self.operands if kind != 'weight'),
             'weight' if self.operands else '',
@@ -143,5 +144,5 @@ class Row:
 
     @property
     def key(self) -> tuple:
-        """What identifies it."""
+        """The values that identify the row."""
         return self.module, self.op, self.index, self.kind

@@ -1,6 +1,4 @@
-"""Pictures of accounts: bars by component with the twins beside, and energy over the firing
-rate.
-"""
+"""Plots of energy: bars per component for a network and its twins, and energy over firing rate."""
 
 from pathlib import Path
 
@@ -55,11 +53,18 @@ def bars(accounts: dict[str, Energy], path: str | Path) -> Path:
 
 
 def over_rate(comparison: Comparison, path: str | Path, points: int = 41) -> Path:
-    """Energy of the spiking network over its mean firing rate, its twins as lines, and the
-    break-even rates.
+    """Draw the energy over the mean firing rate, with the twins and the break-even rates as lines.
+
+    Args:
+        comparison: a spiking network and its twin.
+        path: picture file to write.
+        points: number of firing rates on the curve; 41 by default.
+
+    Returns:
+        The path.
 
     Raises:
-        ValueError: the network never fired.
+        ValueError: the network emitted no spike.
     """
     from matplotlib import pyplot
 

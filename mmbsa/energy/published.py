@@ -1,40 +1,54 @@
-"""Published energies, computed by the rule that each paper used, from the figures that were
-released.
+"""Published energies, computed from the released operation counts by the rule of each paper.
 
-All figures were read in logs, tables and sheets of the authors' repositories, or in tables of
-other papers that quote them; docs/energy.md says where, and what each becomes under one rule.
+All figures come from logs, tables and sheets of the authors' repositories, or from tables of
+other papers that quote them; docs/energy.md names the source of each figure and its value under
+one common rule.
 """
 
 from dataclasses import dataclass
 
-#: pJ of a multiply-accumulate and an accumulate in all of them.
+#: pJ of a multiply-accumulate and of an accumulate in all of these papers.
 E_MAC, E_AC = 4.6, 0.9
-#: multiply-adds of a 3 x 3 stem from 3 to C / 8 channels at 224 x 224, in all of T = 4 steps, per
+#: multiply-adds of a 3 x 3 stem from 3 to C / 8 channels at 224 x 224 over all T = 4 steps, per
 #: channel of C / 8.
 STEM_PER_CHANNEL = 4 * 27 * 224 * 224
-#: multiply-adds of the classifier's head behind the time mean, per channel, with the bias of 1000
-#: classes beside.
+#: multiply-adds of the classification head after the mean over time, per channel; the biases of
+#: the 1000 classes are separate.
 HEAD_CLASSES = 1000
 
 
 def field_rule(macs: float, acs: float) -> float:
-    """mJ of so many operations: 4.6 pJ per multiply-accumulate, 0.9 per accumulate."""
+    """Return mJ of these operations: 4.6 pJ per multiply-accumulate, 0.9 pJ per accumulate.
+
+    Args:
+        macs: number of multiply-accumulates.
+        acs: number of accumulates.
+    """
     return (E_MAC * macs + E_AC * acs) * 1e-9
 
 
 def linear_attention_bound(
     steps: int, heads: int, tokens: int, width: int, rate_q: float, rate_k: float, rate_v: float
 ) -> float:
-    """Accumulates of q (k^T v) as Spikingformer's script bounds them: T h N d^2 (min(f_k, f_v) +
-    f_q), d = width / h.
+    """Return the bound of Spikingformer's script for the accumulates of q (k^T v).
+
+    The bound is T h N d^2 (min(f_k, f_v) + f_q) with d = width / h.
+
+    Args:
+        steps: number of time steps T.
+        heads: number of heads h.
+        tokens: number of tokens N.
+        width: number of channels.
+        rate_q, rate_k, rate_v: firing rates f of q, k and v, 0 to 1.
     """
     return steps * heads * tokens * (width // heads) ** 2 * (min(rate_k, rate_v) + rate_q)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution or linear layer of a released log: multiply-accumulates and accumulates of one
-    image, all steps.
+    """A convolution or linear layer of a released log.
+
+    It has the multiply-accumulates and accumulates of one image over all time steps.
     """
 
     name: str
@@ -42,8 +56,8 @@ class Layer:
     acs: float
 
 
-#: Spikingformer-8-512's log: accumulates of the tokenizer, and per block of q (and k, and v),
-#: projection, fc1 and fc2.
+#: Spikingformer-8-512's log: accumulates of the tokenizer, and per block those of q (equal for k
+#: and v), projection, fc1 and fc2.
 _TOKENIZER = dict(
     proj_conv1=955595335.05072,
     proj_conv2=567352732.32666,
@@ -60,7 +74,7 @@ _BLOCKS = (
     (70347337.75776, 21999470.950397637, 265800897.65919375, 4679459.348576994),
     (65288232.60764, 19515506.85684756, 246475019.74431655, 11324371.15425487),
 )
-#: and the firing rates of q, k and v per block.
+#: Spikingformer-8-512's log: firing rates of q, k and v per block.
 _RATES = (
     (0.17230188630104062, 0.03626344770312309, 0.06957707978010177),
     (0.11627475060462952, 0.040295450145006184, 0.07173207724809647),
@@ -74,7 +88,7 @@ _RATES = (
 
 
 def spikingformer_8_512() -> list[Layer]:
-    """The 54 layers of the released log of Spikingformer-8-512 (224 x 224, T = 4)."""
+    """Return the 54 layers of the released log of Spikingformer-8-512 (224 x 224, T = 4)."""
     layers = [Layer('patch_embed.proj_conv', STEM_PER_CHANNEL * 64, 0.0)]
     layers += [Layer(f'patch_embed.{name}', 0.0, acs) for name, acs in _TOKENIZER.items()]
     for index, (projection, out, fc1, fc2) in enumerate(_BLOCKS):
@@ -91,21 +105,21 @@ def spikingformer_8_512() -> list[Layer]:
 
 
 def spikingformer_8_512_attention() -> float:
-    """Accumulates of the eight attentions of that log."""
+    """Return the accumulates of the eight attentions of this log."""
     return sum(linear_attention_bound(4, 8, 196, 512, *rates) for rates in _RATES)
 
 
 @dataclass(frozen=True)
 class Quoted:
-    """A published figure with its operations.
+    """A published energy with its operation counts.
 
     Attributes:
-        model: name and size.
-        width: C.
+        model: name and size of the model.
+        width: number of channels C.
         giga_acs: accumulates in 10^9, as published.
-        mj: as published.
-        stem: width whose stem the paper charged; C where its rule was followed.
-        head: whether the head is charged as multiply-accumulates.
+        mj: energy in mJ, as published.
+        stem: width of the stem in the paper's figure; C where the paper followed its own rule.
+        head: whether the head is counted as multiply-accumulates.
     """
 
     model: str
@@ -122,18 +136,18 @@ class Quoted:
 
     @property
     def by_its_rule(self) -> float:
-        """mJ that the operations give with what the paper charged for the stem."""
+        """Energy in mJ from the operations, with the stem that the paper counted."""
         return field_rule(self.macs, self.giga_acs * 1e9)
 
     @property
     def by_own_stem(self) -> float:
-        """mJ with the stem of the model's own width."""
+        """Energy in mJ with the stem of the model's own width."""
         macs = STEM_PER_CHANNEL * self.width // 8 + (self.width + 1) * HEAD_CLASSES * self.head
         return field_rule(macs, self.giga_acs * 1e9)
 
     @property
     def stem_once(self) -> float:
-        """mJ with the model's own stem, whose T = 4 equal steps are computed once."""
+        """Energy in mJ with the model's own stem, whose T = 4 equal steps are computed once."""
         macs = STEM_PER_CHANNEL // 4 * self.width // 8 + (self.width + 1) * HEAD_CLASSES * self.head
         return field_rule(macs, self.giga_acs * 1e9)
 
@@ -158,21 +172,21 @@ SPIKINGFORMER_768_LOG = (12.513660, 13.6589)
 
 #: BICLab's sheet for SpikeYOLO-23.1M: its sum, and two cells.
 SPIKEYOLO_SHEET = 34.489
-#: pJ per operation that the sheet has for the first convolution: the cost 4.6 stands where a rate
-#: belongs.
+#: pJ per operation of the first convolution in the sheet: the sheet uses the cost 4.6 in the place
+#: of a rate.
 SPIKEYOLO_FIRST = 0.9 * 4.6
-#: mJ of block 12's last convolution at 20 x 20, as in the sheet; the block runs at 40 x 40.
+#: mJ of the last convolution of block 12 at 20 x 20, as in the sheet; the block runs at 40 x 40.
 SPIKEYOLO_BLOCK_12, SPIKEYOLO_SIDES = 0.115, (20, 40)
 
 
 def spikeyolo_block_12() -> float:
-    """mJ of that convolution at the size at which it runs: operations grow as the pixels."""
+    """Return mJ of the convolution at its real size; operations grow with the number of pixels."""
     wrong, right = SPIKEYOLO_SIDES
     return SPIKEYOLO_BLOCK_12 * (right / wrong) ** 2
 
 
 def markdown() -> str:
-    """Published figures beside what their own operations give, and under one rule."""
+    """Return a Markdown table: published energies, energies from the operations, and one rule."""
     lines = [
         "| model | published, mJ | by the paper's rule | with its own stem T times | stem once |",
         '|---|---|---|---|---|',

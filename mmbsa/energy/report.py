@@ -1,4 +1,4 @@
-"""What was counted, as data: rows, totals, parts, and what was not counted."""
+"""Report of counted operations as data: rows, totals, components, and ops without a rule."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ from mmbsa.energy.counts import NAMES, Counts, Row
 from mmbsa.energy.scope import COMPONENTS
 from mmbsa.spiking import SpikeDomain
 
-#: what the words of a report mean; part of every file that it is written to.
+#: definitions of the terms of a report; every written report includes them.
 DEFINITIONS = {
     'rate': 'share of non-zero elements at the input of the layer, over all samples and steps',
     'mean_count': 'mean |k| of its elements; above 1 only for counts',
@@ -40,20 +40,20 @@ DEFINITIONS = {
 
 @dataclass
 class Report:
-    """Operations of one or more forwards.
+    """Operation counts of one or more forwards.
 
     Attributes:
-        rows: in the order in which layers ran first.
-        images: samples that were seen; all figures are sums over them.
-        steps: T; 1 for networks without neurons.
-        levels: D, the largest count of any neuron; 0 without neurons.
-        unknown: op -> (calls, elements written) of ops without a rule.
-        inside: neuron class -> op -> calls, of ops inside neurons, which the rule of neurons
-            stands for.
-        violations: spikes outside of the domain that their neuron declares; checked with
-            ``audit=True`` only.
-        options: how it was counted.
-        model: class of the model.
+        rows: rows in the order in which the layers ran first.
+        images: number of counted samples; all counts are sums over them.
+        steps: number of time steps T; 1 for networks without neurons.
+        levels: largest count D of any neuron; 0 without neurons.
+        unknown: op -> (calls, written elements) of ops without a rule.
+        inside: neuron class -> op -> calls, of ops inside neurons; the rule of neurons replaces
+            their counts.
+        violations: messages about spikes outside of the declared domain of their neuron; checked
+            only with ``audit=True``.
+        options: options of the count.
+        model: class name of the model.
     """
 
     rows: list[Row]
@@ -67,7 +67,7 @@ class Report:
     model: str = ''
 
     def counted(self) -> list[Row]:
-        """Rows of inference: without gradients.
+        """Return the rows of inference, without gradients.
 
         Raises:
             ValueError: nothing was counted.
@@ -78,11 +78,11 @@ class Report:
 
     @property
     def total(self) -> Counts:
-        """Sum over all rows."""
+        """Return the sum over all rows."""
         return add_up(self.counted())
 
     def by(self, key: str) -> dict[str, Counts]:
-        """Sums by ``'component'`` or ``'kind'``."""
+        """Return sums per component (``key='component'``) or per kind (``key='kind'``)."""
         groups: dict[str, list[Row]] = {}
         for row in self.counted():
             groups.setdefault(getattr(row, key), []).append(row)
@@ -91,7 +91,7 @@ class Report:
 
     @property
     def rate(self) -> float | None:
-        """Mean firing rate of all neurons with spikes, weighted by their size; None without."""
+        """Mean firing rate of all spiking neurons, weighted by their size; None without neurons."""
         rows = [
             row
             for row in self.counted()
@@ -102,11 +102,11 @@ class Report:
 
     @property
     def parameters_once(self) -> int:
-        """Weight words of one image, each read once."""
+        """Weight words of one image, if each is read once."""
         return self.total.words_once // self.images
 
     def __add__(self, other: 'Report') -> 'Report':
-        """Both batches."""
+        """Return the report of both batches together."""
         rows = {row.key: _copied(row) for row in self.rows}
         for row in other.rows:
             if row.key in rows:
@@ -131,7 +131,7 @@ class Report:
         )
 
     def as_dict(self) -> dict:
-        """All of it as plain data, with definitions; figures are sums over ``images``."""
+        """Return a dict for JSON with definitions; counts are sums over ``images``."""
         rows = []
         for row in self.counted():
             rows.append(
@@ -175,7 +175,7 @@ class Report:
 
     @classmethod
     def from_dict(cls, data: dict) -> 'Report':
-        """The report that :meth:`as_dict` described.
+        """Return the report from the dict of :meth:`as_dict`.
 
         Raises:
             ValueError: a key is missing; the message names it.
@@ -209,15 +209,16 @@ class Report:
             )
         except (KeyError, TypeError) as error:
             raise ValueError(
-                f'energy: this is no report: {error!r}; expected what Report.as_dict gives'
+                f'energy: the data is not a report: {error!r}; expected the output of '
+                'Report.as_dict'
             ) from error
 
     def json(self) -> str:
-        """As JSON."""
+        """Return the report as JSON text."""
         return json.dumps(self.as_dict(), indent=1)
 
     def csv(self) -> str:
-        """One line per row, in whole numbers over all images."""
+        """Return the report as CSV text: one line per row, integers over all images."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator='\n')
         writer.writerow(
@@ -254,17 +255,17 @@ class Report:
 
 
 def rate_of(counts: Counts) -> float | None:
-    """Share of non-zero elements of a layer's input."""
+    """Return the share of non-zero elements of a layer's input."""
     return counts.in_events / counts.in_values if counts.in_values else None
 
 
 def mean_count(counts: Counts) -> float | None:
-    """Mean |k| of a layer's input; of real values, the share that is not zero."""
+    """Return the mean |k| of a layer's input; for real values, the share of non-zero values."""
     return counts.in_counts / counts.in_values if counts.in_values else None
 
 
 def add_up(rows: list[Row]) -> Counts:
-    """Sum of rows."""
+    """Return the sum of rows."""
     total = Counts()
     for row in rows:
         total += row.counts
@@ -299,7 +300,7 @@ def _merge_detail(into: dict, other: dict) -> None:
 
 
 def report_of(counter: OpCounter, images: int) -> Report:
-    """What a counter has seen, over so many images."""
+    """Return the report of a counter for ``images`` samples."""
     rows = list(counter.rows.values())
     neurons = [row for row in rows if row.kind == 'neuron']
     steps = max(
@@ -330,18 +331,19 @@ def report_of(counter: OpCounter, images: int) -> Report:
 
 
 def rep_convs(model: nn.Module) -> dict[str, int]:
-    """How many RepConv units of a model are ``chains`` of convolutions, and how many were
-    ``merged`` into one.
+    """Return how many RepConv units of a model are ``chains`` and how many are ``merged``.
+
+    A chain runs its convolutions one after another; a merged unit is one convolution.
     """
     forms: list[Any] = [getattr(module, 'is_merged', None) for module in model.modules()]
     return dict(chains=forms.count(False), merged=forms.count(True))
 
 
 def with_merged_convolutions(model: nn.Module) -> nn.Module:
-    """A copy in eval mode whose RepConv chains are one convolution each; the model itself where it
-    has no chain.
+    """Return a copy in eval mode in which every RepConv chain is one convolution.
 
-    A chain is a module whose ``is_merged`` is False; its ``fuse(True)`` merges it.
+    A chain is a module whose ``is_merged`` is False; its ``fuse(True)`` merges it. A model without
+    a chain is returned itself.
     """
     if not rep_convs(model)['chains']:
         return model
@@ -353,7 +355,7 @@ def with_merged_convolutions(model: nn.Module) -> nn.Module:
 
 
 def tag_levels(domain: str) -> int:
-    """Largest count of a domain as it is printed, ``{low..high} x unit``; 0 for real values."""
+    """Return the largest count of a domain printed as ``{low..high} x unit``; 0 for real values."""
     if not domain.startswith('{'):
         return 0
     low, high = domain[1 : domain.index('}')].split('..')
@@ -377,28 +379,32 @@ def count_operations(
 ) -> Report:
     """Count the operations of ``model(*inputs, **kwargs)`` in evaluation mode, without gradients.
 
-    Any torch model is taken; neurons of ours, of SpikingJelly, snnTorch and norse are counted by
-    their rule.
+    Any torch model is supported. Neurons of this package, of SpikingJelly, snnTorch and norse are
+    counted by the rule of neurons.
 
     Args:
-        model: what runs; its mode is restored.
-        inputs, kwargs: of its forward.
-        images: samples that the inputs hold; None is the leading size of the first tensor.
-        domain: of the inputs, if they are spikes, or one per input; None takes them for real
-            numbers, whatever their values.
-        steps: T, if the inputs hold steps of spikes.
-        bits: width of the inputs, if they are whole numbers (of ``domain``) that are taken bit by
-            bit.
-        strict, audit, attention_order, both_orders, fixed_point_bits: see :class:`OpCounter`.
-        merge: count a copy whose RepConv chains are one convolution each, as on neuromorphic
-            hardware; norms are folded in it.
+        model: the model; its training mode is restored after the count.
+        inputs: positional inputs of its forward.
+        kwargs: keyword inputs of its forward.
+        images: number of samples in the inputs; None (default) uses the leading size of the first
+            tensor.
+        domain: spike domain of the inputs, if they are spikes, or one domain per input; None
+            (default) treats them as real numbers, whatever their values.
+        steps: number of time steps T, if the inputs hold steps of spikes; 0 (default) otherwise.
+        bits: bits of the inputs, if they are whole numbers of ``domain`` that are processed bit by
+            bit; None by default.
+        strict, audit, attention_order, both_orders, fixed_point_bits: arguments of
+            :class:`OpCounter`.
+        merge: whether to count a copy in which every RepConv chain is one convolution with folded
+            norms, as on neuromorphic hardware; False by default.
 
     Returns:
         Sums over the images.
 
     Raises:
-        ValueError: the model was compiled, or images < 1.
-        UnknownOpError: strict, and an op without a rule.
+        ValueError: the model was compiled, ``images`` is below 1, or the number of domains differs
+            from the number of inputs.
+        UnknownOpError: ``strict`` is set and an op has no rule.
     """
     images = batch_of([*inputs, kwargs]) if images is None else images
     if images < 1:

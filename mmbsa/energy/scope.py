@@ -1,13 +1,11 @@
-"""Where in a model an op runs: names of modules, and the part of the network that they belong
-to.
-"""
+"""Position of an op in a model: full module names, and components of the network."""
 
 import re
 
 from torch import nn
 
-#: part of a network by the names of modules on the path, from the outside in; the last one that
-#: fits wins.
+#: component by the names of the modules on the path, from the outermost to the innermost; the last
+#: match decides.
 _BY_NAME = (
     ('stem', r'(^|\.)(stem|patch_embed|conv_?1|embed|tokenizer|downsample1_1)$'),
     ('neck', r'(^|\.)(neck|fpn)$'),
@@ -15,7 +13,7 @@ _BY_NAME = (
     ('attention', r'(^|\.)\w*attn\w*$'),
     ('mlp', r'(^|\.)(\w*mlp|ffn)$'),
 )
-#: and by the name of the class.
+#: component by the name of the class.
 _BY_CLASS = (
     ('attention', 'Attention'),
     ('mlp', 'MLP'),
@@ -31,10 +29,10 @@ class Scope:
     """One call of a module.
 
     Attributes:
-        module: it.
-        name: its full name in the model.
-        component: part of the network.
-        calls: op -> how often it ran so far in this call.
+        module: the module.
+        name: full name of the module in the model.
+        component: component of the network.
+        calls: op -> number of its calls so far within this call of the module.
     """
 
     __slots__ = ('calls', 'component', 'module', 'name')
@@ -45,7 +43,7 @@ class Scope:
 
 
 def components(model: nn.Module) -> dict[nn.Module, tuple[str, str]]:
-    """Module -> full name and component."""
+    """Return module -> (full name, component)."""
     found, parts = {}, {'': 'body'}
     for name, module in model.named_modules():
         part = parts.get(name.rpartition('.')[0], 'body') if name else 'body'
@@ -62,8 +60,9 @@ def components(model: nn.Module) -> dict[nn.Module, tuple[str, str]]:
 
 
 def root_component(model: nn.Module) -> str:
-    """Part of the ops that a model runs itself: where it has a head, they come behind it (logits
-    resized, softmax).
+    """Return the component of the ops that a model runs itself.
+
+    In a model with a head these ops run after the head (resized logits, softmax).
     """
     return (
         'head' if any(re.search(r'head$', name) for name, _ in model.named_children()) else 'body'

@@ -1,4 +1,4 @@
-"""Exact sums of spikes: totals, per position, per channel, and the pairs of a convolution."""
+"""Exact sums of spikes: totals, per position, per channel, and over the pairs of a convolution."""
 
 import math
 from collections.abc import Callable
@@ -9,16 +9,16 @@ from torch import Tensor
 
 from mmbsa.energy.tags import Tag
 
-#: elements that are read at once: they stay in a core's cache.
+#: number of elements read at once, small enough for the cache of a core.
 CHUNK = 1 << 18
-#: whole numbers up to which sums in float32 are exact.
+#: largest whole number up to which sums in float32 are exact.
 EXACT = 1 << 24
-#: elements from which the order in which memory is read matters more than the number of ops.
+#: number of elements from which the memory order matters more than the number of ops.
 LARGE = 1 << 15
 
 
 def both(x: Tensor, tag: Tag) -> tuple[int, int]:
-    """Events and counts of x; the events of real values twice."""
+    """Return events and counts of x; for real values, the events twice."""
     whole = _whole(x)
     if whole and ('both', 'total') in tag.cache:
         return tag.cache['both', 'total']
@@ -30,12 +30,12 @@ def both(x: Tensor, tag: Tag) -> tuple[int, int]:
 
 
 def fired(x: Tensor, tag: Tag, maps: bool) -> tuple[int, int]:
-    """The same of a new tensor of spikes, in as few passes as there can be.
+    """Return events and counts of a new tensor of spikes, in as few passes as possible.
 
     Args:
-        x: (*).
-        tag: its tag; the sums are kept in it.
-        maps: whether sums of every position of the last two dimensions are kept too.
+        x: spikes, (*).
+        tag: tag of x; it stores the sums.
+        maps: whether the sums of every position of the last two dimensions are stored too.
     """
     domain, leading = tag.domain, x.dim() - 2 if maps else x.dim()
     limit = _elements(tag, 'counts')
@@ -50,7 +50,7 @@ def fired(x: Tensor, tag: Tag, maps: bool) -> tuple[int, int]:
     names = ('counts', 'events') if domain.levels > 1 else ('counts',)
     parts = [x] if x.numel() <= limit else x.flatten(0, leading - 1).split(rows)
     sums: dict[str, Tensor] = {}
-    for part in parts:  # all sums of a part while it is in the cache
+    for part in parts:  # compute all sums of a part while it is in the cache
         part = part.float() if part.element_size() < 4 else part
         part = part.abs() if domain.signed else part
         for what in names:
@@ -72,8 +72,15 @@ def fired(x: Tensor, tag: Tag, maps: bool) -> tuple[int, int]:
 
 
 def total(x: Tensor, tag: Tag, what: str, whole: bool | None = None) -> int:
-    """Sum over all elements of ``'events'`` (1 where not zero), ``'counts'`` (|k|) or ``'bits'``
-    (one-bits of |k|); ``whole`` is :func:`_whole` of x where it is known.
+    """Return the sum over all elements.
+
+    Args:
+        x: a tensor of any shape.
+        tag: tag of x; it stores the sum.
+        what: summand: ``'events'`` (1 where not zero), ``'counts'`` (|k|) or ``'bits'`` (one-bits
+            of
+            |k|).
+        whole: result of :func:`_whole` for x, if known; None (default) computes it.
     """
     what = _cheapest(tag, what)
     if not (_whole(x) if whole is None else whole):
@@ -94,8 +101,15 @@ def _total(x: Tensor, tag: Tag, what: str) -> int:
 
 
 def per_position(x: Tensor, tag: Tag, what: str, dims: int) -> tuple[Tensor, float]:
-    """The same sum, over all but the last ``dims`` dimensions of x: exact multiples of a unit, and
-    the unit.
+    """Return the sum over all but the last ``dims`` dimensions of x, and its unit.
+
+    The sums are exact multiples of the unit. ``what`` is as in :func:`total`.
+
+    Args:
+        x: a tensor (*).
+        tag: tag of x; it stores the sums.
+        what: ``'events'``, ``'counts'`` or ``'bits'``.
+        dims: number of last dimensions that are kept.
     """
     what = _cheapest(tag, what)
     whole = _whole(x)
@@ -120,7 +134,14 @@ def per_position(x: Tensor, tag: Tag, what: str, dims: int) -> tuple[Tensor, flo
 
 
 def per_channel(x: Tensor, tag: Tag, what: str, dim: int) -> Tensor:
-    """(*, n, k) -> the same sum over ``dim`` (-2 or -1), as float64 integers."""
+    """Return the sum of (*, n, k) over ``dim`` (-2 or -1), as float64 integers.
+
+    Args:
+        x: a tensor (*, n, k).
+        tag: tag of x; it stores the sums.
+        what: ``'events'``, ``'counts'`` or ``'bits'``.
+        dim: the summed dimension, -2 or -1.
+    """
     what = _cheapest(tag, what)
     return _cached(
         tag,
@@ -131,13 +152,19 @@ def per_channel(x: Tensor, tag: Tag, what: str, dim: int) -> Tensor:
 
 
 def amounts(x: Tensor, tag: Tag, what: str) -> Tensor:
-    """What every element stands for, times :func:`_unit`; float32 (float64 for float64 tensors)."""
+    """Return the summand of every element times :func:`_unit`, as float32 (float64 for float64).
+
+    Args:
+        x: a tensor (*).
+        tag: tag of x.
+        what: ``'events'``, ``'counts'`` or ``'bits'``.
+    """
     if x.dtype is not torch.float32 and x.dtype is not torch.float64:
         x = x.float()
     domain = tag.domain
     unsigned = domain is not None and not domain.signed
     unit = 1.0 if domain is None else domain.unit
-    if what == 'events':  # one pass in place of a comparison and a conversion
+    if what == 'events':  # one pass instead of a comparison and a conversion
         return x.clamp(max=unit) if unsigned and _exact(tag) else x.ne(0).to(x.dtype)
     if what == 'counts':
         x = x if unsigned else x.abs()
@@ -151,14 +178,15 @@ def amounts(x: Tensor, tag: Tag, what: str) -> Tensor:
 
 
 def _exact(tag: Tag) -> bool:
-    """Whether sums of spikes are exact before they are divided by the unit: it is a power of
-    two.
+    """Return whether sums of spikes are exact before the division by the unit.
+
+    They are exact if the unit is a power of two.
     """
     return tag.domain is not None and math.frexp(tag.domain.unit)[0] == 0.5
 
 
 def _unit(tag: Tag, what: str) -> float:
-    """What :func:`amounts` are multiples of."""
+    """Return the unit of which :func:`amounts` are multiples."""
     domain = tag.domain
     if domain is None or not _exact(tag) or what == 'bits' or what == 'events' and domain.signed:
         return 1.0
@@ -166,15 +194,16 @@ def _unit(tag: Tag, what: str) -> float:
 
 
 def _cheapest(tag: Tag, what: str) -> str:
-    """Events of unit spikes are their counts, which need one pass less."""
+    """Replace ``'events'`` by the equal ``'counts'`` for unit spikes, which needs less work."""
     if what == 'events' and tag.bits is None and tag.domain is not None and tag.domain.levels <= 1:
         return 'counts'
     return what
 
 
 def _whole(x: Tensor) -> bool:
-    """Whether x shows every element of its storage once, so that all views of that kind have the
-    same sums.
+    """Return whether x contains every element of its storage once.
+
+    All such views of one storage have the same sums.
     """
     return x.numel() * x.element_size() == x.untyped_storage().nbytes() and 0 not in x.stride()
 
@@ -187,19 +216,21 @@ def _cached(tag: Tag, x: Tensor, key: tuple, compute: Callable):
 
 
 def _dense(x: Tensor) -> Tensor:
-    """All elements of a whole x in the order of memory: the fastest way through them."""
+    """Return all elements of a whole x in memory order, the fastest order to read."""
     return x if x.is_contiguous() else x.as_strided((x.numel(),), (1,), 0)
 
 
 def _elements(tag: Tag, what: str) -> int:
-    """How many elements' amounts float32 adds exactly, in whatever order."""
+    """Return how many elements float32 adds exactly in any order."""
     per = 1 if what == 'events' or tag.domain is None else tag.domain.levels
     return min(CHUNK, max(1, EXACT // max(1, per)))
 
 
 def _reduce(x: Tensor, tag: Tag, what: str, reduce: Callable) -> Tensor:
-    """``reduce`` of the amounts, exactly: in float32 of parts of the first dimension whose sum it
-    holds, which are added up in float64.
+    """Apply ``reduce`` to the amounts exactly.
+
+    Parts of the first dimension are reduced in float32, which holds their sums exactly; float64
+    adds the parts.
     """
     if not x.numel():
         return reduce(x.double())
@@ -216,10 +247,15 @@ def _reduce(x: Tensor, tag: Tag, what: str, reduce: Callable) -> Tensor:
 def taps(
     size: int, out: int, kernel: int, stride: int, padding: int, dilation: int, transposed: bool
 ) -> tuple[int, ...]:
-    """How many pairs of an output and a tap hit each input position, along one dimension.
+    """Return how many pairs of an output and a tap use each input position of one dimension.
 
-    A convolution's output o sees position ``o * stride - padding + tap * dilation``. A transposed
-    one sends position i to output ``i * stride - padding + tap * dilation``.
+    Output o of a convolution reads position ``o * stride - padding + tap * dilation``. Position i
+    of a transposed convolution writes to output ``i * stride - padding + tap * dilation``.
+
+    Args:
+        size, out: number of input and output positions.
+        kernel, stride, padding, dilation: parameters of the convolution in this dimension.
+        transposed: whether it is a transposed convolution.
     """
     hits = [0] * size
     if transposed:
@@ -235,8 +271,16 @@ def taps(
 
 
 def pairs(x: Tensor, tag: Tag, what: str, hits: tuple[tuple[int, ...], ...], fan_out: int) -> int:
-    """Sum over pairs of an input element and a tap on the map: ``fan_out`` times f_1^T P f_2
-    (energy.md 4.3).
+    """Return the sum over pairs of an input element and a tap inside the map.
+
+    It is ``fan_out`` times f_1^T P f_2 (energy.md 4.3).
+
+    Args:
+        x: input of the convolution.
+        tag: tag of x.
+        what: summand, as in :func:`total`.
+        hits: taps that use each position, for every dimension, from :func:`taps`.
+        fan_out: number of outputs per tap.
     """
     uniform, weights = _hit_map(hits)
     if weights is None:
@@ -252,7 +296,7 @@ def pairs(x: Tensor, tag: Tag, what: str, hits: tuple[tuple[int, ...], ...], fan
 
 @lru_cache(512)
 def _hit_map(hits: tuple[tuple[int, ...], ...]) -> tuple[int, Tensor | None]:
-    """Taps per position where all have as many; else 0 and the map of them."""
+    """Return the taps per position if equal for all; otherwise 0 and the map of taps."""
     if all(len(set(side)) <= 1 for side in hits):
         return math.prod(side[0] if side else 0 for side in hits), None
     weights = torch.ones((), dtype=torch.float64)

@@ -1,6 +1,4 @@
-"""What the counter knows of a tensor: a tag on its storage, set by the op that made it, never read
-off values.
-"""
+"""Tags: the information that the counter stores for each tensor storage."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -14,21 +12,22 @@ from mmbsa.spiking import BINARY, SpikeDomain
 
 @dataclass(slots=True)
 class Tag:
-    """What a storage holds.
+    """The content of a tensor storage.
 
     Attributes:
-        domain: of spikes; None for everything else.
-        origin: what made it, in words; the audit prints it.
-        weight: a parameter, a buffer, or something computed from these alone.
-        exact: no spikes, but whole sums of spikes, whose zeros are the absence of any event
-            (scores).
-        bits: bits of an activation that is computed bit by bit; None otherwise.
-        steps: T of a tensor that holds T steps; 0 where no time is known.
-        copies: equal steps that one copy of ``copy_numel`` elements stands for; 1 where steps
-            differ.
-        copy_numel: elements of one copy.
-        bounds: closed interval of a clamped tensor, whose rounding gives counts; None without.
-        cache: sums that were taken of this storage.
+        domain: spike domain; None if the storage holds no spikes.
+        origin: description of the source, which the audit prints.
+        weight: whether it is a parameter, a buffer, or computed from these alone.
+        exact: whether it holds exact sums of spikes (scores), whose zeros mean that no event
+            occurred.
+        bits: bits of an activation that is processed bit by bit; None otherwise.
+        steps: number of time steps T in the tensor; 0 if unknown.
+        copies: number of equal steps that one copy of ``copy_numel`` elements represents; 1 if the
+            steps differ.
+        copy_numel: number of elements of one copy.
+        bounds: closed interval of a clamped tensor, which becomes counts by rounding; None
+            otherwise.
+        cache: sums that were computed for this storage.
     """
 
     domain: SpikeDomain | None = None
@@ -44,12 +43,14 @@ class Tag:
 
     @property
     def sparse(self) -> bool:
-        """Whether a zero costs nothing: spikes, sums of spikes, and bits."""
+        """Whether a zero costs nothing: True for spikes, sums of spikes, and bits."""
         return self.domain is not None or self.exact
 
     @property
     def kind(self) -> str:
-        """``binary``, ``ternary``, ``integer``, ``bits``, ``sum of spikes``, ``weight`` or
+        """Kind of the content.
+
+        It is ``binary``, ``ternary``, ``integer``, ``bits``, ``sum of spikes``, ``weight`` or
         ``real``.
         """
         if self.bits is not None:
@@ -64,7 +65,7 @@ class Tag:
 
     @property
     def label(self) -> tuple[str, str, str]:
-        """Kind, domain and origin, as rows name them."""
+        """Return kind, domain and origin, as rows print them."""
         if 'label' not in self.cache:
             self.cache['label'] = (
                 self.kind,
@@ -74,14 +75,14 @@ class Tag:
         return self.cache['label']
 
     def but(self, **changes) -> 'Tag':
-        """A copy with other values and an empty cache."""
+        """Return a copy with other values and an empty cache."""
         return replace(self, cache={}, **changes)
 
 
-#: tags after which the first look for dead ones is taken.
+#: number of tags after which dead tags are removed for the first time.
 _PRUNE = 256
 
-#: origin of tensors that nothing is known of.
+#: origin of tensors without any information.
 OUTSIDE = 'a tensor made outside'
 
 
@@ -95,13 +96,14 @@ class TagStore:
 
     def __init__(self) -> None:
         self._tags: dict[int, tuple[StorageWeakRef, Tag]] = {}
-        #: the same for weights, which are kept.
+        #: tags of weights, which are kept.
         self._weights: dict[int, tuple[StorageWeakRef, Tag]] = {}
         self._limit = _PRUNE
 
     def get(self, x: Tensor) -> Tag:
-        """The tag of x; where it has none, real values made outside, and 0 and 1 for the dtype
-        bool.
+        """Return the tag of x.
+
+        Without a tag, x counts as real values made outside; the dtype bool counts as 0 and 1.
         """
         try:
             key = x.untyped_storage()._cdata
@@ -121,12 +123,12 @@ class TagStore:
         storage = x.untyped_storage()
         self._tags[storage._cdata] = (StorageWeakRef(storage), tag)
         if len(self._tags) > self._limit:
-            # dropped soon: a heap that grows makes Python look for cycles in all of it
+            # removed soon: with a growing heap, Python's cycle collector takes longer
             self._tags = {key: entry for key, entry in self._tags.items() if not entry[0].expired()}
             self._limit = _PRUNE + 2 * len(self._tags)
 
     def put_weights(self, tensors: Iterable[Tensor]) -> None:
-        """Tag parameters and buffers, whatever was written into them since."""
+        """Tag parameters and buffers, also if their values changed since."""
         for x in tensors:
             if x.layout is not torch.strided:
                 continue
@@ -138,7 +140,7 @@ class TagStore:
                 self._weights[key] = (StorageWeakRef(storage), tag)
 
     def drop(self, x: Tensor) -> None:
-        """Forget what x holds."""
+        """Remove the tag of x."""
         self._tags.pop(_key(x), None)
 
 
@@ -147,7 +149,7 @@ def _key(x: Tensor) -> int:
 
 
 def union(domains: list[SpikeDomain | None]) -> SpikeDomain | None:
-    """The smallest domain of one unit that holds all; None if one is real or units differ."""
+    """Return the smallest domain that contains all; None if one is real or units differ."""
     known = [domain for domain in domains if domain is not None]
     if not domains or len(known) < len(domains):
         return None
@@ -158,7 +160,7 @@ def union(domains: list[SpikeDomain | None]) -> SpikeDomain | None:
 
 
 def add(a: SpikeDomain | None, b: SpikeDomain | None) -> SpikeDomain | None:
-    """Domain of a sum of spikes: levels add up; None if one is real or units differ."""
+    """Return the domain of a sum of spikes: levels add; None if one is real or units differ."""
     if a is None or b is None:
         return None
     if not a.levels or not b.levels:
@@ -167,7 +169,14 @@ def add(a: SpikeDomain | None, b: SpikeDomain | None) -> SpikeDomain | None:
 
 
 def scale(domain: SpikeDomain | None, factor: float) -> SpikeDomain | None:
-    """Domain of spikes times a number: another unit, and for a negative one the other signs."""
+    """Return the domain of spikes times a number.
+
+    The number scales the unit; a negative number swaps the signs.
+
+    Args:
+        domain: spike domain; None for real values.
+        factor: the number.
+    """
     if domain is None or not abs(factor) < float('inf'):
         return None
     if factor == 0:
@@ -177,7 +186,12 @@ def scale(domain: SpikeDomain | None, factor: float) -> SpikeDomain | None:
 
 
 def clip(domain: SpikeDomain | None, low: float | None, high: float | None) -> SpikeDomain | None:
-    """Domain of clamped spikes; None if a bound is no level, or 0 lies outside."""
+    """Return the domain of clamped spikes; None if a bound is not a level, or 0 is outside.
+
+    Args:
+        domain: spike domain; None for real values.
+        low, high: bounds; None for no bound.
+    """
     if domain is None:
         return None
     ends: list[int] = []

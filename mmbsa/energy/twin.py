@@ -1,6 +1,4 @@
-"""The quantised network beside a spiking one: the same layers, one step, whole numbers in place of
-spikes.
-"""
+"""Quantised twin of a spiking network: the same layers, one step, quantisers instead of neurons."""
 
 import math
 from copy import deepcopy
@@ -16,16 +14,20 @@ from mmbsa.spiking import SpikeDomain
 
 
 def bits_for(steps: int, domain: SpikeDomain) -> int:
-    """Bits that hold as many levels as T steps of a neuron tell apart: ceil(log2(T D + 1)), and
-    one for a sign.
+    """Return the bits that hold as many levels as a neuron can distinguish in T steps.
 
-    T steps of binary spikes are ceil(log2(T + 1)) bits (Yan, Bai and Wong, theorem 1).
+    The result is ceil(log2(T D + 1)), plus one bit for a sign. For binary spikes it is
+    ceil(log2(T + 1)) (Yan, Bai and Wong, theorem 1).
+
+    Args:
+        steps: number of time steps T.
+        domain: spike domain of the neuron, with the largest count D.
     """
     return math.ceil(math.log2(steps * domain.levels + 1)) + domain.signed
 
 
 def steps_of(model: nn.Module) -> int:
-    """T, as the model's encoder says it; 1 if nothing does."""
+    """Return T of the model's encoder; 1 if the model states none."""
     found: list[Any] = [getattr(module, 'num_steps', None) for module in model.modules()]
     return max((steps for steps in found if isinstance(steps, int)), default=1)
 
@@ -33,29 +35,29 @@ def steps_of(model: nn.Module) -> int:
 def quantised_twin(
     model: nn.Module, w_bits: int | None = 8, a_bits: int | None = None, steps: int | None = None
 ) -> nn.Module:
-    """A copy of a spiking network in which every neuron is a quantiser, and which runs one step
-    (energy.md 4.6).
+    """Return a copy of a spiking network in which quantisers replace the neurons (energy.md 4.6).
 
-    A neuron of D levels over T steps becomes a quantiser of T D levels, so that both tell as many
-    values apart. Its full
-    scale is the current at which the neuron fires at its most: threshold times D. Leaks and hard
-        resets have no
-    counterpart, so the twin is matched in levels and not equal; it is not trained either.
+    The copy runs one time step. A neuron of D levels over T steps becomes a quantiser of T D
+    levels, so both distinguish the same number of values. Its full scale is the input current at
+    which the neuron fires at its maximum: threshold times D. Leaks and hard resets have no
+    counterpart, so the twin matches the levels but is not equal to the network. The twin is not
+    trained.
 
     Args:
         model: the spiking network; it is not changed.
-        w_bits: of convolutions' and linear layers' weights, symmetric, a scale per output; None
-            leaves them as they are.
-        a_bits: of every activation; None matches each neuron's levels, see :func:`bits_for`.
-        steps: T; None takes it from the model's encoder. Models that are given their steps as (T,
-            B, ...) need it, and their twin is given the mean over T.
+        w_bits: bits of the weights of convolutions and linear layers, symmetric, with one scale per
+            output; 8 by default, None keeps the weights.
+        a_bits: bits of every activation; None (default) matches the levels of each neuron, see
+            :func:`bits_for`.
+        steps: number of time steps T; None (default) uses T of the model's encoder. It is required
+            for models whose input has the time axis (T, B, ...); their twin takes the mean over T.
 
     Returns:
-        The twin, in evaluation mode. Event frames (B, T, ...) are averaged over T at its encoder.
+        The twin in evaluation mode. Its encoder averages event frames (B, T, ...) over T.
 
     Raises:
-        ValueError: bits < 1 (weights and signed activations: 2), a compiled model, or one without
-        neurons.
+        ValueError: bits are too few (weights and signed activations: 2, otherwise 1), the model was
+            compiled, or it has no neurons.
     """
     refuse_compiled(model)
     for name, bits, least in (('w_bits', w_bits, 2), ('a_bits', a_bits, 1)):
@@ -75,7 +77,7 @@ def quantised_twin(
         levels = steps * domain.levels if a_bits is None else 2 ** (a_bits - domain.signed) - 1
         if levels < 1:
             raise ValueError(
-                f'quantised_twin: a_bits={a_bits} leaves {name} no level beside 0; its spikes '
+                f'quantised_twin: a_bits={a_bits} leaves {name} no level besides 0; its spikes '
                 'are signed'
             )
         scale = float(getattr(neuron, 'v_threshold', 1.0)) * domain.levels

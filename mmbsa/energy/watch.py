@@ -1,4 +1,4 @@
-"""Counting a model that somebody else runs: a runner's validation, or a tool's loop."""
+"""Counting of a model within a loop of other code, such as a runner's validation."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +11,10 @@ from mmbsa.energy.report import Report, report_of
 
 
 def samples_of(data: Any) -> tuple[int, int]:
-    """How many samples a batch of a data loader holds, and how many of them run at once.
+    """Return how many samples a batch of a data loader holds, and how many of them run at once.
 
-    A tracker's batch holds sequences: a sample is a frame that is searched, which is all but the
-    first one of each sequence, and as many run at once as there are sequences.
+    The batch of a tracker holds sequences. Its samples are the searched frames: all frames of each
+    sequence but the first one. One frame of every sequence runs at once.
     """
     inputs = data.get('inputs', data) if isinstance(data, dict) else data
     if isinstance(inputs, dict) and 'frames' in inputs:
@@ -25,12 +25,13 @@ def samples_of(data: Any) -> tuple[int, int]:
 
 
 class Watcher:
-    """Counts forwards of a model within :meth:`batch`; what runs before and after its forward is
-    not counted.
+    """Count the forwards of a model within :meth:`batch`.
+
+    Work before and after the model's forward is not counted.
 
     Args:
         model: the model itself, without wrappers for distributed training.
-        options: of :class:`OpCounter`.
+        options: arguments of :class:`OpCounter`.
 
     Raises:
         ValueError: the model was compiled.
@@ -41,7 +42,7 @@ class Watcher:
 
     @contextmanager
     def batch(self, data: Any) -> Iterator[None]:
-        """Count the forwards of a batch, see :func:`samples_of`."""
+        """Context that counts the forwards of one batch, see :func:`samples_of`."""
         self.start(data)
         try:
             yield
@@ -49,7 +50,7 @@ class Watcher:
             self.stop()
 
     def start(self, data: Any) -> None:
-        """Look from now on; ``data`` is what a data loader gave."""
+        """Start to count; ``data`` is a batch of a data loader."""
         self.stop()
         self._samples, self.counter.images = samples_of(data)
         self._ran = False
@@ -59,7 +60,7 @@ class Watcher:
         ]
 
     def stop(self) -> None:
-        """Stop counting; the batch is counted if its forward ran."""
+        """Stop to count; the batch is included if its forward ran."""
         for handle in getattr(self, '_handles', ()):
             handle.remove()
         self._handles = []
@@ -77,5 +78,5 @@ class Watcher:
 
     @property
     def report(self) -> Report:
-        """What was counted so far."""
+        """Return the counts so far."""
         return report_of(self.counter, self.images)

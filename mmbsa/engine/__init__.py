@@ -1,4 +1,4 @@
-"""Hooks: whole checkpoints, exact resume, guarded data, finite losses, firing rates and energy."""
+"""Hooks for training: checkpoints and exact resume, data checks, firing rates and energy."""
 
 from mmbsa.engine.checkpoint_hook import ResumableCheckpointHook
 from mmbsa.engine.data_guard_hook import DataGuardHook

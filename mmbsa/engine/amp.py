@@ -1,4 +1,4 @@
-"""Mixed precision of training on processors that compute in bfloat16."""
+"""Mixed precision training on CPUs with bfloat16 instructions."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,16 +14,16 @@ from mmbsa.registry import OPTIM_WRAPPERS
 class CPUAmpOptimWrapper(OptimWrapper):
     """:class:`mmengine.optim.OptimWrapper` with forwards under autocast to bfloat16 on the CPU.
 
-    bfloat16 has the exponents of float32, so no loss is scaled. Parameters, their gradients,
-    membranes and the optimizer stay in float32; convolutions, products of matrices and attention
-    compute in bfloat16, which holds spikes exactly.
+    bfloat16 has the same exponent range as float32, so the loss is not scaled. Parameters, their
+    gradients, membranes and the optimizer use float32; convolutions, matrix products and attention
+    use bfloat16, which represents spikes exactly.
 
     Args:
-        kwargs: of :class:`mmengine.optim.OptimWrapper`.
+        kwargs: arguments of :class:`mmengine.optim.OptimWrapper`.
     """
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """The context of a training step's forward."""
+        """Return the context of the forward in a training step."""
         with super().optim_context(model), torch.autocast('cpu', torch.bfloat16):
             yield

@@ -1,5 +1,4 @@
-"""Checkpoints that survive a SIGKILL at any moment, and a resume that continues as if nothing had
-happened."""
+"""Checkpoints that remain valid after SIGKILL at any time, and exact resume."""
 
 import logging
 import os
@@ -40,56 +39,60 @@ STATE = 'resume_state'
 
 @register_backend(BACKEND)
 class AtomicLocalBackend(LocalBackend):
-    """The local file system, where a written file appears whole or not at all."""
+    """Storage backend for local files; a file is written completely or not at all."""
 
     def put(self, obj: bytes, filepath: str) -> None:
-        """Write bytes to a file through a synced temporary file beside it."""
+        """Write bytes to a file through a synced temporary file in the same folder.
+
+        Args:
+            obj: the bytes.
+            filepath: path of the file.
+        """
         with atomic_open(filepath) as file:
             file.write(obj)
 
 
 @HOOKS.register_module()
 class ResumableCheckpointHook(CheckpointHook):
-    """mmengine's ``CheckpointHook`` for runs that may be killed at any moment.
+    """mmengine's ``CheckpointHook`` for runs that may be killed at any time.
 
-    * A checkpoint and the pointer ``last_checkpoint`` are replaced atomically, and an outdated
-      checkpoint is deleted after the new one is on the disk, never before.
-    * ``--resume`` takes the newest whole checkpoint; cut off or damaged ones are passed over with a
-      warning. A validation that was due at it, and not done, is done first.
-    * A work dir in which another process trains is refused.
-    * Only the first process's machine needs the file; others receive it over the network.
-    * Before it is saved, and before a validation, buffers are averaged over the processes (see
-      ``average_buffers``).
-    * A checkpoint holds every process's random states, how many samples the run has seen, gradients
-      that wait for the next step of the optimizer (``accumulative_counts``), and what changed in
-      other hooks (an early stop's patience; see ``HookStates``). A resumed
-      iteration-based run repeats the uninterrupted one bit for bit (as far as the device's kernels
-      do), and loads no sample again; see ``DataStream``, which this hook puts under the training
-      loop. Validation draws from the generators without moving them on.
+    * A checkpoint and the pointer ``last_checkpoint`` are replaced atomically. An outdated
+      checkpoint is deleted only after the new one is on disk.
+    * ``--resume`` loads the newest complete checkpoint; truncated or damaged ones are skipped with
+      a warning. If a validation was due at this checkpoint and was not done, it is done first.
+    * A work dir in which another process trains raises an error.
+    * Only the machine of the first process needs the file; others receive it over the network.
+    * Before a checkpoint is saved, and before a validation, buffers are averaged over the processes
+      (see ``average_buffers``).
+    * A checkpoint contains the random states of every process, the number of used samples,
+      gradients that wait for the next step of the optimizer (``accumulative_counts``), and the
+      changed state of other hooks (for example the patience of early stopping; see ``HookStates``).
+      A resumed iteration-based run repeats the uninterrupted one bit for bit (if the kernels of the
+      device are deterministic), and loads no sample again; see ``DataStream``, which this hook
+      connects to the training loop. Validation uses the generators and then restores their states.
 
     An epoch-based loop keeps its own data order (mmengine's samplers depend on seed and epoch), and
-    augmentations that depend on seed, epoch and place in it: a run resumed after an epoch repeats
-    the uninterrupted one bit for bit too.
+    augmentations depend on seed, epoch and position in the epoch: a run that is resumed after an
+    epoch repeats the uninterrupted one bit for bit too.
 
     Args:
-        args: As for mmengine's hook, with the same defaults.
-        backend_args: Storage; None means local files, written atomically.
-        kwargs: As for mmengine's hook.
+        args, kwargs: arguments of mmengine's hook, with the same defaults.
+        backend_args: storage; None (default) means local files, written atomically.
     """
 
     def __init__(self, *args, backend_args: dict | None = None, **kwargs) -> None:
         super().__init__(*args, backend_args=backend_args or dict(backend=BACKEND), **kwargs)
         self._resumed: dict | None = None  # state of a loaded checkpoint
-        self._state: dict | None = None  # state that goes into the next checkpoint
-        self._held: dict | None = None  # random state of the training while a validation runs
+        self._state: dict | None = None  # state for the next checkpoint
+        self._held: dict | None = None  # random state of the training during a validation
         self._stream: DataStream | None = None
         self._hooks: HookStates | None = None
-        self._metrics: dict | None = None  # of a validation that just ended
-        self._lock = None  # held until the process ends
-        self._received: str | None = None  # a checkpoint that came from another machine
-        self._start = (0, 0)  # iteration and samples at which the stream began
+        self._metrics: dict | None = None  # metrics of the last validation
+        self._lock = None  # kept until the process ends
+        self._received: str | None = None  # a checkpoint from another machine
+        self._start = (0, 0)  # iteration and number of samples at the start of the stream
 
-    #: the training draws from a stream without an end, see ``DataStream``.
+    #: whether the training uses a stream without end, see ``DataStream``.
     streams = True
 
     def saved(self, runner: Runner) -> list[Path]:
@@ -105,10 +108,12 @@ class ResumableCheckpointHook(CheckpointHook):
         )
 
     def before_run(self, runner: Runner) -> None:
-        """Choose the checkpoint to resume from: the newest whole one of the first process, the same
-        in every process."""
-        # last of all, so that what is saved holds what every other hook did in an iteration; a new
-        # list, because the runner is going through the old one
+        """Choose the checkpoint for resume: the newest complete one of the first process.
+
+        Every process uses the same checkpoint.
+        """
+        # this hook runs last, so that a checkpoint contains the result of every other hook in an
+        # iteration; a new list, because the runner iterates over the old one
         runner._hooks = [*(hook for hook in runner._hooks if hook is not self), self]
         if runner._load_from is not None:
             self._receive(runner)
@@ -123,13 +128,12 @@ class ResumableCheckpointHook(CheckpointHook):
         path, listed = found
         if path is None and listed:
             raise RuntimeError(
-                f'cannot resume: none of the checkpoints is whole: {", ".join(listed)}. Restore '
-                'one, or '
-                'start over without --resume.'
+                f'cannot resume: none of the checkpoints is complete: {", ".join(listed)}. Restore '
+                'one, or start again without --resume.'
             )
         if path is None:
             runner.logger.info(
-                f'{runner.work_dir} has no checkpoint to resume from, the run starts at its '
+                f'{runner.work_dir} has no checkpoint to resume from, the run starts from the '
                 'beginning'
             )
         runner._load_from = path
@@ -137,19 +141,18 @@ class ResumableCheckpointHook(CheckpointHook):
             self._receive(runner)
 
     def _receive(self, runner: Runner) -> None:
-        """Let machines that have not the checkpoint of the first process load a copy."""
+        """Load a copy of the first process's checkpoint on machines that do not have it."""
         path = str(runner._load_from)
         if '://' not in path:
             runner._load_from = share_file(path, runner.work_dir)
             self._received = runner._load_from if runner._load_from != path else None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Find the weights in the file, and keep the random states and the place in the data until
-        the training starts.
+        """Select the weights in the file, and keep random states and data position until training.
 
         Raises:
-            ValueError: None of the model's weights is there (mmengine would go on with random
-                ones).
+            ValueError: the file has none of the model's weights (mmengine would continue with
+                random weights).
         """
         wanted = bare_model(runner.model).state_dict()
         given = checkpoint.get('state_dict', checkpoint)
@@ -162,7 +165,7 @@ class ResumableCheckpointHook(CheckpointHook):
                 ) from None
         if any(
             all_gather_object(self._received is not None)
-        ):  # it is in memory now, in every process
+        ):  # it is now in memory in every process
             if self._received is not None and is_first_of_node():
                 os.remove(self._received)
             self._received = None
@@ -179,8 +182,7 @@ class ResumableCheckpointHook(CheckpointHook):
             )
 
     def before_train(self, runner: Runner) -> None:
-        """Find the folder, clear what killed writers left there, and put a data stream under the
-        loop."""
+        """Prepare the work dir, and connect a data stream to the loop."""
         super().before_train(runner)
         self._hooks = HookStates(runner.hooks)
         if self._resumed is not None:
@@ -196,9 +198,8 @@ class ResumableCheckpointHook(CheckpointHook):
             return
         if not (by_epoch or isinstance(sampler_cfg, dict)) or not DataStream.fits(loop.dataloader):
             print_log(
-                'train_dataloader has a batch sampler or a sampler of its own: a resumed run will '
-                'not see exactly '
-                'the data of an uninterrupted one',
+                'train_dataloader has a custom sampler or batch sampler: a resumed run will not '
+                'use exactly the data of an uninterrupted one',
                 'current',
                 logging.WARNING,
             )
@@ -211,14 +212,14 @@ class ResumableCheckpointHook(CheckpointHook):
             return
         seed = None if runner._randomness_cfg.get('diff_rank_seed') else runner.seed
         state = self._resumed or {}
-        # an eager iterator (mmengine 0.10.7) has no skip_iter, and its loop skips by calling next
+        # an eager iterator (mmengine 0.10.7) has no skip_iter, and its loop skips by calls of next
         skips = 0 if hasattr(loop.dataloader_iterator, 'skip_iter') else loop.iter
         samples = state.get('samples')
         if samples is None:
             samples = loop.iter * loop.dataloader.batch_size * runner.world_size
         loop.dataloader_iterator = None
         loop.dataloader._iterator = (
-            None  # with the line above, ends workers that were started too early
+            None  # together with the line above, this ends workers that were started too early
         )
         self._stream = loop.dataloader_iterator = DataStream(
             loop.dataloader, sampler_cfg, state.get('seed', seed), samples, skips
@@ -226,10 +227,9 @@ class ResumableCheckpointHook(CheckpointHook):
         self._start = (loop.iter, samples)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Restore the random states of a resumed run, and make up for a validation that the kill
-        prevented.
+        """Restore the random states of a resumed run, and run a validation that was interrupted.
 
-        Nothing draws from the generators between here and the first batch.
+        Between this method and the first batch, nothing uses the generators.
         """
         if self._resumed is None:
             return
@@ -258,18 +258,16 @@ class ResumableCheckpointHook(CheckpointHook):
             runner.val_loop.run()
 
     def before_val(self, runner: Runner) -> None:
-        """Hold the training's random state, and let every process judge the same buffers."""
+        """Save the training's random state, and give every process the same buffers."""
         self._held = get_random_state()
         average_buffers(runner)
 
     def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
-        """Note the metrics: the best checkpoint is saved in ``after_val``, when all hooks have seen
-        them."""
+        """Record the metrics; ``after_val`` saves the best checkpoint after all hooks have run."""
         self._metrics = metrics
 
     def after_val(self, runner: Runner) -> None:
-        """Save the best checkpoint, and put the random state back as if there had been no
-        validation."""
+        """Save the best checkpoint, and restore the random state from before the validation."""
         metrics, self._metrics = self._metrics, None
         if metrics is not None and self._hooks is not None:  # a validation alone saves nothing
             super().after_val_epoch(runner, metrics)
@@ -277,7 +275,7 @@ class ResumableCheckpointHook(CheckpointHook):
         self._held = None
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add the random states and the place in the data."""
+        """Add the random states and the position in the data."""
         if self._state is not None:
             checkpoint[STATE] = self._state
 
@@ -297,15 +295,15 @@ class ResumableCheckpointHook(CheckpointHook):
         return state
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        """Write checkpoint, then pointer, then delete the outdated one (mmengine deletes first)."""
+        """Write the checkpoint, then the pointer, then delete the outdated checkpoint."""
         outdated = None
         if self.max_keep_ckpts > 0 and (not self.keep_ckpt_ids or self.keep_ckpt_ids[-1] != step):
             there = [*self.keep_ckpt_ids, step]
-            # until it is deleted the outdated one is listed, so that a resumed run deletes it in
-            # before_train
+            # the outdated checkpoint is listed until it is deleted, so that a resumed run deletes
+            # it in before_train
             runner.message_hub.update_info('keep_ckpt_ids', there)
             outdated = there[0] if len(there) > self.max_keep_ckpts else None
-            self.keep_ckpt_ids.append(step)  # a deque, which drops the outdated one
+            self.keep_ckpt_ids.append(step)  # a deque, which removes the outdated one
         name = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
@@ -332,14 +330,13 @@ class ResumableCheckpointHook(CheckpointHook):
                 self.file_backend.remove(path)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        """Save the best checkpoint; the previous best is deleted after it (mmengine deletes
-        first)."""
+        """Save the best checkpoint, then delete the previous best (mmengine deletes first)."""
         with _removals_last(self):
             super()._save_best_checkpoint(runner, metrics)
 
 
 class _Postponed:
-    """A file backend that notes which files to remove instead of removing them."""
+    """A file backend that records files to remove instead of removing them."""
 
     def __init__(self, backend) -> None:
         self.backend, self.paths = backend, []

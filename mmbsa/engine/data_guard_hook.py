@@ -1,4 +1,4 @@
-"""Say which file or config key is wrong before, or when, data spoils a run."""
+"""Hook that checks datasets and names the file or config key with an error."""
 
 import socket
 from typing import Any
@@ -22,29 +22,29 @@ from mmbsa.utils.processes import watch_parent
 
 @HOOKS.register_module()
 class DataGuardHook(Hook):
-    """Check a dataset against its folder and against the model, and name the file when a sample
-    fails.
+    """Check a dataset against its folder and against the model, and name files that fail to load.
 
     Before the first sample of a training, validation or test, once per dataset:
 
-    * the dataset is not empty, every image and annotation that its pipeline will load is there, and
-      there is at least one batch (also with ``drop_last``);
-    * each head's ``num_classes`` is the number of the dataset's classes;
-    * what pads labels in training (``seg_pad_val``) is a class, or ignored by each head
+    * the dataset is not empty, every image and annotation of its pipeline exists, and there is at
+      least one batch (also with ``drop_last``);
+    * each head's ``num_classes`` is the number of classes of the dataset;
+    * the padding value of labels in training (``seg_pad_val``) is a class, or each head ignores it
       (``ignore_index``).
 
-    A folder that is not there or without files of the right ending is named, with the section of
-    the README that tells how to fill it; this comes from the runner itself, because mmengine builds
-    datasets before it calls any hook.
+    The message names a folder that does not exist or has no files with the right ending, and the
+    section of the README that describes how to fill it. The runner itself raises this error,
+    because mmengine builds datasets before it calls hooks.
 
-    While samples load, in the process that loads them: an unreadable file raises ``DataError`` with
-    its name; so do labels of another size than their picture or with several channels, and a label
-    that is neither a class nor ignored (on a GPU it would be a device-side assert that names
-    nothing).
+    While samples load, in the process that loads them, ``DataError`` with the name of the file is
+    raised for an unreadable file, for labels with another size than their picture or with several
+    channels, and for a label that is neither a class nor ignored (on a GPU such a label would cause
+    a device-side assert without a file name).
 
     Args:
-        check_files: Look for missing files (one listing per folder, local folders only).
-        check_labels: Check the labels of every sample.
+        check_files: whether to check for missing files (one listing per folder, local folders
+            only); True by default.
+        check_labels: whether to check the labels of every sample; True by default.
     """
 
     priority = 'VERY_HIGH'
@@ -56,17 +56,17 @@ class DataGuardHook(Hook):
         )
 
     def before_train(self, runner: Runner) -> None:
-        """Guard the datasets of training and validation."""
+        """Check the datasets of training and validation."""
         self._guard(runner, 'train_dataloader', runner.train_dataloader)
         if runner.val_loop is not None:
             self._guard(runner, 'val_dataloader', runner.val_dataloader)
 
     def before_val(self, runner: Runner) -> None:
-        """Guard the dataset of a validation without training."""
+        """Check the dataset of a validation without training."""
         self._guard(runner, 'val_dataloader', runner.val_dataloader)
 
     def before_test(self, runner: Runner) -> None:
-        """Guard the dataset of a test."""
+        """Check the dataset of a test."""
         self._guard(runner, 'test_dataloader', runner.test_dataloader)
 
     def _guard(self, runner: Runner, key: str, loader: DataLoader) -> None:
@@ -114,7 +114,7 @@ class DataGuardHook(Hook):
     @staticmethod
     def _check_files(key: str, part: Dataset) -> None:
         found = (socket.gethostname(), missing_files(part) if is_first_of_node() else [])
-        for host, missing in all_gather_object(found):  # each machine may have data of its own
+        for host, missing in all_gather_object(found):  # machines may have different files
             if missing:
                 some = '\n  '.join(missing[:10])
                 more = f'\n  and {len(missing) - 10} more' if len(missing) > 10 else ''
@@ -131,8 +131,7 @@ def _bare(model: nn.Module) -> nn.Module:
 
 
 def _is_endless(runner: Runner, key: str, loader: DataLoader) -> bool:
-    """Whether a training draws batches across the ends of the dataset, so that every batch is
-    full."""
+    """Return whether batches continue over the end of the dataset, so that all are full."""
     if key != 'train_dataloader' or not isinstance(runner.train_loop, IterBasedTrainLoop):
         return False
     streamed = any(hasattr(hook, 'streams') for hook in runner.hooks) and DataStream.fits(loader)
@@ -140,11 +139,15 @@ def _is_endless(runner: Runner, key: str, loader: DataLoader) -> bool:
 
 
 def check_batches(key: str, loader: DataLoader, endless: bool = False) -> None:
-    """Refuse a loader without a single batch: a run over it would end at once, as if it had
-    succeeded.
+    """Check that a loader has at least one batch; a run without batches would end at once.
+
+    Args:
+        key: config key of the loader, for the message.
+        loader: the data loader.
+        endless: whether batches continue over the end of the dataset; False by default.
 
     Raises:
-        ValueError: The number of samples, the batch size and the key.
+        ValueError: there is no batch; the message names samples, batch size and key.
     """
     if endless or len(loader) > 0:
         return
@@ -158,8 +161,7 @@ def check_batches(key: str, loader: DataLoader, endless: bool = False) -> None:
 
 
 def label_fillers(model: nn.Module, dataset: Dataset) -> dict[str, int]:
-    """Config key -> label, for everything in a model and a training dataset that writes labels of
-    its own."""
+    """Return config key -> label, for all entries that write labels."""
     found, data = {}, 'train_dataloader.dataset'
     preprocessor = getattr(model, 'data_preprocessor', None)
     if hasattr(preprocessor, 'seg_pad_val'):
@@ -180,10 +182,14 @@ def label_fillers(model: nn.Module, dataset: Dataset) -> dict[str, int]:
 
 
 def check_padding(heads: dict[str, Any], fillers: dict[str, int]) -> None:
-    """Refuse labels of :func:`label_fillers` that a head neither knows as a class nor ignores.
+    """Check that each head has every label of :func:`label_fillers` as a class, or ignores it.
+
+    Args:
+        heads: config path -> head.
+        fillers: config key -> label.
 
     Raises:
-        ValueError: With both keys.
+        ValueError: a label is neither; the message names both keys.
     """
     for name, head in heads.items():
         ignored = getattr(head, 'ignore_index', None)
@@ -191,15 +197,13 @@ def check_padding(heads: dict[str, Any], fillers: dict[str, int]) -> None:
             if isinstance(ignored, int) and value != ignored and not 0 <= value < head.num_classes:
                 raise ValueError(
                     f'model.{name}.ignore_index={ignored}, but {key} writes the label {value:g}, '
-                    'which is '
-                    f'neither ignored nor one of the {head.num_classes} classes; give both the '
-                    'same value'
+                    f'which is neither ignored nor one of the {head.num_classes} classes; set both '
+                    'to the same value'
                 )
 
 
 def heads_with_classes(model: nn.Module) -> dict[str, Any]:
-    """Return the heads of a segmentor or classifier that have ``num_classes``, by their config path
-    under ``model``."""
+    """Return config path under ``model`` -> head, for the heads that have ``num_classes``."""
     model, found = _bare(model), {}
     for name in ('decode_head', 'auxiliary_head', 'head'):
         head = getattr(model, name, None)

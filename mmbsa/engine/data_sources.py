@@ -1,4 +1,4 @@
-"""Where the files of a dataset are, which are missing, and why there are none."""
+"""Files of a dataset: their folders, missing files, and the reason why there are none."""
 
 import os
 from collections import Counter, defaultdict
@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from mmbsa.utils.errors import DataError, MissingDataError
 from mmbsa.utils.types import type_name
 
-#: data sets with a section of their own in README.md, by a part of their class's name.
+#: data sets with a section in README.md, by a part of the name of their class.
 README_SECTIONS = {'ADE20K': 'ADE20K, step by step'}
 README_DEFAULT = 'Configs'
 
@@ -43,7 +43,7 @@ def config_parts(cfg: Any) -> Iterator[dict]:
 
 
 def missing_files(dataset: Dataset) -> list[str]:
-    """Return the local files that a dataset's pipeline will load and that are not there."""
+    """Return the local files of a dataset's pipeline that do not exist."""
     keys = []
     for transform in dataset.pipeline.transforms:
         if getattr(transform, 'backend_args', None) is None:
@@ -64,9 +64,9 @@ def missing_files(dataset: Dataset) -> list[str]:
 
 
 def folders(dataset: Dataset) -> list[str]:
-    """Return the local folders of a dataset's ``data_prefix``; folders of images come first.
+    """Return the local folders of a dataset's ``data_prefix``, with folders of images first.
 
-    Remote addresses (with ``://`` or a prefix such as ``s3:``) are left out.
+    Remote addresses (with ``://`` or a prefix such as ``s3:``) are excluded.
     """
     prefix = getattr(dataset, 'data_prefix', None)
     prefix = prefix if isinstance(prefix, dict) else dict(img_path=prefix)
@@ -79,32 +79,33 @@ def folders(dataset: Dataset) -> list[str]:
 
 
 def where_to_read(dataset: Any) -> str:
-    """Return the part of the README that says how a dataset's folder is filled."""
+    """Return a sentence with the README section on how to fill a dataset's folder."""
     name = dataset if isinstance(dataset, str) else type(dataset).__name__
     section = next((text for part, text in README_SECTIONS.items() if part in name), README_DEFAULT)
-    return f'README.md, "{section}", says how to get and place the data'
+    return f'README.md, "{section}", describes how to get and place the data'
 
 
 def why_no_samples(dataset: Dataset, key: str) -> DataError | None:
-    """Say which folder or list of a dataset is not there, or holds no files of its ending; None if
-    all is there.
+    """Return an error that names a missing folder or list of a dataset, or an empty folder.
+
+    The result is None if everything exists.
 
     Args:
-        dataset: One dataset, which need not be loaded.
-        key: Its config key, for the message.
+        dataset: one dataset; it need not be loaded.
+        key: config key of the dataset, for the message.
     """
     name, ann_file = f'{key} ({type(dataset).__name__})', getattr(dataset, 'ann_file', '')
     if isinstance(ann_file, str) and ann_file and '://' not in ann_file:
         if not os.path.exists(ann_file):
             return MissingDataError(
-                f'{name}: there is no {ann_file} (ann_file); {where_to_read(dataset)}'
+                f'{name}: {ann_file} (ann_file) does not exist; {where_to_read(dataset)}'
             )
         if os.path.isfile(ann_file) and not os.path.getsize(ann_file):
             return DataError(f'{key} is empty: {ann_file} lists nothing')
     for folder in folders(dataset):
         if not os.path.isdir(folder):
             return MissingDataError(
-                f'{name}: there is no folder {folder}; {where_to_read(dataset)}'
+                f'{name}: the folder {folder} does not exist; {where_to_read(dataset)}'
             )
     suffix = 'img_suffix' if hasattr(dataset, 'img_suffix') else 'extensions'
     wanted = getattr(dataset, suffix, None) or ()
@@ -131,10 +132,9 @@ def why_no_samples(dataset: Dataset, key: str) -> DataError | None:
 
 
 def endings_in(folder: str | os.PathLike, limit: int = 10_000) -> dict[str, str]:
-    """Return the endings of the files in a folder and its subfolders, the most frequent first, each
-    with a file.
+    """Return ending -> a file, for the files in a folder and its subfolders, most frequent first.
 
-    Hidden files do not count, and a search ends after ``limit`` files.
+    Hidden files are ignored, and the search stops after ``limit`` files (10,000 by default).
     """
     counts, example = Counter(), {}
     for _, _, names in os.walk(folder):
@@ -149,21 +149,22 @@ def endings_in(folder: str | os.PathLike, limit: int = 10_000) -> dict[str, str]
 
 
 def explain(key: str, cfg: dict, error: Exception) -> DataError | None:
-    """Turn an error of building ``<key>.dataset`` into one that names folder or file, if these are
-    what is wrong.
+    """Return an error that names the wrong folder or file, from an error of building a dataset.
+
+    The result is None if folders and files are not the reason.
 
     Args:
-        key: ``'train_dataloader'``, ...
-        cfg: The loader's config.
-        error: What building it raised.
+        key: config key of the loader, for example ``'train_dataloader'``.
+        cfg: config of the loader.
+        error: error of building ``<key>.dataset``.
     """
     if isinstance(error, DataError):
         return None
     cfgs, lazy = list(config_parts(cfg.get('dataset') if isinstance(cfg, dict) else None)), []
     for part in cfgs:
-        try:  # mmengine's datasets find their paths without reading anything
+        try:  # mmengine's datasets determine their paths without reading files
             lazy.append(DATASETS.build(dict(part, lazy_init=True, pipeline=[])))
-        # without lazy_init, or a mistake in its config, of which the error says more
+        # no lazy_init, or an error in the config, which the original error describes better
         except Exception:
             reason = _why_no_list(part, f'{key}.dataset')
         else:
@@ -179,7 +180,7 @@ def explain(key: str, cfg: dict, error: Exception) -> DataError | None:
         for data in lazy
         if isinstance(getattr(data, 'ann_file', None), str) and data.ann_file
     ]
-    if lists and len(lazy) == len(cfgs):  # the configs are right, so it is what they name
+    if lists and len(lazy) == len(cfgs):  # the configs are right, so the listed files are wrong
         return DataError(
             f'{key}.dataset ({names}): {", ".join(lists)} cannot be read as annotations: '
             f'{type(error).__name__}: {error}'
@@ -188,8 +189,7 @@ def explain(key: str, cfg: dict, error: Exception) -> DataError | None:
 
 
 def _why_no_list(cfg: dict, key: str) -> DataError | None:
-    """Say that the list of a dataset is not there, from its config; mmseg's VOC looks for it before
-    it is lazy."""
+    """Return the error of a missing list, which mmseg's VOC reads even with lazy_init."""
     ann_file = cfg.get('ann_file')
     if not isinstance(ann_file, str) or not ann_file or '://' in ann_file:
         return None
@@ -197,7 +197,9 @@ def _why_no_list(cfg: dict, key: str) -> DataError | None:
     if os.path.exists(path):
         return None
     name = type_name(cfg)
-    return MissingDataError(f'{key} ({name}): there is no {path} (ann_file); {where_to_read(name)}')
+    return MissingDataError(
+        f'{key} ({name}): {path} (ann_file) does not exist; {where_to_read(name)}'
+    )
 
 
 def _explained(build: Callable, key: str, guarded: Callable[[Runner], bool]) -> Callable:
@@ -216,12 +218,12 @@ def _explained(build: Callable, key: str, guarded: Callable[[Runner], bool]) -> 
 
 
 def explain_failed_builds(guarded: Callable[[Runner], bool]) -> None:
-    """Let runners say which folder or file is wrong when a dataset cannot be built.
+    """Make runners name the wrong folder or file if a dataset cannot be built.
 
-    mmengine builds datasets before it calls any hook, so that a hook alone comes too late.
+    mmengine builds datasets before it calls hooks, so a hook cannot catch these errors.
 
     Args:
-        guarded: Whether a runner wants this.
+        guarded: function that returns whether this applies to a runner.
     """
     for phase in ('train', 'val', 'test'):
         build = getattr(Runner, f'build_{phase}_loop')

@@ -1,10 +1,10 @@
-"""The training samples as one numbered stream that can start anywhere.
+"""The training samples as one numbered stream that can start at any position.
 
-mmengine 0.10.7 resumes by loading and dropping every batch that was seen; the random augmentations
-of a worker depend on all it did before. Here sample number ``p`` of a run is a pure function of
-(dataset, sampler, seed, p): a run that starts at ``p`` sees what an uninterrupted one would,
-whatever the number of workers, and decodes nothing before it. ``DataStream`` is the endless stream
-of an iteration-based loop, ``seed_epochs`` does the same for a loop of epochs.
+mmengine 0.10.7 resumes by loading and discarding every used batch; the random augmentations of a
+worker depend on its whole history. Here sample number ``p`` of a run is a pure function of
+(dataset, sampler, seed, p): a run that starts at ``p`` uses the samples of an uninterrupted run,
+with any number of workers, and decodes no earlier sample. ``DataStream`` is the endless stream of
+an iteration-based loop, ``seed_epochs`` does the same for an epoch-based loop.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,18 +21,21 @@ from mmbsa.utils.random_state import seeded
 
 
 class SeededDataset(Dataset):
-    """A dataset indexed by (position, index); the random generators are seeded from the position
-    for each sample.
+    """A dataset indexed by (position, index); the position seeds the random generators per sample.
 
-    The states of the process's own generators are put back, so that without workers the data does
-    not disturb them.
+    The states of the generators of the process are restored after each sample, so that data loading
+    without workers does not change them.
+
+    Args:
+        dataset: the dataset.
+        seed: seed that is combined with the position.
     """
 
     def __init__(self, dataset: Dataset, seed: int) -> None:
         self.dataset, self.seed = dataset, seed
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
-        """Return sample ``index``, augmented as the ``position``-th of the run."""
+        """Return sample ``index`` with the augmentation of position ``position`` of the run."""
         position, index = key
         with seeded(self.seed, position):
             return self.dataset[index]
@@ -42,7 +45,7 @@ class SeededDataset(Dataset):
 
     @property
     def metainfo(self) -> dict:
-        """What the dataset says about itself; checkpoints keep it."""
+        """Metainfo of the dataset; checkpoints contain it."""
         return self.dataset.metainfo
 
 
@@ -50,10 +53,10 @@ class PositionedBatches(Sampler):
     """Endless batches of (position, index) for this process, from its ``start``-th sample on.
 
     Args:
-        sampler: A sampler of mmengine; a finite one is repeated, with ``set_epoch``. It deals
-            indices to this process.
-        batch_size: Samples per batch and process.
-        start: Samples of this process that were seen before.
+        sampler: a sampler of mmengine, which selects the indices of this process; a finite one is
+            repeated, with ``set_epoch``.
+        batch_size: samples per batch and process.
+        start: number of samples that this process has already used; 0 by default.
     """
 
     def __init__(self, sampler: Sampler, batch_size: int, start: int = 0) -> None:
@@ -68,8 +71,7 @@ class PositionedBatches(Sampler):
             epoch += 1
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """Yield batches; positions count over all processes, so that each sample of a run has its
-        own."""
+        """Yield batches; positions count over all processes, so each sample has its own."""
         rank, world_size = get_dist_info()
         numbered = enumerate(self._indices())
         numbered = (
@@ -81,12 +83,13 @@ class PositionedBatches(Sampler):
 
 
 class EpochBatches(Sampler):
-    """The batches of a loader, epoch by epoch, as (position, index); positions count over all
-    processes.
+    """The batches of a loader, epoch by epoch, as (position, index).
+
+    Positions count over all processes.
 
     Args:
-        batches: The batch sampler of the loader.
-        epoch: Returns the epoch that starts.
+        batches: the batch sampler of the loader.
+        epoch: function that returns the number of the epoch that starts.
     """
 
     def __init__(self, batches: BatchSampler, epoch: Callable[[], int]) -> None:
@@ -94,7 +97,7 @@ class EpochBatches(Sampler):
 
     @property
     def sampler(self) -> Sampler:
-        """The sampler of indices, which mmengine's hook tells the epoch."""
+        """The sampler of indices; mmengine's hook sets its epoch."""
         return self.batches.sampler
 
     def __len__(self) -> int:
@@ -103,7 +106,7 @@ class EpochBatches(Sampler):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         """Yield the batches of an epoch."""
         rank, world_size = get_dist_info()
-        position = (self.epoch() << 40) + rank  # no epoch has as many samples
+        position = (self.epoch() << 40) + rank  # an epoch has fewer than 2^40 samples
         for batch in self.batches:
             yield [(position + place * world_size, index) for place, index in enumerate(batch)]
             position += len(batch) * world_size
@@ -136,23 +139,21 @@ def _like(loader: DataLoader, seed: int, batches: Sampler) -> DataLoader:
         prefetch_factor=loader.prefetch_factor,
         persistent_workers=loader.persistent_workers,
         generator=torch.Generator(),
-    )  # an iterator draws a number, which must not come from the training's
+    )  # an iterator draws a random number, which must not change the training's generator
     watch_parent(copy)
     return copy
 
 
 class DataStream:
-    """What an iteration-based training loop draws its batches from, in place of mmengine's own
-    iterator.
+    """Batches of an iteration-based training loop; it replaces mmengine's iterator.
 
     Args:
-        loader: The data loader of the training loop; its dataset and all its options are kept.
-        sampler_cfg: Config of its sampler, which is built anew: mmengine's has already dealt out
-            indices.
-        seed: Seed of the sampler and the augmentations; None lets the sampler draw one for all
-            processes.
-        samples: Samples the run has seen so far, over all processes.
-        skips: How often ``next`` is called to skip what was seen; answered with None.
+        loader: the data loader of the training loop; its dataset and all its options are kept.
+        sampler_cfg: config of its sampler, which is built again, because mmengine's has already
+            yielded indices.
+        seed: seed of the sampler and the augmentations; None draws one seed for all processes.
+        samples: number of samples that the run has used, over all processes; 0 by default.
+        skips: number of calls of ``next`` that skip used batches and return None; 0 by default.
     """
 
     def __init__(
@@ -177,8 +178,7 @@ class DataStream:
 
     @staticmethod
     def fits(loader: DataLoader) -> bool:
-        """Return whether batches are plain runs of the sampler's indices, which is what a stream
-        can continue."""
+        """Return whether batches are consecutive sampler indices, which a stream can continue."""
         return type(loader.batch_sampler) is BatchSampler
 
     @property
@@ -187,13 +187,16 @@ class DataStream:
         return self.batch_size * self.world_size
 
     def skip_iter(self, num_iters: int) -> None:
-        """Do nothing: the stream starts where it should. mmengine 0.10.12 calls this on resume."""
+        """Do nothing, because the stream starts at the right position.
+
+        mmengine 0.10.12 calls this on resume.
+        """
 
     def __iter__(self) -> 'DataStream':
         return self
 
     def __next__(self) -> Any:
-        """Return the next batch (or None while mmengine 0.10.7 skips what was seen)."""
+        """Return the next batch (or None while mmengine 0.10.7 skips used batches)."""
         if self.skips:
             self.skips -= 1
             return None

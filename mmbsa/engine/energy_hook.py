@@ -1,4 +1,4 @@
-"""What a model costs, counted during its validations and tests."""
+"""Hook that counts operations and energy of a model during validations and tests."""
 
 import json
 from pathlib import Path
@@ -19,25 +19,26 @@ from mmbsa.utils.files import atomic_open
 
 @HOOKS.register_module()
 class EnergyHook(Hook):
-    """Operations and energy of one image, averaged over the counted batches of a validation or
-    test.
+    """Count operations and energy of one image in a validation or test, as a mean over batches.
 
-    Figures go into the metrics (``energy/compute_mJ``, ``energy/memory_mJ``, ``energy/GMAC``,
-    ``energy/GAC``), and with them into the log and all visualizers. ``energy.json``
-    (``energy_test.json``) in the work dir has every layer, and ``energy.md`` the same as tables.
+    The metrics get the entries ``energy/compute_mJ``, ``energy/memory_mJ``, ``energy/GMAC`` and
+    ``energy/GAC``, so the log and all visualizers show them. ``energy.json`` (``energy_test.json``)
+    in the work dir contains every layer, and ``energy.md`` the same as tables.
 
     Args:
-        cost: preset, file or dict of :class:`mmbsa.energy.CostTable`.
-        interval: every how many batches one is counted, the first one included.
-        max_batches: counted batches per validation and process; None has no limit.
-        strict: raise on an op without a rule.
-        attention_order: of attentions without a normaliser, see :class:`mmbsa.energy.OpCounter`.
+        cost: preset, file or dict of :class:`mmbsa.energy.CostTable`; ``'field'`` by default.
+        interval: count every ``interval``-th batch, beginning with the first one; 1 by default.
+        max_batches: largest number of counted batches per validation and process; None (default)
+            has no limit.
+        strict: whether an op without a rule raises an error; False by default.
+        attention_order: order of attentions without a normaliser, see
+            :class:`mmbsa.energy.OpCounter`; ``'taken'`` by default.
 
     Raises:
-        ValueError: interval or max_batches < 1, or an unknown cost.
+        ValueError: ``interval`` or ``max_batches`` is below 1, or the cost is unknown.
     """
 
-    # before RuntimeInfoHook and LoggerHook, so that the figures are there when they log
+    # before RuntimeInfoHook and LoggerHook, so that they log the entries
     priority = 'VERY_HIGH'
 
     def __init__(
@@ -58,11 +59,11 @@ class EnergyHook(Hook):
         self._counted = 0
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Begin anew."""
+        """Reset the counts."""
         self._begin(runner)
 
     def before_test_epoch(self, runner: Runner) -> None:
-        """Begin anew."""
+        """Reset the counts."""
         self._begin(runner)
 
     def _begin(self, runner: Runner) -> None:
@@ -70,7 +71,7 @@ class EnergyHook(Hook):
         self._watcher, self._counted = Watcher(model, **self.options), 0
 
     def before_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Look at every n-th batch."""
+        """Start to count at every ``interval``-th batch."""
         if (
             batch_idx % self.interval
             or self.max_batches is not None
@@ -81,27 +82,27 @@ class EnergyHook(Hook):
         self._watcher.start(data_batch)
 
     def before_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """As in validation."""
+        """Start to count at every ``interval``-th batch."""
         self.before_val_iter(runner, batch_idx, data_batch)
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Stop counting after the batch."""
+        """Stop to count after the batch."""
         self._watcher.stop()
 
     def after_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Stop counting after the batch."""
+        """Stop to count after the batch."""
         self._watcher.stop()
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Report."""
+        """Add the results to the metrics and write the files."""
         self._report(runner, metrics, 'val')
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Report."""
+        """Add the results to the metrics and write the files."""
         self._report(runner, metrics, 'test')
 
     def _report(self, runner: Runner, metrics: dict[str, float] | None, mode: str) -> None:
@@ -122,7 +123,7 @@ class EnergyHook(Hook):
         }
         if metrics is not None:
             metrics.update(figures)
-        for name, value in figures.items():  # RuntimeInfoHook may have copied the metrics already
+        for name, value in figures.items():  # RuntimeInfoHook may already have copied the metrics
             runner.message_hub.update_scalar(f'{mode}/{name}', value)
         if report.unknown:
             print_log(

@@ -1,4 +1,4 @@
-"""How much a model fires, measured during its validations."""
+"""Hook that measures the firing rate of a model during validations."""
 
 import json
 from collections import defaultdict
@@ -18,32 +18,37 @@ from mmbsa.utils.files import atomic_open
 
 
 def count_spikes(neuron: nn.Module, out: Tensor) -> Tensor:
-    """Unit spikes in a neuron's output (T, *), whatever their sign: a scalar.
+    """Return the number of unit spikes in a neuron's output (T, *), of either sign, as a scalar.
 
-    A value of ``k * unit`` in the neuron's domain stands for \\|k\\| spikes: the integer neuron of
-    E-SpikeFormer fires that often over the D inference steps that one training step stands for.
+    A value ``k * unit`` in the neuron's domain counts as \\|k\\| spikes: the integer neuron of
+    E-SpikeFormer emits that many spikes in the D inference steps that replace one training step.
+
+    Args:
+        neuron: the neuron, with its domain.
+        out: its output.
     """
     return out.detach().abs().sum(dtype=torch.float64) / neuron.domain.unit
 
 
 @HOOKS.register_module()
 class FiringRateHook(Hook):
-    """Mean firing rate over all neurons, samples and steps of a validation.
+    """Measure the mean firing rate over all neurons, samples and steps of a validation.
 
-    The rate of a layer is its number of unit spikes over the most that its domain allows (D for
-    counts up to D).
+    The rate of a layer is its number of unit spikes divided by the largest number in its domain (D
+    for counts up to D).
 
-    The rate is logged as ``firing_rate`` beside the validation's metrics. ``firing_rates.json`` in
-    the work dir has it by layer, with the number of parameters of the model.
+    The rate is logged as ``firing_rate`` with the metrics of the validation. ``firing_rates.json``
+    in the work dir contains the rate of each layer and the number of parameters of the model.
 
     Args:
-        max_batches: batches per validation and process that are measured; None measures all.
+        max_batches: number of measured batches per validation and process; None (default) measures
+            all.
 
     Raises:
-        ValueError: max_batches < 1.
+        ValueError: ``max_batches`` is below 1.
     """
 
-    # before RuntimeInfoHook and LoggerHook, so that the rate is there when they log
+    # before RuntimeInfoHook and LoggerHook, so that they log the rate
     priority = 'VERY_HIGH'
 
     def __init__(self, max_batches: int | None = None) -> None:
@@ -83,7 +88,7 @@ class FiringRateHook(Hook):
             self._look_away()
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Sum over the processes, log, and write the file."""
+        """Sum the counts over the processes, log the rate, and write the file."""
         self._look_away()
         model = _bare(runner.model)
         totals = torch.tensor(

@@ -1,4 +1,4 @@
-"""A pipeline whose errors name the file, and which looks at the labels that it gives."""
+"""A pipeline whose errors name the file, and which checks its labels."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -14,16 +14,15 @@ NO_FILES = 'a sample without files'
 
 
 class GuardedPipeline(Compose):
-    """The transforms of a pipeline, with errors that name the file, and a check of the labels they
-    give.
+    """The transforms of a pipeline, with errors that name the file, and a check of their labels.
 
     A map of labels must have one channel and the size of its picture, both as loaded.
 
     Args:
-        transforms: Transforms, already built; the list is shared, not copied.
-        num_classes: Labels must be below it; None leaves them unchecked.
-        ignored: Labels outside that the heads ignore.
-        source: The config key of ``num_classes``, for the message.
+        transforms: transforms, already built; the list is not copied.
+        num_classes: labels must be below this number; None disables the check.
+        ignored: other labels that the heads ignore.
+        source: config key of ``num_classes``, for the message.
     """
 
     def __init__(
@@ -33,14 +32,14 @@ class GuardedPipeline(Compose):
         self.ignored = sorted(set(ignored))
 
     def __call__(self, data: dict) -> dict | None:
-        """Run the transforms on one sample's description."""
+        """Run the transforms on the description of one sample."""
         files = {key: data[key] for key in ('img_path', 'seg_map_path') if data.get(key)}
         size = compared = None
         for transform in self.transforms:
             try:
                 data = transform(data)
             except Exception as error:
-                # images load before labels, so what is not there yet tells which file it was
+                # images load before labels, so a missing key identifies the file
                 if 'img' not in data:
                     files.pop('seg_map_path', None)
                 elif (
@@ -63,9 +62,7 @@ class GuardedPipeline(Compose):
                 check_label_depth(files.get('seg_map_path'))
         samples = data.get('data_samples')
         for index, sample in enumerate(samples if isinstance(samples, list) else [samples]):
-            if compared is None and 'gt_sem_seg' in (
-                sample or ()
-            ):  # loaded by a transform inside of another
+            if compared is None and 'gt_sem_seg' in (sample or ()):  # loaded by a nested transform
                 self._check_packed(data, index, sample, files)
             if self.num_classes is not None:
                 self._check_labels(sample, files)
@@ -79,7 +76,7 @@ class GuardedPipeline(Compose):
         seen = tuple(inputs.shape[-2:]) if inputs is not None else None
         if (
             channels != 1 or tuple(shape) != seen
-        ):  # labels may keep their size where predictions are scaled back
+        ):  # labels may keep their size if predictions are resized to it
             shape = shape if channels == 1 else (*shape, channels)
             check_label_map(tuple(shape), sample.metainfo.get('ori_shape', seen), files)
 
@@ -90,11 +87,11 @@ class GuardedPipeline(Compose):
             labels = sample.gt_label
         else:
             return
-        if not labels.numel():  # a picture of no class, where it may have several
+        if not labels.numel():  # a picture without a class, in a multi-label data set
             return
         low, high = labels.aminmax()
         if low >= 0 and high < self.num_classes:
-            return  # the cheap way out for samples without ignored pixels
+            return  # fast path for samples without ignored pixels
         found = labels[(labels < 0) | (labels >= self.num_classes)].unique().tolist()
         wrong = [label for label in found if label not in self.ignored]
         if wrong:
@@ -102,9 +99,8 @@ class GuardedPipeline(Compose):
             raise DataError(
                 f'{name}: labels {wrong[:5]} are neither in 0..{self.num_classes - 1} '
                 f'({self.source}='
-                f'{self.num_classes}) nor ignored (ignore_index {self.ignored}); look at '
-                'num_classes and at the '
-                "dataset's reduce_zero_label"
+                f'{self.num_classes}) nor ignored (ignore_index {self.ignored}); check '
+                "num_classes and the dataset's reduce_zero_label"
             )
 
 
@@ -113,8 +109,7 @@ def _names(files: dict[str, str]) -> str:
 
 
 def image_size(data: dict) -> tuple[int, int] | None:
-    """Return (height, width) of a loaded picture or of a sensor; None where nothing is loaded
-    yet."""
+    """Return (height, width) of a loaded picture or of a sensor; None if nothing is loaded yet."""
     if 'img' not in data:
         return None
     shape = data.get('ori_shape') or getattr(data['img'], 'shape', ())
@@ -124,15 +119,15 @@ def image_size(data: dict) -> tuple[int, int] | None:
 def check_label_map(
     shape: tuple[int, ...], size: tuple[int, int] | None, files: dict[str, str]
 ) -> None:
-    """Refuse a map of labels with channels, or of another size than its picture.
+    """Check that a map of labels has one channel and the size of its picture.
 
     Args:
-        shape: Of the labels as loaded.
-        size: (height, width) of the picture as loaded; None if it is not known.
-        files: ``img_path`` and ``seg_map_path``, where there are such files.
+        shape: shape of the labels as loaded.
+        size: (height, width) of the picture as loaded; None if unknown.
+        files: ``img_path`` and ``seg_map_path``, if there are such files.
 
     Raises:
-        DataError: With both files and sizes.
+        DataError: the check fails; the message names both files and sizes.
     """
     labels = files.get('seg_map_path', 'labels of ' + _names(files))
     if len(shape) != 2:
@@ -140,27 +135,26 @@ def check_label_map(
         raise DataError(
             f'{labels}: labels must have one channel with the number of a class in every pixel, '
             'found '
-            f'{found}; turn colours into class numbers first'
+            f'{found}; convert colours to class numbers first'
         )
     if size is None or tuple(shape) == tuple(size):
         return
     turned = tuple(shape) == tuple(size)[::-1]
     hint = (
-        ' The picture seems to be turned by its EXIF orientation, and the labels not: write it '
-        'without EXIF, or '
-        "load it with color_type='color_ignore_orientation'."
+        ' The picture seems to be rotated by its EXIF orientation, but the labels are not: write '
+        "it without EXIF, or load it with color_type='color_ignore_orientation'."
         if turned
         else ''
     )
     raise DataError(
         f'{files.get("img_path", NO_FILES)}, {labels}: the picture is {size[0]} x {size[1]} '
         '(height x width), '
-        f'its labels are {shape[0]} x {shape[1]}; they must have one size.{hint}'
+        f'its labels are {shape[0]} x {shape[1]}; expected the same size.{hint}'
     )
 
 
 def check_label_depth(path: str | None) -> None:
-    """Refuse labels of 16 bits that exceed 255: loaders keep the lower 8 bits alone."""
+    """Raise DataError for 16-bit labels above 255, of which loaders keep only the lower 8 bits."""
     if not isinstance(path, str) or not path.lower().endswith('.png') or '://' in path:
         return
     with open(path, 'rb') as file:

@@ -7,9 +7,8 @@ from mmbsa.registry import OPTIMIZERS
 
 @OPTIMIZERS.register_module()
 class Lamb(TimmLamb):
-    """LAMB (You et al., ICLR 2020) as the recipes of Spike-driven Transformer use it: timm's class
-    and arguments.
+    """LAMB (You et al., ICLR 2020) as in the recipes of Spike-driven Transformer: timm's class.
 
-    mmpretrain's ``Lamb`` is an older copy of the same code. ``trust_clip=True`` is what the recipes
-    of SDT-V2 and V3 set.
+    Arguments are those of timm. mmpretrain's ``Lamb`` is an older copy of the same code. The
+    recipes of SDT-V2 and V3 set ``trust_clip=True``.
     """

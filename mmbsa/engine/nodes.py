@@ -1,5 +1,4 @@
-"""What several machines without a common file system need: files of the first process, and results
-over the network."""
+"""Support for several machines without a common file system: files and results over the network."""
 
 import os
 import os.path as osp
@@ -32,7 +31,7 @@ def is_first_of_node() -> bool:
 
 
 def fingerprint(path: str | None) -> tuple[int, int] | None:
-    """Return size and checksum of a file, or None where there is none."""
+    """Return size and checksum of a file, or None if it does not exist."""
     if path is None or not osp.isfile(path):
         return None
     crc = 0
@@ -45,15 +44,16 @@ def fingerprint(path: str | None) -> tuple[int, int] | None:
 def share_file(path: str, folder: str) -> str:
     """Make a file of the first process readable in every process.
 
-    Machines that have the same file at the same path use theirs. The others receive it over the
+    Machines that have the same file at the same path use it. The others receive it over the
     network, into ``<folder>/received``.
 
     Args:
-        path: The file, in the first process.
-        folder: A folder of this machine.
+        path: the file, in the first process.
+        folder: a folder of this machine.
 
     Returns:
-        Where this process reads it; ``path`` itself if the first process has no such file.
+        The path of the file for this process; ``path`` itself if the first process has no such
+        file.
     """
     if get_world_size() == 1:
         return path
@@ -83,26 +83,25 @@ def share_file(path: str, folder: str) -> str:
 
 @HOOKS.register_module()
 class GatherResultsHook(Hook):
-    """Let metrics collect their results through the process group.
+    """Collect the results of metrics through the process group.
 
-    mmengine's metrics pass results through files in the working directory, which several machines
-    need not share.
+    mmengine's metrics exchange results by files in the working directory, which several machines
+    may not share.
     """
 
     priority = 'VERY_HIGH'
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Tell the metrics of a validation."""
+        """Set the metrics of a validation."""
         gather_through_group(runner.val_loop.evaluator)
 
     def before_test_epoch(self, runner: Runner) -> None:
-        """Tell the metrics of a test."""
+        """Set the metrics of a test."""
         gather_through_group(runner.test_loop.evaluator)
 
 
 def gather_through_group(evaluator: Any) -> None:
-    """Switch every metric of an evaluator, and the metrics inside of metrics, from files to the
-    process group."""
+    """Switch every metric of an evaluator, and nested metrics, from files to the process group."""
     inner = getattr(evaluator, 'metrics', None) or getattr(evaluator, '_metrics', None) or ()
     for metric in inner.values() if isinstance(inner, dict) else inner:
         for one in metric if isinstance(metric, list | tuple) else [metric]:
@@ -110,5 +109,5 @@ def gather_through_group(evaluator: Any) -> None:
                 one.collect_device, one.collect_dir = (
                     'gpu',
                     None,
-                )  # mmengine's name for whatever the group runs on
+                )  # mmengine's name for the device of the group
             gather_through_group(one)

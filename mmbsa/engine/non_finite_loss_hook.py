@@ -1,4 +1,4 @@
-"""Stop a run at the first loss that is not a number."""
+"""Hook that stops a run at the first loss that is not finite."""
 
 import torch
 from mmengine.dist import all_gather_object, all_reduce, broadcast_object_list, is_main_process
@@ -11,12 +11,12 @@ from mmbsa.utils.checkpoint import is_finite, whole_checkpoints
 
 @HOOKS.register_module()
 class NonFiniteLossHook(Hook):
-    """Raise ``FloatingPointError`` in every process as soon as a loss of any process is infinite or
-    NaN.
+    """Raise ``FloatingPointError`` in every process if a loss of any process is infinite or NaN.
 
-    The message names the iteration, the losses and files of the batch and the newest checkpoint
-    whose weights are finite. The check runs before a checkpoint is written. It costs one number per
-    iteration (and its all-reduce): mmengine reads the losses for its log in every iteration anyway.
+    The message names the iteration, the losses and files of the batch, and the newest checkpoint
+    with finite weights. The check runs before a checkpoint is written. It costs one number per
+    iteration (and its all-reduce), because mmengine reads the losses for its log in every iteration
+    anyway.
     """
 
     priority = 'HIGH'
@@ -24,8 +24,7 @@ class NonFiniteLossHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None
     ) -> None:
-        """Check the losses that ``train_step`` returned (its entries whose names contain
-        ``loss``)."""
+        """Check the losses of ``train_step``: its outputs whose names contain ``loss``."""
         losses = {name: value for name, value in (outputs or {}).items() if 'loss' in name}
         values = [
             torch.as_tensor(value).detach().float().mean().reshape(1) for value in losses.values()
@@ -68,8 +67,7 @@ class NonFiniteLossHook(Hook):
 
 
 def batch_files(data_batch) -> list[str]:
-    """Return the image files of a batch of mm data samples (their names, where images are not
-    files)."""
+    """Return the image files of a batch of mm data samples, or names without files."""
     samples = data_batch.get('data_samples', []) if isinstance(data_batch, dict) else []
     return [
         str(getattr(sample, 'img_path', f'sample {i} without img_path'))

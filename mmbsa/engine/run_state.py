@@ -1,5 +1,4 @@
-"""What a run holds outside of weights, optimizer and schedules: half-accumulated gradients, and the
-state of hooks."""
+"""State of a run besides weights, optimizer and schedules: accumulated gradients and hooks."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -20,7 +19,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
-#: hooks without state, or whose state is kept elsewhere, or only times the run.
+#: hooks without state, with state that is stored elsewhere, or that only measure time.
 _NOT_KEPT = (CheckpointHook, IterTimerHook, LoggerHook, ParamSchedulerHook, RuntimeInfoHook)
 _PLAIN = (bool, int, float, str, type(None), torch.Tensor)
 _DTYPES = (
@@ -30,7 +29,7 @@ _DTYPES = (
     'int64',
     'uint8',
     'bool',
-)  # of numpy, that checkpoints may hold
+)  # numpy types that checkpoints may contain
 
 
 def half_accumulated(wrapper: OptimWrapper | OptimWrapperDict) -> bool:
@@ -42,11 +41,14 @@ def half_accumulated(wrapper: OptimWrapper | OptimWrapperDict) -> bool:
 
 
 def gather_gradients(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Give every process the mean of all processes' gradients, and return copies on the CPU by
-    parameter.
+    """Average the gradients over all processes, and return copies on the CPU by parameter.
 
-    Processes accumulate apart and average at the step. To average before, too, does not change the
-    step, and one process's gradients are enough for a resumed run of any number of processes.
+    Processes accumulate separately and average at the step. An earlier average does not change the
+    step, and the gradients of one process are enough for a resumed run with any number of
+    processes.
+
+    Args:
+        model: the model, also in a wrapper for distributed training.
     """
     named = {
         name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
@@ -59,7 +61,7 @@ def gather_gradients(model: nn.Module) -> dict[str, torch.Tensor]:
         dtype=torch.int32,
         device=device,
     )
-    all_reduce(there, op='max')  # a parameter may have been in use in some processes only
+    all_reduce(there, op='max')  # a parameter may have been used in some processes only
     named = {
         name: parameter for (name, parameter), used in zip(named.items(), there.tolist()) if used
     }
@@ -71,7 +73,7 @@ def gather_gradients(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def set_gradients(model: nn.Module, gradients: dict[str, torch.Tensor]) -> None:
-    """Put gradients of :func:`gather_gradients` back."""
+    """Set the gradients of :func:`gather_gradients` again."""
     for name, parameter in model.named_parameters():
         if name in gradients:
             parameter.grad = gradients[name].to(parameter.device, parameter.dtype, copy=True)
@@ -123,14 +125,13 @@ def _same(one: Any, other: Any) -> bool:
 
 
 class HookStates:
-    """The plain attributes of a run's hooks that changed since its training began, such as an early
-    stop's patience.
+    """Plain attributes of a run's hooks that changed since the start of the training.
 
-    A hook with ``state_dict`` and ``load_state_dict`` is asked instead. Models, files and timers
-    are left out.
+    An example is the patience of early stopping. For a hook with ``state_dict`` and
+    ``load_state_dict``, these methods are used. Models, files and timers are excluded.
 
     Args:
-        hooks: All hooks of the run, ready to train.
+        hooks: all hooks of the run, ready to train.
     """
 
     def __init__(self, hooks: Iterable[Hook]) -> None:
@@ -148,7 +149,7 @@ class HookStates:
         return {name: _copied(value) for name, value in vars(hook).items() if _is_plain(value)}
 
     def get(self) -> dict[str, dict]:
-        """Return hook -> what changed."""
+        """Return hook -> its changed attributes."""
         states = {}
         for name, hook in self.hooks.items():
             if hasattr(hook, 'state_dict') and hasattr(hook, 'load_state_dict'):
@@ -165,7 +166,7 @@ class HookStates:
         return states
 
     def set(self, states: dict[str, dict]) -> None:
-        """Give hooks back what :meth:`get` returned; hooks that this run has not are left out."""
+        """Restore the result of :meth:`get`; hooks that this run does not have are ignored."""
         for name, state in states.items():
             hook = self.hooks.get(name)
             if hook is None:
@@ -182,7 +183,7 @@ def bare_model(model: nn.Module) -> nn.Module:
 
 
 def validation_is_due(runner: Runner) -> bool:
-    """Return whether the training loop validates after the iteration (or epoch) it is at."""
+    """Return whether the training loop validates after its current iteration (or epoch)."""
     loop = runner.train_loop
     by_iter = isinstance(loop, IterBasedTrainLoop)
     done, last = (loop.iter, loop.max_iters) if by_iter else (loop.epoch, loop.max_epochs)
@@ -193,12 +194,11 @@ def validation_is_due(runner: Runner) -> bool:
 
 
 def average_buffers(runner: Runner) -> None:
-    """Give every process the mean of all processes' buffers (BN statistics), in the model and in
-    its moving average.
+    """Average the buffers (BN statistics) of model and moving average over all processes.
 
-    Only the first process's buffers are saved: without this, a resumed run would continue with
-    other statistics in the other processes, and a test would not repeat the validation that chose a
-    checkpoint.
+    Only the buffers of the first process are saved. Without the average, a resumed run would
+    continue with other statistics in the other processes, and a test would not repeat the
+    validation that selected a checkpoint.
     """
     for model in (
         runner.model,

@@ -1,4 +1,4 @@
-"""Metrics that no OpenMMLab package has."""
+"""Metrics for tracking and point clouds."""
 
 from mmbsa.evaluation.point_accuracy import PointAccuracy
 from mmbsa.evaluation.tracking_metric import TrackingMetric, get_rules

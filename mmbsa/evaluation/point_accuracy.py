@@ -1,4 +1,4 @@
-"""Overall and mean accuracy, as point cloud papers report them."""
+"""Overall and mean accuracy, as in papers on point clouds."""
 
 from collections.abc import Sequence
 
@@ -16,11 +16,11 @@ class PointAccuracy(BaseMetric):
     that have samples.
 
     Args:
-        per_batch: also give ``OA_per_batch`` and ``mAcc_per_batch``, as Spiking Point Transformer's
-            test script does it: shares of each batch (for mAcc: of each class within a batch) are
-            averaged over the batches in which they exist. With several processes a batch is
-            that of one process.
-        collect_device, prefix: of mmengine's ``BaseMetric``; keys begin with ``points/``.
+        per_batch: whether to report ``OA_per_batch`` and ``mAcc_per_batch`` too, as the test script
+            of Spiking Point Transformer does: shares of each batch (for mAcc: of each class within
+            a batch) are averaged over the batches in which they exist. With several processes, each
+            process has its own batches. False by default.
+        collect_device, prefix: arguments of mmengine's ``BaseMetric``; keys begin with ``points/``.
     """
 
     default_prefix = 'points'
@@ -48,7 +48,7 @@ class PointAccuracy(BaseMetric):
             self.results.append((int(label), int(sample['gt_label']), index))
 
     def compute_metrics(self, results: list[tuple[int, int, int]]) -> dict[str, float]:
-        """Results of all samples -> figures."""
+        """Compute the metrics from the (index, label, prediction) results of all samples."""
         predicted, truth, place = np.array(results).T
         right = predicted == truth
         figures = dict(

@@ -1,4 +1,4 @@
-"""The metric of tracking runs."""
+"""Metric of the tracking runs: success, precision and normalised precision."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -21,11 +21,14 @@ from mmbsa.structures.track_files import write_result
 
 
 def get_rules(rules: str | Mapping = 'toolkit') -> TrackingRules:
-    """Rules by name, or a dict with a ``base`` and the fields of :class:`TrackingRules` that
-    differ.
+    """Return tracking rules by name, or from a dict.
+
+    Args:
+        rules: name of the rules, ``'toolkit'`` by default, or a dict with a ``base`` and the fields
+            of :class:`TrackingRules` that differ.
 
     Raises:
-        ValueError: an unknown name or field.
+        ValueError: the name or a field is unknown.
     """
     changes = dict(rules) if isinstance(rules, Mapping) else {}
     name = changes.pop('base', 'toolkit') if isinstance(rules, Mapping) else rules
@@ -44,18 +47,19 @@ def get_rules(rules: str | Mapping = 'toolkit') -> TrackingRules:
 class TrackingMetric(BaseMetric):
     """Success AUC, precision and normalised precision of one-pass evaluation.
 
-    ``AUC`` is the mean of the success curve over 21 overlap thresholds, ``PR`` the share of frames
-    with a centre error of at most 20 pixels, ``NPR`` the same at 0.2 sides of the annotated box;
-    percent.
+    ``AUC`` is the mean of the success curve over 21 overlap thresholds. ``PR`` is the share of
+    frames with a centre error of at most 20 pixels, ``NPR`` the same at 0.2 sides of the annotated
+    box. All are in percent.
 
     Args:
-        rules: ``'toolkit'`` (the MATLAB toolkits of FE108 and VisEvent, also used for FELT and
-            COESOT), ``'python'`` or ``'python_visible'`` (the code in the SDTrack repository
+        rules: ``'toolkit'`` (default; the MATLAB toolkits of FE108 and VisEvent, also used for FELT
+            and COESOT), ``'python'`` or ``'python_visible'`` (the code in the SDTrack repository
             without and with ``target_visible``), or a dict such as ``dict(base='toolkit',
             success_inclusive=True)``.
-        output_dir: folder for result files in the official format; None writes none.
-        attributes: also report every attribute, as ``track/<attribute>/AUC`` and so on.
-        collect_device, prefix: mmengine's; the prefix is ``track``.
+        output_dir: folder for result files in the official format; None (default) writes none.
+        attributes: whether to report every attribute too, as ``track/<attribute>/AUC`` and so on;
+            False by default.
+        collect_device, prefix: arguments of mmengine's ``BaseMetric``; keys begin with ``track/``.
     """
 
     default_prefix = 'track'
@@ -74,8 +78,11 @@ class TrackingMetric(BaseMetric):
         self.attributes = attributes
 
     def process(self, data_batch, data_samples: Sequence) -> None:
-        """Keep the curves of tracked sequences; samples are :class:`TrackDataSample` or their
-        dicts.
+        """Store the curves of tracked sequences.
+
+        Args:
+            data_batch: not used.
+            data_samples: :class:`TrackDataSample` or their dicts.
         """
         for sample in data_samples:
             sample = sample if isinstance(sample, dict) else sample.to_dict()
@@ -96,7 +103,7 @@ class TrackingMetric(BaseMetric):
                 write_result(Path(self.output_dir) / f'{name}.txt', result)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """``AUC``, ``PR``, ``NPR`` in percent, and ``fps`` of the tracker where it was timed."""
+        """Return ``AUC``, ``PR``, ``NPR`` in percent, and ``fps`` if times are known."""
         if not results:
             raise ValueError('TrackingMetric: no sequence was tracked')
         found = scores(mean_curves([r['curves'] for r in results], self.rules))

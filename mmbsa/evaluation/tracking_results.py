@@ -1,4 +1,4 @@
-"""Result files of trackers, ours or foreign, judged against a benchmark's annotation."""
+"""Evaluation of result files of any tracker against the annotation of a benchmark."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from mmbsa.structures.track_files import read_boxes
 
 
 class Annotated(Protocol):
-    """What is needed of an annotation."""
+    """Attributes that an annotation must have."""
 
     boxes: np.ndarray
     absent: np.ndarray
@@ -29,12 +29,12 @@ class Annotated(Protocol):
 
 @dataclass(frozen=True)
 class TrackerResult:
-    """One tracker on one benchmark.
+    """Results of one tracker on one benchmark.
 
     Attributes:
-        name: of the tracker.
+        name: name of the tracker.
         per_sequence: sequence -> its three curves.
-        mean: the three mean curves, fractions.
+        mean: the three mean curves, as shares in 0..1.
         scores: ``AUC``, ``PR`` and ``NPR`` in percent.
         by_attribute: attribute -> scores over the sequences that have it.
     """
@@ -49,16 +49,21 @@ class TrackerResult:
 def find_trackers(
     folders: Sequence[str | os.PathLike], sequences: Sequence[str]
 ) -> dict[str, Path]:
-    """Trackers by name: folders that hold ``SEQ.txt``, or folders of such folders.
+    """Return tracker name -> folder with its result files ``SEQ.txt``.
+
+    Args:
+        folders: folders of single trackers, or folders that contain such folders.
+        sequences: names of the sequences of the benchmark.
 
     Raises:
-        FileNotFoundError: a folder with neither. ValueError: two trackers of one name.
+        FileNotFoundError: a folder has no result files.
+        ValueError: two trackers have the same name.
     """
     found: dict[str, Path] = {}
     wanted = {f'{name}.txt' for name in sequences}
     for folder in map(Path, folders):
         if not folder.is_dir():
-            raise FileNotFoundError(f'{folder}: there is no such folder of results')
+            raise FileNotFoundError(f'{folder}: the folder of results does not exist')
         inside = sorted(entry for entry in folder.iterdir() if entry.is_dir())
         some = [
             place
@@ -68,7 +73,7 @@ def find_trackers(
         if not some:
             there = sorted(entry.name for entry in folder.iterdir())[:5]
             raise FileNotFoundError(
-                f'{folder}: no result file of the benchmark is there or in a folder below; '
+                f'{folder}: the folder and its subfolders have no result file of the benchmark; '
                 f'expected names such as {sorted(wanted)[0]}, found {there}'
             )
         for place in some[:1] if some[0] == folder else some:
@@ -87,15 +92,16 @@ def judge_results(
     """Read the result files of one tracker and compare them with the annotation.
 
     Args:
-        folder: with a ``SEQ.txt`` per sequence: x, y, w, h per row, separated by commas, tabs or
-            blanks.
+        folder: folder with a ``SEQ.txt`` per sequence: x, y, w, h per row, separated by commas,
+            tabs or blanks.
         annotations: sequence -> annotation.
-        rules: of the benchmark.
-        partial: judge the sequences that have a file, instead of refusing an incomplete folder.
+        rules: rules of the benchmark; ``'toolkit'`` by default.
+        partial: whether to evaluate only the sequences that have a file; False (default) raises an
+            error if files are missing.
 
     Raises:
-        FileNotFoundError: files are missing. ValueError: a file that cannot be compared; it is
-            named.
+        FileNotFoundError: files are missing.
+        ValueError: a file cannot be compared; the message names it.
     """
     folder = Path(folder)
     there = [name for name in annotations if (folder / f'{name}.txt').is_file()]
@@ -126,7 +132,7 @@ def judge_results(
 
 
 def score_table(results: Sequence[TrackerResult]) -> str:
-    """Markdown tables: the scores of every tracker, best AUC first, then AUC / PR per attribute."""
+    """Return Markdown tables of the scores of all trackers, best AUC first, and per attribute."""
     ranked = sorted(results, key=lambda result: -result.scores['AUC'])
     lines = ['| tracker | sequences | AUC | PR | NPR |', '|---|---|---|---|---|']
     lines += [

@@ -1,7 +1,7 @@
-"""Success, precision and normalised precision of tracking, by the rules of a benchmark.
+"""Success, precision and normalised precision of tracking by the rules of a benchmark.
 
-Pure functions of arrays. Benchmarks agree on the three curves and differ in what they do with rows
-that are not usable; :class:`TrackingRules` names each difference.
+All functions are pure functions of arrays. Benchmarks have the same three curves, but treat
+unusable rows differently; :class:`TrackingRules` names each difference.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,26 +14,27 @@ CURVES = ('success', 'precision', 'norm_precision')
 
 @dataclass(frozen=True)
 class TrackingRules:
-    """What a benchmark does where annotation or result cannot be compared as they are.
+    """Rules of a benchmark for annotations or results that cannot be compared directly.
 
     Attributes:
         usable: an annotation row counts if all of x, y, w, h are > 0 (``'box'``), or if w and h are
             (``'size'``). The overlap of other rows is -1, a miss.
-        unusable_error: centre error of such rows in pixels: -1 hits at every threshold, inf at
+        unusable_error: centre error of such rows in pixels: -1 is a hit at every threshold, inf at
             none.
         unusable_norm_error: the same for the normalised error.
-        absent: frames annotated as absent leave the numerator (``'drop'``), count as not usable
-            (``'unusable'``), or count like all others (``'keep'``).
-        divide_by_usable: divide by the usable frames instead of all frames.
-        success_inclusive: overlap >= threshold instead of >.
-        precision_inclusive: error <= threshold instead of <.
-        repair: result rows that take the row before: with NaN or without positive size
-            (``'invalid'``), with a side of exactly 0 (``'zero'``; negative or NaN rows are errors),
-            or ``'none'``.
-        first_frame_given: the first result row counts as the annotation.
-        pad_short: results shorter than the annotation are padded with zeros instead of refused.
-        drop_zero_curves: sequences whose curve is all zero leave that curve's mean.
-        single_precision: curves are float32.
+        absent: frames that are annotated as absent are not counted as hits (``'drop'``), count as
+            not usable (``'unusable'``), or count as all others (``'keep'``).
+        divide_by_usable: whether to divide by the usable frames instead of all frames.
+        success_inclusive: whether success is overlap >= threshold instead of >.
+        precision_inclusive: whether precision is error <= threshold instead of <.
+        repair: result rows that are replaced by the previous row: rows with NaN or without positive
+            size (``'invalid'``), with a side of exactly 0 (``'zero'``; negative or NaN rows raise
+            an error), or ``'none'``.
+        first_frame_given: whether the annotation replaces the first result row.
+        pad_short: whether results shorter than the annotation are padded with zeros; otherwise they
+            raise an error.
+        drop_zero_curves: whether the mean of a curve excludes sequences whose curve is all zero.
+        single_precision: whether curves are float32.
     """
 
     usable: str = 'box'
@@ -88,7 +89,14 @@ RULES: dict[str, TrackingRules] = {
 
 
 def matlab_range(stop: float, steps: int) -> np.ndarray:
-    """MATLAB's 0:stop/steps:stop: built from both ends, so that the rounding is symmetric."""
+    """Return MATLAB's 0:stop/steps:stop.
+
+    It is computed from both ends, so that the rounding is symmetric.
+
+    Args:
+        stop: last value.
+        steps: number of steps.
+    """
     step = stop / steps
     index = np.arange(steps + 1)
     return np.where(index <= steps // 2, index * step, stop - (steps - index) * step)
@@ -102,9 +110,9 @@ THRESHOLDS = dict(
 
 @dataclass(frozen=True)
 class SequenceErrors:
-    """Per frame that counts: overlap, centre error in pixels, and in sides of the annotated box.
+    """Errors of the counted frames: overlap, centre error in pixels and in box sides.
 
-    ``length`` is what curves are divided by.
+    ``length`` is the divisor of the curves.
     """
 
     overlap: np.ndarray
@@ -114,10 +122,13 @@ class SequenceErrors:
 
 
 def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes (N, 4) and (N, 4), x, y, w, h.
+    """Return the intersection over union of boxes (N, 4) and (N, 4), x, y, w, h.
 
-    Right and lower edges are the last pixel inside (x + w - 1), as in the toolkits; the 1 comes
-    back in the intersection, so the value is that of plain boxes up to rounding.
+    Right and lower edges are the last pixel inside (x + w - 1), as in the toolkits. The
+    intersection adds the 1 again, so the value equals that of plain boxes up to rounding.
+
+    Args:
+        a, b: boxes (N, 4), x, y, w, h in pixels.
     """
     low = np.maximum(a[:, :2], b[:, :2])
     high = np.minimum(a[:, :2] + a[:, 2:] - 1, b[:, :2] + b[:, 2:] - 1)
@@ -127,7 +138,12 @@ def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def centre_errors(a: np.ndarray, b: np.ndarray, sides: np.ndarray | float = 1.0) -> np.ndarray:
-    """Distance of the centres of boxes (N, 4) and (N, 4), per axis divided by ``sides``."""
+    """Return distances of the centres of boxes (N, 4) and (N, 4), per axis divided by ``sides``.
+
+    Args:
+        a, b: boxes (N, 4), x, y, w, h in pixels.
+        sides: divisor per axis, (N, 2) or one number; 1 by default (pixels).
+    """
     with np.errstate(divide='ignore', invalid='ignore'):
         first, second = ((box[:, :2] + (box[:, 2:] - 1) / 2) / sides for box in (a, b))
         return np.sqrt(((first - second) ** 2).sum(1))
@@ -136,10 +152,16 @@ def centre_errors(a: np.ndarray, b: np.ndarray, sides: np.ndarray | float = 1.0)
 def repair_result(
     result: np.ndarray, gt: np.ndarray, rules: TrackingRules, name: str = 'the sequence'
 ) -> np.ndarray:
-    """A result (M, 4) with a row per annotated frame (N, 4), every row comparable.
+    """Return a result (M, 4) with one comparable row per annotated frame (N, 4).
+
+    Args:
+        result: (M, 4) x, y, w, h.
+        gt: annotation (N, 4).
+        rules: rules of the benchmark.
+        name: name of the sequence, for messages.
 
     Raises:
-        ValueError: too few rows, or rows that the rules do not allow.
+        ValueError: there are too few rows, or rows that the rules do not allow.
     """
     result = np.array(result, np.float64).reshape(-1, 4)[: len(gt)]
     missing = len(gt) - len(result)
@@ -175,17 +197,17 @@ def sequence_errors(
     rules: TrackingRules = RULES['toolkit'],
     name: str = 'the sequence',
 ) -> SequenceErrors:
-    """Errors of one sequence.
+    """Return the errors of one sequence.
 
     Args:
         result: (M, 4) x, y, w, h.
-        gt: (N, 4) annotation.
-        absent: (N,) true where the target is annotated as absent; None: nowhere.
-        rules: of the benchmark.
-        name: for messages.
+        gt: annotation (N, 4).
+        absent: (N,) true if the target is annotated as absent; None (default) means never.
+        rules: rules of the benchmark; ``'toolkit'`` by default.
+        name: name of the sequence, for messages.
 
     Raises:
-        ValueError: see :func:`repair_result`, or ``absent`` of another length.
+        ValueError: as in :func:`repair_result`, or ``absent`` has another length.
     """
     gt = np.asarray(gt, np.float64).reshape(-1, 4)
     absent = np.zeros(len(gt), bool) if absent is None else np.asarray(absent).astype(bool)
@@ -211,7 +233,14 @@ def sequence_errors(
 def curves(
     errors: SequenceErrors, rules: TrackingRules = RULES['toolkit']
 ) -> dict[str, np.ndarray]:
-    """Share of frames per threshold: success (21,), precision (51,), norm_precision (51,)."""
+    """Return the share of frames per threshold.
+
+    The curves are success (21,), precision (51,) and norm_precision (51,).
+
+    Args:
+        errors: errors of one sequence.
+        rules: rules of the benchmark; ``'toolkit'`` by default.
+    """
     above = np.greater_equal if rules.success_inclusive else np.greater
     below = np.less_equal if rules.precision_inclusive else np.less
     counts = dict(
@@ -226,7 +255,12 @@ def curves(
 def mean_curves(
     per_sequence: Sequence[Mapping[str, np.ndarray]], rules: TrackingRules = RULES['toolkit']
 ) -> dict[str, np.ndarray]:
-    """Mean of the curves over sequences, fractions; zeros where no sequence counts."""
+    """Return the mean curves over sequences, as shares; zeros if no sequence counts.
+
+    Args:
+        per_sequence: the curves of every sequence.
+        rules: rules of the benchmark; ``'toolkit'`` by default.
+    """
     means = {}
     for name in CURVES:
         stacked = np.stack([curve[name] for curve in per_sequence])
@@ -237,8 +271,13 @@ def mean_curves(
 
 
 def scores(mean: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """AUC (mean of the success curve), PR (precision at 20 pixels), NPR (at 0.2 sides), in
-    percent.
+    """Return AUC, PR and NPR in percent.
+
+    AUC is the mean of the success curve, PR the precision at 20 pixels, NPR the normalised
+    precision at 0.2 sides.
+
+    Args:
+        mean: the mean curves, as shares.
     """
     return dict(
         AUC=100 * float(mean['success'].mean()),

@@ -1,7 +1,7 @@
-"""Events of event cameras: reading recordings, and pure functions on their events.
+"""Events of event cameras: readers of recordings, and pure functions of events.
 
-The functions are numpy in, numpy out; inputs are never edited, and random numbers come only from a
-generator that is passed in.
+The functions take and return numpy arrays. They never change their inputs, and they take random
+numbers only from a generator argument.
 """
 
 from mmbsa.events.array import EVENT_DTYPE, as_events, drop_outside, make_events

@@ -1,4 +1,4 @@
-"""What an array of events is: one-dimensional, structured, with the fields x, y, t, p."""
+"""Arrays of events: one-dimensional and structured, with the fields x, y, t, p."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,9 @@ from numpy.typing import ArrayLike
 
 #: column, row (pixels), time (microseconds), polarity (0 = off, 1 = on)
 EVENT_DTYPE = np.dtype([('x', np.int16), ('y', np.int16), ('t', np.int64), ('p', np.int8)])
-#: unit of time -> (factor, divisor) to microseconds
+#: unit of time -> (factor, divisor) for the conversion to microseconds
 TIME_UNITS = dict(s=(1_000_000, 1), ms=(1000, 1), us=(1, 1), ns=(1, 1000))
-#: lowest and highest value of a field; times may be negative (before a moment that was set to 0)
+#: lowest and highest value of a field; times may be negative (before the zero of the clock)
 LIMITS = dict(x=(0, 2**15 - 1), y=(0, 2**15 - 1), t=(-(2**62), 2**62))
 
 
@@ -30,14 +30,14 @@ def _check_number(name: str, column: np.ndarray, kinds: str) -> None:
 
 
 def _whole(name: str, column: np.ndarray, unit: str = 'us') -> np.ndarray:
-    """Return a column as int64 after a look at its type, fractions and range."""
+    """Return a column as int64 after a check of its type, fractions and range."""
     if not column.size:
         return np.zeros(0, np.int64)
     _check_number(name, column, 'iuf')
     factor, divisor = TIME_UNITS[unit]
     if column.dtype.kind == 'f':
         if factor > 1:
-            with np.errstate(over='ignore'):  # what is too large is refused below
+            with np.errstate(over='ignore'):  # too large values raise an error below
                 column = np.rint(column.astype(np.float64) * factor)
         fractions = column != np.floor(column)
         if divisor == 1 and fractions.any():
@@ -45,7 +45,7 @@ def _whole(name: str, column: np.ndarray, unit: str = 'us') -> np.ndarray:
             raise ValueError(
                 f'{name} is {column[place]} at event {place}, a fraction; expected whole '
                 + (
-                    "microseconds; for times in seconds say time_unit='s'"
+                    "microseconds; for times in seconds set time_unit='s'"
                     if name == 't'
                     else 'pixels'
                 )
@@ -62,7 +62,7 @@ def _whole(name: str, column: np.ndarray, unit: str = 'us') -> np.ndarray:
     if low * factor // divisor < least or high * factor // divisor > most:
         wrong = column < least if low < least else column > most
         at = f' (first at event {_first(wrong)})' if wrong.any() else ''
-        raise ValueError(f'{name} lies in {low}..{high}{at}; expected {least}..{most}')
+        raise ValueError(f'{name} is in {low}..{high}{at}; expected {least}..{most}')
     return column.astype(np.int64) * factor // divisor
 
 
@@ -95,15 +95,16 @@ def make_events(
     """Return events (N,) of ``EVENT_DTYPE`` from four sequences of N numbers.
 
     Args:
-        x, y: Columns and rows, whole numbers in 0..32767 of any numeric type.
-        t: Times in any order; whole numbers unless ``time_unit`` is ``'s'`` or ``'ms'``, which are
-            rounded to microseconds. Negative times are allowed.
-        p: Polarities: 0 and 1, -1 and 1 (1 is on), or booleans.
-        time_unit: ``'us'``, ``'s'``, ``'ms'`` or ``'ns'`` (rounded down to microseconds).
+        x, y: columns and rows, whole numbers in 0..32767 of any numeric type.
+        t: times in any order; whole numbers, except that ``'s'`` and ``'ms'`` are rounded to
+            microseconds. Negative times are allowed.
+        p: polarities: 0 and 1, -1 and 1 (1 is on), or booleans.
+        time_unit: ``'us'`` (default), ``'s'``, ``'ms'`` or ``'ns'`` (rounded down to microseconds).
 
     Raises:
-        ValueError: Sequences of different lengths, NaN, fractions, numbers out of range or other
-            polarities; the message says which field and event, what was found and expected.
+        ValueError: the sequences have different lengths, or values are NaN, fractions, out of range
+            or invalid polarities; the message names the field, the event, the value and the
+            expected values.
     """
     if time_unit not in TIME_UNITS:
         raise ValueError(f'time_unit must be one of {tuple(TIME_UNITS)}, got {time_unit!r}')
@@ -122,10 +123,12 @@ def make_events(
 def as_events(events: np.ndarray) -> np.ndarray:
     """Return an array with the fields x, y, t, p, of any order and types, as ``EVENT_DTYPE``.
 
-    The array itself comes back where it is of that type already; it is never changed.
+    An array of that type is returned itself. The input is never changed.
 
     Raises:
-        ValueError: Missing fields, another number of dimensions, or values as in ``make_events``.
+        ValueError: fields are missing, the array is not one-dimensional, or values are invalid as
+            in
+            :func:`make_events`.
     """
     events = np.asarray(events)
     missing = {'x', 'y', 't', 'p'} - set(events.dtype.names or ())
@@ -146,8 +149,12 @@ def as_events(events: np.ndarray) -> np.ndarray:
 def ordered_columns(events: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, ...]:
     """Return pixel = y * width + x (int64), t and p of events, (N,) each, in the order of time.
 
+    Args:
+        events: (N,) with the fields x, y, t, p.
+        size: (height, width) of the sensor in pixels.
+
     Raises:
-        ValueError: Events outside a sensor of ``size`` (height, width), or as in ``as_events``.
+        ValueError: events are outside of the sensor, or invalid as in :func:`as_events`.
     """
     events = as_events(events)
     columns = [np.ascontiguousarray(events[name]) for name in 'xytp']
@@ -176,13 +183,13 @@ def check_size(size: Sequence[int]) -> tuple[int, int]:
 
 
 def outside(events: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return which events of ``EVENT_DTYPE`` lie outside a sensor of ``size``, (N,) bool."""
+    """Return which events of ``EVENT_DTYPE`` are outside of a sensor of ``size``, (N,) bool."""
     height, width = check_size(size)
     return (events['x'] < 0) | (events['x'] >= width) | (events['y'] < 0) | (events['y'] >= height)
 
 
 def check_inside(events: np.ndarray, size: tuple[int, int]) -> None:
-    """Raise ValueError unless every event lies on a sensor of ``size`` (height, width)."""
+    """Raise ValueError unless every event is inside a sensor of ``size`` (height, width)."""
     height, width = check_size(size)
     for name, limit in (('x', width), ('y', height)):
         column = events[name]
@@ -197,6 +204,6 @@ def check_inside(events: np.ndarray, size: tuple[int, int]) -> None:
 
 
 def drop_outside(events: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return the events that lie on a sensor of ``size`` (height, width)."""
+    """Return the events that are inside a sensor of ``size`` (height, width)."""
     events = as_events(events)
     return events[~outside(events, size)]

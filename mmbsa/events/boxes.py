@@ -1,4 +1,4 @@
-"""Boxes that annotate recordings: Prophesee's Gen1 and 1Mpx automotive detection data sets."""
+"""Reader of box annotations: Prophesee's Gen1 and 1Mpx automotive detection data sets."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 
 from mmbsa.events.formats.source import RecordingError
 
-#: time (microseconds), left upper corner and size (pixels), class, object, confidence of the label
+#: time (microseconds), upper left corner and size (pixels), class, object, confidence of the label
 BOX_DTYPE = np.dtype(
     [
         ('t', np.int64),
@@ -20,7 +20,7 @@ BOX_DTYPE = np.dtype(
         ('class_confidence', np.float32),
     ]
 )
-#: classes by class_id
+#: class names, in the order of class_id
 GEN1_CLASSES = ('car', 'pedestrian')
 ONE_MPX_CLASSES = (
     'pedestrian',
@@ -36,20 +36,21 @@ ONE_MPX_CLASSES = (
 def read_boxes(path: str | os.PathLike, num_classes: int | None = None) -> np.ndarray:
     """Read the boxes of a recording (``*_bbox.npy``), a structured array.
 
-    Boxes may reach over the sensor's edge, as Prophesee's do: an object that enters the picture has
-    them. The time is called ``t`` or, in older files, ``ts``.
+    Boxes may extend over the border of the sensor, as for objects that enter the picture. The time
+    is named ``t`` or, in older files, ``ts``.
 
     Args:
-        path: The file.
-        num_classes: Classes are 0..num_classes - 1; None takes any that is not negative.
+        path: the file.
+        num_classes: number of classes; class_id must be in 0..num_classes - 1. None (default)
+            accepts any class_id that is not negative.
 
     Returns:
         Boxes (N,) of ``BOX_DTYPE`` in the order of time (stable). N may be 0.
 
     Raises:
-        FileNotFoundError: No such file.
-        ValueError: Another content: missing fields, NaN, a box of no width or height, another
-            class; the message names the file and the box.
+        FileNotFoundError: the file does not exist.
+        ValueError: fields are missing, values are NaN, a box has no width or height, or a class_id
+            is out of range; the message names the file and the box.
     """
     path = Path(path)
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Events as frames of counts (T, P, H, W), P = 2: off, on; and augmentations of frames."""
+"""Count frames (T, P, H, W) of events, P = 2: off, on; and augmentations of frames."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -7,12 +7,17 @@ from mmbsa.events.array import check_size, ordered_columns
 from mmbsa.events.geometry import middle
 from mmbsa.events.slicing import frame_edges
 
-#: numbers in the largest array that is made, 16 GiB of int64
+#: largest number of elements of an array, 16 GiB of int64
 MAX_NUMBERS = 2**31
 
 
 def check_volume(shape: tuple[int, ...], what: str) -> None:
-    """Raise ValueError where an array of ``shape`` would have more than ``MAX_NUMBERS`` numbers."""
+    """Raise ValueError if an array of ``shape`` has more than ``MAX_NUMBERS`` elements.
+
+    Args:
+        shape: shape of the array.
+        what: name of the array, for the message.
+    """
     numbers = 1
     for length in shape:
         numbers *= int(length)
@@ -36,16 +41,18 @@ def integrate(
     Args:
         events: (N,) with the fields x, y, t, p, in any order.
         size: (height, width) of the sensor in pixels.
-        by, num_frames, duration, timestamps: How events are dealt to frames, see
-            ``frame_index``.
+        by: rule that assigns events to frames, ``'number'`` by default, see :func:`frame_index`.
+        num_frames: number of frames, for ``'number'`` and ``'time'``.
+        duration: length of a frame in microseconds, for ``'duration'``.
+        timestamps: the K + 1 borders of K frames in microseconds, for ``'timestamps'``.
 
     Returns:
         Counts (T, 2, H, W), int64; polarity 0 is off and 1 is on. Events before the first or after
         the last of ``timestamps`` are not counted.
 
     Raises:
-        ValueError: Events outside the sensor or with values that ``as_events`` refuses, a rule that
-            is not one, or more frames than memory should hold (``MAX_NUMBERS``).
+        ValueError: events are outside of the sensor or invalid as in :func:`as_events`, the rule or
+            its argument is invalid, or the frames have more than ``MAX_NUMBERS`` elements.
     """
     pixel, t, p = ordered_columns(events, size)
     edges = frame_edges(t, by, num_frames, duration, timestamps)
@@ -67,7 +74,12 @@ def _check_frames(frames: np.ndarray) -> None:
 
 
 def flip_frames(frames: np.ndarray, direction: str = 'horizontal') -> np.ndarray:
-    """Mirror frames (T, P, H, W); ``'time'`` also exchanges the polarities, as ``flip``."""
+    """Mirror frames (T, P, H, W); ``'time'`` also swaps the polarities, as :func:`flip` does.
+
+    Args:
+        frames: (T, P, H, W).
+        direction: ``'horizontal'`` (default), ``'vertical'`` or ``'time'``.
+    """
     _check_frames(frames)
     views = dict(
         horizontal=frames[..., ::-1], vertical=frames[..., ::-1, :], time=frames[::-1, ::-1]
@@ -78,7 +90,7 @@ def flip_frames(frames: np.ndarray, direction: str = 'horizontal') -> np.ndarray
 
 
 def roll_frames(frames: np.ndarray, x: int = 0, y: int = 0) -> np.ndarray:
-    """Shift frames (T, P, H, W) by whole pixels; what leaves comes back on the other side."""
+    """Shift frames (T, P, H, W) by whole pixels x and y, with wrap-around at the border."""
     _check_frames(frames)
     return np.roll(frames, (y, x), (-2, -1))
 
@@ -89,13 +101,13 @@ def warp_frames(
     shift: tuple[float, float] = (0.0, 0.0),
     interpolation: str = 'nearest',
 ) -> np.ndarray:
-    """Map frames by ``matrix`` about their middle, then shift them; pixels from outside are 0.
+    """Map frames by ``matrix`` around their centre, then shift them; pixels from outside are 0.
 
     Args:
         frames: (T, P, H, W).
         matrix: 2 x 2, invertible, acts on (x, y), see ``mmbsa.events.rotation`` and ``shearing``.
-        shift: (x, y) in pixels.
-        interpolation: ``'nearest'`` keeps the dtype, ``'bilinear'`` gives floats.
+        shift: (x, y) in pixels, (0, 0) by default.
+        interpolation: ``'nearest'`` (default) keeps the dtype, ``'bilinear'`` returns floats.
 
     Returns:
         (T, P, H, W).
@@ -129,7 +141,13 @@ def _gather(frames: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def cutout_frames(frames: np.ndarray, x: int, y: int, width: int, height: int) -> np.ndarray:
-    """Return frames (T, P, H, W) that are 0 in the box with its upper left pixel at (x, y)."""
+    """Return frames (T, P, H, W) that are 0 in the box with its upper left pixel at (x, y).
+
+    Args:
+        frames: (T, P, H, W).
+        x, y: upper left pixel of the box.
+        width, height: size of the box in pixels.
+    """
     _check_frames(frames)
     out = frames.copy()
     out[..., max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)] = 0

@@ -1,10 +1,10 @@
-"""Linear maps of the image plane about the sensor's middle; x runs right, y runs down."""
+"""Linear maps around the sensor's centre; x increases right, y increases down."""
 
 import numpy as np
 
 
 def rotation(degrees: float) -> np.ndarray:
-    """Return the 2 x 2 matrix that turns (x, y) by ``degrees``, clockwise as seen on a screen."""
+    """Return the 2 x 2 matrix that rotates (x, y) by ``degrees``, clockwise on the screen."""
     angle = np.deg2rad(degrees)
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
@@ -15,6 +15,6 @@ def shearing(x: float = 0.0, y: float = 0.0) -> np.ndarray:
 
 
 def middle(size: tuple[int, int]) -> np.ndarray:
-    """Return the middle (x, y) between the outermost pixel centres of a (height, width) sensor."""
+    """Return the centre (x, y) between the outermost pixel centres of a (height, width) sensor."""
     height, width = size
     return np.array([(width - 1) / 2, (height - 1) / 2])

@@ -1,4 +1,4 @@
-"""Masks over (T, H, W) that say which of two samples fills which part of a mixed one."""
+"""Masks over (T, H, W) that select parts of a sample to be replaced by another sample."""
 
 import numpy as np
 
@@ -18,20 +18,23 @@ def gaussian_mask(
     rng: np.random.Generator | np.random.RandomState,
     num_gaussians: int = 3,
 ) -> np.ndarray:
-    """Return a mask of soft blobs in space and time, after EventMix (arXiv 2205.12054).
+    """Return a mask of soft regions in space and time, after EventMix (arXiv 2205.12054).
 
     A mixture of Gaussians with random centres and widths is drawn over (T, H, W); the mask is its
-    densest part. Unlike a box, it neither cuts moving objects along straight lines nor covers the
-    same pixels at all times.
+    densest part. In contrast to a box, it does not cut moving objects along straight lines, and it
+    does not cover the same pixels at all times.
 
     Args:
         shape: (T, H, W).
-        share: Part of the volume that the mask covers (rounded to whole cells).
-        rng: Source of the random numbers.
-        num_gaussians: Components of the mixture.
+        share: share of the volume inside the mask, in [0, 1] (rounded to whole cells).
+        rng: random generator.
+        num_gaussians: number of components of the mixture, 3 by default.
 
     Returns:
         Boolean (T, H, W).
+
+    Raises:
+        ValueError: a dimension of ``shape`` is 0, or ``share`` is outside of [0, 1].
     """
     _check(shape, share)
     axes = [(np.arange(length) + 0.5) / length for length in shape]
@@ -56,11 +59,15 @@ def box_mask(
 
     Args:
         shape: (T, H, W).
-        share: Part of the area; the box is cut off at the edges, so it may cover less.
-        rng: Source of the random numbers.
+        share: share of the area of the box, in [0, 1]; the box is clipped at the border, so it may
+            cover less.
+        rng: random generator.
 
     Returns:
         Boolean (T, H, W).
+
+    Raises:
+        ValueError: a dimension of ``shape`` is 0, or ``share`` is outside of [0, 1].
     """
     _check(shape, share)
     _, height, width = shape
@@ -75,15 +82,18 @@ def box_mask(
 def mix_frames(
     frames: np.ndarray, others: np.ndarray, mask: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """Fill the masked part of ``frames`` from ``others``.
+    """Replace the masked part of ``frames`` by ``others``.
 
     Args:
         frames, others: (T, P, H, W).
-        mask: Boolean (T, H, W).
+        mask: boolean (T, H, W).
 
     Returns:
-        The mixed frames, and the part of its events that comes from ``others`` (the weight of its
-        label); where there is no event at all, the part of the volume.
+        The mixed frames, and the share of their events from ``others`` (the weight of its label);
+        without any event, the share of the volume.
+
+    Raises:
+        ValueError: the shapes do not match.
     """
     if frames.shape != others.shape or mask.shape != (frames.shape[0], *frames.shape[2:]):
         raise ValueError(

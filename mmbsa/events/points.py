@@ -1,7 +1,7 @@
-"""Augmentations of events themselves, before they become frames.
+"""Augmentations of events before they become frames.
 
-Events that leave the sensor are dropped; events that lie outside it before are refused. What comes
-back is a new array of ``EVENT_DTYPE``.
+Events that move out of the sensor are removed; input events outside of the sensor raise ValueError.
+The result is a new array of ``EVENT_DTYPE``.
 """
 
 import numpy as np
@@ -25,11 +25,11 @@ def flip(events: np.ndarray, size: Size, direction: str = 'horizontal') -> np.nd
     Args:
         events: (N,) with the fields x, y, t, p.
         size: (height, width) of the sensor in pixels.
-        direction: ``'horizontal'``, ``'vertical'``, or ``'time'``, which plays the recording
-            backwards: an edge that brightened a pixel then darkens it, so polarities change too.
+        direction: ``'horizontal'`` (default), ``'vertical'``, or ``'time'``, which reverses the
+            time and swaps the polarities, because an edge that brightens a pixel then darkens it.
 
     Returns:
-        As many events; events in the order of time stay in it.
+        (N,) events; sorted input gives sorted output.
     """
     if direction not in DIRECTIONS:
         raise ValueError(f'direction must be one of {DIRECTIONS}, got {direction!r}')
@@ -47,7 +47,13 @@ def flip(events: np.ndarray, size: Size, direction: str = 'horizontal') -> np.nd
 
 
 def roll(events: np.ndarray, size: Size, x: int = 0, y: int = 0) -> np.ndarray:
-    """Shift events by whole pixels; what leaves the sensor comes back on the other side."""
+    """Shift events by whole pixels with wrap-around at the border.
+
+    Args:
+        events: (N,) with the fields x, y, t, p.
+        size: (height, width) of the sensor in pixels.
+        x, y: shift in pixels, 0 by default.
+    """
     events = _on_sensor(events, size)
     out = events.copy()
     out['x'] = (events['x'].astype(np.int64) + x) % size[1]
@@ -58,16 +64,16 @@ def roll(events: np.ndarray, size: Size, x: int = 0, y: int = 0) -> np.ndarray:
 def warp(
     events: np.ndarray, size: Size, matrix: np.ndarray, shift: tuple[float, float] = (0.0, 0.0)
 ) -> np.ndarray:
-    """Map events by ``matrix`` about the middle of the sensor, then shift them.
+    """Map events by ``matrix`` around the centre of the sensor, then shift them.
 
     Args:
         events: (N,) with the fields x, y, t, p.
         size: (height, width) of the sensor in pixels.
         matrix: 2 x 2, acts on (x, y), see ``rotation`` and ``shearing``.
-        shift: (x, y) in pixels.
+        shift: (x, y) in pixels, (0, 0) by default.
 
     Returns:
-        The events that land on the sensor, on the nearest pixels, (M,) with M <= N.
+        The events inside the sensor after the map, at the nearest pixels, (M,) with M <= N.
     """
     events = _on_sensor(events, size)
     centre = middle(size)
@@ -82,7 +88,15 @@ def warp(
 
 
 def cutout(events: np.ndarray, x: int, y: int, width: int, height: int) -> np.ndarray:
-    """Return the events outside a box, which may reach over the edge, with its corner at (x, y)."""
+    """Return the events outside of a box with its upper left corner at (x, y).
+
+    The box has ``width`` and ``height`` in pixels and may extend over the border.
+
+    Args:
+        events: (N,) with the fields x, y, t, p.
+        x, y: upper left pixel of the box.
+        width, height: size of the box in pixels.
+    """
     events = as_events(events)
     columns = (events['x'] >= x) & (events['x'] < x + width)
     rows = (events['y'] >= y) & (events['y'] < y + height)
@@ -91,7 +105,12 @@ def cutout(events: np.ndarray, x: int, y: int, width: int, height: int) -> np.nd
 
 
 def resize(events: np.ndarray, size: Size, new_size: Size) -> np.ndarray:
-    """Return as many events on a sensor of ``new_size``; a coarse pixel has all that it covers."""
+    """Return all events on a sensor of ``new_size``; each new pixel gets the events of its area.
+
+    Args:
+        events: (N,) with the fields x, y, t, p.
+        size, new_size: old and new (height, width) of the sensor in pixels.
+    """
     events, new_size = _on_sensor(events, size), check_size(new_size)
     out = events.copy()
     out['x'] = events['x'].astype(np.int64) * new_size[1] // size[1]

@@ -1,4 +1,4 @@
-"""Recordings as events, whatever their format: as a whole or as a stream."""
+"""Reading of recordings of any format, as a whole or as a stream of events."""
 
 import os
 from collections.abc import Collection, Iterator
@@ -19,12 +19,12 @@ from mmbsa.events.formats.source import (
 )
 from mmbsa.events.slicing import time_order
 
-#: faults that can be repaired when asked
+#: faults that can be repaired on request
 REPAIRS = ('empty', 'outside', 'truncated', 'unsorted')
 
 
 def check_repair(repair: str | Collection[str]) -> frozenset[str]:
-    """Return the faults to repair, or raise ValueError where one is not known."""
+    """Return the faults to repair, or raise ValueError if one is unknown."""
     wanted = frozenset([repair] if isinstance(repair, str) else repair)
     if wanted == {'all'}:
         return frozenset(REPAIRS)
@@ -41,9 +41,9 @@ def open_recording(
     sensor_size: tuple[int, int] | None = None,
     follow: float = 0.0,
 ) -> Recording:
-    """Open a recording: its format, the sensor's size where the file states it, and its blocks.
+    """Open a recording: its format, the sensor size if the file states it, and its blocks.
 
-    Args, errors: see ``iter_events``.
+    Arguments and errors are those of :func:`iter_events`.
     """
     path = Path(path)
     if not path.is_file():
@@ -56,11 +56,11 @@ def open_recording(
             return Recording(path, 'empty', None, lambda: iter(()))
         recording = OPENERS[identify(path)](Request(path, part, layout, size, follow))
         if part is not None and not recording.has_parts:
-            raise RecordingError(path, f'part={part!r} was asked for, but it holds one recording')
+            raise RecordingError(path, f'part={part!r} is set, but the file holds one recording')
         return recording
     except (RecordingError, ModuleNotFoundError):
         raise
-    except Exception as error:  # zip, numpy, XML, HDF5 and MATLAB each have theirs for damage
+    except Exception as error:  # zip, numpy, XML, HDF5 and MATLAB raise different types for damage
         raise _damaged(path, error) from error
 
 
@@ -78,42 +78,42 @@ def iter_events(
     repair: str | Collection[str] = (),
     follow: float = 0.0,
 ) -> Iterator[np.ndarray]:
-    """Read a recording in chunks of bounded size, whatever its format.
+    """Read a recording of any format in chunks of bounded size.
 
-    The format is found by what the file holds: AEDAT 1, 2, 3.1 and 4, Prophesee's .dat and raw
+    The content of the file determines the format: AEDAT 1, 2, 3.1 and 4, Prophesee's .dat and raw
     EVT 2.0 and 3.0, HDF5 (Prophesee, DSEC, MVSEC, plain columns, SHD), .npz and .npy (x, y, t, p;
     ES-ImageNet's ``pos`` and ``neg``), .mat (vectors; ST-MNIST), .bin (N-MNIST, N-Caltech101).
 
     Args:
-        path: The file.
-        part: Which of several: a stream's number of AEDAT 3 and 4, a camera of MVSEC, a recording
-            of SHD. None where there is one.
-        layout: What the addresses of AEDAT 1 and 2 mean, one of
-            ``mmbsa.events.formats.aedat.LAYOUTS``; None asks the header and ``sensor_size``. Other
-            formats need none.
-        sensor_size: (height, width) in pixels; all events have to lie on it. None takes the size
-            that the file states, where it does.
-        repair: Faults to repair instead of raising an error, one or several of
+        path: the file.
+        part: selects one of several parts: the number of a stream of AEDAT 3 and 4, a camera of
+            MVSEC, a recording of SHD. None (default) if there is only one.
+        layout: address layout of AEDAT 1 and 2, one of ``mmbsa.events.formats.aedat.LAYOUTS``; None
+            (default) derives it from the header and ``sensor_size``. Other formats do not use it.
+        sensor_size: (height, width) in pixels; all events must be inside it. None (default) uses
+            the size in the file, if the file states it.
+        repair: faults that are repaired instead of raising an error; none by default; one or
+            several of
 
-            * ``'truncated'``: take the whole events before the end of a file that is cut off;
+            * ``'truncated'``: use the whole events before the end of a truncated file;
             * ``'unsorted'``: sort the events by time (stable; reads the recording as a whole);
-            * ``'outside'``: leave out events outside the sensor;
+            * ``'outside'``: remove events outside of the sensor;
             * ``'empty'``: accept a recording without events;
 
             or ``'all'``.
-        follow: Seconds to wait for a growing file to grow before it counts as ended (AEDAT, .dat,
-            EVT, .bin). Other formats are read as they are.
+        follow: seconds without growth after which a growing file counts as complete (AEDAT, .dat,
+            EVT, .bin); 0 by default. Other formats are read in their present state.
 
     Yields:
-        Events (N,) of ``mmbsa.events.EVENT_DTYPE``, in the order of time, N > 0. An error may come
-        after some chunks: only a stream that ends without one is whole.
+        Events (N,) of ``mmbsa.events.EVENT_DTYPE``, in the order of time, N > 0. An error may occur
+        after some chunks: the recording is complete only if the stream ends without an error.
 
     Raises:
-        FileNotFoundError: No such file.
-        ModuleNotFoundError: A package that this format needs is missing.
-        ValueError: ``mmbsa.events.RecordingError``, which names the file and where possible the
-            byte: unknown, damaged, cut off, out of order, outside the sensor, empty; or an argument
-            that is not one.
+        FileNotFoundError: the file does not exist.
+        ModuleNotFoundError: a package that this format needs is missing.
+        ValueError: an argument is invalid, or ``mmbsa.events.RecordingError``, whose message names
+            the file and if possible the byte: the recording has an unknown format, is damaged,
+            truncated, out of order or empty, or has events outside of the sensor.
     """
     repairs = check_repair(repair)
     recording = open_recording(path, part, layout=layout, sensor_size=sensor_size, follow=follow)
@@ -135,7 +135,7 @@ def iter_events(
 def _checked(
     recording: Recording, size: tuple[int, int] | None, repairs: frozenset[str]
 ) -> Iterator[np.ndarray]:
-    """Yield the events of a recording block by block, after a look at all their values."""
+    """Yield the events of a recording block by block, after a check of all their values."""
     last, before = None, 0
     blocks = recording.blocks()
     while True:
@@ -147,7 +147,7 @@ def _checked(
             raise
         except (RecordingError, ModuleNotFoundError):
             raise
-        except Exception as error:  # as above
+        except Exception as error:  # different types for damage, as in open_recording
             raise _damaged(recording.path, error) from error
         if block is None:
             return
@@ -176,7 +176,7 @@ def _place(block: Block, index: int) -> int | None:
 def _inside(
     path: Path, events: np.ndarray, size: tuple[int, int], block: Block, before: int, repair: bool
 ) -> np.ndarray:
-    """Return the events on the sensor; without ``repair`` all have to be."""
+    """Return the events inside the sensor; without ``repair`` an event outside raises an error."""
     wrong = outside(events, size)
     if not wrong.any():
         return events
@@ -186,7 +186,7 @@ def _inside(
     raise RecordingError(
         path,
         f'event {before + index} at x={events["x"][index]}, y='
-        f'{events["y"][index]} lies outside the sensor of {size[0]} x {size[1]} '
+        f'{events["y"][index]} is outside the sensor of {size[0]} x {size[1]} '
         "(height x width); repair='outside' leaves such events out",
         _place(block, index),
     )
@@ -218,8 +218,8 @@ def read_events(
 ) -> np.ndarray:
     """Read a recording as a whole.
 
-    Args, errors: see ``iter_events``. A file with a fault that is not to be repaired gives an error
-    and never a part of its events.
+    Arguments and errors are those of :func:`iter_events`. A file with a fault that is not repaired
+    raises an error and never returns a part of its events.
 
     Returns:
         Events (N,) of ``mmbsa.events.EVENT_DTYPE`` in the order of time.

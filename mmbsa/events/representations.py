@@ -1,4 +1,4 @@
-"""Other representations of events than counts: voxel grids and time surfaces."""
+"""Representations of events other than counts: voxel grids and time surfaces."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,7 +14,7 @@ def voxel_grid(
     start: int | None = None,
     stop: int | None = None,
 ) -> np.ndarray:
-    """Spread signed events over bins of time (Zhu et al., 2019, arXiv 1812.08156, equation 1).
+    """Distribute signed events over bins of time (Zhu et al., 2019, arXiv 1812.08156, equation 1).
 
     With s_i = -1 (off) or 1 (on) and t*_i = (B - 1) (t_i - start) / (stop - start),
     V(b, y, x) = sum over the events at (x, y) of s_i max(0, 1 - |b - t*_i|).
@@ -22,16 +22,17 @@ def voxel_grid(
     Args:
         events: (N,) with the fields x, y, t, p, in any order.
         size: (height, width) of the sensor in pixels.
-        num_bins: B.
-        start, stop: The span of time in microseconds, both ends included; events outside it are
-            left out. None: the first and the last event's time. A span of zero fills bin 0.
+        num_bins: number of bins B.
+        start, stop: time span in microseconds, with both ends; events outside of it are ignored.
+            None (default) uses the time of the first and of the last event. With a span of zero,
+            all events are in bin 0.
 
     Returns:
         (B, H, W) float32.
 
     Raises:
-        ValueError: Events outside the sensor or refused by ``as_events``, ``num_bins`` below 1, or
-            stop before start.
+        ValueError: events are outside of the sensor or invalid as in ``as_events``, ``num_bins`` is
+            below 1, or ``stop`` is before ``start``.
     """
     if isinstance(num_bins, bool) or not isinstance(num_bins, int | np.integer) or num_bins < 1:
         raise ValueError(f'num_bins must be a positive integer, got {num_bins!r}')
@@ -42,7 +43,7 @@ def voxel_grid(
     stop = (int(t[-1]) if len(t) else start) if stop is None else stop
     if stop < start:
         raise ValueError(f'stop must not be before start, got start={start} and stop={stop}')
-    # the events between two bins follow each other, and whole numbers say where a bin begins
+    # the events between two bins are consecutive, and integer times give the start of a bin
     steps, span = num_bins - 1, max(stop - start, 1)
     borders = [start + -(-number * span // max(steps, 1)) for number in range(max(steps, 1))]
     edges = np.searchsorted(t, [*borders, stop + 1])
@@ -61,23 +62,23 @@ def voxel_grid(
 def time_surface(
     events: np.ndarray, size: tuple[int, int], times: ArrayLike, tau: float
 ) -> np.ndarray:
-    """Show how long ago each pixel had its last event (Lagorce et al., 2017, HOTS, equation 2).
+    """Return the decayed age of each pixel's last event (Lagorce et al., 2017, HOTS, equation 2).
 
     S(k, p, y, x) = exp(-(times[k] - t_last) / tau), where t_last is the latest time <= times[k] of
-    an event of polarity p at (x, y); 0 where there was none.
+    an event of polarity p at (x, y); 0 without such an event.
 
     Args:
         events: (N,) with the fields x, y, t, p, in any order.
         size: (height, width) of the sensor in pixels.
-        times: K moments in microseconds, in order.
-        tau: Time constant of the decay in microseconds.
+        times: K times in microseconds, in ascending order.
+        tau: time constant of the decay in microseconds.
 
     Returns:
         (K, 2, H, W) float32; polarity 0 is off and 1 is on.
 
     Raises:
-        ValueError: Events outside the sensor or refused by ``as_events``, ``times`` that fall, or
-            ``tau`` that is not positive.
+        ValueError: events are outside of the sensor or invalid as in ``as_events``, ``times`` are
+            not ascending, or ``tau`` is not positive.
     """
     moments = np.asarray(times)
     if moments.ndim != 1 or moments.dtype.kind not in 'iu' or (np.diff(moments) < 0).any():
@@ -92,7 +93,7 @@ def time_surface(
     start = 0
     for surface, moment, stop in zip(surfaces, moments, np.searchsorted(t, moments, 'right')):
         place = np.multiply(p[start:stop], height * width, dtype=np.int64) + pixel[start:stop]
-        latest[place] = t[start:stop]  # of several values numpy keeps the last
+        latest[place] = t[start:stop]  # numpy keeps the last of several values
         surface[:] = np.exp(((latest - int(moment)) / tau).astype(np.float32))
         start = stop
     return surfaces.reshape(-1, 2, height, width)

@@ -1,4 +1,4 @@
-"""Slices of recordings: by number of events, by time, by the times of frames."""
+"""Division of recordings: by number of events, by time, by the times of frames."""
 
 from collections.abc import Iterable, Iterator
 
@@ -8,9 +8,9 @@ from numpy.typing import ArrayLike
 from mmbsa.events.array import EVENT_DTYPE, as_events
 
 RULES = ('number', 'time', 'duration', 'timestamps')
-#: frames that a recording is cut into at most
+#: largest number of frames of a recording
 MAX_FRAMES = 2**24
-#: rule -> its one argument
+#: rule -> the name of its argument
 ARGUMENTS = dict(
     number='num_frames', time='num_frames', duration='duration', timestamps='timestamps'
 )
@@ -19,7 +19,9 @@ ARGUMENTS = dict(
 def check_timestamps(timestamps: ArrayLike, empty: bool = False) -> np.ndarray:
     """Return the K + 1 borders of K windows as int64, or raise ValueError unless they increase.
 
-    With ``empty``, two may be equal.
+    Args:
+        timestamps: the borders in microseconds.
+        empty: whether two borders may be equal; False by default.
     """
     borders = np.asarray(timestamps)
     if borders.ndim != 1 or len(borders) < 2 or borders.dtype.kind not in 'iu':
@@ -39,15 +41,15 @@ def check_timestamps(timestamps: ArrayLike, empty: bool = False) -> np.ndarray:
 
 
 def split_windows(timestamps: ArrayLike, num_steps: int) -> np.ndarray:
-    """Cut each of K windows into parts of equal length.
+    """Divide each of K windows into parts of equal length.
 
     Args:
-        timestamps: The K + 1 borders in microseconds.
-        num_steps: T, parts per window.
+        timestamps: the K + 1 borders in microseconds.
+        num_steps: number of parts T per window.
 
     Returns:
-        The K * T + 1 borders of the parts, int64: ``linspace`` of each window, rounded up, which
-        deals events of whole microseconds as the borders themselves do.
+        The K * T + 1 borders of the parts, int64: ``linspace`` of each window, rounded up. For
+        events with integer times, rounding up does not change the assignment.
     """
     borders = check_timestamps(timestamps)
     if isinstance(num_steps, bool) or not isinstance(num_steps, int | np.integer) or num_steps < 1:
@@ -60,7 +62,7 @@ def split_windows(timestamps: ArrayLike, num_steps: int) -> np.ndarray:
 
 
 def time_order(t: np.ndarray) -> np.ndarray | None:
-    """Return the stable order of times (N,), or None where they are in order already."""
+    """Return the stable order of times (N,), or None if they are already in order."""
     return np.argsort(t, kind='stable') if (t[1:] < t[:-1]).any() else None
 
 
@@ -74,30 +76,31 @@ def frame_index(
     """Assign events to frames; the order of the events in the array has no effect.
 
     * ``'number'``: ``num_frames`` frames of N // num_frames events each, in the order of time; the
-      last one takes the rest. With fewer events than frames, one event per frame.
+      last one gets the rest. With fewer events than frames, one event per frame.
     * ``'time'``: ``num_frames`` frames of (t_max - t_min) // num_frames microseconds; the last one
-      takes the rest.
+      gets the rest.
     * ``'duration'``: as many frames of ``duration`` microseconds as the events need, at least one.
     * ``'timestamps'``: frame k has the events with timestamps[k] <= t < timestamps[k + 1].
 
-    The first three give the slices of ``spikingjelly.datasets.
-    integrate_events_by_fixed_frames_number`` and ``..._fixed_duration``, which fail on empty
-    slices and on a time span of zero; here such frames stay empty.
+    The first three give the slices of ``integrate_events_by_fixed_frames_number`` and
+    ``integrate_events_by_fixed_duration`` in ``spikingjelly.datasets``. These functions fail on
+    empty slices and on a time span of zero; here such frames are empty.
 
     Args:
         events: (N,) with the fields x, y, t, p; N may be 0.
-        by: The rule.
-        num_frames: Number of frames, for ``'number'`` and ``'time'``.
-        duration: Length of a frame in microseconds, for ``'duration'``.
-        timestamps: The K + 1 borders of K frames in microseconds, for ``'timestamps'``.
+        by: the rule.
+        num_frames: number of frames, for ``'number'`` and ``'time'``.
+        duration: length of a frame in microseconds, for ``'duration'``.
+        timestamps: the K + 1 borders of K frames in microseconds, for ``'timestamps'``.
 
     Returns:
         The frame of every event, (N,) int64 (-1: before or after all ``timestamps``), and the
         number of frames T.
 
     Raises:
-        ValueError: Another rule; its argument is missing, not positive, or beside another one; more
-            than ``MAX_FRAMES`` frames; events that ``mmbsa.events.as_events`` refuses.
+        ValueError: the rule is unknown; its argument is missing or not positive, or another
+            argument is given; there are more than ``MAX_FRAMES`` frames; or events are invalid as
+            in ``mmbsa.events.as_events``.
     """
     t = np.ascontiguousarray(as_events(events)['t'])
     order = time_order(t)
@@ -116,9 +119,15 @@ def frame_edges(
     duration: int | None = None,
     timestamps: ArrayLike | None = None,
 ) -> np.ndarray:
-    """Return where the frames begin and end, (T + 1,), in times (N,) that are in order.
+    """Return the borders of the frames, (T + 1,), as indices into sorted times (N,).
 
-    Frame k has the events edges[k] to edges[k + 1] - 1. Args, errors: see ``frame_index``.
+    Frame k has the events edges[k] to edges[k + 1] - 1. The other arguments and errors are those of
+    :func:`frame_index`.
+
+    Args:
+        t: sorted times (N,) in microseconds.
+        by: the rule, see :func:`frame_index`.
+        num_frames, duration, timestamps: argument of the rule, see :func:`frame_index`.
     """
     if by not in RULES:
         raise ValueError(f'by must be one of {RULES}, got {by!r}')
@@ -142,7 +151,7 @@ def frame_edges(
     wanted, count = int(pieces), len(t)
     frames, span = wanted, int(t[-1] - t[0]) if count else 0
     if by == 'duration':
-        frames = max(-(-span // wanted), 1)  # an event at the very end belongs to the last frame
+        frames = max(-(-span // wanted), 1)  # an event at the very end is in the last frame
     if frames > MAX_FRAMES:
         raise ValueError(
             f'{by} {wanted} gives {frames} frames of events from {int(t[0])} to '
@@ -172,20 +181,23 @@ def iter_windows(
     duration: int | None = None,
     timestamps: ArrayLike | None = None,
 ) -> Iterator[np.ndarray]:
-    """Cut a stream of chunks in the order of time into windows, holding one window at a time.
+    """Divide a sorted stream of chunks into windows, with one window in memory at a time.
+
+    Exactly one rule is given.
 
     Args:
-        chunks: Arrays of events in the order of time, as ``mmbsa.events.iter_events`` gives.
-        number: Events per window; the last window may have fewer.
-        duration: Length of a window in microseconds, counted from the first event.
-        timestamps: The K + 1 borders in microseconds, two may be equal; exactly K windows come,
-            some may be empty.
+        chunks: arrays of events in the order of time, for example from
+            ``mmbsa.events.iter_events``.
+        number: number of events per window; the last window may have fewer.
+        duration: length of a window in microseconds, from the first event on.
+        timestamps: the K + 1 borders in microseconds, two may be equal; there are exactly K
+            windows, some may be empty.
 
     Yields:
         The events of one window, (M,).
 
     Raises:
-        ValueError: Not exactly one rule, or events out of order.
+        ValueError: not exactly one rule is given, or events are out of order.
     """
     rules = dict(number=number, duration=duration, timestamps=timestamps)
     chosen = [name for name, value in rules.items() if value is not None]

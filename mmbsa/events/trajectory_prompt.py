@@ -29,33 +29,35 @@ def trajectory_prompt(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw the events of each window as counts of both polarities and a decaying trajectory.
 
-    Window k has the events with timestamps[k] <= t < timestamps[k + 1] and is cut into
+    Window k has the events with timestamps[k] <= t < timestamps[k + 1] and is divided into
     ``num_steps`` parts of equal length. For part i with h1 = amount * (on events) and
     h2 = amount * (off events) per pixel, both clipped at 255, the third channel is
     h3_i = decay * h3_(i-1) + trajectory_amount * sum over j = 1, 2 of [h^j_(i-1) = 0 and h^j_i !=
-    0], clipped at 255, kept in float, 0 in the first part of all, and truncated in the picture.
+    0], clipped at 255. h3 is a float, is 0 in the very first part, and is truncated in the picture.
 
     Args:
         events: (N,) with the fields x, y, t, p.
         size: (height, width) of the sensor in pixels.
-        timestamps: The K + 1 borders of K windows in microseconds (the start times of the frames of
+        timestamps: the K + 1 borders of K windows in microseconds (the start times of the frames of
             a DAVIS camera).
-        num_steps: T, parts per window.
-        amount: Added to a pixel of h1 or h2 per event.
-        trajectory_amount: Added to a pixel of h3 per polarity that begins there.
-        decay: Factor of h3 from part to part.
-        official_quirks: Deal events to windows as the official script does: events in row 0, in
-            column 0 or outside the sensor are dropped; the event that closes a window is dropped,
-            and each event closes at most one window or one part, so that every empty window costs
-            one later event, and parts of sparse windows are never written.
+        num_steps: number of parts T per window, 1 by default.
+        amount: value added to a pixel of h1 or h2 per event, 30 by default.
+        trajectory_amount: value added to a pixel of h3 per polarity that begins there, 30 by
+            default.
+        decay: factor of h3 from part to part, 0.8 by default.
+        official_quirks: whether to assign events to windows as the official script does; False by
+            default. Events in row 0, in column 0 or outside of the sensor are then dropped. The
+            event that closes a window is dropped, and each event closes at most one window or one
+            part, so every empty window drops one later event, and parts of sparse windows are never
+            written.
 
     Returns:
-        Pictures (K, T, 3, H, W) uint8, channels on, off, trajectory; and which of them are written,
-        (K, T) bool: all, unless ``official_quirks``. A picture that is not written is 0.
+        Pictures (K, T, 3, H, W) uint8 with the channels on, off, trajectory; and which of them are
+        written, (K, T) bool: all, unless ``official_quirks``. A picture that is not written is 0.
 
     Raises:
-        ValueError: Without quirks, events outside the sensor; with quirks, events out of order;
-            timestamps that do not increase; ``num_steps`` below 1.
+        ValueError: without quirks, events are outside of the sensor; with quirks, events are out of
+            order; timestamps do not increase; or ``num_steps`` is below 1.
     """
     height, width = check_size(size)
     borders = check_timestamps(timestamps)
@@ -67,7 +69,7 @@ def trajectory_prompt(
             raise ValueError('official_quirks=True needs events in the order of time')
         part, written = _official_parts(events['t'], borders, parts)
         kept = (part >= 0) & ~outside(events, size) & (events['x'] > 0) & (events['y'] > 0)
-        events, part = events[kept], part[kept]  # parts rise with the events
+        events, part = events[kept], part[kept]  # parts increase with the events
         edges = np.searchsorted(part, np.arange(len(written) + 1))
     else:
         check_inside(events, size)
@@ -92,11 +94,16 @@ def draw_trajectory(
     trajectory_amount: float = 30.0,
     decay: float = 0.8,
 ) -> Iterator[np.ndarray]:
-    """Draw one picture (3, H, W) uint8 after the other from a stream of parts of a recording.
+    """Yield one picture (3, H, W) uint8 per part from a stream of parts of a recording.
 
-    The generator holds the state of the recursion, see ``trajectory_prompt``, and no more. It
-    serves recordings of any length and growing ones: ``iter_windows(iter_events(path),
+    The generator keeps only the state of the recursion, see :func:`trajectory_prompt`, so it also
+    processes very long and growing recordings: ``iter_windows(iter_events(path),
     timestamps=split_windows(timestamps, num_steps))`` gives the parts.
+
+    Args:
+        steps: events of each part, (M,).
+        size: (height, width) of the sensor in pixels.
+        amount, trajectory_amount, decay: as in :func:`trajectory_prompt`.
     """
     height, width = check_size(size)
     trajectory = np.zeros((height, width))
@@ -116,14 +123,14 @@ def draw_trajectory(
 def _official_parts(
     t: np.ndarray, borders: np.ndarray, ends: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Follow the official loop over the events without a loop over the events.
+    """Compute the result of the official loop over the events without a loop.
 
-    The event that closes window k is the first one at or after the window's end that comes after
-    the event that closed window k - 1: closes[k] = max(closes[k - 1] + 1, first[k]), a running
-    maximum of first[k] - k. Parts of a window are closed by the same rule.
+    The event that closes window k is the first one at or after the window's end that follows the
+    event that closed window k - 1: closes[k] = max(closes[k - 1] + 1, first[k]), a running maximum
+    of first[k] - k. Parts of a window are closed by the same rule.
 
     Returns:
-        The part of every event, (N,) int64, -1 where it is dropped; the parts written, (K * T,).
+        The part of every event, (N,) int64, -1 for a dropped event; the written parts, (K * T,).
     """
     windows, numbers = len(borders) - 1, np.arange(len(t))
     num_steps = (len(ends) - 1) // windows
@@ -143,6 +150,6 @@ def _official_parts(
         previous = np.maximum(previous + 1, begin)
         part += numbers >= previous[window]
         last_part += previous < closes
-    reached = np.append(-1, closes[:-1]) < len(t)  # the last window is written as far as it came
+    reached = np.append(-1, closes[:-1]) < len(t)  # the last window is written up to its last part
     written = reached[:, None] & (np.arange(num_steps) <= last_part[:, None])
     return np.where(dropped, -1, window * num_steps + part), written.ravel()

@@ -1,4 +1,4 @@
-"""Events of a time window out of a long recording, without reading all that comes before."""
+"""Reading of the events of a time window without reading the whole recording before it."""
 
 import os
 from bisect import bisect_left
@@ -20,20 +20,22 @@ def read_window(
 ) -> np.ndarray:
     """Read the events with start <= t < stop.
 
-    Prophesee's .dat files (version 2, times in order, shorter than 71 minutes) are searched; files
-    of other formats are read from their beginning up to the window's end.
+    In Prophesee's .dat files (version 2, times in order, shorter than 71 minutes) the window is
+    found by binary search; files of other formats are read from their beginning to the end of the
+    window.
 
     Args:
-        path: The recording.
-        start, stop: Microseconds.
+        path: the recording.
+        start, stop: times in microseconds.
         size: (height, width) of the sensor in pixels.
 
     Returns:
         Events (N,) of ``mmbsa.events.EVENT_DTYPE``; N may be 0.
 
     Raises:
-        FileNotFoundError: No such file.
-        ValueError: A damaged file, or events outside the sensor; the message names the file.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is damaged, or events are outside of the sensor; the message names the
+            file.
     """
     path = Path(path)
     if not path.is_file():
@@ -55,7 +57,7 @@ def read_window(
 
 
 def _dat_words(path: Path) -> np.ndarray | None:
-    """Times and addresses (N, 2) of a .dat file of version 2 on disk, None for other files."""
+    """Return times and addresses (N, 2) of a .dat file of version 2, else None."""
     with open(path, 'rb') as file:
         if file.read(1) != b'%':
             return None

@@ -1,4 +1,4 @@
-"""What travels between datasets, models and metrics of tracking: boxes, crops, samples."""
+"""Data structures of tracking: boxes, crops, frames and samples."""
 
 from mmbsa.structures.boxes import (
     clip_box,

@@ -1,8 +1,9 @@
-"""Boxes of tracking: (x, y, w, h) with (x, y) the upper left corner, in pixels, unless said
-otherwise.
+"""Boxes of tracking: (x, y, w, h) in pixels, if not stated otherwise.
 
-Arithmetic follows SDTrack's data processing (float32 where its tensors are), so that boxes agree to
-rounding.
+(x, y) is the upper left corner.
+
+The arithmetic is that of SDTrack's data processing (with float32 at the same places), so that
+boxes agree up to rounding.
 """
 
 from collections.abc import Sequence
@@ -13,12 +14,12 @@ from torch import Tensor
 
 
 def corners(boxes: Tensor) -> Tensor:
-    """(..., 4) x, y, w, h -> (..., 4) x1, y1, x2, y2."""
+    """Convert (..., 4) x, y, w, h -> (..., 4) x1, y1, x2, y2."""
     return torch.cat([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], -1)
 
 
 def corners_from_centre(boxes: Tensor) -> Tensor:
-    """(..., 4) cx, cy, w, h -> (..., 4) x1, y1, x2, y2."""
+    """Convert (..., 4) cx, cy, w, h -> (..., 4) x1, y1, x2, y2."""
     half = 0.5 * boxes[..., 2:]
     return torch.cat([boxes[..., :2] - half, boxes[..., :2] + half], -1)
 
@@ -54,14 +55,14 @@ def image_to_crop(
     out_size: int,
     normalize: bool = False,
 ) -> np.ndarray:
-    """A box of the picture in the coordinates of a crop; the crop's centre is (out_size - 1) / 2.
+    """Convert a box of the picture to crop coordinates; the crop's centre is (out_size - 1) / 2.
 
     Args:
         box: (4,) x, y, w, h in the picture.
-        around: (4,) the box that the crop was taken around.
+        around: (4,) x, y, w, h of the box around which the crop was taken.
         resize_factor: pixels of the crop per pixel of the picture.
         out_size: side of the crop in pixels.
-        normalize: divide by ``out_size``.
+        normalize: whether to divide by ``out_size``; False by default.
 
     Returns:
         (4,) float32.
@@ -80,16 +81,16 @@ def prediction_to_image(
     resize_factor: float,
     out_size: int,
 ) -> np.ndarray:
-    """A predicted box of a search crop in the picture.
+    """Convert a predicted box of a search crop to picture coordinates.
 
     Args:
-        prediction: (4,) cx, cy, w, h, as parts of the crop's side.
-        around: (4,) x, y, w, h that the crop was taken around.
+        prediction: (4,) cx, cy, w, h, as shares of the crop's side.
+        around: (4,) x, y, w, h of the box around which the crop was taken.
         resize_factor: pixels of the crop per pixel of the picture.
         out_size: side of the crop in pixels.
 
     Returns:
-        (4,) x, y, w, h, float64; the scaling is done in float32, as a network's output is.
+        (4,) x, y, w, h, float64; the scaling is done in float32, as for the output of a network.
     """
     prediction = np.asarray(torch.as_tensor(prediction, dtype=torch.float32).cpu())
     scaled = prediction * np.float32(out_size) / np.float32(resize_factor)
@@ -102,12 +103,12 @@ def prediction_to_image(
 
 
 def clip_box(box: Sequence[float], size: Sequence[int], margin: int = 10) -> np.ndarray:
-    """Clip a box so that at least ``margin`` pixels stay in the picture and w, h >= ``margin``.
+    """Clip a box so that at least ``margin`` pixels are inside the picture and w, h >= ``margin``.
 
     Args:
         box: (4,) x, y, w, h.
-        size: (height, width) of the picture.
-        margin: in pixels.
+        size: (height, width) of the picture in pixels.
+        margin: smallest size inside the picture in pixels, 10 by default.
 
     Returns:
         (4,) float64.

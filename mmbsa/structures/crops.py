@@ -1,4 +1,4 @@
-"""Square crops around a target, as SDTrack (and OSTrack before it) feeds them to the network."""
+"""Square crops around a target, as in SDTrack (and OSTrack before it)."""
 
 import math
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ class Crop:
     """A square part of a picture.
 
     Attributes:
-        image: (out, out, C), the picture's dtype; zeros outside of the picture.
+        image: (out, out, C) with the dtype of the picture; zeros outside of the picture.
         resize_factor: pixels of the crop per pixel of the picture.
-        outside: (out, out) bool, True where any source pixel lies outside of the picture.
+        outside: (out, out) bool, True where a source pixel is outside of the picture.
         mask: (out, out) float32, the crop of a mask of the target, or None.
     """
 
@@ -29,13 +29,13 @@ class Crop:
 
 
 def crop_side(box: Sequence[float], factor: float) -> int:
-    """Side of the square around a box in pixels of the picture, ceil(sqrt(w h) factor).
+    """Return the side of the square around a box in pixels of the picture, ceil(sqrt(w h) factor).
 
     Raises:
-        ValueError: a box without area, whose crop would be empty.
+        ValueError: the box has no area, so its crop would be empty.
     """
     width, height = float(box[2]), float(box[3])
-    # NaN fails every comparison, so it is refused here too
+    # NaN fails every comparison, so it raises here too
     side = math.ceil(math.sqrt(width * height) * factor) if width * height >= 0 else 0
     if side < 1:
         raise ValueError(
@@ -53,20 +53,21 @@ def crop_target(
     mask: np.ndarray | None = None,
     official_quirks: bool = False,
 ) -> Crop:
-    """Cut the square of side ceil(sqrt(w h) factor) around a box and scale it bilinearly.
+    """Crop the square of side ceil(sqrt(w h) factor) around a box and scale it bilinearly.
 
     Args:
-        image: (H, W, C) picture.
+        image: picture (H, W, C).
         box: (4,) x, y, w, h.
-        factor: side of the square, in sides of a square with the area of the box.
-        out_size: side of the crop; None leaves its size.
-        mask: (H, W) mask of the target to be cut alike, or None.
-        official_quirks: also make the mistakes of the official code, as published weights saw them:
-            a crop that reaches the last column or row of the picture, or beyond, loses that column
-            or row, and a crop wholly left of the picture or above shows wrong content.
+        factor: side of the square relative to the side of a square with the area of the box.
+        out_size: side of the crop in pixels; None does not scale it.
+        mask: mask (H, W) of the target that is cropped in the same way; None (default) for no mask.
+        official_quirks: whether to reproduce the mistakes of the official code, with which
+            published weights were trained: a crop that reaches the last column or row of the
+            picture, or beyond, loses that column or row, and a crop completely left of the picture
+            or above it has wrong content. False by default.
 
     Raises:
-        ValueError: a box without area.
+        ValueError: the box has no area.
     """
     side = crop_side(box, factor)
     x, y, w, h = (float(value) for value in box)
@@ -94,9 +95,7 @@ def crop_target(
 
 
 def _span(start: int, side: int, length: int, quirks: bool) -> tuple[slice, int, int]:
-    """Part of an axis of ``length`` that a crop covers, and how much is padded in front and
-    behind.
-    """
+    """Return the part of an axis of ``length`` in a crop, and the padding before and after it."""
     stop = start + side
     front, back = max(0, -start), max(stop - length + (1 if quirks else 0), 0)
     if quirks:
@@ -112,9 +111,13 @@ def _pad(array: np.ndarray, pads: Sequence[tuple[int, int]], value: float = 0) -
 
 
 def hidden_at_stride(outside: np.ndarray, stride: int = 16) -> bool:
-    """Whether a crop shows nothing of the picture at the resolution of the features.
+    """Return whether a crop contains no part of the picture at the resolution of the features.
 
-    Such a crop is no training sample (SDTrack's stricter rule, which implies the plain one).
+    Such a crop is not a training sample (SDTrack's stricter rule, which implies the plain one).
+
+    Args:
+        outside: (H, W) bool, True outside of the picture.
+        stride: stride of the features in pixels, 16 by default.
     """
     size = outside.shape[0] // stride
     reduced = interpolate(torch.from_numpy(outside)[None, None].float(), size=size)
@@ -122,12 +125,12 @@ def hidden_at_stride(outside: np.ndarray, stride: int = 16) -> bool:
 
 
 def hann_window(size: int, centred: bool = True) -> Tensor:
-    """Raised cosine of ``size`` numbers, float32, for the outer product with itself.
+    """Return a raised cosine of ``size`` numbers, float32, for the outer product with itself.
 
     Args:
         size: length.
-        centred: peak in the middle, 0.5 (1 - cos(2 pi k / (size + 1))), k = 1..size; otherwise the
-            peak stands at 0 and falls off to both sides of a cyclic axis.
+        centred: True (default) has the peak in the middle, 0.5 (1 - cos(2 pi k / (size + 1))),
+            k = 1..size; otherwise the peak is at 0 and decreases to both sides of a cyclic axis.
     """
     if centred:
         return 0.5 * (1 - torch.cos((2 * math.pi / (size + 1)) * torch.arange(1, size + 1).float()))

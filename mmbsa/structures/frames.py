@@ -1,4 +1,4 @@
-"""The frames of a recording, read when they are asked for."""
+"""The frames of a recording; each frame is read when it is indexed."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,14 +9,14 @@ import numpy as np
 class FrameSequence:
     """N frames of T sub-frames each; a frame is read when it is indexed.
 
-    It is no ``collections.abc.Sequence``, because OpenMMLab's collate functions would read and
-    transpose those.
+    It is not a ``collections.abc.Sequence``, because OpenMMLab's collate functions would read and
+    transpose it.
 
     Args:
-        read: from (source, index) to an array (T, H, W, 3) uint8 RGB; a module-level function or a
-            bound method of a picklable object, so that worker processes can take it.
-        source: what ``read`` needs, for example the recording's folder or its seed.
-        length: N.
+        read: function from (source, index) to an array (T, H, W, 3) uint8 RGB; a module-level
+            function or a bound method of a picklable object, so that worker processes can use it.
+        source: first argument of ``read``, for example the recording's folder or its seed.
+        length: number of frames N.
     """
 
     def __init__(self, read: Callable[[Any, int], np.ndarray], source: Any, length: int):

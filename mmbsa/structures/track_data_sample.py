@@ -1,4 +1,4 @@
-"""The sample of tracking: a pair for training, a sequence for testing."""
+"""The data sample of tracking: a pair for training, a sequence for testing."""
 
 from mmengine.structures import BaseDataElement
 

@@ -11,7 +11,14 @@ from mmbsa.utils.files import atomic_open
 def write_result(path: str | os.PathLike, boxes: np.ndarray) -> None:
     """Write boxes (N, 4) in the official format: tab-separated integers, truncated towards zero.
 
-    The file appears whole or not at all.
+    The file is written completely or not at all.
+
+    Args:
+        path: the file.
+        boxes: (N, 4) x, y, w, h in pixels.
+
+    Raises:
+        ValueError: a value is not finite.
     """
     rows = np.asarray(boxes, np.float64).reshape(-1, 4)
     if not np.isfinite(rows).all():
@@ -30,16 +37,21 @@ def write_times(path: str | os.PathLike, seconds: np.ndarray) -> None:
 
 
 def read_rows(path: str | os.PathLike, columns: int, allow_nan: bool = False) -> np.ndarray:
-    """Numbers of a text file, (N, columns) float64; commas, tabs and blanks separate.
+    """Read the numbers of a text file, (N, columns) float64; commas, tabs and blanks separate them.
+
+    Args:
+        path: the file.
+        columns: number of columns.
+        allow_nan: whether NaN is allowed; False by default.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: a row with another count of numbers, or with something else; file and line are
-            named.
+        FileNotFoundError: the file does not exist.
+        ValueError: a row has another number of columns, or other text; the message names file and
+            line.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f'{path}: there is no such file')
+        raise FileNotFoundError(f'{path}: the file does not exist')
     rows = []
     for number, line in enumerate(
         path.read_text(encoding='utf-8', errors='replace').splitlines(), 1
@@ -63,19 +75,25 @@ def read_rows(path: str | os.PathLike, columns: int, allow_nan: bool = False) ->
 
 
 def read_boxes(path: str | os.PathLike, allow_nan: bool = True) -> np.ndarray:
-    """Boxes (N, 4) of a result or annotation file."""
+    """Read boxes (N, 4) of a result or annotation file.
+
+    Args:
+        path: the file.
+        allow_nan: whether NaN is allowed; True by default.
+    """
     return read_rows(path, 4, allow_nan)
 
 
 def read_absent(path: str | os.PathLike, present_is: int = 0) -> np.ndarray:
-    """Flags (N,) bool, true where the target is absent.
+    """Read flags (N,) bool, true where the target is absent.
 
     Args:
-        path: a file with a 0 or 1 per frame.
-        present_is: the number of a frame with the target: 0 in FE108 and VisEvent, 1 in COESOT.
+        path: file with a 0 or 1 per frame.
+        present_is: the number of frames with the target: 0 (default) in FE108 and VisEvent, 1 in
+            COESOT.
 
     Raises:
-        ValueError: another number than 0 and 1.
+        ValueError: the file has other numbers than 0 and 1.
     """
     path = Path(path)
     words = path.read_text().replace(',', ' ').split()

@@ -1,1 +1,1 @@
-"""Small helpers without a floor of their own."""
+"""Helper functions that several packages use."""

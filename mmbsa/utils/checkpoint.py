@@ -1,8 +1,7 @@
-"""Checkpoints: read with an explicit list of what they may hold, and found again after a crash.
+"""Checkpoints: loading with an explicit list of allowed content, and search after a crash.
 
-mmengine's loaders differ: 0.10.7 leaves the choice to torch (which refuses its own log buffers),
-0.10.12 falls back to unpickling anything. ``make_loading_safe`` puts one strict loader in their
-place.
+mmengine's loaders differ: 0.10.7 leaves the choice to torch (which rejects mmengine's log buffers),
+0.10.12 falls back to unpickling anything. ``make_loading_safe`` replaces them by one strict loader.
 """
 
 import logging
@@ -29,16 +28,15 @@ POINTER = 'last_checkpoint'
 
 
 def _history_buffer_method(owner: type, name: str) -> Callable:
-    """Stand in for ``getattr``, which mmengine's log buffers name in their pickles, for their own
-    methods only."""
+    """Replace ``getattr`` in the pickles of mmengine's log buffers, for their own methods only."""
     if owner is HistoryBuffer and name in ('min', 'max', 'mean', 'current'):
         return getattr(owner, name)
     raise UnpicklingError(f'getattr({owner!r}, {name!r}) is not allowed in a checkpoint')
 
 
-#: All that a checkpoint may name beside tensors and plain containers: mmengine's log buffers and
-#: the numpy arrays and scalars inside them and inside the dataset's meta information. numpy 1
-#: called ``numpy._core`` ``numpy.core``.
+#: All names that a checkpoint may contain besides tensors and plain containers: mmengine's log
+#: buffers, and the numpy arrays and scalars in them and in the dataset's meta information. In
+#: numpy 1, ``numpy._core`` is ``numpy.core``.
 SAFE_GLOBALS = [
     HistoryBuffer,
     (_history_buffer_method, 'builtins.getattr'),
@@ -54,18 +52,21 @@ SAFE_GLOBALS = [
 
 
 def load_checkpoint_file(path: str | os.PathLike, map_location: MapLocation = None) -> Any:
-    """Load a checkpoint with ``weights_only=True`` and ``SAFE_GLOBALS``; the file runs no code of
-    its own.
+    """Load a checkpoint with ``weights_only=True`` and ``SAFE_GLOBALS``, so it cannot run code.
+
+    Args:
+        path: the checkpoint.
+        map_location: as in ``torch.load``; None by default.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        RuntimeError: The file is cut off or damaged.
-        UnpicklingError: The file names a class or function outside the list.
+        FileNotFoundError: the file does not exist.
+        RuntimeError: the file is truncated or damaged.
+        UnpicklingError: the file contains a class or function that is not in the list.
     """
     path = os.path.expanduser(path)
     if not os.path.isfile(path):
-        raise MissingCheckpointError(f'there is no checkpoint {path}')
-    # every time, because mmengine's own `safe_globals` contexts drop shared entries when they end
+        raise MissingCheckpointError(f'checkpoint {path} does not exist')
+    # every time, because mmengine's `safe_globals` contexts remove shared entries when they end
     torch.serialization.add_safe_globals(SAFE_GLOBALS)
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
@@ -73,43 +74,54 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: MapLocation = No
         raise UnpicklingError(
             f'checkpoint {path} was not loaded: {_refusal(path, str(error))}'
         ) from error
-    except Exception as error:  # torch fails in many ways on bytes that it did not write
+    except Exception as error:  # torch raises many types for bytes that it did not write
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise RuntimeError(f'checkpoint {path} is cut off or damaged: {reason}') from error
+        raise RuntimeError(f'checkpoint {path} is truncated or damaged: {reason}') from error
 
 
 def _refusal(path: str, error: str) -> str:
-    """What a refused checkpoint names or holds, from torch's message, which is a page about what to
-    switch off."""
+    """Return why a checkpoint is rejected, in one sentence, from torch's long message."""
     names = set(re.findall(r'GLOBAL (\S+)', error))
     try:
         names |= set(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except Exception:  # written by another torch, or by no torch at all
+    except Exception:  # not written by this torch version
         pass
     names = {name.removeprefix('builtins.') for name in names}
     if names:
         return (
-            f'it names {", ".join(sorted(names))}, but it may hold only tensors, plain containers '
-            'and log buffers; '
-            'nothing in it was run. If you trust its source, load it there and save its weights '
-            'alone: '
+            f'it contains {", ".join(sorted(names))}, but only tensors, plain containers '
+            'and log buffers are allowed; '
+            'its code was not run. If you trust its source, load it there and save only its '
+            'weights: '
             "torch.save(model.state_dict(), 'weights.pth')"
         )
     reason = error.rpartition('WeightsUnpickler error:')[2].strip().splitlines()
     return (
-        f'it is damaged or no file of torch.save ({reason[0].strip() if reason else "it is empty"})'
+        'it is damaged or not a file of torch.save '
+        f'({reason[0].strip() if reason else "it is empty"})'
     )
 
 
 def load_from_local(filename: str, map_location: MapLocation = None) -> Any:
-    """Answer mmengine for paths; it cuts the first ten letters off this name for its log."""
+    """Load a path for mmengine, whose log omits the first ten letters of this function's name.
+
+    Args:
+        filename: path of the checkpoint.
+        map_location: as in ``torch.load``; None by default.
+    """
     return load_checkpoint_file(filename, map_location)
 
 
 def load_from_http(
     filename: str, map_location: MapLocation = None, model_dir: str | None = None
 ) -> Any:
-    """Answer mmengine for URLs; the first process downloads, the others wait and find the file."""
+    """Load a URL for mmengine; the first process downloads, the others wait for the file.
+
+    Args:
+        filename: URL of the checkpoint.
+        map_location: as in ``torch.load``; None by default.
+        model_dir: folder of the download; None (default) uses torch's.
+    """
     torch.serialization.add_safe_globals(SAFE_GLOBALS)
     load = partial(
         torch.hub.load_state_dict_from_url, filename, model_dir, map_location, weights_only=True
@@ -120,8 +132,7 @@ def load_from_http(
 
 
 def make_loading_safe() -> None:
-    """Let every checkpoint that mmengine reads from a path or a URL go through
-    ``weights_only=True``."""
+    """Make mmengine read every checkpoint from a path or a URL with ``weights_only=True``."""
     torch.serialization.add_safe_globals(SAFE_GLOBALS)
     CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
     CheckpointLoader.register_scheme(
@@ -130,8 +141,7 @@ def make_loading_safe() -> None:
 
 
 def is_whole(path: str | os.PathLike) -> bool:
-    """Return whether every byte of a checkpoint is as it was written (``torch.save`` keeps
-    checksums in the file)."""
+    """Return whether all bytes of a checkpoint are intact, by the checksums of ``torch.save``."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
@@ -144,16 +154,16 @@ def checkpoints_newest_first(
     template: str = 'iter_{}.pth',
     pointer: str | os.PathLike | None = None,
 ) -> list[Path]:
-    """List the checkpoints of a run, newest first.
+    """Return the checkpoints of a run, newest first.
 
-    Steps count, from the one in ``last_checkpoint`` down. A checkpoint beyond it counts if it was
-    written later (the process was killed between the two files), but not if it is a leftover of an
-    older, longer run.
+    The order is that of steps, from the step in ``last_checkpoint`` down. A checkpoint with a later
+    step is included if it was written later (the process was killed between the two files), but not
+    if it remains from an older, longer run.
 
     Args:
-        folder: Where the checkpoints are.
-        template: Their names, with ``{}`` for the step.
-        pointer: The file ``last_checkpoint``; in ``folder``, if None.
+        folder: folder of the checkpoints.
+        template: file names with ``{}`` for the step, ``'iter_{}.pth'`` by default.
+        pointer: the file ``last_checkpoint``; None (default) is the one in ``folder``.
     """
     folder, number = Path(folder), re.compile(re.escape(template).replace(r'\{\}', r'(\d+)'))
     steps = {
@@ -170,13 +180,13 @@ def checkpoints_newest_first(
 
 
 def whole_checkpoints(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield the undamaged checkpoints, with a warning for each one that is passed over."""
+    """Yield the undamaged checkpoints, with a warning for each damaged one."""
     for path in paths:
         if is_whole(path):
             yield path
         else:
             print_log(
-                f'checkpoint {path} is cut off or damaged and is passed over',
+                f'checkpoint {path} is truncated or damaged and is skipped',
                 'current',
                 logging.WARNING,
             )
@@ -188,7 +198,7 @@ def is_finite(path: str | os.PathLike) -> bool:
     return all(value.isfinite().all() for value in state.values() if value.is_floating_point())
 
 
-#: where checkpoints keep their weights, the preferred place first.
+#: keys of the weights in checkpoints, in the order of preference.
 CONTAINERS = (
     'state_dict',
     'model',
@@ -202,16 +212,19 @@ CONTAINERS = (
     'model_ema',
     'ema',
 )
-#: names that wrappers (DataParallel, torch.compile, recomputation, FSDP) put into the names of
-#: weights.
+#: parts of weight names that wrappers add (DataParallel, torch.compile, recomputation, FSDP).
 WRAPPERS = re.compile(
     r'(?:^|(?<=\.))(?:module|_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.'
 )
 
 
 def state_dicts(checkpoint: Any, depth: int = 3) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
-    """Yield every dict of named tensors in a checkpoint with its place in it, the preferred ones
-    first."""
+    """Yield (position, dict) of every dict of named tensors, preferred ones first.
+
+    Args:
+        checkpoint: content of a checkpoint.
+        depth: largest depth of the search, 3 by default.
+    """
     if not isinstance(checkpoint, Mapping):
         return
     inner = [key for key, value in checkpoint.items() if isinstance(value, Mapping)]
@@ -230,7 +243,7 @@ def state_dicts(checkpoint: Any, depth: int = 3) -> Iterator[tuple[str, dict[str
 
 
 def _prefixes(keys: Iterable[str], wanted: Collection[str]) -> Counter:
-    """Prefix -> number of keys that are a wanted one behind it."""
+    """Return prefix -> number of keys that consist of the prefix and a wanted name."""
     counts = Counter()
     for key in keys:
         parts = key.split('.')
@@ -243,22 +256,22 @@ def _prefixes(keys: Iterable[str], wanted: Collection[str]) -> Counter:
 def fit_state(
     checkpoint: Any, wanted: Collection[str], prefix: str = ''
 ) -> dict[str, torch.Tensor]:
-    """Find a module's weights in a checkpoint, whatever container and prefix they are under.
+    """Find a module's weights in a checkpoint, in any container and under any prefix.
 
     Args:
-        checkpoint: What a file holds: weights, or dicts with weights in them (``state_dict``,
+        checkpoint: content of a file: weights, or dicts that contain weights (``state_dict``,
             ``model``, ``net``, ...).
-        wanted: The module's own names.
-        prefix: Take only weights under this prefix, or under one that ends with it; '' takes the
-            prefix under which most of the wanted names are (``backbone.``, ``model.encoder.``,
-            ...). Names of wrappers (``module.``, ``_orig_mod.``) are left out where they are in the
-            way.
+        wanted: names of the module's weights.
+        prefix: use only weights under this prefix, or under one that ends with it; '' (default)
+            uses the prefix with the most wanted names (``backbone.``, ``model.encoder.``, ...).
+            Names of wrappers (``module.``, ``_orig_mod.``) are removed if necessary.
 
     Returns:
-        All tensors under the prefix that was found, without it; their names need not all be wanted.
+        All tensors under the prefix, without the prefix; other names than the wanted ones may
+        occur.
 
     Raises:
-        KeyError: No wanted name is there; the message tells what is.
+        KeyError: no wanted name exists; the message lists the existing names.
     """
     prefix = prefix + '.' if prefix and not prefix.endswith('.') else prefix
     best, best_count, found = {}, 0, []

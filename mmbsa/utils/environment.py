@@ -1,4 +1,4 @@
-"""What mmbsa finds on this machine: versions of packages, devices, kernels, and what is missing."""
+"""Report of the environment: versions of packages, devices, kernels, and missing packages."""
 
 import importlib.util
 import os
@@ -9,7 +9,7 @@ import torch
 
 from mmbsa.version import BOUNDS, __version__, installed_version, out_of_bounds
 
-#: import names of packages that are optional -> what needs them.
+#: import names of optional packages -> the functions that need them.
 OPTIONAL = {
     'mmcv': 'every config',
     'mmengine': 'every config',
@@ -28,8 +28,10 @@ OPTIONAL = {
 
 
 def packages() -> dict[str, str]:
-    """Import name -> version, with a remark where it is outside of the versions mmbsa was tried
-    with; optional packages that are not installed are left out."""
+    """Return import name -> version of the installed packages.
+
+    A remark follows if the version is outside of the range that mmbsa was tested with.
+    """
     found = {'mmbsa': __version__, 'Python': platform.python_version()}
     for name, (_, low, high) in BOUNDS.items():
         if entry := installed_version(name):
@@ -46,7 +48,7 @@ def packages() -> dict[str, str]:
 
 
 def missing_packages() -> dict[str, str]:
-    """Optional import name -> what does not work without it."""
+    """Return import name of each missing optional package -> the functions that need it."""
     return {
         name: purpose
         for name, purpose in OPTIONAL.items()
@@ -55,9 +57,9 @@ def missing_packages() -> dict[str, str]:
 
 
 def kernels() -> dict[str, dict[str, str]]:
-    """Op -> implementation, the preferred one first -> ``'available'`` or why it cannot run.
+    """Return op -> implementation, preferred first -> ``'available'`` or the reason why not.
 
-    The C++ kernels are compiled by this call where they are not yet.
+    This call compiles the C++ kernels if they are not yet compiled.
     """
     import mmbsa.ops  # noqa: F401  (registers the ops)
     from mmbsa.ops.dispatch import reasons
@@ -69,7 +71,7 @@ def kernels() -> dict[str, dict[str, str]]:
 
 
 def devices() -> list[str]:
-    """One line for the processor and one for every GPU."""
+    """Return one line for the processor and one for every GPU."""
     capability = torch.backends.cpu.get_cpu_capability()
     lines = [f'CPU: {os.cpu_count()} cores, {capability}, {torch.get_num_threads()} threads']
     for index in range(torch.cuda.device_count()):
@@ -80,17 +82,17 @@ def devices() -> list[str]:
 
 
 def mmcv_ops() -> str:
-    """Where the ops of mmcv come from."""
+    """Return a sentence on the source of mmcv's ops."""
     if importlib.util.find_spec('mmcv') is None:
         return 'mmcv is not installed'
     spec = importlib.util.find_spec('mmcv._ext')
     if spec is not None and spec.origin and not spec.origin.endswith('.py'):
         return 'compiled'
-    return 'not compiled; torchvision stands in for those that detectors need'
+    return 'not compiled; torchvision replaces those that detectors need'
 
 
 def report() -> str:
-    """Return all of it as text."""
+    """Return the whole report as text."""
     sections = {
         'Packages': [f'{name} {version}' for name, version in packages().items()],
         'Devices': [platform.platform(), *devices()],

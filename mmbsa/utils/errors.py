@@ -1,21 +1,19 @@
-"""Errors in what a user gave: the message alone tells what to do, so the tools print no
-traceback."""
+"""Errors in user input: the message is sufficient, so the tools print no traceback."""
 
 
 class DataError(RuntimeError):
-    """A file or folder of a dataset cannot be used; the message names it."""
+    """Raised if a file or folder of a dataset cannot be used; the message names it."""
 
 
 class MissingDataError(DataError, FileNotFoundError):
-    """A dataset's folder or list of files is not there; the message says where it was looked
-    for."""
+    """Raised if a dataset's folder or list of files does not exist; the message names the path."""
 
 
 class MissingCheckpointError(FileNotFoundError):
-    """There is no such checkpoint."""
+    """Raised if a checkpoint does not exist."""
 
 
 def message(error: Exception) -> str:
-    """Return what an error says, without the traceback that a data worker puts before it."""
+    """Return the message of an error, without the traceback that a data worker adds before it."""
     text, name = str(error), f'{type(error).__name__}: '
     return text.rsplit(name, 1)[-1].strip() if 'Original Traceback' in text else text

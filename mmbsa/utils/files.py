@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that are written completely or not at all."""
 
 import errno
 import os
@@ -14,35 +14,36 @@ try:
 except ImportError:  # not a POSIX system
     fcntl = None
 
-#: temporary files of one target at a time.
+#: largest number of temporary files of one target at a time.
 MOST_WRITERS = 100
 _FILE = os.O_WRONLY | getattr(os, 'O_NOFOLLOW', 0) | getattr(os, 'O_BINARY', 0)
 _FOLDER = os.O_RDONLY | getattr(os, 'O_NOFOLLOW', 0) | getattr(os, 'O_DIRECTORY', 0)
 
-#: why another's temporary file cannot be opened: renamed by now, another user's, a link.
+#: reasons why the temporary file of another process cannot be opened: renamed, another user's,
+#: link.
 _TAKEN = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR)
 
 
 @contextmanager
 def atomic_open(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """Open a file for writing bytes that takes the place of ``path`` only after it was written and
-    synced.
+    """Context that opens a file for writing bytes and replaces ``path`` at the end.
 
-    The bytes go to a temporary file in the same folder (made if needed). If anything interrupts the
-    writing, ``path`` keeps its old content and the temporary file is removed; after a SIGKILL it
-    stays, under a name that starts with a dot and ends in ``.tmp``, until ``path`` is written
-    again. Several processes may write the same file: each writes a temporary file of its own.
+    The bytes go to a temporary file in the same folder (created if needed). If the writing is
+    interrupted, ``path`` keeps its old content and the temporary file is removed. After a SIGKILL
+    the temporary file remains, with a name that starts with a dot and ends in ``.tmp``, until
+    ``path`` is written again. Several processes may write the same file, because each has its own
+    temporary file.
     """
     path = Path(path)
     with _naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         draft, descriptor = _open_draft(path, folder=False)
-        with os.fdopen(descriptor, 'wb') as file:  # closing it frees the lock
+        with os.fdopen(descriptor, 'wb') as file:  # closing the file releases the lock
             try:
                 yield file
                 file.flush()
                 os.fsync(descriptor)
-                if fcntl is None:  # Windows, which renames no open file
+                if fcntl is None:  # Windows, which cannot rename an open file
                     file.close()
                 os.replace(draft, path)
             except BaseException:
@@ -55,11 +56,11 @@ def atomic_open(path: str | os.PathLike) -> Iterator[BinaryIO]:
 
 @contextmanager
 def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Make a folder whose files appear together: yields an empty one that takes the name ``path``
-    in the end.
+    """Context that yields an empty folder, which is renamed to ``path`` at the end.
 
-    Interruptions leave what :func:`atomic_open` leaves. Where another process made ``path`` in the
-    meantime, its files stay and these are dropped.
+    Its files therefore appear together. After an interruption, the state is as with
+    :func:`atomic_open`. If another process created ``path`` in the meantime, its files remain and
+    the new ones are removed.
     """
     path = Path(path)
     with _naming(path):
@@ -83,8 +84,7 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Let errors that name no file, such as a full disk, or only the temporary one, name
-    ``path``."""
+    """Context that adds ``path`` to errors that name no file, or only the temporary file."""
     try:
         yield
     except OSError as error:
@@ -99,8 +99,8 @@ def _naming(path: Path) -> Iterator[None]:
 def _open_draft(path: Path, folder: bool) -> tuple[Path, int]:
     """Return the name and the descriptor of an empty temporary file or folder for ``path``.
 
-    Names are counted up from 0, and a writer locks the one that it has. One that is not locked was
-    left by a killed writer, and is taken over: so they do not pile up.
+    Names have numbers from 0 on, and a writer locks its file. A file without a lock remains from a
+    killed writer and is used again, so that their number is limited.
     """
     for number in range(MOST_WRITERS):
         draft, new = path.with_name(f'.{path.name}.{number}.tmp'), True
@@ -114,7 +114,7 @@ def _open_draft(path: Path, folder: bool) -> tuple[Path, int]:
             if error.errno in _TAKEN:
                 continue
             raise
-        # without locks (some network file systems) the owner is unknown, but a new one is ours
+        # without locks (some network file systems) the owner is unknown, so only a new file is used
         locked = _lock(descriptor)
         if (locked or new and locked is None) and _is_at(draft, descriptor):
             for old in draft.iterdir() if folder else ():
@@ -127,7 +127,7 @@ def _open_draft(path: Path, folder: bool) -> tuple[Path, int]:
 
 
 def _lock(descriptor: int) -> bool | None:
-    """Lock a file until its descriptor is closed; None on systems without locks."""
+    """Lock a file until its descriptor is closed; return None on systems without locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
@@ -138,15 +138,14 @@ def _lock(descriptor: int) -> bool | None:
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
-    """Whether a path still leads to an open file: another process may have renamed or deleted
-    it."""
+    """Return whether a path still is an open file; another process may rename or delete it."""
     with suppress(FileNotFoundError):
         return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor))
     return False
 
 
 def _sync(folder: Path) -> None:
-    """Bring a change of names in a folder to the disk."""
+    """Write the changed names in a folder to disk."""
     if os.name == 'posix':
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -156,27 +155,29 @@ def _sync(folder: Path) -> None:
 
 
 def check_output(out: str | os.PathLike, *inputs: str | os.PathLike, option: str = '--out') -> None:
-    """Refuse to write over a file that is read.
+    """Check that an output file is not one of the input files.
 
     Args:
-        out: The file to write.
-        inputs: The files to read.
-        option: How the user names ``out``, for the message.
+        out: the file to write.
+        inputs: the files to read.
+        option: name of the option of ``out``, for the message; ``'--out'`` by default.
 
     Raises:
-        ValueError: ``out`` is one of them, also by another path, or a folder.
+        ValueError: ``out`` is an input, also by another path, or a folder.
     """
     if os.path.isdir(out):
         raise ValueError(f'{option} {out} is a folder, expected the name of a file')
     for path in inputs:
         same = os.path.realpath(out) == os.path.realpath(path)
         if same or os.path.exists(out) and os.path.exists(path) and os.path.samefile(out, path):
-            raise ValueError(f'{option} {out} would write over a file that is read')
+            raise ValueError(f'{option} {out} would overwrite an input file')
 
 
 def remove_drafts(folder: str | os.PathLike) -> list[Path]:
-    """Delete the temporary files of killed writers in ``folder`` and return their paths; call it
-    while no process writes there."""
+    """Delete the temporary files of killed writers in ``folder`` and return their paths.
+
+    No process may write to the folder at the same time.
+    """
     drafts = sorted(Path(folder).glob('.*.*.tmp'))
     for draft in drafts:
         draft.unlink(missing_ok=True)
@@ -184,21 +185,21 @@ def remove_drafts(folder: str | os.PathLike) -> list[Path]:
 
 
 def lock_folder(folder: str | os.PathLike) -> BinaryIO | None:
-    """Keep other processes from writing to a folder at the same time, until this process ends,
-    however it does.
+    """Lock a folder against other processes until this process ends for any reason.
 
     Returns:
-        The open ``in_use.lock`` of the folder, to be kept; None on a system without locks.
+        The open ``in_use.lock`` of the folder, which the caller must keep; None on a system without
+        locks.
 
     Raises:
-        RuntimeError: Another process has it; the message names its id, where it was written.
+        RuntimeError: another process has locked the folder; the message names its id if recorded.
     """
     if fcntl is None:
         return None
     path = Path(folder) / 'in_use.lock'
     file = open(path, 'a+b')
     try:
-        # a record lock: not inherited by data workers, which outlive a killed process by some
+        # a record lock: data workers do not inherit it; they may outlive a killed process by
         # seconds
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -208,9 +209,8 @@ def lock_folder(folder: str | os.PathLike) -> BinaryIO | None:
         if error.errno not in (errno.EACCES, errno.EAGAIN):
             return None
         raise RuntimeError(
-            f'{folder} is in use by another run ({owner or "unknown"}): wait for its end, or take '
-            'another '
-            'work_dir'
+            f'{folder} is in use by another run ({owner or "unknown"}): wait until it ends, or use '
+            'another work_dir'
         ) from None
     file.truncate(0)
     file.write(f'process {os.getpid()} on {socket.gethostname()}'.encode())

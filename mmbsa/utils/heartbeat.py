@@ -1,7 +1,7 @@
 """Regular messages between processes: a run of several processes ends when one of them is lost.
 
-torch waits for a process that died without closing its connections, or behind a lost connection,
-for its own timeout (half an hour with gloo, ten minutes with nccl), and its error does not name the
+If a process dies without closing its connections, or its connection is lost, torch waits for its
+own timeout (half an hour with gloo, ten minutes with nccl), and the error does not name the
 process.
 """
 
@@ -18,10 +18,10 @@ from mmengine.logging import print_log
 
 #: seconds between two messages.
 INTERVAL = 5.0
-#: environment variable with the seconds without a message after which a process counts as lost;
-#: 0: never.
+#: environment variable: seconds without a message after which a process counts as lost; 0 disables
+#: the check.
 VARIABLE, DEFAULT = 'MMBSA_HEARTBEAT_SECONDS', '50'
-#: seconds in which a process may still end by itself, before it says why it ends, and after that.
+#: seconds for a process to end by itself, before it prints the reason and after that.
 PATIENCE, GRACE = 3.0, 5.0
 #: the regular message, the last one, and the report of a lost process.
 ALIVE, BYE, LOST = b'.', b'q', b'!'
@@ -29,13 +29,13 @@ ALIVE, BYE, LOST = b'.', b'q', b'!'
 
 @dataclass
 class Peer:
-    """A process at the other end of a connection.
+    """Another process and the connection to it.
 
     Attributes:
-        connection: To it.
-        name: For messages.
-        heard: When it was heard last.
-        received: What was not yet looked at.
+        connection: connection to the process.
+        name: name of the process, for messages.
+        heard: time of its last message.
+        received: received bytes that are not yet processed.
     """
 
     connection: socket.socket
@@ -45,14 +45,16 @@ class Peer:
 
 
 class Heartbeat:
-    """Ends this process, with a message, when another process of the run is gone.
+    """Ends this process with a message when another process of the run is lost.
 
     The first process listens; the others connect to it. Each sends a byte every ``INTERVAL``
-    seconds, in a thread. A connection that closes without goodbye, or is silent for too long, ends
-    the first process, which tells the others before. Processes that cannot connect go without.
+    seconds in a thread. If a connection closes without the last message, or is silent for too long,
+    the first process informs the others and ends. Processes that cannot connect run without this
+    check.
 
     Args:
-        silence: Seconds; None takes them from ``VARIABLE``.
+        silence: seconds without a message after which a process counts as lost; None (default)
+            reads them from the environment variable ``VARIABLE``.
     """
 
     def __init__(self, silence: float | None = None) -> None:
@@ -64,7 +66,7 @@ class Heartbeat:
         self._thread: threading.Thread | None = None
 
     def start(self) -> 'Heartbeat':
-        """Connect, and start the thread; every process of the run has to call it."""
+        """Connect, and start the thread; every process of the run must call this."""
         if get_world_size() == 1:
             return self
         port = [None, self.silence]
@@ -79,7 +81,7 @@ class Heartbeat:
             self.listener.settimeout(1)
             port[0] = self.listener.getsockname()[1]
         broadcast_object_list(port)
-        port, self.silence = port  # the first process decides, should they differ
+        port, self.silence = port  # the value of the first process applies to all
         if port is None or get_rank() > 0 and not self._connect(port):
             return self
         self._thread = threading.Thread(target=self._run, name='heartbeat', daemon=True)
@@ -87,8 +89,13 @@ class Heartbeat:
         return self
 
     def loss(self, seconds: float = 2.0) -> str | None:
-        """Return the message of a loss that explains an error of this process, if one is known or
-        becomes known soon; the caller ends the process with it."""
+        """Return the message of a lost process that explains an error of this process, or None.
+
+        It waits for such a message; the caller then ends the process with it.
+
+        Args:
+            seconds: longest time to wait, 2 by default.
+        """
         if self._thread is None or not self._lost.wait(seconds):
             return None
         self._told.set()
@@ -101,8 +108,8 @@ class Heartbeat:
             connection.sendall(f'process {get_rank()} on {socket.gethostname()}\n'.encode())
         except OSError as error:
             print_log(
-                f'process {get_rank()} cannot reach {address}:{port} ({error}): should another '
-                'process be lost, it waits for the timeout of torch.distributed',
+                f'process {get_rank()} cannot reach {address}:{port} ({error}): if another '
+                'process is lost, it waits for the timeout of torch.distributed',
                 'current',
                 30,
             )
@@ -111,7 +118,7 @@ class Heartbeat:
         return True
 
     def stop(self) -> None:
-        """Say goodbye: from now on this process may end."""
+        """Send the last message: from now on this process may end."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(INTERVAL)
@@ -126,7 +133,7 @@ class Heartbeat:
         while not self._stop.is_set():
             readable = [peer.connection for peer in self.peers]
             readable += [self.listener] if self.listener is not None else []
-            if not readable:  # all others have said goodbye
+            if not readable:  # all others have sent the last message
                 return
             ready = wait(readable, 0.2)
             if self._stop.is_set():
@@ -141,8 +148,8 @@ class Heartbeat:
             for peer in self.peers:
                 if now - peer.heard > self.silence:
                     return self._lose(
-                        f'{peer.name} is silent since {self.silence:.0f} s: the link to it is '
-                        'lost, or it hangs'
+                        f'{peer.name} sent no message for {self.silence:.0f} s: the connection is '
+                        'lost, or the process hangs'
                     )
             if now - beat > min(INTERVAL, self.silence / 4):
                 beat = now
@@ -152,7 +159,7 @@ class Heartbeat:
     def _accept(self) -> None:
         try:
             connection, (address, *_) = self.listener.accept()
-        except OSError:  # it is gone again
+        except OSError:  # the connection is already closed
             return
         connection.settimeout(5)
         try:
@@ -160,7 +167,7 @@ class Heartbeat:
                 name = file.readline(200).decode(errors='replace').strip()
         except OSError:
             name = ''
-        if not name.startswith('process '):  # a stranger at our port
+        if not name.startswith('process '):  # a connection that is not from this run
             connection.close()
             return
         self.peers.append(Peer(connection, f'{name} ({address.removeprefix("::ffff:")})'))
@@ -180,7 +187,7 @@ class Heartbeat:
             self.peers.remove(peer)
             peer.connection.close()
         elif not data:
-            return f'{peer.name} ended before the run did; its own output says why, if it could'
+            return f'{peer.name} ended before the run did; see its own output for the reason'
         return None
 
     def _lose(self, message: str) -> None:
@@ -188,8 +195,8 @@ class Heartbeat:
             _send(peer, LOST + message.encode() + b'\n')
         self._message = f'error: {message}. Process {get_rank()} ends too.'
         self._lost.set()
-        # where all were refused, or the main thread noticed too, they end by themselves; a goodbye
-        # may be lost with the connection when all end at once
+        # if all connections were refused, or the main thread noticed too, the others end by
+        # themselves; the last message may be lost with the connection when all end at once
         if self._stop.wait(PATIENCE):
             return
         if not self._told.is_set():
@@ -199,7 +206,7 @@ class Heartbeat:
 
 
 def _send(peer: Peer, data: bytes) -> None:
-    """Send a few bytes, or none: silence tells enough."""
+    """Send a few bytes; a failure is ignored, because the missing message has the same effect."""
     peer.connection.settimeout(0.5)
     try:
         peer.connection.sendall(data)

@@ -1,9 +1,8 @@
-"""What ``tools/train.py`` and ``tools/test.py`` share: arguments, and a runner on any number of
-devices.
+"""Common parts of ``tools/train.py`` and ``tools/test.py``: arguments and runner.
 
-mmengine starts process groups for GPUs only. Without a GPU the group is made here (gloo), and what
-needs a GPU in a config (SyncBN, mixed precision, device ids) is replaced, with a warning, by what a
-CPU can do. There, memory is kept from step to step, see
+mmengine starts process groups for GPUs only. Without a GPU the group is started here (gloo), and
+config entries that need a GPU (SyncBN, mixed precision, device ids) are replaced by CPU versions
+with a warning. On CPUs, freed memory is kept from step to step, see
 :func:`mmbsa.utils.memory.keep_freed_memory`.
 """
 
@@ -35,7 +34,7 @@ from mmbsa.utils.types import type_name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that training and testing share (mmseg's names and meanings)."""
+    """Add the common arguments of training and testing (with the names and meanings of mmseg)."""
     parser.add_argument(
         '--work-dir',
         help='folder of logs, checkpoints and results; default work_dirs/<config name>',
@@ -61,12 +60,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def read_config(path: str | os.PathLike) -> Config:
     """Read a config file for a command-line tool.
 
+    Args:
+        path: the config file.
+
     Raises:
-        SystemExit: The file cannot be read; the message is one line with the file and the reason.
+        SystemExit: the file cannot be read; the message is one line with the file and the reason.
     """
     try:
         return Config.fromfile(path)
-    except Exception as error:  # a config is Python, and may raise anything
+    except Exception as error:  # a config is Python code, and may raise any error
         reason = ' '.join(str(error).split())
         raise SystemExit(
             f'error: config {path} cannot be read: {type(error).__name__}: {reason}'
@@ -74,7 +76,7 @@ def read_config(path: str | os.PathLike) -> Config:
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """Read ``args.config`` and apply the shared arguments."""
+    """Read ``args.config`` and apply the common arguments."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config)
     cfg.launcher = args.launcher
@@ -90,15 +92,13 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def fill_in(cfg: Config) -> None:
-    """Hand a ``data_preprocessor`` that stands beside the model to the model, as mmpretrain's tools
-    do."""
+    """Move a top-level ``data_preprocessor`` into the model config, as mmpretrain's tools do."""
     if cfg.get('data_preprocessor') and isinstance(cfg.get('model'), dict):
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
 
 
 def draw_frames(cfg: Config) -> None:
-    """Replace mmpretrain's ``VisualizationHook``, which draws pictures alone, where samples are
-    event frames."""
+    """Replace mmpretrain's ``VisualizationHook``, which cannot draw event frames."""
     hook = (cfg.get('default_hooks') or {}).get('visualization')
     model = cfg.get('model')
     frames = type_name((model or {}).get('data_preprocessor')) == 'EventDataPreprocessor'
@@ -112,12 +112,18 @@ def draw_frames(cfg: Config) -> None:
 
 
 def run(cfg: Config, verb: str) -> Any:
-    """Build the runner of a config for this machine's devices, and let it ``train`` or ``test``;
-    returns what that returns.
+    """Build the runner of a config for the devices of this machine, and run it.
+
+    Args:
+        cfg: the config.
+        verb: ``'train'`` or ``'test'``.
+
+    Returns:
+        The result of ``test``; None for ``train``.
 
     Raises:
-        SystemExit: Files of the data or a checkpoint are not there or cannot be used; one line says
-            which.
+        SystemExit: a data file or checkpoint does not exist or cannot be used; the message is one
+            line that names it.
     """
     fit_devices(cfg)
     gather_results(cfg)
@@ -135,7 +141,7 @@ def run(cfg: Config, verb: str) -> Any:
     except DataError as error:
         raise SystemExit(f'error: {message(error)}') from None
     except Exception as error:
-        # the loss of a process is the reason, and not what the collective call says
+        # a lost process is the reason, and not the error of the collective call
         loss, worker = heartbeat.loss(), lost_worker(error)
         if loss is None and worker is not None:
             raise RuntimeError(worker) from error
@@ -146,7 +152,7 @@ def run(cfg: Config, verb: str) -> Any:
         torch.distributed.barrier()
         heartbeat.stop()
         torch.distributed.destroy_process_group()
-        # The model holds the group as well, whose threads end with it. A process that ends before
+        # The model also holds the group, whose threads end with it. A process that ends before
         # them may abort when a thread frees a tensor that Python refers to, and torchrun then
         # reports a failed run.
         del runner
@@ -155,10 +161,13 @@ def run(cfg: Config, verb: str) -> Any:
 
 
 def import_yapf(attempts: int = 50) -> None:
-    """Import yapf, with which mmengine prints configs.
+    """Import yapf, which mmengine uses to print configs.
 
     The first import in a new environment writes a cache file, not atomically. Another process of
-    the run may read it half written; it then tries again.
+    the run may read a partial file; the import is then repeated.
+
+    Args:
+        attempts: largest number of attempts, 50 by default.
     """
     for attempt in range(attempts):
         try:
@@ -174,8 +183,7 @@ def import_yapf(attempts: int = 50) -> None:
 
 
 def gather_results(cfg: Config) -> None:
-    """Let the metrics of a distributed run collect their results without a file system that all
-    machines share."""
+    """Make the metrics of a distributed run collect results without a common file system."""
     if cfg.launcher == 'none':
         return
     if cfg.get('default_hooks') is None:
@@ -185,21 +193,21 @@ def gather_results(cfg: Config) -> None:
 
 
 def fit_devices(cfg: Config) -> None:
-    """Check the launch against this node's GPUs; without any, start gloo and adapt the config in
-    place.
+    """Check the launch against the GPUs of this machine; without GPUs, use the CPU with gloo.
+
+    The config is changed in place.
 
     Raises:
-        SystemExit: There are fewer GPUs than processes on this node, or a launcher needs GPUs and
-            there is none.
+        SystemExit: there are fewer GPUs than processes on this machine, or a launcher needs GPUs
+            and there are none.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if gpus:
         processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
         if cfg.launcher == 'pytorch' and processes > gpus:
             _refuse(
-                f'{processes} processes were asked for, but this node has {gpus} GPU(s). Start at '
-                f'most {gpus}, or '
-                'set CUDA_VISIBLE_DEVICES= (empty) to train on the CPU.'
+                f'{processes} processes were requested, but this node has {gpus} GPU(s). Start at '
+                f'most {gpus}, or set CUDA_VISIBLE_DEVICES= (empty) to train on the CPU.'
             )
         return
     (give_back_freed_memory if cfg.pop('low_memory', False) else keep_freed_memory)()
@@ -221,7 +229,7 @@ def fit_devices(cfg: Config) -> None:
             find_unused_parameters=cfg.get('find_unused_parameters', False),
         ),
     )
-    cfg.model_wrapper_cfg.device_ids = None  # mmengine would name a GPU
+    cfg.model_wrapper_cfg.device_ids = None  # otherwise mmengine sets a GPU
     if os.environ.get('WORLD_SIZE') != os.environ.get('LOCAL_WORLD_SIZE'):  # several machines
         interface = interface_to(os.environ.get('MASTER_ADDR', ''))
         if interface is not None:
@@ -233,9 +241,9 @@ def fit_devices(cfg: Config) -> None:
 
 
 def interface_to(address: str) -> str | None:
-    """Return the name of the network interface that leads to an address, None if that is not known.
+    """Return the name of the network interface for an address, None if it is unknown.
 
-    gloo takes the interface of the host's name, which often is the loopback.
+    gloo uses the interface of the host name, which often is the loopback.
     """
     try:
         import fcntl
@@ -244,7 +252,7 @@ def interface_to(address: str) -> str | None:
             probe.connect((address, 9))  # sends nothing
             own = probe.getsockname()[0]
             for _, name in socket.if_nameindex():
-                with suppress(OSError):  # one without an address
+                with suppress(OSError):  # an interface without an address
                     asked = struct.pack('256s', name.encode()[:15])
                     answer = fcntl.ioctl(probe, 0x8915, asked)  # SIOCGIFADDR
                     if socket.inet_ntoa(answer[20:24]) == own:
@@ -255,15 +263,19 @@ def interface_to(address: str) -> str | None:
 
 
 def has_bfloat16() -> bool:
-    """Whether the processor has instructions for products in bfloat16 (AVX512-BF16, AMX, or those
-    of Arm); without them 16 bits are emulated, and slower than 32."""
+    """Return whether the processor has bfloat16 product instructions (AVX512-BF16, AMX, or Arm's).
+
+    Without them, 16 bits are emulated and slower than 32 bits.
+    """
     found = torch.cpu.get_capabilities()
     return any(value is True for name, value in found.items() if 'bf16' in name)
 
 
 def _fit_amp(wrapper: dict) -> None:
-    """Without a GPU mixed precision is bfloat16, where the processor has instructions for it, and
-    off elsewhere; changes the config in place."""
+    """Set mixed precision to bfloat16 on a CPU with such instructions, and off on other CPUs.
+
+    The config is changed in place.
+    """
     if type_name(wrapper) != 'AmpOptimWrapper':
         return
     for key in ('loss_scale', 'dtype', 'use_fsdp'):
@@ -282,8 +294,11 @@ def _fit_amp(wrapper: dict) -> None:
 
 
 def _without_sync_bn(cfg) -> bool:
-    """Replace ``type='SyncBN'`` (or its class) by ``'BN'`` anywhere in a model config; return
-    whether there was one."""
+    """Replace ``type='SyncBN'`` (or its class) by ``'BN'`` anywhere in a model config.
+
+    Returns:
+        Whether there was one.
+    """
     found = False
     if isinstance(cfg, dict):
         if type_name(cfg) in ('SyncBN', 'SyncBatchNorm'):
@@ -295,5 +310,5 @@ def _without_sync_bn(cfg) -> bool:
 
 
 def _refuse(reason: str) -> None:
-    """End every process of a launch, with one of them saying why."""
+    """End every process of a launch; one of them prints the reason."""
     raise SystemExit(f'error: {reason}' if os.environ.get('LOCAL_RANK', '0') == '0' else 2)

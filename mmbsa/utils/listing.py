@@ -1,4 +1,4 @@
-"""Which files of a folder are data."""
+"""Listing of the data files in a folder."""
 
 import os
 from collections.abc import Collection
@@ -8,15 +8,15 @@ from pathlib import Path
 def visible_files(
     folder: str | os.PathLike, endings: Collection[str], recursive: bool = False
 ) -> list[Path]:
-    """Return the files of a folder with one of some endings, sorted.
+    """Return the files of a folder with one of the given endings, sorted.
 
-    Files and folders whose names begin with a dot are left out (macOS keeps a ``._name`` beside
-    every file on foreign disks), and so are ``__MACOSX`` folders.
+    Files and folders whose names begin with a dot are ignored (macOS writes a ``._name`` file next
+    to every file on foreign disks), and so are ``__MACOSX`` folders.
 
     Args:
-        folder: Where to look.
-        endings: Such as ``'.jpg'``; upper and lower case are the same.
-        recursive: Look into folders too.
+        folder: folder to search.
+        endings: endings such as ``'.jpg'``, in upper or lower case.
+        recursive: whether to search subfolders; False by default.
     """
     wanted = tuple(ending.lower() for ending in endings)
     found = []

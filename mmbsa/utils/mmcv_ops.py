@@ -1,5 +1,4 @@
-"""A replacement for mmcv's compiled ops, so that mmdet's models can be imported and run if mmcv was
-installed without them.
+"""A replacement for mmcv's compiled ops: mmdet's models can then be imported and run without them.
 
 The maintained fork of mmcv installs in seconds without ``mmcv._ext``, the module of its compiled
 ops, and takes about ten minutes to compile with it. ``mmcv.ops`` and ``mmdet.models`` do not import
@@ -35,17 +34,17 @@ NAME = 'mmcv._ext'
 
 
 class MissingOp(RuntimeError):
-    """An op of mmcv that only its compiled extension has was called."""
+    """Raised when an op is called that only the compiled extension of mmcv has."""
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
-    """Indices of the boxes that greedy suppression keeps, by falling score.
+    """Return the indices of the boxes that greedy suppression keeps, by descending score.
 
     Args:
         boxes: (N, 4), x1, y1, x2, y2 in pixels.
         scores: (N,).
-        iou_threshold: boxes that overlap a better one by more are dropped.
-        offset: 1 counts the pixels of the right and lower edges as part of a box.
+        iou_threshold: boxes that overlap a better one by more are removed.
+        offset: 1 includes the pixels of the right and lower edges in a box; 0 by default.
     """
     from torchvision.ops import nms as suppress
 
@@ -73,7 +72,19 @@ def roi_align_forward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Fill ``output`` (N, C, h, w) with averages over the RoIs (N, 5) of x (B, C, H, W)."""
+    """Write averages over the RoIs (N, 5) of x (B, C, H, W) to ``output`` (N, C, h, w).
+
+    Args:
+        x: maps (B, C, H, W).
+        rois: image index and corners of every RoI, (N, 5).
+        output: result (N, C, h, w), changed in place.
+        argmax_y, argmax_x: not used.
+        aligned_height, aligned_width: h and w of the output.
+        spatial_scale: pixels of the map per pixel of the image.
+        sampling_ratio: samples per bin and side; 0 chooses by the size of the RoI.
+        pool_mode: 1 (average); 0 (maximum) is not available.
+        aligned: whether to shift the coordinates by half a pixel.
+    """
     from torchvision.ops import roi_align
 
     _check_average(pool_mode)
@@ -144,8 +155,17 @@ def _focal_loss(
 def sigmoid_focal_loss_forward(
     logits: Tensor, target: Tensor, weight: Tensor, output: Tensor, *, gamma: float, alpha: float
 ) -> None:
-    """Fill ``output`` (N, K) with the loss of logits (N, K) and labels (N,), K the background;
-    weight (K,) or empty.
+    """Write the loss of logits (N, K) and labels (N,) to ``output`` (N, K).
+
+    Label K is the background; ``weight`` is (K,) or empty.
+
+    Args:
+        logits: (N, K).
+        target: labels (N,) in 0..K.
+        weight: weight per class (K,), or empty.
+        output: loss (N, K), changed in place.
+        gamma: exponent of the modulating factor.
+        alpha: weight of the positive class.
     """
     output.copy_(_focal_loss(logits, target, weight, gamma, alpha))
 
@@ -153,7 +173,12 @@ def sigmoid_focal_loss_forward(
 def sigmoid_focal_loss_backward(
     logits: Tensor, target: Tensor, weight: Tensor, grad: Tensor, *, gamma: float, alpha: float
 ) -> None:
-    """Fill ``grad`` (N, K) with the gradient of the sum of :func:`sigmoid_focal_loss_forward`."""
+    """Write the gradient of the sum of :func:`sigmoid_focal_loss_forward` to ``grad`` (N, K).
+
+    Args:
+        logits, target, weight, gamma, alpha: as in :func:`sigmoid_focal_loss_forward`.
+        grad: gradient (N, K), changed in place.
+    """
     with torch.enable_grad():
         leaf = logits.detach().requires_grad_()
         grad.copy_(
@@ -162,7 +187,7 @@ def sigmoid_focal_loss_backward(
 
 
 def _unknown() -> str:
-    """What reports of the environment print for the compiler of the ops."""
+    """Return the text that environment reports print for the compiler of the ops."""
     return 'not compiled'
 
 
@@ -191,7 +216,7 @@ class _StandIn(ModuleType):
     """``mmcv._ext`` without compiled code."""
 
     def __init__(self):
-        super().__init__(NAME, 'Stand-in for the compiled ops of mmcv, see mmbsa.utils.mmcv_ops.')
+        super().__init__(NAME, 'Replacement of the compiled ops of mmcv, see mmbsa.utils.mmcv_ops.')
         vars(self).update(OPS, __spec__=importlib.machinery.ModuleSpec(NAME, None, origin=__file__))
 
     def __getattr__(self, name: str) -> Callable:
@@ -204,14 +229,12 @@ class _StandIn(ModuleType):
         return refuse
 
 
-#: what ``mmcv._ext`` is where there are no compiled ops.
+#: the module ``mmcv._ext`` if there are no compiled ops.
 STAND_IN = _StandIn()
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds the replacement; it is last in ``sys.meta_path``, so it is used only if there are no
-    compiled ops.
-    """
+    """Finds the replacement; last in ``sys.meta_path``, so that compiled ops have priority."""
 
     def find_spec(self, fullname, path=None, target=None):
         return (
@@ -224,23 +247,23 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return STAND_IN
 
     def exec_module(self, module):
-        """Nothing: it is complete."""
+        """Do nothing: the module is complete."""
 
 
 _FINDER = _Finder()
 
 
 def has_compiled_ops() -> bool:
-    """Whether mmcv was installed with its compiled ops."""
+    """Return whether mmcv was installed with its compiled ops."""
     spec = importlib.util.find_spec('mmcv') and importlib.util.find_spec(NAME)
     return spec is not None and isinstance(spec.loader, importlib.machinery.ExtensionFileLoader)
 
 
 def provide_ops() -> None:
-    """Let ``mmcv._ext`` be found from now on, in this process; repeated calls change nothing.
+    """Provide ``mmcv._ext`` from now on in this process; repeated calls have no effect.
 
-    Modules of mmdet that were imported before hold functions that raise in the place of ops; they
-    get the ops.
+    Modules of mmdet that were imported before contain functions that raise instead of ops; they get
+    the ops.
     """
     if _FINDER in sys.meta_path:
         return
@@ -256,7 +279,7 @@ def provide_ops() -> None:
                     setattr(module, name, op)
 
 
-POINTER = '''"""Points to a stand-in for compiled ops; a compiled module beside it wins.
+POINTER = '''"""Loads the replacement for compiled ops; a compiled module here has priority.
 
 Written by mmbsa.utils.mmcv_ops.
 """
@@ -277,7 +300,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog='python -m mmbsa.utils.mmcv_ops', description=main.__doc__
     )
-    parser.add_argument('--remove', action='store_true', help='take the file away again')
+    parser.add_argument('--remove', action='store_true', help='delete the file')
     remove = parser.parse_args(argv).remove
     spec = importlib.util.find_spec('mmcv')
     if spec is None:

@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them."""
+"""Worker processes that end together with their parent process."""
 
 import multiprocessing
 import os
@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader
 
 
 def end_with_parent() -> None:
-    """Let this worker process end when its parent ends, also by a SIGKILL.
+    """Make this worker process end when its parent ends, also after a SIGKILL.
 
-    Workers of a process pool wait for work for ever otherwise: each of them holds both ends of the
-    pipe from which the work comes. For the ``initializer`` of a pool.
+    Otherwise workers of a process pool wait for work forever, because each of them holds both ends
+    of the pipe of the work. Use it as the ``initializer`` of a pool.
     """
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -31,8 +31,8 @@ def _watch(sentinel: int) -> None:
 
 def _end_worker(error: Exception, batch: object) -> None:
     print(
-        f'error: a data worker cannot hand over a batch: {error}. Memory or shared memory '
-        '(/dev/shm) ended, or the batch holds what cannot be pickled; lower num_workers, '
+        f'error: a data worker cannot send a batch: {error}. There is no free memory or shared '
+        'memory (/dev/shm), or the batch cannot be pickled; lower num_workers, '
         'prefetch_factor or batch_size',
         file=sys.stderr,
         flush=True,
@@ -41,14 +41,14 @@ def _end_worker(error: Exception, batch: object) -> None:
 
 
 def watch_parent(loader: DataLoader) -> None:
-    """Let the workers of a data loader end with the process that uses it."""
+    """Make the workers of a data loader end together with the process that uses it."""
     init = loader.worker_init_fn
     if not (isinstance(init, partial) and init.func is init_worker):
         loader.worker_init_fn = partial(init_worker, init)
 
 
 def lost_worker(error: BaseException) -> str | None:
-    """What to say if an error means that a data worker was killed while it sent a batch, else None.
+    """Return a message if an error means that a data worker was killed while sending, else None.
 
     torch names a worker that is killed at another moment ("DataLoader worker (pid ...) is killed by
     signal"). If the connection to it breaks while a batch arrives, the error only names the
@@ -71,16 +71,15 @@ def lost_worker(error: BaseException) -> str | None:
 
 
 def init_worker(inner: Callable[[int], None] | None, worker: int) -> None:
-    """Initialise a data worker as ``inner`` does, and make it end with its parent or when it
-    cannot send a batch.
+    """Initialise a data worker by ``inner``, and make it end with its parent.
 
     torch's own workers check that their parent runs. But they do not end if their last batch fills
     a pipe that no process reads. If no shared memory is left, they print an error and drop the
     batch, and the training waits for the batch without end.
 
     Args:
-        inner: The loader's own ``worker_init_fn``.
-        worker: Its number.
+        inner: ``worker_init_fn`` of the loader; None if it has none.
+        worker: number of the worker.
     """
     end_with_parent()
     Queue._on_queue_feeder_error = staticmethod(_end_worker)

@@ -1,4 +1,4 @@
-"""The random generators of a process: saved, restored, and seeded for one sample."""
+"""Save, restore and seed the random generators of a process."""
 
 import random
 from collections.abc import Iterator
@@ -10,8 +10,10 @@ import torch
 
 
 def get_random_state() -> dict[str, Any]:
-    """Return the states of Python's, numpy's, torch's and the current GPU's generators, as tensors
-    and plain values."""
+    """Return the generator states of Python, numpy, torch and the current GPU.
+
+    They are tensors and plain values.
+    """
     name, key, position, has_gauss, gauss = np.random.get_state()
     state = dict(
         python=random.getstate(),
@@ -24,21 +26,23 @@ def get_random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Restore what ``get_random_state`` returned; a GPU's state is left out where there is none."""
+    """Restore the result of ``get_random_state``; a GPU's state is ignored without a GPU."""
     version, internal, gauss = state['python']
     random.setstate((version, tuple(internal), gauss))
     np.random.set_state(tuple(state['numpy']))
-    torch.set_rng_state(state['torch'].cpu())  # a loader may have put it on a GPU
+    torch.set_rng_state(state['torch'].cpu())  # a loader may have moved it to a GPU
     if 'cuda' in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state['cuda'].cpu())
 
 
 @contextmanager
 def seeded(*entropy: int) -> Iterator[None]:
-    """Seed Python's, numpy's and torch's CPU generators from integers, and put their states back at
-    the end.
+    """Context that seeds the CPU generators and restores their states at the end.
 
-    The GPU's generator is not touched: samples are made on the CPU.
+    The GPU's generator does not change, because samples are created on the CPU.
+
+    Args:
+        entropy: integers that form the seed.
     """
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
     words = np.random.SeedSequence(entropy).generate_state(4)

@@ -2,16 +2,17 @@
 
 from typing import Any
 
-#: how ``init_cfg.type`` names a checkpoint of pretrained weights.
+#: value of ``init_cfg.type`` for a checkpoint of pretrained weights.
 PRETRAINED = ('Pretrained', 'PretrainedInit')
 
 
 def type_name(cfg: Any) -> str:
-    """Return the name of a config's type without its package: ``'mmbsa.EventMix'`` and the class
-    give ``'EventMix'``.
+    """Return the name of a config's type without its package.
+
+    ``'mmbsa.EventMix'`` and the class both give ``'EventMix'``.
 
     Args:
-        cfg: A config with ``type``, or a type. Without one, the name is empty.
+        cfg: a config with ``type``, or a type. Without a type, the name is empty.
     """
     kind = cfg.get('type', '') if isinstance(cfg, dict) else cfg
     return (kind if isinstance(kind, str) else getattr(kind, '__name__', str(kind))).rpartition(
@@ -20,8 +21,7 @@ def type_name(cfg: Any) -> str:
 
 
 def is_ours(cfg: Any) -> bool:
-    """Return whether a config's type comes from this package: ``'mmbsa.X'``, or a class defined in
-    it."""
+    """Return whether a config's type is from this package: ``'mmbsa.X'`` or one of its classes."""
     kind = cfg.get('type', '') if isinstance(cfg, dict) else cfg
     name = kind if isinstance(kind, str) else getattr(kind, '__module__', '')
     return name.startswith('mmbsa.')

@@ -1,4 +1,4 @@
-"""Save what a classifier saw, should say and said."""
+"""Hook that saves samples of a classifier with label and prediction."""
 
 import math
 import os.path as osp
@@ -19,18 +19,21 @@ from mmbsa.visualization.pictures import SampleNames, enlarge, frame_sheet, to_p
 class ClsPictureHook(Hook):
     """Save some samples of every validation and test with their label and their prediction.
 
-    A drop-in for mmpretrain's ``VisualizationHook`` under ``default_hooks.visualization``, with its
-    arguments: ``--show`` and ``--show-dir`` of mmpretrain's own ``tools/test.py`` work. It also
-    draws event frames (T, P, H, W), grey pictures and sequences, in every process, and
-    gives every sample a file of its own.
+    It replaces mmpretrain's ``VisualizationHook`` under ``default_hooks.visualization`` and has its
+    arguments: ``--show`` and ``--show-dir`` of mmpretrain's ``tools/test.py`` work. It also draws
+    event frames (T, P, H, W), grey pictures and sequences, in every process, and writes a separate
+    file for every sample.
 
     Args:
-        enable: Whether to draw (``--show`` and ``--show-dir`` switch it on).
-        interval: Draw every so many-th sample of a process.
-        show: Also open a window for each picture.
-        out_dir: Folder of ``<name>_<epoch or iteration>.png`` (0 in a test); None hands pictures to
-            the visualizer's backends.
-        wait_time: Seconds a window stays.
+        enable: whether to draw; False by default (``--show`` and ``--show-dir`` set it).
+        interval: draw each ``interval``-th sample of a process; 5000 by default.
+        show: whether to open a window for each picture; False by default.
+        out_dir: folder of the files ``<name>_<epoch or iteration>.png`` (0 in a test); None
+            (default) passes pictures to the backends of the visualizer.
+        wait_time: seconds for which a window is open; 0 by default.
+
+    Raises:
+        ValueError: ``interval`` is below 1.
     """
 
     priority = 'NORMAL'
@@ -53,10 +56,10 @@ class ClsPictureHook(Hook):
             wait_time,
         )
         self.seen = 0
-        self._names: tuple | None = None  # of the dataset seen last
+        self._names: tuple | None = None  # names of the last dataset
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Start counting samples anew."""
+        """Reset the number of samples."""
         self.seen = 0
 
     before_test_epoch = before_val_epoch
@@ -112,14 +115,14 @@ class ClsPictureHook(Hook):
 
 
 def _input(inputs: Any, index: int) -> np.ndarray:
-    """One sample of a batch; of test-time augmentation, its first version."""
+    """Return one sample of a batch; with test-time augmentation, its first version."""
     return (
         (inputs[0][index] if isinstance(inputs[0], list | tuple) else inputs[index]).cpu().numpy()
     )
 
 
 def _is_bgr(model: Any) -> bool:
-    """Whether a model's batches come in the order of OpenCV, which its preprocessor turns round."""
+    """Return whether a model's batches have BGR order, which its preprocessor converts to RGB."""
     model = model.module if is_model_wrapper(model) else model
     preprocessor = getattr(getattr(model, 'module', model), 'data_preprocessor', None)
     return bool(getattr(preprocessor, 'to_rgb', getattr(preprocessor, '_channel_conversion', True)))
@@ -134,8 +137,8 @@ def draw_sample(
         inputs: image (C, H, W), or event frames (T, P, H, W).
         sample: data sample of mmpretrain; ``gt_label``, ``pred_label`` and ``pred_score`` are shown
             if present.
-        classes: Names of the classes; None shows class numbers.
-        bgr: Whether the channels of a colour image are in the order BGR, default True.
+        classes: names of the classes; None (default) shows class numbers.
+        bgr: whether the channels of a colour image are in the order BGR, True by default.
 
     Returns:
         RGB picture, (height, width, 3) uint8.

@@ -1,6 +1,6 @@
-"""Pictures of detections: boxes and masks over an image, truth beside prediction.
+"""Pictures of detections: boxes and masks over an image, ground truth next to prediction.
 
-Arrays only (uint8, RGB); nothing here knows a runner or a model.
+All functions take arrays only (uint8, RGB), no runner and no model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ from mmbsa.visualization.overlay import FONT, panels
 
 @dataclass
 class Instances:
-    """What was found in an image, or what is there.
+    """Predicted or annotated instances of an image.
 
     Args:
         boxes: (N, 4), x1, y1, x2, y2 in pixels.
         labels: (N,) indices of classes.
-        scores: (N,) in 0..1, or None for the truth.
+        scores: (N,) in 0..1, or None for the ground truth.
         masks: (N, H, W) of bool, or None.
     """
 
@@ -29,7 +29,7 @@ class Instances:
     masks: np.ndarray | None = None
 
     def above(self, threshold: float) -> 'Instances':
-        """Those whose score reaches a threshold; all where there are no scores."""
+        """Return the instances with a score of at least ``threshold``, or all without scores."""
         if self.scores is None:
             return self
         kept = self.scores >= threshold
@@ -83,16 +83,17 @@ def instances_side_by_side(
     opacity: float = 0.5,
     height: int = 256,
 ) -> np.ndarray:
-    """Draw image | one panel per set of instances, with a legend of the classes that occur.
+    """Draw the image and one panel per set of instances, with a legend of the classes that occur.
 
     Args:
         image: RGB, uint8 (H, W, 3).
         found: title -> instances, drawn in order, e.g. ``{'ground truth': gt, 'prediction':
             pred}``.
-        classes: names; ``palette``: RGB colours, one per class.
-        opacity: weight of masks over the image.
-        height: images lower than this are enlarged to it first, so that titles and scores stay
-            readable.
+        classes: names of the classes.
+        palette: RGB colour of every class.
+        opacity: weight of masks over the image, 0 to 1; 0.5 by default.
+        height: smaller images are enlarged to this height in pixels first, so that titles and
+            scores are readable; 256 by default.
 
     Returns:
         RGB, uint8.
@@ -119,7 +120,7 @@ def instances_side_by_side(
 
 
 def spread_palette(number: int) -> list[tuple[int, int, int]]:
-    """RGB colours for classes of a dataset that names none: hues spread over the circle."""
+    """Return RGB colours for ``number`` classes without a palette, with evenly spaced hues."""
     hues = np.asarray(
         [[[180 * (index * 0.618 % 1), 200, 230]] for index in range(number)], np.uint8
     ).reshape(-1, 1, 3)

@@ -1,4 +1,4 @@
-"""Save predicted label maps for an evaluation elsewhere."""
+"""Hook that saves predicted label maps, for example for an evaluation server."""
 
 from collections.abc import Sequence
 
@@ -14,14 +14,14 @@ from mmbsa.visualization.pictures import SampleNames
 
 @HOOKS.register_module()
 class LabelMapHook(Hook):
-    """Save the labels of every sample of a test as ``<out_dir>/<name>.png``, one channel.
+    """Save the labels of every sample of a test as ``<out_dir>/<name>.png`` with one channel.
 
-    What mmseg's ``IoUMetric(output_dir=...)`` writes (one is added to the labels of datasets with
-    ``reduce_zero_label``), for any evaluator; files of one name in different folders keep their
-    folders, and the dataset is never written over.
+    The files are those of mmseg's ``IoUMetric(output_dir=...)`` (for datasets with
+    ``reduce_zero_label`` 1 is added to the labels), for any evaluator. Files of the same name in
+    different folders keep their folders. Files of the dataset are never overwritten.
 
     Args:
-        out_dir: Folder.
+        out_dir: output folder.
     """
 
     priority = 'NORMAL'
@@ -31,7 +31,7 @@ class LabelMapHook(Hook):
         self._names: SampleNames | None = None
 
     def before_test_epoch(self, runner: Runner) -> None:
-        """Name the samples."""
+        """Determine the names of the samples."""
         self._names = SampleNames(runner.test_loop.dataloader.dataset)
 
     def after_test_iter(

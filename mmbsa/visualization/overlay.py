@@ -1,6 +1,6 @@
 """Pictures of a segmentation: panels side by side with titles and a legend.
 
-Arrays only (uint8, RGB); nothing here knows a runner or a model.
+All functions take arrays only (uint8, RGB), no runner and no model.
 """
 
 import os
@@ -19,13 +19,14 @@ PAPER, INK = 255, (30, 30, 30)
 def blend(
     image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]], opacity: float = 0.6
 ) -> np.ndarray:
-    """Tint an image by its labels.
+    """Blend an image with the colours of its labels.
 
     Args:
         image: RGB, uint8 (H, W, 3).
-        labels: Integers (H, W); values outside the palette (void, 255) leave a dimmed grey image.
+        labels: integers (H, W); pixels with values outside of the palette (void, 255) become grey
+            and darker.
         palette: RGB colour of every class.
-        opacity: Weight of the tint, 0 to 1.
+        opacity: weight of the colours, 0 to 1; 0.6 by default.
 
     Returns:
         RGB, uint8 (H, W, 3).
@@ -44,8 +45,14 @@ def blend(
 def legend(
     classes: Sequence[str], palette: Sequence[Sequence[int]], present: Sequence[int], width: int
 ) -> np.ndarray:
-    """Draw colour boxes with the names of the ``present`` classes, wrapped into ``width``; RGB
-    uint8 (h, width, 3)."""
+    """Draw colour boxes with the names of the ``present`` classes; RGB uint8 (h, width, 3).
+
+    Args:
+        classes: names of the classes.
+        palette: RGB colour of every class.
+        present: indices of the classes to draw.
+        width: width of the picture in pixels, at which lines wrap.
+    """
     box, line, scale = 14, 22, 0.45
     places, x, y = [], 6, 4
     for label in present:
@@ -64,7 +71,7 @@ def legend(
 
 
 def titled(panel: np.ndarray, title: str) -> np.ndarray:
-    """Put a line with a title above a panel."""
+    """Add a line with a title above a panel."""
     head = np.full((22, panel.shape[1], 3), PAPER, np.uint8)
     cv2.putText(head, title, (4, 16), FONT, 0.5, INK, 1, cv2.LINE_AA)
     return np.vstack([head, panel])
@@ -78,15 +85,17 @@ def side_by_side(
     opacity: float = 0.6,
     height: int = 256,
 ) -> np.ndarray:
-    """Draw image | one overlay per label map, with a legend of the classes that occur.
+    """Draw the image and one overlay per label map, with a legend of the classes that occur.
 
     Args:
         image: RGB, uint8 (H, W, 3).
-        maps: Title -> labels (H, W), drawn in order, e.g.
+        maps: title -> labels (H, W), drawn in order, e.g.
             ``{'ground truth': gt, 'prediction': pred}``.
-        classes: Names; ``palette``: RGB colours, one per class.
-        opacity: Weight of the tint.
-        height: Images lower than this are enlarged to it, so that titles stay readable.
+        classes: names of the classes.
+        palette: RGB colour of every class.
+        opacity: weight of the colours, 0 to 1; 0.6 by default.
+        height: smaller images are enlarged to this height in pixels, so that titles are readable;
+            256 by default.
 
     Returns:
         RGB, uint8.
@@ -113,8 +122,14 @@ def panels(
     palette: Sequence[Sequence[int]],
     present: Sequence[int],
 ) -> np.ndarray:
-    """Put pictures of one size (title -> RGB uint8 (H, W, 3)) side by side, over a legend of the
-    ``present`` classes."""
+    """Draw pictures of one size side by side, with a legend of the ``present`` classes below.
+
+    Args:
+        shown: title -> picture, RGB uint8 (H, W, 3).
+        classes: names of the classes.
+        palette: RGB colour of every class.
+        present: indices of the classes in the legend.
+    """
     columns = []
     for title, panel in shown.items():
         columns += [titled(panel, title), np.full((panel.shape[0] + 22, 6, 3), PAPER, np.uint8)]
@@ -123,9 +138,16 @@ def panels(
 
 
 def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
-    """Write a uint8 image (RGB (H, W, 3) or grey (H, W)); the file appears whole or not at all.
+    """Write a uint8 image, RGB (H, W, 3) or grey (H, W), completely or not at all.
 
-    The folder is made if needed. Raises ``ValueError`` for an ending OpenCV cannot write.
+    The folder is created if needed.
+
+    Args:
+        path: the file; its ending sets the format.
+        image: the image.
+
+    Raises:
+        ValueError: OpenCV cannot write files with this ending.
     """
     path = Path(path)
     if not cv2.haveImageWriter(str(path)):

@@ -1,4 +1,4 @@
-"""Save what the network saw, should say and said, during validation and testing."""
+"""Hooks that save samples with ground truth and prediction during validation and testing."""
 
 import os.path as osp
 from collections.abc import Sequence
@@ -17,24 +17,27 @@ from mmbsa.visualization.pictures import SampleNames, to_picture
 
 
 class OverlayHook(Hook):
-    """Save image | ground truth | prediction, with a legend, for some samples of every validation
-    and test.
+    """Save image, ground truth and prediction of some samples of every validation and test.
 
-    A drop-in for the visualization hook of an mm package under ``default_hooks.visualization``:
-    ``--show`` and ``--show-dir`` of its own ``tools/test.py`` work. The image comes from the batch,
-    not from its file, so that datasets without files can be drawn too. Pictures go to
-    ``<out_dir>/val_iter_<iteration>/`` and ``<out_dir>/test/``, in subfolders where files of the
-    dataset have the same name; files of the dataset are never written over.
+    It replaces the visualization hook of an mm package under ``default_hooks.visualization``:
+    ``--show`` and ``--show-dir`` of its ``tools/test.py`` work. The image comes from the batch and
+    not from its file, so that datasets without files can be drawn too. Pictures are written to
+    ``<out_dir>/val_iter_<iteration>/`` and ``<out_dir>/test/``, in subfolders if files of the
+    dataset have the same name. Files of the dataset are never overwritten.
 
     Args:
-        draw: False switches the hook off (``--show`` and ``--show-dir`` switch it on).
-        interval: Draw every so many-th batch of an evaluation.
-        max_images: At most so many pictures per evaluation, over all processes; None for no limit.
-            ``--show-dir`` asks for every picture, so it lifts the limit of a test.
-        out_dir: Folder; defaults to ``--show-dir`` where given, else to ``<work_dir>/overlays``.
-        opacity: Weight of the colours over the image, 0 to 1.
-        show: Also open a window for each picture.
-        wait_time: Seconds a window stays.
+        draw: whether to draw; True by default (``--show`` and ``--show-dir`` set it too).
+        interval: draw each ``interval``-th batch of an evaluation; 1 by default.
+        max_images: largest number of pictures per evaluation, over all processes; 8 by default,
+            None for no limit. ``--show-dir`` removes the limit of a test.
+        out_dir: output folder; None (default) uses ``--show-dir`` if given, else
+            ``<work_dir>/overlays``.
+        opacity: weight of the colours over the image, 0 to 1; 0.6 by default.
+        show: whether to open a window for each picture; False by default.
+        wait_time: seconds for which a window is open; 0 by default.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
 
     priority = 'NORMAL'
@@ -61,10 +64,10 @@ class OverlayHook(Hook):
         self.draw, self.interval, self.max_images = draw, interval, max_images
         self.out_dir, self.opacity, self.show, self.wait_time = out_dir, opacity, show, wait_time
         self.drawn = 0
-        self._names: tuple | None = None  # of the dataset seen last
+        self._names: tuple | None = None  # names of the last dataset
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Start counting pictures anew."""
+        """Reset the number of pictures."""
         self.drawn = 0
 
     before_test_epoch = before_val_epoch
@@ -124,7 +127,7 @@ class OverlayHook(Hook):
         own_limit = float('inf') if limit is None else -(-limit // get_world_size())
         meta = (
             loop.dataloader.dataset.metainfo
-        )  # mmseg's visualizer keeps it in the main process only
+        )  # mmseg's visualizer stores it in the main process only
         if self._names is None or self._names[0] is not loop.dataloader.dataset:
             self._names = loop.dataloader.dataset, SampleNames(loop.dataloader.dataset)
         names = self._names[1]
@@ -142,10 +145,10 @@ class OverlayHook(Hook):
 
 @HOOKS.register_module()
 class SegOverlayHook(OverlayHook):
-    """Label maps over the image, see :class:`OverlayHook`."""
+    """Save label maps over the image; arguments are those of :class:`OverlayHook`."""
 
     def picture(self, batch: dict, index: int, sample: BaseDataElement, meta: dict) -> np.ndarray:
-        """See :class:`OverlayHook`."""
+        """Draw the label maps of one sample, see :meth:`OverlayHook.picture`."""
         maps = {'prediction': label_map(sample.pred_sem_seg)}
         if 'gt_sem_seg' in sample:
             maps = {'ground truth': label_map(sample.gt_sem_seg), **maps}
@@ -155,16 +158,16 @@ class SegOverlayHook(OverlayHook):
 
 @HOOKS.register_module()
 class DetOverlayHook(OverlayHook):
-    """Boxes and masks over the image, see :class:`OverlayHook`.
+    """Save boxes and masks over the image.
 
-    The truth must be loaded behind the resizing of the pipeline, as mmdet's own pipelines do.
+    The pipeline must load the ground truth after resizing, as mmdet's pipelines do.
 
     Args:
-        score_thr: predictions with a lower score are not drawn.
-        kwargs: see :class:`OverlayHook`.
+        args, kwargs: arguments of :class:`OverlayHook`.
+        score_thr: predictions with a lower score are not drawn; 0.3 by default.
 
     Raises:
-        ValueError: a threshold outside of 0..1.
+        ValueError: the threshold is outside of 0..1.
     """
 
     def __init__(self, *args, score_thr: float = 0.3, **kwargs) -> None:
@@ -176,7 +179,7 @@ class DetOverlayHook(OverlayHook):
         self.score_thr = score_thr
 
     def picture(self, batch: dict, index: int, sample: BaseDataElement, meta: dict) -> np.ndarray:
-        """See :class:`OverlayHook`."""
+        """Draw the instances of one sample, see :meth:`OverlayHook.picture`."""
         found = {'prediction': to_instances(sample.pred_instances).above(self.score_thr)}
         if 'gt_instances' in sample:
             found = {'ground truth': to_instances(sample.gt_instances), **found}
@@ -186,7 +189,7 @@ class DetOverlayHook(OverlayHook):
 
 
 def to_instances(data: InstanceData) -> Instances:
-    """mmdet's instances, on any device, as arrays; masks may be tensors or mmdet's bitmaps."""
+    """Return mmdet's instances as arrays; masks may be tensors or mmdet's bitmaps."""
     masks = data.get('masks')
     if masks is not None:
         masks = (masks.cpu().numpy() if hasattr(masks, 'cpu') else masks.to_ndarray()).astype(bool)
@@ -201,16 +204,21 @@ def to_instances(data: InstanceData) -> Instances:
 
 
 def label_map(data) -> np.ndarray:
-    """Turn the ``PixelData`` of a segmentation, (1, H, W) on any device, into integers (H, W)."""
+    """Return the labels (H, W) of the ``PixelData`` of a segmentation, (1, H, W) on any device."""
     return data.data.squeeze(0).cpu().numpy().astype(np.int64)
 
 
 def input_image(data_batch: dict, index: int, size: tuple[int, int]) -> np.ndarray:
-    """Recover a sample's image from its batch, RGB uint8 (H, W, 3), resized to ``size``.
+    """Return a sample's image from its batch, RGB uint8 (H, W, 3), resized to ``size``.
 
-    Batches hold images as loaders give them: BGR, grey or of other channels, not yet normalised,
-    (C, h, w), or event frames (T, P, h, w). Under test-time augmentation they are
-    lists of augmented batches, from which the largest image that is not flipped is taken.
+    Batches contain images in the loaded form: BGR, grey or with other channels, not normalised,
+    (C, h, w), or event frames (T, P, h, w). With test-time augmentation they are lists of augmented
+    batches, of which the largest image that is not flipped is used.
+
+    Args:
+        data_batch: the batch of the data loader.
+        index: position of the sample in the batch.
+        size: (height, width) of the result in pixels.
     """
     inputs, samples = data_batch['inputs'], data_batch['data_samples']
     if isinstance(inputs[0], (list, tuple)):

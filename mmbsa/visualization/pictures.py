@@ -1,5 +1,4 @@
-"""Pictures of whatever a model sees: photos, grey pictures, event frames, sequences; and where they
-may be written."""
+"""Pictures of photos, grey pictures, event frames and sequences, and their file names."""
 
 import os
 from collections import Counter
@@ -15,12 +14,12 @@ ON, OFF = (200, 40, 40), (40, 70, 200)
 
 
 def to_picture(sample: np.ndarray, bgr: bool = True) -> np.ndarray:
-    """Turn a sample into a picture, RGB uint8 (h, w, 3).
+    """Convert a sample to a picture, RGB uint8 (h, w, 3).
 
     Args:
-        sample: A picture (H, W) or (H, W, C), or event frames (T, P, H, W), which are summed over
-            T. Values other than uint8 are stretched to 0..255. Two channels are events, off and on.
-        bgr: The order of three channels.
+        sample: a picture (H, W) or (H, W, C), or event frames (T, P, H, W), which are summed over
+            T. Values other than uint8 are scaled to 0..255. Two channels are events, off and on.
+        bgr: whether three channels are in the order BGR; True by default.
     """
     sample = np.asarray(sample)
     if sample.ndim == 4:
@@ -41,20 +40,27 @@ def to_picture(sample: np.ndarray, bgr: bool = True) -> np.ndarray:
 
 
 def event_picture(counts: np.ndarray) -> np.ndarray:
-    """Draw counts of events (P, H, W), off and on (or on alone), as blue and red on white; RGB
-    uint8 (H, W, 3)."""
+    """Draw counts of events (P, H, W) as blue (off) and red (on) on white, RGB uint8 (H, W, 3).
+
+    P = 2 is off and on; P = 1 is on only.
+    """
     counts = np.asarray(counts, np.float64)
     shares = np.abs(counts) / max(np.abs(counts).max(initial=0), 1e-12)
     off, on = (shares[0], shares[1]) if len(shares) > 1 else (0 * shares[0], shares[0])
     total = np.maximum(off + on, 1e-12)[..., None]
     colour = (off[..., None] * OFF + on[..., None] * ON) / total
-    weight = np.clip(off + on, 0, 1)[..., None] ** 0.5  # a single event stays visible beside many
+    weight = np.clip(off + on, 0, 1)[..., None] ** 0.5  # so that single events are visible
     return (255 * (1 - weight) + colour * weight).round().astype(np.uint8)
 
 
 def frame_sheet(frames: np.ndarray, limit: int = 8, gap: int = 2) -> np.ndarray:
-    """Lay event frames (T, P, H, W) out in rows; of more than ``limit`` frames, neighbours are
-    summed. RGB uint8."""
+    """Draw event frames (T, P, H, W) in rows, RGB uint8.
+
+    Args:
+        frames: event frames.
+        limit: largest number of frames, 8 by default; neighbours are summed if there are more.
+        gap: pixels between frames, 2 by default.
+    """
     frames = np.asarray(frames)
     panels = [
         event_picture(group.sum(0)) for group in np.array_split(frames, min(limit, len(frames)))
@@ -70,8 +76,10 @@ def frame_sheet(frames: np.ndarray, limit: int = 8, gap: int = 2) -> np.ndarray:
 
 
 def enlarge(picture: np.ndarray, side: int = 128) -> np.ndarray:
-    """Repeat pixels until both sides have at least ``side`` / 2 and the longer one ``side``, so
-    that text can be read."""
+    """Repeat pixels until both sides have at least ``side`` / 2 pixels and the longer one ``side``.
+
+    Text in the picture is then readable; ``side`` is 128 by default.
+    """
     height, width = picture.shape[:2]
     factor = max(-(-side // max(height, width)), 1)
     up, across = max(factor, side // 2 // height), max(factor, side // 2 // width)
@@ -79,10 +87,10 @@ def enlarge(picture: np.ndarray, side: int = 128) -> np.ndarray:
 
 
 def unique_names(paths: Sequence[str]) -> dict[str, str]:
-    """Give every file a name of its own, without an ending: its stem where no other file has it.
+    """Return path -> a unique name without ending: its stem if no other file has it.
 
-    Other files keep as many of their folders as all files have below their common one, and their
-    ending where that is not enough. The same file always gets the same name, in every process.
+    Other files keep as many of their folders as all files have below their common folder, and their
+    ending if that is not enough. A file has the same name in every process.
     """
     paths = sorted(set(paths))
     stems = Counter(Path(path).stem for path in paths)
@@ -97,7 +105,7 @@ def unique_names(paths: Sequence[str]) -> dict[str, str]:
             bare = os.path.splitext(inner)[0]
             name = bare if without[bare] == 1 else inner
         names[path] = name
-    if len(set(names.values())) < len(names):  # an ending within a stem met a name with its ending
+    if len(set(names.values())) < len(names):  # a stem with a dot equals another name with ending
         root = _common_folder(paths)
         names = {path: os.path.relpath(path, root) for path in paths}
     return names
@@ -109,30 +117,28 @@ def _common_folder(paths: Sequence[str]) -> str:
 
 
 def refuse_inputs(target: str | os.PathLike, inputs: Container[str]) -> None:
-    """Refuse to write over a file that is read.
+    """Check that a file to write is not one of the files that are read.
 
     Args:
-        target: The file to write.
-        inputs: Real paths (``os.path.realpath``) of the files that are read.
+        target: the file to write.
+        inputs: real paths (``os.path.realpath``) of the files that are read.
 
     Raises:
-        ValueError: With the file that would be lost.
+        ValueError: it is one of them; the message names the file.
     """
     if os.path.realpath(target) in inputs:
         raise ValueError(
-            f'{target} is one of the files that are read, and would be written over; choose '
-            'another '
+            f'{target} is an input file and would be overwritten; choose another '
             'folder for the output'
         )
 
 
 class SampleNames:
-    """Names for the pictures of a dataset's samples: one for each file, and none that would replace
-    a file of the data.
+    """File names for the pictures of a dataset's samples: unique, and never a file of the data.
 
     Args:
-        dataset: A dataset of mmengine, or any other; without ``get_data_info`` names are given as
-            samples come.
+        dataset: a dataset of mmengine, or another one; without ``get_data_info`` a sample gets its
+            name when it is first used.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -151,7 +157,7 @@ class SampleNames:
         }
 
     def __getitem__(self, path: str) -> str:
-        """Return the name of a sample by its ``img_path``."""
+        """Return the name of a sample from its ``img_path``."""
         if path not in self.names:
             stem, taken = Path(path).stem, set(self.names.values())
             number = next(n for n in count() if (f'{stem}_{n}' if n else stem) not in taken)
@@ -161,8 +167,13 @@ class SampleNames:
     def target(self, folder: str | os.PathLike, path: str, ending: str) -> str:
         """Return ``<folder>/<name><ending>`` for a sample.
 
+        Args:
+            folder: output folder.
+            path: ``img_path`` of the sample.
+            ending: ending of the file.
+
         Raises:
-            ValueError: That is a file of the dataset.
+            ValueError: this is a file of the dataset.
         """
         target = os.path.join(folder, self[path] + ending)
         refuse_inputs(target, self.inputs)

@@ -9,7 +9,7 @@ import numpy as np
 
 from mmbsa.utils.files import atomic_open
 
-#: curve -> (title, what the horizontal axis is, score in the legend)
+#: curve -> (title, label of the horizontal axis, score in the legend)
 PANELS = dict(
     success=('Success', 'overlap threshold', 'AUC'),
     precision=('Precision', 'centre error threshold in pixels', 'PR'),
@@ -24,14 +24,14 @@ def plot_tracks(
     thresholds: Mapping[str, np.ndarray],
     title: str = '',
 ) -> None:
-    """Write a picture with the three plots; the file appears whole or not at all.
+    """Write a picture with the three plots, completely or not at all.
 
     Args:
         path: file with the ending of a format that matplotlib writes.
         curves: tracker -> curve -> shares of frames.
         scores: tracker -> ``AUC``, ``PR``, ``NPR`` in percent, for the legends, best first.
-        thresholds: curve -> horizontal axis.
-        title: above the plots.
+        thresholds: curve -> values of the horizontal axis.
+        title: title above the plots; empty by default.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

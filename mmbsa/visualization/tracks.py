@@ -1,4 +1,4 @@
-"""Pictures of a track: boxes on frames, a video, a strip of frames."""
+"""Pictures of a track: boxes on frames, a video, a row of frames."""
 
 import os
 import secrets
@@ -24,11 +24,11 @@ def draw_track(
     """Draw boxes on a frame.
 
     Args:
-        frame: (T, H, W, 3) uint8 RGB; the brightest sub-frame of each pixel is shown.
-        box: predicted (4,) x, y, w, h.
-        true: annotated, or None; one without area is not drawn.
-        text: in the upper left corner.
-        least: frames lower than this many pixels are enlarged to about it.
+        frame: (T, H, W, 3) uint8 RGB; the maximum over the sub-frames is shown.
+        box: predicted box (4,) x, y, w, h in pixels.
+        true: annotated box, or None (default); a box without area is not drawn.
+        text: text in the upper left corner; empty by default.
+        least: smaller frames are enlarged to about this height in pixels; 240 by default.
 
     Returns:
         RGB, uint8 (H', W', 3).
@@ -46,11 +46,11 @@ def draw_track(
 
 
 class VideoFile:
-    """A video that takes its name when it is closed; an interrupted one leaves nothing.
+    """A video file that appears under its name when it is closed, or not at all.
 
     Args:
-        path: ``.mp4`` or ``.avi``.
-        rate: pictures per second.
+        path: file with the ending ``.mp4`` or ``.avi``.
+        rate: pictures per second, 25 by default.
 
     Attributes:
         written: number of pictures; 0 if OpenCV has no codec.
@@ -64,7 +64,7 @@ class VideoFile:
         self.writer: cv2.VideoWriter | None = None
 
     def add(self, image: np.ndarray) -> None:
-        """Append a picture, RGB uint8; all must have one size."""
+        """Append a picture, RGB uint8; all pictures must have one size."""
         if self.writer is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             code = cv2.VideoWriter_fourcc(*('mp4v' if self.path.suffix == '.mp4' else 'MJPG'))
@@ -74,7 +74,11 @@ class VideoFile:
             self.written += 1
 
     def close(self, keep: bool = True) -> bool:
-        """Finish; return whether there is a video now."""
+        """Close the file and return whether the video exists now.
+
+        Args:
+            keep: False removes the video; True by default.
+        """
         if self.writer is not None:
             self.writer.release()
         done = keep and self.written > 0 and self.draft.is_file()
@@ -89,7 +93,10 @@ class Strip:
     """At most ``count`` pictures, evenly spaced over a stream of unknown length.
 
     Args:
-        count: pictures of the strip, at least 2.
+        count: largest number of pictures, at least 2; 8 by default.
+
+    Raises:
+        ValueError: ``count`` is below 2.
     """
 
     def __init__(self, count: int = 8):
@@ -98,7 +105,7 @@ class Strip:
         self.count, self.every, self.seen, self.kept = count, 1, 0, []
 
     def add(self, image: np.ndarray) -> None:
-        """Show a picture to the strip; every so-many-th is kept, fewer as the stream goes on."""
+        """Add a picture of the stream; each n-th is kept, with a larger n as the stream grows."""
         if self.seen % self.every == 0:
             self.kept.append(image)
             if len(self.kept) == 2 * self.count:
@@ -106,7 +113,12 @@ class Strip:
         self.seen += 1
 
     def write(self, path: str | os.PathLike, columns: int = 4) -> None:
-        """Write the pictures in rows; the file appears whole or not at all."""
+        """Write the pictures in rows of ``columns`` (default 4), completely or not at all.
+
+        Args:
+            path: picture file to write.
+            columns: pictures per row, 4 by default.
+        """
         chosen = [
             self.kept[index]
             for index in np.unique(

@@ -296,7 +296,7 @@ def change(key: str, value) -> dict:
             dict(type='PSPHead', in_channels=8, in_index=9),
             r'PSPHead reads in_index=\[9\], but there are 4 maps',
         ),
-        ('decode_head', dict(type='PSPHead', channels=8), 'PSPHead names no in_channels'),
+        ('decode_head', dict(type='PSPHead', channels=8), 'PSPHead has no in_channels'),
         (
             'neck',
             dict(type='FPN', in_channels=[256, 512], out_channels=8, num_outs=2),

@@ -104,5 +104,5 @@ def test_what_a_head_reads():
     assert positions(dict(type='H', in_channels=8, in_index=-2), 4) == [2]
     with pytest.raises(SwapError, match=r'H reads in_index=\[4\]'):
         positions(dict(type='H', in_channels=8, in_index=4), 4)
-    with pytest.raises(SwapError, match='H names no in_channels'):
+    with pytest.raises(SwapError, match='H has no in_channels'):
         positions(dict(type='H'), 4)

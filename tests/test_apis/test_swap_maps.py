@@ -120,6 +120,6 @@ def test_classifiers_pool_the_last_map(name, channels):
 def test_classifiers_with_patch_tokens_are_refused():
     pytest.importorskip('mmpretrain')
     with pytest.raises(
-        SwapError, match='does not return|reads more|more than a linear head|returns'
+        SwapError, match='does not return|need more|more than a linear head|returns'
     ):
         swap_backbone('mmpretrain::mae/mae_vit-base-p16_8xb512-amp-coslr-300e_in1k.py', TINY)

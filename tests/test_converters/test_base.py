@@ -46,9 +46,9 @@ def test_build_from_official_takes_every_tensor_or_names_it(source):
     model = build_from_official(source, STATE)
     assert model.first.weight.sum() == 6 and model.second.weight.shape == (2, 3)
     assert model.conversion_report.unused == ['rest.x']
-    with pytest.raises(KeyError, match=r"Missing for our keys: \['first.weight'\]"):
+    with pytest.raises(KeyError, match=r"Missing for the model: \['first.weight'\]"):
         build_from_official(source, {'c.weight': STATE['c.weight']})
-    with pytest.raises(KeyError, match=r"without a place: \['d.weight'\]"):
+    with pytest.raises(KeyError, match=r"Unexpected official tensors: \['d.weight'\]"):
         build_from_official(source, {**STATE, 'd.weight': torch.ones(1)})
     with pytest.raises(ValueError, match='b.weight'):
         build_from_official(source, {**STATE, 'b.weight': torch.ones(3, 2)})

@@ -70,6 +70,6 @@ def test_the_official_file_is_never_written_over(tmp_path, convert):
     path = tmp_path / 'official.pth'
     torch.save({}, path)
     before = path.read_bytes()
-    with pytest.raises(SystemExit, match='would write over a file that is read'):
+    with pytest.raises(SystemExit, match='would overwrite an input file'):
         convert(sorted(RECIPES)[0], path, f'{tmp_path}/./official.pth')
     assert path.read_bytes() == before

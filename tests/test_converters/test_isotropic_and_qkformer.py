@@ -141,7 +141,7 @@ def test_misfits_are_named(source, state):
     with pytest.raises(ValueError, match='embed_dims=64'):
         build_from_official(source, state, num_heads=4, embed_dims=64)
     bias = next(key for key in state if key.endswith('proj_conv.bias'))
-    with pytest.raises(KeyError, match='Missing for our keys'):
+    with pytest.raises(KeyError, match='Missing for the model'):
         build_from_official(source, {k: v for k, v in state.items() if k != bias}, num_heads=4)
     with pytest.raises(KeyError, match='extra.weight'):
         build_from_official(source, {**state, 'extra.weight': torch.zeros(1)}, num_heads=4)

@@ -65,8 +65,8 @@ def changed(section, index, **values):
 @pytest.mark.parametrize(
     'content, message',
     [
-        ('no json', 'labels.json.* is no COCO file'),
-        ('[1, 2]', 'is no COCO file: expected the lists .* got list'),
+        ('no json', 'labels.json.* is not a COCO file'),
+        ('[1, 2]', 'is not a COCO file: expected the lists .* got list'),
         (dict(images=[]), r"expected the lists images, annotations, categories, got \['images'\]"),
         (changed('images', 0, height=None), 'labels.json.*images id=7 has no height'),
         (changed('annotations', 1, bbox=None), 'annotations id=2 has no bbox'),
@@ -78,7 +78,7 @@ def changed(section, index, **values):
         (changed('annotations', 0, bbox=7), 'annotation id=1 has bbox=7, expected the numbers'),
         (
             dict(GOOD, images=[7]),
-            'labels.json.* is no COCO file: images should hold objects, got 7',
+            'labels.json.* is not a COCO file: images should hold objects, got 7',
         ),
         (changed('annotations', 2, image_id=99), 'annotation id=3 is of image_id=99'),
         (changed('categories', 0, name='mug'), r"lacks the categories \['cup'\]; it has \['mug'\]"),

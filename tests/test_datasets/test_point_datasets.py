@@ -186,7 +186,7 @@ def test_mistakes_are_named(tmp_path):
     with pytest.raises(ValueError, match='0..14'):
         ScanObjectNN(str(tmp_path))
     (tmp_path / 'words.txt').write_text('a b c\n')
-    with pytest.raises(ValueError, match='no table of numbers'):
+    with pytest.raises(ValueError, match='not a table of numbers'):
         read_points(tmp_path / 'words.txt')
 
 

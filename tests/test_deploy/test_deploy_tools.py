@@ -105,7 +105,7 @@ def test_export_then_check(files, tool):
         *SIZE,
         fails=True,
     )
-    assert 'own.onnx is of another model' in words
+    assert 'own.onnx is from another model' in words
 
 
 def test_a_checkpoint_of_another_model(files, tool):
@@ -113,7 +113,7 @@ def test_a_checkpoint_of_another_model(files, tool):
     for name, more in (('export', ()), ('quantize', ('--data', files / 'photos'))):
         args = (files / 'own.py', files / 'other.pth', '--out', out, *more, *SIZE)
         words = tool(name, *args, fails=True)
-        assert 'is of another model than' in words and 'head.' in words
+        assert 'is from another model than' in words and 'head.' in words
     assert not list(files.glob('*never*'))
 
 

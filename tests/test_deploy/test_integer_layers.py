@@ -119,7 +119,7 @@ def test_lif_is_the_fused_one_where_nothing_is_lost():
 
 
 def test_a_leak_that_is_no_shift_is_refused():
-    with pytest.raises(ValueError, match='neuron: the leak 1 / tau = 0.333333 is no shift'):
+    with pytest.raises(ValueError, match='neuron: the leak 1 / tau = 0.333333 is not a shift'):
         layers.Leak('neuron', 3.0, Rules())
 
 

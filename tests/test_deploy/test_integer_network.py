@@ -114,7 +114,7 @@ def test_integer_segmentor_predicts():
     'kwargs, words',
     [
         (dict(attention=dict(type='mmbsa.SoftmaxAttention')), 'softmax'),
-        (dict(neuron=dict(type='mmbsa.LIFNode', tau=3.0)), 'no shift'),
+        (dict(neuron=dict(type='mmbsa.LIFNode', tau=3.0)), 'not a shift'),
         (dict(neuron=dict(type='mmbsa.ParametricLIFNode')), 'no integer form'),
     ],
 )

@@ -153,7 +153,9 @@ def test_what_nir_cannot_say_is_listed(tmp_path):
     with pytest.raises(ValueError) as error:
         export_nir(model, (torch.zeros(1, 3, 32, 32),), tmp_path / 'm.nir')
     words = str(error.value)
-    assert 'SpikingClassifier cannot be said in NIR' in words and 'mmbsa.bipolar_attention' in words
+    assert (
+        'SpikingClassifier cannot be written as NIR' in words and 'mmbsa.bipolar_attention' in words
+    )
     assert words.count('ternary spikes') >= 2 and 'q_neuron' in words
     assert not list(tmp_path.iterdir())
 

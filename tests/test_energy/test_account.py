@@ -148,7 +148,7 @@ def test_user_s_tables(tmp_path):
 @pytest.mark.parametrize(
     'bad, message',
     [
-        ('gold', "'gold' is no preset"),
+        ('gold', "'gold' is neither a preset"),
         (dict(max=1), 'has max'),
         (dict(ac=-1.0), 'ac must be a number >= 0'),
         (dict(ac='one'), 'ac must be a number'),
@@ -163,7 +163,7 @@ def test_bad_tables_name_what_is_wrong(bad, message):
 
 def test_bad_files_are_refused(tmp_path):
     path = tmp_path / 'chip.json'
-    for content, message in (('{', 'no JSON'), ('[1]', 'has list')):
+    for content, message in (('{', 'not valid JSON'), ('[1]', 'has list')):
         path.write_text(content)
         with pytest.raises(ValueError, match=message):
             cost_table(path)
@@ -186,7 +186,7 @@ def test_json_is_whole(report):
     assert (
         data['definitions']['rate'] and data['steps'] == 4 and data['rows'][0]['rate'] is not None
     )
-    with pytest.raises(ValueError, match='no report'):
+    with pytest.raises(ValueError, match='not a report'):
         Report.from_dict({'rows': []})
 
 

@@ -167,7 +167,10 @@ def test_no_break_even_where_the_silent_network_costs_more(comparison):
         images=1,
         twin_inputs=(torch.rand(1, 1, 3, 8, 8),),
     )
-    assert dear.break_even() is None and 'cheaper than the silent network' in dear.markdown()
+    assert (
+        dear.break_even() is None
+        and 'less energy than the network without spikes' in dear.markdown()
+    )
 
 
 def test_bipolar_attention_has_a_twin():

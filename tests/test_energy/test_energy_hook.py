@@ -163,7 +163,7 @@ def test_cost_is_chosen_by_name_or_dict(runner):
     [
         (dict(interval=0), 'interval must be at least 1'),
         (dict(max_batches=0), 'max_batches must be at least 1'),
-        (dict(cost='gold'), "'gold' is no preset"),
+        (dict(cost='gold'), "'gold' is neither a preset"),
     ],
 )
 def test_bad_arguments_are_named(kwargs, message):

@@ -93,7 +93,7 @@ def test_a_checkpoint_is_loaded_and_a_stranger_s_refused(photos, tmp_path, capsy
     assert tool.main([CONFIG, str(tmp_path / 'own.pth'), *common]) == 0
     assert 'weights are random' not in capsys.readouterr().out
     assert tool.main([CONFIG, str(tmp_path / 'other.pth'), *common]) == 2
-    assert 'belongs to another model than the config' in capsys.readouterr().err
+    assert 'is from another model than the config' in capsys.readouterr().err
     assert tool.main([CONFIG, str(tmp_path / 'broken.pth'), *common]) == 2
     assert 'broken.pth' in capsys.readouterr().err
 
@@ -103,7 +103,7 @@ def test_a_checkpoint_is_loaded_and_a_stranger_s_refused(photos, tmp_path, capsy
     [
         (dict(config='none.py'), 'none.py does not exist'),
         (dict(input='nowhere'), '--input nowhere does not exist'),
-        (dict(cost='gold'), "'gold' is no preset"),
+        (dict(cost='gold'), "'gold' is neither a preset"),
         (dict(images='0'), '--images must be at least 1'),
     ],
 )
@@ -138,4 +138,4 @@ def test_an_empty_folder_is_refused(tmp_path, capsys):
 def test_a_missing_test_set_asks_for_a_folder(tmp_path, capsys):
     options = ['--cfg-options', f'test_dataloader.dataset.data_root={tmp_path}/none']
     assert tool.main([str(ROOT / 'configs' / 'bsa_camvid.py'), *options]) == 2
-    assert 'name a folder with --input' in capsys.readouterr().err
+    assert 'set a folder with --input' in capsys.readouterr().err

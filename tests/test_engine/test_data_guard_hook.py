@@ -378,14 +378,16 @@ def test_folders_that_are_not_there_are_named_with_the_readme(run, tmp_path, spl
     shutil.rmtree(tmp_path / 'data/img' / split)
     with pytest.raises(
         DataError,
-        match=rf'{split}_dataloader.dataset \(BaseSegDataset\): there is no folder '
-        rf'.*img/{split}; README.md, "Configs"',
+        match=rf'{split}_dataloader.dataset \(BaseSegDataset\): the folder '
+        rf'.*img/{split} does not exist; README.md, "Configs"',
     ):
         run()
 
 
 def test_missing_and_empty_lists_are_named(run, tmp_path):
-    with pytest.raises(DataError, match='train_dataloader.dataset .*: there is no .*no.txt'):
+    with pytest.raises(
+        DataError, match='train_dataloader.dataset .*: .*no.txt .ann_file. does not exist'
+    ):
         run(train_dataloader__dataset__ann_file=str(tmp_path / 'no.txt'))
     (tmp_path / 'empty.txt').touch()
     with pytest.raises(
@@ -395,7 +397,7 @@ def test_missing_and_empty_lists_are_named(run, tmp_path):
 
 
 def test_datasets_that_look_for_their_list_themselves(run, tmp_path):
-    with pytest.raises(DataError, match='PascalVOCDataset.: there is no .*data/no.txt .ann_file'):
+    with pytest.raises(DataError, match='PascalVOCDataset.: .*data/no.txt .ann_file. does not'):
         run(
             train_dataloader__dataset__type='PascalVOCDataset',
             train_dataloader__dataset__metainfo=dict(_delete_=True),
@@ -407,7 +409,7 @@ def test_parts_of_wrapped_datasets_are_explained(run, tmp_path):
     config = tiny_run.write_config(tmp_path)
     part = tiny_run.load(config, tmp_path / 'run').train_dataloader.dataset.to_dict()
     bad = dict(part, data_prefix=dict(img_path='img/none', seg_map_path='ann/train'))
-    with pytest.raises(DataError, match='train_dataloader.dataset .*there is no folder .*img/none'):
+    with pytest.raises(DataError, match='train_dataloader.dataset .*the folder .*img/none'):
         run(
             train_dataloader__dataset=dict(
                 _delete_=True, type='ConcatDataset', datasets=[part, bad]

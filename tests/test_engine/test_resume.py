@@ -214,7 +214,7 @@ def test_damaged_checkpoint_is_passed_over(config, whole_run, tmp_path, how):
     log = next(
         iter(sorted(work_dir.glob('*/*.log'), key=os.path.getmtime, reverse=True))
     ).read_text()
-    assert f'iter_{ITERS}.pth is cut off or damaged and is passed over' in log
+    assert f'iter_{ITERS}.pth is truncated or damaged and is skipped' in log
 
 
 def test_resume_says_when_no_checkpoint_is_whole(config, whole_run, tmp_path):
@@ -222,7 +222,7 @@ def test_resume_says_when_no_checkpoint_is_whole(config, whole_run, tmp_path):
     for path in (tmp_path / 'run').glob('iter_*.pth'):
         damage(path, 'cut off')
     with pytest.raises(
-        RuntimeError, match='none of the checkpoints is whole: .*iter_12.pth.*iter_10.pth'
+        RuntimeError, match='none of the checkpoints is complete: .*iter_12.pth.*iter_10.pth'
     ):
         tiny_run.train(config, tmp_path / 'run', resume=True, **RUN)
 

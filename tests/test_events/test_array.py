@@ -17,7 +17,7 @@ GOOD = dict(x=[1, 2], y=[3, 4], t=[5, 6], p=[0, 1])
         (dict(t=[1.0, -np.inf]), 't is -inf at event 1'),
         (
             dict(t=np.array([1, 2**63], np.uint64)),
-            r't lies in 1\.\.9223372036854775808 \(first at event 1',
+            r't is in 1\.\.9223372036854775808 \(first at event 1',
         ),
         (dict(t=np.float32([2**25, 1])), 't reaches 33554432 as float32.*up to 16777216'),
         (dict(t=['1', '2']), 't has the type <U1; expected whole numbers'),
@@ -28,9 +28,9 @@ GOOD = dict(x=[1, 2], y=[3, 4], t=[5, 6], p=[0, 1])
         (dict(t=[True, False]), 't has the type bool'),
         (dict(t=np.array([1, None])), 't has the type object'),
         (dict(x=[1.5, 2]), 'x is 1.5 at event 0, a fraction; expected whole pixels'),
-        (dict(x=[2, -1]), r'x lies in -1\.\.2 \(first at event 1\); expected 0\.\.32767'),
-        (dict(y=[2, 40_000]), r'y lies in 2\.\.40000 \(first at event 1\)'),
-        (dict(x=np.array([1, 65_535], np.uint16)), r'x lies in 1\.\.65535'),
+        (dict(x=[2, -1]), r'x is in -1\.\.2 \(first at event 1\); expected 0\.\.32767'),
+        (dict(y=[2, 40_000]), r'y is in 2\.\.40000 \(first at event 1\)'),
+        (dict(x=np.array([1, 65_535], np.uint16)), r'x is in 1\.\.65535'),
         (dict(y=[1j, 2]), 'y has the type complex128'),
         (dict(x=[np.inf, 0]), 'x is inf at event 0'),
         (dict(p=[0, 2]), 'p is 2 at event 1; expected the polarities'),
@@ -104,7 +104,7 @@ def test_units_of_time(unit, times, expected):
 def test_units_and_ranges_that_are_none():
     with pytest.raises(ValueError, match="time_unit must be one of .*'seconds'"):
         ev.make_events([1], [1], [1], [1], 'seconds')
-    with pytest.raises(ValueError, match='t lies in'):
+    with pytest.raises(ValueError, match='t is in'):
         ev.make_events([1], [1], [2**61], [1], 's')
     with pytest.raises(ValueError, match='t '):
         ev.make_events([1], [1], [1e300], [1], 's')

@@ -96,7 +96,7 @@ def test_a_whole_number_of_bytes_is_no_proof_for_counted_formats(tmp_path):
     body = path.read_bytes()
     place = body.rindex(b'frame')  # between the last packet and the index
     path.write_bytes(body[: place - 8])
-    with pytest.raises(ev.TruncatedError, match='packets reach to byte'):
+    with pytest.raises(ev.TruncatedError, match='packets end at byte'):
         ev.read_events(path)
     np.savez(tmp_path / 'a.npz', x=[1, 2], y=[1, 2], t=[1, 2], p=[1])
     with pytest.raises(ev.RecordingError, match='one length'):
@@ -187,7 +187,7 @@ def test_several_repairs_at_once(tmp_path):
     'arrays, message',
     [
         (dict(t=[0.2, 0.9]), "t is 0.2 at event 0.*time_unit='s'"),
-        (dict(x=[1, -1]), r'x lies in -1..1'),
+        (dict(x=[1, -1]), r'x is in -1..1'),
         (dict(p=[2, 1]), 'p is 2 at event 0'),
         (dict(y=[np.nan, 1]), 'y is nan at event 0'),
         (dict(x=['a', 'b']), 'x has the type <U1'),

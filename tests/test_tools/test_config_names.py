@@ -81,7 +81,7 @@ def test_config_path_follows_every_part(path, changes, name):
 def test_config_path_refuses_a_batch_that_does_not_divide():
     cfg = Config.fromfile(ROOT / CIFAR)
     cfg.auto_scale_lr = dict(base_batch_size=100)
-    with pytest.raises(ValueError, match='base_batch_size=100 is no multiple of the 128 samples'):
+    with pytest.raises(ValueError, match='base_batch_size=100 is not a multiple of the 128'):
         tool.config_path(cfg)
 
 

@@ -99,5 +99,5 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, monkeypatch, capsys):
         run(monkeypatch, capsys, results, data, '--layout', 'VisEvent')
     with pytest.raises(SystemExit, match='gt_rect.*no annotation of a toolkit'):
         run(monkeypatch, capsys, results, data)
-    with pytest.raises(SystemExit, match='no result file of the benchmark'):
+    with pytest.raises(SystemExit, match='have no result file of the benchmark'):
         run(monkeypatch, capsys, data, data, '--layout', 'VisEvent')

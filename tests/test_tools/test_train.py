@@ -239,7 +239,7 @@ def test_mmsegs_own_tools_run_our_configs_and_checkpoints(config, tmp_path):
     trained = python(
         MMSEG_TOOLS / 'train.py', tmp_path, config, '--work-dir', work_dir, '--resume', *options
     )
-    assert 'iter_6.pth is cut off or damaged and is passed over' in trained
+    assert 'iter_6.pth is truncated or damaged and is skipped' in trained
     lines = tiny_run.read_diary(work_dir)[0]
     assert [line['iter'] for line in lines] == [1, 2, 3, 4, 5, 6, 5, 6] and lines[4:6] == lines[6:]
     tested = python(
@@ -299,7 +299,7 @@ def fitted(monkeypatch, gpus: int, launcher: str, processes: int = 1, **entries)
 
 
 def test_launches_that_cannot_work_say_so(monkeypatch):
-    with pytest.raises(SystemExit, match='8 processes were asked for, but this node has 2 GPU'):
+    with pytest.raises(SystemExit, match='8 processes were requested, but this node has 2 GPU'):
         fitted(monkeypatch, 2, 'pytorch', 8)
     with pytest.raises(SystemExit, match='--launcher slurm needs GPUs'):
         fitted(monkeypatch, 0, 'slurm')

@@ -107,7 +107,7 @@ def test_errors_name_the_file(tmp_path):
         CheckpointLoader.load_checkpoint(str(tmp_path / 'none.pth'))
     torch.save(dict(state_dict=dict(a=torch.ones(1000))), tmp_path / 'a.pth')
     (tmp_path / 'cut.pth').write_bytes((tmp_path / 'a.pth').read_bytes()[:2000])
-    with pytest.raises(RuntimeError, match=r'cut\.pth is cut off or damaged'):
+    with pytest.raises(RuntimeError, match=r'cut\.pth is truncated or damaged'):
         CheckpointLoader.load_checkpoint(str(tmp_path / 'cut.pth'))
 
 
@@ -224,8 +224,8 @@ def test_refused_checkpoints_name_the_class_in_a_whole_sentence(tmp_path, what, 
     )
     with pytest.raises(
         pickle.UnpicklingError,
-        match=rf'{path} was not loaded: it names \S*{name}, but it may hold only '
-        r'tensors, .* nothing in it was run\. .*torch\.save\(.*\)$',
+        match=rf'{path} was not loaded: it contains \S*{name}, but only '
+        r'tensors, .* its code was not run\. .*torch\.save\(.*\)$',
     ):
         load_checkpoint_file(path)
     assert not (tmp_path / 'pwned').exists()
@@ -237,7 +237,7 @@ def test_files_of_others_are_refused_in_a_whole_sentence(tmp_path):
     for name in 'ab':
         with pytest.raises(
             (pickle.UnpicklingError, RuntimeError),
-            match=rf'{name}\.pth was not loaded: it is damaged or no file of torch.save \(.+\)$',
+            match=rf'{name}\.pth was not loaded: it is damaged or not a file of torch.save \(.+\)$',
         ):
             load_checkpoint_file(tmp_path / f'{name}.pth')
 

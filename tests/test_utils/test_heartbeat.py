@@ -62,7 +62,7 @@ def test_the_lost_process_is_named_by_all_others(tmp_path, act, silence):
     codes, logs = three(tmp_path, act, silence)
     assert codes[:2] == [1, 1]
     assert time.monotonic() - float((tmp_path / 'began').read_text()) < 60
-    reason = 'is silent since 3 s' if act == 'stop' else 'ended before the run did'
+    reason = 'sent no message for 3 s' if act == 'stop' else 'ended before the run did'
     for rank in range(2):
         assert f'error: process 2 on {socket.gethostname()} (127.0.0.1) {reason}' in logs[rank]
         assert f'Process {rank} ends too.' in logs[rank]

@@ -27,7 +27,7 @@ def test_missing_data_is_one_line_with_the_readme(config, tmp_path, monkeypatch)
         )
     text = str(stop.value)
     assert text.startswith('error: train_dataloader.dataset (') and '\n' not in text
-    assert 'there is no folder' in text and 'README.md, "' in text
+    assert 'does not exist' in text and 'README.md, "' in text
     assert not list(tmp_path.rglob('*.pth'))
 
 

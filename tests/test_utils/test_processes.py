@@ -93,7 +93,7 @@ def test_a_batch_that_cannot_be_sent_ends_the_run():
         [sys.executable, '-c', UNSENT], capture_output=True, text=True, timeout=100
     )
     assert run.returncode == 1 and 'exited unexpectedly' in run.stderr
-    assert 'error: a data worker cannot hand over a batch: ' in run.stderr
+    assert 'error: a data worker cannot send a batch: ' in run.stderr
 
 
 def test_a_loaders_own_initialisation_is_kept():

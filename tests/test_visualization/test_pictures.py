@@ -106,7 +106,7 @@ class Listed:
 def test_sample_names_refuse_files_of_the_data(tmp_path):
     names = SampleNames(Listed(f'{tmp_path}/x/0.jpg', f'{tmp_path}/1.jpg'))
     assert names.target(f'{tmp_path}/out', f'{tmp_path}/1.jpg', '.png') == f'{tmp_path}/out/1.png'
-    with pytest.raises(ValueError, match='1.png is one of the files that are read'):
+    with pytest.raises(ValueError, match='1.png is an input file'):
         names.target(tmp_path / 'x' / '..', f'{tmp_path}/1.jpg', '.png')
     with pytest.raises(ValueError, match='0.png'):
         refuse_inputs(tmp_path / 'x/0.png', names.inputs)

@@ -1,10 +1,10 @@
-"""Measure how many images per second a config's model predicts.
+"""Measure how many images per second the model of a config predicts.
 
     python tools/analysis_tools/benchmark.py configs/bsa_quickstart.py --batch-size 4
 
-What is timed is preprocessing, the network, and its postprocessing. The inputs are random, of the
-size and the number of frames that the config's test pipeline makes; with --data they are the first
-samples of the config's test data, which tracking and clouds of points need.
+The time includes preprocessing, the network, and postprocessing. The inputs are random, with the
+size and the number of frames of the config's test pipeline. With --data they are the first samples
+of the config's test data; tracking and point clouds need this option.
 """
 
 import argparse
@@ -29,10 +29,10 @@ def parse_args(argv=None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', type=Path, help='config of the model')
-    parser.add_argument('checkpoint', type=Path, nargs='?', help='its weights; random without')
+    parser.add_argument('checkpoint', type=Path, nargs='?', help='weights; default: random')
     parser.add_argument('--batch-size', type=int, default=1, help='default 1')
     parser.add_argument('--iters', type=int, default=20, help='timed batches; default 20')
-    parser.add_argument('--warmup', type=int, default=3, help='batches before them; default 3')
+    parser.add_argument('--warmup', type=int, default=3, help='untimed batches before; default 3')
     parser.add_argument(
         '--shape',
         type=int,
@@ -40,9 +40,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         metavar='N',
         help='height width, or one side; default 512, or the size of event frames',
     )
-    parser.add_argument(
-        '--data', action='store_true', help="take samples of the config's test data"
-    )
+    parser.add_argument('--data', action='store_true', help="use samples of the config's test data")
     parser.add_argument(
         '--fuse', action='store_true', help='fold norms into convolutions first, as for deployment'
     )
@@ -63,16 +61,16 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def samples(model: nn.Module, shape: tuple[int, ...], number: int) -> dict:
-    """A batch of random inputs with the empty annotations that the task's model needs.
+    """Return a batch of random inputs with the empty annotations that the model needs.
 
     Args:
-        model: Of mmseg, mmdet or mmpretrain.
-        shape: Of one input: (C, H, W), or (T, C, H, W) of event frames.
-        number: B.
+        model: model of mmseg, mmdet or mmpretrain.
+        shape: shape of one input: (C, H, W), or (T, C, H, W) for event frames.
+        number: batch size B.
     """
     backbone = type(getattr(model, 'backbone', model))
     if backbone.__module__.startswith('mmbsa.models.points'):
-        raise ValueError(f'{backbone.__name__} takes clouds of points: use --data')
+        raise ValueError(f'{backbone.__name__} takes point clouds: use --data')
     package = next(
         (
             kind.__module__.partition('.')[0]
@@ -104,7 +102,7 @@ def samples(model: nn.Module, shape: tuple[int, ...], number: int) -> dict:
 
 
 def loaded(cfg: Config, number: int) -> dict:
-    """A batch of the first samples of the config's test data."""
+    """Return a batch of the first samples of the config's test data."""
     loader = cfg.get('test_dataloader')
     if not loader:
         raise ValueError('--data: the config has no test_dataloader')
@@ -116,7 +114,7 @@ def loaded(cfg: Config, number: int) -> dict:
 
 
 def measure(model: nn.Module, batch: dict, iters: int, warmup: int) -> list[float]:
-    """Seconds of every timed batch."""
+    """Return the seconds of every timed batch."""
     seconds = []
     with torch.no_grad():
         for i in range(warmup + iters):
@@ -130,7 +128,7 @@ def measure(model: nn.Module, batch: dict, iters: int, warmup: int) -> list[floa
 
 
 def to_text(seconds: list[float], number: int, what: str) -> str:
-    """The result, in lines."""
+    """Return the result as text."""
     middle = statistics.median(seconds)
     return '\n'.join(
         [

@@ -1,9 +1,9 @@
-"""Save pictures of what a config's pipeline gives to the model: augmented inputs with their labels.
+"""Save pictures of the inputs that a config's pipeline gives to the model, with their labels.
 
     python tools/analysis_tools/browse_dataset.py configs/bsa_quickstart.py --out browse --number 20
 
-Works for every task: pictures with label maps, classes or boxes, event frames, sequences, tracking
-pairs, clouds of points. No window is opened. With --seed the same samples look the same again.
+It supports every task: pictures with label maps, classes or boxes, event frames, sequences,
+tracking pairs, point clouds. No window opens. The same --seed gives the same augmentations.
 """
 
 import argparse
@@ -42,8 +42,8 @@ def parse_args(argv=None) -> argparse.Namespace:
         '--split', choices=['train', 'val', 'test'], default='train', help='default train'
     )
     parser.add_argument('--number', type=int, default=20, help='pictures to save; default 20')
-    parser.add_argument('--start', type=int, default=0, help='index of the first; default 0')
-    parser.add_argument('--seed', type=int, default=0, help='of the augmentations; default 0')
+    parser.add_argument('--start', type=int, default=0, help='index of the first sample; default 0')
+    parser.add_argument('--seed', type=int, default=0, help='seed of augmentations; default 0')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='override the config, key=value'
     )
@@ -56,14 +56,17 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def is_bgr(cfg: Config) -> bool:
-    """Whether pictures arrive in the order of OpenCV, which the data preprocessor turns round."""
+    """Return whether pictures have BGR order, which the data preprocessor converts to RGB."""
     found = [cfg.get('data_preprocessor'), cfg.get('model', {}).get('data_preprocessor')]
     return any(part and (part.get('to_rgb') or part.get('bgr_to_rgb')) for part in found)
 
 
 def unpack(inputs: torch.Tensor, bgr: bool) -> np.ndarray:
-    """Picture of a tensor: (C, H, W), event frames (T, P, H, W) or (2 T, H, W), a sequence
-    (C, 1, L), or points (P, 3 or more). RGB uint8."""
+    """Convert a tensor to a picture, RGB uint8.
+
+    It is (C, H, W), event frames (T, P, H, W) or (2 T, H, W), a sequence (C, 1, L), or points (P, 3
+    or more).
+    """
     x = inputs.numpy()
     if x.ndim == 2:
         return draw_points(x)
@@ -79,7 +82,7 @@ def unpack(inputs: torch.Tensor, bgr: bool) -> np.ndarray:
 
 
 def fold(sequence: np.ndarray, bgr: bool) -> np.ndarray:
-    """Picture of a sequence (L, C): folded into rows, or one row per step where a step is wide."""
+    """Draw a sequence (L, C): folded into rows, or one row per step if the steps are wide."""
     length, channels = sequence.shape
     if channels > 3:
         return to_picture(sequence)
@@ -90,7 +93,10 @@ def fold(sequence: np.ndarray, bgr: bool) -> np.ndarray:
 
 
 def draw_points(points: np.ndarray, side: int = 224) -> np.ndarray:
-    """Three views of a cloud (P, 3 or more), along z, y and x; near points are dark. RGB uint8."""
+    """Draw three views of a cloud (P, 3 or more), along z, y and x, RGB uint8.
+
+    Near points are dark.
+    """
     xyz = points[:, :3]
     middle, span = (xyz.max(0) + xyz.min(0)) / 2, max(float(np.ptp(xyz, 0).max()), 1e-12)
     place = (0.5 + 0.9 * (xyz - middle) / span) * (side - 1)
@@ -109,7 +115,7 @@ def draw_points(points: np.ndarray, side: int = 224) -> np.ndarray:
 
 
 def draw_tracking(inputs: dict, sample) -> np.ndarray:
-    """Template and search crop of a pair with the target; of a sequence, its first frame."""
+    """Draw template and search crop of a pair with the target, or the first frame of a sequence."""
     if 'frames' in inputs:
         frame = np.asarray(inputs['frames'][0])
         return draw_track(frame, sample.gt_boxes[0].tolist(), text=str(sample.sequence))
@@ -121,12 +127,12 @@ def draw_tracking(inputs: dict, sample) -> np.ndarray:
 
 
 def draw(packed: dict, meta: dict, bgr: bool) -> np.ndarray:
-    """Picture of a packed sample of any task, RGB uint8.
+    """Draw a packed sample of any task, RGB uint8.
 
     Args:
-        packed: ``inputs`` and ``data_samples``, as the pipeline's last step gives them.
-        meta: Of the data set: ``classes``, ``palette``.
-        bgr: The order of three channels.
+        packed: ``inputs`` and ``data_samples`` from the last step of the pipeline.
+        meta: ``classes`` and ``palette`` of the data set.
+        bgr: whether three channels are in the order BGR.
     """
     inputs, sample = packed['inputs'], packed['data_samples']
     if isinstance(inputs, dict):

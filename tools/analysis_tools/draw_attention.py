@@ -1,12 +1,11 @@
-"""Draw what an attention layer sees from one place of a picture: q and k, their score, and the
-normalised weights.
+"""Draw q, k, scores and normalised weights of an attention layer for one query position.
 
     python tools/analysis_tools/draw_attention.py photo.jpg configs/bsa_camvid.py iter_2000.pth \\
         --out attention.png
 
 Left to right: the picture with the query, the spikes of q and k (the channels of one head, -1 blue,
-0 white, +1 red), the integer scores of the query with every place, and its attention weights over
-the picture. Under Shiftmax every weight is a power of two.
+0 white, +1 red), the integer scores of the query with every position, and its attention weights
+over the picture. With Shiftmax every weight is a power of two.
 """
 
 import argparse
@@ -27,7 +26,7 @@ from mmbsa.utils.launch import read_config
 from mmbsa.visualization import to_picture
 
 matplotlib.use('Agg')
-from matplotlib import pyplot as plt  # noqa: E402  (the backend is chosen first)
+from matplotlib import pyplot as plt  # noqa: E402  (the backend must be set first)
 
 NORMALIZERS = {'shiftmax': shiftmax, 'softmax': lambda x: x.softmax(-1), 'none': lambda x: x}
 
@@ -43,21 +42,21 @@ def parse_args(argv=None):
     parser.add_argument('checkpoint', type=Path)
     parser.add_argument('--out', type=Path, required=True, help='picture to write')
     parser.add_argument(
-        '--layer', type=int, default=-1, help='which attention layer, in order of execution'
+        '--layer', type=int, default=-1, help='index of the attention layer; default: the last'
     )
     parser.add_argument(
         '--head',
         type=int,
-        help='which head; the one whose weights are most concentrated if not given',
+        help='index of the head; default: the head with the most concentrated weights',
     )
-    parser.add_argument('--step', type=int, default=0, help='which of the T steps')
+    parser.add_argument('--step', type=int, default=0, help='index of the time step; default 0')
     parser.add_argument(
         '--query',
         type=float,
         nargs=2,
         default=(0.6, 0.5),
         metavar=('Y', 'X'),
-        help='the place that looks, as shares of height and width',
+        help='position of the query, as shares of height and width',
     )
     parser.add_argument('--device', default='cpu')
     parser.add_argument(
@@ -73,14 +72,13 @@ def parse_args(argv=None):
         parser.error(str(error))
     if not all(0 <= share < 1 for share in args.query):
         parser.error(
-            f'--query takes shares of the height and width, 0 <= share < 1, got {args.query}'
+            f'--query must be two shares of height and width, 0 <= share < 1, got {args.query}'
         )
     return args
 
 
 def attention_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Find the layers that compare q with k: modules with the neurons of both and the options of
-    the op."""
+    """Return the layers that compare q with k: they have both neurons and the op's options."""
     return [
         (name, module)
         for name, module in model.named_modules()
@@ -106,7 +104,7 @@ def capture(model: nn.Module, layer: nn.Module, sample: dict) -> tuple[Tensor, T
 def look(
     q: Tensor, k: Tensor, heads: int, options: dict, place: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """Scores and weights of one query; q, k: (C, H, W). Returns (heads, H, W) each."""
+    """Return scores and weights of one query, (heads, H, W) each; q, k: (C, H, W)."""
     height, width = q.shape[1:]
     q, k = (x.reshape(heads, -1, height * width) for x in (q, k))  # (heads, d, N)
     query = q[:, :, place[0] * width + place[1]]
@@ -116,7 +114,7 @@ def look(
 
 
 def tiles(x: np.ndarray) -> np.ndarray:
-    """Lay the channels of (d, H, W) out as a grid with grey lines between them."""
+    """Arrange the channels of (d, H, W) as a grid with grey lines between them."""
     number, height, width = x.shape
     cols = int(np.ceil(np.sqrt(number)))
     rows = -(-number // cols)
@@ -137,8 +135,11 @@ def draw(
     options: dict,
     title: str,
 ) -> bytes:
-    """Put the panels together; image: RGB (h, w, 3), q, k: (d, H, W), scores, weights: (H, W).
-    Returns a PNG."""
+    """Draw all panels; image: RGB (h, w, 3), q, k: (d, H, W), scores, weights: (H, W).
+
+    Returns:
+        The picture as PNG.
+    """
     height, width = image.shape[:2]
     spot = ((place[1] + 0.5) * width / scores.shape[1], (place[0] + 0.5) * height / scores.shape[0])
     span = [0, width, height, 0]
@@ -154,7 +155,7 @@ def draw(
         )
         silent = 100 * (spikes == 0).mean()
         axis.set_title(
-            f'spikes of {name} ({len(spikes)} channels, {silent:.0f} % silent)', fontsize=9
+            f'spikes of {name} ({len(spikes)} channels, {silent:.0f} % without spikes)', fontsize=9
         )
     top = max(1, np.abs(scores).max())
     shown = axes[3].imshow(
@@ -207,7 +208,7 @@ def main(argv=None) -> int:
         cfg.merge_from_dict(args.cfg_options)
     try:
         sample, image = SampleReader(cfg)(args.image)
-    except Exception as error:  # every loader has its own
+    except Exception as error:  # loaders raise different types
         print(f'{args.image}: not readable: {error}', file=sys.stderr)
         return 1
     model = load_model(cfg, str(args.checkpoint), args.device)

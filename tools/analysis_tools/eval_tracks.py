@@ -1,5 +1,6 @@
-"""Judge result files of trackers: ``python tools/analysis_tools/eval_tracks.py RESULTS [RESULTS
-...] DATASET``.
+"""Evaluate result files of trackers.
+
+    python tools/analysis_tools/eval_tracks.py RESULTS [RESULTS ...] DATASET
 
 RESULTS is a folder with a SEQ.txt per sequence (x, y, w, h per row), or a folder of such folders,
 one per tracker. DATASET is the annotation folder of an evaluation toolkit (gt_rect/, absent/,
@@ -18,7 +19,7 @@ from mmbsa.visualization.tracking_plots import plot_tracks
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Judge result files of trackers')
+    parser = argparse.ArgumentParser(description='Evaluate result files of trackers')
     parser.add_argument('results', nargs='+', help='folders of result files')
     parser.add_argument('dataset', help="a toolkit's annotation folder, or the root of a benchmark")
     parser.add_argument(
@@ -26,16 +27,16 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--split', default='test', help='split of DATASET')
     parser.add_argument(
-        '--toolkit', help='folder with absent/ and att/ beside the annotation of DATASET'
+        '--toolkit', help='folder with absent/ and att/, in addition to the annotation of DATASET'
     )
     parser.add_argument(
-        '--sequences', help='text file with the sequences to judge, one name per line'
+        '--sequences', help='text file with the sequences to evaluate, one name per line'
     )
     parser.add_argument(
-        '--rules', choices=list(RULES), default='toolkit', help='how results are compared'
+        '--rules', choices=list(RULES), default='toolkit', help='rules of the comparison'
     )
     parser.add_argument(
-        '--partial', action='store_true', help='judge folders in which result files are missing'
+        '--partial', action='store_true', help='evaluate folders in which result files are missing'
     )
     parser.add_argument('--out', metavar='DIR', help='folder for plots.png and scores.json')
     return parser.parse_args()

@@ -1,12 +1,13 @@
-"""Count what a model of any task costs on real inputs, layer by layer.
+"""Count operations and energy of a model of any task on real inputs, layer by layer.
 
     python tools/analysis_tools/get_energy.py CONFIG [CHECKPOINT] --input photos \\
         --twin --cost step --out DIR
 
-Without ``--input`` the test set of the config is read. ``--out`` gets ``report.json`` (all that
-enters the formulas), ``layers.csv``, ``energy.md``, ``audit.md``, pictures, and ``report.html``
-with all of them. Without a checkpoint the weights are random; firing rates and energy are then not
-those of a trained model. ``--calibrate`` at least sets the statistics of the norms from the inputs.
+Without ``--input`` the test set of the config is used. ``--out`` is the folder of ``report.json``
+(all inputs of the formulas), ``layers.csv``, ``energy.md``, ``audit.md``, plots, and
+``report.html`` with all of them. Without a checkpoint the weights are random, and the firing rates
+and the energy are not those of a trained model; ``--calibrate`` sets at least the statistics of
+norms from the inputs.
 """
 
 import argparse
@@ -43,12 +44,12 @@ from mmbsa.utils.page import html_from_markdown, html_image, html_page
 from mmbsa.utils.types import type_name
 
 ENDINGS = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
-#: parts of checkpoints that inference has no use for.
+#: entries of checkpoints that inference does not need.
 TRAINING_ONLY = ('auxiliary_head.', 'teacher.', 'head.teacher.')
 
 
 class ToolError(Exception):
-    """What the user has to change."""
+    """Error in the input of the user."""
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -56,12 +57,12 @@ def parse_args(argv=None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', type=Path, help='config of any task')
-    parser.add_argument('checkpoint', type=Path, nargs='?', help='weights; random without')
+    parser.add_argument('checkpoint', type=Path, nargs='?', help='weights; default: random')
     parser.add_argument(
-        '--input', type=Path, help='a picture, or a folder that is searched with its subfolders'
+        '--input', type=Path, help='picture, or folder that is searched with its subfolders'
     )
     parser.add_argument(
-        '--images', type=int, default=8, metavar='N', help='at most so many inputs; default 8'
+        '--images', type=int, default=8, metavar='N', help='largest number of inputs; default 8'
     )
     parser.add_argument(
         '--size', type=int, nargs=2, metavar=('H', 'W'), help='resize pictures first'
@@ -70,23 +71,25 @@ def parse_args(argv=None) -> argparse.Namespace:
         '--cost', default='field', help="preset or JSON file of unit costs; default 'field'"
     )
     parser.add_argument(
-        '--twin', action='store_true', help='also count the quantised twin on the same inputs'
+        '--twin', action='store_true', help='count the quantised twin on the same inputs too'
     )
-    parser.add_argument('--w-bits', type=int, default=8, help="of the twin's weights; default 8")
+    parser.add_argument(
+        '--w-bits', type=int, default=8, help="bits of the twin's weights; default 8"
+    )
     parser.add_argument(
         '--a-bits',
         type=int,
-        help="of the twin's activations; default: as many levels as the neurons have",
+        help="bits of the twin's activations; default: as many levels as the neurons",
     )
     parser.add_argument(
         '--calibrate',
         action='store_true',
-        help='set the statistics of batch norms from the inputs first',
+        help='first set the statistics of batch norms from the inputs',
     )
     parser.add_argument(
         '--merge',
         action='store_true',
-        help='count RepConv chains merged into one convolution each, as on neuromorphic hardware',
+        help='count each RepConv chain as one convolution, as on neuromorphic hardware',
     )
     parser.add_argument('--strict', action='store_true', help='stop at an op without a rule')
     parser.add_argument('--out', type=Path, metavar='DIR', help='folder of the reports')
@@ -98,10 +101,10 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def build(cfg: Config, checkpoint: Path | None, device: str) -> nn.Module:
-    """The model of a config in evaluation mode, with the weights of a checkpoint.
+    """Build the model of a config in evaluation mode, with the weights of a checkpoint.
 
     Raises:
-        ToolError: the checkpoint cannot be read, or belongs to another model.
+        ToolError: the checkpoint cannot be read, or is from another model.
     """
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     fill_in(cfg)
@@ -134,17 +137,17 @@ def _load(model: nn.Module, path: Path) -> None:
             if keys
         ]
         raise ToolError(
-            f'{path} belongs to another model than the config: of {len(own)} tensors '
+            f'{path} is from another model than the config: of {len(own)} tensors '
             f'{"; ".join(found)}'
         )
     model.load_state_dict({key: state[key] for key in own})
 
 
 def inputs(cfg: Config, args: argparse.Namespace) -> tuple[int, Iterable[Any]]:
-    """How many inputs there are, and batches of one, as the model's ``test_step`` takes them.
+    """Return the number of inputs, and batches of one for the model's ``test_step``.
 
     Raises:
-        ToolError: no such file, an empty folder, or a test set that is not there.
+        ToolError: a file or the test set does not exist, or the folder is empty.
     """
     if args.images < 1:
         raise ToolError(f'--images must be at least 1, got {args.images}')
@@ -157,11 +160,11 @@ def inputs(cfg: Config, args: argparse.Namespace) -> tuple[int, Iterable[Any]]:
     )
     if not paths:
         raise ToolError(
-            f'--input {args.input} has no picture (looked for {", ".join(sorted(ENDINGS))})'
+            f'--input {args.input} has no picture (searched for {", ".join(sorted(ENDINGS))})'
         )
     step = max(
         1, len(paths) // args.images
-    )  # spread over the folder, whose order is often by class
+    )  # spread over the folder, which is often sorted by class
     paths = paths[::step][: args.images]
     pipeline = _picture_pipeline(cfg, args.size)
     return len(paths), (
@@ -173,16 +176,16 @@ def inputs(cfg: Config, args: argparse.Namespace) -> tuple[int, Iterable[Any]]:
 def _of_dataset(cfg: Config, images: int) -> tuple[int, Iterable[Any]]:
     loader = cfg.get('test_dataloader') or cfg.get('val_dataloader')
     if not loader:
-        raise ToolError('the config has no test set: name a folder with --input')
+        raise ToolError('the config has no test set: set a folder with --input')
     try:
         dataset = DATASETS.build(deepcopy(loader.dataset))
         count = min(images, len(dataset))
     except (OSError, ValueError, RuntimeError, AssertionError) as error:
         raise ToolError(
-            f'the test set of the config cannot be read ({error}); name a folder with --input'
+            f'the test set of the config cannot be read ({error}); set a folder with --input'
         ) from error
     if not count:
-        raise ToolError('the test set of the config is empty: name a folder with --input')
+        raise ToolError('the test set of the config is empty: set a folder with --input')
     step = max(1, len(dataset) // count)
     return count, (pseudo_collate([dataset[index * step]]) for index in range(count))
 
@@ -190,7 +193,7 @@ def _of_dataset(cfg: Config, images: int) -> tuple[int, Iterable[Any]]:
 def _picture_pipeline(cfg: Config, size: list[int] | None) -> Compose:
     loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
     steps = deepcopy(cfg.get('test_pipeline') or loader.get('dataset', {}).get('pipeline') or [])
-    # channels are those of the config's own step
+    # the channels are those of the config's loading step
     first = [step for step in steps if type_name(step) == 'LoadImageFromFile'][:1]
     first = first or [dict(type='LoadImageFromFile')]
     steps = [step for step in steps if not type_name(step).startswith('Load')]
@@ -211,7 +214,7 @@ def _picture_pipeline(cfg: Config, size: list[int] | None) -> Compose:
 def run(
     model: nn.Module, batches: Iterable[Any], bar: ProgressBar | None, watcher: Watcher | None
 ) -> None:
-    """Predict every batch; a watcher counts it."""
+    """Predict every batch; a watcher counts the operations."""
     for data in batches:
         with torch.no_grad():
             if watcher is None:
@@ -224,7 +227,7 @@ def run(
 
 
 def calibrate(model: nn.Module, batches: Iterable[Any]) -> None:
-    """Set mean and variance of all batch norms to those of the inputs."""
+    """Set mean and variance of all batch norms from the inputs."""
     norms = [
         module
         for module in model.modules()
@@ -240,7 +243,7 @@ def calibrate(model: nn.Module, batches: Iterable[Any]) -> None:
 
 
 def write(folder: Path, result: Energy, comparison: Comparison | None) -> list[str]:
-    """Write every form of the report, and return the names."""
+    """Write all files of the report, and return their names."""
     report, findings = result.report, audit(result.report)
     text = markdown(result) + (f'\n## Twins\n\n{comparison.markdown()}' if comparison else '')
     content = dict(
@@ -306,7 +309,7 @@ def main(argv=None) -> int:
         return 2
     print()
     if args.checkpoint is None:
-        print('weights are random: rates and energy say nothing about a trained model')
+        print('weights are random: rates and energy are not those of a trained model')
     print(markdown(result, layers=False))
     print(summary(audit(watcher.report)))
     if comparison is not None:

@@ -1,14 +1,12 @@
-"""Count the parameters and multiply-accumulates of a model, and say which operations were not
-counted.
+"""Count parameters and multiply-accumulates of a model, and list operations that are not counted.
 
     python tools/analysis_tools/get_flops.py CONFIG --shape 512 512
 
-The input has the channels that the backbone takes, and the frames and size that the config's event
-pipeline makes.
+The input has the channels of the backbone, and the frames and size of the config's event pipeline.
 
-Dense arithmetic is counted: a spiking network spends an accumulate, not a multiplication, where its
-input is a spike, and nothing where it is zero. Auxiliary heads, which only training uses, are left
-out.
+The counts are those of dense arithmetic. A spiking network needs an accumulate instead of a
+multiplication where its input is a spike, and nothing where it is zero. Auxiliary heads, which only
+training uses, are excluded.
 """
 
 import argparse
@@ -22,22 +20,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-import mmbsa.ops.flops  # noqa: F401  formulas of our ops
+import mmbsa.ops.flops  # noqa: F401  formulas of the ops of mmbsa
 from mmbsa.apis.inference import SampleReader, build_model, in_channels
 from mmbsa.utils.launch import read_config
 
 
 class UncountedOps(TorchDispatchMode):
-    """Note the operations without a formula that compute something: calls and elements written, by
-    name."""
+    """Record operations without a formula: name -> calls and written elements."""
 
     def __init__(self) -> None:
         super().__init__()
         self.calls, self.elements = Counter(), Counter()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        """Run an operation; note it unless it is counted elsewhere, or only looks at memory in
-        another way."""
+        """Run an operation; record it unless it is counted elsewhere or only changes a view."""
         out = func(*args, **(kwargs or {}))
         if func._overloadpacket not in flop_registry and not func.is_view:
             written = sum(
@@ -50,8 +46,7 @@ class UncountedOps(TorchDispatchMode):
 
 
 def build(cfg: Config) -> nn.Module:
-    """Build the model of a config for inference on a CPU, without pretrained weights and auxiliary
-    heads."""
+    """Build a config's model on a CPU, without pretrained weights and auxiliary heads."""
     cfg.model.pop('auxiliary_head', None)
     return build_model(cfg)
 
@@ -59,15 +54,15 @@ def build(cfg: Config) -> nn.Module:
 def input_shape(
     cfg: Config, model: nn.Module, shape: tuple[int, int] | None = None
 ) -> tuple[int, ...]:
-    """Shape of one sample as the model takes it: (C, H, W), or (T, C, H, W) of event frames.
+    """Return the shape of one input: (C, H, W), or (T, C, H, W) for event frames.
 
     Args:
-        cfg, model: The config and what was built from it.
-        shape: (height, width); None is that of the config's event frames, and 512 x 512 for
-            pictures.
+        cfg, model: the config and its model.
+        shape: (height, width); None (default) uses that of the config's event frames, and 512 x 512
+            for pictures.
 
     Raises:
-        ValueError: Event frames whose size the config leaves to the recordings.
+        ValueError: the size of event frames depends on the recordings.
     """
     channels = in_channels(model)
     try:
@@ -81,16 +76,17 @@ def input_shape(
     shape = shape or reader.size_of_frames()
     if steps is None or shape is None:
         raise ValueError(
-            'the recordings decide how many frames of which size there are: set num_frames in the '
-            'pipeline '
-            'and give --shape'
+            'the number and size of frames depend on the recordings: set num_frames in the '
+            'pipeline and give --shape'
         )
     return (steps, channels, *shape)
 
 
 def macs_within(part: str, macs: dict[str, int]) -> int:
-    """Sum the counts of a part's outermost modules: mmseg calls a head's ``forward``, which the
-    counter does not see."""
+    """Sum the counts of a part's outermost modules.
+
+    mmseg calls a head's ``forward`` directly, so the counter has no entry for the head itself.
+    """
     inside = [name for name in macs if f'{name}.'.startswith(f'{part}.')]
     return sum(
         macs[name] for name in inside if not any(name.startswith(f'{other}.') for other in inside)
@@ -101,7 +97,7 @@ def count(model: nn.Module, shape: tuple[int, ...]) -> dict:
     """Run one sample through a model, up to its logits.
 
     Args:
-        model: Its backbone says how many channels a picture has.
+        model: the model; its backbone determines the channels of a picture.
         shape: (H, W), (C, H, W) or (T, C, H, W).
 
     Returns:
@@ -109,7 +105,7 @@ def count(model: nn.Module, shape: tuple[int, ...]) -> dict:
         calls, elements).
     """
     image = torch.rand(1, *(shape if len(shape) > 2 else (in_channels(model), *shape)))
-    # as plain matrix products, since torch has no formula for its fused attention on a CPU
+    # as plain matrix products, because torch has no formula for its fused attention on a CPU
     with (
         torch.no_grad(),
         sdpa_kernel(SDPBackend.MATH),
@@ -135,7 +131,7 @@ def count(model: nn.Module, shape: tuple[int, ...]) -> dict:
 
 
 def report(result: dict, shape: tuple[int, ...]) -> str:
-    """Write a result of ``count`` as text."""
+    """Return a result of :func:`count` as text."""
     lines = [
         f'input       {" x ".join(map(str, (1, *shape)))}',
         f'parameters  {result["params"]:,}',

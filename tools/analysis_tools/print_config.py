@@ -17,10 +17,8 @@ def parse_args(argv=None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='config file, or the name of one without folder and suffix')
-    parser.add_argument('--key', help='print this part only, e.g. model.backbone')
-    parser.add_argument(
-        '--out', type=Path, help='also save the whole config, as .py, .json or .yml'
-    )
+    parser.add_argument('--key', help='print only this entry, e.g. model.backbone')
+    parser.add_argument('--out', type=Path, help='save the whole config too, as .py, .json or .yml')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='override the config, key=value'
     )
@@ -28,10 +26,10 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def part(cfg: Config, key: str):
-    """The value of a dotted key; numbers count the elements of lists.
+    """Return the value of a dotted key; numbers are indices of lists.
 
     Raises:
-        KeyError: The config has no such key; the message names those it has there.
+        KeyError: the config has no such key; the message lists the existing ones.
     """
     value, seen = cfg, []
     for name in key.split('.'):

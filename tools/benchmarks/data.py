@@ -1,16 +1,15 @@
-"""Images per second of a training loop, beside those of its model and of its data alone.
+"""Images per second of a training loop, compared with those of its model and of its data alone.
 
     python tools/benchmarks/data.py \\
         configs/espikeformer/espikeformer_m_8xb256-200e_imagenet-224.py --workers 2
     python tools/benchmarks/data.py CONFIG --data-root data/imagenet --batch 32 --iters 20 --profile
 
-The config's own training data are read where they are; without ``--data-root`` drawn JPEG files of
-500 x 375, the size of ImageNet's, take their place. Three rates are measured in this process, one
-after the other: ``model``, training steps on one batch that was read before; ``loop``, the loop of
-a training with its workers; ``data``, the workers alone, with nobody computing. ``share`` is loop
-over model: below 95 % the data are late. Workers and model share the processor's cores on a CPU, so
-the time that a worker computes is missing to the model there; ``one image`` is that processor time,
-which ``--profile`` splits by step of the pipeline.
+With ``--data-root`` the config's training data are read. Without it, drawn JPEG files of 500 x 375
+(the size of ImageNet's) replace them. Three rates are measured one after the other in this process:
+``model``, training steps on one batch in memory; ``loop``, a training loop with its workers;
+``data``, the workers alone. ``share`` is loop over model: below 95 % the model waits for data. On a
+CPU, workers and model share the cores, so the processor time of the workers is lost to the model;
+``one image`` is this time, which ``--profile`` splits by step of the pipeline.
 """
 
 import argparse
@@ -30,11 +29,11 @@ from mmengine.runner import Runner
 
 from mmbsa.registry import MODELS
 
-DRAWN = 32  # different pictures
+DRAWN = 32  # number of different pictures
 
 
 def draw(folder: Path) -> None:
-    """JPEG files of noise as coarse as photographs, one for each of ImageNet's classes."""
+    """Write JPEG files of noise with the coarseness of photographs, one per class of ImageNet."""
     generator = np.random.default_rng(0)
     for index in range(DRAWN):
         small = generator.integers(0, 256, (47, 63, 3), dtype=np.uint8)
@@ -48,7 +47,7 @@ def draw(folder: Path) -> None:
 
 
 def loader(cfg: Config, root: Path, args) -> torch.utils.data.DataLoader:
-    """The config's training data from another folder, with the given workers and batch."""
+    """Return a loader of the config's training data from ``root``."""
     settings = cfg.train_dataloader
     settings.dataset.data_root = str(root)
     settings.batch_size, settings.num_workers = args.batch, args.workers
@@ -59,7 +58,7 @@ def loader(cfg: Config, root: Path, args) -> torch.utils.data.DataLoader:
 
 
 def rate(step, iters: int, batch: int) -> float:
-    """Images per second of ``iters`` calls, after one that warms up."""
+    """Return images per second of ``iters`` calls, after one warm-up call."""
     step()
     start = time.perf_counter()
     for _ in range(iters):
@@ -68,7 +67,7 @@ def rate(step, iters: int, batch: int) -> float:
 
 
 def profile(dataset, images: int) -> dict[str, float]:
-    """Milliseconds of processor time per image by step of the pipeline, in this process."""
+    """Return milliseconds of processor time per image by step of the pipeline, in this process."""
     spent = Counter()
     dataset.full_init()
     for index in range(images):
@@ -81,7 +80,7 @@ def profile(dataset, images: int) -> dict[str, float]:
 
 
 def measure(cfg: Config, root: Path, args) -> dict:
-    """The rates, and the profile."""
+    """Return the rates, and the profile."""
     data = loader(cfg, root, args)
     device = torch.device(args.device)
     model = MODELS.build(cfg.model).to(device).train()
@@ -106,7 +105,7 @@ def measure(cfg: Config, root: Path, args) -> dict:
 
 
 def table(found: dict, args) -> str:
-    """Markdown."""
+    """Return the result as Markdown."""
     lines = [
         '| model, images/s | loop | data alone | share | one image, ms |',
         '|---|---|---|---|---|',
@@ -123,15 +122,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='of a classifier')
-    parser.add_argument('--data-root', type=Path, help='of the training data; drawn if left out')
+    parser.add_argument('config', help='config of a classifier')
+    parser.add_argument('--data-root', type=Path, help='folder of training data; default: drawn')
     parser.add_argument('--workers', type=int, default=2)
     parser.add_argument('--batch', type=int, default=8)
-    parser.add_argument('--iters', type=int, default=10, help='measured, after one that warms up')
-    parser.add_argument('--images', type=int, default=64, help='of the profile')
+    parser.add_argument('--iters', type=int, default=10, help='measured iterations; default 10')
+    parser.add_argument('--images', type=int, default=64, help='images of the profile; default 64')
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--profile', action='store_true', help='also the steps of the pipeline')
+    parser.add_argument('--profile', action='store_true', help='measure the pipeline steps too')
     parser.add_argument('--json', type=Path, metavar='OUT', help='write every figure')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -1,11 +1,11 @@
-"""Speed of the representations of events against a Python loop over the events.
+"""Speed of the event representations compared with a Python loop over the events.
 
     python tools/benchmarks/events.py
     python tools/benchmarks/events.py --events 1000000 --size 260 346 --json out.json
 
-Each representation is made from the same random events by ``mmbsa.events`` and by a loop that
-handles one event at a time, in seconds of CPU; both results have to be equal (voxel grids: to 1e-4)
-before anything is printed. Also shown: millions of events per second that ``read_events`` decodes
+Each representation is computed from the same random events by ``mmbsa.events`` and by a loop over
+single events, in seconds of CPU time; both results must be equal (voxel grids: to 1e-4) before the
+tool prints anything. It also shows how many millions of events per second ``read_events`` decodes
 from raw EVT 3.0.
 """
 
@@ -35,7 +35,7 @@ def loop_counts(events, size, borders):
 
 
 def loop_voxels(events, size, borders):
-    """Spread events over bins one by one."""
+    """Distribute events over bins one by one."""
     out = np.zeros((BINS + 1, *size))
     start, span = int(events['t'][0]), int(events['t'][-1] - events['t'][0])
     for x, y, t, p in events.tolist():
@@ -48,7 +48,7 @@ def loop_voxels(events, size, borders):
 
 
 def loop_surface(events, size, borders):
-    """Keep the time of the last event of every pixel one by one."""
+    """Store the time of the last event of every pixel, event by event."""
     latest, out, moments = np.full((2, *size), -np.inf), [], list(borders[1:])
     for x, y, t, p in events.tolist():
         while moments and t > moments[0]:
@@ -58,7 +58,7 @@ def loop_surface(events, size, borders):
 
 
 def loop_prompt(events, size, borders):
-    """Draw the trajectory prompt, adding events one by one."""
+    """Draw the trajectory prompt event by event."""
     out, window = [], 0
     counts, before, trajectory = np.zeros((2, *size)), None, np.zeros(size)
 
@@ -91,7 +91,7 @@ REPRESENTATIONS = {
 
 
 def random_events(count, size, span, seed=0):
-    """Return events in the order of time."""
+    """Return random events in the order of time."""
     rng = np.random.default_rng(seed)
     return ev.make_events(
         rng.integers(0, size[1], count),
@@ -102,7 +102,7 @@ def random_events(count, size, span, seed=0):
 
 
 def fastest(function, repeats):
-    """Return the result and the shortest of some times in seconds of this process's CPU."""
+    """Return the result and the shortest CPU time of several calls, in seconds."""
     best = math.inf
     for _ in range(repeats):
         start = time.process_time()
@@ -112,7 +112,7 @@ def fastest(function, repeats):
 
 
 def compare(count, size, repeats=5):
-    """Return for each representation the seconds of both and their ratio."""
+    """Return the seconds of both versions and their ratio for each representation."""
     span = max(count, 1000)
     events = random_events(count, size, span)
     borders = np.linspace(0, span, STEPS + 1).astype(np.int64)
@@ -145,7 +145,7 @@ def decoding_rate(count, repeats=3):
 
 
 def main(argv=None):
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,9 +1,8 @@
-"""The pieces of ``gpu.sh`` that no other benchmark has: checks of the ops on a GPU without pytest,
-a short training of the quickstart, and the report.
+"""Steps of ``gpu.sh`` besides the other benchmarks: op checks on a GPU, a short training, a report.
 
-    python tools/benchmarks/gpu.py check [--small] [--json OUT]
-    python tools/benchmarks/gpu.py train --device cuda --out DIR
-    python tools/benchmarks/gpu.py report DIR
+python tools/benchmarks/gpu.py check [--small] [--json OUT]
+python tools/benchmarks/gpu.py train --device cuda --out DIR
+python tools/benchmarks/gpu.py report DIR
 """
 
 import argparse
@@ -24,7 +23,7 @@ LEFT_OUT = 77
 
 
 def attention_inputs(n: int, d: int, dtype: torch.dtype, device: str) -> tuple[torch.Tensor, ...]:
-    """Ternary q and k, a tenth of the queries silent, and v: (2, 2, n, d)."""
+    """Return ternary q and k with a tenth of the queries without spikes, and v: (2, 2, n, d)."""
     generator = torch.Generator().manual_seed(n + d)
     q, k = (torch.randint(-1, 2, (2, 2, n, d), generator=generator).to(dtype) for _ in range(2))
     q[:, :, ::10] = 0
@@ -33,21 +32,21 @@ def attention_inputs(n: int, d: int, dtype: torch.dtype, device: str) -> tuple[t
 
 
 def passes(function: Callable, inputs: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
-    """Result and gradients."""
+    """Return result and gradients."""
     out = function(*inputs)
     weight = torch.linspace(-1, 1, out.numel(), device=out.device).view(out.shape).to(out.dtype)
     return [out.detach(), *torch.autograd.grad((out * weight).sum(), inputs)]
 
 
 def close(found: list[torch.Tensor], wanted: list[torch.Tensor], tolerance: float) -> None:
-    """Raise AssertionError where an error exceeds the tolerance, relative to the largest value."""
+    """Raise AssertionError if an error, relative to the largest value, exceeds the tolerance."""
     for a, b in zip(found, wanted):
         error = (a.double() - b.double()).abs().max() / b.double().abs().max().clamp_min(1e-30)
         assert error <= tolerance, f'error {error:.2g}, at most {tolerance:.2g} expected'
 
 
 def check_attention(n: int, d: int, dtype: torch.dtype, device: str) -> None:
-    """Kernels against the reference in float64, twice the same bits, and g bit for bit."""
+    """Check kernels against the reference in float64, equal bits of two runs, and g bit for bit."""
     inputs = attention_inputs(n, d, dtype, device)
     found = passes(lambda *x: bipolar_attention(*x, impl='triton'), inputs)
     again = passes(lambda *x: bipolar_attention(*x, impl='triton'), inputs)
@@ -62,7 +61,7 @@ def check_attention(n: int, d: int, dtype: torch.dtype, device: str) -> None:
 
 
 def check_neurons(signed: bool, dtype: torch.dtype, device: str) -> None:
-    """Spikes of the kernel equal the reference's; gradients are close; opcheck."""
+    """Check that spikes equal those of the reference and that gradients are close; run opcheck."""
     x = 2 * torch.randn(4, 3000, generator=torch.Generator().manual_seed(0))
     x = x.to(dtype).to(device).requires_grad_()
     found = passes(lambda x: lif(x, signed=signed, impl='triton'), (x,))
@@ -72,7 +71,7 @@ def check_neurons(signed: bool, dtype: torch.dtype, device: str) -> None:
 
 
 def check_registration(device: str) -> None:
-    """``torch.library.opcheck`` of attention and neurons."""
+    """Run ``torch.library.opcheck`` on attention and neurons."""
     q, k, v = attention_inputs(20, 32, torch.float32, device)
     options = 'ternary', 'shiftmax', 1.0, 'ste', 'triton'
     torch.library.opcheck(torch.ops.mmbsa.bipolar_attention.default, (q, k, v, *options))
@@ -82,7 +81,7 @@ def check_registration(device: str) -> None:
 
 
 def check(args) -> None:
-    """Every check by name; exit status 1 if one fails."""
+    """Run every check by name; exit status 1 if one fails."""
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     dtypes = [torch.float32] if args.small else [torch.float32, torch.bfloat16]
     sizes = [(20, 32)] if args.small else [(49, 32), (196, 32), (196, 64), (1024, 32), (1024, 64)]
@@ -111,7 +110,10 @@ def check(args) -> None:
 
 
 def train(args) -> None:
-    """The quickstart for some iterations in mixed precision; on CUDA in one process under nccl."""
+    """Run some iterations of the quickstart in mixed precision.
+
+    On CUDA they run in one process with nccl.
+    """
     cuda = args.device == 'cuda'
     iterations = 100 if cuda else 2
     options = [f'train_cfg.max_iters={iterations}', f'train_cfg.val_interval={iterations}']
@@ -127,7 +129,7 @@ def train(args) -> None:
 
 
 def report(args) -> None:
-    """Write report.json and report.md from what the steps left; exit status 1 if one failed."""
+    """Write report.json and report.md; exit status 1 if a step failed."""
     out, steps = args.folder, {}
     for line in (out / 'steps.txt').read_text().splitlines():
         name, code, seconds = line.split()

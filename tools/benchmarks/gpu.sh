@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# What a GPU has to show, in at most 8 minutes: ops on CUDA, speed beside flash attention and copies,
-# three models, mixed precision and nccl training.
+# GPU check in at most 8 minutes: ops on CUDA, their speed compared with flash attention and copies,
+# three models, mixed precision and training with nccl.
 #
 #   tools/benchmarks/gpu.sh [OUT]            on a machine with torch and triton
-#   tools/benchmarks/gpu.sh --smoke [OUT]    every piece in small on the CPU, kernels in Triton's
-#                                            interpreter
+#   tools/benchmarks/gpu.sh --smoke [OUT]    every step with small sizes on the CPU, kernels in
+#                                            Triton's interpreter
 #
-# OUT (default gpu_results) gets a log per step, report.json with every figure, and report.md, a
-# table. Models and training need the mm packages; without them these steps are reported as left
-# out. A step that fails or runs out of time does not stop the others; the exit status is then 1.
+# OUT (default gpu_results) is the folder of the results: a log per step, report.json with all
+# figures, and report.md with a table.
+# Models and training need the mm packages; without them these steps are reported as left out.
+# A step that fails or exceeds its time does not stop the others; the exit status is then 1.
+#
 set -u
 smoke=0
 if [ "${1:-}" = --smoke ]; then smoke=1; shift; fi
@@ -37,7 +39,7 @@ if [ $smoke = 1 ]; then
 else
     device=cuda limit=150
     "$python" -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null ||
-        { echo "gpu.sh: torch sees no GPU; --smoke runs every piece in small on the CPU" >&2; exit 2; }
+        { echo "gpu.sh: torch finds no GPU; --smoke runs every step with small sizes on the CPU" >&2; exit 2; }
     ops="$ops --device cuda --dtype bfloat16" models="$models --device cuda --dtype bfloat16 --batch 32"
     step checks 120 "$python" tools/benchmarks/gpu.py check --json "$out/checks.json"
     step attention 90 "$python" $ops --op bipolar_attention --json "$out/attention.json"

@@ -1,5 +1,4 @@
-"""What the benchmarks share: the test gate, interleaved timing, memory, what the machine can do,
-files, comparison."""
+"""Common parts of the benchmarks: tests, interleaved timing, memory, machine limits, comparison."""
 
 import json
 import resource
@@ -17,8 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def gate(*files: str) -> None:
-    """Run the tests that judge what is measured; exit if one fails, so that no figure of a wrong
-    result is printed."""
+    """Run tests of the measured code, and exit if one fails."""
     print('tests first:', *files, flush=True)
     run = subprocess.run(
         [sys.executable, '-m', 'pytest', '-q', '-x', *files],
@@ -43,10 +41,10 @@ def sync(device: str) -> None:
 def time_interleaved(
     functions: dict[str, Callable], repeats: int, device: str
 ) -> dict[str, list[float]]:
-    """Milliseconds per call of every candidate, one call each per round, after a warm-up round.
+    """Return milliseconds per call of every candidate, interleaved in rounds.
 
-    A ratio taken round by round is hardly moved by another program on the machine, which slows all
-    candidates alike.
+    Other programs on the machine slow all candidates in a round by the same factor, so ratios
+    within a round hardly change.
     """
     times = {name: [] for name in functions}
     for round_ in range(repeats + 1):
@@ -61,12 +59,12 @@ def time_interleaved(
 
 
 def resident() -> int:
-    """Bytes of this process in memory."""
+    """Return the bytes of this process in memory."""
     return int(Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize()
 
 
 def peak_memory(function: Callable, device: str) -> int:
-    """Bytes allocated at the peak of one call, beyond what was allocated before it."""
+    """Return the bytes allocated at the peak of one call, in addition to those before it."""
     if device.startswith('cuda'):
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
@@ -88,22 +86,24 @@ def _best_seconds(function: Callable, device: str, repeats: int = 15) -> float:
 
 
 def copy_bandwidth(device: str, dtype: torch.dtype) -> float:
-    """Bytes per second, read and written, of the best of some copies of a tensor too large for a
-    cache (256 MiB)."""
+    """Return bytes per second, read and written, of the fastest copy of a tensor of 256 MiB.
+
+    The tensor is too large for a cache.
+    """
     source = torch.zeros((256 << 20) // dtype.itemsize, dtype=dtype, device=device)
     target = torch.zeros_like(source)
     return 2 * source.nbytes / _best_seconds(lambda: target.copy_(source), device)
 
 
 def matmul_rate(device: str, dtype: torch.dtype) -> float:
-    """Operations per second of the best of some square matrix products."""
+    """Return operations per second of the fastest of several square matrix products."""
     n = 8192 if device.startswith('cuda') else 1024
     a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
     return 2 * n**3 / _best_seconds(lambda: a @ b, device)
 
 
 def machine(device: str, dtype: torch.dtype) -> dict:
-    """What runs here, and what it can do at best."""
+    """Return the device and its measured limits."""
     name = (
         torch.cuda.get_device_name()
         if device.startswith('cuda')
@@ -126,13 +126,13 @@ def machine(device: str, dtype: torch.dtype) -> dict:
 
 
 def spread(times: list[float]) -> dict:
-    """Median and quartiles in ms."""
+    """Return median and quartiles in ms."""
     low, _, high = statistics.quantiles(times, n=4) if len(times) > 1 else times * 3
     return dict(ms=statistics.median(times), low=low, high=high)
 
 
 def write(path: Path, report: dict) -> None:
-    """Write a report as JSON, whole or not at all."""
+    """Write a report as JSON, completely or not at all."""
     partial = path.with_name(path.name + '.part')
     partial.write_text(json.dumps(report, indent=1))
     partial.replace(path)
@@ -140,15 +140,15 @@ def write(path: Path, report: dict) -> None:
 
 
 def compare(paths: list[Path], key: Callable[[dict], tuple], unit: str = 'ms') -> str:
-    """Markdown table of the rows that two reports share: the second's time over the first's.
+    """Return a Markdown table of the common rows of two reports: second time over first.
 
     Args:
         paths: two files of :func:`write`, each with ``rows`` and ``machine``.
-        key: from a row to what identifies it.
+        key: function from a row to the values that identify it.
         unit: the field that is compared.
 
     Raises:
-        SystemExit: a file is no such report, or no row is in both.
+        SystemExit: a file is not such a report, or no row is in both.
     """
     reports = []
     for path in paths:
@@ -156,7 +156,7 @@ def compare(paths: list[Path], key: Callable[[dict], tuple], unit: str = 'ms') -
             reports.append(json.loads(Path(path).read_text()))
             rows = reports[-1]['rows']
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise SystemExit(f'{path} is no report of a benchmark: {error!r}') from error
+            raise SystemExit(f'{path} is not a report of a benchmark: {error!r}') from error
         reports[-1]['rows'] = {key(row): row[unit] for row in rows if unit in row}
     first, second = reports
     shared = [name for name in first['rows'] if name in second['rows']]

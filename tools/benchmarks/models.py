@@ -1,5 +1,4 @@
-"""Speed and memory of whole models, beside SpikingJelly's own models and a dense twin in the same
-process.
+"""Speed and memory of whole models, SpikingJelly's models and a dense twin in the same process.
 
     python tools/benchmarks/models.py --models espikeformer-m espikeformer-m-seg \\
         --json models.json --plot models.png
@@ -8,24 +7,26 @@ process.
     python tools/benchmarks/models.py --device cuda --dtype bfloat16 --batch 32 --inference
     python tools/benchmarks/models.py --compare before.json models.json
 
-Milliseconds of a shared machine say little, so every time is also given in units of a fixed piece
-of work, measured in the same process just before: a 3x3 convolution of (8, 64, 112, 112), a leaky
-update and a threshold. SpikingJelly's models run in the same process, interleaved with ours; ratios
-are printed for what ran there only. Memory is the peak resident size of a process of its own, minus
-its size before the model ran, forward + backward at the given batch.
+Milliseconds on a shared machine are not comparable, so every time is also given in units of a fixed
+piece of work, measured in the same process just before: a 3x3 convolution of (8, 64, 112, 112), a
+leaky update and a threshold. SpikingJelly's models run in the same process, interleaved with those
+of mmbsa; ratios are printed only for models that ran in this process. Memory is the peak resident
+size of a separate process minus its size before the model ran, for forward + backward at the given
+batch.
 
-``limit`` is the time that the model's multiplications would take at the rate of a matrix product
-measured in the same process, over the time taken: what remains is memory traffic (norms, neurons,
-layouts) and convolutions below that rate. ``--twin`` runs the dense twin along: the same network
-with ReLU, one step and softmax attention (SpikingResformer: its own, which has no softmax twin of
-the same width). ``--keep-memory`` says what keeping freed memory is worth, as ``tools/train.py``
-does on CPUs (:func:`mmbsa.utils.memory.keep_freed_memory`): steps with and without, in turns.
-``--memory`` says what is held between forward and backward and in which dtype, the peak where the C
-library gives every freed block of 1 MiB back at once (the difference to the peak is memory that it
-keeps for later), and the peak of SpikingJelly's model with its ``memopt`` (convolutions and linear
-layers keep bits, level 1). ``--inference`` adds the model in eval mode, with its norms folded
-(:func:`mmbsa.models.layers.fuse`), and on CUDA replayed from a CUDA graph. ``--profile`` says where
-the time of a training step goes. 16 bits are autocast's; the unit of time stays that of float32.
+``limit`` is the time that the model's multiplications need at the rate of a matrix product measured
+in the same process, divided by the measured time. The rest is memory traffic (norms, neurons,
+layouts) and convolutions below that rate. ``--twin`` runs the dense twin too: the same network with
+ReLU, one step and softmax attention (for SpikingResformer its own attention, because there is no
+softmax twin of the same width). ``--keep-memory`` measures the effect of keeping freed memory, as
+``tools/train.py`` does on CPUs (:func:`mmbsa.utils.memory.keep_freed_memory`): steps with and
+without it, in turns. ``--memory`` measures the tensors between forward and backward by dtype, the
+peak if the C library returns every freed block of 1 MiB at once (the difference to the other peak
+is memory that it keeps for later), and the peak of SpikingJelly's model with its ``memopt``
+(convolutions and linear layers keep bits, level 1). ``--inference`` adds the model in eval mode,
+with folded norms (:func:`mmbsa.models.layers.fuse`), and on CUDA replayed from a CUDA graph.
+``--profile`` splits the time of a training step. 16 bits use autocast; the unit of time uses
+float32.
 """
 
 import argparse
@@ -48,7 +49,7 @@ import torch
 TESTS = 'tests/test_converters', 'tests/test_models'
 BSA = dict(type='mmbsa.BipolarSelfAttention')
 DENSE = dict(num_steps=1, neuron=dict(type='ReLU'), attention=dict(type='mmbsa.SoftmaxAttention'))
-#: SpikingJelly's own models that are neighbours of ours.
+#: SpikingJelly's models that correspond to those of mmbsa.
 SPIKINGJELLY = {
     'spikformer-8-512': ('spikformer', 'Spikformer', dict(embed_dims=512, num_heads=8, depths=8)),
     'qkformer-10-384': ('qkformer', 'qkformer_10_384', {}),
@@ -87,8 +88,10 @@ def _families() -> dict[str, dict]:
 
 
 def config(name: str) -> tuple[dict, int]:
-    """Model config and image size of a benchmark name; ``-bsa`` at the end swaps the attention,
-    ``-ann`` is the twin."""
+    """Return model config and image size of a benchmark name.
+
+    The ending ``-bsa`` replaces the attention, ``-ann`` selects the twin.
+    """
     base, _, variant = name.rpartition('-')
     if variant not in ('bsa', 'ann'):
         base, variant = name, ''
@@ -129,14 +132,14 @@ def config(name: str) -> tuple[dict, int]:
 
 
 def build(name: str) -> torch.nn.Module:
-    """Our model in training mode."""
+    """Build the model of mmbsa in training mode."""
     from mmbsa.registry import MODELS
 
     return MODELS.build(config(name)[0]).train()
 
 
 def build_spikingjelly(name: str):
-    """SpikingJelly's neighbour and what makes it forget between runs."""
+    """Build SpikingJelly's model, and the function that resets its state between runs."""
     import importlib
 
     from spikingjelly.activation_based import functional
@@ -150,7 +153,7 @@ def build_spikingjelly(name: str):
 
 
 def piece_of_work(device: str = 'cpu') -> None:
-    """The unit of time."""
+    """Run the fixed piece of work, the unit of time."""
     if device not in piece_of_work.tensors:
         piece_of_work.tensors[device] = [
             torch.randn(*shape, device=device) for shape in ((8, 64, 112, 112), (64, 64, 3, 3))
@@ -167,15 +170,15 @@ piece_of_work.tensors = {}
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is timed beside what."""
+    """A timed model and how to run it."""
 
     model: Callable
     modes: tuple[str, ...] = ('forward', 'both')
-    reset: Callable | None = None  # makes it forget between runs
+    reset: Callable | None = None  # resets the state between runs
 
 
 def candidates(name: str, args, x: torch.Tensor) -> dict[str, Candidate]:
-    """Our model and those that run along, by the name of their code."""
+    """Return the model of mmbsa and those for comparison, by the name of their code."""
     found = {'ours': Candidate(build(name).to(args.device))}
     base = name.removesuffix('-bsa')
     if args.twin and not name.endswith('-ann'):
@@ -205,7 +208,7 @@ def candidates(name: str, args, x: torch.Tensor) -> dict[str, Candidate]:
 def step(
     candidate: Candidate, x: torch.Tensor, backward: bool, dtype: torch.dtype = torch.float32
 ) -> float:
-    """Milliseconds of one forward, or forward + backward."""
+    """Return milliseconds of one forward, or of forward + backward."""
     device, model = x.device.type, candidate.model
     harness.sync(device)
     start = time.perf_counter()
@@ -223,13 +226,13 @@ def step(
 
 
 def images(name: str, args) -> torch.Tensor:
-    """A batch of noise."""
+    """Return a batch of noise."""
     size = args.size or config(name)[1]
     return torch.randn(args.batch or (1 if size == 512 else 2), 3, size, size, device=args.device)
 
 
 def measure(name: str, args) -> dict:
-    """Times of one model and what runs along, interleaved with the unit, in this process."""
+    """Return the times of one model and of those for comparison."""
     x = images(name, args)
     batch = len(x)
     models = candidates(name, args, x)
@@ -259,15 +262,14 @@ def measure(name: str, args) -> dict:
     for mode, passes in (
         ('forward', 1),
         ('both', 3),
-    ):  # gradients of the input and of the weights cost a forward each
+    ):  # the gradients of the input and of the weights need as much time as a forward each
         limit = passes * forward / rate * 1e3 / batch
         result['ours'][mode] |= dict(limit_ms=limit, limit=limit / min(times['ours'][mode]))
     return result
 
 
 def interleaved(models: dict[str, Candidate], x: torch.Tensor, args) -> tuple[dict, list[float]]:
-    """Milliseconds per image by candidate and mode, and those of the unit, measured before each of
-    them."""
+    """Return milliseconds per image by candidate and mode, and those of the unit."""
     times = {key: {mode: [] for mode in candidate.modes} for key, candidate in models.items()}
     units = []
     for round_ in range(args.repeats + 1):
@@ -277,7 +279,7 @@ def interleaved(models: dict[str, Candidate], x: torch.Tensor, args) -> tuple[di
                 piece_of_work(args.device)
                 unit = (time.perf_counter() - before) * 1e3
                 elapsed = step(candidate, x, mode == 'both', args.dtype)
-                if round_:  # the first round warms up
+                if round_:  # the first round is the warm-up
                     units.append(unit)
                     times[key][mode].append(elapsed / len(x))
     return times, units
@@ -286,8 +288,10 @@ def interleaved(models: dict[str, Candidate], x: torch.Tensor, args) -> tuple[di
 def memory_in_turns(
     candidate: Candidate, x: torch.Tensor, args
 ) -> dict[str, dict[str, list[float]]]:
-    """Milliseconds per image by mode, with freed memory kept and given back in turns; a step after
-    each switch warms up."""
+    """Return milliseconds per image by mode, with freed memory kept and returned in turns.
+
+    A step after each switch is the warm-up.
+    """
     from mmbsa.utils.memory import keep_freed_memory
 
     times = {key: {mode: [] for mode in candidate.modes} for key in ('given back', 'kept')}
@@ -305,13 +309,13 @@ def memory_in_turns(
 
 
 def operations(candidate: Candidate, x: torch.Tensor) -> int:
-    """Multiplications and additions of convolutions and matrix products in one forward.
+    """Return multiplications and additions of convolutions and matrix products in one forward.
 
-    A backward is not counted by the counter, which takes grouped convolutions for dense ones there.
+    The backward is not counted, because torch's counter treats grouped convolutions as dense there.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    import mmbsa.ops.flops  # noqa: F401  counts ours
+    import mmbsa.ops.flops  # noqa: F401  counts the ops of mmbsa
 
     with FlopCounterMode(display=False) as counter:
         step(candidate, x, False)
@@ -319,8 +323,10 @@ def operations(candidate: Candidate, x: torch.Tensor) -> int:
 
 
 def memory(name: str, args) -> dict:
-    """Peak MiB of one model beyond what was there before it ran: resident on a CPU, in this
-    process; allocated on CUDA."""
+    """Return the peak MiB of one model in addition to the memory before it ran.
+
+    On a CPU this is resident memory of this process; on CUDA, allocated memory.
+    """
     x = images(name, args)
     if args.keep_memory:
         from mmbsa.utils.memory import keep_freed_memory
@@ -347,7 +353,7 @@ def memory(name: str, args) -> dict:
 
 
 def kept_until_backward(name: str, args) -> dict:
-    """Bytes by holder, and those of parameters and their gradients."""
+    """Return bytes by holder, and those of parameters and their gradients."""
     x, model = images(name, args), build(name).to(args.device)
     device, on = x.device.type, args.dtype != torch.float32
 
@@ -359,7 +365,7 @@ def kept_until_backward(name: str, args) -> dict:
     return dict(saved=saved.held(model, forward), parameters=size)
 
 
-#: parts of a training step by what the names of their operations contain; the first that fits.
+#: part of a training step -> words in the names of its operations; the first match is used.
 PARTS = {
     'attention': ('bipolar_attention',),
     'neurons': ('mmbsa::lif', 'mmbsa_lif', 'integer_spike'),
@@ -372,8 +378,10 @@ PARTS = {
 
 
 def profile(name: str, args) -> dict:
-    """Milliseconds of a training step by part. An operation inside of one of ours counts as
-    that."""
+    """Return milliseconds of a training step by part.
+
+    An operation inside an op of mmbsa counts as that op.
+    """
     from torch.profiler import ProfilerActivity
 
     x = images(name, args)
@@ -403,7 +411,7 @@ def profile(name: str, args) -> dict:
 
 
 def run_worker(kind: str, name: str, args, keep_memory: bool = False, **env) -> dict:
-    """The result of a process of its own; ``env`` adds to its environment."""
+    """Run a separate process and return its result; ``env`` adds environment variables."""
     dtype = str(args.dtype).removeprefix('torch.')
     command = [sys.executable, __file__, '--worker', kind, '--models', name, '--dtype', dtype]
     for key in ('threads', 'repeats', 'device', 'size', 'batch'):
@@ -422,8 +430,10 @@ def run_worker(kind: str, name: str, args, keep_memory: bool = False, **env) -> 
 
 
 def table(results: list[dict]) -> str:
-    """Markdown; ratios are SpikingJelly's or the dense twin's time over ours: more than 1 means
-    ours is faster."""
+    """Return a Markdown table; ratios are times of the other models over those of mmbsa.
+
+    A ratio above 1 means that mmbsa is faster.
+    """
     head = 'x SpikingJelly, x dense twin; limit'
     lines = [
         f'| model | params | input | forward units ({head}) | forward + backward units ({head}) | '
@@ -450,7 +460,7 @@ def table(results: list[dict]) -> str:
 
 
 def kept_table(results: list[dict]) -> str:
-    """Markdown; how many times faster a step is where freed memory is kept."""
+    """Return a Markdown table of the speed-up of a step by keeping freed memory."""
     lines = [
         '| model | forward: x given back | forward + backward: x given back | MiB |',
         '|---|---|---|---|',
@@ -465,8 +475,10 @@ def kept_table(results: list[dict]) -> str:
 
 
 def inference_table(results: list[dict]) -> str:
-    """Markdown; units of a forward, and how many times faster than the model in training mode
-    without gradients."""
+    """Return a Markdown table: units of a forward, and the speed-up over training mode.
+
+    Both are without gradients.
+    """
     codes = ('eval', 'fused', 'graph')
     lines = [f'| model | training mode | {" | ".join(codes)} |', '|---|---|---|---|---|']
     for r in results:
@@ -482,7 +494,7 @@ def inference_table(results: list[dict]) -> str:
 
 
 def profile_table(results: list[dict]) -> str:
-    """Markdown; shares of a training step."""
+    """Return a Markdown table with the shares of a training step."""
     parts = [*PARTS, 'sums, products, copies']
     lines = [f'| model | {" | ".join(parts)} |', '|---' * (len(parts) + 1) + '|']
     for r in results:
@@ -496,7 +508,7 @@ def profile_table(results: list[dict]) -> str:
 
 
 def rows(results: list[dict]) -> list[dict]:
-    """One row per model, code and pass, for ``--compare``."""
+    """Return one row per model, code and pass, for ``--compare``."""
     return [
         dict(name=r['name'], code=code, mode=mode, **r[code][mode])
         for r in results
@@ -508,7 +520,7 @@ def rows(results: list[dict]) -> list[dict]:
 
 
 def plot(results: list[dict], path: Path) -> None:
-    """Bars of forward + backward in units, and of memory."""
+    """Plot forward + backward in units, and memory, as bars."""
     import matplotlib
 
     matplotlib.use('Agg')
@@ -548,29 +560,27 @@ def main():
         ],
     )
     parser.add_argument(
-        '--size', type=int, help='side of the image; 224, or 512 for -seg and -segmentor'
+        '--size', type=int, help='side of the image; default 224, 512 for -seg and -segmentor'
     )
-    parser.add_argument('--batch', type=int, help='2, or 1 at 512')
+    parser.add_argument('--batch', type=int, help='batch size; default 2, or 1 at 512')
     parser.add_argument('--repeats', type=int, default=5)
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--device', default='cpu')
     parser.add_argument(
         '--dtype', default='float32', choices=['float32', 'bfloat16', 'float16'], help="autocast's"
     )
-    parser.add_argument('--twin', action='store_true', help='run the dense twin along')
+    parser.add_argument('--twin', action='store_true', help='run the dense twin too')
     parser.add_argument(
         '--inference',
         action='store_true',
-        help='also eval mode, folded norms, and a CUDA graph on CUDA',
+        help='measure eval mode, folded norms, and on CUDA a CUDA graph too',
     )
     parser.add_argument(
-        '--keep-memory', action='store_true', help='also what keeping freed memory is worth'
+        '--keep-memory', action='store_true', help='measure the effect of keeping freed memory'
     )
+    parser.add_argument('--profile', action='store_true', help='split the time of a training step')
     parser.add_argument(
-        '--profile', action='store_true', help='also where the time of a training step goes'
-    )
-    parser.add_argument(
-        '--memory', action='store_true', help='also what is held between forward and backward'
+        '--memory', action='store_true', help='measure the tensors between forward and backward'
     )
     parser.add_argument('--json', type=Path, metavar='OUT', help='write every figure')
     parser.add_argument('--plot', type=Path, metavar='OUT.png', help='draw time and memory')
@@ -583,7 +593,7 @@ def main():
     )
     parser.add_argument('--no-spikingjelly', action='store_true')
     parser.add_argument(
-        '--no-tests', action='store_true', help='another command of this run has just passed them'
+        '--no-tests', action='store_true', help='skip the tests, e.g. if they have just passed'
     )
     parser.add_argument(
         '--worker',

@@ -1,4 +1,4 @@
-"""Time and memory of the ops: their implementations, the reference, and what one would use instead.
+"""Time and memory of the ops: their implementations, the reference, and common alternatives.
 
     python tools/benchmarks/ops.py --op bipolar_attention --json out.json --plot out.png
     python tools/benchmarks/ops.py --op lif ternary_lif
@@ -6,21 +6,21 @@
     python tools/benchmarks/ops.py --op conv_weight_grad --layers 'dense 28' 'depth-wise 7x7'
     python tools/benchmarks/ops.py --compare before.json after.json
 
-The tests that judge an op run first; nothing is measured unless they pass. All candidates then run
-in one process, interleaved repeat by repeat. Memory is the peak of what torch allocates during a
-call, its results included. ``limit`` is the share of the best this machine does: of its matrix
-product rate for attention, whose work is counted as the two (backward: four more) dense products;
-of its copy bandwidth for neurons, whose traffic is counted as one read of x and one write of spikes
-(backward: reads of the gradient and of x, and one write). Weight gradients of convolutions, which
-are a part of a backward and have none, are held against the matrix product rate.
+The tests of an op run first; measurements start only if they pass. All candidates run in one
+process, interleaved repeat by repeat. Memory is the peak of torch's allocations during a call, with
+its results. ``limit`` is the share of the best rate of this machine: of its matrix product rate for
+attention, whose work counts as the two (backward: four more) dense products; of its copy bandwidth
+for neurons, whose traffic counts as one read of x and one write of spikes (backward: reads of the
+gradient and of x, and one write). Weight gradients of convolutions, which are a part of a backward
+and have none, are compared with the matrix product rate.
 
 Baselines of attention: ``materialised`` is Shiftmax attention in five float operations, without the
 exact g of the reference; ``softmax sdpa`` is PyTorch's ``scaled_dot_product_attention``, and on
-CUDA each of its backends. Queries and keys are ternary spikes of a given rate, a share of the
-queries is silent, which is where g needs care. Baselines of neurons: SpikingJelly's node, whose
-loop over time is unfused on a CPU, and its kernels on CUDA; and the same equations given to its
-FlexSN, which generates a kernel on CUDA. Baselines of weight gradients, over channels-last maps:
-PyTorch's, and ``conv2d``, the forward of the same layer, which is as many multiply-adds.
+CUDA each of its backends. Queries and keys are ternary spikes of a given rate, and a share of the
+queries has no spikes, where g is most difficult. Baselines of neurons: SpikingJelly's node, whose
+loop over time is unfused on a CPU, and its kernels on CUDA; and the same equations in its FlexSN,
+which generates a kernel on CUDA. Baselines of weight gradients, over channels-last maps: PyTorch's,
+and ``conv2d``, the forward of the same layer, which has as many multiply-adds.
 """
 
 import argparse
@@ -39,13 +39,13 @@ from torch.nn.functional import scaled_dot_product_attention
 from mmbsa.ops import bipolar_attention, conv_weight_grad, implementations, lif, triton_support
 
 REFERENCE_LIMIT = 4 << 30
-#: maps of n_q x n_k floats that the materialised candidates hold at their peak: forward, forward +
-#: backward (measured).
+#: number of n_q x n_k float maps that the materialised candidates allocate at their peak: forward,
+#: forward + backward (measured).
 MAPS = {'reference': (5, 6), 'materialised': (3, 4)}
 
 
 def parse_args(argv=None):
-    """Command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -54,13 +54,13 @@ def parse_args(argv=None):
         '--n', type=int, nargs='+', default=[196, 1024, 4096], help='attention: numbers of tokens'
     )
     parser.add_argument(
-        '--d', type=int, nargs='+', default=[32, 64], help='attention: widths of q and k of a head'
+        '--d', type=int, nargs='+', default=[32, 64], help='attention: head widths of q and k'
     )
     parser.add_argument(
         '--value-ratio', type=int, default=1, help='d_v / d; Spike-driven Transformer V3 has 4'
     )
     parser.add_argument('--heads', type=int, default=8)
-    parser.add_argument('--batch', type=int, help='attention: default 4, and 1 from 2048 tokens on')
+    parser.add_argument('--batch', type=int, help='attention: default 4, or 1 from 2048 tokens on')
     parser.add_argument('--rate', type=float, default=0.2, help='share of spikes in q and k')
     parser.add_argument(
         '--silent', type=float, default=0.1, help='share of queries without a spike'
@@ -75,10 +75,10 @@ def parse_args(argv=None):
     parser.add_argument(
         '--grow',
         action='store_true',
-        help='instead of these sizes: each size by itself over a wide range, '
-        'the others held (attention, neurons)',
+        help='instead of these sizes: vary each size alone over a wide range, '
+        'with the others fixed (attention, neurons)',
     )
-    parser.add_argument('--impl', nargs='+', help='default: all that run here')
+    parser.add_argument('--impl', nargs='+', help='implementations; default: all available here')
     parser.add_argument('--device', default='cpu')
     parser.add_argument(
         '--dtype', default='float32', choices=['float32', 'bfloat16', 'float16', 'float64']
@@ -86,7 +86,7 @@ def parse_args(argv=None):
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--repeats', type=int, default=15)
     parser.add_argument(
-        '--no-tests', action='store_true', help='another command of this run has just passed them'
+        '--no-tests', action='store_true', help='skip the tests, e.g. if they have just passed'
     )
     parser.add_argument('--json', type=Path, metavar='OUT', help='write every figure')
     parser.add_argument(
@@ -100,25 +100,23 @@ def parse_args(argv=None):
 
 @dataclass(frozen=True)
 class Benchmark:
-    """How one op is measured: its tests, points of measurement, candidates, and the work of a
-    call."""
+    """Measurement of one op: its tests, points, candidates, and the work of a call."""
 
     tests: tuple[str, ...]
-    kernel_tests: str | None  # of the Triton kernels, where they run
+    kernel_tests: str | None  # tests of the Triton kernels, if they run here
     baselines: tuple[str, ...]
-    #: what is measured: the op alone, and with its backward
+    #: passes that are measured: the op alone, and with its backward
     passes = (False, True)
     axis = 'neurons n'
-    #: size -> the argument of the command line that holds it, its value while others grow, and its
-    #: range
+    #: size -> its command line argument, its value while others vary, and its range
     sizes = {}
 
     def points(self, args) -> list[dict]:
-        """Sizes to measure at; the first key is the axis of the plot."""
+        """Return the sizes to measure; the first key is the axis of the plot."""
         raise NotImplementedError
 
     def grown(self, args) -> Iterator[tuple[str, dict]]:
-        """(size that varies, point) for ``--grow``."""
+        """Yield (varied size, point) for ``--grow``."""
         base = argparse.Namespace(
             **vars(args) | {name: value for name, value, _ in self.sizes.values()}
         )
@@ -128,16 +126,16 @@ class Benchmark:
                 yield size, self.points(argparse.Namespace(**vars(base) | changed))[0]
 
     def candidates(self, args, point: dict, backward: bool) -> dict:
-        """Name -> function without arguments, or why it is left out."""
+        """Return name -> function without arguments, or the reason why it is skipped."""
         raise NotImplementedError
 
     def limit_ms(self, args, point: dict, backward: bool, machine: dict) -> float:
-        """Milliseconds that the counted work would take at the machine's best rate."""
+        """Return milliseconds of the counted work at the machine's best rate."""
         raise NotImplementedError
 
 
 def with_backward(functions: dict, inputs, upstream) -> dict:
-    """The same candidates, each followed by its backward."""
+    """Return the same candidates, each followed by its backward."""
     return {
         name: f if isinstance(f, str) else (lambda f=f: torch.autograd.grad(f(), inputs, upstream))
         for name, f in functions.items()
@@ -145,14 +143,14 @@ def with_backward(functions: dict, inputs, upstream) -> dict:
 
 
 def materialised(q, k, v):
-    """Shiftmax attention as one would write it first: right except where floats cannot decide g."""
+    """Compute Shiftmax attention in the obvious way: correct if floats can determine g."""
     score = q @ k.mT
     log2_sum = torch.logsumexp(score * math.log(2.0), -1, keepdim=True) / math.log(2.0)
     return torch.exp2(score - log2_sum.ceil().detach()) @ v
 
 
 class Attention(Benchmark):
-    """``bipolar_attention``."""
+    """Benchmark of ``bipolar_attention``."""
 
     axis = 'tokens n'
     sizes = dict(
@@ -162,7 +160,7 @@ class Attention(Benchmark):
     )
 
     def points(self, args) -> list[dict]:
-        """n, d, and what follows from them."""
+        """Return n, d, and the sizes that follow from them."""
         return [
             dict(
                 n=n,
@@ -176,7 +174,7 @@ class Attention(Benchmark):
         ]
 
     def operands(self, args, point: dict):
-        """q, k, v and the upstream gradient (B, heads, n, d or d_v)."""
+        """Return q, k, v and the upstream gradient (B, heads, n, d or d_v)."""
         generator = torch.Generator().manual_seed(point['n'] + point['d'])
         shape = point['batch'], point['heads'], point['n']
 
@@ -190,7 +188,7 @@ class Attention(Benchmark):
         return [x.to(args.device, getattr(torch, args.dtype)) for x in (q, k, v, upstream)]
 
     def candidates(self, args, point: dict, backward: bool) -> dict:
-        """Implementations, the materialised ones while they fit, softmax attention by backend."""
+        """Return name -> function: implementations, materialised attention, softmax attention."""
         q, k, v, upstream = self.operands(args, point)
         if backward:
             q, k, v = (x.requires_grad_() for x in (q, k, v))
@@ -216,7 +214,7 @@ class Attention(Benchmark):
         return with_backward(functions, (q, k, v), upstream) if backward else functions
 
     def by_backend(self, backend, q, k, v):
-        """Softmax attention by one backend, or why that refuses."""
+        """Return softmax attention by one backend, or the reason why the backend cannot run."""
 
         def attend():
             with sdpa_kernel(backend):
@@ -229,7 +227,7 @@ class Attention(Benchmark):
         return attend
 
     def limit_ms(self, args, point: dict, backward: bool, machine: dict) -> float:
-        """Two dense products forward, four more backward."""
+        """Return the limit for two dense products forward and four more backward."""
         product = (
             2 * point['batch'] * point['heads'] * point['n'] ** 2 * (point['d'] + point['d_v']) / 2
         )
@@ -238,8 +236,10 @@ class Attention(Benchmark):
 
 @dataclass(frozen=True)
 class Neurons(Benchmark):
-    """``lif`` with tau 2, hard and detached reset, sigmoid surrogate; ``signed`` makes it
-    ``ternary_lif``."""
+    """Benchmark of ``lif`` with tau 2, hard and detached reset, sigmoid surrogate.
+
+    ``signed`` selects ``ternary_lif``.
+    """
 
     signed: bool = False
     sizes = dict(
@@ -248,12 +248,14 @@ class Neurons(Benchmark):
     )
 
     def points(self, args) -> list[dict]:
-        """N and T."""
+        """Return N and T."""
         return [dict(n=n, T=steps) for steps in args.steps for n in args.neurons]
 
     def candidates(self, args, point: dict, backward: bool) -> dict:
-        """Implementations, SpikingJelly's node, and what its FlexSN makes of the equations; the
-        first alone where SpikingJelly is not installed."""
+        """Return name -> function: implementations, SpikingJelly's node and FlexSN.
+
+        Without SpikingJelly, only implementations are returned.
+        """
         generator = torch.Generator().manual_seed(point['n'] + point['T'])
         x, upstream = (
             torch.randn(point['T'], point['n'], generator=generator).to(
@@ -273,7 +275,7 @@ class Neurons(Benchmark):
         return with_backward(functions, (x,), upstream) if backward else functions
 
     def spikingjelly(self, x: torch.Tensor) -> dict:
-        """SpikingJelly's node, and what its FlexSN makes of the equations."""
+        """Return SpikingJelly's node, and the equations in its FlexSN."""
         from spikingjelly.activation_based import neuron, surrogate
 
         node = (neuron.TernaryLIFNode if self.signed else neuron.LIFNode)(
@@ -306,7 +308,7 @@ class Neurons(Benchmark):
         return {'SpikingJelly': fused, 'FlexSN': flexsn}
 
     def limit_ms(self, args, point: dict, backward: bool, machine: dict) -> float:
-        """One pass over x and the spikes, and backward three more passes."""
+        """Return the limit for one pass over x and the spikes, and three more backward."""
         size = point['n'] * point['T'] * getattr(torch, args.dtype).itemsize
         return (5 if backward else 2) * size / machine['copy_bytes_per_s'] * 1e3
 
@@ -330,13 +332,13 @@ LAYERS = {
 
 
 class WeightGradients(Benchmark):
-    """``conv_weight_grad`` over channels-last maps."""
+    """Benchmark of ``conv_weight_grad`` over channels-last maps."""
 
     passes = (False,)
     axis = 'positions n'
 
     def points(self, args) -> list[dict]:
-        """Positions of the output, and the layer's name."""
+        """Return positions of the output, and the layer's name."""
         return [
             dict(n=n * (-(-side // stride)) ** 2, layer=layer)
             for layer in args.layers
@@ -344,7 +346,7 @@ class WeightGradients(Benchmark):
         ]
 
     def candidates(self, args, point: dict, backward: bool) -> dict:
-        """Implementations, and the forward of the layer."""
+        """Return name -> function: implementations, and the forward ``conv2d`` of the layer."""
         n, c, o, side, kernel, stride, groups = LAYERS[point['layer']]
         generator = torch.Generator().manual_seed(c + o)
 
@@ -370,7 +372,7 @@ class WeightGradients(Benchmark):
         }
 
     def limit_ms(self, args, point: dict, backward: bool, machine: dict) -> float:
-        """A multiply-add per weight and position."""
+        """Return the limit for a multiply-add per weight and position."""
         _, c, o, _, kernel, _, groups = LAYERS[point['layer']]
         return 2 * point['n'] * o * c // groups * kernel**2 / machine['matmul_flop_per_s'] * 1e3
 
@@ -397,7 +399,7 @@ OPS = {
 
 
 def judges(ops: list[str]) -> list[str]:
-    """Files of the tests that judge what is measured here."""
+    """Return the files of the tests of these ops."""
     files = [test for op in ops for test in OPS[op].tests]
     if not triton_support.missing():
         files += [OPS[op].kernel_tests for op in ops if OPS[op].kernel_tests]
@@ -405,7 +407,7 @@ def judges(ops: list[str]) -> list[str]:
 
 
 def measure(op: str, args, machine: dict) -> list[dict]:
-    """One row per point, pass and candidate."""
+    """Return one row per point, pass and candidate."""
     benchmark, rows = OPS[op], []
     for axis, point in (
         benchmark.grown(args) if args.grow else ((None, point) for point in benchmark.points(args))
@@ -439,7 +441,7 @@ def measure(op: str, args, machine: dict) -> list[dict]:
 
 
 def print_rows(rows: list[dict], baselines: tuple[str, ...]) -> None:
-    """One block of the table."""
+    """Print one block of the table."""
     first = rows[0]
     print(
         f'\n{first["op"]}  {"  ".join(f"{k}={v}" for k, v in first["point"].items())}  '
@@ -466,7 +468,7 @@ def print_rows(rows: list[dict], baselines: tuple[str, ...]) -> None:
 
 
 def main(argv=None) -> None:
-    """Gate, measure, report."""
+    """Run tests, measure, report."""
     args = parse_args(argv)
     if args.compare:
         print(

@@ -1,4 +1,4 @@
-"""Pictures of what ``ops.py`` measured."""
+"""Plots of the results of ``ops.py``."""
 
 import math
 from pathlib import Path
@@ -10,7 +10,7 @@ from matplotlib import pyplot  # noqa: E402
 
 
 def finish(figure, axes, path: Path) -> None:
-    """Logarithmic axes, legends, and the file."""
+    """Set logarithmic axes and legends, and write the file."""
     for axis in axes.flat:
         axis.set_xscale('log', base=2)
         axis.set_yscale('log')
@@ -22,13 +22,14 @@ def finish(figure, axes, path: Path) -> None:
 
 
 def over_size(rows: list[dict], labels: dict[str, str], path: Path) -> None:
-    """Time (upper row) and memory (lower row) over the size, one column per op, other sizes and
-    pass.
+    """Plot time (upper row) and memory (lower row) over the size.
+
+    There is one column per op, other sizes and pass.
 
     Args:
-        rows: of ``ops.py``.
-        labels: op -> what its size ``n`` is.
-        path: of the picture.
+        rows: rows of ``ops.py``.
+        labels: op -> meaning of its size ``n``.
+        path: picture to write.
     """
     measured = [row for row in rows if 'ms' in row]
 
@@ -74,8 +75,10 @@ def over_size(rows: list[dict], labels: dict[str, str], path: Path) -> None:
 
 
 def growth(rows: list[dict], path: Path) -> None:
-    """Time forward, time forward + backward, and memory of that, over one size at a time: a column
-    per op and size."""
+    """Plot time of forward, of forward + backward, and its memory, over one size at a time.
+
+    There is one column per op and size.
+    """
     measured = [row for row in rows if 'ms' in row]
     columns = list(dict.fromkeys((row['op'], row['axis']) for row in measured))
     figure, axes = pyplot.subplots(3, len(columns), figsize=(3.4 * len(columns), 9), squeeze=False)

@@ -1,4 +1,4 @@
-"""What a training step holds between forward and backward, for ``models.py --memory``."""
+"""Tensors that a training step keeps between forward and backward, for ``models.py --memory``."""
 
 import collections
 import traceback
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-#: who keeps a tensor, by the functions on the way to it: the first that fits.
+#: holder of a tensor -> functions on the stack when it is stored; the first match is used.
 HOLDERS = (
     ('norms: their inputs', ('batch_norm', 'layer_norm', 'group_norm')),
     ('pooling: places of maxima', ('max_pool2d', '_max_pool2d', 'MaxPool2d')),
@@ -18,12 +18,13 @@ HOLDERS = (
 
 
 def held(model: torch.nn.Module, forward: Callable[[], object]) -> dict[str, int]:
-    """Bytes that autograd keeps of a forward, by who keeps them and in which dtype; parameters and
-    buffers are left out, and a memory that two keep counts for the first.
+    """Return the bytes that autograd keeps of a forward, by holder and dtype.
+
+    Parameters and buffers are excluded; memory with two holders counts for the first one.
 
     Args:
-        model: in training mode.
-        forward: runs it, and returns what would be differentiated.
+        model: the model in training mode.
+        forward: function that runs it and returns the outputs to differentiate.
     """
     own = {x.untyped_storage().data_ptr() for x in (*model.parameters(), *model.buffers())}
     found, alive = collections.Counter(), {}
@@ -44,7 +45,7 @@ def held(model: torch.nn.Module, forward: Callable[[], object]) -> dict[str, int
 
 
 def table(results: list[dict]) -> str:
-    """Markdown; MiB that each model holds, by holder, and what the peak has besides."""
+    """Return a Markdown table: MiB per model and holder, and the rest of the peak."""
     holders = sorted({key for r in results for key in r['held']['saved']})
     names = [r['name'] for r in results]
     lines = [

@@ -2,10 +2,10 @@
 
     python tools/benchmarks/tracking.py --models tiny base tiny-bsa --batch 1 8 --json tracking.json
 
-A step is one frame of every track of a batch: crops, network, box. It is measured with the norms as
-they are and folded into the convolutions (:func:`mmbsa.models.layers.fuse`), interleaved. The
-network alone is also given in units of the fixed piece of work of ``models.py``, measured in the
-same process just before.
+A step is one frame of every track of a batch: crops, network, box. It is measured with separate
+norms and with norms folded into the convolutions (:func:`mmbsa.models.layers.fuse`), interleaved.
+The time of the network alone is also given in units of the fixed piece of work of ``models.py``,
+measured in the same process just before.
 """
 
 import argparse
@@ -36,14 +36,12 @@ def parse_args() -> argparse.Namespace:
         default=['tiny', 'base'],
         choices=[f'{size}{kind}' for size in ('tiny', 'base') for kind in ('', '-bsa')],
     )
-    parser.add_argument('--batch', type=int, nargs='+', default=[1, 8], help='tracks side by side')
+    parser.add_argument('--batch', type=int, nargs='+', default=[1, 8], help='number of tracks')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--repeats', type=int, default=7)
-    parser.add_argument(
-        '--no-tests', action='store_true', help='skip the tests that judge the trackers'
-    )
-    parser.add_argument('--json', type=Path, help='file for the figures')
+    parser.add_argument('--no-tests', action='store_true', help='skip the tests of the trackers')
+    parser.add_argument('--json', type=Path, help='file for the results')
     return parser.parse_args()
 
 
@@ -57,7 +55,7 @@ def build(name: str) -> torch.nn.Module:
 
 @torch.no_grad()
 def alive(model: torch.nn.Module) -> torch.nn.Module:
-    """The model with running statistics of its inputs, so that neurons fire as in a trained one."""
+    """Set running statistics from random inputs, so that neurons fire as in a trained model."""
     model.train()
     for _ in range(8):
         model(pair(model, 1))

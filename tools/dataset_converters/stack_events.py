@@ -1,8 +1,9 @@
-"""Recordings of a tracking benchmark to event frames: ``stack_events.py FE108 data/fe108 --split
-train --steps 1``.
+"""Convert recordings of a tracking benchmark to event frames.
 
-Every sequence appears whole or not at all, those that are there are skipped, so that the tool can
-be started again.
+    stack_events.py FE108 data/fe108 --split train --steps 1
+
+Every sequence is written completely or not at all, and existing ones are skipped, so the tool can
+be started again after an interruption.
 """
 
 import argparse
@@ -20,17 +21,17 @@ from mmbsa.utils.processes import end_with_parent
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Recordings of a tracking benchmark to event frames'
+        description='Convert recordings of a tracking benchmark to event frames'
     )
     parser.add_argument('layout', choices=['FE108', 'VisEvent', 'FELT'])
     parser.add_argument('root', help='folder with train/ and test/')
     parser.add_argument('--split', default='train')
-    parser.add_argument('--steps', type=int, default=1, help='T, sub-frames per frame')
+    parser.add_argument('--steps', type=int, default=1, help='sub-frames per frame, T; default 1')
     parser.add_argument('--workers', type=int, default=os.cpu_count())
     parser.add_argument(
         '--official-quirks',
         action='store_true',
-        help='deal events to windows as the official script does, mistakes included',
+        help='assign events to windows as the official script does, with its mistakes',
     )
     return parser.parse_args()
 
@@ -66,7 +67,7 @@ def main() -> None:
             except BrokenProcessPool:
                 raise SystemExit(
                     f'\nerror: a worker process was killed (out of memory?) at {jobs[job]} or '
-                    'beside it. Sequences that are done are kept: start again, with fewer --workers'
+                    'near it. Finished sequences are kept: start again, with fewer --workers'
                 ) from None
             bar.update()
     print(f'\n{written} pictures of {len(names) - len(failed)} sequences')

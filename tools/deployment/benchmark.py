@@ -2,13 +2,13 @@
 
     python tools/deployment/benchmark.py CONFIG [CONFIG ...] --size 224 224 --batches 1 8
 
-Runtimes: ``torch``, ``compiled`` (``torch.compile``), ``onnxruntime`` (the float graph, norms
-folded), ``int8`` (onnxruntime's static 8-bit version of it) and ``integer`` (the integer graph in
-onnxruntime). Every measurement runs in a process of its own; files are written by another process
-before. ``CPU ms`` is the least processor time of a run, which other processes on the machine hardly
-lengthen. ``memory`` is the largest resident set of the process that measures, so for graphs it does
-not hold PyTorch. ``file`` of the first two runtimes is the size of the weights. Weights are random
-unless ``--checkpoint`` is given; no runtime here makes use of zeros.
+Runtimes: ``torch``, ``compiled`` (``torch.compile``), ``onnxruntime`` (the float graph with folded
+norms), ``int8`` (onnxruntime's static 8-bit version of it) and ``integer`` (the integer graph in
+onnxruntime). Every measurement runs in a separate process; another process writes the files before.
+``CPU ms`` is the smallest processor time of a run, which other processes on the machine hardly
+change. ``memory`` is the largest resident set of the measuring process, so for graphs it does not
+include PyTorch. ``file`` of the first two runtimes is the size of the weights. Weights are random
+unless ``--checkpoint`` is given; no runtime here exploits zeros.
 """
 
 import argparse
@@ -27,7 +27,7 @@ GRAPHS = RUNTIMES[2:]
 
 
 def write_files(args: argparse.Namespace, config: str, folder: str) -> dict[str, str]:
-    """Write the graphs of a model; runtime -> what went wrong."""
+    """Write the graphs of a model, and return runtime -> error."""
     from export import examples, load
 
     from mmbsa.deploy import export_int8, export_onnx
@@ -62,7 +62,7 @@ def _line(error: Exception) -> str:
 
 
 def runner(args: argparse.Namespace, runtime: str, config: str, batch: int, folder: str):
-    """A function of no arguments that runs the model once, and the bytes of its file."""
+    """Return a function without arguments that runs the model once, and the bytes of its file."""
     if runtime in GRAPHS:
         import onnxruntime
 
@@ -101,7 +101,7 @@ def runner(args: argparse.Namespace, runtime: str, config: str, batch: int, fold
 
 
 def measure(args, runtime: str, config: str, batch: int, folder: str) -> list[str]:
-    """Cells of the table: median ms, CPU ms, MiB of memory, MiB of the file."""
+    """Return the cells of the table: median ms, CPU ms, MiB of memory, MiB of the file."""
     try:
         run, file = runner(args, runtime, config, batch, folder)
         run()
@@ -121,7 +121,7 @@ def measure(args, runtime: str, config: str, batch: int, folder: str) -> list[st
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('configs', nargs='+')
-    parser.add_argument('--checkpoint', help='of the one config')
+    parser.add_argument('--checkpoint', help='weights; only with a single config')
     parser.add_argument(
         '--size', nargs=2, type=int, default=(224, 224), metavar=('HEIGHT', 'WIDTH')
     )
@@ -131,7 +131,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--runtimes', nargs='+', choices=RUNTIMES, default=RUNTIMES)
     args = parser.parse_args()
     if args.checkpoint and len(args.configs) > 1:
-        parser.error('--checkpoint is of one config')
+        parser.error('--checkpoint needs a single config')
     return args
 
 
@@ -139,7 +139,7 @@ def main() -> None:
     args, failed = parse(), False
     print('| model | batch | runtime | median ms | CPU ms | memory MiB | file MiB |')
     print('|---|---|---|---|---|---|---|', flush=True)
-    # one task per process: memory of one runtime is not counted for the next
+    # one task per process: the memory of a runtime does not count for the next one
     with multiprocessing.get_context('spawn').Pool(1, maxtasksperchild=1) as pool:
         for config in args.configs:
             with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,8 @@
-"""Compare an ONNX file with the model that it was exported from, on photos.
+"""Compare an ONNX file with the model from which it was exported, on photos.
 
     python tools/deployment/check.py CONFIG CHECKPOINT model.onnx --images FOLDER --size 224 224
 
-Prints the largest difference and the share of equal predictions; the exit status is 1 where the
+It prints the largest difference and the share of equal predictions. The exit status is 1 if the
 difference exceeds ``--tolerance`` or a prediction differs.
 """
 
@@ -22,10 +22,16 @@ SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp'}
 
 
 def photos(folder: str, size: tuple[int, int], number: int, channels: int = 3) -> np.ndarray:
-    """Photos of a folder and its folders, resized: RGB or grey, uint8 (number, channels, H, W).
+    """Return photos of a folder and its subfolders, resized: uint8 (number, channels, H, W).
+
+    Args:
+        folder: the folder.
+        size: (height, width) in pixels.
+        number: number of photos.
+        channels: 3 (RGB, default) or 1 (grey).
 
     Raises:
-        ValueError: a folder without photos, or a model of neither 1 nor 3 channels.
+        ValueError: the folder has no photos, or ``channels`` is neither 1 nor 3.
     """
     if channels not in (1, 3):
         raise ValueError(f'--images has photos of 1 or 3 channels, but the model takes {channels}')
@@ -40,7 +46,7 @@ def photos(folder: str, size: tuple[int, int], number: int, channels: int = 3) -
 
 
 def normalise(pixels: np.ndarray, preprocessor) -> torch.Tensor:
-    """What a model's data preprocessor makes of photos: float32 of the same shape."""
+    """Normalise photos as a model's data preprocessor does: float32 of the same shape."""
     x = torch.from_numpy(pixels).float()
     mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))
     return (x - 128) / 64 if mean is None else (x - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
@@ -72,10 +78,10 @@ def main() -> None:
         shapes = [[tuple(y.shape) for y in part] for part in (found, expected)]
         if shapes[0] != shapes[1]:
             raise ValueError(
-                f'{args.file} is of another model than {args.config}: outputs of {shapes[0]}, '
+                f'{args.file} is from another model than {args.config}: outputs of {shapes[0]}, '
                 f'expected {shapes[1]}'
             )
-    except Exception as error:  # onnxruntime's errors share no class
+    except Exception as error:  # onnxruntime's errors have no common class
         sys.exit(f'error: {" ".join(str(error).split())}')
     worst, equal = 0.0, []
     for a, b in zip(found, expected):

@@ -2,9 +2,9 @@
 
     python tools/deployment/export.py CONFIG CHECKPOINT --out model.onnx --size 224 224
 
-The file's format follows from ``--format``: ``onnx`` (onnxruntime and others), ``torch``
-(``torch.export.load``), ``aoti`` (``torch._inductor.aoti_load_package``). Inputs are what the
-config's data preprocessor gives.
+``--format`` sets the format of the file: ``onnx`` (onnxruntime and others), ``torch``
+(``torch.export.load``), ``aoti`` (``torch._inductor.aoti_load_package``). Inputs of the exported
+model are the outputs of the config's data preprocessor.
 """
 
 import argparse
@@ -26,10 +26,10 @@ EXPORTERS = dict(onnx=export_onnx, torch=export_torch, aoti=export_aoti)
 
 
 def load(config: str, checkpoint: str | None) -> nn.Module:
-    """Build a config's model with all weights of a checkpoint, or random ones without.
+    """Build a config's model with all weights of a checkpoint, or with random ones.
 
     Raises:
-        ValueError: the checkpoint is of another model.
+        ValueError: the checkpoint is from another model.
     """
     cfg = read_config(config)
     cfg.model.pop('auxiliary_head', None)
@@ -46,7 +46,7 @@ def load(config: str, checkpoint: str | None) -> nn.Module:
     except (KeyError, RuntimeError) as error:
         reason = ' '.join(str(error.args[0]).split())
         raise ValueError(
-            f'checkpoint {checkpoint} is of another model than {config}: {reason[:500]}'
+            f'checkpoint {checkpoint} is from another model than {config}: {reason[:500]}'
         ) from None
     return model
 
@@ -54,7 +54,7 @@ def load(config: str, checkpoint: str | None) -> nn.Module:
 def examples(
     model: nn.Module, size: tuple[int, int], batch: int = 1, seed: int = 0
 ) -> tuple[torch.Tensor, ...]:
-    """Inputs of the size that is exported; a tracker takes its own crops."""
+    """Return inputs of the exported size; a tracker uses the size of its crops."""
     generator = torch.Generator().manual_seed(seed)
     if hasattr(model, 'crops') and hasattr(model, 'track'):
         sides = model.crops.template_size, model.crops.search_size
@@ -68,7 +68,7 @@ def examples(
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('config')
-    parser.add_argument('checkpoint', nargs='?', help='without one the weights are random')
+    parser.add_argument('checkpoint', nargs='?', help='weights; default: random')
     parser.add_argument('--out', required=True, help='file to write')
     parser.add_argument('--format', choices=sorted(EXPORTERS), default='onnx')
     parser.add_argument(
@@ -83,7 +83,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         '--plain',
         action='store_true',
-        help='torch: write our ops out, so that PyTorch alone runs the file',
+        help='torch: decompose the mmbsa ops, so that PyTorch alone runs the file',
     )
     parser.add_argument(
         '--opset',

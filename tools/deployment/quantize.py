@@ -1,11 +1,10 @@
-"""Turn a trained classifier or segmentor into an integer network, and compare it with the float
-one.
+"""Convert a trained classifier or segmentor to an integer network, and compare both.
 
     python tools/deployment/quantize.py CONFIG CHECKPOINT --data FOLDER --out integer.onnx
 
-Photos of FOLDER choose the step of the potentials. ``--fine-tune N`` first trains the folded
-network for N steps with rounded weights on the config's training set. Both networks then run on the
-config's test set and are judged by its evaluator. ``--out`` keeps the integer graph, ``--report``
+Photos in FOLDER determine the step of the potentials. ``--fine-tune N`` first trains the folded
+network with rounded weights for N steps on the config's training set. Both networks then run on the
+config's test set, and its evaluator compares them. ``--out`` saves the integer graph, ``--report``
 the table of layers.
 """
 
@@ -32,7 +31,7 @@ from mmbsa.utils.launch import read_config
 
 
 def batches(cfg: Config, part: str, size: int | None = None) -> DataLoader:
-    """Batches of a part of the config, read in this process."""
+    """Return batches of a part of the config, loaded in this process."""
     loader = dict(cfg[f'{part}_dataloader'], num_workers=0, persistent_workers=False)
     loader['batch_size'] = size or loader['batch_size']
     if part == 'test':
@@ -41,14 +40,13 @@ def batches(cfg: Config, part: str, size: int | None = None) -> DataLoader:
 
 
 def turns_channels(preprocessor) -> bool:
-    """Whether a data preprocessor turns BGR into RGB."""
+    """Return whether a data preprocessor converts BGR to RGB."""
     names = 'channel_conversion', '_channel_conversion', 'to_rgb'
     return any(getattr(preprocessor, name, False) for name in names)
 
 
 def scores_of(model, logits: torch.Tensor, samples: list) -> list:
-    """Data samples with the predictions of these logits, as the model's own ``predict`` makes
-    them."""
+    """Return data samples with the predictions that the model's ``predict`` makes of logits."""
     if hasattr(model, 'postprocess_result'):
         return model.postprocess_result(logits, samples)
     for sample, score in zip(samples, logits):
@@ -57,7 +55,7 @@ def scores_of(model, logits: torch.Tensor, samples: list) -> list:
 
 
 def compare(cfg: Config, model, session, real: float, args) -> tuple[dict, dict, float]:
-    """Metrics of the float and of the integer network, and the share of predictions that differ."""
+    """Return metrics of both networks, and the share of different predictions."""
     (shape,) = (tuple(x.shape) for x in session.get_inputs())
     predict, turned = Predictor(model), turns_channels(model.data_preprocessor)
     mean, std = model.data_preprocessor.mean, model.data_preprocessor.std
@@ -98,33 +96,33 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('config')
     parser.add_argument('checkpoint')
-    parser.add_argument('--data', required=True, help='folder of photos to calibrate with')
-    parser.add_argument('--number', type=int, default=16, help='of photos to calibrate with')
+    parser.add_argument('--data', required=True, help='folder of photos for calibration')
+    parser.add_argument('--number', type=int, default=16, help='number of photos; default 16')
     parser.add_argument(
         '--size',
         nargs=2,
         type=int,
         metavar=('HEIGHT', 'WIDTH'),
-        help="of the network's maps; default: of the first test sample",
+        help="height and width of the network's maps; default: of the first test sample",
     )
     parser.add_argument('--batch', type=int, default=4, help='maps per run')
-    parser.add_argument('--samples', type=int, help='of the test set; default: all')
-    parser.add_argument('--out', help='keep the integer graph in this ONNX file')
+    parser.add_argument('--samples', type=int, help='number of test samples; default: all')
+    parser.add_argument('--out', help='save the integer graph to this ONNX file')
     parser.add_argument('--report', help='write the table of layers to this Markdown file')
     parser.add_argument('--weight-bits', type=int, default=8)
     parser.add_argument(
         '--fraction',
         type=int,
         nargs='+',
-        help='bits below the point of potentials to try, in this order',
+        help='fractional bits of potentials to try, in this order',
     )
     parser.add_argument(
         '--multiply',
         action='store_true',
-        help='allow multiplications and shifts where factors are no powers of two',
+        help='allow multiplications and shifts for factors that are not powers of two',
     )
     parser.add_argument('--fine-tune', type=int, default=0, metavar='STEPS')
-    parser.add_argument('--lr', type=float, default=1e-4, help='of --fine-tune')
+    parser.add_argument('--lr', type=float, default=1e-4, help='learning rate of --fine-tune')
     return parser.parse_args()
 
 
@@ -156,7 +154,7 @@ def run(args: argparse.Namespace) -> None:
         real = 2.0**-out.fraction * out.unit
         floats, integers, share = compare(cfg, model, session, real, args)
         written = path.read_bytes()
-    if args.out:  # only now: an error above leaves no file
+    if args.out:  # after all checks, so that an error leaves no file
         with atomic_open(args.out) as file:
             file.write(written)
     if args.report:

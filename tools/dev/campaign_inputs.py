@@ -1,12 +1,12 @@
-"""Feed damaged files and configs to everything that reads them, and sort what comes back.
+"""Give damaged files and configs to all readers, and classify the results.
 
     python tools/dev/campaign_inputs.py --count 1000 --seed 0
 
-Checkpoints, photos, label maps, recordings of events, configs and lists of annotations are mutated:
-bytes flipped, cut off, filled with noise, fields swapped, sizes made huge, types changed, keys
-misspelt, pickles given code. Each case must end in a result, or in one error whose text names the
-file or the key, within 60 s. It fails if a process crashes,
-hangs, takes more than 4 GiB, writes a file, or runs code of the input.
+Checkpoints, photos, label maps, event recordings, configs and lists of annotations are changed:
+bytes are flipped, truncated or replaced by noise, fields swapped, sizes made huge, types changed,
+keys misspelt, code added to pickles. Each case must end within 60 s in a result, or in one error
+whose text names the file or the key. A case fails if a process crashes, hangs, needs more than
+4 GiB, writes a file, or runs code of the input.
 """
 
 import argparse
@@ -42,7 +42,7 @@ GOOD = ('result', 'named')
 
 
 class Code:
-    """Unpickled without restraint, it leaves a folder."""
+    """An object that creates a folder if it is unpickled without restrictions."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = str(marker)
@@ -54,7 +54,7 @@ class Code:
 
 
 def checkpoint_bytes(rng: np.random.Generator, weights: dict, marker: Path) -> bytes:
-    """A checkpoint with damage, or a whole one with wrong content."""
+    """Return a damaged checkpoint, or an undamaged one with wrong content."""
     state, kind = dict(weights), rng.integers(8)
     names = sorted(state)
     name = names[rng.integers(len(names))]
@@ -87,8 +87,7 @@ def checkpoint_bytes(rng: np.random.Generator, weights: dict, marker: Path) -> b
 
 
 def recording_bytes(rng: np.random.Generator, marker: Path) -> tuple[str, bytes]:
-    """A damaged recording: .npz (also of objects with code, or huge by its header), .npy, .bin,
-    .aedat, .dat."""
+    """Return a damaged recording: .npz, .npy, .bin, .aedat or .dat."""
     count, buffer = 200, io.BytesIO()
     columns = dict(
         x=rng.integers(0, 24, count),
@@ -110,7 +109,7 @@ def recording_bytes(rng: np.random.Generator, marker: Path) -> tuple[str, bytes]
     elif kind == 2:
         del columns[['x', 'y', 't', 'p'][rng.integers(4)]]
     np.savez(buffer, **columns)
-    if kind == 3:  # an array whose header says that it has 2 ** 50 numbers
+    if kind == 3:  # an array whose header states 2 ** 50 numbers
         head = io.BytesIO()
         np.lib.format.write_array_header_1_0(
             head, dict(descr='<i8', fortran_order=False, shape=(1 << 50,))
@@ -126,11 +125,11 @@ def recording_bytes(rng: np.random.Generator, marker: Path) -> tuple[str, bytes]
 
 
 class Campaign:
-    """Cases by number; each makes its input in ``folder`` from a seed and feeds it to a reader.
+    """Numbered cases; each writes its input to ``folder`` from a seed and gives it to a reader.
 
     Args:
-        folder: An empty folder.
-        seed: Of all cases.
+        folder: an empty folder.
+        seed: seed of all cases; 0 by default.
     """
 
     def __init__(self, folder: Path, seed: int = 0) -> None:
@@ -166,8 +165,11 @@ class Campaign:
         self.texts = Texts(self.folder / 'whole')
 
     def case(self, index: int) -> tuple[str, str, str]:
-        """Run a case: (what it was, 'result' | 'named' | 'unnamed' | 'code' | 'files', the
-        error)."""
+        """Run a case.
+
+        Returns:
+            (description, 'result' | 'named' | 'unnamed' | 'code' | 'files', error text).
+        """
         rng = np.random.default_rng((self.seed, index))
         kind = KINDS[index % len(KINDS)]
         make = getattr(self, f'_{kind}', None) or getattr(self.texts, kind)
@@ -218,8 +220,11 @@ class Campaign:
 
 
 def run(count: int, seed: int = 0) -> tuple[Counter, list[tuple]]:
-    """Run ``count`` cases; return (what, outcome) -> number, and what must not be: (index, what,
-    outcome, text)."""
+    """Run ``count`` cases.
+
+    Returns:
+        (description, outcome) -> number, and the failures: (index, description, outcome, text).
+    """
     with tempfile.TemporaryDirectory() as folder:
         torch.set_num_threads(1)
         results = run_cases(Campaign(Path(folder), seed).case, count)

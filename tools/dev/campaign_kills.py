@@ -1,17 +1,17 @@
-"""Kill tasks at random moments, start them again, and compare with what comes out undisturbed.
+"""Kill tasks at random times, start them again, and compare with the results of undisturbed tasks.
 
     python tools/dev/campaign_kills.py train=70 cache=50 convert=50 ablate=30 --seconds 3000
 
-* ``train``: a tiny segmenter on drawn scenes, with validations, best checkpoints, accumulated
+* ``train``: a tiny segmentor on drawn scenes, with validations, best checkpoints, accumulated
   gradients, moving averages and a data worker;
-* ``cache``: recordings loaded through a cache of frames, in a data worker;
-* ``convert``: a tracking benchmark converted by ``tools/dataset_converters/stack_events.py``, in
+* ``cache``: recordings that are loaded through a cache of frames, in a data worker;
+* ``convert``: a tracking benchmark that ``tools/dataset_converters/stack_events.py`` converts, in
   two workers;
-* ``ablate``: a grid of two cells; the runner is killed, or a training.
+* ``ablate``: a grid of two cells; the runner or a training is killed.
 
-Each is killed with SIGKILL and started again until it is through, again and again. After each kill
-no process may be left and no file half written; each task that is through must have left what the
-undisturbed one left, to the bit, and no hidden file.
+Each task is killed with SIGKILL and started again until it is complete, repeatedly. After each kill
+no process and no partial file may remain. Each complete task must have the results of the
+undisturbed one, bit for bit, and no hidden file.
 """
 
 import argparse
@@ -32,11 +32,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from forked import command, fork, kill, naming, survivors, wait  # noqa: E402
 from kill_tasks import TASKS, Task, preload  # noqa: E402
 
-LIMIT = 600  # seconds that a task that nobody kills may take
+LIMIT = 600  # longest time in seconds of a task that is not killed
 
 
 def same(one: object, other: object) -> bool:
-    """Whether two results are equal to the bit."""
+    """Return whether two results are equal bit for bit."""
     if isinstance(one, torch.Tensor):
         return isinstance(other, torch.Tensor) and torch.equal(one, other)
     return one == other
@@ -45,7 +45,7 @@ def same(one: object, other: object) -> bool:
 def kills(
     task: Task, folder: Path, number: int, seconds: float, seed: int = 0
 ) -> tuple[Counter, list[str]]:
-    """Kill and start again; return how often what happened, and what went wrong."""
+    """Kill a task repeatedly; return the number of each event, and the failures."""
     draw, counts, faults = random.Random(seed), Counter(), []
     task.prepare(folder)
     begin = time.monotonic()
@@ -87,11 +87,10 @@ def _once(
     counts: Counter,
     faults: list[str],
 ) -> int | None:
-    """Start a task and kill it at a random moment; return its exit code if it is through by
-    then."""
+    """Start a task and kill it at a random time; return its exit code if it ended before."""
     child = fork(task.work, here, log=log)
     while True:
-        # the last part of a task is short, so it is let through now and then
+        # the last part of a task is short, so the task is sometimes not killed
         more = counts['kills'] < number and draw.random() < 0.8
         code = wait(child, draw.uniform(0, took) if more else LIMIT)
         if code is not None or not more:
@@ -108,7 +107,7 @@ def _once(
         kill(child)
         faults.append(f'it does not end within {LIMIT} s:\n' + log.read_text()[-2000:])
     left = survivors(child)
-    if code is not None:  # nothing may run on when a task is through, in no session
+    if code is not None:  # after a complete task no process may run, in any session
         left += naming(str(here))
     counts['processes left'] += len(left)
     faults += [f'process {pid} is left: {command(pid)}' for pid in left] + task.faults(here)
@@ -121,7 +120,7 @@ def main() -> int:
     )
     parser.add_argument('tasks', nargs='+', metavar='TASK=KILLS')
     parser.add_argument(
-        '--seconds', type=float, default=3600, help='of each task; it ends after the run under way'
+        '--seconds', type=float, default=3600, help='time per task; a started run is completed'
     )
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
@@ -134,7 +133,7 @@ def main() -> int:
     for name, number in wanted.items():
         with tempfile.TemporaryDirectory() as folder:
             counts, faults = kills(TASKS[name], Path(folder), int(number), args.seconds, args.seed)
-            for pid in naming(folder) if faults else ():  # what a failed task left
+            for pid in naming(folder) if faults else ():  # processes of a failed task
                 os.kill(pid, signal.SIGKILL)
         print(f'{name}:', ', '.join(f'{n} {what}' for what, n in counts.items()), flush=True)
         print('\n'.join(faults))

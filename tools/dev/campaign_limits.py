@@ -1,15 +1,15 @@
-"""Machines that lack something, and runs that are in each other's way.
+"""Runs with missing resources, and runs that compete for the same folder.
 
     python tools/dev/campaign_limits.py                    # every case once
     python tools/dev/campaign_limits.py disk_full=30 oom=5
 
-* ``disk_full``: files beyond a random size cannot be written;
+* ``disk_full``: files above a random size cannot be written;
 * ``read_only_work_dir``, ``read_only_cache``, ``no_home``: folders that cannot be written;
-* ``oom``, ``dead_worker``: a data worker takes more memory than there is, or is killed;
+* ``oom``, ``dead_worker``: a data worker needs more memory than available, or is killed;
 * ``same_work_dir``, ``same_cache``: two runs in one work dir; three processes that fill one cache.
 
-A run that cannot go on must end by itself within 60 s with an error that names the file, folder or
-reason, and leave the checkpoints that were there whole. What can go on must.
+A run that cannot continue must end by itself within 60 s with an error that names the file, folder
+or reason, and existing checkpoints must remain complete. Other runs must continue.
 """
 
 import argparse
@@ -46,7 +46,7 @@ LIMIT = 60
 
 
 def train(work_dir: Path, workers: int = 0, **options) -> None:
-    """Train, or go on, in this process."""
+    """Train, or resume, in this process."""
     torch.set_num_threads(1)
     cfg = config(work_dir, workers)
     cfg.merge_from_dict(options)
@@ -54,7 +54,7 @@ def train(work_dir: Path, workers: int = 0, **options) -> None:
 
 
 def whole_run(folder: Path) -> Path:
-    """A run that nothing disturbs, once per campaign; its work dir."""
+    """Run an undisturbed training, once per campaign; return its work dir."""
     whole = folder.parent / 'whole'
     if not whole.exists():
         code = wait(fork(train, whole, log=folder.parent / 'whole.log'), 600)
@@ -64,7 +64,7 @@ def whole_run(folder: Path) -> Path:
 
 
 def half_run(folder: Path) -> Path:
-    """A copy of it without its last checkpoint, from which a run goes on."""
+    """Return a copy of this run without its last checkpoint, from which a run resumes."""
     work_dir = folder / 'run'
     shutil.copytree(whole_run(folder), work_dir)
     (work_dir / f'iter_{ITERS}.pth').unlink()
@@ -74,13 +74,13 @@ def half_run(folder: Path) -> Path:
 def outcome(
     function: Callable, folder: Path, *args, words: tuple[str, ...], meddle: Callable | None = None
 ) -> list[str]:
-    """Run a function that cannot succeed; return what is wrong about its end.
+    """Run a function that must fail; return the faults of its end.
 
     Args:
-        function: What is run in a process of its own, with ``args``.
-        folder: For its output.
-        words: What the output has to say.
-        meddle: Called with the process, and the file of its output, once it runs.
+        function: function that runs in a separate process, with ``args``.
+        folder: folder of its output.
+        words: words that the output must contain.
+        meddle: called with the process and the file of its output while it runs; None by default.
     """
     log = folder / 'log'
     child, begin = fork(function, *args, log=log), time.monotonic()
@@ -100,18 +100,18 @@ def outcome(
 
 
 def kept(work_dir: Path, before: dict[Path, int]) -> list[str]:
-    """What is wrong in a work dir after a failure."""
+    """Return the faults in a work dir after a failure."""
     faults = [f'{path.name} is gone' for path in before if not path.exists()]
     return faults + broken_checkpoints(work_dir) + [str(p) for p in work_dir.glob('.*.tmp')]
 
 
 def sizes(work_dir: Path) -> dict[Path, int]:
-    """Checkpoints and their sizes."""
+    """Return checkpoint -> size."""
     return {path: path.stat().st_size for path in work_dir.glob('iter_*.pth')}
 
 
 def disk_full(folder: Path, draw: random.Random) -> list[str]:
-    """Writes fail beyond a random size, in a new run or in one that goes on."""
+    """Writes fail above a random size, in a new run or in a resumed one."""
     largest = max(sizes(whole_run(folder)).values())
     work_dir = half_run(folder) if draw.random() < 0.5 else folder / 'run'
     before, most = sizes(work_dir), draw.randrange(1000, largest)
@@ -125,7 +125,7 @@ def disk_full(folder: Path, draw: random.Random) -> list[str]:
 
 
 def bound(function: Callable, *args) -> None:
-    """Call a function without the right of root to write what is read-only (CAP_DAC_OVERRIDE)."""
+    """Call a function without root's right to write read-only files (CAP_DAC_OVERRIDE)."""
     if os.getuid() == 0:
         none, version = (ctypes.c_uint32 * 6)(), (ctypes.c_uint32 * 2)(0x20080522, 0)
         if ctypes.CDLL(None, use_errno=True).capset(version, none):
@@ -134,7 +134,7 @@ def bound(function: Callable, *args) -> None:
 
 
 def read_only_work_dir(folder: Path, draw: random.Random) -> list[str]:
-    """A run goes on in a work dir that cannot be written."""
+    """A run resumes in a work dir that cannot be written."""
     work_dir = half_run(folder)
     before = sizes(work_dir)
     work_dir.chmod(0o555)
@@ -144,7 +144,7 @@ def read_only_work_dir(folder: Path, draw: random.Random) -> list[str]:
 
 
 def read_only_cache(folder: Path, draw: random.Random) -> list[str]:
-    """A cache that cannot be written: what is there is read, what is not is named."""
+    """A cache cannot be written: existing files are read, a missing one is named in the error."""
     if not (folder.parent / 'recordings').exists():
         write_recordings(folder.parent)
     os.symlink(folder.parent / 'recordings', folder / 'recordings')
@@ -166,7 +166,7 @@ def read_only_cache(folder: Path, draw: random.Random) -> list[str]:
 
 
 def no_home(folder: Path, draw: random.Random) -> list[str]:
-    """HOME is unset, or a folder that is not there; both train."""
+    """HOME is unset, or is a folder that does not exist; both runs must train."""
     faults = []
     for name, home in (('unset', None), ('missing', '/nonexistent/home')):
 
@@ -183,7 +183,7 @@ def no_home(folder: Path, draw: random.Random) -> list[str]:
 
 
 def greedy(work_dir: Path) -> None:
-    """Train with a data worker that takes memory without end in its third sample."""
+    """Train with a data worker that allocates memory without end in its third sample."""
     from mmbsa.datasets.transforms import DrawScene
 
     whole, calls = DrawScene.transform, []
@@ -200,7 +200,7 @@ def greedy(work_dir: Path) -> None:
 
 
 def oom(folder: Path, draw: random.Random) -> list[str]:
-    """A data worker finds no memory."""
+    """A data worker has no free memory."""
     work_dir = half_run(folder)
     before = sizes(work_dir)
     faults = outcome(greedy, folder, work_dir, words=('MemoryError', 'DrawScene'))
@@ -208,7 +208,7 @@ def oom(folder: Path, draw: random.Random) -> list[str]:
 
 
 def kill_a_worker(child: int, log: Path) -> None:
-    """SIGKILL a data worker of a process, as the system does where memory ends."""
+    """Send SIGKILL to a data worker of a process, as the system does without free memory."""
     until = time.monotonic() + 120
     while time.monotonic() < until:
         found = children(child)
@@ -233,7 +233,7 @@ def dead_worker(folder: Path, draw: random.Random) -> list[str]:
 
 
 def same_work_dir(folder: Path, draw: random.Random) -> list[str]:
-    """A second run is refused, and the first one goes on."""
+    """A second run raises an error, and the first one continues."""
     work_dir = folder / 'run'
 
     def endless() -> None:
@@ -246,7 +246,7 @@ def same_work_dir(folder: Path, draw: random.Random) -> list[str]:
     faults = outcome(train, folder, work_dir, words=('is in use by another run', str(work_dir)))
     if (code := wait(first, 3)) is None:
         kill(first)
-        for draft in work_dir.glob('.*.tmp'):  # the kill may have come within a write
+        for draft in work_dir.glob('.*.tmp'):  # the kill may interrupt a write
             draft.unlink()
     else:
         faults.append(f'the first run ends with {code}:\n' + (folder / 'first').read_text()[-2000:])
@@ -283,7 +283,7 @@ CASES = dict(
 
 
 def campaign(name: str, number: int, folder: Path, seed: int = 0) -> list[str]:
-    """Run a case so many times; return what went wrong."""
+    """Run a case ``number`` times; return the faults."""
     draw, faults = random.Random(seed), []
     for index in range(number):
         (here := folder / f'{name}_{index}').mkdir()

@@ -1,16 +1,16 @@
-"""Several processes and machines: what dies, what is lost, and what is equal.
+"""Runs on several processes and machines with lost processes and connections.
 
     python tools/dev/campaign_nodes.py death=10 silence=2 link=2 nodes=1 resume=1
 
-* ``death``: one of three processes is killed at a random moment;
+* ``death``: one of three processes is killed at a random time;
 * ``silence``: one of three processes is stopped (SIGSTOP);
-* ``link``: two machines (network namespaces, as root) lose the link between them;
-* ``nodes``: ``tools/dist_train.sh`` on two machines in folders of their own, against one machine
-  with as many processes: the same weights;
-* ``resume``: a run of two processes goes on with one, and with three.
+* ``link``: two machines (network namespaces, as root) lose their connection;
+* ``nodes``: ``tools/dist_train.sh`` on two machines with separate folders must give the weights of
+  one machine with the same number of processes;
+* ``resume``: a run of two processes is resumed with one, and with three.
 
-After a loss every process must end by itself within 60 s, not with 0, and say which process is
-gone.
+After a loss every process must end by itself within 60 s with an exit code other than 0, and print
+which process is lost.
 """
 
 import argparse
@@ -37,14 +37,14 @@ from kill_tasks import ITERS, ROOT, config, preload, weights  # noqa: E402
 from mmbsa.utils.heartbeat import VARIABLE  # noqa: E402
 from mmbsa.utils.launch import run  # noqa: E402
 
-LIMIT = 60  # seconds from a loss to the end of all
+LIMIT = 60  # seconds from a loss to the end of all processes
 SILENCE = 10
 NETWORK = 0x40000000  # CLONE_NEWNET
 ADDRESSES = ('10.77.0.1', '10.77.0.2')
 
 
 def free_port() -> int:
-    """A port that nobody listens at now."""
+    """Return a port that is free now."""
     with socket.socket() as listener:
         listener.bind(('127.0.0.1', 0))
         return listener.getsockname()[1]
@@ -103,7 +103,7 @@ def until_trains(folder: Path, seconds: float = 120) -> bool:
 
 
 def ends(processes: dict[int, int], logs: list[Path], word: str) -> list[str]:
-    """What is wrong about how the processes of these ranks ended after a loss."""
+    """Return the faults in the ends of the processes of these ranks after a loss."""
     begin, faults, told = time.monotonic(), [], False
     for rank, process in processes.items():
         code = wait(process, max(begin + LIMIT - time.monotonic(), 0.1))
@@ -121,7 +121,7 @@ def ends(processes: dict[int, int], logs: list[Path], word: str) -> list[str]:
 
 
 def lose(folder: Path, draw: random.Random, number: int, by: int) -> list[str]:
-    """Send a signal to one of three processes."""
+    """Send a signal to one of three processes, and return the faults."""
     processes, logs = start(folder, 3, iters=10_000)
     victim, faults = number % 3, []
     if not until_trains(folder):
@@ -140,17 +140,17 @@ def lose(folder: Path, draw: random.Random, number: int, by: int) -> list[str]:
 
 
 def lose_a_process(folder: Path, draw: random.Random, number: int) -> list[str]:
-    """SIGKILL."""
+    """Send SIGKILL to a process."""
     return lose(folder, draw, number, signal.SIGKILL)
 
 
 def lose_word_of_a_process(folder: Path, draw: random.Random, number: int) -> list[str]:
-    """SIGSTOP: its connections stay, but it says nothing."""
+    """Send SIGSTOP to a process: its connections remain, but it sends no messages."""
     return lose(folder, draw, number, signal.SIGSTOP)
 
 
 def hold() -> None:
-    """Stay in a network namespace of one's own."""
+    """Stay in a separate network namespace."""
     if ctypes.CDLL(None, use_errno=True).unshare(NETWORK):
         raise OSError(ctypes.get_errno(), 'unshare')
     print('ready', flush=True)
@@ -159,7 +159,7 @@ def hold() -> None:
 
 @contextmanager
 def machines(folder: Path) -> Iterator[list[int]]:
-    """Two network namespaces with a link between them; yields the processes that hold them."""
+    """Create two connected network namespaces; yield the processes that keep them."""
     for side in range(2):
         (folder / f'holder_{side}.log').touch()
     holders = [fork(hold, log=folder / f'holder_{side}.log') for side in range(2)]
@@ -186,7 +186,7 @@ def machines(folder: Path) -> Iterator[list[int]]:
 
 
 def lose_the_link(folder: Path, draw: random.Random, number: int) -> list[str]:
-    """Take the link between two machines down."""
+    """Disconnect two machines."""
     with machines(folder) as holders:
         each = [
             dict(namespace=f'/proc/{holder}/ns/net', address=ADDRESSES[0], nodes=2)
@@ -205,7 +205,7 @@ def lose_the_link(folder: Path, draw: random.Random, number: int) -> list[str]:
 
 
 def two_nodes(folder: Path, draw: random.Random, number: int) -> list[str]:
-    """dist_train.sh on two machines of one process, and on one machine of two."""
+    """Run dist_train.sh on two machines with one process each, and on one machine with two."""
     path = folder / 'config.py'
     cfg = config(folder / 'unused', workers=0)
     cfg.merge_from_dict({'train_dataloader.batch_size': 1, 'resume': False})
@@ -251,7 +251,7 @@ def two_nodes(folder: Path, draw: random.Random, number: int) -> list[str]:
 
 
 def other_number(folder: Path, draw: random.Random, number: int) -> list[str]:
-    """Go on with one process, and with three."""
+    """Resume with one process, and with three."""
     faults = []
     for world, iters in ((2, 4), (1, 6), (3, ITERS)):
         processes, logs = start(folder, world, iters)
@@ -281,7 +281,7 @@ CASES = dict(
 
 
 def campaign(name: str, number: int, folder: Path, seed: int = 0) -> list[str]:
-    """Run a case so many times; return what went wrong."""
+    """Run a case ``number`` times; return the faults."""
     draw, faults = random.Random(seed), []
     for index in range(number):
         (here := folder / f'{name}_{index}').mkdir()

@@ -5,15 +5,15 @@
     python tools/dev/check_convolutions.py --isa AVX2 --ops conv2d
 
 Random calls (kernel, stride, dilation, padding, groups, channels, sizes, layouts, dtype, threads)
-run in a worker process and are compared with float64 results of the same operands with oneDNN
-switched off: output, and gradients to input, weight and bias. A worker that crashes costs one case.
-Where there is a C compiler, workers run with ``guard_alloc.c``, so that a write past a buffer ends
-at once in the call that makes it. ``--ours`` checks ``mmbsa.models.layers.Conv2d`` instead of
-torch's convolution, ``--isa`` limits oneDNN to an older instruction set (see its
-ONEDNN_MAX_CPU_ISA).
+run in a worker process. Output and gradients to input, weight and bias are compared with float64
+results of the same operands without oneDNN. A worker that crashes ends one case only. If there is a
+C compiler, workers run with ``guard_alloc.c``, so that a write past a buffer ends the call at once.
+``--ours`` checks ``mmbsa.models.layers.Conv2d`` instead of torch's convolution, ``--isa`` limits
+oneDNN to an older instruction set (see its ONEDNN_MAX_CPU_ISA).
 
-Prints one row per kind of wrong call: how many of how many were wrong, what was, and the smallest
-of them, which ``--case`` repeats. The exit status is 1 if anything was wrong.
+The tool prints one row per kind of wrong call: the numbers of wrong calls and of all calls, the
+wrong results, and the smallest wrong call, which ``--case`` repeats. The exit status is 1 if there
+is a wrong result.
 """
 
 import argparse
@@ -43,21 +43,19 @@ CONVOLUTIONS = OPS[:3]
 WORKER = Path(__file__).with_name('convolution_calls.py')
 MOST_PRODUCTS, MOST_VALUES = 4e7, 2e6
 CASE_SECONDS = 60
-SIDES = 1, 8, 16, 24, 32, 48  # some kernels are taken for multiples of the stride alone
+SIDES = 1, 8, 16, 24, 32, 48  # some kernels are used for multiples of the stride only
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        '--cases', type=int, default=1000, help='calls to try at most (default: 1000)'
+        '--cases', type=int, default=1000, help='largest number of calls (default: 1000)'
     )
-    parser.add_argument(
-        '--minutes', type=float, default=10, help='time to take at most (default: 10)'
-    )
-    parser.add_argument('--seed', type=int, default=0, help='of the first case; others follow it')
+    parser.add_argument('--minutes', type=float, default=10, help='longest time (default: 10)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the first case; default 0')
     parser.add_argument('--ops', nargs='+', choices=OPS, default=list(OPS), help='calls to try')
     parser.add_argument(
         '--isa', help='instruction set that oneDNN may use, such as AVX2 or AVX512_CORE'
@@ -66,21 +64,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--ours', action='store_true', help="check mmbsa's Conv2d instead of torch's conv2d"
     )
     parser.add_argument(
-        '--no-guard', action='store_true', help="leave torch's memory to the system's allocator"
+        '--no-guard', action='store_true', help="use the system's allocator for torch's memory"
     )
     parser.add_argument(
         '--case',
         type=json.loads,
         action='append',
-        help='a case to run, as printed, instead of random ones',
+        help='run this case, as printed, instead of random ones',
     )
     parser.add_argument(
         '--fix',
         type=json.loads,
         default={},
-        help='JSON of keys that all random cases have in common',
+        help='JSON of keys that are the same in all random cases',
     )
-    parser.add_argument('--json', type=Path, help='file for all cases and what was wrong with them')
+    parser.add_argument('--json', type=Path, help='file for all cases and their errors')
     args = parser.parse_args(argv)
     if args.ours:
         args.ops = [op for op in args.ops if op == 'conv2d']
@@ -88,7 +86,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def draw_case(seed: int, ops: list[str], fix: dict) -> dict:
-    """A random call with the given keys; more convolutions than other ops."""
+    """Return a random call with the given keys; convolutions are drawn most often."""
     rng = random.Random(seed)
     while True:
         op = rng.choice(
@@ -119,13 +117,15 @@ def draw_case(seed: int, ops: list[str], fix: dict) -> dict:
 
 
 def draw_channels(rng: random.Random) -> int:
-    """1 to 64, every other time one that networks have."""
+    """Return 1 to 64 channels; half of the results are numbers that networks use."""
     return rng.choice([rng.randint(1, 64), rng.choice([1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64])])
 
 
 def draw_window(rng: random.Random, case: dict) -> None:
-    """Kernel, stride, padding and dilation; for convolutions channels, groups, bias and layouts as
-    well."""
+    """Draw kernel, stride, padding and dilation.
+
+    For convolutions also draw channels, groups, bias and layouts.
+    """
     side = rng.choice([1, 1, 1, 2, 3, 3, 3, 4, 5, 7, 8])
     kernel = (
         [side, side]
@@ -162,13 +162,13 @@ def draw_window(rng: random.Random, case: dict) -> None:
 
 
 def is_call(case: dict) -> bool:
-    """Whether the case has an output, and is not too large."""
+    """Return whether the case has an output and is not too large."""
     values = case['batch'] * case['channels']
     for side in case['size']:
         values *= side
     if (
         'kernel' not in case
-    ):  # few values per channel have a variance that says little about their norm
+    ):  # with few values per channel, the variance is too inaccurate to check the norm
         return values <= MOST_VALUES and values >= 16 * case['channels']
     products, outs = (
         case['batch'] * case.get('outputs', 1) * case['channels'] // case.get('groups', 1),
@@ -191,7 +191,7 @@ def is_call(case: dict) -> bool:
 
 
 def kind_of(case: dict) -> str:
-    """The row of the table that a case belongs to."""
+    """Return the row of the table for a case."""
     words = [
         case['op'],
         case['dtype'],
@@ -210,7 +210,7 @@ def kind_of(case: dict) -> str:
 
 
 def cost(case: dict) -> int:
-    """What makes one case smaller than another."""
+    """Return the size of a case, to find the smallest one."""
     product = case['batch'] * case['channels'] * case.get('outputs', 1)
     for side in case['size']:
         product *= side
@@ -218,7 +218,7 @@ def cost(case: dict) -> int:
 
 
 class Worker:
-    """A process that runs cases; started again after a crash."""
+    """A process that runs cases and is started again after a crash."""
 
     def __init__(self, args: argparse.Namespace, guard: Path | None):
         self.command = [sys.executable, '-W', 'ignore', str(WORKER), *['--ours'] * args.ours]
@@ -237,7 +237,7 @@ class Worker:
         self.process = None
 
     def run(self, case: dict) -> dict[str, float | str]:
-        """What is wrong with a case: part -> its error or how the process ended."""
+        """Return the errors of a case: part -> its error, or how the process ended."""
         if self.process is None:
             self.errors = tempfile.TemporaryFile()
             self.process = subprocess.Popen(
@@ -268,7 +268,7 @@ class Worker:
         return {'crash': ' '.join([name, *(line[:80] for line in last)])}
 
     def blame(self, case: dict) -> dict[str, float | str]:
-        """:meth:`run`, and after a crash each part on its own, to say which one it was."""
+        """Run as :meth:`run`; after a crash run each part alone, to find the one that crashes."""
         wrong = self.run(case)
         if 'crash' not in wrong or case['op'] not in CONVOLUTIONS:
             return wrong
@@ -286,7 +286,7 @@ class Worker:
 
 
 def build_guard(folder: str) -> Path | None:
-    """The preloaded allocator, or None where there is no C compiler for it."""
+    """Return the preloaded allocator, or None without a C compiler."""
     compiler = shutil.which(os.environ.get('CC', 'cc'))
     target = Path(folder, 'guard_alloc.so')
     if compiler is None or not sys.platform.startswith('linux'):
@@ -308,7 +308,7 @@ def build_guard(folder: str) -> Path | None:
 
 
 def cases_of(args: argparse.Namespace) -> Iterator[dict]:
-    """Cases until their number or the time is used up."""
+    """Yield cases until the number or the time is reached."""
     end = time.monotonic() + 60 * args.minutes
     for case in args.case or (
         draw_case(args.seed + index, args.ops, args.fix) for index in range(args.cases)
@@ -319,7 +319,7 @@ def cases_of(args: argparse.Namespace) -> Iterator[dict]:
 
 
 def table(tried: list[tuple[dict, dict]]) -> list[str]:
-    """Lines: per kind with anything wrong, how many, what, and the smallest case."""
+    """Return lines: for each kind with errors, their number, the errors, and the smallest case."""
     kinds: dict[str, list[tuple[dict, dict]]] = {}
     for case, wrong in tried:
         kinds.setdefault(kind_of(case), []).append((case, wrong))
@@ -338,7 +338,7 @@ def table(tried: list[tuple[dict, dict]]) -> list[str]:
 
 
 def torch_version() -> str:
-    """Version of torch, its oneDNN and the instruction set, asked from another process."""
+    """Return versions of torch and oneDNN, and the instruction set, from another process."""
     code = (
         'import torch; print("torch", torch.__version__, torch.backends.cpu.get_cpu_capability(), '
         '*[line.strip() for line in torch.__config__.show().splitlines() if "MKL-DNN" in line])'
@@ -349,7 +349,7 @@ def torch_version() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Search, and print what was found."""
+    """Search, and print the result."""
     args = parse_args(argv)
     print(torch_version(), f'ISA {args.isa}' if args.isa else '', flush=True)
     tried = []

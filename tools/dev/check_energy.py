@@ -1,10 +1,10 @@
-"""Count every network of a file of toy cases, and compare all of its numbers.
+"""Count every network in a file of toy cases, and compare all numbers.
 
     python tools/dev/check_energy.py FILE [FILE ...]
 
 A file has ``units`` (fJ per MAC, AC and shift) and ``cases``: networks with weights, inputs, and
-exact counts per layer. One line per network that differs, then ``n/n`` networks, and numbers, that
-agree.
+exact counts per layer. The tool prints one line per network that differs, then the numbers of equal
+networks and figures as ``n/n``.
 """
 
 import argparse
@@ -23,15 +23,15 @@ from mmbsa.energy.counts import Row
 from mmbsa.ops import bipolar_attention, integer_spike, lif, ternary_lif
 from mmbsa.spiking import BINARY, TERNARY, SpikeDomain, counts
 
-#: keys of a net that are no layer.
+#: keys of a net that are not layers.
 OPTIONS = ('T', 'levels', 'a_bits', 'bits')
-#: name of a figure in the file -> name in ours.
+#: name of a figure in the file -> name in mmbsa.
 FIGURES = dict(comparisons='thresholds', bias_adds='bias_adds')
 MEMORY = dict(event='words_event', once='words_once', per_step='words_step', dense='words_dense')
 
 
 class ToyError(ValueError):
-    """The file holds something that is no toy case."""
+    """Raised if the file contains something else than toy cases."""
 
 
 class Network(nn.Module):
@@ -39,7 +39,7 @@ class Network(nn.Module):
 
     Args:
         net: name -> options; names may end in a number.
-        impl: implementation of our ops.
+        impl: implementation of the ops of mmbsa; ``'auto'`` by default.
     """
 
     def __init__(self, net: dict, impl: str = 'auto'):
@@ -56,7 +56,7 @@ class Network(nn.Module):
         self.seen: dict[str, Tensor] = {}
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Inputs of the case -> output of the last layer."""
+        """Run inputs of the case -> output of the last layer."""
         x = inputs[0]
         if self.copies > 1:
             x = x.unsqueeze(0).expand(self.copies, *x.shape).flatten(0, 1)
@@ -66,7 +66,7 @@ class Network(nn.Module):
         return x
 
     def layer(self, kind: str, name: str, options: Any, x: Tensor, inputs: tuple) -> Tensor:
-        """One layer."""
+        """Run one layer."""
         weight, bias = (
             self.weights[f'{name}_{key}'] if f'{name}_{key}' in self.weights else None
             for key in ('weight', 'bias')
@@ -99,21 +99,21 @@ class Network(nn.Module):
 
 
 def numbers(value: Any) -> Any:
-    """Nested lists with fractions as texts -> floats."""
+    """Convert nested lists with fractions as text to floats."""
     if isinstance(value, list):
         return [numbers(part) for part in value]
     return float(Fraction(value)) if isinstance(value, str) else value
 
 
 def tensors(case: dict) -> tuple[Tensor, ...]:
-    """Inputs of a case: one tensor, or those of a mapping in its order."""
+    """Return the inputs of a case: one tensor, or those of a mapping in its order."""
     given = case['inputs']
     parts = given.values() if isinstance(given, dict) else [given]
     return tuple(torch.tensor(numbers(part), dtype=torch.float32) for part in parts)
 
 
 def domain_of_inputs(case: dict, inputs: tuple[Tensor, ...]) -> SpikeDomain | None:
-    """What the file says that the inputs hold."""
+    """Return the spike domain that the file states for the inputs."""
     net = case['net']
     if 'a_bits' in net:
         return counts(2 ** net['a_bits'] - 1)
@@ -159,7 +159,7 @@ def count(case: dict, impl: str = 'auto') -> tuple[Report, Network, tuple[Tensor
 
 
 def figures_of(row: Row, wanted: dict) -> dict:
-    """The figures of a row under the names that the file uses."""
+    """Return the figures of a row under the names of the file."""
     figures = row.counts
     found = {'kind': row.kind, 'input': row.input, 'shift': figures.shifts}
     for key in wanted:
@@ -184,7 +184,7 @@ def figures_of(row: Row, wanted: dict) -> dict:
 def extras_of(
     case: dict, report: Report, model: Network, inputs: tuple[Tensor, ...], units: dict
 ) -> dict:
-    """Figures of a whole case."""
+    """Return the figures of a whole case."""
     total, rows = report.total, report.counted()
     first = next((row for row in rows if row.kind in ('conv', 'linear')), rows[0]).counts
     found = {
@@ -218,7 +218,7 @@ def extras_of(
 
 
 def same(wanted: Any, found: Any, path: str, wrong: list[str]) -> int:
-    """Compare, note differences, and return how many numbers were compared."""
+    """Compare values, append differences to ``wrong``, and return their number."""
     if isinstance(wanted, dict):
         return sum(
             same(value, (found or {}).get(key), f'{path}.{key}', wrong)
@@ -244,12 +244,12 @@ def same(wanted: Any, found: Any, path: str, wrong: list[str]) -> int:
 
 
 def check(case: dict, units: dict, impl: str = 'auto') -> tuple[int, list[str]]:
-    """How many numbers of a case were compared, and what differs."""
+    """Return the number of compared numbers of a case, and the differences."""
     report, model, inputs = count(case, impl)
     wrong = [f'violation: {text}' for text in report.violations] + [
         f'without a rule: {name}' for name in report.unknown
     ]
-    # the file describes LIF neurons; of integer ones it has the counts
+    # the file describes LIF neurons; for integer neurons it has only the counts
     rows = [
         row
         for row in report.counted()
@@ -274,10 +274,13 @@ def check(case: dict, units: dict, impl: str = 'auto') -> tuple[int, list[str]]:
 
 
 def check_file(path: Path, impl: str = 'auto') -> tuple[int, int, int, list[str]]:
-    """Networks that agree, networks, numbers compared, and lines about what differs.
+    """Check a file.
+
+    Returns:
+        Number of equal networks, of all networks, of compared numbers, and lines with differences.
 
     Raises:
-        ToyError: the file cannot be read, or is no file of toy cases.
+        ToyError: the file cannot be read, or is not a file of toy cases.
     """
     try:
         data = json.loads(path.read_text())
@@ -301,7 +304,7 @@ def main(argv=None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('files', nargs='+', type=Path, metavar='FILE', help='JSON of toy cases')
-    parser.add_argument('--impl', default='auto', help="implementation of our ops; default 'auto'")
+    parser.add_argument('--impl', default='auto', help="implementation of the ops; default 'auto'")
     args = parser.parse_args(argv)
     failed = False
     for path in args.files:

@@ -3,12 +3,11 @@
     python tools/dev/compact_fixtures.py FOLDER tests/data/parity \\
         --names spikformer_imagenet spikingformer_cifar
 
-A full fixture is what an official implementation computed: ``NAME.weights.safetensors`` (its state
-dict), ``NAME.io.safetensors`` (input, outputs, cotangents, gradients, updated buffers) and
-``NAME.json`` (constructor arguments, spike counts, repository and commit). The compact one,
-``NAME.npz`` (LZMA) and ``NAME.json``, keeps the weights, the inputs, the outputs and cotangents,
-the updated buffers of one norm, and gradients (of a few parameters where all would be large), bit
-for bit.
+A full fixture contains the results of an official implementation: ``NAME.weights.safetensors`` (its
+state dict), ``NAME.io.safetensors`` (input, outputs, cotangents, gradients, updated buffers) and
+``NAME.json`` (constructor arguments, spike counts, repository and commit). The compact fixture,
+``NAME.npz`` (LZMA) and ``NAME.json``, contains weights, inputs, outputs and cotangents, the updated
+buffers of one norm, and gradients (of a few parameters if all would be large), bit for bit.
 """
 
 import argparse
@@ -19,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-#: what is left out of the description of a fixture: checks of the run that made it.
+#: keys that are removed from the description of a fixture: checks of the run that wrote it.
 DROPPED = (
     'probes_eval_shape_l2_mean',
     'files',
@@ -33,16 +32,17 @@ DROPPED = (
     'reload_check',
     'margin_meaning',
 )
-#: counts kept of every neuron layer.
+#: counts that are kept for every neuron layer.
 COUNTS = ('layer', 'spikes_eval', 'spikes_train', 'integer_sum_eval', 'integer_sum_train')
-#: gradients are all kept where they are smaller together than this, in bytes; else a few of the
-#: smaller ones.
+#: largest total size of gradients in bytes at which all are kept; above it, only a few small ones.
 ALL_GRADIENTS, GRADIENTS, LARGEST = 100_000, 8, 4096
 
 
 def chosen(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The tensors of a compact fixture: everything but input gradients, most gradients, and most
-    buffers."""
+    """Return the tensors of a compact fixture.
+
+    Input gradients, most other gradients, and most buffers are excluded.
+    """
     kept = {
         key: value
         for key, value in tensors.items()
@@ -73,7 +73,7 @@ def compact(folder: Path, name: str, out: Path) -> int:
     out.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(out / f'{name}.npz', 'w', zipfile.ZIP_LZMA) as archive:
         for key, value in tensors.items():
-            entry = zipfile.ZipInfo(f'{key}.npy', (1980, 1, 1, 0, 0, 0))  # the same file every time
+            entry = zipfile.ZipInfo(f'{key}.npy', (1980, 1, 1, 0, 0, 0))  # for reproducible files
             entry.compress_type = zipfile.ZIP_LZMA
             with archive.open(entry, 'w') as file:
                 np.lib.format.write_array(file, np.ascontiguousarray(value).reshape(value.shape))

@@ -1,18 +1,18 @@
-"""The name of every config, from what it holds.
+"""Name of every config, derived from its content.
 
-    python tools/dev/config_names.py                 # exit with 1 where a name and a content differ
-    python tools/dev/config_names.py my_config.py    # print the folder and the name for a config
+    python tools/dev/config_names.py                 # exit with 1 if a name and a content differ
+    python tools/dev/config_names.py my_config.py    # print the folder and the name of a config
 
 ``configs/<family>/<model>[_<setting>]_<batch>-<schedule>_<data>-<size>.py``
 
-* family: Spike2Former and SDTrack, which are models of their own, else the family of the backbone;
-* model: family and preset, or depth and width where the arch is written out; then the stock head or
-  detector, where there is one;
+* family: Spike2Former and SDTrack, which are separate models, else the family of the backbone;
+* model: family and preset, or depth and width if the config contains the arch; then the stock head
+  or detector, if there is one;
 * setting: the attention if it is not the family's own, T and D if they are not the preset's;
-* batch: ``8xb32`` are 8 GPUs with 32 samples each (``auto_scale_lr.base_batch_size``), ``acc2`` two
-  batches in a step; ``b64`` where the recipe states no number of GPUs;
+* batch: ``8xb32`` means 8 GPUs with 32 samples each (``auto_scale_lr.base_batch_size``), ``acc2``
+  two batches per step; ``b64`` if the recipe states no number of GPUs;
 * schedule: epochs (``e``) or iterations (``k`` are thousands, ``i`` single ones);
-* size: of the input of the network: side or height x width, steps of a sequence, points of a cloud.
+* size: size of the network's input: side or height x width, steps of a sequence, points of a cloud.
 
 Entry points (the files in ``configs/`` itself, and ``*_quickstart.py``) have fixed names.
 """
@@ -32,7 +32,7 @@ from mmbsa.registry import MODELS
 ROOT = Path(__file__).resolve().parents[2]
 #: data sets with one size.
 PICTURES = dict(CIFAR10=('cifar10', 32), CIFAR100=('cifar100', 32), MNIST=('mnist', 28))
-#: data sets whose size is that of the pipeline.
+#: data sets whose size is set by the pipeline.
 DATA = dict(
     ImageNet='imagenet',
     ADE20KDataset='ade20k',
@@ -54,24 +54,23 @@ DETECTORS = dict(MaskRCNN='mask-rcnn', CascadeRCNN='cascade-mask-rcnn', RetinaNe
 
 
 def bare(name: str) -> str:
-    """A registered type without its scope."""
+    """Return a registered type without its scope."""
     return name.rpartition('.')[2]
 
 
 def size_name(size) -> str:
-    """``224`` and ``(224, 224)`` of a square picture -> ``'224'``; ``(512, 1024)`` ->
-    ``'512x1024'``."""
+    """Return ``'224'`` for ``224`` and ``(224, 224)``, ``'512x1024'`` for ``(512, 1024)``."""
     sides = (size, size) if isinstance(size, int) else tuple(size)
     return str(sides[0]) if sides[0] == sides[1] else 'x'.join(map(str, sides))
 
 
 def is_entry_point(path: Path) -> bool:
-    """Whether a config's name is fixed."""
+    """Return whether a config's name is fixed."""
     return path.parent.name == 'configs' or path.stem.endswith('_quickstart')
 
 
 def family_name(cfg: Config) -> str:
-    """Snake case of the model that a config is about; also its folder."""
+    """Return the name of a config's model in snake case; it is also the name of its folder."""
     head = bare(cfg.model.get('decode_head', {}).get('type', ''))
     if head == 'Spike2FormerHead' or cfg.model.type == 'SDTrack':
         return head.lower().removesuffix('head') or 'sdtrack'
@@ -79,7 +78,7 @@ def family_name(cfg: Config) -> str:
 
 
 def arch_name(backbone: dict) -> str:
-    """``'8-512'``: a preset without the word for its data, or depth and width."""
+    """Return e.g. ``'8-512'``: a preset without the name of its data, or depth and width."""
     arch = backbone.get('arch')
     if isinstance(arch, str):
         return re.sub(r'(^|-)(cifar10dvs|cifar|gesture|dvsg|dvs128|dvs)(?=-|$)-?', r'\1', arch)
@@ -91,7 +90,7 @@ def arch_name(backbone: dict) -> str:
 
 
 def model_names(cfg: Config) -> list[str]:
-    """Family, preset, and what stands on the backbone."""
+    """Return family, preset, and the head or detector."""
     family, backbone = family_name(cfg), cfg.model.backbone
     if family == 'sdtrack':
         return [family, TRACKERS[backbone.arch.embed_dims[-1]]]
@@ -106,7 +105,7 @@ def model_names(cfg: Config) -> list[str]:
 
 
 def setting_names(cfg: Config) -> list[str]:
-    """What departs from the preset: attention, T and D, distillation."""
+    """Return the differences from the preset: attention, T and D, distillation."""
     backbone, names = cfg.model.backbone, []
     if 'attention' in backbone:
         kind = MODELS.get(f'mmbsa.{bare(backbone.attention.type)}')
@@ -128,21 +127,21 @@ def setting_names(cfg: Config) -> list[str]:
 
 
 def batch_name(cfg: Config) -> str:
-    """``'8xb32-acc2'``, or ``'b64'`` where the recipe states no number of GPUs."""
+    """Return ``'8xb32-acc2'``, or ``'b64'`` if the recipe states no number of GPUs."""
     batch = cfg.train_dataloader.batch_size
     steps = cfg.optim_wrapper.get('accumulative_counts', 1)
     base = cfg.get('auto_scale_lr', {}).get('base_batch_size')
     gpus, rest = divmod(base or 0, batch * steps)
     if rest:
         raise ValueError(
-            f'auto_scale_lr.base_batch_size={base} is no multiple of the '
+            f'auto_scale_lr.base_batch_size={base} is not a multiple of the '
             f'{batch * steps} samples of a step on one GPU'
         )
     return (f'{gpus}x' if base else '') + f'b{batch}' + (f'-acc{steps}' if steps > 1 else '')
 
 
 def schedule_name(cfg: Config) -> str:
-    """``'300e'``, ``'160k'`` or ``'800i'``."""
+    """Return ``'300e'``, ``'160k'`` or ``'800i'``."""
     epochs, iters = cfg.train_cfg.get('max_epochs'), cfg.train_cfg.get('max_iters')
     if epochs:
         return f'{epochs}e'
@@ -150,7 +149,7 @@ def schedule_name(cfg: Config) -> str:
 
 
 def data_name(cfg: Config) -> str:
-    """``'imagenet-224'``: data set and size of the network's input."""
+    """Return ``'imagenet-224'``: data set and size of the network's input."""
     dataset = cfg.train_dataloader.dataset
     kind = bare(dataset.type)
     steps = {bare(step['type']): step for step in dataset.pipeline}
@@ -176,7 +175,7 @@ def data_name(cfg: Config) -> str:
         return f'modelnet{dataset.classes}-{steps["SamplePoints"]["num_points"]}'
     if kind == 'ScanObjectNN':
         return f'scanobjectnn-{steps["SamplePoints"]["num_points"]}'
-    if kind == 'CustomDataset':  # class folders; the folder's name is that of the data
+    if kind == 'CustomDataset':  # class folders; the name of the folder is that of the data
         name = Path(dataset.data_root).name.replace('_', '-')
         return f'{name}-{size_name(steps["RandomResizedCrop"]["scale"])}'
     if 'crop_size' in cfg:
@@ -187,14 +186,14 @@ def data_name(cfg: Config) -> str:
 
 
 def config_path(cfg: Config) -> Path:
-    """Where a config with this content lies, relative to the repo."""
+    """Return the path of a config with this content, relative to the repository."""
     recipe = f'{batch_name(cfg)}-{schedule_name(cfg)}'
     parts = [*model_names(cfg), *setting_names(cfg), recipe, data_name(cfg)]
     return Path('configs', family_name(cfg), '_'.join(parts) + '.py')
 
 
 def mismatches(root: Path = ROOT) -> list[tuple[Path, Path]]:
-    """(path, path by content) of every config whose name does not say what it holds."""
+    """Return (path, path by content) of every config whose name differs from its content."""
     found = []
     for path in sorted((root / 'configs').rglob('*.py')):
         if '_base_' not in path.parts and not is_entry_point(path):
@@ -214,7 +213,7 @@ def main():
         print(config_path(Config.fromfile(path)))
     found = [] if args.configs else mismatches()
     for path, wanted in found:
-        print(f'{path} holds what {wanted} names')
+        print(f'{path}: the name for its content is {wanted}')
     raise SystemExit(bool(found))
 
 

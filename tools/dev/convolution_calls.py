@@ -1,9 +1,8 @@
-"""Worker of ``check_convolutions.py``: runs cases from stdin, a line of JSON each, and answers what
-is wrong with each.
+"""Worker of ``check_convolutions.py``: reads cases from stdin and writes errors.
 
-A case names everything but the numbers, which its seed draws: see ``draw_case`` there. The answer
-is a dict from what is wrong (output, input, weight or bias: the last three are gradients) to its
-largest error over the largest value.
+A case contains everything but the numbers, which its seed draws: see ``draw_case`` there. The
+answer is a dict from the wrong part (output, input, weight or bias: the last three are gradients)
+to its largest error divided by the largest value.
 """
 
 import json
@@ -16,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 DTYPES = {name: getattr(torch, name) for name in ('float32', 'bfloat16', 'float16', 'float64')}
-#: errors that roundings explain: of the largest value, and of the largest sum of magnitudes;
-#: torch's own kernels add up the taps of a window in bfloat16
+#: errors that rounding explains: relative to the largest value, and to the largest sum of
+#: magnitudes; torch's kernels add the taps of a window in bfloat16
 ROUNDING = dict(
     float32=(1e-6, 5e-6), bfloat16=(2.0**-5, 1e-5), float16=(2.0**-8, 1e-5), float64=(1e-14, 1e-14)
 )
@@ -25,7 +24,7 @@ LAYOUTS = dict(last=torch.channels_last, contiguous=torch.contiguous_format)
 
 
 def operands(case: dict) -> dict[str, Tensor]:
-    """Input, weight and bias of the call, in float64 with values of the case's dtype."""
+    """Return input, weight and bias of the call, in float64 with values of the case's dtype."""
     numbers = torch.Generator().manual_seed(case['seed'])
     shapes = {'input': (case['batch'], case['channels'], *case['size'])}
     if case['op'] == 'linear':
@@ -49,8 +48,10 @@ def operands(case: dict) -> dict[str, Tensor]:
 
 
 def arrange(x: Tensor, layout: str) -> Tensor:
-    """x (contiguous) in one of the layouts: channels-last, contiguous, or every other pixel of a
-    map of either."""
+    """Return x (contiguous) in one of the layouts.
+
+    They are channels-last, contiguous, or every other pixel of a map of either.
+    """
     if layout == 'sliced':
         big = x.new_zeros(*x.shape[:2], *(2 * side for side in x.shape[2:]))
         if x.dim() == 4 and x.size(0) % 2:
@@ -63,7 +64,7 @@ def arrange(x: Tensor, layout: str) -> Tensor:
 
 
 def function_of(case: dict, ours: bool) -> Callable[..., Tensor]:
-    """The call, as a function of input, weight and bias."""
+    """Return the call as a function of input, weight and bias."""
     op, options = (
         case['op'],
         {key: case[key] for key in ('stride', 'padding', 'dilation') if key in case},
@@ -101,7 +102,7 @@ def results(
     grad: Callable[[Tensor], Tensor],
     only: str | None,
 ) -> dict[str, Tensor]:
-    """Output and gradients by name, or one of them alone."""
+    """Return output and gradients by name, or only one of them."""
     wanted = [name for name in inputs if only in (None, name)]
     tensors = {name: x.detach().requires_grad_(name in wanted) for name, x in inputs.items()}
     out = function(*tensors.values())
@@ -116,8 +117,7 @@ def results(
 def sums_of_magnitudes(
     case: dict, inputs: dict[str, Tensor], grad: Callable, reference: dict[str, Tensor]
 ) -> dict:
-    """What the sums behind each result add up to without signs, at most; roundings are in
-    proportion to it."""
+    """Return the largest sums of magnitudes, to which rounding errors are proportional."""
     if case['op'] not in ('conv2d', 'conv1d', 'conv_transpose2d', 'linear'):
         return reference
     positive = {name: x.abs() for name, x in inputs.items()}
@@ -125,13 +125,13 @@ def sums_of_magnitudes(
 
 
 def compare(case: dict, ours: bool) -> dict[str, float]:
-    """Results that roundings do not explain -> largest error over the largest value."""
+    """Return result -> largest relative error, for errors that rounding does not explain."""
     values, only, dtype = operands(case), case.get('only'), DTYPES[case['dtype']]
     if only is not None and only != 'output' and only not in values:
         return {}
 
     def grad(out: Tensor) -> Tensor:
-        """The same gradient of the output for all, with values of the case's dtype."""
+        """Return the same gradient of the output for all, with values of the case's dtype."""
         layout = case.get('grad_layout', 'contiguous')
         if layout == 'expanded':
             return torch.full((), 0.75, dtype=out.dtype).expand(out.shape)
@@ -165,7 +165,7 @@ def compare(case: dict, ours: bool) -> dict[str, float]:
 
 
 def main() -> None:
-    """Cases from stdin, answers to stdout."""
+    """Read cases from stdin and write answers to stdout."""
     ours = sys.argv[1:] == ['--ours']
     with os.fdopen(os.dup(1), 'w') as answers:
         os.dup2(2, 1)  # libraries may print while they are imported

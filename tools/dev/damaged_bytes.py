@@ -1,10 +1,10 @@
-"""Bytes of files, damaged."""
+"""Damage of the bytes of files."""
 
 import numpy as np
 
 
 def damage(data: bytes, rng: np.random.Generator) -> bytes:
-    """Flip, cut, overwrite, repeat or exchange parts of a file."""
+    """Flip, cut, overwrite, repeat or swap parts of a file."""
     raw, kind = bytearray(data), rng.integers(7)
     if kind == 0:  # single bits
         for place in rng.integers(0, len(raw), rng.integers(1, 20)):
@@ -14,7 +14,7 @@ def damage(data: bytes, rng: np.random.Generator) -> bytes:
     elif kind == 2:  # a run of noise
         begin, length = int(rng.integers(len(raw))), int(rng.integers(1, 200))
         raw[begin : begin + length] = rng.bytes(length)
-    elif kind == 3:  # what a header may call a size
+    elif kind == 3:  # bytes that may be a size in a header
         begin = int(rng.integers(0, min(len(raw), 200)))
         raw[begin : begin + 4] = b'\xff\xff\xff\x7f' if rng.random() < 0.5 else b'\x7f\xff\xff\xff'
     elif kind == 4:

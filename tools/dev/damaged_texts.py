@@ -11,7 +11,7 @@ import torch
 from damaged_bytes import damage
 
 BACKBONES = ('ESpikeFormer', 'Spikingformer', 'QKFormer', 'MetaSpikeFormer')
-#: values that no key of a backbone takes, or hardly one.
+#: values that are valid for no, or almost no, key of a backbone.
 WRONG = (None, -1, 0, 1e9, 'text', [], {}, (1,), float('nan'), True, {'type': 'mmbsa.Nothing'}, 3.5)
 CONFIG = """
 model = dict(
@@ -28,7 +28,7 @@ model = dict(
 
 
 def leaves(value: Any, path: tuple = ()) -> Iterator[tuple]:
-    """Paths of everything in a config."""
+    """Yield the paths of all values in a config."""
     if isinstance(value, dict):
         for key, one in value.items():
             yield (*path, key)
@@ -36,7 +36,7 @@ def leaves(value: Any, path: tuple = ()) -> Iterator[tuple]:
 
 
 def mutate(cfg: dict, rng: np.random.Generator) -> tuple[dict, tuple[str, ...]]:
-    """Return a config with one mistake, and the words of which an error has to have one."""
+    """Return a config with one mistake, and words of which an error must contain one."""
     cfg = deepcopy(cfg)
     paths = [path for path in leaves(cfg) if path != ('type',)]
     *parents, key = paths[rng.integers(len(paths))]
@@ -60,10 +60,10 @@ def mutate(cfg: dict, rng: np.random.Generator) -> tuple[dict, tuple[str, ...]]:
 
 
 class Texts:
-    """Makes a damaged text in a file, and returns the words and what to run.
+    """Writes a damaged text to a file, and returns the words and the function to run.
 
     Args:
-        whole: Folder with ``a.jpg`` and ``a.png``, a photo and its labels.
+        whole: folder with ``a.jpg`` and ``a.png``, a photo and its labels.
     """
 
     def __init__(self, whole: Path) -> None:
@@ -73,7 +73,7 @@ class Texts:
         self.archs = {name: dict(MODELS.get(f'mmbsa.{name}').small_arch) for name in BACKBONES}
 
     def config(self, rng: np.random.Generator, stem: Path) -> tuple[tuple[str, ...], Callable]:
-        """A backbone with one mistake is built and runs."""
+        """Build and run a backbone with one mistake in its config."""
         name = BACKBONES[rng.integers(len(BACKBONES))]
         cfg = dict(
             type=f'mmbsa.{name}',
@@ -93,7 +93,7 @@ class Texts:
         return words, run
 
     def config_file(self, rng: np.random.Generator, stem: Path) -> tuple[tuple[str, ...], Callable]:
-        """A file with damage is read."""
+        """Read a damaged config file."""
         from mmbsa.utils.launch import read_config
 
         path = stem.with_suffix('.py')
@@ -102,7 +102,7 @@ class Texts:
         return (path.name,), lambda: read_config(path)
 
     def annotations(self, rng: np.random.Generator, stem: Path) -> tuple[tuple[str, ...], Callable]:
-        """A list of photos, of classes, of boxes, or a JSON of COCO."""
+        """Read a damaged list of photos, of classes, of boxes, or a JSON of COCO."""
         kinds = ('_split', '_classes', '_boxes', '_coco')
         return getattr(self, kinds[rng.integers(len(kinds))])(rng, stem)
 

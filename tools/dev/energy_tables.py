@@ -3,9 +3,9 @@
     python tools/dev/energy_tables.py --photos FOLDER [--images 1] [--only NAME ...]
     python tools/dev/energy_tables.py --overhead
 
-No trained weights are at hand, so weights are random and the statistics of batch norms are set
-from the photos first: rates are those of untrained networks. ``docs/energy_tables.json`` keeps
-every preset's figures; presets that are in it are not counted again (``--again`` counts them).
+Trained weights are not available, so weights are random, and the statistics of batch norms are
+first set from the photos: rates are those of untrained networks. ``docs/energy_tables.json`` stores
+the figures of every preset; stored presets are not counted again (``--again`` counts them).
 """
 
 import argparse
@@ -49,7 +49,7 @@ FORMS = {'native': (None, False), 'BSA': (BSA, False), 'native, merged': (None, 
 
 
 def photos(folder: Path, images: int, size: int = 224) -> Tensor:
-    """So many photos of a folder, spread over it, (N, 3, size, size)."""
+    """Return ``images`` photos, spread over a folder, (N, 3, size, size)."""
     paths = sorted(p for p in folder.rglob('*') if p.suffix.lower() in ('.jpg', '.jpeg', '.png'))
     if not paths:
         raise SystemExit(f'error: --photos {folder} has no picture')
@@ -62,7 +62,7 @@ def photos(folder: Path, images: int, size: int = 224) -> Tensor:
 
 
 def build(preset, attention: dict | None, x: Tensor, merge: bool) -> nn.Module:
-    """The published classifier with random weights, and norms that have seen x."""
+    """Return the published classifier with random weights, and norm statistics from x."""
     torch.manual_seed(0)
     kwargs = {} if attention is None else dict(attention=attention)
     model = MODELS.build(preset.family.classifier_cfg(preset.arch, **kwargs)).eval()
@@ -78,13 +78,13 @@ def build(preset, attention: dict | None, x: Tensor, merge: bool) -> nn.Module:
 
 
 def measure(preset, attention: dict | None, x: Tensor, merge: bool) -> dict:
-    """Figures of one preset, per image."""
+    """Return the figures of one preset, per image."""
     model = build(preset, attention, x, merge)
     report = count_operations(model, x)
     total, images = report.total, report.images
     try:
         twin = count_operations(quantised_twin(model), x)
-    except ValueError as error:  # layers that are tied to T
+    except ValueError as error:  # layers whose size depends on T
         print(f'{preset.name} has no twin of one step: {error}', file=sys.stderr)
         twins = dict.fromkeys(('twin', 'int8', 'float', 'break_even'))
     else:
@@ -121,7 +121,7 @@ def measure(preset, attention: dict | None, x: Tensor, merge: bool) -> dict:
 
 
 def overhead(name: str, cfg: dict, shape: tuple[int, ...]) -> dict:
-    """CPU time of a forward alone and counted, in turns in one process."""
+    """Return the CPU time of a forward without and with counting, in turns in one process."""
     torch.manual_seed(0)
     model, x = MODELS.build(cfg).eval(), torch.rand(*shape)
     counter = OpCounter(model, len(x))
@@ -151,7 +151,7 @@ def overhead(name: str, cfg: dict, shape: tuple[int, ...]) -> dict:
 
 
 def _peak(cfg: dict, shape: tuple[int, ...], counted: bool) -> float:
-    """Peak memory of a process that runs one forward, in kB."""
+    """Return the peak memory of a process that runs one forward, in kB."""
     run = subprocess.run(
         [sys.executable, __file__, '--peak', json.dumps([cfg, shape, counted])],
         check=True,
@@ -162,7 +162,7 @@ def _peak(cfg: dict, shape: tuple[int, ...], counted: bool) -> float:
 
 
 def peak(cfg: dict, shape: tuple[int, ...], counted: bool) -> None:
-    """Run one forward and print the process's peak memory."""
+    """Run one forward and print the peak memory of the process."""
     model, x = MODELS.build(cfg).eval(), torch.rand(*shape)
     if counted:
         count_operations(model, x)
@@ -197,7 +197,7 @@ CASES = {
 
 
 def _cells(r: dict) -> list[str]:
-    """Figures of one preset, as its row has them."""
+    """Return the cells of one preset's row."""
     costs = r['costs']
     both = [
         f'{costs[name]["compute"]:.3f} + {costs[name]["memory"]:.2f}' for name in ('step', 'yan')
@@ -223,7 +223,7 @@ def _cells(r: dict) -> list[str]:
 
 
 def tables(data: dict) -> str:
-    """All of it as Markdown."""
+    """Return all tables as Markdown."""
     lines = [
         '# Energy in tables',
         '',
@@ -307,7 +307,7 @@ def main(argv=None) -> int:
     parser.add_argument('--photos', type=Path, help='folder of pictures')
     parser.add_argument('--images', type=int, default=1, help='photos per preset; default 1')
     parser.add_argument(
-        '--only', nargs='+', default=[], help='presets whose name contains one of these'
+        '--only', nargs='+', default=[], help='presets whose name contains one of these words'
     )
     parser.add_argument(
         '--again', action='store_true', help='count presets that were counted before'
@@ -315,7 +315,7 @@ def main(argv=None) -> int:
     parser.add_argument(
         '--overhead',
         action='store_true',
-        help='measure what counting costs: CPU time in one process, and peak memory',
+        help='measure the overhead of counting: CPU time in one process, and peak memory',
     )
     parser.add_argument('--peak', help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -344,7 +344,7 @@ def main(argv=None) -> int:
         bar = ProgressBar(len(FORMS) * len(chosen))
         for preset in chosen:
             size = next(iter(preset.data.values()))['input_size'][-1]
-            # the last maps of small pictures have one position: norms need several of them
+            # the last maps of small pictures have one position, but norms need several
             x = photos(args.photos, max(args.images, 1 if size >= 224 else 8), size)
             for form, (attention, merge) in FORMS.items():
                 key = f'{preset.name}/{form}'

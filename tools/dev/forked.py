@@ -1,5 +1,4 @@
-"""Functions in processes of their own, forked from one that has everything imported: limits, kills
-and crashes are seen."""
+"""Functions in forked child processes with limits, to observe kills and crashes."""
 
 import os
 import pickle
@@ -16,21 +15,25 @@ from typing import Any
 
 
 def limit(memory: int | None = None, file_size: int | None = None) -> None:
-    """Limit this process: bytes of address space beyond what it has, and bytes of any file that it
-    writes."""
+    """Limit this process.
+
+    Args:
+        memory: bytes of address space in addition to the present ones; None for no limit.
+        file_size: largest size in bytes of a written file; None for no limit.
+    """
     if memory is not None:
         pages = int(Path('/proc/self/statm').read_text().split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (pages * os.sysconf('SC_PAGE_SIZE') + memory,) * 2)
     if file_size is not None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write fails, as it does on a full disk
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write fails as on a full disk
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size,) * 2)
 
 
 def fork(function: Callable, *args, log: str | os.PathLike | None = None) -> int:
-    """Start a function in a child with a session of its own; return its process id.
+    """Start a function in a child with its own session; return its process id.
 
-    The child ends with 0, or with 1 after an exception, whose traceback goes to ``log`` with all of
-    its output.
+    The child ends with 0, or with 1 after an exception, whose traceback is written to ``log`` with
+    all output of the child.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -49,7 +52,7 @@ def fork(function: Callable, *args, log: str | os.PathLike | None = None) -> int
         code = stop.code if isinstance(stop.code, int) else 1
         print(stop.code, file=sys.stderr)
     except BaseException:
-        # torch's handler raises once more for a data worker that ends while this prints
+        # torch's handler raises again for a data worker that ends while this prints
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         traceback.print_exc()
     finally:
@@ -71,13 +74,13 @@ def wait(child: int, seconds: float) -> int | None:
 
 
 def kill(child: int) -> None:
-    """SIGKILL a child and wait for it; its own children are left to notice."""
+    """Send SIGKILL to a child and wait for it; its own children must notice by themselves."""
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
 
 
 def survivors(session: int, seconds: float = 15) -> list[int]:
-    """Return the processes of a session that are still there after ``seconds`` at most."""
+    """Return the processes of a session that still run after at most ``seconds``."""
     until = time.monotonic() + seconds
     while True:
         found = []
@@ -94,12 +97,16 @@ def survivors(session: int, seconds: float = 15) -> list[int]:
 def run_cases(
     function: Callable[[int], Any], count: int, seconds: float = 60, memory: int = 4 << 30
 ) -> list[Any]:
-    """Call ``function(0) ... function(count - 1)`` in children; a crash or a hang costs its own
-    case.
+    """Call ``function(0) ... function(count - 1)`` in children that may crash or hang.
+
+    Args:
+        function: function of the number of the case.
+        count: number of cases.
+        seconds: longest time per case; 60 by default.
+        memory: limit in bytes of a child; 4 GiB by default.
 
     Returns:
-        Per case what it returned; ``('crash', signal)`` or ``('hang', None)`` where it returned
-        nothing.
+        The result of each case; ``('crash', signal)`` or ``('hang', None)`` if there is none.
     """
     results: list[Any] = []
     while len(results) < count:
@@ -115,7 +122,7 @@ def run_cases(
 
         child = fork(work)
         os.close(writer)
-        with os.fdopen(reader, 'rb', buffering=0) as pipe:  # what is buffered, select does not see
+        with os.fdopen(reader, 'rb', buffering=0) as pipe:  # select ignores buffered data
             while len(results) < count:
                 if not select.select([pipe], [], [], seconds)[0]:
                     kill(child)
@@ -133,7 +140,7 @@ def run_cases(
 
 
 def naming(text: str) -> list[int]:
-    """Return other processes whose command line has ``text`` in it."""
+    """Return other processes whose command line contains ``text``."""
     found = []
     for file in Path('/proc').glob('[0-9]*/cmdline'):
         with suppress(OSError):
@@ -143,14 +150,14 @@ def naming(text: str) -> list[int]:
 
 
 def command(pid: int) -> str:
-    """Return the command line of a process, or nothing where it is gone."""
+    """Return the command line of a process, or an empty text if it has ended."""
     with suppress(OSError):
         return Path(f'/proc/{pid}/cmdline').read_bytes().replace(b'\0', b' ').decode()[:200]
     return ''
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that a process started and that still are."""
+    """Return the running child processes of a process."""
     found = []
     for file in Path('/proc').glob('[0-9]*/stat'):
         with suppress(OSError, ValueError, IndexError):

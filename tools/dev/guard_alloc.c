@@ -1,7 +1,8 @@
-// An allocator that shows writes and reads past the end of a tensor: preload it into a process.
+// An allocator that detects writes and reads past the end of a tensor; preload it into a process.
 //
-// Every block of posix_memalign, which is where torch and oneDNN take their memory from, ends in front of a page that may
-// not be touched. The up to 63 bytes in between are checked when the block is freed. Fresh memory is filled with NaNs.
+// torch and oneDNN allocate memory with posix_memalign. Every such block ends directly before a page
+// without access rights. The up to 63 bytes in between are checked when the block is freed. New
+// memory is filled with NaNs.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -16,7 +17,7 @@
 #define MAGIC 0x6d6d627361677561ull
 #define UNUSED 0xa5
 
-// In front of a block.
+// Header before a block.
 typedef struct {
     uint64_t magic;
     char *base;
@@ -48,7 +49,7 @@ int posix_memalign(void **out, size_t alignment, size_t size) {
 void free(void *block) {
     if (!next_free)
         next_free = (void (*)(void *))dlsym(RTLD_NEXT, "free");
-    // A block of malloc at a multiple of LINE always has that much of the heap in front of it.
+    // A block of malloc at a multiple of LINE always has at least LINE bytes of the heap before it.
     const Head *head = (const Head *)((char *)block - LINE);
     if (!block || (uintptr_t)block % LINE || head->magic != MAGIC) {
         next_free(block);

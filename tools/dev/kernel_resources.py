@@ -1,13 +1,13 @@
-"""Compile the Triton kernels for a GPU that need not be there, and print what they take of it.
+"""Compile the Triton kernels for a GPU and print the resources that they need; no GPU is required.
 
     python tools/dev/kernel_resources.py --dtype bfloat16 --width 32 64
     python tools/dev/kernel_resources.py --kernel lif_fwd lif_bwd --dtype float32 bfloat16
 
-Registers and spills are ptxas's, shared memory is what Triton asks for at launch, both per program
-and configuration; programs per multiprocessor follow from them. ``loop/score`` counts the
+Registers and spills are those of ptxas, shared memory is Triton's request at launch, both per
+program and configuration; programs per multiprocessor follow from them. ``loop/score`` counts the
 instructions that a thread issues per score in the loop over blocks, from the disassembled machine
-code; for neurons the accesses to memory are listed, ``.128`` being 16 bytes a thread at once. Needs
-triton with its ptxas, no GPU.
+code. For neurons the memory accesses are listed; ``.128`` means 16 bytes per thread at once. The
+tool needs triton with its ptxas.
 """
 
 import argparse
@@ -19,16 +19,16 @@ from collections import Counter
 from pathlib import Path
 
 TYPES = dict(float32='fp32', bfloat16='bf16', float16='fp16', int8='i8')
-#: of a Hopper multiprocessor: registers, bytes of shared memory (1 KiB a program is the system's),
-#: warps, programs
+#: of a Hopper multiprocessor: registers, bytes of shared memory (the system reserves 1 KiB per
+#: program), warps, programs
 REGISTERS, SHARED, WARPS, PROGRAMS = 65536, 228 * 1024, 64, 32
-#: arguments of kernels that are numbers and no counts.
+#: arguments of kernels that are real numbers, no counts.
 SCALARS = 'factor', 'slope', 'tau', 'threshold', 'rest', 'alpha'
 SASS = ('HGMMA', 'IGMMA', 'HMMA', 'IMMA', 'MUFU', 'LDGSTS', 'UTMALDG', 'LDL', 'STL')
 
 
 def parse_args(argv=None):
-    """Command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -38,7 +38,7 @@ def parse_args(argv=None):
         default=['fwd', 'bwd_q', 'bwd_kv'],
         choices=['fwd', 'bwd_q', 'bwd_kv', 'lif_fwd', 'lif_bwd'],
     )
-    parser.add_argument('--steps', type=int, default=4, help='T of the neurons')
+    parser.add_argument('--steps', type=int, default=4, help='time steps T of the neurons')
     parser.add_argument('--binary', action='store_true', help='neurons without negative spikes')
     parser.add_argument(
         '--dtype', nargs='+', default=['bfloat16'], choices=['float32', 'bfloat16', 'float16']
@@ -46,14 +46,14 @@ def parse_args(argv=None):
     parser.add_argument('--width', type=int, nargs='+', default=[32, 64], help='d = d_v of a head')
     parser.add_argument('--normalizer', default='shiftmax', choices=['shiftmax', 'softmax'])
     parser.add_argument('--product', default='ternary', choices=['ternary', 'binary', 'real'])
-    parser.add_argument('--bytes', action='store_true', help='q and k come as int8')
+    parser.add_argument('--bytes', action='store_true', help='q and k are int8')
     parser.add_argument('--tokens', type=int, default=1024)
     parser.add_argument('--arch', type=int, default=90)
     return parser.parse_args(argv)
 
 
 def attention_kernels() -> dict:
-    """Name -> autotuned kernel of bipolar attention."""
+    """Return name -> autotuned kernel of bipolar attention."""
     from mmbsa.ops.bipolar_attention import triton, triton_backward
 
     return dict(
@@ -72,7 +72,7 @@ def attention_constants(
     tokens: int,
     as_bytes: bool = False,
 ) -> dict:
-    """The constants that a launch compiles in, for dense operands of these sizes."""
+    """Return the compile-time constants of a launch, for dense operands of these sizes."""
     import torch
 
     from mmbsa.ops.bipolar_attention import launch
@@ -95,7 +95,7 @@ def attention_constants(
 
 
 def attention_pointers(dtype: str, as_bytes: bool) -> dict:
-    """Pointer argument -> element type, of all three kernels."""
+    """Return pointer argument -> element type, of all three kernels."""
     element, spikes = TYPES[dtype], 'i8' if as_bytes else TYPES[dtype]
     return (
         {x: 'fp32' for x in ('g', 'weight_sum', 'delta')}
@@ -105,7 +105,7 @@ def attention_pointers(dtype: str, as_bytes: bool) -> dict:
 
 
 def attention_configs(name: str, dtype: str, constants: dict) -> list:
-    """The configurations that auto-tuning tries for these sizes."""
+    """Return the configurations that auto-tuning tries for these sizes."""
     import torch
 
     from mmbsa.ops.bipolar_attention.triton import _fitting
@@ -115,15 +115,17 @@ def attention_configs(name: str, dtype: str, constants: dict) -> list:
 
 
 def lif_kernels() -> dict:
-    """Name -> autotuned kernel of neurons."""
+    """Return name -> autotuned kernel of neurons."""
     from mmbsa.ops.lif import triton
 
     return dict(lif_fwd=triton.lif_fwd_kernel, lif_bwd=triton.lif_bwd_kernel)
 
 
 def lif_constants(name: str, steps: int, signed: bool) -> dict:
-    """The constants that a launch compiles in, for tau 2, a hard and detached reset, and a
-    sigmoid."""
+    """Return the compile-time constants of a launch.
+
+    The neurons have tau 2, a hard and detached reset, and a sigmoid surrogate.
+    """
     import torch
 
     from mmbsa.ops.lif import launch
@@ -139,16 +141,16 @@ def lif_constants(name: str, steps: int, signed: bool) -> dict:
 
 
 def lif_pointers(dtype: str) -> dict:
-    """Pointer argument -> element type, of both kernels."""
+    """Return pointer argument -> element type, of both kernels."""
     return dict.fromkeys(('x', 'spikes', 'grad', 'grad_x'), TYPES[dtype]) | dict(charged='fp32')
 
 
 def compile_kernel(kernel, constants: dict, pointers: dict, config, arch: int) -> dict:
-    """Registers, spills, shared memory and instructions of one configuration.
+    """Return registers, spills, shared memory and instructions of one configuration.
 
     Args:
         kernel: an autotuned kernel.
-        constants: its constexpr arguments but those of the configuration.
+        constants: its constexpr arguments except those of the configuration.
         pointers: pointer argument -> Triton's name of the element type.
         config: one of its configurations.
         arch: compute capability times ten.
@@ -159,7 +161,7 @@ def compile_kernel(kernel, constants: dict, pointers: dict, config, arch: int) -
 
     function = kernel.fn
     names = function.arg_names
-    # Launches see the innermost stride as the constant 1, and other strides and addresses as
+    # In launches the innermost stride is the constant 1, and other strides and addresses are
     # multiples of 16.
     constants = (
         constants | config.kwargs | {name: 1 for name in names if re.fullmatch(r'(\w+)_d', name)}
@@ -196,8 +198,7 @@ def compile_kernel(kernel, constants: dict, pointers: dict, config, arch: int) -
 
 
 def assembled(ptx: str, arch: int) -> dict:
-    """What ptxas says of a kernel, and how often instructions of interest occur in its machine
-    code."""
+    """Return ptxas's figures of a kernel, and the numbers of some instructions."""
     tool = tools()
     with tempfile.TemporaryDirectory() as folder:
         (source := Path(folder, 'kernel.ptx')).write_text(ptx)
@@ -236,8 +237,7 @@ def assembled(ptx: str, arch: int) -> dict:
 
 
 def inner_loop(sass: str) -> dict:
-    """Instruction -> how often it stands in the first loop that multiplies matrices, ``''`` -> all
-    of them."""
+    """Return instruction -> its number in the first loop with matrix products."""
     code = [(int(at, 16), text) for at, text in re.findall(r'/\*([0-9a-f]{4,})\*/\s+(.*?);', sass)]
     for at, text in code:
         jump = re.search(r'\bBRA\b.* 0x([0-9a-f]+)', text)
@@ -246,18 +246,17 @@ def inner_loop(sass: str) -> dict:
         body = [re.sub(r'^@\S+\s+', '', x) for where, x in code if int(jump[1], 16) <= where <= at]
         counts = Counter(
             re.split(r'[. ]', x)[0] for x in body if 'RZ, gdesc[URZ], RZ' not in x
-        )  # a fence, no product
+        )  # a fence, not a product
         if any(counts[name] for name in SASS[:4]):
             return dict(counts) | {'': len(body)}
     return {'': 0}
 
 
 def tools() -> dict:
-    """Paths of the assemblers, in the order to try, and of the disassembler that triton's package
-    carries.
+    """Return the paths of the assemblers and the disassembler in triton's package.
 
     Raises:
-        FileNotFoundError: it carries none, or there is no triton.
+        FileNotFoundError: the package has none, or triton is not installed.
     """
     import importlib.util
 
@@ -272,7 +271,7 @@ def tools() -> dict:
             raise FileNotFoundError(
                 f'{folder / name} is needed to assemble kernels; it comes with the package triton'
             )
-    # some versions carry a second assembler, of a newer CUDA, and write code for that one
+    # some versions contain a second assembler, of a newer CUDA, and write code for it
     return dict(
         ptxas=[path for name in ('ptxas', 'ptxas-blackwell') if (path := folder / name).exists()],
         cuobjdump=folder / 'cuobjdump',
@@ -280,8 +279,10 @@ def tools() -> dict:
 
 
 def resident(registers: int, shared: int, warps: int) -> int:
-    """Programs that a Hopper multiprocessor holds at once; registers go by 256 to a warp, shared
-    memory by KiB."""
+    """Return the number of programs that a Hopper multiprocessor holds at once.
+
+    Registers are allocated in units of 256 per warp, shared memory in units of 1 KiB.
+    """
     by_registers = REGISTERS // (-(-registers * 32 // 256) * 256 * warps)
     by_shared = SHARED // (-(-shared // 1024) * 1024 + 1024)
     return min(by_registers, by_shared, WARPS // warps, PROGRAMS)
@@ -335,7 +336,7 @@ def main(argv=None) -> None:
 
 
 def print_lif(name: str, args) -> None:
-    """The lines of a kernel of neurons."""
+    """Print the lines of a kernel of neurons."""
     for dtype in args.dtype:
         for config in lif_kernels()[name].configs:
             found = compile_kernel(

@@ -1,5 +1,4 @@
-"""Tasks that :mod:`campaign_kills` kills and starts again: what they do, what must come out, and
-what must never lie in their folder."""
+"""Tasks of :mod:`campaign_kills`: their work, their results, and files that must not remain."""
 
 import hashlib
 import io
@@ -30,14 +29,14 @@ sys.path.insert(0, str(ROOT / 'tests'))  # tiny data and models
 
 @dataclass(frozen=True)
 class Task:
-    """Something that is done in a folder, and goes on where it was killed.
+    """Work in a folder that can be resumed after a kill.
 
     Attributes:
-        work: Does it, or the rest of it.
-        result: What it left, as text or tensors by name: the same however often it was killed.
-        faults: What must not be there after a kill.
-        prepare: Makes its input, once; the folder of all runs.
-        victim: Which process to kill, from that of ``work``.
+        work: does the work, or the rest of it.
+        result: results of the work, as text or tensors by name; they do not depend on kills.
+        faults: returns files that must not exist after a kill.
+        prepare: creates the input once; its argument is the folder of all runs.
+        victim: selects the process to kill, from that of ``work``.
     """
 
     work: Callable[[Path], None]
@@ -48,8 +47,10 @@ class Task:
 
 
 def config(work_dir: Path, workers: int = 1) -> Config:
-    """The quickstart, small: 8 iterations of 2 scenes, a checkpoint every 2 and a validation every
-    4 iterations."""
+    """Return a small quickstart config: 8 iterations of 2 scenes.
+
+    It has a checkpoint every 2 and a validation every 4 iterations.
+    """
     cfg = Config.fromfile(ROOT / 'configs' / 'bsa_quickstart.py')
     loader = dict(num_workers=workers, persistent_workers=workers > 0)
     cfg.merge_from_dict(
@@ -69,13 +70,13 @@ def config(work_dir: Path, workers: int = 1) -> Config:
 
 
 def train(work_dir: Path, workers: int = 1) -> None:
-    """Train, or go on, in this process."""
+    """Train, or resume, in this process."""
     torch.set_num_threads(1)
     run(config(work_dir, workers), 'train')
 
 
 def weights(work_dir: Path) -> dict[str, torch.Tensor]:
-    """Weights, moving averages and the optimizer's tensors at the end of a run, by name."""
+    """Return name -> weights, moving averages and tensors of the optimizer at the end of a run."""
     saved = load_checkpoint_file(work_dir / f'iter_{ITERS}.pth', 'cpu')
     found = {
         f'{part}.{key}': value
@@ -90,12 +91,12 @@ def weights(work_dir: Path) -> dict[str, torch.Tensor]:
 
 
 def broken_checkpoints(folder: Path) -> list[str]:
-    """Checkpoints that are not whole."""
+    """Return the checkpoints that are not complete."""
     return [f'{path.name} is not whole' for path in folder.rglob('*.pth') if not is_whole(path)]
 
 
 def write_recordings(folder: Path) -> None:
-    """24 recordings of two classes, and 8 sequences of a tracking benchmark."""
+    """Write 24 recordings of two classes, and 8 sequences of a tracking benchmark."""
     writers, boxes = import_module('event_writers'), import_module('tiny_tracking').boxes
     for index in range(24):
         events = writers.some_events(20_000, seed=index)
@@ -126,13 +127,13 @@ def cache(folder: Path) -> None:
         num_workers=1,
         multiprocessing_context='fork',
         collate_fn=lambda sample: sample,
-        worker_init_fn=partial(init_worker, None),  # as the runs of this package have it
+        worker_init_fn=partial(init_worker, None),  # as in the runs of this package
     )
     (folder / 'sums.json').write_text(json.dumps([float(one['img'].std()) for one in loader]))
 
 
 def cached(folder: Path) -> dict[str, str]:
-    """What came out of the cache, and its files."""
+    """Return the loaded frames, and the files of the cache."""
     found = {'sums': (folder / 'sums.json').read_text()}
     for path in sorted((folder / 'cache').rglob('*')):
         if path.suffix == '.npz':
@@ -142,7 +143,7 @@ def cached(folder: Path) -> dict[str, str]:
 
 
 def broken_frames(folder: Path) -> list[str]:
-    """Files of the cache that are not whole."""
+    """Return the files of the cache that are not complete."""
     broken = []
     for path in (folder / 'cache').rglob('[!.]*.npz'):
         try:
@@ -167,7 +168,7 @@ def convert(folder: Path) -> None:
 
 
 def converted(folder: Path) -> dict[str, str]:
-    """All pictures."""
+    """Return all pictures."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob('inter1_stack_3008/*'))
@@ -175,7 +176,7 @@ def converted(folder: Path) -> dict[str, str]:
 
 
 def half_sequences(folder: Path) -> list[str]:
-    """Sequences with some of their 30 pictures."""
+    """Return sequences with only some of their 30 pictures."""
     return [
         f'{path} has {len(list(path.iterdir()))} of 30 pictures'
         for path in folder.rglob('inter1_stack_3008')
@@ -205,7 +206,7 @@ def ablate(folder: Path) -> None:
 
 
 def finals(folder: Path) -> dict[str, object]:
-    """Curve and last weights of every cell."""
+    """Return curve and last weights of every cell."""
     found = {}
     for path in sorted(folder.glob('work/*/state.json')):
         state = json.loads(path.read_text())
@@ -216,7 +217,7 @@ def finals(folder: Path) -> dict[str, object]:
 
 
 def runner_or_training(child: int, folder: Path, draw: Random) -> int:
-    """The runner of the ablation, or a training that it started."""
+    """Return the runner of the ablation, or a training that it started."""
     trainings = []
     for path in folder.glob('work/*/state.json'):
         with suppress(OSError, ValueError, KeyError):
@@ -227,7 +228,7 @@ def runner_or_training(child: int, folder: Path, draw: Random) -> int:
 
 
 def broken_cells(folder: Path) -> list[str]:
-    """Checkpoints that are not whole, and states that cannot be read."""
+    """Return checkpoints that are not complete, and states that cannot be read."""
     broken = broken_checkpoints(folder)
     for path in folder.rglob('state.json'):
         try:
@@ -246,7 +247,7 @@ TASKS = dict(
 
 
 def preload() -> None:
-    """Import what the tasks need, once for all children."""
+    """Import the modules of the tasks, once for all children."""
     for folder in ('tools', 'tools/dataset_converters'):
         sys.path.insert(0, str(ROOT / folder))
     for name in (

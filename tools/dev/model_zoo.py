@@ -4,7 +4,7 @@
     python tools/dev/model_zoo.py --check   # exit with 1 if a file is out of date
 
 ``configs/<family>/metafile.yml`` describes the family and its configs, ``configs/metafile.yml`` the
-entry points in ``configs/`` itself; ``model-index.yml`` names them for mim.
+entry points in ``configs/`` itself; ``model-index.yml`` lists them for mim.
 ``configs/<family>/presets.yml`` describes the presets, which have no config of their own.
 """
 
@@ -17,7 +17,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / 'docs' / 'model_zoo.md'
-#: what a result may say about where its figure is stated.
+#: values of a result's ``stated in``: where the figure is published.
 STATED = {
     'official repository': "the README or a log of the authors' code states it",
     'paper': 'the paper of the method states it (of Bipolar Self-attention: for its own models)',
@@ -27,7 +27,7 @@ STATED = {
     ),
     'third party': "another method's repository restates it",
 }
-#: keys of a result that differ from the model's own, as the table prints them.
+#: keys of a result that differ from those of the model, as the table prints them.
 CONDITIONS = {
     'T': 'T = {}',
     'D': 'D = {}',
@@ -82,19 +82,18 @@ figures.
 
 
 def read(pattern: str) -> dict[str, dict]:
-    """Contents of YAML files under ``configs/``, by path relative to the repo, in alphabetical
-    order."""
+    """Return path -> content of YAML files under ``configs/``, sorted."""
     paths = sorted((ROOT / 'configs').glob(pattern))
     return {str(path.relative_to(ROOT)): yaml.safe_load(path.read_text()) for path in paths}
 
 
 def families() -> dict[str, dict]:
-    """Metafile of every family by the name of its folder."""
+    """Return folder -> metafile of every family."""
     return {Path(path).parent.name: content for path, content in read('*/metafile.yml').items()}
 
 
 def source(result: dict) -> str:
-    """Where a figure comes from, in words of ``STATED`` or of the result's own ``source``."""
+    """Return the source of a figure, in words of ``STATED`` or of the result's own ``source``."""
     stated = result.get('stated in')
     if stated is not None and stated not in STATED:
         raise ValueError(f"'stated in: {stated}' must be one of {', '.join(STATED)}")
@@ -102,13 +101,13 @@ def source(result: dict) -> str:
 
 
 def energy(model: dict, result: dict) -> list[str]:
-    """Cells for operations and energy."""
+    """Return the cells for operations and energy."""
     sops, joule = model['Metadata'].get('SOPs'), result.get('Metrics', {}).get('Energy (mJ)')
     return [f'{sops / 1e9:.2f} G' if sops else '-', str(joule) if joule else '-']
 
 
 def rows(model: dict, label: str, metric: str) -> list[list[str]]:
-    """Cells of a model: one row per result, the model's own cells in the first."""
+    """Return the cells of a model, one row per result."""
     meta = model['Metadata']
     own = [label, str(meta.get('T', '-')), str(meta.get('D', '-')), f'{meta["Parameters"]:,}']
     lines = []
@@ -134,7 +133,7 @@ def rows(model: dict, label: str, metric: str) -> list[list[str]]:
 
 
 def table(models: list[dict], metric: str, label: Callable = '`{Name}`'.format_map) -> list[str]:
-    """Markdown lines; columns that would be empty are left out."""
+    """Return Markdown lines; empty columns are omitted."""
     column = 'top 1' if metric == 'Top 1 Accuracy' else metric
     head = ['model', 'T', 'D', 'parameters', 'SOPs', 'mJ', 'data', 'with', column, 'source']
     cells = [row for model in models for row in rows(model, label(model), metric)]
@@ -144,23 +143,23 @@ def table(models: list[dict], metric: str, label: Callable = '`{Name}`'.format_m
 
 
 def paper(collection: dict) -> str:
-    """A link to the paper."""
+    """Return a link to the paper."""
     return f'[{collection["Paper"]["Title"]}]({collection["Paper"]["URL"]})'
 
 
 def task_of(model: dict) -> str:
-    """The task of a config, from its data."""
+    """Return the task of a config, from its data."""
     return TASK_OF_DATA.get(model['Metadata']['Training Data'], 'Image Classification')
 
 
 def by_task(models: list[dict]) -> dict[str, list[dict]]:
-    """Configs of every task that has some, in the order of ``TASKS``."""
+    """Return task -> configs, in the order of ``TASKS``; tasks without configs are omitted."""
     found = {task: [model for model in models if task_of(model) == task] for task in TASKS}
     return {task: group for task, group in found.items() if group}
 
 
 def render() -> str:
-    """The whole page."""
+    """Return the whole page."""
     lines = [HEAD + '\n'.join(f'| {name} | {meaning} |' for name, meaning in STATED.items())]
     for path, content in read('*/presets.yml').items():
         (collection,) = families()[Path(path).parent.name]['Collections']
@@ -198,7 +197,7 @@ def render() -> str:
 
 
 def render_family(folder: str) -> str:
-    """README.md of a family's folder."""
+    """Return the README.md of a family's folder."""
     (collection,) = families()[folder]['Collections']
     models = families()[folder]['Models']
     lines = [
@@ -224,7 +223,7 @@ def render_family(folder: str) -> str:
 
 
 def pages() -> dict[Path, str]:
-    """Every generated file and its text."""
+    """Return path -> text of every generated file."""
     readmes = {ROOT / 'configs' / name / 'README.md': render_family(name) for name in families()}
     return {OUT: render(), **readmes}
 

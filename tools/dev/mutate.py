@@ -1,16 +1,16 @@
-"""Break the package on purpose, one small change at a time, and count what the tests notice.
+"""Mutation test: change one place of the package at a time, and count detected changes.
 
     pytest -n 2 --cov=mmbsa --cov-context=test --cov-report= --junitxml=junit.xml
     python tools/dev/mutate.py --coverage .coverage --junit junit.xml --count 300 --out mutants.json
 
-The first command notes which test runs which line, and how long it takes. The second one draws
-mutants from the files, applies each to a copy of the repository, and runs the tests that reach the
-changed line, quick ones first, at most ``--limit`` seconds of them. A mutant is killed by a test
-that fails, by an error at import and by a run that takes far too long; a mutant on a line that no
-test reaches survives. The run goes on from ``--out`` where it was interrupted.
+The first command records which test runs which line, and its time. The second command draws mutants
+from the files, applies each to a copy of the repository, and runs the tests that reach the changed
+line, fast ones first, at most ``--limit`` seconds of them. A mutant is killed by a test that fails,
+by an error at import and by a run that takes far too long; a mutant on a line that no test reaches
+survives. An interrupted run continues from ``--out``.
 
-With ``MMBSA_SHARED`` and ``MMBSA_ORACLE_DIR`` set to a folder that does not exist, only the tests
-that every clone has count.
+If ``MMBSA_SHARED`` and ``MMBSA_ORACLE_DIR`` are set to a folder that does not exist, only the tests
+that every clone has are counted.
 """
 
 import argparse
@@ -45,7 +45,7 @@ PRELOADED = [
     'pytest',
 ]
 CONTEXT = multiprocessing.get_context('forkserver')
-#: what a copy of the repository needs.
+#: files and folders that a copy of the repository needs.
 COPIED = ('mmbsa', 'configs', 'tools', 'tests', 'docs', 'demo', 'pyproject.toml', 'setup.py')
 COMPARISONS = {
     ast.Lt: ast.LtE,
@@ -75,10 +75,10 @@ class Mutant:
     """One change.
 
     Attributes:
-        file: relative to the repository.
-        line: 1-based.
+        file: path relative to the repository.
+        line: line number, from 1.
         place: number of the node in the order of :func:`ast.walk`.
-        kind: what is done to it.
+        kind: kind of the change.
     """
 
     file: str
@@ -93,7 +93,7 @@ class Mutant:
 
 
 def changes(node: ast.AST) -> Iterator[str]:
-    """Kinds of changes that a node allows."""
+    """Yield the kinds of changes that are possible for a node."""
     if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in COMPARISONS:
         yield 'comparison'
     if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
@@ -154,7 +154,7 @@ class _Replace(ast.NodeTransformer):
 
 
 def mutated(source: str, mutant: Mutant) -> str:
-    """Source of a file with the change."""
+    """Return the source of a file with the change."""
     parsed = ast.parse(source)
     target = list(ast.walk(parsed))[mutant.place]
     changed = _Replace(target, apply(target, mutant.kind)).visit(parsed)
@@ -162,8 +162,10 @@ def mutated(source: str, mutant: Mutant) -> str:
 
 
 def _messages(parsed: ast.AST) -> set[int]:
-    """ids of the nodes of annotations, docstrings, ``__repr__`` and of what is raised: their change
-    is no fault, or one of a text."""
+    """Return ids of nodes whose change is no fault, or only a fault of a text.
+
+    They are the nodes of annotations, docstrings, ``__repr__`` and raised errors.
+    """
     found: set[int] = set()
     for node in ast.walk(parsed):
         parts: list[ast.AST | None] = []
@@ -183,7 +185,7 @@ def _messages(parsed: ast.AST) -> set[int]:
 
 
 def all_mutants(packages: tuple[str, ...]) -> list[Mutant]:
-    """Every change of every file."""
+    """Return every change of every file."""
     found = []
     for package in packages:
         for path in sorted((ROOT / 'mmbsa' / package).rglob('*.py')):
@@ -198,7 +200,7 @@ def all_mutants(packages: tuple[str, ...]) -> list[Mutant]:
 
 
 class Tests:
-    """Which tests reach a line, and how long each takes.
+    """Tests that reach a line, and their times.
 
     Args:
         coverage: data file of ``pytest --cov-context=test``.
@@ -223,8 +225,11 @@ class Tests:
             self.seconds[name] = float(case.get('time', 0))
 
     def reaching(self, mutant: Mutant, limit: float) -> list[str]:
-        """Tests that run the mutant's line, those of the file where it runs at import; quick ones
-        first, ``limit`` seconds in all, at least three."""
+        """Return the tests that run the mutant's line, fast ones first.
+
+        For a line that runs at import these are the tests of the file. They take ``limit`` seconds
+        in total, but there are at least three.
+        """
         lines = self.lines.get(str(ROOT / mutant.file), {})
         contexts = {context for context in lines.get(mutant.line, ()) if context}
         if not contexts and mutant.line in lines:
@@ -263,7 +268,7 @@ def run_tests(folder: str, tests: list[str], log: str) -> None:
 
 
 def judge(mutant: Mutant, tests: list[str], folder: Path, limit: float) -> dict:
-    """Run the tests on a copy of the repository with the change."""
+    """Run the tests on a copy of the repository with the change, and return the result."""
     path, log = folder / mutant.file, folder / 'pytest.log'
     source = (ROOT / mutant.file).read_text()
     if not tests:
@@ -294,10 +299,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--coverage', type=Path, required=True, help='data file of pytest --cov')
     parser.add_argument('--junit', type=Path, required=True, help='report of the same run')
     parser.add_argument('--packages', nargs='+', default=PACKAGES, help='folders of mmbsa')
-    parser.add_argument('--count', type=int, default=300, help='mutants to draw')
+    parser.add_argument('--count', type=int, default=300, help='number of mutants to draw')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--limit', type=float, default=45.0, help='seconds of tests per mutant')
-    parser.add_argument('--minutes', type=float, default=600.0, help='stop after so long')
+    parser.add_argument('--minutes', type=float, default=600.0, help='stop after this time')
     parser.add_argument('--jobs', type=int, default=1)
     parser.add_argument('--out', type=Path, required=True, help='JSON lines, one per mutant')
     return parser.parse_args()

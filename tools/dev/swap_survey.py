@@ -1,4 +1,4 @@
-"""The swap tried on every config that an installed OpenMMLab package ships."""
+"""Trial of the swap on every config of an installed OpenMMLab package."""
 
 import logging
 import traceback
@@ -27,24 +27,24 @@ from mmbsa.apis.swap.swap import swap_backbone
 from mmbsa.utils.mmcv_ops import MissingOp
 from mmbsa.utils.processes import end_with_parent
 
-#: crops tried in turn for the real step: small ones suffice except where a head pools fixed
-#: windows.
+#: crops that are tried in this order for the real step: small ones are enough unless a head pools
+#: fixed windows.
 CROPS = ((64, 64), (128, 128), (416, 416))
 
 
 @dataclass
 class Outcome:
-    """What happened to one config.
+    """Result of one config.
 
     Attributes:
-        family: its folder.
-        config: its path below the zoo.
+        family: folder of the config.
+        config: path of the config below the zoo.
         status: 'swapped', 'refused' or 'crashed'.
-        built: 'yes', 'no: ...' where the stock config does not build in this environment either, ''
+        built: 'yes', or 'no: ...' if the stock config does not build in this environment either; ''
             if not swapped.
-        reason: of a refusal or a crash.
+        reason: reason of a refusal or a crash.
         params: millions of parameters of the swapped model.
-        step: losses of one real training step, why there was none, or ''.
+        step: losses of one real training step, the reason why there was none, or ''.
     """
 
     family: str
@@ -57,7 +57,7 @@ class Outcome:
 
 
 def zoo(families: Sequence[str] = (), package: str = 'mmseg') -> list[Path]:
-    """Paths of all complete configs of an installed package, those of some families if given."""
+    """Return the paths of all complete configs of an installed package, or of some families."""
     root = installed_configs(package)
     paths = sorted(p for p in root.rglob('*.py') if '_base_' not in p.parts)
     return [p for p in paths if not families or p.relative_to(root).parts[0] in families]
@@ -68,7 +68,7 @@ def _short(error: Exception) -> str:
 
 
 def unbuildable(path: Path) -> str:
-    """Why the stock config itself does not build here; '' if it does."""
+    """Return why the stock config itself does not build here; '' if it does."""
     original = Config(load_config(path))
     original.model.pop('pretrained', None)
     scope = original.get('default_scope') or 'mmseg'
@@ -76,7 +76,7 @@ def unbuildable(path: Path) -> str:
         build_skeleton(original.model, scope)
         if scope != 'mmseg':
             feature_shapes(original)
-    except Exception as error:  # a missing package or op raises whatever its users raise
+    except Exception as error:  # a missing package or op may raise any error
         missing = [
             p
             for p in ('mmdet', 'mmpretrain')
@@ -87,7 +87,7 @@ def unbuildable(path: Path) -> str:
 
 
 def _step(cfg: dict, package: str) -> str:
-    """One real training step; the smallest crop that the heads can pool is enough."""
+    """Run one real training step, with the smallest crop that the heads can pool."""
     if package != 'mmseg':
         model, losses = maps_train_step(cfg)
         silent = sum(p.requires_grad and p.grad is None for p in model.parameters())
@@ -107,11 +107,10 @@ def _step(cfg: dict, package: str) -> str:
 
 
 def _params(cfg: Config, path: Path, ran: dict[str, float]) -> float:
-    """Parameters of a model that builds and runs; one equal to a model that ran before is not run
-    again.
+    """Return the parameters of a model that builds and runs.
 
-    Without their backbones, configs of one family that differed in depth or schedule often become
-    the same model.
+    Without their backbones, configs of one family that differ in depth or schedule often are the
+    same model.
     """
     if cfg.get('default_scope') in SCOPES:
         key = repr(cfg['model'])
@@ -132,14 +131,14 @@ def survey_config(
     ran: dict[str, float] | None = None,
     package: str = 'mmseg',
 ) -> Outcome:
-    """Swap, build and run one config; never raises what the config causes.
+    """Swap, build and run one config; errors of the config are part of the result.
 
     Args:
-        path: of a config in the zoo.
-        backbone: what to swap in.
-        step: take one real training step too.
-        ran: models that ran before, by their text; filled.
-        package: whose zoo it is.
+        path: path of a config in the zoo.
+        backbone: the new backbone.
+        step: whether to run one real training step too; False by default.
+        ran: models that ran before, by their text; extended. None by default.
+        package: package of the zoo; ``'mmseg'`` by default.
     """
     root = installed_configs(package)
     relative = path.relative_to(root)
@@ -149,7 +148,7 @@ def survey_config(
     except SwapError as error:
         row.status, row.reason = 'refused', str(error)
         return row
-    except Exception as error:  # the survey's purpose is to count these
+    except Exception as error:  # the survey counts these errors
         row.status, row.reason = (
             'crashed',
             _short(error) + ' @ ' + traceback.format_exc(limit=-1).splitlines()[1].strip(),
@@ -160,9 +159,9 @@ def survey_config(
         row.step = _step(cfg, package) if step else ''
     except (
         MissingOp
-    ) as error:  # the stock config needs it too: mmcv was installed without compiled ops
+    ) as error:  # the stock config has the same error: mmcv was installed without compiled ops
         row.built = f'no: {_short(error)}'
-    except Exception as error:  # ours only if the stock config builds
+    except Exception as error:  # an error of the swap only if the stock config builds
         reason = unbuildable(path)
         if reason:
             row.built = f'no: {reason}'
@@ -172,7 +171,7 @@ def survey_config(
 
 
 def _quiet() -> None:
-    """Start a worker process: one thread, no chatter."""
+    """Set up a worker process: one thread, no messages."""
     torch.set_num_threads(1)
     warnings.simplefilter('ignore')
     logging.disable(logging.WARNING)
@@ -182,8 +181,10 @@ def _quiet() -> None:
 def _survey_family(
     paths: Sequence[Path], backbone: str | dict, step: bool, package: str
 ) -> list[Outcome]:
-    """Configs of one family in one process, so that they share the measured backbones; one of them
-    takes a real step."""
+    """Survey the configs of one family in one process, so that they share the measured backbones.
+
+    One of them runs a real step.
+    """
     rows: list[Outcome] = []
     ran: dict[str, float] = {}
     for path in paths:
@@ -202,14 +203,15 @@ def survey(
     """Try the swap on the whole zoo.
 
     Args:
-        backbone: what to swap in.
-        families: folders of the zoo; all if empty.
-        jobs: processes.
-        step: one real forward and backward for one config of each family.
-        package: ``'mmseg'``, ``'mmdet'`` or ``'mmpretrain'``.
+        backbone: the new backbone.
+        families: folders of the zoo; all if empty (default).
+        jobs: number of processes; 1 by default.
+        step: whether to run one real forward and backward for one config of each family; False by
+            default.
+        package: ``'mmseg'`` (default), ``'mmdet'`` or ``'mmpretrain'``.
 
     Returns:
-        One row per config, in the zoo's order.
+        One row per config, in the order of the zoo.
     """
     root = installed_configs(package)
     groups: dict[str, list[Path]] = {}
@@ -227,7 +229,7 @@ def survey(
 
 
 def table(rows: Sequence[Outcome]) -> str:
-    """Markdown: one line per family, totals, and all refusals and crashes."""
+    """Return Markdown: one line per family, totals, and all refusals and crashes."""
     lines = [
         '| family | configs | swapped | built and run | refused | crashed | real training step, or '
         'why not |',
@@ -275,5 +277,5 @@ def table(rows: Sequence[Outcome]) -> str:
 
 
 def as_dicts(rows: Sequence[Outcome]) -> list[dict]:
-    """Rows as plain data, for JSON."""
+    """Return the rows as plain data, for JSON."""
     return [asdict(row) for row in rows]

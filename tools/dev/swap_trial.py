@@ -1,5 +1,4 @@
-"""Does a swapped config work? Built and run without memory at its own crop, or for real on a tiny
-one."""
+"""Trial of a swapped segmentor, without memory at its crop or really on a tiny crop."""
 
 from copy import deepcopy
 
@@ -14,12 +13,12 @@ from torch._subclasses import FakeTensorMode
 from mmbsa.apis.swap.heads import head_list
 from mmbsa.apis.swap.measure import build_skeleton, default_scope
 
-#: crop of runs that compute something.
+#: crop of runs with real computation.
 TINY_CROP = (64, 64)
 
 
 def crop_size(cfg: Config | dict) -> tuple[int, int]:
-    """(H, W) of the training crop that a config names; 512 x 512 where it names none."""
+    """Return (H, W) of a config's training crop; 512 x 512 without one."""
     size = (cfg['model'].get('data_preprocessor') or {}).get('size') or cfg.get('crop_size') or 512
     return (size, size) if isinstance(size, int) else tuple(size)
 
@@ -38,13 +37,13 @@ def _metas(size: tuple[int, int], batch: int) -> list[dict]:
 
 
 def build_model(cfg: Config | dict) -> nn.Module:
-    """Build a config's model for real, with synchronised norms turned into plain ones."""
+    """Build a config's model with real weights and plain norms."""
     with default_scope(cfg.get('default_scope') or 'mmseg'):
         return revert_sync_batchnorm(ROOT_MODELS.build(deepcopy(dict(cfg['model']))))
 
 
 def image_channels(cfg: Config | dict) -> int:
-    """Channels of a config's pictures: what its backbone says that it takes, or 3."""
+    """Return the channels of a config's pictures: those of its backbone, or 3."""
     channels = cfg['model']['backbone'].get('in_channels')
     return channels if isinstance(channels, int) else 3
 
@@ -58,7 +57,7 @@ def _run(model: nn.Module, size: tuple[int, int], channels: int) -> nn.Module:
     for key in ('decode_head', 'auxiliary_head'):
         heads = getattr(model, key, None)
         heads = list(heads) if isinstance(heads, nn.ModuleList) else [heads]
-        # later heads of a cascade, and heads that want labels too, are run by encode_decode alone
+        # encode_decode alone runs later heads of a cascade, and heads that need labels too
         for head in heads[:1] if key == 'decode_head' else heads:
             if isinstance(head, BaseDecodeHead):
                 head(maps)
@@ -69,27 +68,26 @@ def _run(model: nn.Module, size: tuple[int, int], channels: int) -> nn.Module:
 
 
 def run_skeleton(cfg: Config | dict) -> tuple[nn.Module, tuple[int, int]]:
-    """Build a config's model without memory and run it at the config's own crop, in train and eval
-    mode.
+    """Build a config's model without memory and run it at the config's crop.
 
-    Shapes are all that is checked: every head reads its maps, and predictions have the size of the
-    image. Models with mmcv's compiled layers are built for real and run on a tiny crop: those
-    kernels take no tensors without memory.
+    Only shapes are checked: every head reads its maps, and predictions have the size of the image.
+    Models with mmcv's compiled layers are built with real weights and run on a tiny crop, because
+    those kernels need tensors with memory.
 
     Returns:
-        The model, of which only shapes mean anything, and the crop it ran on.
+        The model, of which only shapes are valid, and the crop.
 
     Raises:
-        Exception: whatever building or running it raises. ValueError: predictions of another size
-            than the image.
+        Exception: any error of building or running the model.
+        ValueError: predictions have another size than the image.
     """
     scope = cfg.get('default_scope') or 'mmseg'
     skeleton = build_skeleton(dict(cfg['model']), scope)
     with default_scope(scope), torch.no_grad():
         if any(type(module).__module__.startswith('mmcv.ops') for module in skeleton.modules()):
             return _run(build_model(cfg), TINY_CROP, image_channels(cfg)), TINY_CROP
-        # fake tensors rather than meta ones: they name the device that a layer asks for, and ops of
-        # ours know them
+        # fake tensors instead of meta ones: they have the device that a layer requests, and the ops
+        # of mmbsa support them
         with FakeTensorMode(allow_non_fake_inputs=True):
             model = _run(skeleton.to_empty(device='cpu'), crop_size(cfg), image_channels(cfg))
             return model, crop_size(cfg)
@@ -98,8 +96,7 @@ def run_skeleton(cfg: Config | dict) -> tuple[nn.Module, tuple[int, int]]:
 def synthetic_batch(
     cfg: Config | dict, size: tuple[int, int], batch: int = 2, seed: int = 0
 ) -> tuple[Tensor, list]:
-    """Random images (B, C, H, W) and samples with labels, edges and depth, whatever the config's
-    heads ask for."""
+    """Return random images (B, C, H, W) and samples with labels, edges and depth for all heads."""
     from mmseg.structures import SegDataSample
 
     generator = torch.Generator().manual_seed(seed)
@@ -124,13 +121,14 @@ def synthetic_batch(
 def train_step(
     model: nn.Module, cfg: Config | dict, size: tuple[int, int]
 ) -> tuple[dict[str, float], list[str]]:
-    """One real forward and backward of the training loss on random data.
+    """Run one real forward and backward of the training loss on random data.
 
     Returns:
-        The losses by name, and the names of parameters that got no gradient although they want one.
+        The losses by name, and the names of parameters that require a gradient and got none.
 
     Raises:
-        Exception: whatever the model raises. ValueError: a loss that is not finite.
+        Exception: any error of the model.
+        ValueError: a loss is not finite.
     """
     images, samples = synthetic_batch(cfg, size)
     with default_scope(cfg.get('default_scope') or 'mmseg'):

@@ -1,6 +1,4 @@
-"""Does a swapped detector or classifier work? Its features must have the shapes that the stock
-model's have.
-"""
+"""Trial of a swapped detector or classifier: its features must have the stock model's shapes."""
 
 from collections.abc import Mapping
 
@@ -13,12 +11,12 @@ from torch._subclasses import FakeTensorMode
 from mmbsa.apis.swap.maps import host, neck_list
 from mmbsa.apis.swap.measure import build_skeleton, default_scope
 
-#: size of the images that features are computed from, and of those of a real training step.
+#: size of the images for features, and of the images of a real training step.
 IMAGE, TINY_IMAGE = (384, 384), (96, 128)
 
 
 def _shapes(value) -> list[tuple[int, ...]]:
-    """Shapes of all tensors in what a network returns, in order."""
+    """Return the shapes of all tensors in the output of a network, in order."""
     if isinstance(value, Tensor):
         return [tuple(value.shape)]
     values = (
@@ -32,11 +30,12 @@ def _shapes(value) -> list[tuple[int, ...]]:
 
 
 def feature_shapes(cfg: Config | dict, size: tuple[int, int] = IMAGE) -> list[tuple[int, ...]]:
-    """Shapes of the features that a config's backbone and necks make of two images, computed
-    without memory.
+    """Return the shapes of the features that backbone and necks compute from two images.
+
+    They are computed without memory.
 
     Raises:
-        Exception: whatever building or running them raises.
+        Exception: any error of building or running them.
     """
     scope, part = cfg['default_scope'], host(cfg['model'])
     parts = [build_skeleton(dict(item), scope) for item in (part['backbone'], *neck_list(part))]
@@ -45,7 +44,7 @@ def feature_shapes(cfg: Config | dict, size: tuple[int, int] = IMAGE) -> list[tu
         x = torch.zeros(2, channels if isinstance(channels, int) else 3, *size)
         for module in parts:
             module.to_empty(device='cpu')
-            module.eval()  # some backbones return nothing from it
+            module.eval()  # a separate statement: eval() of some backbones returns None
             x = module(x)
     return _shapes(x)
 
@@ -57,27 +56,26 @@ def run_features(swapped: Config, stock: Config) -> int:
         Number of parameters of the swapped model.
 
     Raises:
-        Exception: whatever building or running raises. ValueError: features of other shapes than
-            the stock model's, for classifiers but for the width.
+        Exception: any error of building or running.
+        ValueError: features have other shapes than those of the stock model; for classifiers the
+            width may differ.
     """
     shapes = feature_shapes(swapped)
     model = build_skeleton(dict(swapped['model']), swapped['default_scope'])
     try:
         expected = feature_shapes(stock)
-    except Exception:  # its own backbone does not run here; the swapped one does
+    except Exception:  # the stock backbone does not run here, but the swapped one does
         expected = shapes
     kept = (
         1 if all(len(shape) == 2 for shape in shapes) else None
-    )  # heads follow to another width of vectors
+    )  # heads follow another width of vectors
     if [s[:kept] for s in shapes] != [s[:kept] for s in expected]:
         raise ValueError(f'features have the shapes {shapes}, those of the stock model {expected}')
     return sum(p.numel() for p in model.parameters())
 
 
 def random_batch(cfg: Config | dict, size: tuple[int, int] = TINY_IMAGE) -> dict:
-    """Two random images with random boxes and masks, or labels, as a data loader hands them to the
-    preprocessor.
-    """
+    """Return two random images with random boxes and masks, or labels, as from a data loader."""
     if cfg['default_scope'] == 'mmdet':
         from mmdet.testing import demo_mm_inputs
 
@@ -95,13 +93,14 @@ def random_batch(cfg: Config | dict, size: tuple[int, int] = TINY_IMAGE) -> dict
 def train_step(
     cfg: Config | dict, size: tuple[int, int] = TINY_IMAGE
 ) -> tuple[nn.Module, dict[str, float]]:
-    """Build a config's model for real, and run one forward and backward of its loss on random data.
+    """Build a config's model with real weights, and run one forward and backward on random data.
 
     Returns:
         The model with gradients, and the losses by name.
 
     Raises:
-        Exception: whatever the model raises. ValueError: a loss that is not finite.
+        Exception: any error of the model.
+        ValueError: a loss is not finite.
     """
     from mmengine.model import revert_sync_batchnorm
 

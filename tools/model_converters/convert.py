@@ -1,9 +1,9 @@
-"""Convert an official checkpoint file into one of ours.
+"""Convert an official checkpoint file to a checkpoint of mmbsa.
 
     python tools/model_converters/convert.py sdt_v3_cls V3_10.0M_1x4.pth espikeformer-m.pth
 
-The result is usable as ``init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')`` of
-a backbone, and as the checkpoint of the whole model.
+The result can be used as ``init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')``
+of a backbone, and as the checkpoint of the whole model.
 """
 
 import argparse
@@ -18,8 +18,7 @@ from mmbsa.utils.files import atomic_open, check_output
 
 
 def read(path: str) -> dict[str, torch.Tensor]:
-    """Load tensors only (``weights_only=True``), out of the usual containers, without ``module.``
-    prefixes."""
+    """Load tensors from the usual containers, without ``module.`` prefixes."""
     with torch.serialization.safe_globals(
         [argparse.Namespace]
     ):  # official training scripts store their arguments
@@ -33,7 +32,7 @@ def parse_args():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        'source', choices=sorted(RECIPES), help='official implementation the file comes from'
+        'source', choices=sorted(RECIPES), help='official implementation of the checkpoint'
     )
     parser.add_argument('input', help='official checkpoint')
     parser.add_argument('output', help='file to write')
@@ -42,7 +41,7 @@ def parse_args():
         nargs='*',
         default=[],
         metavar='KEY=VALUE',
-        help='what the official constructor took and shapes do not tell, e.g. num_heads=8 T=4',
+        help='constructor arguments that shapes do not determine, e.g. num_heads=8 T=4',
     )
     return parser.parse_args()
 

@@ -1,5 +1,4 @@
-"""Ablations: a grid of axes and seeds over one config, trained, resumed, and told as table,
-pictures and a page."""
+"""Ablations: train a grid of axes and seeds over one config, and report it as table and plots."""
 
 from mmbsa.apis.ablation.grid import (
     Cell,

@@ -1,5 +1,4 @@
-"""An ablation as data: axes, seeds and a base config, read from YAML, and the cells that they
-expand to."""
+"""Grid of an ablation: axes, seeds and a base config from a YAML file, and their cells."""
 
 import hashlib
 import json
@@ -13,11 +12,11 @@ from mmengine.config import Config
 
 from mmbsa.apis.ablation.overrides import GridError, apply_overrides
 
-#: what a grid file may hold, at its top and under ``budgets.<name>``.
+#: keys of a grid file, at its top level and under ``budgets.<name>``.
 KEYS = ('title', 'base', 'metric', 'seeds', 'overrides', 'axes', 'exclude', 'published', 'about')
-#: the key of an axis value that names another base config instead of overriding this one.
+#: key of an axis value that replaces the base config instead of overriding its entries.
 BASE = 'base'
-#: entries of a config that say where and how a run takes place, and not what it computes.
+#: config entries that affect the place and the process of a run, but not its result.
 PLACE = ('work_dir', 'launcher', 'resume', 'experiment_name')
 
 
@@ -27,9 +26,9 @@ class Cell:
 
     Attributes:
         values: axis -> name of its value.
-        seed: of ``randomness.seed``.
-        config: resolved config.
-        key: hash of that config; two cells with one key are the same training.
+        seed: value of ``randomness.seed``.
+        config: the resolved config.
+        key: hash of that config; two cells with the same key are the same training.
     """
 
     values: dict[str, str]
@@ -39,7 +38,7 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """The values without the seed, as tables and legends have it."""
+        """Values of the axes without the seed, for tables and legends."""
         return ' '.join(self.values.values())
 
     @property
@@ -60,18 +59,18 @@ class Grid:
     """A base config, axes of named overrides, and seeds.
 
     Attributes:
-        name: of the folder of its runs.
-        title, about: for people.
+        name: name of the folder of its runs.
+        title, about: title and description for the report.
         base: path of the base config.
-        metric: as the evaluator calls it, the higher the better; None takes the ``save_best`` of
-            the config's checkpoint hook.
-        seeds: one training each.
-        overrides: dotted key -> value, for all cells; see :func:`apply_overrides`.
+        metric: name of the metric in the evaluator's output, higher is better; None uses the
+            ``save_best`` of the config's checkpoint hook.
+        seeds: seeds, with one training each.
+        overrides: dotted key -> value for all cells; see :func:`apply_overrides`.
         axes: axis -> name of a value -> overrides.
-        exclude: combinations to leave out: axis -> name, or names.
-        published: ``source`` and ``values``, a list of figures that others published: the axes, and
-            ``value``.
-        file: where it was read, for messages.
+        exclude: excluded combinations: axis -> name, or names.
+        published: ``source`` and ``values``, a list of published results with the names of the axis
+            values and ``value``.
+        file: the file of the grid, for messages.
     """
 
     name: str
@@ -87,7 +86,7 @@ class Grid:
     file: str = 'grid'
 
     def combinations(self) -> list[dict[str, str]]:
-        """Every axis -> value that is not excluded, the last axis fastest."""
+        """Return every combination axis -> value that is not excluded, the last axis fastest."""
         names = list(self.axes)
         found = [dict(zip(names, values)) for values in product(*self.axes.values())]
         return [
@@ -95,7 +94,11 @@ class Grid:
         ]
 
     def published_value(self, values: dict[str, str]) -> float | None:
-        """The figure that was published for a combination, if any."""
+        """Return the published result of a combination; None if there is none.
+
+        Args:
+            values: axis -> name of its value.
+        """
         for entry in self.published.get('values', ()):
             if {axis: str(name) for axis, name in entry.items() if axis != 'value'} == values:
                 return entry['value']
@@ -105,25 +108,29 @@ class Grid:
 def read_grid(path: str | Path, budget: str = 'full') -> Grid:
     """Read a grid file.
 
-    Its top level holds for all budgets; an entry under ``budgets`` replaces what it names, with two
-    exceptions: under ``axes`` it replaces the axes that it names, and drops those that are null;
-    ``overrides`` come after the top level's. The budget ``full`` needs no entry. ``base`` is
-    relative to the file.
+    Its top level applies to all budgets. A key under ``budgets.<name>`` replaces the same key at
+    the top level, with two exceptions: ``axes`` replaces only the axes that it names, and removes
+    those that are null; ``overrides`` are added after those of the top level. The budget ``full``
+    needs no entry. ``base`` is relative to the file.
+
+    Args:
+        path: the YAML file.
+        budget: name of the budget, ``'full'`` by default.
 
     Raises:
-        GridError: the file is missing, has keys that grids do not have or lacks those they need, or
-            has no such budget.
+        GridError: the file is missing, has unknown keys, lacks required keys, or has no such
+            budget.
     """
     path = Path(path)
     if not path.is_file():
-        raise GridError(f'{path}: there is no such grid')
+        raise GridError(f'{path}: the grid file does not exist')
     with open(path, encoding='utf-8') as file:
         try:
             data = yaml.load(file, _UniqueKeys)
         except yaml.YAMLError as error:
             raise GridError(f'{path} is not valid YAML: {error}') from error
     if not isinstance(data, dict):
-        raise GridError(f'{path}: a grid is a mapping with the keys {", ".join(KEYS)}, budgets')
+        raise GridError(f'{path}: expected a mapping with the keys {", ".join(KEYS)}, budgets')
     budgets = data.pop('budgets', None) or {}
     if budget not in ('full', *budgets):
         raise GridError(
@@ -135,7 +142,7 @@ def read_grid(path: str | Path, budget: str = 'full') -> Grid:
         unknown = set(layer) - set(KEYS)
         if unknown:
             raise GridError(
-                f'{path}: {prefix}{sorted(map(str, unknown))[0]} is no key of a grid; those are '
+                f'{path}: {prefix}{sorted(map(str, unknown))[0]} is not a key of a grid; expected '
                 f'{", ".join(KEYS)}, budgets'
             )
         axes = layer.get('axes') or {}
@@ -163,10 +170,15 @@ def read_grid(path: str | Path, budget: str = 'full') -> Grid:
 
 
 def grid_of_configs(paths: list[str | Path], seeds: list[int], metric: str | None = None) -> Grid:
-    """Return a grid whose only axis is the config file, named as the files are.
+    """Return a grid whose only axis is the config file; the values have the names of the files.
+
+    Args:
+        paths: config files.
+        seeds: seeds, with one training each.
+        metric: name of the metric; None (default) uses the ``save_best`` of the config.
 
     Raises:
-        GridError: a missing file, or two files of one name.
+        GridError: a file is missing, or two files have the same name.
     """
     paths = [Path(path) for path in paths]
     names = [path.stem for path in paths]
@@ -189,15 +201,15 @@ def grid_of_configs(paths: list[str | Path], seeds: list[int], metric: str | Non
 
 
 def expand(grid: Grid, options: dict | None = None) -> list[Cell]:
-    """Resolve every cell's config, seed by seed, so that a first seed of everything is there early.
+    """Resolve the config of every cell, seed by seed; all cells of the first seed come first.
 
     Args:
-        grid: what to expand.
-        options: overrides for every cell from the command line, where unknown keys are refused like
-            any other.
+        grid: the grid.
+        options: overrides of every cell from the command line; an unknown key raises too. None by
+            default.
 
     Raises:
-        GridError: an override that would miss (see :func:`apply_overrides`), or two cells that are
+        GridError: an override has an unknown key (see :func:`apply_overrides`), or two cells are
             the same training, which means that an axis has no effect.
     """
     bases: dict[Path, Config] = {}
@@ -231,8 +243,10 @@ def expand(grid: Grid, options: dict | None = None) -> list[Cell]:
 
 
 def config_key(cfg: Config) -> str:
-    """Hash what a config computes: 12 hexadecimal digits, independent of the order of keys and of
-    the run's folder."""
+    """Return a hash of the entries of a config that determine its result: 12 hexadecimal digits.
+
+    It does not depend on the order of the keys and on the folder of the run.
+    """
     content = {key: value for key, value in cfg.to_dict().items() if key not in PLACE}
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=repr).encode()).hexdigest()[
         :12
@@ -240,10 +254,15 @@ def config_key(cfg: Config) -> str:
 
 
 def select(cells: list[Cell], only: list[str], axes: dict[str, dict]) -> list[Cell]:
-    """Keep the cells that fit every ``axis=value[,value]``; the seed is an axis too.
+    """Return the cells that match every rule ``axis=value[,value]``; the seed is an axis too.
+
+    Args:
+        cells: cells of the grid.
+        only: the rules.
+        axes: axes of the grid.
 
     Raises:
-        GridError: an axis or a value that the grid does not have.
+        GridError: the grid has no such axis or value.
     """
     for rule in only:
         axis, mark, names = rule.partition('=')
@@ -271,17 +290,21 @@ def select(cells: list[Cell], only: list[str], axes: dict[str, dict]) -> list[Ce
 
 
 def metric_of(grid: Grid, cells: list[Cell]) -> str:
-    """The grid's metric, or what the configs keep their best checkpoint by.
+    """Return the metric of the grid, or the ``save_best`` of the configs.
+
+    Args:
+        grid: the grid.
+        cells: its cells.
 
     Raises:
-        GridError: neither says it.
+        GridError: neither is set.
     """
     if grid.metric:
         return grid.metric
     found = cells[0].config.get('default_hooks', {}).get('checkpoint', {}).get('save_best')
     if not isinstance(found, str) or found == 'auto':
         raise GridError(
-            f'{grid.file}: say which metric to compare (metric: ..., or --metric), as the '
+            f'{grid.file}: set the metric to compare (metric: ..., or --metric), as the '
             'evaluator calls it'
         )
     return found
@@ -302,7 +325,7 @@ def _base(path: Path, grid: Grid, options: dict) -> Config:
 
 
 def _check(grid: Grid) -> None:
-    """Check types, and bring names of values to text, as YAML reads 4 and 0.5 as numbers."""
+    """Check types, and convert the names of values to text, because YAML reads 4 as a number."""
 
     def complain(what: str, expected: str):
         raise GridError(f'{grid.file}: {what}: expected {expected}')
@@ -329,7 +352,7 @@ def _check(grid: Grid) -> None:
                 complain(f'axes.{axis}.{name} is {over!r}', 'overrides: dotted key -> value')
         grid.axes[axis] = {str(name): over or {} for name, over in values.items()}
     if sum(any(BASE in over for over in values.values()) for values in grid.axes.values()) > 1:
-        complain('two axes have a base', 'one at most')
+        complain('two axes have a base', 'at most one')
     if (
         not isinstance(grid.seeds, list)
         or not grid.seeds
@@ -361,17 +384,16 @@ def _matches(values: dict[str, str], rule: dict) -> bool:
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML's safe loader drops the first of two equal keys without a word; an axis could vanish
-    so."""
+    """YAML loader that raises on duplicate keys; the safe loader silently drops the first one."""
 
     def construct_mapping(self, node, deep=False):
-        """Refuse a key that is there twice."""
+        """Build a mapping, and raise an error if a key appears twice."""
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f'the key {key!r} is there twice', key_node.start_mark
+                    None, None, f'the key {key!r} appears twice', key_node.start_mark
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)

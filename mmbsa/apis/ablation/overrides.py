@@ -1,4 +1,4 @@
-"""Overrides of a config that cannot miss: every key must exist, or be announced as new."""
+"""Overrides of a config with a check: every key must exist, or be marked as new."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -7,28 +7,26 @@ from numbers import Number
 from mmengine.config import Config
 from mmengine.config.config import DELETE_KEY
 
-#: in front of a key that the config does not have yet.
+#: prefix of a key that the config does not have yet.
 NEW = '+'
 
 
 class GridError(ValueError):
-    """A grid, or one of its overrides, is not what it should be; the message names file, axis and
-    key."""
+    """Error in a grid or in one of its overrides; the message names file, axis and key."""
 
 
 def apply_overrides(cfg: Config, overrides: dict, where: str) -> Config:
-    """Return a copy of a config with overrides merged as ``--cfg-options`` does it.
+    """Return a copy of a config with overrides merged as by ``--cfg-options``.
 
     Args:
-        cfg: what the keys are looked up in.
-        overrides: dotted key -> value. Digits index lists. A dict is merged into the dict that is
-            there, unless it holds ``_delete_: true``. A key, or a key within such a dict, that the
-            config does not have is refused unless the override's key begins with ``+``; and with
-            ``+`` it must not be there.
-        where: what error messages begin with, for example ``'grid.yaml: axes.neuron.IF'``.
+        cfg: the config.
+        overrides: dotted key -> value. Digits are indices of lists. A dict is merged into the
+            existing dict, unless it contains ``_delete_: true``. A key, or a key within such a
+            dict, must exist in the config. With the prefix ``+`` the key is new and must not exist.
+        where: beginning of error messages, for example ``'grid.yaml: axes.neuron.IF'``.
 
     Raises:
-        GridError: a key that is not there, a ``+key`` that is, a text in place of a number, or what
+        GridError: a key does not exist, a ``+key`` exists, a text replaces a number, or a value
             cannot be merged.
     """
     cfg, options = deepcopy(cfg), {}
@@ -41,8 +39,8 @@ def apply_overrides(cfg: Config, overrides: dict, where: str) -> Config:
         if key.startswith(NEW):
             if _find(cfg, name)[0]:
                 raise GridError(
-                    f'{where}: {key} is announced as new, but the config has {name} = '
-                    f'{_short(_find(cfg, name)[1])}; drop the {NEW}'
+                    f'{where}: {key} is marked as new, but the config has {name} = '
+                    f'{_short(_find(cfg, name)[1])}; remove the {NEW}'
                 )
             value = _without_delete(value)
         else:
@@ -59,7 +57,7 @@ def apply_overrides(cfg: Config, overrides: dict, where: str) -> Config:
 
 
 def _find(cfg: Config, name: str) -> tuple[bool, object]:
-    """Look a dotted name up: whether it is there, and its value."""
+    """Return whether a dotted name exists in the config, and its value."""
     here = cfg._cfg_dict
     for part in name.split('.'):
         if isinstance(here, list | tuple) and part.isdigit() and int(part) < len(here):
@@ -72,8 +70,7 @@ def _find(cfg: Config, name: str) -> tuple[bool, object]:
 
 
 def _leaves(name: str, value: object) -> Iterator[tuple[str, object]]:
-    """Yield every key that a value sets: the keys within a dict that is merged, else the key
-    itself."""
+    """Yield every key that a value sets: the keys in a merged dict, otherwise the key itself."""
     if isinstance(value, dict) and value and not value.get(DELETE_KEY):
         for key, inner in value.items():
             yield from _leaves(f'{name}.{key}', inner)
@@ -85,11 +82,8 @@ def _check(cfg: Config, name: str, new: object, where: str) -> None:
     there, old = _find(cfg, name)
     if not there:
         raise GridError(
-            f'{where}: the config has no {name}, so this override would have been ignored, or have '
-            'made a key '
-            f'that nobody reads; {_nearest(cfg, name)}. If it is meant to be new, write {NEW} in '
-            'front of '
-            'the key'
+            f'{where}: the config has no {name}, so the override has no effect; '
+            f'{_nearest(cfg, name)}. If the key is meant to be new, write {NEW} before the key'
         )
     if isinstance(old, Number) and not isinstance(old, bool) and isinstance(new, str):
         raise GridError(
@@ -99,7 +93,7 @@ def _check(cfg: Config, name: str, new: object, where: str) -> None:
 
 
 def _nearest(cfg: Config, name: str) -> str:
-    """Say how far a dotted name reaches, and what there is."""
+    """Return text that names the existing part of a dotted name, and the entries there."""
     parts = name.split('.')
     for end in range(len(parts) - 1, 0, -1):
         there, value = _find(cfg, '.'.join(parts[:end]))
@@ -111,7 +105,7 @@ def _nearest(cfg: Config, name: str) -> str:
 
 
 def _without_delete(value: object) -> object:
-    """A new entry replaces nothing; mmengine would keep the mark as an argument."""
+    """Remove ``_delete_`` from a new entry; mmengine would pass it on as an argument."""
     if isinstance(value, dict):
         return {key: _without_delete(inner) for key, inner in value.items() if key != DELETE_KEY}
     return value

@@ -1,4 +1,4 @@
-"""Pictures of a grid, and one HTML page with everything in it."""
+"""Plots of a grid, and one HTML page with all results."""
 
 import html
 import io
@@ -15,7 +15,7 @@ from mmbsa.utils.files import atomic_open
 from mmbsa.utils.page import html_image, html_page, html_table
 
 matplotlib.use('Agg')
-from matplotlib import pyplot as plt  # noqa: E402  (the backend is chosen first)
+from matplotlib import pyplot as plt  # noqa: E402  (the backend must be set first)
 
 
 def write_report(
@@ -26,16 +26,18 @@ def write_report(
     failed: dict[str, str] | None = None,
     command: str = '',
 ) -> list[Row]:
-    """Write ``table.md``, ``results.csv``, ``results.json``, ``curves.png``, ``bars.png`` and
+    """Write the files of the report.
+
+    They are ``table.md``, ``results.csv``, ``results.json``, ``curves.png``, ``bars.png`` and
     ``report.html``.
 
     Args:
         grid: the grid.
-        folders: all its cells; those that are not done are counted as missing.
-        metric: what is compared.
-        out: folder for the files.
-        failed: name of a cell -> the end of its output.
-        command: what the page shows as the way to repeat it.
+        folders: folders of all its cells; cells that are not done count as missing.
+        metric: name of the compared metric.
+        out: folder of the files.
+        failed: name of a cell -> the end of its output; None by default.
+        command: command that the page shows for reproduction; empty by default.
 
     Returns:
         The rows of the table.
@@ -76,8 +78,17 @@ def write_report(
 
 
 def curves(grid: Grid, rows: list[Row], metric: str, folders: list[CellFolder]) -> bytes:
-    """Draw the mean over seeds of every row against the step, in a band of one standard deviation;
-    a PNG."""
+    """Draw the mean of every row over the steps, with a band of one standard deviation.
+
+    Args:
+        grid: the grid.
+        rows: rows of the table.
+        metric: name of the compared metric.
+        folders: folders of all cells.
+
+    Returns:
+        The plot as PNG.
+    """
     fig, axis = plt.subplots(figsize=(8, 4.6), layout='constrained')
     shown = [row for row in rows if row.runs]
     for row in shown:
@@ -111,11 +122,18 @@ def curves(grid: Grid, rows: list[Row], metric: str, folders: list[CellFolder]) 
 
 
 def bars(grid: Grid, rows: list[Row], metric: str) -> bytes:
-    """Draw a bar per row with its standard deviation and its runs, grouped by the first axis; a
-    PNG.
+    """Draw one bar per row with its standard deviation and its runs, grouped by the first axis.
 
-    Published figures, which come from another and usually larger training, have a panel of their
-    own.
+    Published results have a separate panel, because they come from another and usually larger
+    training.
+
+    Args:
+        grid: the grid.
+        rows: rows of the table.
+        metric: name of the compared metric.
+
+    Returns:
+        The plot as PNG.
     """
     told = [row for row in rows if row.published is not None]
     width = max(5.5, 1.2 + 0.62 * len(rows)) * (1.75 if told else 1)
@@ -181,11 +199,11 @@ def _panel(
         if dots:
             axis.scatter([p] * len(dots[index]), dots[index], s=9, color='black', zorder=3)
     values = [h + s for _, _, h, i in seen for s in ((stds[i], -stds[i]) if stds else (0, 0))]
-    if values:  # differences are what an ablation is about: the axis begins below the smallest bar
+    if values:  # differences matter in an ablation: the axis begins below the smallest bar
         low, high = min(values), max(values)
         room = (high - low) or abs(high) or 1
         axis.set_ylim(low - 0.6 * room, high + 0.25 * room)
-        for p, _, height, _ in seen:  # at the foot of a bar, where no error bar and no run is
+        for p, _, height, _ in seen:  # at the bottom of a bar, where no error bar and no run is
             axis.text(p, low - 0.55 * room, f'{height:.1f}', ha='center', va='bottom', fontsize=8)
     axis.set_xticks(
         places,
@@ -208,8 +226,17 @@ def page(
     failed: dict[str, str],
     command: str,
 ) -> str:
-    """Return an HTML page that needs no other file: table, pictures, what every value overrides,
-    and failures."""
+    """Return an HTML page without external files: table, plots, overrides of every value, failures.
+
+    Args:
+        grid: the grid.
+        rows: rows of the table.
+        metric: name of the compared metric.
+        pictures: name of a plot -> PNG.
+        folders: folders of all cells.
+        failed: name of a cell -> the end of its output.
+        command: command for reproduction.
+    """
     header, cells = columns(grid, rows, metric)
     means = [row.mean() for row in rows]
     best = max((mean for mean in means if mean is not None), default=None)
@@ -252,8 +279,10 @@ def page(
 
 
 def _style(grid: Grid, row: Row) -> tuple:
-    """Colour and line style of a row: with two axes one for each, otherwise every row has its own
-    colour."""
+    """Return colour and line style of a row.
+
+    With two axes, colour and style each represent one axis; otherwise every row has its own colour.
+    """
     colours, lines = plt.get_cmap('tab10').colors, ['-', '--', ':', '-.']
     sizes = [len(values) for values in grid.axes.values()]
     places = [list(values).index(row.values[axis]) for axis, values in grid.axes.items()]

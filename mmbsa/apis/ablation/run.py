@@ -1,4 +1,4 @@
-"""Running the cells of a grid on one machine: N at a time, resumable, whoever is killed."""
+"""Run the cells of a grid on one machine: several at a time, resumable after any interruption."""
 
 import json
 import os
@@ -15,13 +15,13 @@ from pathlib import Path
 from mmbsa.apis.ablation.grid import GridError
 from mmbsa.apis.ablation.state import LOG, CellFolder
 
-#: seconds between two looks at the running trainings, and between asking one to end and killing it.
+#: seconds between two checks of the running trainings, and between SIGTERM and SIGKILL.
 PAUSE, GRACE = 0.2, 20
 
 
 @dataclass
 class Training:
-    """A process that trains a cell, and what belongs to it."""
+    """A process that trains a cell, with its resources."""
 
     folder: CellFolder
     process: subprocess.Popen
@@ -30,7 +30,7 @@ class Training:
     core_seconds: float = 0.0
 
     def ended(self) -> bool:
-        """Whether the process is over; then notes the time that it and its children computed."""
+        """Return whether the process has ended; if so, record its computing time."""
         if self.process.returncode is None:
             pid, status, usage = os.wait4(self.process.pid, os.WNOHANG)
             if pid:
@@ -45,11 +45,12 @@ class LocalRunner:
 
     Attributes:
         tools: folder of ``train.py`` and ``dist_train.sh``.
-        jobs: trainings at a time.
-        gpus: per training, where there are GPUs; more than 1 starts ``dist_train.sh``.
-        retries: how often a training that a signal ended (out of memory, a reboot, ...) goes on
-            within this call.
-        say: what reports to the user.
+        jobs: number of trainings at a time.
+        gpus: number of GPUs per training, if there are GPUs; more than 1 uses ``dist_train.sh``.
+        retries: how often a training that was ended by a signal (out of memory, a reboot, ...) is
+            resumed within this call.
+        say: function that prints a message to the user.
+        running: the trainings that run now.
     """
 
     tools: Path
@@ -60,11 +61,14 @@ class LocalRunner:
     running: list[Training] = field(default_factory=list)
 
     def run(self, folders: list[CellFolder]) -> list[CellFolder]:
-        """Train what is not done, and return the cells that failed.
+        """Train the cells that are not done, and return the cells that failed.
 
-        A cell that another process trains is waited for. One that fails is reported, and the others
-        go on. SIGINT and SIGTERM end the trainings (they go on from their last checkpoints when the
-        same command is given again) and then raise KeyboardInterrupt.
+        It waits for a cell that another process trains. It reports a cell that fails, and continues
+        with the others. SIGINT and SIGTERM end the trainings and then raise KeyboardInterrupt; the
+        same command later resumes the trainings from their last checkpoints.
+
+        Args:
+            folders: folders of the cells.
         """
         waiting, failed, kills = deque(folders), [], {}
         with self._interruptible():
@@ -86,14 +90,16 @@ class LocalRunner:
         return failed
 
     def _start(self, waiting: deque, total: int) -> bool:
-        """Fill the free slots; returns whether anything happened. A cell that others train goes to
-        the end."""
+        """Start trainings in the free slots, and return whether one started or was skipped.
+
+        A cell that another process trains moves to the end of the queue.
+        """
         happened = False
         for _ in range(len(waiting)):
             if len(self.running) >= self.jobs:
                 break
             folder = waiting.popleft()
-            # a training whose runner was killed may still be at its end
+            # a training whose runner was killed may still finish
             if folder.is_done() and not folder.is_locked():
                 happened = True
                 continue
@@ -106,7 +112,7 @@ class LocalRunner:
                 happened = True
                 self.say(
                     f'{total - len(waiting)}/{total} {folder.cell.name}: '
-                    + (f'goes on behind step {step}' if (step := folder.progress()) else 'starts')
+                    + (f'continues after step {step}' if (step := folder.progress()) else 'starts')
                 )
         return happened
 
@@ -143,7 +149,7 @@ class LocalRunner:
         folder.note(pid=process.pid)
 
     def environment(self, slot: int) -> dict[str, str]:
-        """A share of the cores, and GPUs in turn."""
+        """Return environment variables that give a slot a share of the cores and GPUs."""
         threads = max(1, len(os.sched_getaffinity(0)) // (self.jobs * self.gpus))
         env = {'OMP_NUM_THREADS': str(threads), 'PYTHON': sys.executable, **os.environ}
         env['PYTHONPATH'] = os.pathsep.join(
@@ -157,14 +163,18 @@ class LocalRunner:
         return env
 
     def _finish(self, training: Training, kills: dict[str, int]) -> bool | None:
-        """Note how a training ended; returns whether it shall go on (True), or failed (None)."""
+        """Record how a training ended.
+
+        Returns:
+            True if it must be resumed, None if it failed, otherwise False.
+        """
         folder, code = training.folder, training.process.returncode
         before, name = folder.read(), folder.cell.name
         spent = dict(
             seconds=before.get('seconds', 0) + time.time() - training.started,
             core_seconds=before.get('core_seconds', 0) + training.core_seconds,
         )
-        if folder.is_done():  # with its last validation on the disk, whatever happened behind it
+        if folder.is_done():  # its last validation is on the disk, whatever happened after it
             folder.note(**spent)
             self.say(
                 f'{name}: {folder.metric} {folder.read()["final"]:.2f} after '
@@ -177,7 +187,7 @@ class LocalRunner:
             kills[name] = kills.get(name, 0) + 1
             folder.note(**spent)
             self.say(
-                f'{name}: ended by {signal.Signals(-code).name}; it goes on from its last '
+                f'{name}: ended by {signal.Signals(-code).name}; it continues from its last '
                 'checkpoint'
             )
             return True
@@ -202,12 +212,12 @@ class LocalRunner:
                 try:
                     training.process.wait(max(0, until - time.monotonic()))
                 except subprocess.TimeoutExpired:
-                    continue  # the next, harder signal is for this one
+                    continue  # the next, stronger signal ends this one
         self.running.clear()
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """Let SIGTERM do what Ctrl-C does."""
+        """Context in which SIGTERM has the effect of Ctrl-C."""
 
         def stop(number, frame):
             raise KeyboardInterrupt
@@ -221,7 +231,7 @@ class LocalRunner:
 
 
 def visible_gpus() -> list[str]:
-    """Names of the GPUs that trainings may use, as CUDA_VISIBLE_DEVICES has them."""
+    """Return the names of the GPUs for trainings, as in CUDA_VISIBLE_DEVICES."""
     named = os.environ.get('CUDA_VISIBLE_DEVICES')
     if named is not None:
         return [name.strip() for name in named.split(',') if name.strip() and name.strip() != '-1']
@@ -237,15 +247,21 @@ def visible_gpus() -> list[str]:
 
 
 def evaluate_test_split(folder: CellFolder, tools: Path) -> float:
-    """Evaluate the last checkpoint of a finished run on its config's test split, once; returns the
-    metric.
+    """Evaluate the last checkpoint of a finished run on its config's test split, once.
+
+    Args:
+        folder: folder of the cell.
+        tools: folder of ``test.py``.
+
+    Returns:
+        The metric.
 
     Raises:
-        GridError: the evaluation failed, or has no such metric.
+        GridError: the run has no checkpoint, or the evaluation failed or has no such metric.
     """
     from mmbsa.utils.checkpoint import (
         checkpoints_newest_first,
-    )  # it needs torch, which nothing else here does
+    )  # the import needs torch, which the rest of this module does not
 
     state = folder.read()
     if 'test' in state:
@@ -273,7 +289,7 @@ def evaluate_test_split(folder: CellFolder, tools: Path) -> float:
     figures = json.loads(found[-1].read_text()) if found else {}
     if code or folder.metric not in figures:
         raise GridError(
-            f'testing {folder.cell.name} gave no {folder.metric}; its output is in {log}'
+            f'the test of {folder.cell.name} gave no {folder.metric}; its output is in {log}'
         )
     folder.note(test=figures[folder.metric])
     return figures[folder.metric]

@@ -1,4 +1,4 @@
-"""A grid on a cluster: one sbatch line per cell, around ``tools/slurm_train.sh``."""
+"""A grid on a Slurm cluster: one sbatch command per cell for ``tools/slurm_train.sh``."""
 
 import re
 import shlex
@@ -18,20 +18,22 @@ def sbatch_command(
     cpus_per_task: int = 5,
     extra: str = '',
 ) -> list[str]:
-    """Return the command that submits a cell's training; its config is written to the cell's
-    folder.
+    """Write the config of a cell to its folder, and return the command that submits its training.
 
-    The job asks for what its ``srun`` will use. It may be put back into the queue at any moment
-    (``--requeue``): the training goes on from its last checkpoint.
+    The job requests the resources that its ``srun`` uses. It may return to the queue at any time
+    (``--requeue``); the training then continues from its last checkpoint.
 
     Args:
-        folder: of the cell.
+        folder: folder of the cell.
         tools: folder of ``slurm_train.sh``.
-        partition: of the cluster.
-        gpus: per training, one process each.
-        gpus_per_node: at most.
-        cpus_per_task: per process.
-        extra: further arguments of sbatch, as one text.
+        partition: partition of the cluster.
+        gpus: number of GPUs per training, with one process each; 1 by default.
+        gpus_per_node: largest number of GPUs per node, 8 by default.
+        cpus_per_task: number of CPUs per process, 5 by default.
+        extra: further arguments of sbatch, as one text; empty by default.
+
+    Raises:
+        GridError: the GPUs cannot be divided evenly over the nodes.
     """
     per_node = min(gpus, gpus_per_node)
     if gpus % per_node:
@@ -84,12 +86,12 @@ def submit(folder: CellFolder, command: list[str]) -> str:
         done = subprocess.run(command, capture_output=True, text=True)
     except FileNotFoundError as error:
         raise GridError(
-            'there is no sbatch on this machine; without --submit the lines are printed'
+            'sbatch is not installed on this machine; without --submit the commands are printed'
         ) from error
     job = re.search(r'job (\d+)', done.stdout)
     if done.returncode or job is None:
         raise GridError(
-            f'sbatch refused {folder.cell.name}: {(done.stderr or done.stdout).strip()}'
+            f'sbatch rejected {folder.cell.name}: {(done.stderr or done.stdout).strip()}'
         )
     folder.note(
         status='submitted',
@@ -102,7 +104,7 @@ def submit(folder: CellFolder, command: list[str]) -> str:
 
 
 def is_queued(folder: CellFolder) -> bool:
-    """Whether the job that was noted for a cell waits or runs."""
+    """Return whether the recorded job of a cell waits or runs."""
     job = folder.read().get('job')
     if job is None:
         return False
@@ -114,4 +116,4 @@ def is_queued(folder: CellFolder) -> bool:
         return False
     return done.returncode == 0 and bool(
         done.stdout.strip()
-    )  # squeue fails for jobs that it has forgotten
+    )  # squeue fails for jobs that it no longer stores

@@ -1,5 +1,4 @@
-"""What is known of a cell: all of it is on the disk, so that a runner may be killed at any
-moment."""
+"""State of a cell: it is completely on disk, so that a runner may be killed at any time."""
 
 import fcntl
 import json
@@ -21,9 +20,9 @@ STATE, LOCK, LOG, CONFIG, RATES = (
     'firing_rates.json',
 )
 ENERGY = 'energy.json'
-#: default hook that measures firing rates, in every cell unless its config has one.
+#: default hook that measures firing rates; added to every cell unless its config has one.
 RATE_HOOK = dict(type='mmbsa.FiringRateHook')
-#: default hook that counts energy; a few batches are enough for its mean.
+#: default hook that counts energy; a few batches are enough for the mean.
 ENERGY_HOOK = dict(type='mmbsa.EnergyHook', max_batches=8)
 
 
@@ -40,23 +39,24 @@ class CellFolder:
         self.cell, self.metric, self.path = cell, metric, Path(root) / cell.name
 
     def read(self) -> dict:
-        """Return the noted state; empty where there is none."""
+        """Return the recorded state; empty if there is none."""
         try:
             return json.loads((self.path / STATE).read_text())
         except FileNotFoundError:
             return {}
 
     def note(self, **news) -> None:
-        """Add to the state, atomically."""
+        """Add entries to the state, atomically."""
         with atomic_open(self.path / STATE) as file:
             file.write(json.dumps({**self.read(), **news}, indent=1).encode())
 
     @contextmanager
     def lock(self) -> Iterator[int | None]:
-        """Yield the descriptor of the cell's lock, or None where another process holds it.
+        """Context that yields the descriptor of the cell's lock, or None if it is locked elsewhere.
 
-        A training inherits the descriptor and holds the lock until it ends, also if its runner was
-        killed. The system frees the lock when the last process that has it ends for any reason.
+        A training inherits the descriptor and keeps the lock until it ends, also if its runner was
+        killed. The system releases the lock when the last process with the descriptor ends for any
+        reason.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT)
@@ -71,17 +71,17 @@ class CellFolder:
             os.close(descriptor)
 
     def is_locked(self) -> bool:
-        """Whether a process trains the cell now."""
+        """Return whether a process trains the cell now."""
         if not (self.path / LOCK).exists():
             return False
         with self.lock() as descriptor:
             return descriptor is None
 
     def write_config(self) -> Path:
-        """Write the resolved config as a file of its own and return its path.
+        """Write the resolved config as a separate file and return its path.
 
         Raises:
-            GridError: the config has values that a file cannot hold.
+            GridError: the config has values that a file cannot represent.
         """
         cfg = self.cell.config
         if 'firing_rate' not in (cfg.get('default_hooks') or {}):
@@ -96,15 +96,14 @@ class CellFolder:
             same = Config.fromfile(path).to_dict() == content
         except (SyntaxError, ValueError) as error:
             raise GridError(
-                f'{path}: the resolved config holds a value that is no Python literal: {error}'
+                f'{path}: the resolved config has a value that is not a Python literal: {error}'
             ) from error
         if not same:
-            raise GridError(f'{path}: the resolved config does not survive being written to a file')
+            raise GridError(f'{path}: the resolved config changes when it is written to a file')
         return path
 
     def curve(self) -> dict[int, float]:
-        """Step -> metric of every validation in the logs of the run; resumed runs have several
-        logs."""
+        """Return step -> metric of every validation; a resumed run has several logs."""
         curve = {}
         for log in sorted(self.path.glob('*/vis_data/scalars.json')):
             for record in _records(log):
@@ -113,7 +112,7 @@ class CellFolder:
         return dict(sorted(curve.items()))
 
     def progress(self) -> int:
-        """The last step that the logs know of."""
+        """Return the last step in the logs."""
         by_epoch = 'max_epochs' in self.cell.config.train_cfg
         logs = sorted(self.path.glob('*/vis_data/scalars.json'))
         steps = [
@@ -125,8 +124,10 @@ class CellFolder:
         return max(steps, default=0)
 
     def figures(self) -> dict:
-        """What the hooks of :mod:`mmbsa.engine` noted last: firing rate, parameters, and mJ of one
-        image (compute)."""
+        """Return the last values of the hooks of :mod:`mmbsa.engine`.
+
+        They are firing rate, parameters, and compute energy in mJ of one image.
+        """
         found = {}
         try:
             noted = json.loads((self.path / RATES).read_text())
@@ -142,8 +143,10 @@ class CellFolder:
         return found
 
     def is_done(self) -> bool:
-        """Whether the run reached its last validation, whoever ran it; notes the figures when it
-        sees that first."""
+        """Return whether the run reached its last validation, and record its results once.
+
+        It does not matter which process ran it.
+        """
         state = self.read()
         if state.get('status') == 'done' and state.get('metric') == self.metric:
             return True
@@ -163,14 +166,17 @@ class CellFolder:
         return True
 
     def result(self) -> dict | None:
-        """Return the noted state of a run that is done, with its curve's steps as numbers."""
+        """Return the recorded state of a run that is done, with the curve's steps as numbers."""
         if not self.is_done():
             return None
         state = self.read()
         return {**state, 'curve': {int(step): value for step, value in state['curve'].items()}}
 
     def status(self) -> str:
-        """``done``, ``running``, ``failed``, ``submitted``, ``interrupted`` or ``waiting``."""
+        """Return the state of the cell.
+
+        It is ``done``, ``running``, ``failed``, ``submitted``, ``interrupted`` or ``waiting``.
+        """
         if self.is_done():
             return 'done'
         if self.is_locked():
@@ -179,7 +185,7 @@ class CellFolder:
         return 'interrupted' if noted == 'running' else noted
 
     def logged(self) -> str:
-        """Names of what the validations logged, for a user who named another metric."""
+        """Return the metric names in the logs, for a message about a wrong name."""
         names = {
             key
             for log in self.path.glob('*/vis_data/scalars.json')
@@ -190,7 +196,7 @@ class CellFolder:
         return ', '.join(sorted(names - {'step', 'time', 'data_time'})) or 'no figure'
 
     def tail(self, lines: int = 8) -> str:
-        """The end of the training's output."""
+        """Return the end of the training's output, ``lines`` (default 8) lines."""
         log = self.path / LOG
         return (
             '\n'.join(log.read_text(errors='replace').splitlines()[-lines:]) if log.exists() else ''
@@ -201,5 +207,5 @@ def _records(log: Path) -> Iterator[dict]:
     for line in log.read_text(errors='replace').splitlines():
         try:
             yield json.loads(line)
-        except json.JSONDecodeError:  # a killed process leaves half a line
+        except json.JSONDecodeError:  # a killed process leaves a partial line
             continue

@@ -1,4 +1,4 @@
-"""Figures of a grid: one row per combination of axis values, over its seeds."""
+"""Results of a grid: one row per combination of axis values, over its seeds."""
 
 import csv
 import io
@@ -11,13 +11,13 @@ from mmbsa.apis.ablation.state import CellFolder
 
 @dataclass
 class Row:
-    """What the seeds of one combination gave.
+    """Results of the seeds of one combination.
 
     Attributes:
         values: axis -> value.
-        total: seeds in the grid.
-        runs: results of those that are done, see :meth:`CellFolder.result`.
-        published: the figure that others published for it, if any.
+        total: number of seeds in the grid.
+        runs: results of the seeds that are done, see :meth:`CellFolder.result`.
+        published: published result of the combination; None if there is none.
     """
 
     values: dict[str, str]
@@ -27,25 +27,39 @@ class Row:
 
     @property
     def label(self) -> str:
-        """The values, for legends."""
+        """Values of the axes, for legends."""
         return ' '.join(self.values.values())
 
     def each(self, key: str = 'final') -> list[float]:
-        """A figure of every run, where all have it."""
+        """Return one result of every run, if all runs have it; otherwise an empty list.
+
+        Args:
+            key: name of the result, ``'final'`` by default (the last validation).
+        """
         found = [run.get(key) for run in self.runs]
         return [] if None in found else found
 
     def mean(self, key: str = 'final') -> float | None:
-        """Mean over the seeds; None without a run."""
+        """Return the mean over the seeds; None without a run.
+
+        Args:
+            key: name of the result, ``'final'`` by default (the last validation).
+        """
         return statistics.fmean(self.each(key)) if self.each(key) else None
 
     def std(self, key: str = 'final') -> float | None:
-        """Sample standard deviation (n - 1); None for fewer than two runs."""
+        """Return the sample standard deviation (n - 1); None for fewer than two runs.
+
+        Args:
+            key: name of the result, ``'final'`` by default (the last validation).
+        """
         return statistics.stdev(self.each(key)) if len(self.each(key)) > 1 else None
 
     def curve(self) -> list[tuple[int, float, float]]:
-        """Step, mean and sample standard deviation (0 for one run) at the steps that all runs
-        have."""
+        """Return (step, mean, sample standard deviation) at the steps that all runs have.
+
+        The standard deviation is 0 for one run.
+        """
         curves = [run['curve'] for run in self.runs]
         if not curves:
             return []
@@ -59,7 +73,7 @@ class Row:
 
 
 def collect(grid: Grid, folders: list[CellFolder]) -> list[Row]:
-    """Gather the runs that are done, in the grid's order."""
+    """Return one row per combination with the runs that are done, in the order of the grid."""
     rows: dict[tuple, Row] = {}
     for folder in folders:
         values = folder.cell.values
@@ -74,8 +88,13 @@ def collect(grid: Grid, folders: list[CellFolder]) -> list[Row]:
 
 
 def columns(grid: Grid, rows: list[Row], metric: str) -> tuple[list[str], list[list[str]]]:
-    """Return header and cells of the table as texts; a column is there if any row has something to
-    put into it."""
+    """Return header and cells of the table as text; columns without any value are omitted.
+
+    Args:
+        grid: the grid.
+        rows: rows of the table.
+        metric: name of the compared metric.
+    """
 
     def spread(row: Row, key: str) -> str:
         mean, std = row.mean(key), row.std(key)
@@ -137,7 +156,13 @@ def columns(grid: Grid, rows: list[Row], metric: str) -> tuple[list[str], list[l
 
 
 def markdown(grid: Grid, rows: list[Row], metric: str) -> str:
-    """Return the table in Markdown, with a line that says where published figures come from."""
+    """Return the table in Markdown, with a line that names the source of published results.
+
+    Args:
+        grid: the grid.
+        rows: rows of the table.
+        metric: name of the compared metric.
+    """
     header, cells = columns(grid, rows, metric)
     lines = [header, ['---'] * len(header), *cells]
     text = ''.join(f'| {" | ".join(line)} |\n' for line in lines)
@@ -149,8 +174,15 @@ def markdown(grid: Grid, rows: list[Row], metric: str) -> str:
 
 
 def comma_separated(grid: Grid, rows: list[Row], metric: str) -> str:
-    """Return CSV in full precision: for every combination a line per run, then mean and sample
-    standard deviation."""
+    """Return CSV in full precision.
+
+    Every combination has one line per run, then mean and sample standard deviation.
+
+    Args:
+        grid: the grid.
+        rows: rows of the table.
+        metric: name of the compared metric.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator='\n')
     figures = [

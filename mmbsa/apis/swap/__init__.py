@@ -1,4 +1,4 @@
-"""Backbone swap: a stock config of mmseg, mmdet or mmpretrain becomes spiking."""
+"""Backbone swap: convert a stock config of mmseg, mmdet or mmpretrain to a spiking network."""
 
 from mmbsa.apis.swap.level import SwapError
 from mmbsa.apis.swap.load import load_config

@@ -1,4 +1,4 @@
-"""How decode heads read feature maps, and how their configs follow when the maps change."""
+"""Feature maps that decode heads read, and updates of their configs when the maps change."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,39 +8,43 @@ from mmbsa.apis.swap.level import Level, SwapError
 from mmbsa.registry import MODELS
 from mmbsa.utils.types import type_name
 
-#: Heads whose layers fix more about their maps than channels; 'strides' or 'maps' (strides and
-#: channels) must be as before.
+#: Heads that require more than channels: 'strides' or 'maps' (strides and channels) must not
+#: change.
 EXACT = {
-    'LRASPPHead': ('strides', {}),  # pools 49 x 49 windows, for which a coarser map is too small
+    'LRASPPHead': ('strides', {}),  # pools 49 x 49 windows, which do not fit into a coarser map
     'VPDDepthHead': (
         'maps',
         {'fmap_border': 0},
-    ),  # adds maps at fixed ratios; the border is what its backbone had padded
+    ),  # adds maps at fixed ratios; the border is the padding of its backbone
 }
-#: Parts that take one width for all maps, and the key that holds it.
+#: Modules that have one width for all maps, and the key of this width.
 ONE_WIDTH = {'Feature2Pyramid': 'embed_dim', 'DPTHead': 'embed_dims'}
-#: Heads that need what no map can give.
+#: Heads that need inputs other than maps, with the reason.
 REFUSED = {
     'SideAdapterCLIPHead': "it reads CLIP's image tokens and text embeddings, not feature maps",
 }
 
 
 def head_list(model: dict, key: str) -> list[dict]:
-    """The configs under ``decode_head`` or ``auxiliary_head``: none, one or several."""
+    """Return the configs under ``decode_head`` or ``auxiliary_head``: none, one or several.
+
+    Args:
+        model: config of the model.
+        key: ``'decode_head'`` or ``'auxiliary_head'``.
+    """
     heads = model.get(key) or []
     return list(heads) if isinstance(heads, (list, tuple)) else [heads]
 
 
 def reads_time(head: dict) -> bool:
-    """Whether a head is one of ours that takes time-major maps."""
+    """Return whether a head is an mmbsa head that takes time-major maps."""
     kind = head.get('type')
     cls = MODELS.module_dict.get(type_name(kind)) if isinstance(kind, str) else kind
     return getattr(cls, 'reads_time', False)
 
 
 def readers(head: dict) -> list[dict]:
-    """The parts of a head that read the backbone's maps: the head itself, or heads nested in it
-    (K-Net's)."""
+    """Return the modules of a head that read maps: the head, or its nested heads (K-Net)."""
     if 'in_channels' in head or 'in_index' in head:
         return [head]
     nested = [
@@ -55,7 +59,7 @@ def readers(head: dict) -> list[dict]:
 
 @dataclass(frozen=True)
 class Consumers:
-    """The heads of a model and what in them reads feature maps, parsed once.
+    """Heads of a model, and the modules in them that read feature maps.
 
     Attributes:
         heads: configs of all heads.
@@ -69,12 +73,12 @@ class Consumers:
 
     @property
     def readers(self) -> tuple[dict, ...]:
-        """All readers, those of the decode heads first."""
+        """All readers, with those of the decode heads first."""
         return self.main + self.auxiliary
 
 
 def consumers(model: dict) -> Consumers:
-    """Parse the heads of a model's config; the readers are parts of it, not copies."""
+    """Return the heads of a model's config; the readers are parts of the config, not copies."""
     main, auxiliary = head_list(model, 'decode_head'), head_list(model, 'auxiliary_head')
     return Consumers(
         (*main, *auxiliary),
@@ -84,14 +88,18 @@ def consumers(model: dict) -> Consumers:
 
 
 def positions(reader: dict, number: int) -> list[int]:
-    """Positions of the maps that a head reads, out of ``number``, in the head's order.
+    """Return the positions of the maps that a head reads, in the order of the head.
+
+    Args:
+        reader: config from :func:`readers`.
+        number: number of maps.
 
     Raises:
-        SwapError: the head names no in_channels, or reads a map that is not there.
+        SwapError: the head has no in_channels, or reads a map that does not exist.
     """
     name, channels, index = type_name(reader), reader.get('in_channels'), reader.get('in_index')
     if channels is None:
-        raise SwapError(f'{name} names no in_channels, so what it reads is unknown')
+        raise SwapError(f'{name} has no in_channels, so the maps that it reads are unknown')
     if index is None:
         index = list(range(number)) if isinstance(channels, (list, tuple)) else -1
     index = list(index) if isinstance(index, (list, tuple)) else [index]
@@ -101,12 +109,12 @@ def positions(reader: dict, number: int) -> list[int]:
 
 
 def implicit_positions(reader: dict) -> list[int]:
-    """Positions read without ``in_index``: DeepLabV3+ takes the first map for its decoder."""
+    """Return the positions of maps that a head reads without ``in_index`` (DeepLabV3+)."""
     return [0] if reader.get('c1_in_channels') else []
 
 
 def _like(old: Any, values: Sequence[int]) -> Any:
-    """Values in the container of the old ones; a plain number for a plain number."""
+    """Return values in the container type of the old ones; a number stays a number."""
     return type(old)(values) if isinstance(old, (list, tuple)) else values[0]
 
 
@@ -121,14 +129,17 @@ def rewrite_reader(
     number: int,
     old: Sequence[Level] | None = None,
 ) -> None:
-    """Fix, in place, everything in a head's config that depends on the maps it reads.
+    """Update, in place, all entries of a head's config that depend on the maps it reads.
 
     Args:
-        reader: config that :func:`readers` returned.
+        reader: config from :func:`readers`.
         maps: the new maps.
         places: old position -> position among the new maps.
-        number: how many maps there were.
-        old: the old maps, where known, for values that scale with stride.
+        number: number of old maps.
+        old: the old maps if known, for values that scale with the stride; None by default.
+
+    Raises:
+        SwapError: the head cannot read the new maps.
     """
     where = positions(reader, number)
     new = [maps[places[i]] for i in where]
@@ -140,14 +151,14 @@ def rewrite_reader(
     elif isinstance(before, (list, tuple)):
         if indices != list(range(len(maps))):
             raise SwapError(
-                f'{type_name(reader)} reads all maps in order, which the new ones are not'
+                f'{type_name(reader)} reads all maps in order, and the new maps are not in order'
             )
     elif indices != [len(maps) - 1]:
         reader['in_index'] = indices[0]
     if implicit_positions(reader):
         if places[0] != 0:
             raise SwapError(
-                f'{type_name(reader)} reads the first map for c1, which is not the finest one here'
+                f'{type_name(reader)} reads the first map as c1, which is not the finest map here'
             )
         reader['c1_in_channels'] = maps[0].channels
     for key in ('feature_strides', 'strides'):
@@ -161,7 +172,7 @@ def rewrite_reader(
             reader['in_channels']
         )  # without convolutions they are the same maps
     if 'mask_size' in reader and old is not None:
-        ratio = new[0].stride / old[where[0]].stride  # PSANet's window spans the map
+        ratio = new[0].stride / old[where[0]].stride  # PSANet's window covers the whole map
         reader['mask_size'] = _like(
             reader['mask_size'], [max(1, round((m - 1) / ratio) + 1) for m in reader['mask_size']]
         )

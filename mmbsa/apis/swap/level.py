@@ -1,10 +1,10 @@
-"""The words that every stage of the swap uses."""
+"""Error and feature level of the backbone swap."""
 
 from dataclasses import dataclass
 
 
 class SwapError(ValueError):
-    """A config cannot be swapped; the message names the part and the reason."""
+    """Raised if a config cannot be swapped; the message names the module and the reason."""
 
 
 @dataclass(frozen=True)
@@ -12,11 +12,11 @@ class Level:
     """One feature map of a backbone.
 
     Attributes:
-        channels: its channels.
+        channels: number of channels.
         stride: image pixels per map pixel.
-        coarsest: the largest stride that anything on its way through the network had; larger than
-            ``stride`` for a map that was decoded from coarser ones. 0 where unknown.
-        depth: convolutions and matrix products on the longest way to it.
+        coarsest: largest stride on the path through the network; larger than ``stride`` for a map
+            that was decoded from coarser maps. 0 if unknown.
+        depth: number of convolutions and matrix products on the longest path to the map.
     """
 
     channels: int
@@ -26,5 +26,5 @@ class Level:
 
     @property
     def decoded(self) -> bool:
-        """Whether information came back from a coarser map."""
+        """Whether the map contains information from a coarser map."""
         return self.coarsest > self.stride

@@ -1,5 +1,4 @@
-"""Configs read from a path, an mmengine Config, a dict, or a ``package::path`` name, on every
-OpenMMLab stack."""
+"""Reading of configs from a path, an mmengine Config, a dict, or a ``package::path`` name."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,27 +15,26 @@ _patching = Lock()
 
 
 def installed_configs(package: str) -> Path:
-    """Folder of the configs that an installed OpenMMLab package ships.
+    """Return the folder of the configs of an installed OpenMMLab package.
 
-    Found from the imported package, not from its distribution: the maintained fork's distributions
-    have other names (``onedl-mmsegmentation``), for which mmengine's own ``mmseg::`` look-up fails.
+    It is found from the imported package and not from its distribution: the maintained fork has
+    distributions with other names (``onedl-mmsegmentation``), for which mmengine's ``mmseg::``
+    look-up fails.
 
     Raises:
-        SwapError: the package is not installed or ships no configs.
+        SwapError: the package is not installed or contains no configs.
     """
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise SwapError(
-            f'{package}:: config asked for, but the package {package!r} is not installed'
-        )
+        raise SwapError(f'{package}::...: the package {package!r} is not installed')
     root = Path(next(iter(spec.submodule_search_locations)))
     for folder in (
         root / '.mim' / 'configs',
         root.parent / 'configs',
-    ):  # a wheel; an editable checkout
+    ):  # the folder in a wheel, and in an editable checkout
         if folder.is_dir():
             return folder
-    raise SwapError(f'{package}:: config asked for, but the installed {package!r} ships no configs')
+    raise SwapError(f'{package}::...: the installed package {package!r} contains no configs')
 
 
 def resolve(name: str) -> Path:
@@ -44,7 +42,7 @@ def resolve(name: str) -> Path:
 
     Args:
         name: a path, or ``package::family/name.py`` for a config of an installed OpenMMLab package.
-            The ending ``.py`` may be left out.
+            The ending ``.py`` may be omitted.
 
     Raises:
         SwapError: the file does not exist.
@@ -59,12 +57,12 @@ def resolve(name: str) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    raise SwapError(f'config {name!r} does not exist (looked for {candidates[-1]})')
+    raise SwapError(f'config {name!r} does not exist (searched for {candidates[-1]})')
 
 
 @contextmanager
 def _own_package_look_up() -> Iterator[None]:
-    """Let mmengine resolve ``package::path`` bases through :func:`resolve` while a file is read.
+    """Context in which mmengine resolves ``package::path`` bases by :func:`resolve`.
 
     mmengine calls the static method on the class by name, so that a subclass cannot replace it.
     """
@@ -84,8 +82,10 @@ def _own_package_look_up() -> Iterator[None]:
 
 
 def plain(value: Any) -> Any:
-    """Deep copy of a config value as plain dicts, lists and tuples; classes of new-style configs
-    become type names."""
+    """Return a deep copy of a config value as plain dicts, lists and tuples.
+
+    Classes of new-style configs become type names.
+    """
     if type(value).__name__ in ('LazyObject', 'LazyAttr'):
         value = value.build()
     if isinstance(value, Mapping):
@@ -105,7 +105,7 @@ def plain(value: Any) -> Any:
 
 
 def _without_scope(value: Any, scope: str) -> Any:
-    """Drop the ``_scope_`` marks that say what the default scope says anyway."""
+    """Remove ``_scope_`` entries that are equal to the default scope."""
     if isinstance(value, dict):
         return {
             k: _without_scope(v, scope)
@@ -118,14 +118,13 @@ def _without_scope(value: Any, scope: str) -> Any:
 
 
 def load_config(cfg: Config | dict | str | Path) -> dict:
-    """Read a config into plain containers, bases merged; never imports what ``custom_imports``
-    names.
+    """Read a config into plain containers with merged bases, without imports of ``custom_imports``.
 
     Args:
-        cfg: mmengine Config, dict, path, or ``package::path``. Never changed.
+        cfg: mmengine Config, dict, path, or ``package::path``; it is not changed.
 
     Raises:
-        SwapError: a file that is missing or does not load, or no model in it.
+        SwapError: the file is missing or does not load, or the config has no model.
     """
     if isinstance(cfg, (str, Path)):
         path = resolve(str(cfg))
@@ -134,7 +133,7 @@ def load_config(cfg: Config | dict | str | Path) -> dict:
                 cfg, name = Config.fromfile(str(path), import_custom_modules=False), str(path)
         except (
             Exception
-        ) as error:  # a config is a program: it raises what it likes, a missing base for example
+        ) as error:  # a config is a program that may raise any error, such as a missing base
             raise SwapError(
                 f'config {path} does not load: {type(error).__name__}: {error}'
             ) from error

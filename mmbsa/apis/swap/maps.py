@@ -1,5 +1,4 @@
-"""Detectors and classifiers: whatever stands behind the backbone gets the maps that it got
-before."""
+"""Swap of detectors and classifiers: modules after the backbone get maps as before."""
 
 import inspect
 from collections.abc import Sequence
@@ -13,25 +12,23 @@ from mmbsa.apis.swap.measure import Outputs, measure_neck
 from mmbsa.apis.swap.plan import Plan, adapter, scoped
 from mmbsa.utils.types import type_name
 
-#: packages whose models are swapped this way, and the module that their configs import first, if
-#: any.
+#: packages whose models are swapped here, and the module that their configs import first, or None.
 SCOPES = {'mmdet': 'mmbsa.utils.mmcv_ops', 'mmpretrain': None}
-#: parts of a model that hold a whole model: trackers and semi-supervised detectors.
+#: keys of a model that contain a whole model: trackers and semi-supervised detectors.
 NESTED = ('detector',)
-#: necks that read more from their backbone than maps.
+#: necks that need more than maps from their backbone, with the reason.
 REFUSED = {
     'RFP': 'it reads the image from its backbone, and runs further backbones of the same kind',
 }
-#: the neck that turns a map into what a linear head reads.
+#: the neck that converts a map to the input of a linear head.
 POOLING = 'GlobalAveragePooling'
 
 
 def host(model: dict) -> dict:
-    """The part of a model config that holds the backbone: the model itself, or the detector inside
-    of a tracker.
+    """Return the part of a model config with the backbone: the model, or a tracker's detector.
 
     Raises:
-        SwapError: there is none.
+        SwapError: there is no backbone.
     """
     for part in (model, *(model[key] for key in NESTED if isinstance(model.get(key), dict))):
         if isinstance(part.get('backbone'), dict) and part['backbone'].get('type'):
@@ -40,14 +37,15 @@ def host(model: dict) -> dict:
 
 
 def neck_list(part: dict) -> list[dict]:
-    """The necks of a model, in order."""
+    """Return the necks of a model, in order."""
     necks = part.get('neck') or []
     return list(necks) if isinstance(necks, (list, tuple)) else [necks]
 
 
 def _takes(cls: type, name: str) -> bool:
-    """Whether the constructor of a class, or of a base that its ``**kwargs`` go to, has an
-    argument.
+    """Return whether the constructor of a class accepts an argument.
+
+    Base classes that receive its ``**kwargs`` are included.
     """
     for base in cls.__mro__:
         parameters = inspect.signature(base.__init__).parameters if '__init__' in vars(base) else {}
@@ -59,14 +57,19 @@ def _takes(cls: type, name: str) -> bool:
 
 
 def check_necks(part: dict, scope: str) -> None:
-    """Refuse models whose parts read more than maps, and those that have no place for a neck."""
+    """Raise SwapError for models that need more than maps, or that do not accept a neck.
+
+    Args:
+        part: part of the model config with the backbone.
+        scope: default scope of the config.
+    """
     try:
         with ROOT_MODELS.switch_scope_and_registry(scope) as registry:
             cls = part['type'] if inspect.isclass(part['type']) else registry.get(part['type'])
-    except Exception:  # an unknown type, or a missing package: building the model says so
+    except Exception:  # an unknown type or a missing package: building the model reports it
         cls = None
     if inspect.isclass(cls) and not _takes(cls, 'neck'):
-        raise SwapError(f'model {type_name(part)} takes no neck, which reads time out')
+        raise SwapError(f'model {type_name(part)} takes no neck, which the time readout needs')
     for neck in neck_list(part):
         if type_name(neck) in REFUSED:
             raise SwapError(
@@ -75,8 +78,7 @@ def check_necks(part: dict, scope: str) -> None:
 
 
 def _rewritten(neck: dict, old: Sequence[Level], widths: Sequence[int], scope: str) -> dict | None:
-    """The neck with other channels, or None where it then does not return what it returned
-    before."""
+    """Return the neck with other channels, or None if its output then changes."""
     channels = neck.get('in_channels')
     if not isinstance(channels, (list, tuple)) or list(channels) != [
         level.channels for level in old
@@ -88,7 +90,7 @@ def _rewritten(neck: dict, old: Sequence[Level], widths: Sequence[int], scope: s
         after = measure_neck(
             changed, [Level(c, level.stride) for c, level in zip(widths, old)], scope
         )
-    # whatever a neck raises that ties other arguments to the old channels, or needs a compiled op
+    # a neck may raise any error if other arguments depend on the old channels, or without its op
     except Exception:
         return None
     return (
@@ -99,9 +101,7 @@ def _rewritten(neck: dict, old: Sequence[Level], widths: Sequence[int], scope: s
 
 
 def _reads_vectors(part: dict, old: Sequence[Level]) -> bool:
-    """Whether a classifier is a pooling and a head that names the channels of the last map or
-    vector.
-    """
+    """Return whether a classifier is a pooling and a head with the last map's channels."""
     head = part.get('head')
     necks, channels = neck_list(part), head.get('in_channels') if isinstance(head, dict) else None
     return (
@@ -115,24 +115,26 @@ def _reads_vectors(part: dict, old: Sequence[Level]) -> bool:
 def plan_maps(
     part: dict, outputs: Outputs, new: Sequence[Level], scope: str, norm_cfg: dict | None
 ) -> Plan:
-    """Levels of the new backbone, and what makes of them the maps that the old one returned.
+    """Return the levels of the new backbone, and the modules that convert them to the old maps.
 
-    Strides are kept exactly, since anchors and RoIs are placed by them. The first neck follows to
-    the new channels where it can; otherwise convolutions restore the old ones.
+    Strides are exactly the old ones, since anchors and RoIs depend on them. The first neck gets the
+    new channels if possible; otherwise convolutions restore the old ones.
 
     Args:
-        part: what :func:`host` found; its head is changed in place where it reads the channels of
-            the last map.
-        outputs: what the old backbone returns.
-        new: levels of the new one, fine to coarse.
+        part: result of :func:`host`; its head is changed in place if it reads the channels of the
+            last map.
+        outputs: outputs of the old backbone.
+        new: levels of the new backbone, fine to coarse.
         scope: ``'mmdet'`` or ``'mmpretrain'``.
         norm_cfg: norm of the convolutions.
+
+    Raises:
+        SwapError: modules after the backbone need more than maps, or more than its vector.
     """
     old = outputs.levels
     if outputs.eval_out is not None or outputs.tokens:
         raise SwapError(
-            f'what stands behind backbone {type_name(part["backbone"])} reads more than plain '
-            f'maps from it'
+            f'modules after backbone {type_name(part["backbone"])} need more than its plain maps'
         )
     pooled = scope == 'mmpretrain' and _reads_vectors(part, old)
     if outputs.vector and not pooled:
@@ -171,13 +173,13 @@ def plan_maps(
 
 
 def set_neck(part: dict, readout: dict) -> None:
-    """Put the temporal readout in front of the necks that are left."""
+    """Insert the temporal readout before the remaining necks."""
     rest = neck_list(part)
     part['neck'] = [readout, *rest] if rest else readout
 
 
 def import_first(cfg: dict, module: str | None) -> None:
-    """Let a config import a module before anything else."""
+    """Add a module as the first import of a config."""
     if module is None:
         return
     imports: dict[str, Any] = cfg.setdefault(

@@ -1,5 +1,4 @@
-"""Which level of a spiking backbone stands for which map of the replaced one: pure functions on
-levels."""
+"""Matching of the levels of a spiking backbone with the maps of the replaced backbone."""
 
 from collections.abc import Sequence
 from itertools import combinations_with_replacement
@@ -7,21 +6,20 @@ from math import log2
 
 from mmbsa.apis.swap.level import Level
 
-#: cost, in octaves of stride, of giving two maps the same level; just above one octave, so that the
-#: stages of a dilated network (strides 4, 8, 8, 8) stay different stages (4, 8, 16, 16) instead of
-#: collapsing onto one stride-8 level.
+#: cost, in octaves of stride, of one level for two maps. It is just above one octave, so that the
+#: stages of a dilated network (strides 4, 8, 8, 8) map to different stages (4, 8, 16, 16) and not
+#: to one level of stride 8.
 SHARED = 1.01
 
 
 def nest(strides: Sequence[int], new_strides: Sequence[int], to_last: bool = True) -> list[int]:
-    """Levels for maps sorted from shallow to deep: in order, nearest in stride, deeper where two
-    are equally near.
+    """Return levels for maps from shallow to deep: in order, nearest in stride, deeper if equal.
 
     Args:
-        strides: of the maps, shallow to deep.
-        new_strides: of the new backbone's levels, fine to coarse.
-        to_last: the last map always gets the last level, whatever its stride: a head's deepest
-            input must hold what the whole backbone has computed.
+        strides: strides of the maps, shallow to deep.
+        new_strides: strides of the new backbone's levels, fine to coarse.
+        to_last: whether the last map always gets the last level, whatever its stride, because the
+            deepest input of a head must contain the output of the whole backbone; True by default.
 
     Returns:
         One index into ``new_strides`` per map, ascending.
@@ -38,22 +36,21 @@ def nest(strides: Sequence[int], new_strides: Sequence[int], to_last: bool = Tru
 
 
 def same_shape(levels: Sequence[Level]) -> bool:
-    """Whether several maps all have one shape, as those of a plain vision transformer."""
+    """Return whether several maps all have one shape, as in a plain vision transformer."""
     return len(levels) > 1 and len({(level.stride, level.channels) for level in levels}) == 1
 
 
 def match(old: Sequence[Level], new: Sequence[Level], one_width: bool = False) -> list[int]:
-    """Level for each map of a backbone that is a pyramid or a column.
+    """Return a level for each map of a backbone whose maps are a pyramid or have one shape.
 
-    Maps of one shape are interchangeable for their consumers (which add them, or give each its own
-    scale), so they get levels of one shape: those that share the last level's stride, from shallow
-    to deep.
+    Maps of one shape are interchangeable for their consumers (which add or rescale them), so they
+    get levels of one shape: the levels with the last level's stride, from shallow to deep.
 
     Args:
-        old: maps of the replaced backbone, in the order it returns them.
+        old: maps of the replaced backbone, in the order of its outputs.
         new: levels of the new backbone, fine to coarse.
-        one_width: the consumer takes a single number of channels for all maps; same-shaped maps
-            then share the last level.
+        one_width: whether the consumer has a single number of channels for all maps; maps of one
+            shape then all get the last level. False by default.
 
     Returns:
         One index into ``new`` per map.
@@ -68,8 +65,14 @@ def match(old: Sequence[Level], new: Sequence[Level], one_width: bool = False) -
 
 
 def match_decoded(old: Sequence[Level], new: Sequence[Level]) -> list[int]:
-    """Level of a feature pyramid for each map of a backbone that decodes by itself: by stride
-    alone, as all are deep."""
+    """Return the level of a feature pyramid for each map of a backbone that decodes its maps.
+
+    Only the stride decides, because all these maps are deep.
+
+    Args:
+        old: maps of the replaced backbone.
+        new: levels of the new backbone, fine to coarse.
+    """
     strides = sorted({level.stride for level in old})
     levels = dict(zip(strides, nest(strides, [level.stride for level in new], to_last=False)))
     return [levels[level.stride] for level in old]

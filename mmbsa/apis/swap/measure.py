@@ -1,5 +1,7 @@
-"""What a backbone or neck returns, measured on PyTorch's meta device: shapes without arithmetic, in
-under a second."""
+"""Measurement of the outputs of a backbone or neck on PyTorch's meta device.
+
+The meta device computes shapes without arithmetic, in less than a second.
+"""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -18,21 +20,21 @@ from torch.overrides import TorchFunctionMode
 
 from mmbsa.apis.swap.level import Level, SwapError
 
-#: constructors of parameters and buffers. Those that carry values which builders read (linspace,
-#: arange, tensor) stay real.
+#: constructors of parameters and buffers. Those with values that builders read (linspace, arange,
+#: tensor) are not replaced.
 _FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye}
-#: sizes tried in turn: not square, so that a map is told from a square matrix; the config's own
-#: sizes follow.
+#: image sizes that are tried in this order, before those of the config: not square, so that a map
+#: differs from a square matrix.
 _IMAGE = (256, 512)
-#: coarser maps than this are pooled context, not feature levels.
+#: maps with a larger stride are pooled context and not feature levels.
 _MAX_STRIDE = 64
-#: strides of backbones that must not be built to be measured: VPD loads gigabytes of Stable
+#: strides of backbones that are not built for measurement: VPD loads gigabytes of Stable
 #: Diffusion.
 KNOWN_STRIDES = {'VPD': (8, 16, 32, 64)}
 
 
 class _Skeleton(TorchFunctionMode):
-    """Sends new parameters and buffers to the meta device."""
+    """Create new parameters and buffers on the meta device."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
@@ -42,7 +44,7 @@ class _Skeleton(TorchFunctionMode):
 
 
 class _Sizes(TorchFunctionMode):
-    """Remembers the height and width of every map, by the autograd node that made it."""
+    """Record the height and width of every map under the autograd node that made it."""
 
     def __init__(self):
         super().__init__()
@@ -58,20 +60,24 @@ class _Sizes(TorchFunctionMode):
 
 @contextmanager
 def default_scope(scope: str = 'mmseg') -> Iterator[None]:
-    """Look unprefixed types up in ``scope``, whatever was the default before."""
+    """Context in which types without prefix are found in ``scope``, ``'mmseg'`` by default."""
     with DefaultScope.overwrite_default_scope(scope), warnings.catch_warnings():
         warnings.simplefilter('ignore')
         yield
 
 
 def build_skeleton(cfg: dict, scope: str = 'mmseg') -> nn.Module:
-    """Build a module without memory for its parameters, on the meta device, from a copy of its
-    config."""
+    """Build a module from a copy of its config on the meta device, without memory.
+
+    Args:
+        cfg: config of the module; it is not changed.
+        scope: default scope of the config, ``'mmseg'`` by default.
+    """
     with default_scope(scope):
         if isinstance(cfg['type'], str):
             ROOT_MODELS.get(
                 cfg['type']
-            )  # imports the class here: what modules make at import must stay real
+            )  # import the class here: tensors created at import must not be on the meta device
         with _Skeleton():
             module = ROOT_MODELS.build(deepcopy(cfg))
     return module.to('meta')
@@ -79,15 +85,15 @@ def build_skeleton(cfg: dict, scope: str = 'mmseg') -> nn.Module:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a backbone returns.
+    """Outputs of a backbone.
 
     Attributes:
         levels: its maps.
-        tokens: every map comes with a class token.
-        eval_out: in eval mode it returns only this map, as a tensor; None if it returns the same in
-            both modes.
-        vector: it returns one vector (B, C) per image, as transformers with a class token do; its
-            stride is 0.
+        tokens: whether every map comes with a class token.
+        eval_out: index of the only map that it returns in eval mode, as a tensor; None if both
+            modes return the same.
+        vector: whether it returns one vector (B, C) per image, as transformers with a class token
+            do; its stride is 0.
     """
 
     levels: tuple[Level, ...]
@@ -97,14 +103,15 @@ class Outputs:
 
 
 def _stride(image: int, side: int) -> int:
-    """Stride of a map; rounded to a power of two, since odd sizes and missing padding shift it a
-    little."""
+    """Return the stride of a map, rounded to a power of two.
+
+    Odd sizes and missing padding change the ratio slightly.
+    """
     return 2 ** max(0, round(log2(image / side)))
 
 
 def _history(x: Tensor, sizes: dict, image: tuple[int, int]) -> tuple[int, int]:
-    """(depth, coarsest stride) of a map: longest and coarsest path through the autograd graph
-    behind it."""
+    """Return (depth, coarsest stride) of a map from its autograd graph."""
     known: dict[Any, tuple[int, int]] = {}
     stack = [x.grad_fn] if x.grad_fn is not None else []
     while stack:
@@ -133,8 +140,11 @@ def _history(x: Tensor, sizes: dict, image: tuple[int, int]) -> tuple[int, int]:
 def _run(
     backbone: nn.Module, image: tuple[int, int], channels: int, train: bool
 ) -> tuple[list[Level], bool, bool]:
-    """Levels of one forward, whether they come with tokens, and whether a bare tensor was
-    returned."""
+    """Run one forward.
+
+    Returns:
+        The levels, whether they come with tokens, and whether the output is a single tensor.
+    """
     backbone.train(train)
     x = torch.empty(2, channels, *image, device='meta', requires_grad=True)
     with torch.enable_grad(), warnings.catch_warnings(), _Sizes() as sizes:
@@ -164,7 +174,7 @@ def _run(
 
 
 def _same_map(levels: list[Level], only: Level, name: str) -> int:
-    """Which of the maps returned in train mode is the only one returned in eval mode."""
+    """Return which map of train mode is the only map in eval mode."""
     shape = (only.channels, only.stride)
     same = [i for i, level in enumerate(levels) if (level.channels, level.stride) == shape]
     if not same:
@@ -175,7 +185,7 @@ def _same_map(levels: list[Level], only: Level, name: str) -> int:
 
 
 def _cached(function: Callable) -> Callable:
-    """Remember results by the text of the arguments: many configs share one backbone."""
+    """Cache results by the text of the arguments, because many configs have the same backbone."""
     memory: dict[str, Any] = {}
 
     @wraps(function)
@@ -195,13 +205,15 @@ def measure_backbone(
     """Run a stock backbone on the meta device.
 
     Args:
-        cfg: its config; checkpoints named in it are not read.
+        cfg: config of the backbone; its checkpoints are not read.
         scope: default scope of the config.
-        images: further image sizes to try, for backbones that take one size only.
-        both: run it in eval mode too, where it may return less than in train mode.
+        images: further image sizes (H, W) to try, for backbones with one fixed size; none by
+            default.
+        both: whether to run eval mode too, which may return less than train mode; True by default.
 
     Raises:
-        SwapError: its outputs are no maps. Exception: whatever building or running it raises.
+        SwapError: the outputs are not maps.
+        Exception: any error of building or running the backbone.
     """
     cfg = {k: v for k, v in cfg.items() if k not in ('init_cfg', 'pretrained', 'with_cp')}
     channels = cfg.get('in_channels', 3) if isinstance(cfg.get('in_channels', 3), int) else 3
@@ -217,7 +229,7 @@ def measure_backbone(
             raise
         except (
             Exception
-        ) as error:  # a backbone of one fixed size raises whatever its first wrong operation raises
+        ) as error:  # a backbone of one fixed size raises the error of its first wrong operation
             errors.append(error)
             continue
         if not single or len(levels) == 1:
@@ -228,11 +240,15 @@ def measure_backbone(
 
 @_cached
 def spiking_levels(cfg: dict) -> dict[int, Level]:
-    """Levels of a backbone of ours by index, from its ``feature_info``; those in ``out_indices``
-    where the config has it.
+    """Return index -> level of a backbone of mmbsa, from its ``feature_info``.
+
+    If the config has ``out_indices``, only these levels are returned.
+
+    Args:
+        cfg: config of the backbone.
 
     Raises:
-        SwapError: not a backbone of ours, or one that does not build; its message holds the reason.
+        SwapError: the backbone is not from mmbsa or does not build; the message has the reason.
     """
     name = cfg['type'] if isinstance(cfg['type'], str) else cfg['type'].__name__
     try:
@@ -249,7 +265,16 @@ def spiking_levels(cfg: dict) -> dict[int, Level]:
 
 
 def measure_neck(cfg: dict, levels: Sequence[Level], scope: str) -> list[Level]:
-    """Maps that a neck makes of levels. Raises whatever building or running it raises."""
+    """Return the maps that a neck computes from levels.
+
+    Args:
+        cfg: config of the neck.
+        levels: its input maps.
+        scope: default scope of the config.
+
+    Raises:
+        Exception: any error of building or running the neck.
+    """
     neck = build_skeleton(cfg, scope).train()
     coarse = max(level.stride for level in levels)
     image = (8 * coarse, 8 * coarse)

@@ -10,8 +10,10 @@ from mmbsa.spiking import AttentionKind
 
 
 def attention_names() -> dict[str, dict]:
-    """Suffix of a short name -> attention config, for every registered kind that has one; no suffix
-    is the native one."""
+    """Return suffix of a short name -> attention config, for every registered kind with a suffix.
+
+    The native attention kind has no suffix.
+    """
     return {
         cls.short_name: dict(type=f'mmbsa.{cls.__name__}')
         for cls in MODELS.module_dict.values()
@@ -20,8 +22,10 @@ def attention_names() -> dict[str, dict]:
 
 
 def backbone_names() -> dict[str, dict]:
-    """Short name -> config, over all registered backbones and their presets; a family is its
-    class's name in lower case."""
+    """Return short name -> config of all registered backbones and their presets.
+
+    The name of a family is the name of its class in lower case.
+    """
     names = {}
     for cls in MODELS.module_dict.values():
         if not (isinstance(cls, type) and issubclass(cls, BaseSpikingBackbone)):
@@ -42,7 +46,7 @@ def backbone_names() -> dict[str, dict]:
 
 
 def list_names() -> list[str]:
-    """Short names, one line per family: ``espikeformer-{t,s,m,l}[-bsa]``."""
+    """Return the short names, one line per family: ``espikeformer-{t,s,m,l}[-bsa]``."""
     presets: dict[str, list[str]] = {}
     for cfg in backbone_names().values():
         archs = presets.setdefault(cfg['type'].rpartition('.')[2].lower(), [])
@@ -55,14 +59,14 @@ def list_names() -> list[str]:
 
 
 def backbone_config(backbone: str | dict) -> dict:
-    """Config of a backbone given by short name, registered type or config.
+    """Return the config of a backbone given by short name, registered type or config.
 
     Args:
         backbone: a name of :func:`backbone_names` (``'espikeformer-m-bsa'``), a type
             (``'mmbsa.ESpikeFormer'``), or a config with ``type``.
 
     Raises:
-        SwapError: an unknown short name, or a config without type.
+        SwapError: the short name is unknown, or the config has no type.
     """
     if isinstance(backbone, str):
         if '.' in backbone:

@@ -1,4 +1,4 @@
-"""Which levels the new backbone returns, and which necks stand between them and the old heads."""
+"""Choice of the levels that the new backbone returns, and of the necks before the old heads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,19 +15,18 @@ from mmbsa.apis.swap.match import match, match_decoded
 from mmbsa.apis.swap.measure import Outputs, measure_neck
 from mmbsa.utils.types import type_name
 
-#: bounds of the width of the top-down merge that replaces a backbone's own decoder.
+#: smallest and largest width of the top-down merge that replaces the decoder of a backbone.
 DECODER_WIDTHS = (64, 256)
 
 
 @dataclass
 class Plan:
-    """Result of planning.
+    """Levels of the new backbone and the modules after it.
 
     Attributes:
-        levels: which of the new backbone's levels to return (indices into the list given),
-            ascending.
-        neck: config of the neck behind the temporal readout, None for none.
-        maps: what the heads see; None where a neck hides the change from them.
+        levels: ascending indices of the returned levels in the given list.
+        neck: config of the neck after the temporal readout; None for no neck.
+        maps: maps that the heads read; None if a neck returns the old maps.
         places: old position -> position in ``maps``.
     """
 
@@ -38,8 +37,10 @@ class Plan:
 
 
 def adapter(maps: Sequence[Level], sources: Sequence[int], **options) -> dict:
-    """Config of a :class:`LevelAdapter` that makes outputs of ``maps[sources[i]]``; options of None
-    are left out."""
+    """Return the config of a :class:`LevelAdapter` whose outputs come from ``maps[sources[i]]``.
+
+    Options with value None are omitted.
+    """
     return dict(
         type='mmbsa.LevelAdapter',
         in_channels=[m.channels for m in maps],
@@ -50,15 +51,24 @@ def adapter(maps: Sequence[Level], sources: Sequence[int], **options) -> dict:
 
 
 def scoped(neck: dict, scope: str) -> dict:
-    """A stock neck's config with its scope written out, since a neck of ours builds it."""
+    """Return a stock neck's config with its scope, since a neck of mmbsa builds it."""
     if isinstance(neck.get('type'), str) and '.' not in neck['type']:
         return dict(neck, type=f'{scope}.{neck["type"]}')
     return dict(neck)
 
 
 def plan_with_neck(neck: dict, outputs: Outputs, new: Sequence[Level], scope: str) -> Plan:
-    """Keep the config's neck: give it levels in the order and number it expects, and fix its
-    channels."""
+    """Keep the config's neck: return levels in its order and number, and set its channels.
+
+    Args:
+        neck: config of the neck.
+        outputs: outputs of the old backbone.
+        new: levels of the new backbone, fine to coarse.
+        scope: default scope of the config.
+
+    Raises:
+        SwapError: the neck needs more than maps, or does not build.
+    """
     old, name = outputs.levels, type_name(neck)
     if outputs.tokens or outputs.eval_out is not None:
         raise SwapError(f'neck {name} reads more than plain maps from its backbone')
@@ -81,7 +91,7 @@ def plan_with_neck(neck: dict, outputs: Outputs, new: Sequence[Level], scope: st
         plan.neck = adapter([new[j] for j in used], [used.index(j) for j in matched], neck=neck)
     try:
         plan.maps = measure_neck(neck, [new[j] for j in matched], scope)
-    except Exception as error:  # whatever the neck's package raises: without its ops or at all
+    except Exception as error:  # any error of the neck's package, for example a missing op
         if 'out_channels' not in neck:
             raise SwapError(
                 f'neck {name} does not build here, so what it returns is unknown: {error}'
@@ -92,17 +102,21 @@ def plan_with_neck(neck: dict, outputs: Outputs, new: Sequence[Level], scope: st
 
 
 def plan_without_neck(read_by: Consumers, outputs: Outputs, new: Sequence[Level]) -> Plan:
-    """Give the heads levels of the new backbone, decoded or adapted where they rely on more than
-    channels.
+    """Choose levels for the heads, decoded or adapted if channels are not enough.
 
-    A main head all of whose maps were decoded reads fine maps with coarse context in them. Raw
-    levels of the new backbone have none, so they are merged top-down first.
+    If all maps of a main head were decoded, the head reads fine maps that contain coarse context.
+    The levels of the new backbone contain none, so they are merged top-down first.
+
+    Args:
+        read_by: the heads.
+        outputs: outputs of the old backbone.
+        new: levels of the new backbone, fine to coarse.
     """
     old = outputs.levels
     main = read_by.main
     if (
         outputs.eval_out is not None
-    ):  # the heads unpack by themselves what the backbone returns: give them exactly that
+    ):  # the heads unpack the outputs of the backbone, so their number must not change
         exact, read = 'maps', list(range(len(old)))
         decoded = old[outputs.eval_out].decoded
     else:
@@ -128,7 +142,7 @@ def plan_without_neck(read_by: Consumers, outputs: Outputs, new: Sequence[Level]
     low, high = DECODER_WIDTHS
     width = min(high, max(low, *(old[i].channels for i in read))) if decoded else None
     sources = [plan.places[i] for i in read]
-    # the decode head's norm, for the adapter's own convolutions
+    # the decode head's norm, also for the adapter's convolutions
     norm_cfg = next((dict(r['norm_cfg']) for r in main if r.get('norm_cfg')), None)
     plan.neck = adapter(
         plan.maps,

@@ -1,14 +1,16 @@
-"""What in a schedule only fitted the replaced backbone: pretrained weights, layer-wise rates,
-parameter names."""
+"""Removal of schedule entries for the replaced backbone only.
+
+These are pretrained weights, layer-wise rates and parameter names.
+"""
 
 from collections.abc import Iterator
 from typing import Any
 
 from mmbsa.utils.types import type_name
 
-#: optimizer constructors that look up a parameter's layer by the replaced backbone's names.
+#: optimizer constructors that find a parameter's layer by the names of the replaced backbone.
 LAYER_WISE = ('LayerDecayOptimizerConstructor', 'LearningRateDecayOptimizerConstructor')
-#: parameters that plain and shifted-window transformers have and convolutional projections do not.
+#: names of parameters in plain and shifted-window transformers, but not in convolutional ones.
 TRANSFORMER_NAMES = (
     'pos_embed',
     'absolute_pos_embed',
@@ -17,12 +19,12 @@ TRANSFORMER_NAMES = (
     'pos_block',
     'img_encoder',
 )
-#: extensions of packages that only served the replaced backbone.
+#: extensions of packages that are useful for the replaced backbone only.
 BACKBONE_PACKAGES = ('mmpretrain', 'mmcls')
 
 
 def _values(value: Any) -> Iterator[Any]:
-    """All values inside a config, containers included."""
+    """Yield all values inside a config, including containers."""
     yield value
     if isinstance(value, dict):
         for item in value.values():
@@ -33,15 +35,17 @@ def _values(value: Any) -> Iterator[Any]:
 
 
 def fix_optimizer(wrapper: dict) -> None:
-    """Take out of an optim wrapper, in place, what only fits the replaced backbone; the rest of the
-    schedule stays.
+    """Remove, in place, entries of an optim wrapper that fit only the replaced backbone.
 
-    * Layer-wise decay constructors count the old backbone's layers. They leave; the weight decay
-      they spared norms and biases is spared in mmengine's terms.
-    * ``custom_keys`` below ``backbone.`` and those naming parameters of other transformers leave;
-      ``backbone`` itself, with its learning rate factor, and the heads' keys stay.
-    * A key ``norm`` without decay is also said as ``norm_decay_mult=0``, which does not depend on
+    * Constructors of layer-wise decay count the old backbone's layers and are removed. If they set
+      no weight decay for norms and biases, mmengine's keys do the same.
+    * ``custom_keys`` below ``backbone.``, and those with parameter names of other transformers, are
+      removed. ``backbone`` with its learning rate factor and the keys of heads remain.
+    * For a key ``norm`` without decay, ``norm_decay_mult=0`` is added, which does not depend on
       names.
+
+    Args:
+        wrapper: config of the optim wrapper.
     """
     if type_name(wrapper.get('constructor')) in LAYER_WISE:
         del wrapper['constructor']
@@ -66,11 +70,11 @@ def fix_optimizer(wrapper: dict) -> None:
 
 
 def drop_leftovers(cfg: dict, removed: list[Any]) -> None:
-    """Drop, in place, checkpoints and imports that only the replaced backbone used.
+    """Remove, in place, checkpoints and imports that only the replaced backbone used.
 
     Args:
-        cfg: whole config, after the swap.
-        removed: the parts of the model that were taken out.
+        cfg: the whole config, after the swap.
+        removed: the removed parts of the model.
     """
     checkpoints = {
         v

@@ -1,4 +1,4 @@
-"""One call that makes a stock config spiking."""
+"""Conversion of a stock config to a spiking network by one call."""
 
 from pathlib import Path
 from typing import Any
@@ -39,12 +39,12 @@ from mmbsa.models.backbones import BaseSpikingBackbone
 from mmbsa.registry import MODELS, resolve_type
 from mmbsa.utils.types import PRETRAINED, is_ours, type_name
 
-#: sizes tried for backbones that run at one size only, beside those that the config names.
+#: image sizes for backbones with one fixed size, in addition to those in the config.
 USUAL_SIZES = (224, 384)
 
 
 def _check(model: dict) -> None:
-    """Refuse models whose parts cannot read feature maps."""
+    """Raise SwapError for models with heads that cannot read feature maps."""
     for key in ('decode_head', 'auxiliary_head'):
         for head in head_list(model, key):
             if type_name(head) in REFUSED:
@@ -57,7 +57,7 @@ def _check(model: dict) -> None:
 
 
 def _image_sizes(cfg: dict, part: dict) -> tuple[tuple[int, int], ...]:
-    """Image sizes that the config names, for backbones that run at one size only."""
+    """Return the image sizes in the config, for backbones with one fixed size."""
     model, backbone = cfg['model'], part['backbone']
     named = (
         backbone.get('img_size'),
@@ -71,8 +71,10 @@ def _image_sizes(cfg: dict, part: dict) -> tuple[tuple[int, int], ...]:
 
 
 def _assumed(model: dict, read_by: Consumers, strides: tuple[int, ...]) -> Outputs | None:
-    """Levels of a backbone that cannot be run, of given strides; None unless a consumer names as
-    many channels."""
+    """Return the levels of a backbone that cannot run, with given strides.
+
+    The result is None if no consumer lists the same number of channels.
+    """
     parts = [*neck_list(model)[:1], *read_by.main]
     channels = next(
         (list(p['in_channels']) for p in parts if isinstance(p.get('in_channels'), (list, tuple))),
@@ -82,14 +84,17 @@ def _assumed(model: dict, read_by: Consumers, strides: tuple[int, ...]) -> Outpu
 
 
 def _by_index(model: dict, read_by: Consumers) -> bool:
-    """Whether anything picks maps by position, which fits only a backbone that returns the same in
-    train and eval mode."""
+    """Return whether a module selects maps by position.
+
+    This requires a backbone that returns the same maps in train and eval mode.
+    """
     return bool(model.get('neck')) or any('in_index' in reader for reader in read_by.readers)
 
 
 def _old_outputs(cfg: dict, part: dict, read_by: Consumers, scope: str) -> Outputs:
-    """What the replaced backbone of a part of the model returns: measured; where it does not build
-    here, a pyramid of strides 4, 8, 16, 32.
+    """Return the outputs of the replaced backbone.
+
+    They are measured. If the backbone does not build here, strides 4, 8, 16, 32 are assumed.
     """
     name = type_name(part['backbone'])
     if name in KNOWN_STRIDES and (known := _assumed(part, read_by, KNOWN_STRIDES[name])):
@@ -102,19 +107,18 @@ def _old_outputs(cfg: dict, part: dict, read_by: Consumers, scope: str) -> Outpu
         raise
     except (
         Exception
-    ) as error:  # a missing package, an unknown type, an unusual input: all end in the assumption
+    ) as error:  # a missing package, an unknown type, an unusual input: use the assumption
         pyramid = _assumed(part, read_by, (4, 8, 16, 32))
         if pyramid is None:
             raise SwapError(
-                f'backbone {name} does not build here ({error}), and its levels cannot be told '
-                'from the '
-                'config; install what it needs'
+                f'backbone {name} does not build here ({error}), and the config does not determine '
+                'its levels; install the packages that it needs'
             ) from error
         return pyramid
 
 
 def _synchronised(value: Any) -> bool:
-    """Whether a model config uses synchronised norms anywhere."""
+    """Return whether a model config uses synchronised norms."""
     if isinstance(value, dict):
         return type_name(value) in ('SyncBN', 'SyncBatchNorm') or any(
             _synchronised(item) for item in value.values()
@@ -123,7 +127,7 @@ def _synchronised(value: Any) -> bool:
 
 
 def _preset_channels(backbone: dict) -> int:
-    """Channels of the input that a backbone of ours has where its config names none."""
+    """Return the input channels of a backbone of mmbsa whose config does not set them."""
     with default_scope():
         family = resolve_type(backbone, BaseSpikingBackbone, 'backbone', MODELS)
     arch = backbone.get('arch') or family.default_arch
@@ -132,8 +136,10 @@ def _preset_channels(backbone: dict) -> int:
 
 
 def _new_backbone(given: dict, plan: Plan, indices: list[int], model: dict) -> dict:
-    """Config of the spiking backbone: levels from the plan; input channels, norm and checkpointing
-    from the old one."""
+    """Return the config of the spiking backbone.
+
+    Levels come from the plan; input channels, norm and checkpointing come from the old backbone.
+    """
     old = model['backbone']
     inherited = {}
     image = old['in_channels'] if isinstance(old.get('in_channels'), int) else 3
@@ -150,35 +156,38 @@ def _new_backbone(given: dict, plan: Plan, indices: list[int], model: dict) -> d
 def swap_backbone(
     cfg: Config | dict | str | Path, backbone: str | dict, readout: str = 'mean'
 ) -> Config:
-    """Put a spiking backbone into a stock config of mmseg, mmdet or mmpretrain 1.x / 3.x.
+    """Replace the backbone of a stock config of mmseg, mmdet or mmpretrain by a spiking one.
 
-    The replaced backbone is measured on the meta device: stride, channels and depth of every map it
-    returns, and whether it had decoded them by itself. Each map is matched with a level of the new
-    backbone, and time is read out by ``mmbsa.TemporalReadout``, which wraps the config's own neck.
+    The packages are mmseg 1.x, mmdet 3.x and mmpretrain 1.x.
 
-    * mmseg: every head follows: in_channels, in_index, strides. Where heads rely on more than that
-      (maps that the old backbone had decoded, as in U-Net and BiSeNet; class tokens; a single
-      tensor in eval mode), ``mmbsa.LevelAdapter`` provides it. Spiking heads of mmbsa read time
+    The replaced backbone is measured on the meta device: stride, channels and depth of every map,
+    and whether the map is decoded from coarser maps. Each map is matched with a level of the new
+    backbone. ``mmbsa.TemporalReadout`` removes the time axis; it contains the config's neck.
+
+    * mmseg: all heads are updated: in_channels, in_index, strides. If heads need more (maps that
+      the old backbone decoded, as in U-Net and BiSeNet; class tokens; a single tensor in eval
+      mode), ``mmbsa.LevelAdapter`` provides it. Spiking heads of mmbsa read the time axis
       themselves and get no readout.
-    * mmdet, and whatever of mmpretrain takes a tuple of maps: the neck follows to the new channels
-      where it can, and ``mmbsa.LevelAdapter`` restores the old strides, by which anchors and RoIs
-      are placed. Without such a neck it restores the old channels as well. Classifiers that pool
-      the last map, or read a class token, pool the new one.
+    * mmdet, and models of mmpretrain that read a tuple of maps: the neck gets the new channels if
+      possible, and ``mmbsa.LevelAdapter`` restores the old strides, on which anchors and RoIs
+      depend. Without such a neck it restores the old channels as well. Classifiers that pool the
+      last map, or read a class token, pool the new last map.
 
-    Dataset, pipelines, data preprocessor, schedule, train_cfg and test_cfg stay; what only fitted
-    the old backbone (pretrained weights, layer-wise learning rates, its parameters' names) goes.
+    Dataset, pipelines, data preprocessor, schedule, train_cfg and test_cfg do not change. Entries
+    for the old backbone only (pretrained weights, layer-wise learning rates, parameter names) are
+    removed.
 
     Args:
-        cfg: mmengine Config, dict, path, or ``'mmseg::family/name.py'``. Never changed.
+        cfg: mmengine Config, dict, path, or ``'mmseg::family/name.py'``; it is not changed.
         backbone: short name (``'espikeformer-m-bsa'``), registered type, or config of a backbone of
-            mmbsa. Where the config has ``out_indices``, only those levels are used.
-        readout: mode of ``mmbsa.TemporalReadout``.
+            mmbsa. If the config has ``out_indices``, only those levels are used.
+        readout: mode of ``mmbsa.TemporalReadout``, ``'mean'`` by default.
 
     Returns:
-        A self-contained Config; ``dump`` writes a file that the package's own tools train.
+        A self-contained Config; ``dump`` writes a file that the tools of the package can train.
 
     Raises:
-        SwapError: the config cannot be swapped; the message names the part and the reason.
+        SwapError: the config cannot be swapped; the message names the module and the reason.
     """
     cfg = load_config(cfg)
     scope = cfg.get('default_scope') or 'mmseg'
@@ -217,7 +226,7 @@ def _readout(mode: str, plan: Plan) -> dict:
 
 
 def _swap_segmentor(model: dict, cfg: dict, given: dict, readout: str) -> None:
-    """Swap the backbone of a segmentor, in place: its heads follow the new maps."""
+    """Swap the backbone of a segmentor in place, and update its heads for the new maps."""
     levels = spiking_levels(given)
     read_by = consumers(model)
     outputs = _old_outputs(cfg, model, read_by, 'mmseg')
@@ -241,8 +250,7 @@ def _swap_segmentor(model: dict, cfg: dict, given: dict, readout: str) -> None:
 
 
 def _swap_maps(part: dict, cfg: dict, given: dict, readout: str, scope: str) -> None:
-    """Swap the backbone of a detector or a classifier, in place: what stands behind it sees the
-    maps it saw before."""
+    """Swap the backbone of a detector or classifier in place; later modules get maps as before."""
     check_necks(part, scope)
     levels = spiking_levels(given)
     outputs = _old_outputs(cfg, part, consumers(part), scope)

@@ -1,6 +1,4 @@
-"""Recordings as a stream of frames: event files of any format, or folders of frames; both may still
-grow.
-"""
+"""Recordings as streams of frames, from event files or folders of frames that may still grow."""
 
 import os
 import re
@@ -17,10 +15,10 @@ from mmbsa.events import draw_trajectory, iter_events, iter_windows
 from mmbsa.events.reading import open_recording
 from mmbsa.structures.track_files import read_boxes
 
-#: endings of frames, and names of annotations beside them.
+#: endings of frame files, and names of annotation files in the same folder.
 ENDINGS = {'.bmp', '.jpeg', '.jpg', '.png'}
 ANNOTATIONS = ('groundtruth_rect.txt', 'groundtruth.txt')
-#: seconds between two looks at a folder that grows.
+#: seconds between two checks of a growing folder.
 POLL = 0.05
 
 
@@ -29,10 +27,10 @@ class Source:
     """A stream of frames.
 
     Attributes:
-        frames: yields (T, H, W, 3) uint8 in the channel order of the benchmarks' loaders:
+        frames: iterator of frames (T, H, W, 3) uint8 with the channels of the benchmarks' loaders:
             trajectory, darker, brighter.
-        boxes: annotation (N, 4), or None.
-        name: of the recording.
+        boxes: annotation (N, 4) as x, y, w, h in pixels, or None.
+        name: name of the recording.
     """
 
     frames: Iterator[np.ndarray]
@@ -48,27 +46,29 @@ def open_source(
     sensor_size: Sequence[int] | None = None,
     repair: Sequence[str] = (),
 ) -> Source:
-    """Open a recording.
+    """Open a recording as a stream of frames.
 
     Args:
-        path: an event file; or a folder of frames, or of a sequence whose frames lie in ``img`` or
-            in ``inter{T}_stack_3008``.
-        num_steps: T, sub-frames per frame.
-        window: microseconds per frame; event files only.
-        follow: seconds to wait for a growing file or folder to grow before it counts as ended.
-        sensor_size: (height, width), for event files that do not state it.
-        repair: faults of event files to repair, see ``mmbsa.events.iter_events``.
+        path: an event file; a folder of frames; or a folder of a sequence with frames in ``img`` or
+            ``inter{T}_stack_3008``.
+        num_steps: number of sub-frames T per frame, 1 by default.
+        window: microseconds per frame, for event files only; 20,000 by default.
+        follow: seconds without growth after which a growing file or folder counts as complete; 0 by
+            default.
+        sensor_size: (height, width) for event files that do not state it; None by default.
+        repair: faults of event files that are repaired, see ``mmbsa.events.iter_events``; none by
+            default.
 
     Raises:
-        FileNotFoundError: nothing there, or no frames in a folder.
-        ValueError: a file that is no recording, a sensor of unknown size, or a window that T does
-            not divide.
+        FileNotFoundError: the path does not exist, or the folder has no frames.
+        ValueError: the file is not a recording, the size of the sensor is unknown, or the window
+            cannot be divided by T.
     """
     path = Path(path)
     if path.is_dir():
         return _open_folder(path, num_steps, follow)
     if not path.exists():
-        raise FileNotFoundError(f'{path}: there is no such recording')
+        raise FileNotFoundError(f'{path}: no such recording')
     if window < num_steps or window % num_steps:
         raise ValueError(
             f'a window of {window} microseconds cannot be cut into {num_steps} equal sub-frames'
@@ -93,8 +93,9 @@ def open_source(
 
 
 def _group(parts: Iterator[np.ndarray], num_steps: int) -> Iterator[np.ndarray]:
-    """Pictures (3, H, W) brighter, darker, trajectory -> frames (T, H, W, 3); an incomplete last
-    one is left out.
+    """Group pictures (3, H, W) brighter, darker, trajectory into frames (T, H, W, 3).
+
+    An incomplete last frame is omitted.
     """
     while len(group := list(islice(parts, num_steps))) == num_steps:
         yield np.ascontiguousarray(np.stack(group)[:, ::-1].transpose(0, 2, 3, 1))
@@ -129,12 +130,13 @@ def _pictures(folder: Path) -> list[str]:
 
 
 def _read_folder(folder: Path, num_steps: int, follow: float) -> Iterator[np.ndarray]:
-    """Frames in the order of their names; sub-frames end in ``_1`` .. ``_T``, a missing one is the
-    first.
+    """Yield frames in the order of their names.
+
+    Sub-frames end in ``_1`` to ``_T``; the first one replaces a missing one.
     """
     last, size, deadline = '', None, time.monotonic() + follow
     while True:
-        # sub-frames belong to the frame whose first one is listed
+        # sub-frames are read together with the first sub-frame of their frame
         fresh = [
             name
             for name in _pictures(folder)
@@ -163,11 +165,11 @@ def _read_folder(folder: Path, num_steps: int, follow: float) -> Iterator[np.nda
 
 
 def _read(file: Path, deadline: float) -> np.ndarray:
-    """A picture as RGB; one that is being written is waited for."""
+    """Read a picture as RGB; wait for a file that is still being written."""
     while True:
         image = cv2.imread(str(file))
         if image is not None:
             return np.ascontiguousarray(image[..., ::-1])
         if time.monotonic() >= deadline:
-            raise ValueError(f'{file}: this is no picture that OpenCV can read')
+            raise ValueError(f'{file}: OpenCV cannot read this file as a picture')
         time.sleep(POLL)

@@ -1,4 +1,4 @@
-"""A trained tracker on a stream of frames."""
+"""Application of a trained tracker to a stream of frames."""
 
 import os
 import time
@@ -18,13 +18,13 @@ from mmbsa.utils.checkpoint import load_checkpoint_file
 
 @dataclass(frozen=True)
 class TrackedFrame:
-    """What a tracker said about a frame.
+    """Result of a tracker for one frame.
 
     Attributes:
         frame: (T, H, W, 3) uint8.
-        box: (4,) x, y, w, h.
-        score: of the peak; 1 in the first frame.
-        seconds: of the step, without reading the frame; 0 in the first frame.
+        box: (4,) x, y, w, h in pixels.
+        score: value of the score map's peak; 1 in the first frame.
+        seconds: time of the step without reading the frame; 0 in the first frame.
     """
 
     frame: np.ndarray
@@ -39,23 +39,24 @@ def load_tracker(
     device: str = 'cpu',
     fuse: bool = False,
 ) -> SDTrack:
-    """The model of a config with the weights of a checkpoint, in evaluation mode.
+    """Load the model of a config with the weights of a checkpoint, in evaluation mode.
 
     Args:
-        config: a file, or a config.
-        checkpoint: of ``tools/train.py``, or converted from the official format; None leaves random
-            weights.
-        device: where it computes.
-        fuse: fold norms into convolutions: faster, rounds differently.
+        config: a config file, or a config.
+        checkpoint: checkpoint of ``tools/train.py``, or one converted from the official format;
+            None keeps random weights.
+        device: device of the model, ``'cpu'`` by default.
+        fuse: whether to fold norms into convolutions, which is faster but rounds differently; False
+            by default.
 
     Raises:
-        ValueError: the config's model is no tracker, or the checkpoint does not fit it.
+        ValueError: the config's model is not a tracker, or the checkpoint does not fit it.
     """
     cfg = config if isinstance(config, Config) else Config.fromfile(config)
     init_default_scope(cfg.get('default_scope', 'mmbsa'))
     model = MODELS.build(cfg.model)
     if not isinstance(model, SDTrack):
-        raise ValueError(f'model.type={cfg.model["type"]!r} is no tracker such as mmbsa.SDTrack')
+        raise ValueError(f'model.type={cfg.model["type"]!r} is not a tracker such as mmbsa.SDTrack')
     if checkpoint is not None:
         state = load_checkpoint_file(checkpoint, map_location='cpu')
         state = state.get('state_dict', state)
@@ -68,7 +69,7 @@ def load_tracker(
         if any(wrong.values()):
             found = ', '.join(f'{what} {keys[:3]}' for what, keys in wrong.items() if keys)
             raise ValueError(
-                f'{checkpoint} does not fit the config: {found}. Official checkpoints go through '
+                f'{checkpoint} does not fit the config: {found}. Convert official checkpoints with '
                 'tools/model_converters/convert.py first'
             )
         model.load_state_dict(state)
@@ -80,15 +81,18 @@ def load_tracker(
 def track_frames(
     model: SDTrack, frames: Iterable[np.ndarray], box: Sequence[float]
 ) -> Iterator[TrackedFrame]:
-    """Follow a target through a stream of frames, holding one frame and the track's state.
+    """Track a target through a stream of frames, with one frame in memory at a time.
 
     Args:
-        model: from :func:`load_tracker`.
-        frames: (T, H, W, 3) uint8 each.
-        box: (4,) x, y, w, h of the target in the first frame.
+        model: tracker from :func:`load_tracker`.
+        frames: frames (T, H, W, 3) uint8.
+        box: (4,) x, y, w, h of the target in the first frame, in pixels.
+
+    Yields:
+        The result of every frame, beginning with the first one.
 
     Raises:
-        ValueError: a first box without area or outside of the frame, or frames with another T.
+        ValueError: the first box has no area or is outside of the frame, or a frame has another T.
     """
     state = None
     for frame in frames:

@@ -1,4 +1,4 @@
-"""What tracking datasets share: pairs for training, whole sequences for testing."""
+"""Base class of the tracking datasets: pairs for training, whole sequences for testing."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -16,22 +16,21 @@ class BaseTrackingDataset(BaseDataset):
     (:class:`mmbsa.structures.FrameSequence`), ``gt_boxes`` (N, 4), ``absent`` (N,) and
     ``attributes``.
 
-    * With ``test_mode=False`` an item is a causal pair, drawn from numpy's global generator,
-      whatever the index: ``template_frame``, ``template_box``, ``search_frame``, ``search_box``,
-          ``sequence``.
+    * With ``test_mode=False`` an item is a causal pair: ``template_frame``, ``template_box``,
+      ``search_frame``, ``search_box``, ``sequence``. It is drawn from numpy's global generator and
+      does not depend on the index.
     * With ``test_mode=True`` item i is sequence i.
 
     Args:
-        samples_per_epoch: pairs that count as an epoch; None: the number of sequences.
-        max_gap: distance of the search frame to the template, exclusive, in frames (200 in
-            SDTrack).
-        pipeline: steps after that.
-        test_mode: see above.
-        kwargs: mmengine's ``BaseDataset``.
+        samples_per_epoch: number of pairs per epoch; None (default) uses the number of sequences.
+        max_gap: largest distance of the search frame from the template, exclusive, in frames; 200
+            by default, as in SDTrack.
+        pipeline: pipeline steps for each item.
+        test_mode: whether items are sequences instead of pairs; False by default.
+        kwargs: arguments of mmengine's ``BaseDataset``.
 
     Raises:
-        ValueError: no sequence that can be trained with (more than 4 visible of at least 20
-            frames).
+        ValueError: no sequence has more than 4 visible frames and at least 20 frames.
     """
 
     def __init__(
@@ -94,7 +93,7 @@ class BaseTrackingDataset(BaseDataset):
         return len(self.data_address) if self.serialize_data else len(self.data_list)
 
     def __len__(self) -> int:
-        """Sequences (``test_mode``), or pairs per epoch."""
+        """Return the number of sequences (``test_mode``) or of pairs per epoch."""
         if not self._fully_initialized:
             self.full_init()
         if self.test_mode or self.samples_per_epoch is None:
@@ -102,7 +101,7 @@ class BaseTrackingDataset(BaseDataset):
         return self.samples_per_epoch
 
     def get_data_info(self, idx: int) -> dict:
-        """Description of sequence ``idx``, in both modes."""
+        """Return the description of sequence ``idx``, in both modes."""
         return super().get_data_info(
             idx % max(self.num_sequences, 1) if self._fully_initialized else idx
         )
@@ -110,13 +109,13 @@ class BaseTrackingDataset(BaseDataset):
     def prepare_data(self, idx: int) -> dict | None:
         """Return one processed sample: sequence ``idx`` in test mode, else a random training pair.
 
-        In training, ``idx`` is not used: the sequence and the two frames are drawn at random. None
-        means that the pipeline rejected the pair because a crop shows no target; mmengine then
-        draws again.
+        In training, ``idx`` is not used: the sequence and the two frames are drawn at random. The
+        result is None if the pipeline rejects the pair because a crop contains no target; mmengine
+        then draws again.
         """
         if self.test_mode:
             return super().prepare_data(idx)
-        # numpy's global generator is the one that workers and resumed runs seed
+        # workers and resumed runs seed numpy's global generator
         info = self.get_data_info(int(self._trainable[np.random.randint(len(self._trainable))]))
         pair = draw_pair(visible_frames(info['gt_boxes']), self.max_gap)
         data = dict(sequence=info['sequence'])

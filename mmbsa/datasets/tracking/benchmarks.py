@@ -1,4 +1,4 @@
-"""FE108, FELT, VisEvent, COESOT, and folders of frames."""
+"""Datasets of the tracking benchmarks FE108, FELT, VisEvent, COESOT, and of folders of frames."""
 
 import os
 from collections.abc import Sequence
@@ -19,33 +19,36 @@ from mmbsa.structures import FrameSequence
 class TrackingDataset(BaseTrackingDataset):
     """A tracking benchmark of prepared event frames on disk.
 
-    Layouts (row 0 of the annotation belongs to frame number 0, in FE108 and ``frames`` to number
-    1)::
+    Layouts; a sequence folder SEQ has an annotation file and frames:
 
-        FE108     train|test/SEQ/groundtruth_rect.txt   SEQ/inter{T}_stack_3008/0001_1.png ..
-        0001_T.png VisEvent  train|test/SEQ/groundtruth.txt
-        SEQ/inter{T}_stack_3008/0000_1.png FELT      train|test/SEQ/groundtruth.txt
-        SEQ/inter{T}_stack_3008/0000_1.png COESOT    train|test/SEQ/groundtruth.txt
-        SEQ/SEQ_dvs/frame0000.png (or .bmp) COESOT-spike
-        training_subset|testing_subset/SEQ/groundtruth.txt  SEQ/spike_.../0000.png frames
-        SEQ/groundtruth_rect.txt              SEQ/img/0001.png
+    * ``'FE108'``: ``train|test/SEQ/groundtruth_rect.txt``, ``inter{T}_stack_3008/0001_1.png`` to
+      ``0001_T.png``;
+    * ``'VisEvent'`` and ``'FELT'``: ``train|test/SEQ/groundtruth.txt``,
+      ``inter{T}_stack_3008/0000_1.png``;
+    * ``'COESOT'``: ``train|test/SEQ/groundtruth.txt``, ``SEQ_dvs/frame0000.png`` (or ``.bmp``);
+    * ``'COESOT-spike'``: ``training_subset|testing_subset/SEQ/groundtruth.txt``,
+      ``spike_.../0000.png``;
+    * ``'frames'``: ``SEQ/groundtruth_rect.txt``, ``img/0001.png``.
+
+    Row 0 of the annotation is for frame number 0; in FE108 and ``'frames'`` it is for number 1.
 
     Args:
-        layout: one of these.
-        data_root: folder that holds the splits.
-        split: ``'train'``, ``'test'``, and for COESOT ``'val'``.
-        num_steps: T, sub-frames per frame: 1, 2 or 4 stacks.
-        sequences: names, or a text file with one name per line; None: the benchmark's list if it is
-            there, else every annotated folder.
-        toolkit: folder of an evaluation toolkit with ``absent/`` and ``att/`` (and maybe
-            ``gt_rect/``).
-        img_shape: (height, width) that the frames must have; None takes any.
-        modality: ``'dvs'`` or ``'aps'``, COESOT only.
-        kwargs: see :class:`BaseTrackingDataset`.
+        layout: name of a layout.
+        data_root: folder that contains the splits.
+        split: ``'train'`` (default), ``'test'``, and for COESOT ``'val'``.
+        num_steps: number of sub-frames T per frame: 1 (default), 2 or 4.
+        sequences: names, or a text file with one name per line; None (default) uses the list of the
+            benchmark if it exists, otherwise every annotated folder.
+        toolkit: folder of an evaluation toolkit with ``absent/`` and ``att/`` (and optionally
+            ``gt_rect/``); None by default.
+        img_shape: required (height, width) of the frames in pixels; None (default) accepts any.
+        modality: ``'dvs'`` (default) or ``'aps'``, for COESOT only.
+        kwargs: arguments of :class:`BaseTrackingDataset`.
 
     Raises:
-        FileNotFoundError: a missing folder, annotation, or first or last frame; the file is named.
-        ValueError: files that do not fit each other, or frames of another size.
+        FileNotFoundError: a folder, annotation, or first or last frame is missing; the message
+            names it.
+        ValueError: files do not match each other, or frames have another size.
     """
 
     METAINFO = dict(classes=('target',))
@@ -78,7 +81,7 @@ class TrackingDataset(BaseTrackingDataset):
         super().__init__(data_root=data_root, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Read every annotation, and look at the first and last frame of every sequence."""
+        """Read every annotation, and check the first and last frame of every sequence."""
         folder = split_folder(self.layout, self.data_root, self.split)
         infos = []
         for name in listed(self.sequences, self.layout, self.data_root, self.split):
@@ -90,7 +93,7 @@ class TrackingDataset(BaseTrackingDataset):
             if self.img_shape is not None and size != self.img_shape:
                 raise ValueError(
                     f'{files.path(0)}: the frame is {size[0]} x {size[1]} (height x width), '
-                    f'img_shape={self.img_shape} was asked for'
+                    f'expected img_shape={self.img_shape}'
                 )
             infos.append(
                 dict(

@@ -1,4 +1,4 @@
-"""A model of an event camera: pictures in, events out."""
+"""Model of an event camera that converts pictures to events."""
 
 import numpy as np
 
@@ -7,24 +7,27 @@ EVENT = np.dtype([('x', np.uint16), ('y', np.uint16), ('t', np.int64), ('p', np.
 
 
 class EventCamera:
-    r"""Pixels that fire when their log intensity has changed by a threshold.
+    r"""Pixels that emit an event when their log intensity has changed by a threshold.
 
-    A pixel remembers the log intensity of its last event and fires once per threshold that the
-    picture has moved away from it:
+    Each pixel stores the log intensity of its last event and emits one event per threshold by which
+    the picture differs from it:
 
     .. math:: n = \lfloor (\ln(I + \epsilon) - L_{ref}) / \theta \rfloor, \quad L_{ref} \to L_{ref}
-    + n \theta
+        + n \theta
 
-    with thresholds of its own for brighter and darker, drawn once around a mean. Beside that,
-    pixels fire at random at a low rate, as real ones do.
+    Each pixel has one threshold for brighter and one for darker, drawn once around a mean. Pixels
+    also emit random events at a low rate, as real pixels do.
 
     Args:
-        picture: first picture (H, W), intensities >= 0; nothing fires for it.
-        rng: source of thresholds and noise.
-        threshold: mean of theta.
-        threshold_noise: standard deviation of theta, as a part of the mean.
-        noise_rate: random events per pixel and second.
-        epsilon: added to intensities.
+        picture: first picture (H, W) with intensities >= 0; it causes no events.
+        rng: random generator of thresholds and noise.
+        threshold: mean of theta, 0.2 by default.
+        threshold_noise: standard deviation of theta relative to the mean, 0.15 by default.
+        noise_rate: random events per pixel and second, 0.5 by default.
+        epsilon: value added to intensities, 0.02 by default.
+
+    Raises:
+        ValueError: ``threshold`` is not positive, or a noise value is negative.
     """
 
     def __init__(
@@ -47,15 +50,15 @@ class EventCamera:
         self.reference = np.log(picture + epsilon)
 
     def see(self, picture: np.ndarray, start: int, stop: int) -> np.ndarray:
-        """Events between the last picture (at ``start``) and this one (at ``stop``), ordered by
-        time.
+        """Return the events between the last picture (at ``start``) and this one (at ``stop``).
 
         Args:
-            picture: (H, W).
-            start, stop: in microseconds; the events of a pixel are spread evenly in between.
+            picture: the next picture (H, W).
+            start, stop: times in microseconds; the events of a pixel are spread evenly between
+                them.
 
         Returns:
-            (N,) of ``EVENT``.
+            (N,) of dtype ``EVENT``, ordered by time.
         """
         change = np.log(picture + self.epsilon) - self.reference
         parts = []
@@ -80,7 +83,7 @@ class EventCamera:
         events = np.zeros(len(order), EVENT)
         events['x'], events['y'] = np.repeat(columns, times), np.repeat(rows, times)
         part = (order + 0.5) / np.repeat(times, times)
-        # pixels do not fire in step: shift each by a random part of its interval
+        # pixels do not emit at the same times: shift each by a random part of its interval
         part += self.rng.uniform(-0.5, 0.5, len(order)) / np.repeat(times, times)
         events['t'] = start + np.minimum((part * (stop - start)).astype(np.int64), stop - start - 1)
         events['p'] = polarity

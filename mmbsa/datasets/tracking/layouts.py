@@ -1,4 +1,4 @@
-"""How tracking benchmarks lie on disk: folders, lists, annotations and numbers of frames."""
+"""Folder layouts of tracking benchmarks: folders, lists, annotations and frame numbers."""
 
 import os
 from collections.abc import Sequence
@@ -14,19 +14,20 @@ from mmbsa.utils.listing import visible_files
 
 @dataclass(frozen=True)
 class Layout:
-    """Names of one benchmark's files; ``{name}`` is the sequence.
+    """File names of one benchmark; ``{name}`` is the sequence.
 
     Attributes:
         folders: split -> folder under the root.
-        boxes: annotation file of a sequence, the first that exists.
-        frame: path of a frame under the sequence; ``{index}`` its number, ``{step}`` its sub-frame
-            from 1, ``{steps}`` how many there are, ``{modality}`` a choice of COESOT.
-        endings: of the frame's file, the first that exists.
-        first: number of the frame that belongs to row 0 of the annotation.
-        lists: split -> list of sequences under the root, the first that exists; without any, every
-            folder with an annotation counts.
-        indices: split -> file with row numbers into the list.
-        present_is: number that ``absent.txt`` has for frames with the target.
+        boxes: possible names of a sequence's annotation file; the first that exists is used.
+        frame: path of a frame in the sequence folder; ``{index}`` is its number, ``{step}`` its
+            sub-frame from 1, ``{steps}`` the number of sub-frames, ``{modality}`` the modality of
+            COESOT.
+        endings: possible endings of the frame's file; the first that exists is used.
+        first: frame number of row 0 of the annotation.
+        lists: split -> possible lists of sequences under the root; the first that exists is used.
+            Without a list, every folder with an annotation is used.
+        indices: split -> file with row numbers of the list.
+        present_is: value in ``absent.txt`` of frames that show the target.
     """
 
     folders: dict[str, str]
@@ -42,8 +43,7 @@ class Layout:
 _SPLITS = dict(train='train', test='test')
 _STACKS = 'inter{steps}_stack_3008/{index:04d}_{step}'
 
-#: layouts as SDTrack's loaders read them, COESOT also as CEUTrack does, and plain folders of
-#: frames.
+#: layouts as in SDTrack's loaders (COESOT also as in CEUTrack), and plain folders of frames.
 LAYOUTS: dict[str, Layout] = {
     'FE108': Layout(
         _SPLITS,
@@ -101,7 +101,7 @@ VISEVENT_ATTRIBUTES = (
 
 @dataclass(frozen=True)
 class Annotation:
-    """A sequence's annotation: boxes (N, 4), absent (N,) bool, and names of its attributes."""
+    """Annotation of a sequence: boxes (N, 4), absent (N,) bool, and names of its attributes."""
 
     boxes: np.ndarray
     absent: np.ndarray
@@ -109,18 +109,27 @@ class Annotation:
 
 
 def get_layout(name: str) -> Layout:
-    """The layout of a benchmark, or a KeyError that lists them."""
+    """Return the layout of a benchmark.
+
+    Raises:
+        KeyError: the name is unknown; the message lists the layouts.
+    """
     if name not in LAYOUTS:
         raise KeyError(f'layout={name!r} is unknown; there are {", ".join(LAYOUTS)}')
     return LAYOUTS[name]
 
 
 def split_folder(layout: str, root: str | os.PathLike, split: str) -> Path:
-    """Folder of a split's sequences.
+    """Return the folder of a split's sequences.
+
+    Args:
+        layout: name of the layout.
+        root: folder of the benchmark.
+        split: name of the split.
 
     Raises:
         ValueError: the benchmark has no such split.
-        FileNotFoundError: no such folder.
+        FileNotFoundError: the folder does not exist.
     """
     rules = get_layout(layout)
     if split not in rules.folders:
@@ -128,14 +137,17 @@ def split_folder(layout: str, root: str | os.PathLike, split: str) -> Path:
     folder = Path(root, rules.folders[split])
     if not folder.is_dir():
         raise FileNotFoundError(
-            f'{folder}: there is no such folder; {layout} has its {split} sequences '
-            'there. Is data_root right?'
+            f'{folder}: the folder does not exist; expected the {split} sequences of {layout}. '
+            'Check data_root'
         )
     return folder
 
 
 def find_sequences(layout: str, root: str | os.PathLike, split: str) -> list[str]:
-    """Names of a split's sequences: the benchmark's list, else all annotated folders, sorted."""
+    """Return the sorted names of a split's sequences, from a list or from the folders.
+
+    The arguments are those of :func:`split_folder`.
+    """
     rules, folder = get_layout(layout), split_folder(layout, root, split)
     for file in (Path(root, entry) for entry in rules.lists.get(split, ())):
         if file.is_file():
@@ -165,14 +177,14 @@ def find_sequences(layout: str, root: str | os.PathLike, split: str) -> list[str
 
 
 def _looks_like(folder: Path, layout: str) -> str:
-    """A hint at the layouts whose files lie in a folder instead."""
+    """Return a hint that names the layouts that match the files in a folder."""
     first = next((Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()), folder)
     others = [
         name
         for name, rules in LAYOUTS.items()
         if name != layout and any((first / boxes).is_file() for boxes in rules.boxes)
     ]
-    return f'. What is there looks like {" or ".join(others)}' if others else ''
+    return f'. The files match the layout {" or ".join(others)}' if others else ''
 
 
 def read_annotation(
@@ -182,32 +194,33 @@ def read_annotation(
     name: str,
     toolkit: str | os.PathLike | None = None,
 ) -> Annotation:
-    """Annotation of a sequence.
+    """Read the annotation of a sequence.
 
     Args:
-        layout, root, split: see :func:`find_sequences`.
-        name: of the sequence.
-        toolkit: folder of an evaluation toolkit with ``absent/NAME.txt`` and ``att/NAME.txt`` (1 =
-            absent there, 0 in rows of attributes that do not apply), and maybe
-            ``gt_rect/NAME.txt``, which wins over the benchmark's own files.
+        layout, root, split: layout name, folder of the benchmark and split name.
+        name: name of the sequence.
+        toolkit: folder of an evaluation toolkit with ``absent/NAME.txt`` (1 means absent),
+            ``att/NAME.txt`` (0 in the rows of attributes that do not apply), and optionally
+            ``gt_rect/NAME.txt``; these files have priority over those of the benchmark. None by
+            default.
 
     Raises:
-        FileNotFoundError: a sequence without annotation.
-        ValueError: files that do not fit each other.
+        FileNotFoundError: the sequence has no annotation.
+        ValueError: files do not match each other.
     """
     rules, folder = get_layout(layout), split_folder(layout, root, split) / name
     toolkit = None if toolkit is None else Path(toolkit)
     if toolkit is not None and not toolkit.is_dir():
         raise FileNotFoundError(
-            f'toolkit={str(toolkit)!r}: there is no such folder; it holds absent/ and att/ of the '
-            'evaluation toolkit. Leave it out to judge without its flags of absence'
+            f'toolkit={str(toolkit)!r}: the folder does not exist; expected absent/ and att/ of '
+            'the evaluation toolkit. Omit toolkit to evaluate without its flags of absence'
         )
     candidates = [] if toolkit is None else [toolkit / 'gt_rect' / f'{name}.txt']
     candidates += [folder / boxes for boxes in rules.boxes]
     file = next((file for file in candidates if file.is_file()), None)
     if file is None:
         raise FileNotFoundError(
-            f'{folder}: there is no {" or ".join(rules.boxes)}, as {layout} has it'
+            f'{folder}: there is no {" or ".join(rules.boxes)}, which {layout} requires'
             f'{_looks_like(folder.parent, layout)}'
         )
     boxes = read_boxes(file)
@@ -223,12 +236,16 @@ def read_annotation(
 
 
 def toolkit_annotations(root: str | os.PathLike) -> dict[str, Annotation]:
-    """All annotations of an evaluation toolkit: ``gt_rect/NAME.txt``, and where there are any,
-    ``absent`` and ``att``.
+    """Read all annotations of an evaluation toolkit.
+
+    It reads ``gt_rect/NAME.txt``, and ``absent`` and ``att`` if they exist.
+
+    Args:
+        root: folder of the toolkit.
 
     Raises:
-        FileNotFoundError: no ``gt_rect`` with text files.
-        ValueError: files that do not fit each other.
+        FileNotFoundError: ``gt_rect`` has no text files.
+        ValueError: files do not match each other.
     """
     root, found = Path(root), {}
     for file in visible_files(root / 'gt_rect', ['.txt']):
@@ -239,7 +256,7 @@ def toolkit_annotations(root: str | os.PathLike) -> dict[str, Annotation]:
         found[file.stem] = Annotation(boxes, absent, _attributes(root / 'att', file.stem))
     if not found:
         raise FileNotFoundError(
-            f'{root / "gt_rect"}: there is no annotation of a toolkit (gt_rect/SEQ.txt); give the '
+            f'{root / "gt_rect"}: there is no annotation of a toolkit (gt_rect/SEQ.txt); set the '
             'layout of a benchmark'
         )
     return found
@@ -260,12 +277,12 @@ def _attributes(folder: Path, name: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class FrameFiles:
-    """Where the frames of a sequence lie.
+    """Files of the frames of a sequence.
 
     Attributes:
-        layout: of the benchmark.
-        folder: of the sequence.
-        steps: T, sub-frames per frame.
+        layout: name of the benchmark's layout.
+        folder: folder of the sequence.
+        steps: number of sub-frames T per frame.
         modality: ``'dvs'`` (event frames) or ``'aps'`` (intensity frames); for COESOT only.
     """
 
@@ -275,7 +292,12 @@ class FrameFiles:
     modality: str = 'dvs'
 
     def path(self, row: int, step: int = 1) -> Path:
-        """File of the frame of an annotation row; the first ending if there is none."""
+        """Return the file of the frame of an annotation row; the first ending if no file exists.
+
+        Args:
+            row: row of the annotation, from 0.
+            step: number of the sub-frame, from 1 (default).
+        """
         rules, folder = get_layout(self.layout), Path(self.folder)
         stem = rules.frame.format(
             name=folder.name,
@@ -288,13 +310,17 @@ class FrameFiles:
         return next((file for file in files if file.is_file()), files[0])
 
     def read(self, row: int) -> np.ndarray:
-        """Frame (T, H, W, 3) uint8; the channels are those of the file in RGB order.
+        """Read a frame (T, H, W, 3) uint8; the channels are those of the file in RGB order.
 
-        A sub-frame that is missing or unreadable is replaced by the first one, as the official
-        loader does.
+        The first sub-frame replaces a sub-frame that is missing or unreadable, as in the official
+        loader.
+
+        Args:
+            row: row of the annotation, from 0.
 
         Raises:
-            FileNotFoundError: no frame. ValueError: the file is no picture.
+            FileNotFoundError: the first sub-frame is missing.
+            ValueError: the file is not a picture.
         """
         first = _read_image(self.path(row))
         frames = [first]
@@ -305,7 +331,7 @@ class FrameFiles:
         return np.stack(frames)
 
     def check(self, length: int) -> tuple[int, int]:
-        """(height, width), after a look at the first and last of ``length`` frames.
+        """Check that the first and last of ``length`` frames exist, and return (height, width).
 
         Raises:
             FileNotFoundError: one of them is missing.
@@ -335,21 +361,26 @@ def _read_image(file: Path, strict: bool = True) -> np.ndarray | None:
     if not strict:
         return None
     if not file.is_file():
-        raise FileNotFoundError(f'{file}: there is no such frame')
-    raise ValueError(f'{file}: this is no picture that OpenCV can read')
+        raise FileNotFoundError(f'{file}: the frame does not exist')
+    raise ValueError(f'{file}: OpenCV cannot read this file as a picture')
 
 
 def listed(
     names: Sequence[str] | str | None, layout: str, root: str | os.PathLike, split: str
 ) -> list[str]:
-    """Sequences that a config asks for: names, a file with one name per line, or None for all."""
+    """Return the sequences of a config.
+
+    Args:
+        names: names, a file with one name per line, or None for all sequences of the split.
+        layout, root, split: layout name, folder of the benchmark and split name.
+    """
     if names is None:
         return find_sequences(layout, root, split)
     if isinstance(names, str):
         if not Path(names).is_file():
             raise FileNotFoundError(
-                f'sequences={names!r}: there is no such file; give a file with one '
-                'name per line, a list of names, or leave it out'
+                f'sequences={names!r}: the file does not exist; set a file with one '
+                'name per line, a list of names, or omit sequences'
             )
         names = Path(names).read_text().split()
     if not names:

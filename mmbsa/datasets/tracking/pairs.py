@@ -1,36 +1,40 @@
-"""Training pairs of tracking: a template, and a search frame that comes later."""
+"""Training pairs of tracking: a template frame and a later search frame."""
 
 import numpy as np
 
-#: sequences below these counts give no pairs (SDTrack's sampler).
+#: sequences with smaller counts give no pairs (SDTrack's sampler).
 MIN_VISIBLE, MIN_FRAMES = 5, 20
 
 
 def visible_frames(boxes: np.ndarray) -> np.ndarray:
-    """(N,) bool: frames whose box has a size; flags of absence are not read by official
-    trainings.
+    """Return (N,) bool: True for frames whose box has a size.
+
+    Official trainings do not read the flags of absence.
+
+    Args:
+        boxes: (N, 4) x, y, w, h.
     """
     return (np.asarray(boxes)[:, 2:] > 0).all(1)
 
 
 def can_train(visible: np.ndarray) -> bool:
-    """Whether a sequence has more than 4 visible frames and at least 20 in all."""
+    """Return whether a sequence has more than 4 visible frames and at least 20 frames."""
     return int(visible.sum()) >= MIN_VISIBLE and len(visible) >= MIN_FRAMES
 
 
 def draw_pair(visible: np.ndarray, max_gap: int, rng=np.random) -> tuple[int, int]:
-    """Causal pair: a visible template frame, and a visible search frame after it.
+    """Draw a causal pair: a visible template frame, and a visible search frame after it.
 
     The template is uniform in [0, N - 1), the search frame in [template + 1, template + max_gap).
-    While there is none, both are drawn again with a gap that is 5 larger.
+    As long as one is not visible, both are drawn again with a gap that is 5 larger.
 
     Args:
-        visible: (N,) bool.
-        max_gap: exclusive distance in frames.
-        rng: source of the random numbers, numpy's global one or a ``RandomState``.
+        visible: (N,) bool, from :func:`visible_frames`.
+        max_gap: largest distance in frames, exclusive.
+        rng: random generator: numpy's global one (default) or a ``RandomState``.
 
     Raises:
-        ValueError: fewer than two visible frames, or max_gap < 2.
+        ValueError: there are fewer than two visible frames, or ``max_gap`` is below 2.
     """
     if max_gap < 2:
         raise ValueError(f'max_gap must be at least 2, got {max_gap}')

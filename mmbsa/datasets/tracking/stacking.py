@@ -1,4 +1,4 @@
-"""From recordings to the event frames that benchmarks are trained and tested on."""
+"""Conversion of recordings to the event frames of the tracking benchmarks."""
 
 import os
 from pathlib import Path
@@ -12,15 +12,15 @@ from mmbsa.events.reading import open_recording
 from mmbsa.structures.track_files import read_rows
 from mmbsa.utils.files import atomic_folder
 
-#: pictures are compressed little: they are mostly zeros.
+#: compression level of the pictures: low, because they are mostly zeros.
 PNG = [cv2.IMWRITE_PNG_COMPRESSION, 3]
 
 
 def find_recording(folder: str | os.PathLike) -> Path:
-    """The recording of a sequence: ``events.*`` (FE108) or ``SEQ.*`` in its folder.
+    """Return the recording of a sequence: ``events.*`` (FE108) or ``SEQ.*`` in its folder SEQ.
 
     Raises:
-        FileNotFoundError: none, or several.
+        FileNotFoundError: there is no recording, or there are several.
     """
     folder = Path(folder)
     found = [
@@ -38,15 +38,15 @@ def find_recording(folder: str | os.PathLike) -> Path:
 
 
 def window_borders(recording: Path, first: int = 0) -> np.ndarray:
-    """When the frames of a sequence begin, (K + 1,) int64 in microseconds.
+    """Return the borders of the frames of a sequence, (K + 1,) int64 in microseconds.
 
     Args:
-        recording: the file; ``timestamps.txt`` beside it (one number per row) wins over the frames
-            that an AEDAT 4 file holds.
-        first: frames to leave out at the beginning.
+        recording: the file. ``timestamps.txt`` in the same folder (one number per row) has priority
+            over the frames in an AEDAT 4 file.
+        first: number of frames that are skipped at the beginning; 0 by default.
 
     Raises:
-        ValueError: fewer than two borders are left.
+        ValueError: fewer than two borders remain.
     """
     beside = recording.with_name('timestamps.txt')
     times = (
@@ -56,8 +56,8 @@ def window_borders(recording: Path, first: int = 0) -> np.ndarray:
     )
     if len(times) - first < 2:
         raise ValueError(
-            f'{recording}: {len(times)} frames, of which the first {first} are left out; two '
-            'are needed to bound a window'
+            f'{recording}: {len(times)} frames, of which the first {first} are skipped; a '
+            'window needs two'
         )
     return times[first:]
 
@@ -69,22 +69,22 @@ def stack_sequence(
     first: int = 0,
     official_quirks: bool = False,
 ) -> int:
-    """Write the Global Trajectory Prompts of a sequence as a benchmark's loaders read them.
+    """Write the Global Trajectory Prompts of a sequence for the loaders of a benchmark.
 
-    The frames appear together under ``inter{T}_stack_3008`` or not at all; a sequence that has them
-    is left alone.
+    All frames appear together under ``inter{T}_stack_3008``, or none of them. A sequence that has
+    this folder is not changed.
 
     Args:
-        folder: of the sequence, with its recording.
-        layout: whose numbers of frames are used: ``'FE108'``, ``'VisEvent'`` or ``'FELT'``.
-        num_steps: T.
-        first: frames of the camera to leave out (FE108's pair.txt, plus 1).
-        official_quirks: deal events to windows as the official script does, see
-            :func:`mmbsa.events.trajectory_prompt`; sub-frames that it does not write are not
-            written.
+        folder: folder of the sequence, with its recording.
+        layout: layout whose frame numbers are used: ``'FE108'``, ``'VisEvent'`` or ``'FELT'``.
+        num_steps: number of sub-frames T, 1 by default.
+        first: number of camera frames that are skipped (FE108's pair.txt, plus 1); 0 by default.
+        official_quirks: whether events are assigned to windows as in the official script, see
+            :func:`mmbsa.events.trajectory_prompt`; sub-frames that the script omits are then
+            omitted too. False by default.
 
     Returns:
-        Number of pictures written; 0 if they were there.
+        Number of written pictures; 0 if the folder exists.
     """
     rules, folder = get_layout(layout), Path(folder)
     if '/' not in rules.frame or '{step}' not in rules.frame:
@@ -105,7 +105,7 @@ def stack_sequence(
             name = Path(
                 rules.frame.format(index=row + rules.first, step=step + 1, steps=num_steps)
             ).name
-            # channels on, off, trajectory are blue, green, red of the file
+            # OpenCV writes BGR: the channels on, off, trajectory are blue, green, red of the file
             if not cv2.imwrite(
                 str(draft / f'{name}.png'), pictures[row, step].transpose(1, 2, 0), PNG
             ):
@@ -114,7 +114,7 @@ def stack_sequence(
 
 
 def start_frames(root: str | os.PathLike) -> dict[str, int]:
-    """FE108's ``pair.txt``: sequence -> frames to leave out, which is the number there plus 1."""
+    """Read FE108's ``pair.txt``: sequence -> number of skipped frames, the number there plus 1."""
     file, found = Path(root, 'pair.txt'), {}
     if not file.is_file():
         return found

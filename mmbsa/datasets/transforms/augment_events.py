@@ -1,8 +1,8 @@
-"""Augmentations of events or of event frames, whichever a sample has at that point.
+"""Augmentations of events or of event frames, depending on the content of a sample.
 
-Each step works on ``events`` (N,) where a sample has them, and else on the frames ``img`` (T, P, H,
-W). All frames of a sample change alike. Random numbers come from numpy's global generator, as in
-all of mm, which the data stream seeds per sample.
+Each step changes ``events`` (N,) if the sample has them, and otherwise the frames ``img``
+(T, P, H, W). All frames of a sample change in the same way. Random numbers come from numpy's global
+generator, as in the other mm packages; the data stream seeds it per sample.
 """
 
 from abc import abstractmethod
@@ -16,10 +16,10 @@ from mmbsa.registry import TRANSFORMS
 
 
 class _EventAugmentation(BaseTransform):
-    """Apply to a sample with a probability.
+    """Base class: change a sample with a probability.
 
     Args:
-        prob: In [0, 1].
+        prob: probability in [0, 1], 1 by default.
     """
 
     def __init__(self, prob: float = 1.0) -> None:
@@ -48,7 +48,13 @@ class _EventAugmentation(BaseTransform):
 
     @abstractmethod
     def change(self, data: np.ndarray, size: tuple[int, int], frames: bool) -> np.ndarray:
-        """Return changed events (``frames`` is False) or frames of a sensor (height, width)."""
+        """Return changed events (``frames`` is False) or frames of a sensor (height, width).
+
+        Args:
+            data: events (N,) or frames (T, P, H, W).
+            size: (height, width) of the sensor in pixels.
+            frames: whether ``data`` holds frames.
+        """
 
     def __repr__(self) -> str:
         arguments = ', '.join(f'{name}={value!r}' for name, value in vars(self).items())
@@ -64,12 +70,12 @@ class _Limited(_EventAugmentation):
 
 @TRANSFORMS.register_module()
 class EventFlip(_EventAugmentation):
-    """Mirror in space or time.
+    """Mirror events or frames in space or time.
 
     Args:
-        direction: ``'horizontal'``, ``'vertical'`` or ``'time'`` (plays backwards and exchanges the
-            polarities).
-        prob: Probability.
+        direction: ``'horizontal'`` (default), ``'vertical'``, or ``'time'``, which reverses the
+            time and swaps the polarities.
+        prob: probability in [0, 1], 0.5 by default.
     """
 
     def __init__(self, direction: str = 'horizontal', prob: float = 0.5) -> None:
@@ -82,7 +88,7 @@ class EventFlip(_EventAugmentation):
         self.direction = direction
 
     def change(self, data: np.ndarray, size: tuple[int, int], frames: bool) -> np.ndarray:
-        """Mirror."""
+        """Mirror ``data``."""
         return (
             ev.flip_frames(data, self.direction) if frames else ev.flip(data, size, self.direction)
         )
@@ -90,12 +96,11 @@ class EventFlip(_EventAugmentation):
 
 @TRANSFORMS.register_module()
 class EventRoll(_Limited):
-    """Shift by up to ``max_shift`` whole pixels to each side; what leaves on one side comes back on
-    the other.
+    """Shift by up to ``max_shift`` whole pixels in each direction, with wrap-around at the border.
 
     Args:
-        max_shift: In pixels, for x and for y.
-        prob: Probability.
+        max_shift: largest shift of x and of y in pixels, 5 by default.
+        prob: probability in [0, 1], 1 by default.
     """
 
     def __init__(self, max_shift: int = 5, prob: float = 1.0) -> None:
@@ -103,7 +108,7 @@ class EventRoll(_Limited):
         self.max_shift = int(max_shift)
 
     def change(self, data: np.ndarray, size: tuple[int, int], frames: bool) -> np.ndarray:
-        """Roll."""
+        """Shift ``data`` with wrap-around."""
         x, y = np.random.randint(-self.max_shift, self.max_shift + 1, 2).tolist()
         return ev.roll_frames(data, x, y) if frames else ev.roll(data, size, x, y)
 
@@ -122,12 +127,12 @@ class _Warp(_Limited):
 
 @TRANSFORMS.register_module()
 class EventTranslate(_Warp):
-    """Shift by up to ``max_shift`` pixels; what leaves is gone.
+    """Shift by up to ``max_shift`` pixels; events outside of the sensor are removed.
 
     Args:
-        max_shift: In pixels.
-        direction: ``'horizontal'``, ``'vertical'`` or ``'both'``.
-        prob: Probability.
+        max_shift: largest shift in pixels, 5 by default.
+        direction: ``'horizontal'``, ``'vertical'`` or ``'both'`` (default).
+        prob: probability in [0, 1], 1 by default.
     """
 
     def __init__(self, max_shift: float = 5, direction: str = 'both', prob: float = 1.0) -> None:
@@ -140,7 +145,7 @@ class EventTranslate(_Warp):
         self.max_shift, self.direction = max_shift, direction
 
     def change(self, data: np.ndarray, size: tuple[int, int], frames: bool) -> np.ndarray:
-        """Translate."""
+        """Shift ``data``."""
         x, y = np.random.uniform(-self.max_shift, self.max_shift, 2)
         return self.warp(
             data,
@@ -156,11 +161,11 @@ class EventTranslate(_Warp):
 
 @TRANSFORMS.register_module()
 class EventRotate(_Warp):
-    """Turn about the middle by up to ``max_degrees`` to each side.
+    """Rotate around the centre by up to ``max_degrees`` in each direction.
 
     Args:
-        max_degrees: In degrees.
-        prob: Probability.
+        max_degrees: largest angle in degrees, 30 by default.
+        prob: probability in [0, 1], 1 by default.
     """
 
     def __init__(self, max_degrees: float = 30.0, prob: float = 1.0) -> None:
@@ -168,7 +173,7 @@ class EventRotate(_Warp):
         self.max_degrees = max_degrees
 
     def change(self, data: np.ndarray, size: tuple[int, int], frames: bool) -> np.ndarray:
-        """Rotate."""
+        """Rotate ``data``."""
         return self.warp(
             data, size, frames, ev.rotation(np.random.uniform(-self.max_degrees, self.max_degrees))
         )
@@ -176,12 +181,12 @@ class EventRotate(_Warp):
 
 @TRANSFORMS.register_module()
 class EventShear(_Warp):
-    """Shear about the middle by up to ``max_shear`` pixels per pixel to each side.
+    """Shear around the centre by up to ``max_shear`` pixels per pixel in each direction.
 
     Args:
-        max_shear: In pixels per pixel.
-        direction: ``'horizontal'`` or ``'vertical'``.
-        prob: Probability.
+        max_shear: largest shear in pixels per pixel, 0.3 by default.
+        direction: ``'horizontal'`` (default) or ``'vertical'``.
+        prob: probability in [0, 1], 1 by default.
     """
 
     def __init__(
@@ -195,7 +200,7 @@ class EventShear(_Warp):
         self.max_shear, self.direction = max_shear, direction
 
     def change(self, data: np.ndarray, size: tuple[int, int], frames: bool) -> np.ndarray:
-        """Shear."""
+        """Shear ``data``."""
         amount = np.random.uniform(-self.max_shear, self.max_shear)
         matrix = ev.shearing(x=amount) if self.direction == 'horizontal' else ev.shearing(y=amount)
         return self.warp(data, size, frames, matrix)
@@ -203,11 +208,11 @@ class EventShear(_Warp):
 
 @TRANSFORMS.register_module()
 class EventCutout(_Limited):
-    """Erase a square at a random place, in all frames; it may reach over the edge.
+    """Erase a square at a random position in all frames; it may cross the border.
 
     Args:
-        max_size: Longest side in pixels; the side is drawn from ``1..max_size``.
-        prob: Probability.
+        max_size: largest side in pixels, 30 by default; the side is drawn from ``1..max_size``.
+        prob: probability in [0, 1], 1 by default.
     """
 
     def __init__(self, max_size: int = 30, prob: float = 1.0) -> None:
@@ -215,7 +220,7 @@ class EventCutout(_Limited):
         self.max_size = int(max_size)
 
     def change(self, data: np.ndarray, size: tuple[int, int], frames: bool) -> np.ndarray:
-        """Cut out."""
+        """Erase a square of ``data``."""
         side = int(np.random.randint(1, self.max_size + 1))
         y, x = (int(np.random.randint(length)) - side // 2 for length in size)
         return (ev.cutout_frames if frames else ev.cutout)(data, x, y, side, side)
@@ -223,10 +228,13 @@ class EventCutout(_Limited):
 
 @TRANSFORMS.register_module()
 class EventDropFrames(_EventAugmentation):
-    """Keep ``num_frames`` random frames, in their order (random temporal deletion).
+    """Keep ``num_frames`` random frames in their order (random temporal deletion).
 
     Args:
-        num_frames: Frames that stay.
+        num_frames: number of frames that remain.
+
+    Raises:
+        ValueError: ``num_frames`` is not a positive integer, or a sample has fewer frames.
     """
 
     def __init__(self, num_frames: int) -> None:
@@ -238,7 +246,7 @@ class EventDropFrames(_EventAugmentation):
         self.num_frames = num_frames
 
     def change(self, data: np.ndarray, size: Sequence[int], frames: bool) -> np.ndarray:
-        """Drop frames."""
+        """Select random frames of ``data``."""
         if not frames or len(data) < self.num_frames:
             raise ValueError(
                 f'EventDropFrames: expected at least {self.num_frames} frames, got '

@@ -1,4 +1,4 @@
-"""The loading step of the drawn dataset."""
+"""The loading step of the drawn datasets."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,10 +9,10 @@ from mmbsa.datasets.scene_painter import draw_objects
 from mmbsa.registry import TRANSFORMS
 
 OUTPUTS = ('image', 'labels', 'instances')
-#: instances with a smaller share of visible pixels are marked as crowds, which training and COCO's
-#: metric ignore.
+#: instances with a smaller share of visible pixels are marked as crowds; training and COCO's metric
+#: ignore crowds.
 VISIBLE = 0.25
-#: instances with fewer visible pixels are left out.
+#: instances with fewer visible pixels are removed.
 MIN_PIXELS = 16
 
 
@@ -20,7 +20,7 @@ MIN_PIXELS = 16
 class DrawScene(BaseTransform):
     """Draw the scene that a sample of ``mmbsa.DrawnScenes`` or ``mmbsa.DrawnInstances`` describes.
 
-    Stands where a stock pipeline loads files.
+    It replaces the loading of files in a stock pipeline.
 
     Required keys: ``scene_seed``, ``scene_index``, ``scene_size`` (height, width); ``seg_fields``
     for labels, ``thing_labels`` (label of a scene -> label of a detector) for instances.
@@ -29,9 +29,12 @@ class DrawScene(BaseTransform):
     around the visible pixels, in pixels, and their masks in COCO's run-length encoding.
 
     Args:
-        outputs: What to add, of ``'image'``, ``'labels'`` and ``'instances'``. Test-time
-            augmentation draws the labels after its resizing, as stock pipelines load annotations
-            there.
+        outputs: outputs to add: ``'image'``, ``'labels'`` and ``'instances'``; image and labels by
+            default. Test-time augmentation draws the labels after its resizing, where stock
+            pipelines load annotations.
+
+    Raises:
+        ValueError: an output is unknown, or a sample has no required key.
     """
 
     def __init__(self, outputs: Sequence[str] = ('image', 'labels')) -> None:
@@ -61,7 +64,7 @@ class DrawScene(BaseTransform):
             results['img'] = img
             results['img_shape'] = results['ori_shape'] = img.shape[:2]
         if 'labels' in self.outputs:
-            if results.get('label_map') is not None:  # the user asked for other or fewer classes
+            if results.get('label_map') is not None:  # the config selects other or fewer classes
                 table = np.arange(256, dtype=np.uint8)
                 table[list(results['label_map'])] = list(results['label_map'].values())
                 labels = table[labels]
@@ -78,11 +81,13 @@ class DrawScene(BaseTransform):
 def instances(
     numbers: np.ndarray, objects: Sequence[tuple[int, int]], thing_labels: Mapping[int, int]
 ) -> list[dict]:
-    """The objects of a scene in mmdet's form.
+    """Return the objects of a scene as instances of mmdet.
 
     Args:
-        numbers, objects: see :func:`mmbsa.datasets.scene_painter.draw_objects`.
-        thing_labels: label of a scene -> label of a detector; objects of other labels are left out.
+        numbers: numbers of objects, uint8 (H, W), from
+            :func:`mmbsa.datasets.scene_painter.draw_objects`.
+        objects: (label, number of pixels) of every object, from the same function.
+        thing_labels: label of a scene -> label of a detector; objects of other labels are removed.
     """
     from pycocotools import mask as masks  # comes with mmdet
 

@@ -1,4 +1,4 @@
-"""The loading step of boxes in event recordings."""
+"""The loading step for detection in event recordings."""
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -9,22 +9,24 @@ from mmbsa.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class LoadEventWindow(BaseTransform):
-    """Count the events of a window per frame, polarity and pixel; stands where a stock pipeline
-    loads an image.
+    """Count the events of a window per frame, polarity and pixel.
+
+    It replaces the loading of an image in a stock pipeline.
 
     Required keys: ``img_path``, ``event_window`` (start and stop in microseconds), ``sensor_size``
     (height, width).
 
     Added keys: ``img`` (float32, (H, W, 2 T): off and on of the first frame, of the second, ...),
-    ``img_shape``, ``ori_shape``. ``mmbsa.EventDetDataPreprocessor`` turns a batch of them into
-    (B, T, 2, H, W), so that mmdet's steps for images can stand in between.
+    ``img_shape``, ``ori_shape``. ``mmbsa.EventDetDataPreprocessor`` converts a batch of them to
+    (B, T, 2, H, W). mmdet's steps for images can be used between both.
 
     Args:
-        num_frames: T, frames of equal length.
-        max_count: larger counts are cut; None keeps them.
+        num_frames: number of frames T of equal length, 4 by default.
+        max_count: largest count; larger counts are clipped. None (default) keeps all counts.
 
     Raises:
-        ValueError: num_frames or max_count < 1, or a damaged recording; the message names the file.
+        ValueError: ``num_frames`` or ``max_count`` is below 1, or the recording is damaged; the
+            message names the file.
     """
 
     def __init__(self, num_frames: int = 4, max_count: int | None = None) -> None:

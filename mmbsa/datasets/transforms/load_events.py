@@ -1,4 +1,4 @@
-"""Steps that read recordings and turn them into frames."""
+"""Pipeline steps that read recordings and convert them to frames."""
 
 import os
 from collections.abc import Collection
@@ -13,7 +13,7 @@ from mmbsa.registry import TRANSFORMS
 
 
 def checked_repair(name: str, repair: str | Collection[str]) -> tuple[str, ...]:
-    """Return the faults to repair, sorted, or raise ValueError that names the step."""
+    """Return the sorted faults to repair; an unknown one raises ValueError."""
     try:
         return tuple(sorted(check_repair(repair)))
     except ValueError as error:
@@ -21,7 +21,12 @@ def checked_repair(name: str, repair: str | Collection[str]) -> tuple[str, ...]:
 
 
 def read_sample(results: dict, repair: tuple[str, ...]) -> np.ndarray:
-    """Return the events of the recording that a sample describes."""
+    """Return the events of the recording that a sample describes.
+
+    Args:
+        results: the sample.
+        repair: faults that are repaired.
+    """
     return read_events(
         results['img_path'],
         results.get('part'),
@@ -39,12 +44,12 @@ class LoadEvents(BaseTransform):
     ``events`` (N,) with the fields x, y, t, p; ``ori_shape`` (height, width).
 
     Args:
-        repair: Faults of recordings to repair instead of raising an error: ``'truncated'``,
-            ``'unsorted'``, ``'outside'``, ``'empty'``, several of them, or ``'all'``; see
-            ``mmbsa.events.iter_events``.
+        repair: faults of recordings that are repaired instead of raising an error: ``'truncated'``,
+            ``'unsorted'``, ``'outside'``, ``'empty'``, several of them, or ``'all'``; none by
+            default. See ``mmbsa.events.iter_events``.
 
     Raises:
-        ValueError: A recording that cannot be read as a whole; the message names the file.
+        ValueError: a recording is damaged; the message names the file.
     """
 
     def __init__(self, repair: str | Collection[str] = ()) -> None:
@@ -64,20 +69,22 @@ class LoadEvents(BaseTransform):
 class EventsToFrames(BaseTransform):
     """Count events per frame, polarity and pixel.
 
-    Required keys: ``events``, ``sensor_size``. Added keys: ``img`` (T, 2, H, W) float32, off and
-    on; ``img_shape``. The events are removed.
+    Required keys: ``events``, ``sensor_size``. Added keys: ``img`` (T, 2, H, W) float32 with the
+    channels off and on; ``img_shape``. The key ``events`` is removed.
 
     Args:
-        num_frames: T. For ``by='duration'``, recordings are cut to or filled up with empty frames
-            to this T; None keeps their own, which the data preprocessor pads.
-        by: ``'number'`` (as many events in each frame), ``'time'`` (as much time), or
-            ``'duration'``.
-        duration: Length of a frame for ``by='duration'``, in the unit of the recording's times.
-        size: (height, width) of the frames; a coarse pixel counts the events of all that it covers.
-            None: the sensor's.
+        num_frames: number of frames T, 16 by default. With ``by='duration'``, recordings are cut or
+            extended by empty frames to T; None keeps their length, and the data preprocessor pads
+            them.
+        by: ``'number'`` (default; the same number of events in each frame), ``'time'`` (the same
+            duration of each frame of a recording), or ``'duration'`` (a fixed duration).
+        duration: length of a frame for ``by='duration'``, in the time unit of the recording.
+        size: (height, width) of the frames; each pixel counts the events of the sensor pixels in
+            its area. None (default) uses the size of the sensor.
 
     Raises:
-        ValueError: Arguments that do not go together; a recording with events outside its sensor.
+        ValueError: arguments contradict each other, or a recording has events outside of its
+            sensor.
     """
 
     def __init__(
@@ -100,7 +107,7 @@ class EventsToFrames(BaseTransform):
             raise ValueError(f'{type(self).__name__}: size must be (height, width), got {size!r}')
         self.num_frames, self.by, self.duration = num_frames, by, duration
         self.size = None if size is None else tuple(size)
-        try:  # the rule itself, on no events
+        try:  # check the arguments with no events
             frame_index(
                 make_events([], [], [], []), by, None if by == 'duration' else num_frames, duration
             )
@@ -108,7 +115,12 @@ class EventsToFrames(BaseTransform):
             raise ValueError(f'{type(self).__name__}: {error}') from error
 
     def integrate(self, events: np.ndarray, sensor_size: tuple[int, int]) -> np.ndarray:
-        """Return counts (T, 2, H, W)."""
+        """Return counts (T, 2, H, W).
+
+        Args:
+            events: (N,) with the fields x, y, t, p.
+            sensor_size: (height, width) of the sensor in pixels.
+        """
         if self.size is not None:
             events, sensor_size = resize(events, sensor_size, self.size), self.size
         if self.by != 'duration':
@@ -136,16 +148,17 @@ class EventsToFrames(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LoadEventFrames(EventsToFrames):
-    """``LoadEvents`` and ``EventsToFrames`` in one step that can remember its results.
+    """``LoadEvents`` and ``EventsToFrames`` in one step, with an optional cache of the frames.
 
     Required keys: ``img_path``, ``sensor_size``; optional: ``part``, ``layout``. Added keys:
     ``img`` (T, 2, H, W) float32, ``img_shape``, ``ori_shape``.
 
     Args:
-        cache_dir: Folder for the frames of all parameters, see ``mmbsa.datasets.frame_cache``; None
-            reads and integrates every time.
-        repair: See ``LoadEvents``.
-        kwargs: See ``EventsToFrames``.
+        args: positional arguments of :class:`EventsToFrames`.
+        cache_dir: folder of the cache, see ``mmbsa.datasets.frame_cache``; None (default) reads and
+            integrates every time.
+        repair: faults that are repaired, as in :class:`LoadEvents`; none by default.
+        kwargs: keyword arguments of :class:`EventsToFrames`.
     """
 
     def __init__(
@@ -188,17 +201,19 @@ class LoadEventFrames(EventsToFrames):
 
 @TRANSFORMS.register_module()
 class EventPictureToChannels(BaseTransform):
-    """Turn a picture of an event frame (one grey level per polarity) into two channels.
+    """Convert a picture of an event frame (one grey level per polarity) to two channels.
 
-    Follows ``LoadImageFromFile(color_type='grayscale')``. Required key: ``img`` (H, W) or (H, W,
-    1). Changed key: ``img`` (H, W, 2) float32, off and on, 0 or 1; a stock data preprocessor makes
-    (B, 2, H, W) of it, which an encoder repeats.
+    It follows ``LoadImageFromFile(color_type='grayscale')``. Required key: ``img`` (H, W) or
+    (H, W, 1). Changed key: ``img`` (H, W, 2) float32, off and on, 0 or 1. A stock data preprocessor
+    converts it to (B, 2, H, W), and an encoder repeats it over time.
 
     Args:
-        off, none, on: Grey levels of an event of either polarity, and of no event.
+        off, none, on: grey levels of an off event, of no event and of an on event; 0, 128 and 255
+            by default.
 
     Raises:
-        ValueError: A pixel with another level (a picture that was resized or compressed with loss).
+        ValueError: the levels are equal, or a pixel has another level (a picture that was resized
+            or compressed with loss).
     """
 
     def __init__(self, off: int = 0, none: int = 128, on: int = 255) -> None:
@@ -234,18 +249,18 @@ class EventPictureToChannels(BaseTransform):
 
 @TRANSFORMS.register_module()
 class ChannelsToMap(BaseTransform):
-    """Fold the frequency channels of spoken words into square maps with two channels.
+    """Reshape the frequency channels of spoken words to square maps with two channels.
 
-    Follows ``LoadEventFrames`` of ``SpikingAudioDataset``. Changed keys: ``img`` (T, 2, 1, C) ->
-    (T, 2, side, side) float32: the lower half of the channels is the first channel of the map, the
-    upper half the second, each stretched to side x side by nearest neighbours, row by row, as the
-    model of TIM for SHD has it; ``img_shape``.
+    It follows ``LoadEventFrames`` of ``SpikingAudioDataset``. Changed keys: ``img`` (T, 2, 1, C) ->
+    (T, 2, side, side) float32; ``img_shape``. The lower half of the frequency channels becomes the
+    first channel of the map, the upper half the second. Each half is stretched to side x side
+    values by nearest neighbours and arranged row by row, as in TIM's model for SHD.
 
     Args:
-        side: of the map; 16 for ``arch='tim-shd-2-256'``.
+        side: side of the map in pixels; 16 (default) for ``arch='tim-shd-2-256'``.
 
     Raises:
-        ValueError: frames of another form, or an odd number of frequency channels.
+        ValueError: frames have another shape, or C is odd.
     """
 
     def __init__(self, side: int = 16) -> None:

@@ -1,4 +1,4 @@
-"""Pipeline steps for clouds ``points`` (N, d): coordinates, then normals or other features.
+"""Pipeline steps for point clouds ``points`` (N, d): coordinates, then normals or other features.
 
 Random numbers come from numpy's global generator, which the data stream seeds per sample.
 """
@@ -14,10 +14,10 @@ from mmbsa.registry import TRANSFORMS
 
 
 class _PointStep(BaseTransform):
-    """A step that returns a changed copy of the points."""
+    """Base class: a step that returns a changed copy of the points."""
 
     def change(self, points: np.ndarray) -> np.ndarray:
-        """(N, d) float32 -> (M, d); the input is not changed."""
+        """Return changed points: (N, d) float32 -> (M, d); the input is not modified."""
         raise NotImplementedError(f'{type(self).__name__} must define change')
 
     def transform(self, results: dict) -> dict:
@@ -34,17 +34,20 @@ class _PointStep(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LoadPoints(BaseTransform):
-    """Read ``points_path``; samples that have ``points`` already pass.
+    """Read ``points`` (N, d) from the file ``points_path``, if the sample has no ``points``.
 
     Args:
-        mesh_points: points drawn from the surface of an ``.off`` mesh.
+        mesh_points: number of points drawn from the surface of an ``.off`` mesh, 2048 by default.
+
+    Raises:
+        ValueError: a sample has neither ``points_path`` nor ``points``.
     """
 
     def __init__(self, mesh_points: int = 2048) -> None:
         self.mesh_points = mesh_points
 
     def transform(self, results: dict) -> dict:
-        """Add ``points`` (N, d) float32; meshes give coordinates and normals."""
+        """Add ``points`` (N, d) float32; a mesh gives coordinates and normals."""
         if 'points' in results:
             return results
         path = results.get('points_path')
@@ -101,10 +104,10 @@ class SamplePoints(_PointStep):
 
 @TRANSFORMS.register_module()
 class NormalizePoints(_PointStep):
-    """Move the mean to the origin and divide by the largest radius."""
+    """Move the mean of the coordinates to the origin and divide them by the largest radius."""
 
     def change(self, points: np.ndarray) -> np.ndarray:
-        """Coordinates change, features stay."""
+        """Normalise the coordinates; other features are not changed."""
         xyz = points[:, :3] - points[:, :3].mean(0)
         radius = np.sqrt((xyz**2).sum(1).max())
         return np.concatenate([xyz / max(radius, 1e-12), points[:, 3:]], 1).astype(np.float32)
@@ -112,10 +115,10 @@ class NormalizePoints(_PointStep):
 
 @TRANSFORMS.register_module()
 class ShufflePoints(_PointStep):
-    """Permute the points (the official training permutes all clouds of a batch alike)."""
+    """Permute the points (the official training uses one permutation for all clouds of a batch)."""
 
     def change(self, points: np.ndarray) -> np.ndarray:
-        """Permute."""
+        """Permute the points."""
         return points[np.random.permutation(len(points))]
 
 
@@ -124,27 +127,33 @@ class DropPoints(_PointStep):
     """Replace a random share of the points by point 0.
 
     Args:
-        max_ratio: the share is drawn from U(0, max_ratio).
+        max_ratio: largest share, 0.2 by default; the share is drawn from U(0, max_ratio).
+
+    Raises:
+        ValueError: ``max_ratio`` is outside of [0, 1].
     """
 
     def __init__(self, max_ratio: float = 0.2) -> None:
         if not 0 <= max_ratio <= 1:
-            raise ValueError(f'DropPoints: max_ratio must lie in [0, 1], got {max_ratio}')
+            raise ValueError(f'DropPoints: max_ratio must be in [0, 1], got {max_ratio}')
         self.max_ratio = max_ratio
 
     def change(self, points: np.ndarray) -> np.ndarray:
-        """Drop."""
+        """Replace random points by point 0."""
         dropped = np.random.rand(len(points)) <= np.random.rand() * self.max_ratio
         return np.where(dropped[:, None], points[:1], points)
 
 
 @TRANSFORMS.register_module()
 class ScalePoints(_PointStep):
-    """Multiply the coordinates.
+    """Multiply the coordinates by a random factor.
 
     Args:
-        low, high: the factor is drawn from U(low, high), positive.
-        per_axis: one factor per axis; normals are turned accordingly.
+        low, high: range of the factor, which is drawn from U(low, high); 0.85 and 1.15 by default.
+        per_axis: whether each axis has its own factor; normals are adapted. False by default.
+
+    Raises:
+        ValueError: not 0 < low <= high.
     """
 
     def __init__(self, low: float = 0.85, high: float = 1.15, per_axis: bool = False) -> None:
@@ -155,7 +164,7 @@ class ScalePoints(_PointStep):
         self.low, self.high, self.per_axis = low, high, per_axis
 
     def change(self, points: np.ndarray) -> np.ndarray:
-        """Scale."""
+        """Scale the coordinates."""
         factor = np.random.uniform(self.low, self.high, 3 if self.per_axis else 1).astype(
             np.float32
         )
@@ -171,17 +180,17 @@ class ScalePoints(_PointStep):
 
 @TRANSFORMS.register_module()
 class ShiftPoints(_PointStep):
-    """Move the cloud.
+    """Move the cloud by a random vector.
 
     Args:
-        limit: each coordinate is moved by U(-limit, limit).
+        limit: each coordinate moves by U(-limit, limit); 0.2 by default.
     """
 
     def __init__(self, limit: float = 0.2) -> None:
         self.limit = limit
 
     def change(self, points: np.ndarray) -> np.ndarray:
-        """Shift."""
+        """Shift the coordinates."""
         out = points.copy()
         out[:, :3] += np.random.uniform(-self.limit, self.limit, 3).astype(np.float32)
         return out
@@ -192,15 +201,15 @@ class JitterPoints(_PointStep):
     """Add normal noise to every coordinate.
 
     Args:
-        sigma: its standard deviation.
-        clip: its largest size.
+        sigma: standard deviation of the noise, 0.01 by default.
+        clip: largest absolute value of the noise, 0.05 by default.
     """
 
     def __init__(self, sigma: float = 0.01, clip: float = 0.05) -> None:
         self.sigma, self.clip = sigma, clip
 
     def change(self, points: np.ndarray) -> np.ndarray:
-        """Jitter."""
+        """Add noise to the coordinates."""
         out = points.copy()
         noise = np.random.normal(0, self.sigma, (len(points), 3)).clip(-self.clip, self.clip)
         out[:, :3] += noise.astype(np.float32)
@@ -209,11 +218,15 @@ class JitterPoints(_PointStep):
 
 @TRANSFORMS.register_module()
 class RotatePoints(_PointStep):
-    """Turn coordinates and normals around the origin.
+    """Rotate coordinates and normals around the origin.
 
     Args:
-        axis: ``'x'``, ``'y'`` or ``'z'``, or ``'any'`` for all rotations alike.
-        limit: the angle around an axis is U(-limit, limit) in degrees.
+        axis: ``'x'``, ``'y'`` (default) or ``'z'``, or ``'any'`` for uniformly distributed
+            rotations.
+        limit: largest angle around an axis in degrees, drawn from U(-limit, limit); 180 by default.
+
+    Raises:
+        ValueError: the axis is unknown.
     """
 
     def __init__(self, axis: str = 'y', limit: float = 180.0) -> None:
@@ -222,7 +235,7 @@ class RotatePoints(_PointStep):
         self.axis, self.limit = axis, limit
 
     def change(self, points: np.ndarray) -> np.ndarray:
-        """Rotate."""
+        """Rotate the points."""
         if self.axis == 'any':
             matrix = random_rotation(np.random)
         else:
@@ -233,7 +246,11 @@ class RotatePoints(_PointStep):
 
 
 def random_rotation(random: np.random.Generator | object) -> np.ndarray:
-    """A rotation (3, 3), all alike likely, from ``random.standard_normal``."""
+    """Return a uniformly distributed rotation matrix (3, 3).
+
+    Args:
+        random: random generator with the method ``standard_normal``.
+    """
     q, r = np.linalg.qr(random.standard_normal((3, 3)))
     q = q * np.sign(np.diag(r))
     q[:, 0] *= np.linalg.det(q)
@@ -241,7 +258,12 @@ def random_rotation(random: np.random.Generator | object) -> np.ndarray:
 
 
 def rotation_about(axis: str, angle: float) -> np.ndarray:
-    """The rotation (3, 3) by an angle in radians around ``'x'``, ``'y'`` or ``'z'``."""
+    """Return the rotation matrix (3, 3) around axis ``'x'``, ``'y'`` or ``'z'``.
+
+    Args:
+        axis: name of the axis.
+        angle: angle in radians.
+    """
     place = 'xyz'.index(axis)
     first, second = (place + 1) % 3, (place + 2) % 3
     matrix = np.eye(3)
@@ -251,7 +273,7 @@ def rotation_about(axis: str, angle: float) -> np.ndarray:
 
 
 def rotate(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Coordinates, and normals where there are any, turned by a matrix (3, 3)."""
+    """Return points with coordinates, and normals if present, rotated by ``matrix`` (3, 3)."""
     matrix = matrix.astype(np.float32)
     parts = [points[:, :3] @ matrix.T]
     if points.shape[1] >= 6:
@@ -261,18 +283,20 @@ def rotate(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 @TRANSFORMS.register_module()
 class PackPoints(BaseTransform):
-    """End of a pipeline: ``inputs`` (P, d) tensor and ``data_samples`` with the label, as
-    mmpretrain's models want it.
+    """Last step of a pipeline: pack points and label for models of mmpretrain.
+
+    Added keys: ``inputs`` (P, d) tensor and ``data_samples`` with the label.
 
     Args:
-        meta_keys: what of a sample is kept in ``data_samples`` where it is there.
+        meta_keys: keys of a sample that are copied to ``data_samples`` if present;
+            ``('sample_idx', 'points_path')`` by default.
     """
 
     def __init__(self, meta_keys: Sequence[str] = ('sample_idx', 'points_path')) -> None:
         self.meta_keys = tuple(meta_keys)
 
     def transform(self, results: dict) -> dict:
-        """Pack."""
+        """Pack the sample."""
         from mmpretrain.structures import DataSample
 
         points = np.ascontiguousarray(results['points'], np.float32)

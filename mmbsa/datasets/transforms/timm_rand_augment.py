@@ -1,4 +1,4 @@
-"""timm's RandAugment, named by the string of its recipe."""
+"""timm's RandAugment, configured by the string of a recipe."""
 
 import re
 from collections.abc import Sequence
@@ -16,8 +16,10 @@ SECTION = re.compile(r'(m|n|inc|mmax)\d+|(mstd|p)\d+(\.\d*)?|t(weights|3aw?)')
 
 
 def posterize(img: Image.Image, bits: int, **_) -> Image.Image:
-    """timm's operation, which reaches 0 bits at the full magnitude: all black, as Pillow made it
-    before it refused 0 bits."""
+    """Apply timm's operation also at 0 bits (full magnitude): the result is black.
+
+    Older Pillow versions return black for 0 bits; newer ones raise an error.
+    """
     return img.point([value & ~(2 ** (8 - bits) - 1) & 255 for value in range(256)] * 3)
 
 
@@ -25,21 +27,23 @@ def posterize(img: Image.Image, bits: int, **_) -> Image.Image:
 class TimmRandAugment(BaseTransform):
     """RandAugment (Cubuk et al., 2020) as timm runs it in the official recipes.
 
-    Draws from Python's and numpy's global generators, as timm does. Required and changed key:
+    It draws from Python's and numpy's global generators, as timm does. Required and changed key:
     ``img``, (H, W, 3) of type uint8.
 
     Args:
         config: timm's string, such as ``'rand-m9-n1-mstd0.4-inc1'``: magnitude 9 of 10, one
-            operation per picture (2 without ``n``), magnitude varied with a standard deviation of
-            0.4, operations whose effect grows with the magnitude.
-        mean: R, G, B in 0..255, the colour of pixels from outside the picture, rounded; that of
-            ImageNet by default. Give the statistics of the data set, as timm does.
-        interpolation: ``'bicubic'``, ``'bilinear'`` or ``'random'`` (one of both, drawn anew).
-        channel_order: of ``img``: ``'bgr'``, as LoadImageFromFile reads by default, or ``'rgb'``.
+            operation per picture (2 without ``n``), standard deviation 0.4 of the magnitude,
+            operations whose effect increases with the magnitude.
+        mean: R, G, B in 0..255, the rounded colour of pixels outside of the picture; ImageNet's
+            mean by default. Use the mean of the data set, as timm does.
+        interpolation: ``'bicubic'`` (default), ``'bilinear'``, or ``'random'`` (one of both for
+            each picture).
+        channel_order: channel order of ``img``: ``'bgr'`` (default, as LoadImageFromFile reads) or
+            ``'rgb'``.
 
     Raises:
-        ValueError: another string, interpolation or order, or an ``img`` that is no colour picture
-            of type uint8.
+        ValueError: the string, interpolation or order is unknown, or ``img`` is not a colour
+            picture of type uint8.
     """
 
     def __init__(
@@ -76,7 +80,7 @@ class TimmRandAugment(BaseTransform):
                 operation.aug_fn = posterize
 
     def transform(self, results: dict) -> dict:
-        """Change the picture; its size stays."""
+        """Change the picture; its size remains."""
         img = results['img']
         if img.dtype != np.uint8 or img.ndim != 3 or img.shape[2] != 3:
             raise ValueError(
@@ -85,7 +89,7 @@ class TimmRandAugment(BaseTransform):
             )
         turn = slice(None, None, -1 if self.channel_order == 'bgr' else 1)
         picture = self.augment(Image.fromarray(np.ascontiguousarray(img[..., turn])))
-        # a copy: the pixels of a PIL picture are read-only, and later steps write into them
+        # a copy: the pixels of a PIL picture are read-only, and later steps write to them
         results['img'] = np.array(np.asarray(picture)[..., turn], order='C')
         return results
 

@@ -1,4 +1,4 @@
-"""Pictures as sequences: sequential MNIST, permuted sequential MNIST, sequential CIFAR."""
+"""Conversion of pictures to sequences, for sequential (permuted) MNIST and sequential CIFAR."""
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -10,20 +10,19 @@ ORDERS = ('pixels', 'rows', 'planes')
 
 @TRANSFORMS.register_module()
 class ToSequence(BaseTransform):
-    """Read a picture pixel by pixel (Le et al., 2015, arXiv 1504.00941), as a picture of height 1.
+    """Read a picture pixel by pixel (Le et al., 2015, arXiv 1504.00941) as a picture of height 1.
 
-    Required key: ``img`` (H, W) or (H, W, C). Changed keys: ``img`` (1, L, C'), of which stock
-    packing and preprocessing make (B, C', 1, L), what convolutions along the sequence take;
-    ``img_shape``.
+    Required key: ``img`` (H, W) or (H, W, C). Changed keys: ``img`` (1, L, C'), which stock packing
+    and preprocessing convert to (B, C', 1, L) for convolutions along the sequence; ``img_shape``.
 
     Args:
-        order: ``'pixels'``, row by row: L = H * W, C' = C. ``'rows'``: L = H, C' = W * C.
+        order: ``'pixels'`` (default), row by row: L = H * W, C' = C. ``'rows'``: L = H, C' = W * C.
             ``'planes'``, channel by channel: L = C * H * W, C' = 1.
-        permutation_seed: Shuffle the steps by one fixed permutation (the same on every machine, for
-            every sample and split) drawn from this seed; None keeps their order.
+        permutation_seed: seed of one fixed permutation of the steps, the same on every machine and
+            for every sample and split; None (default) keeps their order.
 
     Raises:
-        ValueError: Another order, or an ``img`` that is no picture.
+        ValueError: the order is unknown, or ``img`` is not a picture.
     """
 
     def __init__(self, order: str = 'pixels', permutation_seed: int | None = None) -> None:
@@ -35,7 +34,7 @@ class ToSequence(BaseTransform):
     def permutation(self, length: int) -> np.ndarray:
         """Return the permutation (length,): output step i is input step ``permutation[i]``."""
         if length not in self._permutations:
-            # the legacy generator: numpy promises that its numbers never change
+            # the legacy generator: numpy guarantees that its numbers do not change
             self._permutations[length] = np.random.RandomState(self.permutation_seed).permutation(
                 length
             )

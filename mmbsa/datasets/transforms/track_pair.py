@@ -1,4 +1,4 @@
-"""Pipeline steps of tracking: read a pair, crop it, pack a pair or a sequence."""
+"""Pipeline steps of tracking: read a pair, crop it, and pack a pair or a sequence."""
 
 from collections.abc import Sequence
 
@@ -21,8 +21,8 @@ from mmbsa.structures import (
 class LoadTrackPair(BaseTransform):
     """Read the two frames of a pair.
 
-    Required: ``template_frame``, ``search_frame``: (frames, index). Replaced by arrays (T, H, W, 3)
-        uint8.
+    Changed keys: ``template_frame`` and ``search_frame``, from (frames, index) to arrays
+    (T, H, W, 3) uint8.
     """
 
     def transform(self, results: dict) -> dict:
@@ -37,20 +37,25 @@ class LoadTrackPair(BaseTransform):
 class CropTrackPair(BaseTransform):
     """Crop template and search frame around jittered boxes.
 
-    Pairs whose crop would be empty, or would show nothing of the frame at the features' resolution,
-    give None, so that the dataset draws another. Random numbers come from numpy's global generator:
-    for the template, then for the search frame, two normal ones (w, h) and two uniform ones (x, y)
-    each; the template's are drawn even where its factors are 0.
+    The result is None if a crop is empty, or if it contains no part of the frame at the resolution
+    of the features; the dataset then draws another pair. Random numbers come from numpy's global
+    generator: two normal ones (w, h) and two uniform ones (x, y) for the template, then the same
+    for the search frame; the template's are drawn even if its jitter is 0.
 
-    Adds ``template`` and ``search``, (T, out, out, 3) uint8, and ``template_box`` and
-    ``search_box`` as parts of the crop's side, (4,) float32 x, y, w, h.
+    Added keys: ``template`` and ``search``, (T, out, out, 3) uint8; ``template_box`` and
+    ``search_box``, (4,) float32 x, y, w, h as shares of the side of the crop.
 
     Args:
-        size: (template, search) side of the crops in pixels.
-        factor: (template, search) side of the crop in sides of a square with the box's area.
-        centre_jitter, scale_jitter: (template, search), see :func:`mmbsa.structures.jitter_box`.
-        stride: of the features.
-        official_quirks: see :func:`mmbsa.structures.crop_target`.
+        size: (template, search) side of the crops in pixels, (128, 256) by default.
+        factor: (template, search) side of the crop relative to the side of a square with the area
+            of the box, (2, 4) by default.
+        centre_jitter, scale_jitter: (template, search) jitter of centre and size, see
+            :func:`mmbsa.structures.jitter_box`; (0, 3) and (0, 0.25) by default.
+        stride: stride of the features in pixels, 16 by default.
+        official_quirks: see :func:`mmbsa.structures.crop_target`; False by default.
+
+    Raises:
+        ValueError: an argument is not a pair of numbers.
     """
 
     def __init__(
@@ -75,15 +80,20 @@ class CropTrackPair(BaseTransform):
         self.official_quirks = official_quirks
 
     def draw(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The random numbers of a pair: (normal, uniform) for template and search frame."""
+        """Draw the random numbers of a pair: (normal, uniform) for template and search frame."""
         return [(np.random.randn(2), np.random.rand(2)) for _ in range(2)]
 
     def transform(self, results: dict) -> dict | None:
-        """Crop both, or None."""
+        """Crop both frames, or return None."""
         return self.crop(results, self.draw())
 
     def crop(self, results: dict, numbers: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict | None:
-        """:meth:`transform` with given random numbers."""
+        """Crop as :meth:`transform` with given random numbers.
+
+        Args:
+            results: the sample.
+            numbers: (normal, uniform) for template and search frame, from :meth:`draw`.
+        """
         for which, name in enumerate(('template', 'search')):
             frames, box = results[f'{name}_frame'], results[f'{name}_box']
             around = jitter_box(
@@ -117,13 +127,13 @@ class CropTrackPair(BaseTransform):
 class PackTrackInputs(BaseTransform):
     """Pack a cropped pair or a sequence for the model.
 
-    A pair gives ``inputs=dict(template, search)``, (T, 3, h, w) uint8 tensors, and a sample with
-    ``gt_box``. A sequence gives ``inputs=dict(frames)``, frames that are read when they are needed,
-    and a sample with ``gt_boxes`` and ``absent``.
+    A pair gives ``inputs=dict(template, search)``, (T, 3, h, w) uint8 tensors, and a data sample
+    with ``gt_box``. A sequence gives ``inputs=dict(frames)``, whose frames are read when the
+    tracker needs them, and a data sample with ``gt_boxes`` and ``absent``.
     """
 
     def transform(self, results: dict) -> dict:
-        """Pack."""
+        """Pack the sample."""
         sample = TrackDataSample(
             metainfo=dict(
                 sequence=results['sequence'], attributes=tuple(results.get('attributes', ()))

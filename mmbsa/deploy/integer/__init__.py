@@ -1,5 +1,7 @@
-"""Integer reference: a folded, quantised network on int64 arrays, which judges faster engines and
-hardware; and the same network as an ONNX graph of integer operations."""
+"""Integer reference: a folded, quantised network on int64 arrays, and its integer ONNX graph.
+
+Faster engines and hardware are compared with the reference.
+"""
 
 from mmbsa.deploy.integer.fixed import Fixed, Rules
 from mmbsa.deploy.integer.graph import export_integer

@@ -1,10 +1,10 @@
-"""Whole numbers that stand for real ones, and the shifts between their formats.
+"""Fixed-point numbers, and the shifts between their formats.
 
-Rounding rules, everywhere in the integer network:
+Rounding rules of the whole integer network:
 
 * :func:`shift` to the right rounds to nearest, halves up: ``(x + 2^(n-1)) >> n``;
-* leaks of membranes floor: ``x >> n`` (arithmetic, towards minus infinity);
-* integer neurons round halves to even, as ``torch.round`` does, or up, as their config says.
+* leaks of membranes round down: ``x >> n`` (arithmetic, towards minus infinity);
+* integer neurons round halves to even, as ``torch.round`` does, or up, as their config specifies.
 """
 
 import math
@@ -15,20 +15,23 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Rules:
-    """Widths of an integer network.
+    """Bit widths of an integer network.
 
     Args:
-        weight_bits: of signed weights.
-        fraction: bits below the point of membranes, residual streams and other potentials: their
-            step is 2^-fraction.
-        potential_bits: of a signed potential, sign included.
-        accumulator_bits: of sums within a layer, sign included.
-        guard: bits that V is widened by before it is shifted by Shiftmax's weights.
-        multiplier_bits: of the multipliers that ``multiply`` allows; their relative error is at
-            most 2^-multiplier_bits.
-        multiply: whether factors that are no power of two may become a multiplication and a shift:
-            scales of weights, leaks, layer scales, means. Without it, weights get power-of-two
-            scales, and other such factors are refused.
+        weight_bits: bits of signed weights.
+        fraction: fractional bits of membranes, residual streams and other potentials: their step is
+            2^-fraction.
+        potential_bits: bits of a signed potential, with the sign.
+        accumulator_bits: bits of sums within a layer, with the sign.
+        guard: additional bits of V before it is shifted by Shiftmax's weights.
+        multiplier_bits: bits of the multipliers that ``multiply`` allows; their relative error is
+            at most 2^-multiplier_bits.
+        multiply: whether factors other than powers of two may become a multiplication and a shift:
+            scales of weights, leaks, layer scales, means. Without it, scales of weights are powers
+            of two, and other such factors raise ValueError.
+
+    Raises:
+        ValueError: a width is out of range.
     """
 
     weight_bits: int = 8
@@ -57,12 +60,12 @@ class Rules:
 
 @dataclass(frozen=True)
 class Fixed:
-    """An array of integers and what they stand for: ``data * 2^-fraction * unit``.
+    """An array of integers with its format: the value is ``data * 2^-fraction * unit``.
 
     Args:
         data: int64.
-        fraction: bits below the point.
-        unit: what is left of a norm that is no power of two; the next weights take it in.
+        fraction: number of fractional bits.
+        unit: remaining factor of a norm that is not a power of two; the next weights absorb it.
         limit: largest magnitude of ``data`` for counts of spikes, which are exact; None for
             potentials.
     """
@@ -73,16 +76,19 @@ class Fixed:
     limit: int | None = None
 
     def real(self) -> np.ndarray:
-        """What the integers stand for, float64; for reports and tests."""
+        """Return the real values, float64, for reports and tests."""
         return self.data * (2.0**-self.fraction * self.unit)
 
 
 def shift(x: np.ndarray, places: int | np.ndarray) -> np.ndarray:
-    """x * 2^-places: rounded to nearest, halves up; exact to the left. Places are one number or
-    broadcast against x.
+    """Return x * 2^-places: rounded to nearest, halves up; shifts to the left are exact.
+
+    Args:
+        x: int64.
+        places: one number, or an array that broadcasts against x.
 
     Raises:
-        OverflowError: a shift to the left that leaves 64 bits.
+        OverflowError: the result of a shift to the left does not fit 64 bits.
     """
     places = np.asarray(places)
     left, right = np.maximum(-places, 0), np.maximum(places, 0)
@@ -93,14 +99,20 @@ def shift(x: np.ndarray, places: int | np.ndarray) -> np.ndarray:
 
 
 def bits_of(low: int, high: int) -> int:
-    """Bits of a signed integer that holds low .. high (unsigned where low is not negative)."""
+    """Return the bits of a signed integer for low .. high (unsigned if low >= 0)."""
     if low >= 0:
         return max(int(high).bit_length(), 1)
     return 1 + max(int(high).bit_length(), (-int(low) - 1).bit_length())
 
 
 def check_width(name: str, x: np.ndarray, bits: int) -> None:
-    """Raise OverflowError unless every value fits a signed integer of so many bits."""
+    """Raise OverflowError unless every value fits a signed integer of ``bits`` bits.
+
+    Args:
+        name: name of the layer and the quantity, for the message.
+        x: integers, or a symbol of the integer graph.
+        bits: width, with the sign.
+    """
     if not isinstance(x, np.ndarray):
         x.narrow(bits)  # a symbol of the integer graph has bounds instead of values
     elif x.size:
@@ -110,14 +122,16 @@ def check_width(name: str, x: np.ndarray, bits: int) -> None:
 
 
 def power_of_two(value: float) -> int | None:
-    """k where value is 2^k, else None."""
+    """Return k if value is 2^k, otherwise None."""
     mantissa, exponent = math.frexp(value)
     return exponent - 1 if mantissa == 0.5 else None
 
 
 def as_ratio(value: float, bits: int) -> tuple[int, int]:
-    """(multiplier, places) with value ~ multiplier * 2^-places and a multiplier of at most ``bits``
-    bits."""
+    """Return (multiplier, places) with value ~ multiplier * 2^-places.
+
+    The multiplier has at most ``bits`` bits.
+    """
     if value == 0:
         return 0, 0
     places = bits - 1 - math.frexp(abs(value))[1]
@@ -125,10 +139,9 @@ def as_ratio(value: float, bits: int) -> tuple[int, int]:
 
 
 def quantize_weight(weight: np.ndarray, bits: int, multiply: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (O, ...) -> integers of ``bits`` bits and a scale per output channel (O,): weight ~
-    integers * scale.
+    """Quantise weights (O, ...) to integers of ``bits`` bits, with a scale per output channel (O,).
 
-    Scales are powers of two unless ``multiply``.
+    weight ~ integers * scale. Scales are powers of two unless ``multiply``.
     """
     most = (1 << (bits - 1)) - 1
     largest = np.abs(weight.reshape(len(weight), -1)).max(1)

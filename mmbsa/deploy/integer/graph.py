@@ -1,7 +1,7 @@
-"""The integer network as an ONNX graph of integer operations, bit-equal to the reference.
+"""The integer network as an ONNX graph of integer operations, bit-identical to the reference.
 
-Products are MatMulInteger of 8-bit tensors; everything else is additions, BitShift,
-comparisons, selections and moves of int32 (int64 where the proven bounds ask for it).
+Products are MatMulInteger of 8-bit tensors. All other operations are additions, BitShift,
+comparisons, selections and moves of int32, or of int64 if the proven bounds require it.
 """
 
 from pathlib import Path
@@ -14,27 +14,28 @@ from mmbsa.deploy.integer.network import IntegerNetwork
 from mmbsa.deploy.integer.symbol import Graph, Symbol
 from mmbsa.utils.files import atomic_open
 
-#: neurons with at most so many levels are comparisons with thresholds; others shift and round.
+#: largest number of levels of neurons that use comparisons with thresholds; others shift and round.
 _MOST_THRESHOLDS = 16
 
 
 def export_integer(network: IntegerNetwork, path: str | Path, batch: int = 1) -> dict[str, int]:
     """Write an integer network as an ONNX file.
 
-    Input ``pixels`` (batch, C, H, W) uint8; outputs ``output_0``, ... int32 or int64, which are the
-    integers of :meth:`IntegerNetwork.run`, and ``prediction`` int64, the arg max of the first one
-    along axis 1. Where the reference raises OverflowError, the graph's output means nothing.
+    Input ``pixels`` (batch, C, H, W) uint8. Outputs ``output_0``, ... int32 or int64, which are the
+    integers of :meth:`IntegerNetwork.run`, and ``prediction`` int64, the arg max of the first
+    output along axis 1. For inputs on which the reference raises OverflowError, the outputs are
+    undefined.
 
     Args:
-        network: to write.
-        path: of the file; it appears whole or not at all.
-        batch: number of maps, which is fixed in the file.
+        network: the network.
+        path: the file; it is written completely or not at all.
+        batch: number of maps, which is fixed in the file; 1 by default.
 
     Returns:
-        The number of nodes by operator.
+        Operator -> number of nodes.
 
     Raises:
-        ValueError: weights of more than 8 bits, or another operation that has no form in the graph.
+        ValueError: weights have more than 8 bits, or an operation has no form in the graph.
         ImportError: onnx is missing (the extra ``deploy``).
     """
     try:
@@ -46,7 +47,7 @@ def export_integer(network: IntegerNetwork, path: str | Path, batch: int = 1) ->
         ) from None
     if network.rules.weight_bits > 8:
         raise ValueError(
-            f'integer graph: weight_bits={network.rules.weight_bits}; its products take 8 bits'
+            f'integer graph: weight_bits={network.rules.weight_bits}; expected at most 8'
         )
     graph, shape = Graph(), (batch, *network.shape)
     found = network.forward(Symbol(graph, 'pixels', np.uint8, shape, 0, 255))
@@ -90,7 +91,7 @@ def export_integer(network: IntegerNetwork, path: str | Path, batch: int = 1) ->
 
 
 def _needed(nodes: list, wanted: set[str]) -> list:
-    """The nodes that the outputs depend on, in order."""
+    """Return the nodes on which the outputs depend, in order."""
     kept = []
     for node in reversed(nodes):
         if wanted.intersection(node.output):
@@ -102,10 +103,11 @@ def _needed(nodes: list, wanted: set[str]) -> list:
 # products
 # ------------------------------------------------------------------------------------------------
 def _blocks(weight: np.ndarray, groups: int) -> np.ndarray:
-    """Weights (O, C / groups, kh, kw) as matrices (blocks, kh kw C / blocks, O / blocks).
+    """Return weights (O, C / groups, kh, kw) as matrices (blocks, kh kw C / blocks, O / blocks).
 
-    A block holds as many groups as give it 16 channels, with zeros between them: products of few
-    channels are slower than the zeros."""
+    A block contains as many groups as give it 16 channels, with zeros between them: products of few
+    channels are slower than the additional zeros.
+    """
     joined = next(
         n
         for n in range(1, groups + 1)
@@ -121,7 +123,7 @@ def _blocks(weight: np.ndarray, groups: int) -> np.ndarray:
 
 @layers.conv2d.register
 def _conv2d(x: Symbol, weight: np.ndarray, stride, padding, dilation, groups: int) -> Symbol:
-    """MatMulInteger of the taps of every place: runtimes do it far faster than ConvInteger."""
+    """Convolve by MatMulInteger of the taps, which runtimes execute faster than ConvInteger."""
     graph, (kh, kw), n = x.graph, weight.shape[2:], x.shape[0]
     size = [
         (length + 2 * p - d * (k - 1) - 1) // s + 1
@@ -142,7 +144,7 @@ def _conv2d(x: Symbol, weight: np.ndarray, stride, padding, dilation, groups: in
         for axis, p in enumerate(padding):
             pads[rows + axis] = pads[rank + rows + axis] = p
         name = graph.add('Pad', [name, graph.constant(pads, np.int64), zero], mode='constant')
-    # columns first, so that the taps of the rows are long pieces of memory
+    # columns first, so that the taps of a row are contiguous in memory
     for axis, count in ((rows + 1, kw), (rows, kh)):
         spacing, step, length = (pair[axis - rows] for pair in (dilation, stride, size))
         if count == step == 1:
@@ -164,7 +166,7 @@ def _conv2d(x: Symbol, weight: np.ndarray, stride, padding, dilation, groups: in
     positive, negative = (
         np.maximum(sign * weight.reshape(len(weight), -1), 0).sum(1) for sign in (1, -1)
     )
-    # padded taps are zero, so every tap may also be that
+    # padded taps are zero, so zero is inside the bounds of every tap
     most, least = max(x.high, 0), min(x.low, 0)
     low = int((positive * least - negative * most).min())
     high = int((positive * most - negative * least).max())
@@ -175,7 +177,7 @@ def _conv2d(x: Symbol, weight: np.ndarray, stride, padding, dilation, groups: in
 
 
 def _planes(x: Symbol) -> list[tuple[str, str, int]]:
-    """8-bit tensors, their zero points and the power of two that each one counts."""
+    """Return 8-bit tensors, their zero points and the power of two of each one."""
     try:
         return [(*x.narrowest(), 0)]
     except ValueError:
@@ -188,7 +190,7 @@ def _planes(x: Symbol) -> list[tuple[str, str, int]]:
     planes = []
     for index in range(size):
         plane = (lifted >> 8 * index).shifted()
-        # of what remains above, a cast to 8 bits drops all but the lowest
+        # a cast to 8 bits keeps only the lowest 8 bits
         bits = plane.settle()
         zero = 128 if index == size - 1 else 0
         planes.append((bits.cast(np.uint8), graph.constant(zero, np.uint8), 8 * index))
@@ -233,15 +235,17 @@ def _round_half_even(x: Symbol, fraction: int) -> Symbol:
     if high - low > _MOST_THRESHOLDS:
         odd = (x >> fraction) - ((x >> fraction + 1) << 1)
         return (x + (half - 1) + odd) >> fraction
-    # a tie goes to the even neighbour, so the threshold of an odd count lies above it
+    # a tie goes to the even neighbour, so the threshold of an odd count is above it
     thresholds = [(n << fraction) - half + (n & 1) for n in range(low + 1, high + 1)]
     return layers.reached(source, thresholds, low)
 
 
 @layers.exponent_of_sum.register
 def _exponent_of_sum(gap: Symbol) -> Symbol:
-    """Powers 2^-gap are summed exactly in windows of 64-bit integers; what a lower window carries
-    goes into the next one, and a bit that is left is sticky."""
+    """Return ceil(log2 of the sum) of powers 2^-gap, summed exactly in windows of 64-bit integers.
+
+    The carry of a lower window is added to the next one, and remaining bits are sticky.
+    """
     graph, n = gap.graph, gap.shape[-1]
     bits = n.bit_length()
     width = 60 - bits
@@ -282,8 +286,10 @@ def _and(a: Symbol, b: Symbol) -> Symbol:
 
 @layers.shift_values.register
 def _shift_values(values: Symbol, shifts: Symbol, guard: int) -> Symbol:
-    """A product of a mask and shifted values for every number of places; beyond the width of the
-    values, only their sign is left."""
+    """Multiply a mask with shifted values for every number of places.
+
+    Beyond the width of the values, only their sign remains.
+    """
     wide, shifts = (values << guard).settle(), shifts.settle()
     far = max(wide.high, -wide.low - 1, 1).bit_length()
     far = min(far, shifts.high)

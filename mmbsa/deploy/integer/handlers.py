@@ -1,4 +1,4 @@
-"""The integer form of every operation that exported spiking networks are made of."""
+"""Integer forms of all operations in exported spiking networks."""
 
 import operator
 from collections.abc import Callable
@@ -22,12 +22,12 @@ from mmbsa.deploy.integer.fixed import (
 
 @dataclass(frozen=True)
 class Pixels(Fixed):
-    """Pixels as they are; the first convolution takes in the normalisation."""
+    """Raw pixels; the first convolution absorbs the normalisation."""
 
 
 @dataclass(frozen=True)
 class Real:
-    """A weight of the graph, which a layer quantises when it is reached first."""
+    """A weight of the graph; the first layer that uses it quantises it."""
 
     name: str
     tensor: Tensor | None
@@ -41,15 +41,17 @@ _HANDLERS: dict[str, Callable] = {}
 
 
 def module_of(node: Node) -> str:
-    """Name of the module that a node of a graph comes from."""
+    """Return the name of the module that created a node of a graph."""
     stack = list((node.meta.get('nn_module_stack') or {}).values())
     name = stack[-1][0] if stack else node.name
     return name.removeprefix('model.') or node.name
 
 
 def handles(*names: str):
-    """Register a function ``(network, node, *args, **kwargs)`` for these ``aten`` or ``mmbsa``
-    operations."""
+    """Return a decorator that registers the handler of ``aten`` or ``mmbsa`` operations.
+
+    The handler is a function ``(network, node, *args, **kwargs)``.
+    """
 
     def decorate(function: Callable) -> Callable:
         _HANDLERS.update(dict.fromkeys(names, function))
@@ -59,12 +61,23 @@ def handles(*names: str):
 
 
 def refuse(node: Node, why: str) -> ValueError:
-    """The error of an operation without an integer form."""
+    """Return the ValueError for an operation without an integer form.
+
+    Args:
+        node: node of the operation.
+        why: reason, for the message.
+    """
     return ValueError(f'{module_of(node)}: {str(node.target)} has no integer form: {why}')
 
 
 def apply(network, node: Node, args: tuple, kwargs: dict):
-    """Run one node on integers."""
+    """Run one node on integers.
+
+    Args:
+        network: the integer network.
+        node: node of the exported graph.
+        args, kwargs: arguments of the operation, with integers instead of tensors.
+    """
     name = str(node.target).removesuffix('.default')
     if node.target is operator.getitem:
         return args[0][args[1]]
@@ -76,12 +89,19 @@ def apply(network, node: Node, args: tuple, kwargs: dict):
 
 
 def plain(network, node: Node, x: Fixed, fraction: int | None = None) -> Fixed:
-    """x as a potential with unit 1, in the network's step or another one, rounded."""
+    """Return x as a potential with unit 1, rounded to the network's step or to ``fraction``.
+
+    Args:
+        network: the integer network.
+        node: node of the operation, for messages.
+        x: integers with their format.
+        fraction: number of fractional bits of the result; None (default) uses that of the network.
+    """
     fraction = network.rules.fraction if fraction is None else fraction
     data, places = x.data, x.fraction - fraction
     if x.unit != 1:
         if not network.rules.multiply:
-            raise refuse(node, f'the factor {x.unit:g} is no power of two; set multiply=True')
+            raise refuse(node, f'the factor {x.unit:g} is not a power of two; set multiply=True')
         factor, more = as_ratio(x.unit, network.rules.multiplier_bits)
         check_width(f'{node.name}: product', data, 63 - network.rules.multiplier_bits)
         data, places = data * factor, places + more
@@ -229,8 +249,11 @@ def _clamp(network, node, x, low=None, high=None):
 
 
 def _counted(network, node, x: Fixed, low: int, high: int) -> Fixed:
-    """Clip and round of potentials with a factor that is no power of two: the factor goes into the
-    thresholds (n - 1/2) / factor. Between integers there are no ties but by chance; they go up."""
+    """Clip and round potentials with a factor that is not a power of two.
+
+    The factor is part of the thresholds (n - 1/2) / factor. Ties of integers are rare; they round
+    up.
+    """
     step = 2.0**x.fraction / x.unit
     thresholds = [int(np.ceil((n - 0.5) * step)) for n in range(low + 1, high + 1)]
     network.note(
@@ -265,8 +288,10 @@ def _divide(network, node, x, by):
 # sums and products
 # ------------------------------------------------------------------------------------------------
 def _times(network, node, x: Fixed, factor: float) -> Fixed:
-    """x times a number: a power of two moves the point, another factor goes into the next
-    weights."""
+    """Return x times a number.
+
+    A power of two moves the binary point; another factor goes into the next weights.
+    """
     k = power_of_two(abs(factor))
     if factor <= 0:
         raise refuse(node, f'the factor {factor:g} is not positive')
@@ -306,7 +331,7 @@ def _add(network, node, a, b, alpha=1):
             b = plain(network, node, b)
             b = replace(
                 b, data=b.data >> -k
-            )  # the leak of an integer neuron: floored, as all leaks are
+            )  # the leak of an integer neuron: rounded down, as all leaks are
         else:
             b = _times(network, node, b, alpha)
             b = b if b.unit == 1 else plain(network, node, b)
@@ -329,7 +354,8 @@ def _multiply(network, node, a, b):
     if isinstance(a, Real) or isinstance(b, Real):
         raise refuse(
             node,
-            'it scales potentials by a tensor; only scales that end in a convolution fold into it',
+            'it scales potentials by a tensor; only a scale after a convolution can be folded '
+            'into it',
         )
     if a.limit is None or b.limit is None:
         raise refuse(node, 'it is a product of potentials')
@@ -363,12 +389,12 @@ def _mean(network, node, x, dims, keepdim=False, dtype=None):
 def _quantized(
     network, node, x: Fixed, weight: Real, bias: Real | None, product: Callable, axis: int
 ) -> tuple:
-    """Integer weights, biases in the accumulator's step, factors and shifts to the potentials'
-    step per channel, and the accumulator's width.
+    """Return integer weights, biases, factors, shifts, and the accumulator's width.
 
-    Pixels come as they are, and zeros around the normalised map stand for the mean. So the bias
-    takes in the mean of those taps that lie inside the map: it is a map, of which few rows and
-    columns differ.
+    Biases have the step of the accumulator. Factors and shifts convert each channel to the step of
+    the potentials. Pixels are not normalised, and zeros around the normalised map represent the
+    mean. Therefore the bias contains the mean of the taps inside the map: it is a map, of which few
+    rows and columns differ.
     """
     if node.name in network.integers:
         return network.integers[node.name]
@@ -410,7 +436,7 @@ def _quantized(
 
 
 def distinct(biases: np.ndarray) -> np.ndarray:
-    """A map of biases (1, C, H, W) without the rows and columns that repeat; others as they are."""
+    """Return a map of biases (1, C, H, W) without repeated rows and columns."""
     for axis in (-1, -2):
         if biases.ndim == 4:
             biases = np.unique(biases, axis=axis)
@@ -427,8 +453,7 @@ def _weighted(
     product: Callable,
     axis: int,
 ) -> Fixed:
-    """A convolution or a linear layer: sums of weights, then a shift per channel, which is
-    ``axis``."""
+    """Run a convolution or a linear layer: sums of weights, then a shift per channel."""
     if x.limit is None and kind == 'linear' and network.rules.multiply:
         x = plain(network, node, x)
         rules, terms = network.rules, bits_of(0, x.data.shape[-1])
@@ -438,7 +463,7 @@ def _weighted(
     if x.limit is None:
         raise refuse(
             node,
-            'its input are potentials, so it needs multiplications; only spikes and pixels add up '
+            'its inputs are potentials, so it needs multiplications; only spikes and pixels add up '
             '(a linear head is allowed to multiply by multiply=True)',
         )
     integers, biases, factors, places, width = _quantized(

@@ -1,7 +1,7 @@
-"""What the layers of an integer network compute, on int64 arrays: sums, comparisons and shifts.
+"""Computation of the layers of an integer network on int64 arrays: sums, comparisons and shifts.
 
-Functions under ``singledispatch`` have another form in the integer graph, see
-:mod:`mmbsa.deploy.integer.graph`; the others are run on its symbols as they are.
+Functions with ``singledispatch`` have another form in the integer graph, see
+:mod:`mmbsa.deploy.integer.graph`; the other functions also run on its symbols.
 """
 
 from functools import singledispatch
@@ -13,10 +13,10 @@ from mmbsa.deploy.integer.fixed import Rules, as_ratio, check_width, power_of_tw
 
 @singledispatch
 def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(..., n, k) and (..., k, m) -> (..., n, m), exact.
+    """Multiply (..., n, k) and (..., k, m) -> (..., n, m), exactly.
 
-    Whole numbers whose sums stay below 2^53 are multiplied as float64, which is exact as well and
-    many times faster, because libraries have no fast product of int64.
+    Whole numbers whose sums are below 2^53 are multiplied as float64, which is also exact and many
+    times faster, because libraries have no fast product of int64.
     """
     if a.dtype == b.dtype == np.int64 and a.size and b.size:
         bound = a.shape[-1] * int(np.abs(a).max()) * int(np.abs(b).max())
@@ -27,7 +27,14 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @singledispatch
 def conv2d(x: np.ndarray, weight: np.ndarray, stride, padding, dilation, groups: int) -> np.ndarray:
-    """(N, C, H, W) and (O, C / groups, kh, kw) -> sums (N, O, OH, OW), exact."""
+    """Convolve (N, C, H, W) with (O, C / groups, kh, kw) -> sums (N, O, OH, OW), exactly.
+
+    Args:
+        x: input (N, C, H, W), int64.
+        weight: weights (O, C / groups, kh, kw), int64.
+        stride, padding, dilation: (vertical, horizontal) values in pixels.
+        groups: number of groups.
+    """
     x = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
     kh, kw = weight.shape[2:]
     spans = [d * (k - 1) + 1 for d, k in zip(dilation, (kh, kw))]
@@ -40,12 +47,12 @@ def conv2d(x: np.ndarray, weight: np.ndarray, stride, padding, dilation, groups:
 
 
 class Leak:
-    """x / tau of membranes, by a shift, or by a multiplication and a shift; floored.
+    """Computes x / tau of membranes, rounded down, by a shift or by a multiplication and a shift.
 
     Args:
-        name: of the layer, for errors.
-        tau: of the neuron.
-        rules: whether other values than powers of two are allowed, and the multiplier's bits.
+        name: name of the layer, for errors.
+        tau: time constant of the neuron, in time steps.
+        rules: whether values other than powers of two are allowed, and the bits of the multiplier.
 
     Raises:
         ValueError: neither 1 / tau nor 1 - 1 / tau is a power of two, without ``multiply``.
@@ -62,12 +69,12 @@ class Leak:
         self.multiplies = self.part is None and self.kept is None
         if self.multiplies and not rules.multiply:
             raise ValueError(
-                f'{name}: the leak 1 / tau = {1 / tau:g} is no shift: neither it nor what is kept '
-                'is a power of two; set multiply=True, or train with such a tau (2, 4, 4/3, ...)'
+                f'{name}: the leak 1 / tau = {1 / tau:g} is not a shift: neither 1 / tau nor '
+                '1 - 1 / tau is a power of two; set multiply=True, or train with tau=2, 4, 4/3, ...'
             )
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """The share 1 / tau of x."""
+        """Return the share 1 / tau of x."""
         if self.part is not None:
             return x >> self.part
         if self.kept is not None:
@@ -85,11 +92,22 @@ def lif(
     name: str,
     bits: int,
 ) -> np.ndarray:
-    """Currents (T, *) -> spikes (T, *); the membrane, the threshold and the reset share the
-    currents' step.
+    """Run a LIF neuron: currents (T, *) -> spikes (T, *).
+
+    Membrane, threshold and reset have the step of the currents.
+
+    Args:
+        x: input currents (T, *), int64.
+        leak: leak of the membrane; None without a leak.
+        decay_input: whether the input decays too.
+        threshold: threshold of the membrane.
+        reset: membrane after a spike; None for a reset by subtraction.
+        signed: whether negative spikes exist.
+        name: name of the layer, for errors.
+        bits: bits of the membrane.
 
     Raises:
-        OverflowError: a membrane that does not fit ``bits``.
+        OverflowError: a membrane does not fit ``bits``.
     """
     rest = 0 if reset is None else reset
     v, spikes = np.full_like(x[0], rest), []
@@ -109,8 +127,7 @@ def lif(
 
 @singledispatch
 def round_half_even(x: np.ndarray, fraction: int) -> np.ndarray:
-    """round(x * 2^-fraction) with ties to even: add half and shift, and clear the last bit of a
-    tie."""
+    """Return round(x * 2^-fraction) with ties to even, by additions and shifts."""
     if fraction == 0:
         return x
     up = (x + (1 << (fraction - 1))) >> fraction
@@ -119,7 +136,7 @@ def round_half_even(x: np.ndarray, fraction: int) -> np.ndarray:
 
 
 def reached(x: np.ndarray, thresholds: list[int], low: int) -> np.ndarray:
-    """``low`` and one more for each of the ascending thresholds that x is not below."""
+    """Return ``low`` plus the number of the ascending thresholds that x is not below."""
     counts = low
     for count, threshold in enumerate(thresholds, low + 1):
         counts = np.where(x >= threshold, count, counts)
@@ -128,11 +145,11 @@ def reached(x: np.ndarray, thresholds: list[int], low: int) -> np.ndarray:
 
 @singledispatch
 def exponent_of_sum(gap: np.ndarray) -> np.ndarray:
-    """ceil(log2 sum_j 2^-gap_j) of gaps >= 0 (..., n), of which each row has a 0: (..., 1).
+    """Return ceil(log2 sum_j 2^-gap_j) of gaps >= 0 (..., n) as (..., 1); each row has a 0.
 
-    The keys of every gap are counted, and carries ripple from the largest gap to 0. What stands
-    there is the whole part of the sum; bits that were left on the way are the sticky bit. The
-    exponent is the place of the leading one, and one more if any other bit is set.
+    The keys of every gap are counted, and carries go from the largest gap to 0. The result at gap 0
+    is the whole part of the sum; remaining bits are the sticky bit. The exponent is the position of
+    the leading one, plus one if any other bit is set.
     """
     carry, sticky = np.zeros((*gap.shape[:-1], 1), np.int64), np.zeros((*gap.shape[:-1], 1), bool)
     for place in range(int(gap.max()), 0, -1):
@@ -148,13 +165,18 @@ def exponent_of_sum(gap: np.ndarray) -> np.ndarray:
 
 @singledispatch
 def shift_values(values: np.ndarray, shifts: np.ndarray, guard: int) -> np.ndarray:
-    """sum_j 2^-shifts_ij values_j: (..., n, d) and (..., n_q, n) -> (..., n_q, d) in the step of
-    the values.
+    """Return sum_j 2^-shifts_ij values_j: (..., n, d) and (..., n_q, n) -> (..., n_q, d).
 
-    Values are widened by ``guard`` bits, shifted (each term is floored), added, and the sum is
-    rounded back. As weights sum to at most 1, the sum needs the bits of the widened values and no
-    more. A term loses less than 2^-guard of a step, so the sum errs by less than n 2^-guard + 1/2
-    steps, and the error is never upwards but for the last rounding.
+    The result has the step of the values. Values get ``guard`` additional bits and are shifted
+    (each term is rounded down) and added; the sum is rounded back. Weights sum to at most 1, so the
+    sum needs only the bits of the widened values. A term loses less than 2^-guard of a step, so the
+    error of the sum is less than n 2^-guard + 1/2 steps, and it is positive only by the last
+    rounding.
+
+    Args:
+        values: (..., n, d), int64.
+        shifts: places to the right, (..., n_q, n).
+        guard: number of additional bits.
     """
     wide = values << guard
     total = np.zeros((*shifts.shape[:-1], values.shape[-1]), np.int64)
@@ -164,15 +186,24 @@ def shift_values(values: np.ndarray, shifts: np.ndarray, guard: int) -> np.ndarr
 
 
 def shiftmax_attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, guard: int) -> np.ndarray:
-    """Whole q, k (..., n, d) and values (..., n, d_v) -> (..., n_q, d_v): Score = Shiftmax(q k^T),
-    Score shifts V."""
+    """Compute attention with Shiftmax by shifts of V.
+
+    Whole q, k (..., n, d) and values (..., n, d_v) -> (..., n_q, d_v). Score = Shiftmax(q k^T);
+    Score shifts V.
+
+    Args:
+        q: queries (..., n_q, d), whole numbers.
+        k: keys (..., n, d), whole numbers.
+        v: values (..., n, d_v).
+        guard: number of additional bits of V.
+    """
     score = matmul(q, np.swapaxes(k, -1, -2))
     gap = score.max(-1, keepdims=True) - score
     return shift_values(v, gap + exponent_of_sum(gap), guard)
 
 
 def unnormalised_attention(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """q k^T v of whole numbers, in the order that needs fewer products: no sum is rounded."""
+    """Return q k^T v of whole numbers, in the order with fewer products; no sum is rounded."""
     if k.shape[-2] > k.shape[-1]:
         return matmul(q, matmul(np.swapaxes(k, -1, -2), v))
     return matmul(matmul(q, np.swapaxes(k, -1, -2)), v)
@@ -181,8 +212,16 @@ def unnormalised_attention(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.nd
 def bilinear_taps(
     size: int, target: int, align_corners: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Left and right neighbours of every target pixel, and the right one's weight in sixteenths,
-    halves up."""
+    """Return left and right neighbours of every target pixel, and the weight of the right one.
+
+    Weights are in sixteenths, halves up.
+
+    Args:
+        size: number of source pixels.
+        target: number of target pixels.
+        align_corners: whether the outer pixel centres coincide, as in
+            ``torch.nn.functional.interpolate``.
+    """
     place = np.arange(target)
     if align_corners:
         top, bottom = place * (size - 1), max(target - 1, 1)
@@ -194,7 +233,13 @@ def bilinear_taps(
 
 
 def bilinear(x: np.ndarray, size: tuple[int, int], align_corners: bool) -> np.ndarray:
-    """(..., H, W) -> (..., *size): weights in sixteenths along both sides, rounded once."""
+    """Resize (..., H, W) -> (..., *size) with weights in sixteenths, rounded once.
+
+    Args:
+        x: (..., H, W), int64.
+        size: (height, width) of the result in pixels.
+        align_corners: as in ``torch.nn.functional.interpolate``.
+    """
     for axis, target in ((-2, size[0]), (-1, size[1])):
         left, right, weight = bilinear_taps(x.shape[axis], target, align_corners)
         weight = weight[:, None] if axis == -2 else weight
@@ -204,7 +249,12 @@ def bilinear(x: np.ndarray, size: tuple[int, int], align_corners: bool) -> np.nd
 
 @singledispatch
 def max_pool2d(x: np.ndarray, kernel, stride, padding) -> np.ndarray:
-    """(N, C, H, W) -> largest value of every window; padding never wins."""
+    """Return the largest value of every window of (N, C, H, W); padding is never the largest.
+
+    Args:
+        x: (N, C, H, W), int64.
+        kernel, stride, padding: (vertical, horizontal) values in pixels.
+    """
     lowest = np.iinfo(np.int64).min
     x = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2), constant_values=lowest)
     windows = np.lib.stride_tricks.sliding_window_view(x, tuple(kernel), (2, 3))

@@ -1,8 +1,8 @@
 """A trained network as integers: its exported graph, run operation by operation on int64 arrays.
 
-Pixels are uint8. Behind the first layer there are sums of weights, shifts, comparisons and
-table-free rounding; what a family computes with real numbers (softmax, a convolution of potentials,
-a product of potentials) is refused by name.
+Pixels are uint8. After the first layer there are sums of weights, shifts, comparisons and rounding
+without tables. Operations that a family computes with real numbers (softmax, a convolution of
+potentials, a product of potentials) raise ValueError with their name.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ from mmbsa.models.layers import RepConv, Residual, SpikeConv, fuse
 
 @dataclass
 class Layer:
-    """What one layer does, for the report; bits include the sign where there is one.
+    """Description of one layer for the report; bits include the sign if there is one.
 
     Attributes:
-        name: of the module in the model.
+        name: name of the module in the model.
         kind: ``conv``, ``linear``, ``lif``, ``integer neuron``, ``attention``, ...
-        operations: kind -> number of one forward of the example.
-        bits: what -> width.
+        operations: kind of operation -> number in one forward of the example.
+        bits: name of a quantity -> its width.
         memory: bytes of its weights and biases at their widths.
     """
 
@@ -39,8 +39,7 @@ class Layer:
 
 
 def fold_scales(model: nn.Module) -> None:
-    """Multiply the layer scales of residual branches into the convolutions that end the branches,
-    in place."""
+    """Multiply the layer scales of residual branches into their last convolutions, in place."""
     for module in model.modules():
         if not isinstance(module, Residual) or module.scale is None:
             continue
@@ -63,20 +62,21 @@ def fold_scales(model: nn.Module) -> None:
 class IntegerNetwork:
     """An integer network; call it with uint8 pixels.
 
-    Norms and layer scales are folded into weights, RepConv chains are merged. Weights and biases
-    are quantised once, while the example runs; afterwards only integers are touched. ``report``
+    Norms and layer scales are folded into weights, and RepConv chains are merged. Weights and
+    biases are quantised once, while the example runs; later runs use integers only. ``report``
     lists the layers.
 
     Args:
         model: a trained classifier or segmentor, see :class:`mmbsa.deploy.export.Predictor`.
-        example: uint8 pixels (B, C, H, W); the network takes maps of its size and any batch.
-        mean, std: per channel, in pixels; None are those of the model's data preprocessor.
-        rules: widths.
+        example: uint8 pixels (B, C, H, W); the network takes maps of this size and any batch size.
+        mean, std: mean and standard deviation per channel, in pixel values; None (default) uses
+            those of the model's data preprocessor.
+        rules: bit widths; None (default) uses the defaults of :class:`Rules`.
 
     Raises:
-        ValueError: an operation that has no integer form, named with its module; no mean and std;
-            pixels that are none.
-        OverflowError: a width that is too small; with the layer and the values.
+        ValueError: an operation has no integer form (the message names its module), there are no
+            mean and std, or the example is not uint8 pixels.
+        OverflowError: a width is too small; the message names the layer and the values.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class IntegerNetwork:
             if '_assert' not in str(node.target) and 'sym_constrain' not in str(node.target)
         ]
         signature = program.graph_signature
-        #: real-valued tensors until they were quantised.
+        #: real-valued tensors, until a layer quantises them.
         self.source = {
             key: program.state_dict.get(name, program.constants.get(name))
             for found in (
@@ -135,11 +135,11 @@ class IntegerNetwork:
         return np.broadcast_to(np.asarray(value, np.float64).reshape(-1), (example.shape[1],))
 
     def run(self, pixels: np.ndarray) -> list[Fixed]:
-        """(B, C, H, W) uint8 -> the outputs of the model, as integers and their format.
+        """Run pixels (B, C, H, W) uint8 -> the outputs of the model, as integers with their format.
 
         Raises:
-            ValueError: pixels of another type or size. OverflowError: a potential that does not fit
-                its width.
+            ValueError: pixels have another type or size.
+            OverflowError: a potential does not fit its width.
         """
         if pixels.dtype != np.uint8 or pixels.shape[1:] != self.shape:
             raise ValueError(
@@ -149,7 +149,7 @@ class IntegerNetwork:
         return self.forward(pixels.astype(np.int64))
 
     def forward(self, pixels) -> list[Fixed]:
-        """:meth:`run` without its checks, on int64 arrays or on symbols of the integer graph."""
+        """Run without the checks of :meth:`run`, on int64 arrays or on graph symbols."""
         values: dict[Node, object] = {}
         for node in self._nodes:
             if node.op == 'placeholder':
@@ -165,8 +165,10 @@ class IntegerNetwork:
         raise AssertionError('a graph without an output')
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """(B, C, H, W) uint8 -> class with the largest integer score, along axis 1 of the first
-        output."""
+        """Return the class with the largest integer score for pixels (B, C, H, W) uint8.
+
+        The class is along axis 1 of the first output.
+        """
         return self.run(pixels)[0].data.argmax(1)
 
     def note(
@@ -177,12 +179,20 @@ class IntegerNetwork:
         bits: dict[str, int],
         memory: int = 0,
     ) -> None:
-        """Add a layer to the report, while the example runs."""
+        """Add a layer to the report, while the example runs.
+
+        Args:
+            node: node of the graph.
+            kind: kind of the layer.
+            operations: kind of operation -> number.
+            bits: name of a quantity -> its width.
+            memory: bytes of weights and biases, 0 by default.
+        """
         if not getattr(self, '_finished', False):
             self.report.append(Layer(handlers.module_of(node), kind, operations, bits, memory))
 
     def multiplications(self) -> list[str]:
-        """The layers that multiply, with the number of it in a forward of the example."""
+        """Return the layers that multiply, with their number of multiplications in the example."""
         return [
             f'{layer.name} ({layer.kind}): {layer.operations["multiplications"]}'
             for layer in self.report
@@ -190,7 +200,7 @@ class IntegerNetwork:
         ]
 
     def table(self) -> str:
-        """The report as a table in Markdown; operations are those of the example."""
+        """Return the report as a Markdown table; operations are those of the example."""
         lines = ['| layer | kind | operations | bits | bytes |', '|---|---|---|---|---|']
         for layer in self.report:
             cells = (

@@ -1,14 +1,13 @@
-"""Arrays that write an ONNX graph instead of computing: the reference's own code, run on them,
-gives the integer graph.
+"""Arrays that write an ONNX graph instead of computing.
 
-A :class:`Symbol` has the operators and the numpy functions that the integer network uses. It knows
-the least and the largest value that it can hold, and the types of the graph follow from them: 8
-bits in front of products, 32 or 64 bits elsewhere. Additions of constants and shifts are kept back
-until somebody needs the value: a comparison takes them into its constant.
+The code of the reference runs on them and writes the integer graph. A :class:`Symbol` has the
+operators and the numpy functions that the integer network uses. It has the least and the largest
+value that the tensor can hold, which determine the types in the graph: 8 bits before products, 32
+or 64 bits elsewhere. Additions of constants and shifts are pending until the value is used; a
+comparison adds them to its constant.
 
-Maps (..., C, H, W) that come from convolutions are also there as (..., H, W, C), the layout in
-which convolutions are products of matrices. What is written in both and used in one only is
-not part of the graph.
+Maps (..., C, H, W) from convolutions also exist as (..., H, W, C), the layout in which convolutions
+are matrix products. Nodes of a layout that is not used are not part of the graph.
 """
 
 import math
@@ -20,8 +19,10 @@ _FUNCTIONS: dict[Callable, Callable] = {}
 
 
 def pointwise(method: Callable) -> Callable:
-    """Write an operation on every element also in the channels-last layout, where all operands are
-    there in it."""
+    """Write an element-wise operation also in the channels-last layout (decorator).
+
+    This requires that all operands exist in that layout.
+    """
 
     def both(*operands):
         out = method(*operands)
@@ -39,7 +40,7 @@ def pointwise(method: Callable) -> Callable:
 
 
 def _channels_last(x, ndim: int):
-    """An operand of an operation on maps (..., C, H, W), as (..., H, W, C)."""
+    """Return an operand of an operation on maps (..., C, H, W), as (..., H, W, C)."""
     if isinstance(x, Symbol):
         return x.last
     if not isinstance(x, np.ndarray) or not x.ndim:
@@ -48,7 +49,7 @@ def _channels_last(x, ndim: int):
 
 
 def implements(function: Callable):
-    """Register what a numpy function does with symbols."""
+    """Return a decorator that registers the implementation of a numpy function for symbols."""
 
     def decorate(own: Callable) -> Callable:
         _FUNCTIONS[function] = own
@@ -68,7 +69,12 @@ class Graph:
         self._named: dict[tuple, str] = {}
 
     def constant(self, value, dtype) -> str:
-        """Name of a constant; equal ones are stored once."""
+        """Store a constant and return its name; equal constants are stored once.
+
+        Args:
+            value: value of the constant.
+            dtype: its type in the graph.
+        """
         value = np.asarray(value)
         array = np.ascontiguousarray(value.astype(dtype)).reshape(value.shape)
         assert (array == value).all(), 'a constant does not fit its type'
@@ -79,17 +85,26 @@ class Graph:
         return self._named[key]
 
     def add(self, op: str, inputs: Sequence[str], **attributes) -> str:
-        """Write a node; name of its output."""
+        """Write a node and return the name of its output.
+
+        Args:
+            op: name of the ONNX operator.
+            inputs: names of its inputs.
+            attributes: its attributes.
+        """
         name = f'{op.lower()}_{len(self.nodes)}'
         self.nodes.append(self._helper.make_node(op, list(inputs), [name], name, **attributes))
         return name
 
 
 def int_type(low: int, high: int) -> np.dtype:
-    """The type of sums and shifts between these bounds.
+    """Return the type of sums and shifts between these bounds.
+
+    Args:
+        low, high: smallest and largest value.
 
     Raises:
-        OverflowError: no type of 64 bits holds them.
+        OverflowError: no 64-bit type holds them.
     """
     for dtype in (np.int32, np.int64):
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
@@ -117,13 +132,13 @@ class Symbol:
     """A tensor of the graph: ``((raw + pre) >> places) + post``.
 
     Args:
-        graph: it belongs to.
-        name, dtype, shape: of the tensor ``raw``.
+        graph: graph of the tensor.
+        name, dtype, shape: name, type and shape of the tensor ``raw``.
         low, high: bounds of ``raw``.
-        pre, places, post: constants that broadcast against ``raw``.
+        pre, places, post: pending constants that broadcast against ``raw``; 0 by default.
     """
 
-    __array_ufunc__ = None  # numpy's operators leave the work to this class
+    __array_ufunc__ = None  # so numpy's operators call the operators of this class
 
     def __init__(self, graph, name, dtype, shape, low, high, pre=0, places=0, post=0):
         self.graph, self.name, self.dtype = graph, name, np.dtype(dtype)
@@ -132,9 +147,9 @@ class Symbol:
         self.low = _low(((self.raw_low + self.pre) >> self.places) + self.post)
         self.high = _high(((self.raw_high + self.pre) >> self.places) + self.post)
         self._settled: Symbol | None = None
-        #: the same map (..., H, W, C), where there is one.
+        #: the same map as (..., H, W, C), if it exists.
         self.last: Symbol | None = None
-        #: (symbol, low, high) that this one is the clipped value of.
+        #: (symbol, low, high), if this symbol is the clipped value of another one.
         self.clipped: tuple | None = None
 
     ndim = property(lambda self: len(self.shape))
@@ -142,16 +157,16 @@ class Symbol:
 
     def __array_function__(self, function, types, args, kwargs):
         if function not in _FUNCTIONS:
-            raise ValueError(f'integer graph: numpy.{function.__name__} has no form in it')
+            raise ValueError(f'integer graph: numpy.{function.__name__} is not supported')
         return _FUNCTIONS[function](*args, **kwargs)
 
     def narrow(self, bits: int) -> None:
-        """Take in that the reference raises where a value does not fit so many bits."""
+        """Narrow the bounds to ``bits`` bits; the reference raises for other values."""
         self.low = max(self.low, -(1 << (bits - 1)))
         self.high = min(self.high, (1 << (bits - 1)) - 1)
 
     def _like(self, name, dtype, shape=None, low=None, high=None, **pending) -> 'Symbol':
-        """Another tensor of this graph; bounds and shape are this one's unless given."""
+        """Return another tensor of this graph, by default with the same bounds and shape."""
         return Symbol(
             self.graph,
             name,
@@ -162,10 +177,10 @@ class Symbol:
             **pending,
         )
 
-    # what is kept back
+    # pending constants
     # --------------------------------------------------------------------------------------------
     def cast(self, dtype) -> str:
-        """Name of the raw tensor in another type."""
+        """Return the name of the raw tensor in another type."""
         dtype = np.dtype(dtype)
         if dtype == self.dtype:
             return self.name
@@ -173,7 +188,7 @@ class Symbol:
         return self.graph.add('Cast', [self.name], to=to)
 
     def shifted(self) -> 'Symbol':
-        """The same value with nothing kept back but ``post``."""
+        """Return the same value with no pending constant but ``post``."""
         if not self.places.any():
             if not self.pre.any():
                 return self
@@ -190,7 +205,7 @@ class Symbol:
                 )
             )
         low, high = self.raw_low + self.pre, self.raw_high + self.pre
-        # BitShift knows no sign: a multiple of 2^places lifts values above zero and comes off again
+        # BitShift has no sign: add a multiple of 2^places before it, and subtract the result after
         lift = np.where(low < 0, -(low >> self.places), 0)
         offset = self.pre + (lift << self.places)
         dtype = int_type(
@@ -211,12 +226,12 @@ class Symbol:
         return self._bounded(self._like(name, dtype, None, *bounds, post=self.post - lift))
 
     def _bounded(self, other: 'Symbol') -> 'Symbol':
-        """``other`` with the narrower bounds of both."""
+        """Return ``other`` with the narrower bounds of both."""
         other.low, other.high = max(self.low, other.low), min(self.high, other.high)
         return other
 
     def settle(self) -> 'Symbol':
-        """The same value with nothing kept back, as int32, int64 or in 8 bits."""
+        """Return the same value without pending constants, as int32, int64 or in 8 bits."""
         if self._settled is None:
             part = self.shifted()
             if part.post.any():
@@ -234,15 +249,15 @@ class Symbol:
         return self._settled
 
     def wide(self, dtype=None) -> str:
-        """Name of the settled value in int32, int64, or the type given."""
+        """Return the name of the settled value in int32, int64, or the given type."""
         part = self.settle()
         return part.cast(dtype or int_type(part.low, part.high))
 
     def narrowest(self) -> tuple[str, str]:
-        """Names of an 8-bit tensor and of its zero point, which together are this value.
+        """Return the names of an 8-bit tensor and of its zero point, which represent this value.
 
         Raises:
-            ValueError: it does not fit 8 bits.
+            ValueError: the value does not fit 8 bits.
         """
         part = self.shifted()
         if part.dtype == np.uint8 and not part.post.ndim and -255 <= part.post <= 0:
@@ -287,7 +302,7 @@ class Symbol:
 
     @pointwise
     def _joined(self, other: 'Symbol', op: str) -> 'Symbol':
-        """Sum or difference of two tensors; what is added to them afterwards stays kept back."""
+        """Return the sum or difference of two tensors; constants added after it are pending."""
         a, b = self.shifted(), other.shifted()
         sign = 1 if op == 'Add' else -1
         ends = [(p.low - _high(p.post), p.high - _low(p.post)) for p in (a, b)]
@@ -356,7 +371,7 @@ class Symbol:
 
     @pointwise
     def _compare(self, constant, op: str) -> 'Symbol':
-        """``value >= constant``, with what is kept back in the constant; Equal is of the value."""
+        """Return ``value >= constant`` with the pending constants moved to the constant."""
         if op == 'Equal':
             part = self.settle()
             dtype = int_type(part.low - 1, part.high + 1)
@@ -364,7 +379,7 @@ class Symbol:
         else:
             part = self
             wanted = np.asarray(constant, np.int64) - self.post
-            # beyond what the shifted value can be, the comparison is decided
+            # outside of the bounds of the shifted value, the result of the comparison is fixed
             least = (self.raw_low + self.pre) >> self.places
             most = ((self.raw_high + self.pre) >> self.places) + 1
             bound = (np.clip(wanted, least, most) << self.places) - self.pre
@@ -390,11 +405,11 @@ class Symbol:
         return self._like(self.graph.add('Or', [self.name, other.name]), np.bool_, None, 0, 1)
 
     def astype(self, dtype):
-        """Itself: the bounds decide the type."""
+        """Return itself: the bounds decide the type."""
         return self
 
     def sum(self, axis=None, keepdims: bool = False) -> 'Symbol':
-        """Sum over axes."""
+        """Return the sum over axes."""
         axes = tuple(a % self.ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
         count = math.prod(self.shape[a] for a in axes)
         low, high = self.low * count, self.high * count
@@ -407,7 +422,7 @@ class Symbol:
         return self._like(name, dtype, _reduced(self.shape, axes, keepdims), low, high)
 
     def max(self, axis: int, keepdims: bool = False) -> 'Symbol':
-        """Largest value along an axis."""
+        """Return the largest value along an axis."""
         part = self.settle()
         axes = (axis % self.ndim,)
         name = self.graph.add(
@@ -421,7 +436,7 @@ class Symbol:
     # shapes
     # --------------------------------------------------------------------------------------------
     def _moved(self, shape, op: str, *inputs, kept: int = 0, **attributes) -> 'Symbol':
-        """An operation on places, of which the last ``kept`` axes stay what they are."""
+        """Apply an operation that moves elements and keeps the last ``kept`` axes."""
         part = self
         if max(c.ndim for c in (self.pre, self.places, self.post)) > kept:
             part = self.settle()
@@ -442,7 +457,7 @@ class Symbol:
         return part._bounded(out)
 
     def reshape(self, *shape) -> 'Symbol':
-        """As numpy's."""
+        """Reshape as in numpy."""
         shape = list(shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
         if -1 in shape:
             shape[shape.index(-1)] = self.size // -math.prod(shape)
@@ -458,7 +473,7 @@ class Symbol:
         return out
 
     def squeeze(self, axis: int) -> 'Symbol':
-        """As numpy's."""
+        """Squeeze as in numpy."""
         axis %= self.ndim
         return self.reshape(self.shape[:axis] + self.shape[axis + 1 :])
 
@@ -546,8 +561,7 @@ def _broadcast_to(x: Symbol, shape) -> Symbol:
 
 
 def _together(parts: Sequence[Symbol]) -> tuple[list[str], Symbol, dict]:
-    """Names of tensors of one type, the first part with the bounds of all, and what is kept
-    back."""
+    """Return names of tensors of one type, the first part, and the pending constants."""
     parts = [part.shifted() for part in parts]
     first = parts[0]
     same = all(

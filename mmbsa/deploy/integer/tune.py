@@ -1,4 +1,4 @@
-"""Integer networks of trained models: widths from photos, and weights trained for their widths."""
+"""Preparation of integer networks: calibration of widths, and fine-tuning with rounded weights."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -12,7 +12,7 @@ from mmbsa.deploy.integer.fixed import Rules, quantize_weight
 from mmbsa.deploy.integer.network import IntegerNetwork, fold_scales
 from mmbsa.models.layers import fuse
 
-#: steps 2^-fraction that are tried, the finest first.
+#: values of ``fraction`` (step 2^-fraction) to try, the finest first.
 FRACTIONS = (12, 10, 8, 6, 4, 2)
 
 
@@ -23,19 +23,20 @@ def calibrate(
     fractions: Iterable[int] = FRACTIONS,
     batch: int = 4,
 ) -> IntegerNetwork:
-    """The integer network with the finest step at which the potentials of all photos leave a spare
-    bit.
+    """Return the integer network with the finest step that leaves one spare bit in all potentials.
+
+    The potentials of all photos are checked.
 
     Args:
         model: a trained classifier or segmentor with a data preprocessor.
-        photos: uint8 (N, C, H, W), in the order of channels of the preprocessor's mean.
-        rules: widths; ``fraction`` is chosen here.
-        fractions: to try, in this order.
-        batch: photos that run at a time.
+        photos: uint8 (N, C, H, W), with the channel order of the preprocessor's mean.
+        rules: bit widths; ``fraction`` is selected here. None (default) uses the defaults.
+        fractions: values of ``fraction`` to try, in this order.
+        batch: number of photos per run, 4 by default.
 
     Raises:
-        ValueError: no photos, or an operation that has no integer form.
-        OverflowError: the potentials fit at no step; the last one's error.
+        ValueError: there are no photos, or an operation has no integer form.
+        OverflowError: the potentials fit at no step; the error of the last step.
     """
     if not len(photos):
         raise ValueError('calibrate: there are no photos')
@@ -63,10 +64,10 @@ def calibrate(
 
 
 class StraightThrough(nn.Module):
-    """Weights as the integer network has them; gradients pass as if they were not rounded.
+    """Round weights as in the integer network; gradients pass unchanged.
 
     Args:
-        rules: of the integer network.
+        rules: bit widths of the integer network.
     """
 
     def __init__(self, rules: Rules):
@@ -74,7 +75,7 @@ class StraightThrough(nn.Module):
         self.rules = rules
 
     def forward(self, weight: Tensor) -> Tensor:
-        """(O, ...) -> the same shape."""
+        """Round weights (O, ...); the shape is the same."""
         integers, scale = quantize_weight(
             weight.detach().double().numpy(), self.rules.weight_bits, self.rules.multiply
         )
@@ -92,14 +93,14 @@ def fine_tune(
 
     The copy has no norms and no layer scales, and its RepConv chains are merged, as in the integer
     network. Weights and biases are trained; parameters of neurons are not, and potentials are not
-    rounded. The first convolution, into whose weights the integer network takes the pixels'
-    deviations, is trained without rounding.
+    rounded. The first convolution is trained without rounding, because the integer network folds
+    the standard deviations of the pixels into its weights.
 
     Args:
-        model: a trained model of OpenMMLab's kind.
-        batches: what its data preprocessor takes; one step each.
-        rules: of the integer network.
-        lr: learning rate of AdamW.
+        model: a trained model of OpenMMLab's type.
+        batches: inputs of its data preprocessor, one training step for each.
+        rules: bit widths of the integer network; None (default) uses the defaults.
+        lr: learning rate of AdamW, 1e-4 by default.
 
     Returns:
         The copy, in evaluation mode, and the loss of every step.

@@ -1,4 +1,4 @@
-"""What every op costs: a rule per name."""
+"""Counting rules: one rule per op name, a function of the :class:`Call` of the op."""
 
 from mmbsa.energy.rules import (  # noqa: F401
     attention,

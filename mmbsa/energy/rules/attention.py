@@ -1,4 +1,4 @@
-"""Bipolar attention and Shiftmax: what the op's definition costs, whatever implementation runs."""
+"""Rules of bipolar attention and Shiftmax: the cost of the definition, for every implementation."""
 
 import math
 
@@ -13,16 +13,15 @@ from mmbsa.energy.rules.registry import Call, rule
 from mmbsa.energy.tags import Tag
 from mmbsa.spiking import BINARY, TERNARY
 
-#: domain of q and k that a caller declares by the op's ``product``, where no neuron of ours made
-#: them.
+#: domain of q and k that the op's ``product`` declares, if no neuron of this package emitted them.
 DECLARED = dict(binary=BINARY, ternary=TERNARY)
-#: elements of a map of scores that are looked at together.
+#: largest number of elements of a score map that is processed at once.
 MAP_CHUNK = 1 << 20
 
 
 @rule('mmbsa::bipolar_attention')
 def bipolar_attention(call: Call) -> None:
-    """Scores of q and k, a normaliser, and the sum of v; see energy.md, rule 7."""
+    """Count the scores of q and k, a normaliser, and the weighted sum of v (energy.md, rule 7)."""
     q, k, v, normalizer = (call.args[key] for key in ('q', 'k', 'v', 'normalizer'))
     domain = DECLARED.get(call.args['product'])
     for x in (q, k):
@@ -43,8 +42,10 @@ def bipolar_attention(call: Call) -> None:
 
 
 def _shifted(call: Call, counts: Counts, detail: dict, q: Tensor, k: Tensor, v: Tensor) -> None:
-    """Shiftmax: per row m - 1 compares and m powers, per (query, key, value channel) a shift and
-    an add.
+    """Count Shiftmax attention.
+
+    A row of m scores needs m - 1 comparisons and m powers. Each (query, key, value channel) needs a
+    shift and an addition.
     """
     rows, keys, width = math.prod(q.shape[:-1]), k.shape[-2], v.shape[-1]
     dense_qk, dense_sv, values = rows * keys * q.shape[-1], rows * keys * width, call.tag(v)
@@ -91,8 +92,9 @@ def _shifted(call: Call, counts: Counts, detail: dict, q: Tensor, k: Tensor, v: 
 
 
 def _short_shifts(call: Call, q: Tensor, k: Tensor, bits: int) -> int:
-    """(query, key) pairs whose weight 2^-n has n < ``bits``: the others are 0 in fixed point of
-    that width.
+    """Return the number of (query, key) pairs whose weight 2^-n has n < ``bits``.
+
+    The other weights are 0 in fixed point of this width.
     """
     g, found = call.result[1], 0
     for part, exponents in zip(*_by_rows(q, k, g)):
@@ -102,9 +104,7 @@ def _short_shifts(call: Call, q: Tensor, k: Tensor, bits: int) -> int:
 
 
 def _by_rows(q: Tensor, k: Tensor, *others: Tensor) -> list[list[Tensor]]:
-    """q (float64) and tensors of its rows in chunks of queries, so that no map of scores is
-    large.
-    """
+    """Return chunks of queries: q (float64) and the rows of other tensors."""
     length = max(1, MAP_CHUNK // max(1, math.prod(k.shape[:-1])))
     return [list(q.double().split(length, -2)), *(list(x.split(length, -1)) for x in others)]
 
@@ -112,8 +112,9 @@ def _by_rows(q: Tensor, k: Tensor, *others: Tensor) -> list[list[Tensor]]:
 def _unnormalised(
     call: Call, counts: Counts, detail: dict, q: Tensor, k: Tensor, v: Tensor
 ) -> None:
-    """(q k^T) v or q (k^T v): a score, or an entry of k^T v, is one number that is added where the
-    other side fires.
+    """Count (q k^T) v or q (k^T v) without a normaliser.
+
+    A score, or an entry of k^T v, is one number; it is added where the other operand has a spike.
     """
     rows, keys, dims, width = math.prod(q.shape[:-1]), k.shape[-2], q.shape[-1], v.shape[-1]
     dense = dict(quadratic=rows * keys * (dims + width), linear=(k.numel() + q.numel()) * width)
@@ -151,7 +152,7 @@ def _quadratic(call: Call, q: Tensor, k: Tensor, v: Tensor) -> tuple[tuple, tupl
     for part in _by_rows(q, k)[0]:
         scores = (
             (part @ k.double().transpose(-2, -1)).ne(0).sum(-2)
-        )  # (*, keys): scores that are there, per key
+        )  # (*, keys): scores that are not zero, per key
         for what, amount in fired.items():
             totals[what] += int((scores * amount).sum().item())
     second = totals['events'], totals[_added(call, v)]
@@ -162,7 +163,7 @@ def _linear(call: Call, q: Tensor, k: Tensor, v: Tensor) -> tuple[tuple, tuple, 
     first = meeting(call, k.transpose(-2, -1), v)
     entries = (
         (k.double().transpose(-2, -1) @ v.double()).ne(0).sum(-1)
-    )  # (*, d): entries of k^T v that are there
+    )  # (*, d): entries of k^T v that are not zero
     second = [
         int((sums.per_channel(q, call.tag(q), what, -2) * entries).sum().item())
         for what in ('events', _added(call, q))
@@ -176,8 +177,9 @@ def _added(call: Call, x: Tensor) -> str:
 
 
 def _partly_real(call: Call, counts: Counts, order: str, q: Tensor, k: Tensor, v: Tensor) -> None:
-    """One of q, k and v is real-valued: accumulates where a spike meets a real number,
-    multiply-adds elsewhere.
+    """Count attention in which one of q, k and v is real-valued.
+
+    A spike with a real number is an accumulate; two real numbers are a multiply-add.
     """
     first, second = (
         ((q, k.transpose(-2, -1)), v) if order == 'quadratic' else ((k.transpose(-2, -1), v), q)
@@ -215,7 +217,7 @@ def _add(detail: dict, **figures: int) -> None:
 
 @rule('mmbsa::shiftmax')
 def shiftmax(call: Call) -> None:
-    """m - 1 compares and m powers per row; the weights are real numbers, powers of two."""
+    """Count m - 1 comparisons and m powers per row; the result holds powers of two."""
     x = call.args['x']
     length = x.shape[call.args.get('dim', -1)]
     counts, _ = call.row('elementwise', ('scores', x))
@@ -231,7 +233,7 @@ def shiftmax(call: Call) -> None:
     'mmbsa::integer_spike_bwd',
 )
 def gradients(call: Call) -> None:
-    """Only in training: multiply-adds of the gradients; no part of inference."""
+    """Count the multiply-adds of the gradients, in training only."""
     counts, _ = call.row('backward', numbered=False)
     if 'q' in call.args:
         q, k, v = (call.args[key] for key in 'qkv')
@@ -248,7 +250,7 @@ def gradients(call: Call) -> None:
 
 @rule('aten::_scaled_dot_product_flash_attention_for_cpu_backward')
 def torch_gradients(call: Call) -> None:
-    """As above, of torch's own attention."""
+    """Count the multiply-adds of the gradients of torch's attention, in training only."""
     q, k, v = (call.args[key] for key in ('query', 'key', 'value'))
     counts, _ = call.row('backward', numbered=False)
     counts.mac += 2 * math.prod(q.shape[:-1]) * k.shape[-2] * (q.shape[-1] + v.shape[-1])

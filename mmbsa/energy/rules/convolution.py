@@ -1,4 +1,4 @@
-"""Convolutions: exact pairs at borders, any stride, dilation, groups, transposed or not."""
+"""Rules of convolutions: exact pairs at borders, with stride, dilation, groups, transposed."""
 
 import math
 from functools import lru_cache
@@ -19,7 +19,7 @@ from mmbsa.energy.tags import Tag
     )
 )
 def convolution(call: Call) -> None:
-    """``input`` with ``weight``: 1 to 3 dimensions, batched or not."""
+    """Count a convolution of ``input`` with ``weight`` in 1 to 3 dimensions."""
     args = call.args
     x: Tensor = args['input'] if 'input' in args else args['self']
     weight, out = args['weight'], call.out
@@ -41,7 +41,7 @@ def convolution(call: Call) -> None:
     call.put_real(of=(x, weight))
 
 
-#: arguments of a window, and what they are by default.
+#: arguments of a window, and their defaults.
 _WINDOW = (('stride', 1), ('padding', 0), ('dilation', 1))
 
 
@@ -56,8 +56,16 @@ def geometry(
     groups: int,
     transposed: bool,
 ) -> tuple[tuple[tuple[int, ...], ...], int, int, int]:
-    """Shapes -> taps that hit each position along every dimension, fan-out, dense multiply-adds,
-    and pairs.
+    """Compute the geometry of a convolution from its shapes.
+
+    Args:
+        x, weight, out: shapes of input, weight and output.
+        stride, padding, dilation: one value per dimension.
+        groups: number of groups.
+        transposed: whether it is a transposed convolution.
+
+    Returns:
+        Taps that use each position of every dimension, fan-out, dense multiply-adds, and pairs.
     """
     dims = len(weight) - 2
     windows = (list(values) * (dims // len(values)) for values in (stride, padding, dilation))
@@ -81,8 +89,19 @@ def layer(
     hits: tuple[tuple[int, ...], ...],
     fan_out: int,
 ) -> None:
-    """Add one layer of weights: every element of x meets ``fan_out`` weights per tap that hits it,
-    see :func:`geometry`; without ``hits`` there is one tap.
+    """Add the counts of one layer of weights.
+
+    Args:
+        call: call of the op.
+        counts: counts to add to.
+        x: input of the layer.
+        weight: weights of the layer.
+        dense: dense multiply-adds.
+        valid: pairs of an input element and a tap inside the map.
+        batch: number of samples, T included.
+        hits: taps that use each position of every dimension, from :func:`geometry`; empty means one
+            tap.
+        fan_out: number of weights that every element of x uses per tap.
     """
     tag, out = call.tag(x), call.out
     equal, repeats = once(tag, x)
@@ -105,7 +124,7 @@ def layer(
         unit = tag.domain.levels <= 1
         counts.ac += events if unit else sums.pairs(x, tag, 'counts', hits, fan_out)
         counts.ac_events += events
-    else:  # sums of spikes too: a number of several bits meets a weight
+    else:  # also for sums of spikes: a number of several bits is multiplied by a weight
         counts.mac += dense
         counts.mac_valid += valid
         counts.mac_nonzero += events
@@ -122,7 +141,13 @@ def layer(
 
 
 def add_input(call: Call, counts: Counts, x: Tensor) -> None:
-    """Values, counts and bits that a layer reads."""
+    """Add the values, counts and bits of the input of a layer.
+
+    Args:
+        call: call of the op.
+        counts: counts to add to.
+        x: input of the layer.
+    """
     tag = call.tag(x)
     equal, _ = once(tag, x)
     events, amount = sums.both(x, tag)
@@ -136,8 +161,9 @@ def add_input(call: Call, counts: Counts, x: Tensor) -> None:
 
 
 def once(tag: Tag, x: Tensor) -> tuple[int, int]:
-    """How many equal copies x holds, by which its work is divided, and how many steps one copy
-    stands for.
+    """Return the number of equal copies in x, and the steps that one copy represents.
+
+    The work of x is divided by the number of copies.
     """
     if tag.copies <= 1 or not tag.copy_numel or x.numel() % tag.copy_numel:
         return 1, 1
@@ -154,12 +180,11 @@ def _spread(value, dims: int, default: int) -> list[int]:
 
 @rule('torchvision::deform_conv2d')
 def deformable(call: Call) -> None:
-    """Deformable convolution with a mask and one weight per channel: samples are real, masks may be
-    spikes.
+    """Count a deformable convolution with a mask and one weight per channel.
 
-    A sample is four multiply-adds of bilinear interpolation, needed where the mask is not zero;
-    times a mask of spikes it is added as often as the mask counts, times a real one it is one more
-    multiply-add. The weights are ones.
+    Samples are real; the mask may hold spikes. A sample needs four multiply-adds of bilinear
+    interpolation where the mask is not zero. With a mask of spikes it is added as often as the
+    count in the mask; with a real mask it needs one more multiply-add. The weights are ones.
     """
     x, mask = call.args['input'], call.args['mask']
     share = x.shape[1] // call.args['offset_groups']  # channels that share a mask
@@ -187,8 +212,9 @@ def deformable(call: Call) -> None:
 
 @rule('aten::convolution_backward', 'mmbsa::conv_weight_grad')
 def backward(call: Call) -> None:
-    """Only in training: multiply-adds of the gradients to the input and to the weight; no part of
-    inference.
+    """Count the multiply-adds of the gradients to input and weight, in training only.
+
+    They are not part of inference.
     """
     args = call.args
     if 'kernel_size' in args:

@@ -1,4 +1,4 @@
-"""Element by element: sums, products, functions, comparisons."""
+"""Rules of element-wise ops: sums, products, functions, comparisons."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from mmbsa.spiking import BINARY, TERNARY, SpikeDomain
 
 
 def indices(call: Call) -> bool:
-    """Whether whole numbers or masks are computed: positions and flags, no activations."""
+    """Return whether the op computes positions or flags, not activations."""
     if not isinstance(call.out, Tensor) or call.out.is_floating_point():
         return False
     call.counter.tags.drop(call.out)
@@ -21,8 +21,10 @@ def indices(call: Call) -> bool:
 
 @rule('aten::add', 'aten::sub', 'aten::rsub', 'aten::_foreach_add')
 def add(call: Call) -> None:
-    """A sum: of spikes, an accumulate where both fire; of potentials, one per element; a weight is
-    a bias.
+    """Count a sum.
+
+    A sum of spikes is an accumulate where both are not zero. A sum of potentials is one per
+    element. A summand that is a weight is a bias.
     """
     a: Any = call.args.get('self')
     b: Any = call.args.get('other')
@@ -54,7 +56,7 @@ def add(call: Call) -> None:
     second = tb.domain if call.op == 'aten::rsub' else second
     domain = domains.add(first, second)
     if domain is not None:
-        serial = ta.bits is not None or tb.bits is not None  # sums of a twin's numbers stay numbers
+        serial = ta.bits is not None or tb.bits is not None  # sums of a twin's numbers are numbers
         bits = domain.levels.bit_length() + domain.signed if serial else None
         origin = f'sum of {"numbers" if serial else "spikes"}{call.counter.where()}'
         return call.put(Tag(domain, origin, bits=bits, steps=max(ta.steps, tb.steps)))
@@ -70,7 +72,7 @@ def add(call: Call) -> None:
 
 
 def _sum_events(call: Call, a: Tensor, b: Tensor) -> int:
-    """Accumulates of a + b."""
+    """Return the accumulates of a + b."""
     ta, tb = call.tag(a), call.tag(b)
     if not ta.sparse and not tb.sparse:
         return call.out.numel()
@@ -82,8 +84,10 @@ def _sum_events(call: Call, a: Tensor, b: Tensor) -> int:
 
 @rule('aten::mul', 'aten::div', 'aten::_foreach_mul', 'aten::true_divide')
 def multiply(call: Call) -> None:
-    """A product: spikes times a number keep their counts; a mask lets pass; factors that are
-    weights can be folded.
+    """Count a product.
+
+    Spikes times a number keep their counts. A mask of spikes passes elements. A factor that is a
+    weight can be folded.
     """
     a: Any = call.args.get('self')
     b: Any = call.args.get('other')
@@ -163,7 +167,7 @@ def _times_number(call: Call, x: Tensor, factor) -> None:
 
 @rule('aten::neg', 'aten::abs')
 def sign_change(call: Call) -> None:
-    """Free: a sign of spikes, or of potentials."""
+    """Count nothing: a change of sign of spikes or potentials is free."""
     tag = call.tag(call.args['self'])
     if tag.domain is None:
         return call.put_real() if not tag.exact else call.put(tag.but())
@@ -178,7 +182,7 @@ def sign_change(call: Call) -> None:
 
 @rule(*aten('clamp clamp_min clamp_max hardtanh relu relu6 threshold'))
 def clamp(call: Call) -> None:
-    """One comparison per bound; spikes stay spikes where the bounds are levels."""
+    """Count one comparison per bound; the result holds spikes if the bounds are levels."""
     if indices(call):
         return
     args, x = call.args, call.args['self']
@@ -204,8 +208,9 @@ def clamp(call: Call) -> None:
 
 @rule('aten::round', 'aten::floor', 'aten::ceil', 'aten::trunc')
 def to_integer(call: Call) -> None:
-    """A clamped tensor becomes counts of its interval, which is how integer neurons are often
-    written.
+    """Count rounding: a clamped tensor becomes counts of its interval.
+
+    Integer neurons are often written in this way.
     """
     if indices(call):
         return
@@ -226,7 +231,7 @@ def to_integer(call: Call) -> None:
 
 @rule(*aten('eq ne lt le gt ge isnan isinf isfinite heaviside sign isclose signbit sgn isin'))
 def compare(call: Call) -> None:
-    """One comparison per element; the answers are 0 and 1 (sign: -1, 0 and 1)."""
+    """Count one comparison per element; the results are 0 and 1 (sign: -1, 0 and 1)."""
     x = call.tensors()[0]
     if x.is_floating_point() and not call.weights_only():
         counts, _ = call.row('elementwise', ('input', x), numbered=False)
@@ -252,7 +257,7 @@ def compare(call: Call) -> None:
     )
 )
 def logic(call: Call) -> None:
-    """Masks and positions; on real numbers a division."""
+    """Count operations on masks and positions; on real numbers, count a division."""
     if indices(call):
         return
     counts, _ = call.row('elementwise', ('input', call.tensors()[0]), numbered=False)
@@ -262,7 +267,7 @@ def logic(call: Call) -> None:
 
 @rule('aten::maximum', 'aten::minimum', 'aten::fmax', 'aten::fmin')
 def larger(call: Call) -> None:
-    """One comparison per element."""
+    """Count one comparison per element."""
     if indices(call):
         return
     a, b = call.args['self'], call.args['other']
@@ -276,7 +281,7 @@ def larger(call: Call) -> None:
 
 
 def function(call: Call) -> None:
-    """A function of every element that no adder computes."""
+    """Count one function per element that an adder cannot compute."""
     if indices(call):
         return
     if call.weights_only():
@@ -300,7 +305,7 @@ rule(
 
 @rule('aten::addcmul', 'aten::addcdiv', 'aten::lerp')
 def fused(call: Call) -> None:
-    """A multiply-accumulate of every element, without weights."""
+    """Count one multiply-accumulate per element, without weights."""
     if call.weights_only():
         return call.put(Tag(origin='weights', weight=True))
     counts, _ = call.row('elementwise', ('input', call.args['self']), numbered=False)

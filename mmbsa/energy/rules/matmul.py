@@ -1,6 +1,4 @@
-"""Matrix products: linear layers, attention written with matmul, and scaled dot-product
-attention.
-"""
+"""Rules of matrix products: linear layers, attention with matmul, scaled dot-product attention."""
 
 import math
 
@@ -15,15 +13,16 @@ from mmbsa.energy.tags import Tag
 
 @rule('aten::mm', 'aten::bmm', 'aten::mv', 'aten::dot', 'aten::vdot')
 def matmul(call: Call) -> None:
-    """Two operands of 1 to 3 dimensions."""
+    """Count a product of two operands of 1 to 3 dimensions."""
     args = list(call.args.values())
     product(call, args[0], args[1])
 
 
 @rule('aten::addmm', 'aten::baddbmm', 'aten::addmv', 'aten::addbmm')
 def add_matmul(call: Call) -> None:
-    """A product and a summand, which is a bias if it is a weight, and otherwise added element by
-    element.
+    """Count a product and a summand.
+
+    A summand that is a weight is a bias; any other summand is added element by element.
     """
     args = list(call.args.values())
     counts = product(call, args[1], args[2])
@@ -37,7 +36,7 @@ def add_matmul(call: Call) -> None:
 
 @rule('aten::linear', 'aten::mkldnn_linear', 'aten::_mkl_linear')
 def linear(call: Call) -> None:
-    """A fused linear layer, with the weight (out, in)."""
+    """Count a fused linear layer with the weight (out, in)."""
     x, weight, bias = (list(call.args.values()) + [None])[:3]
     counts = product(call, x, weight.t())
     if counts is not None and bias is not None:
@@ -45,7 +44,16 @@ def linear(call: Call) -> None:
 
 
 def product(call: Call, a: Tensor, b: Tensor) -> Counts | None:
-    """Add a (*, n, k) times b (*, k, m), whichever of them holds spikes."""
+    """Add the counts of a (*, n, k) times b (*, k, m), of which any may hold spikes.
+
+    Args:
+        call: call of the op.
+        a: left operand (*, n, k).
+        b: right operand (*, k, m).
+
+    Returns:
+        The counts of the row, or None if nothing is counted.
+    """
     if call.weights_only():
         call.put(Tag(origin='weights', weight=True))
         return None
@@ -55,7 +63,7 @@ def product(call: Call, a: Tensor, b: Tensor) -> Counts | None:
         x, weight = (a, b) if tb.weight else (b, a)
         fan_out = dense // max(x.numel(), 1)
         counts, _ = call.row('linear', ('activation', x), ('weight', weight))
-        batch = call.counter.images  # rows are samples, tokens and steps: only the tag knows T
+        batch = call.counter.images  # rows are samples, tokens and steps: only the tag has T
         layer(call, counts, x, weight, dense, dense, batch, (), fan_out)
         call.put_real()
         return counts
@@ -94,12 +102,12 @@ def product(call: Call, a: Tensor, b: Tensor) -> Counts | None:
 
 
 def meeting(call: Call, a: Tensor, b: Tensor) -> tuple[int | None, int]:
-    """Events and accumulates of a b: where both are spikes, their coincidences; where one is, its
-    fan-out.
+    """Return events and accumulates of the product a b.
 
-    Counts multiply: k spikes that meet j spikes are k j accumulates; a sum of spikes (a score) is
-    added as one number. Taken bit by bit, the left operand counts its one-bits, and the right one
-    is a word. Events are None if no operand has any.
+    If both operands hold spikes, these are their coincidences; if one does, its events times the
+    fan-out. Counts multiply: k spikes with j spikes are k j accumulates. A sum of spikes (a score)
+    is added as one number. Bit by bit, the left operand counts its one-bits, and the right one is a
+    word. Events are None if neither operand has events.
     """
     ta, tb = call.tag(a), call.tag(b)
     a, b = (a.unsqueeze(0) if a.dim() == 1 else a), (b.unsqueeze(-1) if b.dim() == 1 else b)
@@ -122,7 +130,7 @@ def meeting(call: Call, a: Tensor, b: Tensor) -> tuple[int | None, int]:
 
 
 def _measure(tag: Tag, serial: bool) -> str:
-    """What of an operand is accumulated."""
+    """Return which sum of an operand is accumulated."""
     if tag.bits is not None:
         return 'bits' if serial else 'events'
     return 'counts' if tag.domain is not None else 'events'
@@ -137,13 +145,20 @@ def _measure(tag: Tag, serial: bool) -> str:
     )
 )
 def dot_product_attention(call: Call) -> None:
-    """Softmax attention of (*, n, d) operands; a causal mask is not subtracted."""
+    """Count softmax attention of (*, n, d) operands; a causal mask does not reduce the counts."""
     softmax_attention(call, call.args['query'], call.args['key'], call.args['value'])
     call.put_real()
 
 
 def softmax_attention(call: Call, q: Tensor, k: Tensor, v: Tensor) -> None:
-    """Two products with a softmax of every row between them."""
+    """Count two products with a softmax of every row between them.
+
+    Args:
+        call: call of the op.
+        q: queries (*, n_q, d).
+        k: keys (*, n, d).
+        v: values (*, n, d_v).
+    """
     rows, keys = math.prod(q.shape[:-1]), k.shape[-2]
     counts, detail = call.row('attention', ('query', q), ('key', k), ('value', v))
     dense_qk, dense_sv = rows * keys * q.shape[-1], rows * keys * v.shape[-1]
@@ -178,7 +193,13 @@ def softmax_attention(call: Call, q: Tensor, k: Tensor, v: Tensor) -> None:
 
 
 def softmax(counts: Counts, rows: int, length: int) -> None:
-    """Exponentials and divisions, a maximum and a sum per row."""
+    """Count exponentials and divisions, a maximum and a sum per row.
+
+    Args:
+        counts: counts to add to.
+        rows: number of rows.
+        length: number of elements per row.
+    """
     counts.specials += 2 * rows * length
     counts.comparisons += rows * (length - 1)
     counts.ac += rows * (length - 1)

@@ -1,4 +1,4 @@
-"""Ops without arithmetic: they allocate, copy, pick or join, and values stay what they were."""
+"""Rules of ops without arithmetic: they allocate, copy, select or join, and keep the values."""
 
 import torch
 from torch import Tensor
@@ -8,12 +8,12 @@ from mmbsa.energy.rules.registry import Call, aten, rule
 from mmbsa.energy.tags import OUTSIDE, Tag, union
 from mmbsa.spiking import SpikeDomain
 
-#: of zeros: no spikes at all.
+#: domain of zeros: no spikes.
 SILENT = SpikeDomain(0, 0)
 
 
 def keep(call: Call) -> None:
-    """Every result holds values of the first tensor argument."""
+    """Give every result the tag of the first tensor argument."""
     source = call.tensors()[0]
     tag = call.tag(source)
     for x in call.result if isinstance(call.result, tuple | list) else (call.result,):
@@ -21,7 +21,7 @@ def keep(call: Call) -> None:
             copied = tag.but(
                 **({} if x.numel() == source.numel() else dict(copies=1, copy_numel=0))
             )
-            # a copy of all elements has the sums of its source
+            # a copy of all elements has the same sums as its source
             if x.numel() == source.numel() and sums._whole(source):
                 copied.cache.update(
                     {key: value for key, value in tag.cache.items() if key[1:] == ('total',)}
@@ -47,7 +47,7 @@ rule(
 
 @rule('aten::repeat')
 def repeat(call: Call) -> None:
-    """Copies; T copies along a new or leading dimension are equal steps."""
+    """Tag copies; T copies along a new or leading dimension are equal steps."""
     keep(call)
     x, times = call.args['self'], call.args['repeats']
     if len(times) > 1 and all(n == 1 for n in times[1:]) and times[0] > 1:
@@ -63,7 +63,7 @@ def expand(call: Call) -> None:
 
 
 def copies_of(call: Call, x: Tensor, times: int) -> None:
-    """Note that a result holds x so many times."""
+    """Record that a result holds x ``times`` times."""
     tag = call.tag(x)
     if not tag.weight and tag.domain is None and not tag.exact and x.is_floating_point():
         copied = tag.but(copies=times, copy_numel=x.numel()) if tag.copies <= 1 else tag.but()
@@ -72,12 +72,15 @@ def copies_of(call: Call, x: Tensor, times: int) -> None:
 
 @rule('aten::copy_')
 def copy(call: Call) -> None:
-    """Write into a tensor: a part of it makes the whole a union of what was there and what came."""
+    """Tag a tensor that is written into.
+
+    If a part is written, the domain becomes the union of the old and the new values.
+    """
     write(call, call.args['self'], call.args['src'])
 
 
 def write(call: Call, target: Tensor, source: Tensor) -> None:
-    """Tag a target, all or a part of which was overwritten with values of source."""
+    """Tag a target of which all or a part was overwritten with values of ``source``."""
     new = call.tag(source)
     old = call.tag(target)
     if sums._whole(target) or old.origin == OUTSIDE and new.domain is None:
@@ -97,7 +100,7 @@ def write(call: Call, target: Tensor, source: Tensor) -> None:
 
 @rule(*aten('cat stack hstack vstack block_diag _foreach_copy'))
 def join(call: Call) -> None:
-    """Joined spikes are spikes if their units agree."""
+    """Tag joined tensors: joined spikes are spikes if their units are equal."""
     tags = [call.tag(x) for x in call.tensors() if x.numel()]
     if not tags:
         return
@@ -105,7 +108,7 @@ def join(call: Call) -> None:
 
 
 def merge(call: Call, tags: list[Tag]) -> None:
-    """The result holds values of all of these."""
+    """Tag a result that holds values of all these tags."""
     domain = union([tag.domain for tag in tags])
     sources = [tag for tag in tags if tag.domain is None] or tags
     call.put(
@@ -122,7 +125,7 @@ def merge(call: Call, tags: list[Tag]) -> None:
 
 @rule('aten::where')
 def where(call: Call) -> None:
-    """Picks one of two; numbers other than 0 make it real-valued."""
+    """Tag a selection from two tensors; a number other than 0 makes it real-valued."""
     if 'self' not in call.args or 'other' not in call.args:
         return
     tags = []
@@ -136,7 +139,10 @@ def where(call: Call) -> None:
 
 @rule('aten::masked_fill', 'aten::constant_pad_nd', 'aten::fill', 'aten::index_fill')
 def filled(call: Call) -> None:
-    """A part becomes a number: spikes stay spikes if it is 0; padding is silent."""
+    """Tag a tensor of which a part becomes a number.
+
+    Spikes remain spikes if the number is 0; padding holds no spikes.
+    """
     value = call.args.get('value', 0)
     number = value.item() if isinstance(value, Tensor) and value.dim() == 0 else value
     tag = call.tag(call.args['self'])
@@ -154,7 +160,7 @@ def filled(call: Call) -> None:
     )
 )
 def scattered(call: Call) -> None:
-    """A part is overwritten or added to."""
+    """Tag a tensor of which a part is overwritten or added to."""
     values = next(
         (
             call.args[key]
@@ -178,12 +184,17 @@ def scattered(call: Call) -> None:
     'aten::zeros', 'aten::zeros_like', 'aten::new_zeros', 'aten::zero', 'aten::_efficientzerotensor'
 )
 def zeros(call: Call) -> None:
-    """No spikes at all."""
+    """Tag a result without spikes."""
     constant(call, 0)
 
 
 def constant(call: Call, number: float | None) -> None:
-    """The result is the same for all inputs."""
+    """Tag a result that is the same for all inputs.
+
+    Args:
+        call: call of the op.
+        number: value of all elements; None if unknown or different.
+    """
     call.put(Tag(SILENT if number == 0 else None, 'a constant', weight=True))
 
 
@@ -194,7 +205,7 @@ def constant(call: Call, number: float | None) -> None:
     )
 )
 def constants(call: Call) -> None:
-    """Tensors that no input enters."""
+    """Tag tensors that do not depend on any input."""
     constant(call, None)
 
 
@@ -217,10 +228,10 @@ def constants(call: Call) -> None:
     'torchvision::nms',
 )
 def nothing(call: Call) -> None:
-    """Memory, random draws, indices and answers to questions: no arithmetic on activations."""
+    """Count nothing: memory, random draws, indices and queries; no arithmetic on activations."""
     op = call.op
     if op in ('aten::_unsafe_view', 'aten::set_data'):
-        return  # one storage under another shape
+        return  # one storage with another shape
     for x in call.result if isinstance(call.result, tuple | list) else (call.result,):
         if isinstance(x, Tensor):
             if op.startswith('aten::bernoulli'):

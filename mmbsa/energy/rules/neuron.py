@@ -1,5 +1,6 @@
-"""Neurons: one update, one leak and one comparison per threshold, per step and neuron, whatever
-code computes them.
+"""Rule of neurons: one update, one leak and one comparison per threshold, for each step and neuron.
+
+The counts do not depend on the code that computes the neuron.
 """
 
 from copy import deepcopy
@@ -22,24 +23,25 @@ from mmbsa.spiking import (
     measure_domain,
 )
 
-#: packages whose classes are neurons: inside them aten ops are not counted, as they differ between
-#: backends.
+#: packages whose classes are neurons. The aten ops inside them are not counted, because they
+#: differ between backends.
 THIRD_PARTY = (
     'spikingjelly.activation_based.neuron',
     'snntorch._neurons',
     'norse.torch.module.lif',
 )
-#: packages in which a class ending so is a neuron, and not a container or a base of synapses.
+#: packages in which only a class with this name ending is a neuron; others are containers or
+#: synapses.
 _ENDINGS = ('Node', 'PSN', 'Leaky', 'LIF', 'Cell', 'Alpha', 'Synaptic', 'Lapicque')
-#: classes, or bases of them, without a leak.
+#: neuron classes, or base classes of neurons, without a leak.
 _NO_LEAK = ('IFNode', 'TernaryIFNode', 'PSN', 'MaskedPSN', 'SlidingPSN', 'Lapicque')
 
 
 def is_neuron(module: nn.Module) -> bool:
-    """Whether a module is counted by the rule of neurons instead of by its ops.
+    """Return whether a module is counted by the rule of neurons instead of by its ops.
 
-    A :class:`SpikingNeuron` is one, a module that was given a ``domain`` is, and SpikingJelly's,
-    snnTorch's and norse's nodes are; so are the quantisers of a twin.
+    These are :class:`SpikingNeuron`, modules with an attribute ``domain``, the nodes of
+    SpikingJelly, snnTorch and norse, and the quantisers of a twin.
     """
     if isinstance(module, SpikingNeuron | Quantiser) or isinstance(
         vars(module).get('domain'), SpikeDomain
@@ -52,8 +54,9 @@ def is_neuron(module: nn.Module) -> bool:
 
 
 def leaks(module: nn.Module) -> bool:
-    """Whether a membrane decays between steps; a module says so by ``leaky`` where its class does
-    not.
+    """Return whether the membrane decays between steps.
+
+    The attribute ``leaky`` of the module decides where its class does not.
     """
     if hasattr(module, 'leaky'):
         return bool(module.leaky)
@@ -68,7 +71,12 @@ def leaks(module: nn.Module) -> bool:
 
 
 def domain_of_neuron(module: nn.Module, known: dict) -> SpikeDomain | None:
-    """The declared domain; measured once for nodes that declare none."""
+    """Return the declared domain of a neuron; a node without one is measured once.
+
+    Args:
+        module: the neuron.
+        known: neuron -> measured domain; the result is stored in it.
+    """
     try:
         return domain_of(module)
     except TypeError:
@@ -113,15 +121,22 @@ def neuron_module(counter, module: nn.Module, x: Tensor, spikes: Tensor) -> None
 
 
 def _counts_in_one_step(module: nn.Module) -> bool:
-    """Integer neurons keep nothing of a single step (the 1 x D protocol)."""
+    """Return whether the neuron keeps no state with a single step (integer neurons, 1 x D)."""
     return hasattr(module, 'levels') and hasattr(module, 'norm')
 
 
 def fire(call: Call, x: Tensor, domain: SpikeDomain | None, leaky: bool, steps: int) -> None:
     """Count a neuron layer: x (T, *) -> ``call.out``.
 
-    A threshold is one between two neighbouring levels: 1 of a binary neuron, 2 of a ternary one, D
-    of a count.
+    Every two neighbouring levels have one threshold between them: 1 for a binary neuron, 2 for a
+    ternary neuron, D for counts.
+
+    Args:
+        call: call of the op or module.
+        x: input of the neuron, (T, *).
+        domain: spike domain of the output; None for real values.
+        leaky: whether the membrane decays between steps.
+        steps: number of time steps T.
     """
     spikes = call.out
     figures, detail = call.row('neuron', ('current', x))
@@ -137,7 +152,7 @@ def fire(call: Call, x: Tensor, domain: SpikeDomain | None, leaky: bool, steps: 
     tag = Tag(domain, f'neuron {call.counter.current.name or call.op} ({kind})', steps=steps)
     call.put(tag)
     if domain is not None:
-        # of maps a convolution will ask for the sum of every position
+        # a convolution of these maps needs the sum of every position later
         fired, counts_fired = sums.fired(spikes, tag, maps=spikes.dim() == 5)
         figures.spikes += fired
         figures.resets += fired
@@ -150,7 +165,7 @@ def fire(call: Call, x: Tensor, domain: SpikeDomain | None, leaky: bool, steps: 
 
 @rule('mmbsa::lif')
 def lif(call: Call) -> None:
-    """The op by itself, outside of a neuron module."""
+    """Count the LIF op outside of a neuron module."""
     x = call.args['x']
     fire(
         call,
@@ -163,7 +178,7 @@ def lif(call: Call) -> None:
 
 @rule('mmbsa::integer_spike')
 def integer_spike(call: Call) -> None:
-    """Rounding to counts: one step without memory."""
+    """Count rounding to counts: one step without memory."""
     args = call.args
     domain = counts(int(args['high']), 1 / args['norm'], signed=args['low'] < 0)
     fire(call, args['u'], domain, leaky=False, steps=max(1, call.tag(args['u']).steps))

@@ -1,4 +1,4 @@
-"""Quantisers of a twin network: whole numbers that are taken bit by bit, and no membrane."""
+"""Quantisers of a twin network: whole numbers that are processed bit by bit, without a membrane."""
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +13,15 @@ class Quantiser(nn.Module):
     r"""Real values -> whole numbers times a unit: :math:`u \cdot round(clip(x L / s, low, L))`.
 
     Args:
-        bits: of the result, a sign included.
-        levels: L, the largest number.
-        scale: s, the input that reaches it.
-        unit: u.
-        signed: low is -L instead of 0; magnitudes are taken bit by bit.
+        bits: bits of the result, with the sign.
+        levels: largest whole number L.
+        scale: input s that maps to L.
+        unit: factor u of the output.
+        signed: whether ``low`` is -L instead of 0; bits are then those of magnitudes. False by
+            default.
 
     Raises:
-        ValueError: levels that the bits do not hold, or a scale or unit that is not positive.
+        ValueError: the levels do not fit in the bits, or ``scale`` or ``unit`` is not positive.
     """
 
     def __init__(self, bits: int, levels: int, scale: float, unit: float, signed: bool = False):
@@ -41,11 +42,11 @@ class Quantiser(nn.Module):
 
     @property
     def domain(self) -> SpikeDomain:
-        """What it puts out."""
+        """Spike domain of the output."""
         return SpikeDomain(-self.levels if self.signed else 0, self.levels, self.unit)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape."""
+        """Quantise x of any shape."""
         low = -self.levels if self.signed else 0
         return torch.round(x * (self.levels / self.scale)).clamp_(low, self.levels) * self.unit
 
@@ -58,7 +59,7 @@ class Quantiser(nn.Module):
 
 
 def quantise(call: Call, module: Quantiser, x: Tensor) -> None:
-    """A row without arithmetic: rounding is part of the layer before it."""
+    """Add a row without arithmetic: rounding is part of the layer before it."""
     counts, detail = call.row('quantiser', ('input', x))
     size = call.out.numel()
     counts.outputs += size

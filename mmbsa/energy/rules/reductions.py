@@ -1,4 +1,4 @@
-"""Sums, means, maxima, pools, norms, and resizing."""
+"""Rules of sums, means, maxima, pools, norms, and resizing."""
 
 import math
 
@@ -17,7 +17,7 @@ def _input(call: Call) -> Tensor:
 
 
 def _steps(call: Call, x: Tensor) -> int:
-    """T of a result: a reduction over the leading dimension reads time out."""
+    """Return T of a result; a reduction over the leading dimension removes the time axis."""
     tag, dims = call.tag(x), call.args.get('dim')
     dims = [] if dims is None else dims if isinstance(dims, list | tuple) else [dims]
     over = not dims or 0 in [d % max(x.dim(), 1) for d in dims]
@@ -26,9 +26,7 @@ def _steps(call: Call, x: Tensor) -> int:
 
 @rule(*aten('sum nansum cumsum mean nanmean trace'))
 def sum_up(call: Call) -> None:
-    """Every spike, or every real number, is one accumulate; the division of a mean can be
-    folded.
-    """
+    """Count one accumulate per spike or real number; the division of a mean can be folded."""
     if indices(call):
         return
     x = _input(call)
@@ -51,7 +49,7 @@ def sum_up(call: Call) -> None:
 
 @rule(*aten('amax amin max min aminmax argmax argmin cummax'))
 def extreme(call: Call) -> None:
-    """One comparison less than there are elements; the largest spike is a spike."""
+    """Count one comparison less than elements; the largest spike is a spike."""
     x = _input(call)
     out = call.out
     counts, _ = call.row('reduction', ('input', x), numbered=False)
@@ -69,7 +67,7 @@ def extreme(call: Call) -> None:
     )
 )
 def moments(call: Call) -> None:
-    """A multiply-accumulate per element; distances have one per pair and dimension."""
+    """Count one multiply-accumulate per element; distances need one per pair and dimension."""
     if indices(call):
         return
     if call.weights_only():
@@ -85,13 +83,13 @@ def moments(call: Call) -> None:
 
 @rule('aten::any', 'aten::all', 'aten::count_nonzero')
 def quantify(call: Call) -> None:
-    """Flags and sizes, no activations."""
+    """Count nothing: flags and sizes are no activations."""
     indices(call)
 
 
 @rule(*aten('_softmax _log_softmax softmax log_softmax logsumexp _safe_softmax'))
 def softmax(call: Call) -> None:
-    """Exponentials, divisions, a maximum and a sum per row."""
+    """Count exponentials, divisions, a maximum and a sum per row."""
     x = _input(call)
     dim = call.args.get('dim', -1)
     length = math.prod(x.shape[d] for d in (dim if isinstance(dim, list | tuple) else [dim]))
@@ -107,7 +105,7 @@ def softmax(call: Call) -> None:
     )
 )
 def max_pool(call: Call) -> None:
-    """One comparison less than the taps on the map, per output; spikes stay spikes."""
+    """Count one comparison less than taps inside the map, per output; spikes remain spikes."""
     x, out = call.args['self'], call.out
     kernel = call.args['kernel_size']
     dims = (
@@ -141,7 +139,7 @@ def max_pool(call: Call) -> None:
     'aten::fractional_max_pool2d',
 )
 def adaptive_max_pool(call: Call) -> None:
-    """Windows that share the map: one comparison less than its elements."""
+    """Count comparisons of windows that divide the map: one less per window than its elements."""
     x = call.args['self']
     counts, _ = call.row('pool', ('input', x))
     counts.comparisons += max(0, x.numel() - call.out.numel())
@@ -156,13 +154,14 @@ def adaptive_max_pool(call: Call) -> None:
     )
 )
 def average_pool(call: Call) -> None:
-    """Every tap on the map is an accumulate (of a spike, or of a real number); the division can be
-    folded.
+    """Count one accumulate per tap inside the map; the division can be folded.
+
+    The accumulate adds a spike or a real number.
     """
     x, out, kernel = call.args['self'], call.out, call.args.get('kernel_size')
     tag = call.tag(x)
     if kernel is None:
-        taps = None  # adaptive windows cover every element once, where sizes divide
+        taps = None  # adaptive windows cover every element once, if the sizes divide evenly
     else:
         dims = int(call.op.split('pool')[1][0])
         kernel = _spread(kernel, dims, 1)
@@ -199,7 +198,10 @@ def average_pool(call: Call) -> None:
     )
 )
 def batch_norm(call: Call) -> None:
-    """Folded into the layer before it: free. Unfolded: one multiply-accumulate per element."""
+    """Count nothing in the totals: the norm is folded into the layer before it.
+
+    Unfolded, it needs one multiply-accumulate per element (``norm_macs``).
+    """
     x = call.args['input']
     counts, _ = call.row('norm', ('input', x))
     equal, _ = once(call.tag(x), x)
@@ -214,8 +216,9 @@ def batch_norm(call: Call) -> None:
     )
 )
 def layer_norm(call: Call) -> None:
-    """Depends on the input, so it is never folded: an accumulate (mean) and two
-    multiply-accumulates per element.
+    """Count one accumulate (mean) and two multiply-accumulates per element.
+
+    The norm depends on the input, so it is never folded.
     """
     x = call.args.get('input', _input(call))
     counts, _ = call.row('norm', ('input', x))
@@ -227,7 +230,7 @@ def layer_norm(call: Call) -> None:
             call.put_real(x=out)
 
 
-#: multiply-adds per output value.
+#: multiply-adds per output value of each mode.
 _TAPS = {
     'upsample_linear1d': 2,
     'upsample_bilinear2d': 4,
@@ -245,7 +248,7 @@ _TAPS = {
 
 
 def resize(call: Call) -> None:
-    """An interpolation weighs 2 to 16 values per output; values between spikes are real numbers."""
+    """Count an interpolation of 2 to 16 values per output; the result is real-valued."""
     x = _input(call)
     if call.tag(x).weight and call.weights_only():
         return call.put(Tag(origin='weights', weight=True))

@@ -1,4 +1,4 @@
-"""One rule per op name, and what a rule is handed."""
+"""Registry of the counting rules, and the call that a rule receives."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,15 +13,18 @@ if TYPE_CHECKING:
     from mmbsa.energy.counter import OpCounter
 
 #: op name with its namespace -> rule. A rule reads arguments and results only, so all
-#: implementations count alike.
+#: implementations have the same counts.
 RULES: dict[str, Callable[['Call'], None]] = {}
 
 
 def rule(*names: str) -> Callable:
-    """Register a function from a :class:`Call` as the rule of ops, named as ``'aten::add'``.
+    """Return a decorator that registers a function of a :class:`Call` as the rule of these ops.
 
-    In-place forms (``add_``) and ``out=`` forms follow the rule of their base name unless they
-    have one of their own.
+    In-place forms (``add_``) and ``out=`` forms use the rule of their base name unless they have
+    their own rule.
+
+    Args:
+        names: op names with namespace, for example ``'aten::add'``.
     """
 
     def register(function: Callable[['Call'], None]) -> Callable[['Call'], None]:
@@ -34,12 +37,12 @@ def rule(*names: str) -> Callable:
 
 
 def aten(names: str) -> tuple[str, ...]:
-    """Words -> names in PyTorch's namespace."""
+    """Return the words of ``names`` as op names in PyTorch's namespace."""
     return tuple(f'aten::{name}' for name in names.split())
 
 
 def find(name: str) -> Callable[['Call'], None] | None:
-    """The rule of an op, or None."""
+    """Return the rule of an op, or None."""
     if name in RULES:
         return RULES[name]
     return RULES.get(name[:-1]) if name.endswith('_') and not name.endswith('__') else None
@@ -49,10 +52,10 @@ class Call:
     """One call of an op.
 
     Attributes:
-        counter: who counts.
-        op: name with its namespace.
-        args: argument by the name that the op's schema gives it; what was left out is not there.
-        result: what the op returned.
+        counter: the counter that received the call.
+        op: name of the op with its namespace.
+        args: argument name in the op's schema -> value; omitted arguments are absent.
+        result: return value of the op.
     """
 
     __slots__ = ('_known', '_tensors', 'args', 'counter', 'op', 'result')
@@ -68,7 +71,7 @@ class Call:
         return self.result if isinstance(self.result, Tensor) else self.result[0]
 
     def tensors(self) -> list[Tensor]:
-        """All tensor arguments, those in lists included."""
+        """Return all tensor arguments, including those in lists."""
         if self._tensors is None:
             self._tensors = found = []
             for value in self.args.values():
@@ -79,18 +82,23 @@ class Call:
         return self._tensors
 
     def tag(self, x: Tensor) -> Tag:
-        """What is known of a tensor."""
+        """Return the tag of a tensor."""
         known = self._known.get(id(x))
         if known is None:
             tag = self.counter.tags.get(x)
             self._known[id(x)] = known = (
                 x,
                 tag,
-            )  # x is held: the identity of a dead tensor would be used again
+            )  # x is referenced: the id of a freed tensor could be used again
         return known[1]
 
     def put(self, tag: Tag, x: Tensor | None = None) -> None:
-        """Tag a result (the first by default)."""
+        """Tag a result, by default the first one.
+
+        Args:
+            tag: the tag.
+            x: the result; None (default) for the first one.
+        """
         x = self.out if x is None else x
         self._known.clear()
         self.counter.tags.put(x, tag)
@@ -98,8 +106,14 @@ class Call:
     def put_real(
         self, why: str = '', x: Tensor | None = None, of: Sequence[Tensor] | None = None, **known
     ) -> None:
-        """Tag a result as real-valued; equal steps, time and weights are handed on from ``of``, by
-        default all tensor arguments.
+        """Tag a result as real-valued.
+
+        Args:
+            why: words added to the origin of the tag; empty by default.
+            x: the result; None (default) for the first one.
+            of: tensors from which equal steps, time and weights are inherited; None (default) for
+                all tensor arguments.
+            known: further fields of the tag.
         """
         x = self.out if x is None else x
         tag = self.inherited(x, self.tensors() if of is None else of)
@@ -110,8 +124,13 @@ class Call:
         self.put(tag, x)
 
     def inherited(self, out: Tensor, arguments: Sequence[Tensor]) -> Tag:
-        """What a result has from its arguments whatever its values: whether it is a weight, its
-        steps, equal copies.
+        """Return the part of a result's tag that does not depend on its values.
+
+        These are: whether it is a weight, its steps, and equal copies.
+
+        Args:
+            out: the result.
+            arguments: tensor arguments of the op.
         """
         first, steps = None, 0
         copies, get = 0, self.tag
@@ -134,20 +153,21 @@ class Call:
         return Tag(steps=steps)
 
     def weights_only(self) -> bool:
-        """Whether every tensor argument is a weight: work that is done once for all inputs."""
+        """Return whether every tensor argument is a weight, so that the work is done once."""
         tensors = self.tensors()
         return bool(tensors) and all(self.tag(x).weight for x in tensors)
 
     def row(
         self, kind: str, *operands: tuple[str, Tensor], numbered: bool = True
     ) -> tuple[Counts, dict]:
-        """Figures and detail of the row of this call, to add to.
+        """Return the counts and the detail of the row of this call, so that a rule can add to them.
 
         Args:
-            kind: of the row.
-            operands: role and tensor of each operand; the first one that is no weight is the row's
-                input.
-            numbered: whether several calls within a module have a row each.
+            kind: kind of the row.
+            operands: (role, tensor) of each operand; the first one that is not a weight is the
+                input of the row.
+            numbered: whether each call within one call of the module has its own row; True by
+                default.
         """
         tags = [self.tag(x) for _, x in operands]
         labels = tuple((role, *tag.label) for (role, _), tag in zip(operands, tags))
@@ -164,12 +184,22 @@ class Call:
         return row.counts, row.detail
 
     def total(self, x: Tensor, what: str) -> int:
-        """Sum of a tensor's events, counts or bits."""
+        """Return the sum of a tensor's ``'events'``, ``'counts'`` or ``'bits'``.
+
+        Args:
+            x: the tensor.
+            what: ``'events'``, ``'counts'`` or ``'bits'``.
+        """
         return sums.total(x, self.tag(x), what)
 
 
 def value_bits(tag: Tag, x: Tensor) -> int:
-    """Bits of one stored value."""
+    """Return the bits of one stored value.
+
+    Args:
+        tag: tag of the tensor.
+        x: the tensor.
+    """
     if tag.bits is not None:
         return tag.bits
     return tag.domain.bits if tag.domain is not None else 8 * x.element_size()

@@ -1,4 +1,4 @@
-"""Formats of recordings: one file per family, chosen by what a file holds, not by its name."""
+"""Formats of recordings: one file per family; the content of a file decides, not its name."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,17 +26,17 @@ OPENERS: dict[str, Callable[[Request], Recording]] = dict(
     npy=open_npy,
     npz=open_npz,
 )
-#: endings of recordings; what a file holds decides how it is read
+#: endings of recordings; the content of a file decides how it is read
 ENDINGS = ('.aedat', '.aedat4', '.bin', '.dat', '.h5', '.hdf5', '.mat', '.npy', '.npz', '.raw')
 
 
 def identify(path: Path) -> str:
-    """Return the name of a file's format, by its first bytes, and by its ending where it has none.
+    """Return the name of a file's format from its first bytes, or from its ending.
 
-    Without marks of their own are ``.bin`` (40-bit events) and AEDAT 1 without a header.
+    Formats without a signature are ``.bin`` (40-bit events) and AEDAT 1 without a header.
 
     Raises:
-        RecordingError: An unknown format; the message quotes the first bytes.
+        RecordingError: the format is unknown; the message quotes the first bytes.
     """
     with open(path, 'rb') as file:
         head = file.read(2**14)

@@ -1,6 +1,6 @@
-"""AEDAT 1 and 2 (jAER): pairs of a 16- or 32-bit address and a 32-bit time, big-endian.
+"""Reader of AEDAT 1 and 2 (jAER): pairs of a 16- or 32-bit address and a 32-bit time, big-endian.
 
-What an address means depends on the camera's chip; iniVation's page "AEDAT 2.0" has the tables.
+The meaning of an address depends on the camera's chip; iniVation's page "AEDAT 2.0" has the tables.
 """
 
 import re
@@ -23,8 +23,10 @@ from mmbsa.events.formats.source import (
 
 
 class Layout(NamedTuple):
-    """Where a chip's address has x, y and p: (shift, bits); and words with a bit of ``others`` set
-    are no events of the sensor (frames, inertial measurements, triggers).
+    """Position of x, y and p in the addresses of a chip: (shift, bits).
+
+    Words with a bit of ``others`` set are not events of the sensor (frames, inertial measurements,
+    triggers).
     """
 
     x: tuple[int, int]
@@ -36,8 +38,8 @@ class Layout(NamedTuple):
 
 _DVS128 = Layout((1, 7), (8, 7), (0, 1), 0xFFFF8000, (128, 128))
 _DAVIS = Layout((12, 10), (22, 9), (11, 1), 0x80000400, None)
-#: name -> layout. The columns, rows and polarities of all but 'cifar10-dvs' are as the address has
-#: them (jAER's origin is the lower left corner). CIFAR10-DVS is DVS128 turned upright.
+#: name -> layout. Columns, rows and polarities of all but 'cifar10-dvs' are those of the address
+#: (jAER's origin is the lower left corner). CIFAR10-DVS is DVS128 rotated upright.
 LAYOUTS = {
     'dvs128': _DVS128,
     'cifar10-dvs': _DVS128,
@@ -48,7 +50,7 @@ LAYOUTS = {
     'davis128': _DAVIS._replace(size=(128, 128)),
     'davis208': _DAVIS._replace(size=(192, 208)),
 }
-#: sensors that only one of the layouts has
+#: sensor size -> layout, for sizes that only one layout has
 _BY_SIZE = {
     layout.size: name
     for name, layout in LAYOUTS.items()
@@ -67,10 +69,10 @@ def chip_of(lines: list[str]) -> str | None:
 
 
 def layout_of(chip: str) -> str | None:
-    """Return the name of a chip's layout, or None for a chip that is not known."""
+    """Return the name of a chip's layout, or None for an unknown chip."""
     words = re.split(r'[.\s]', chip.lower())
     if any('stereo' in word for word in words):
-        return None  # bit 15 tells the eye
+        return None  # bit 15 identifies the eye
     for word in reversed(words):
         davis = re.search(r'davis(\d+)', word)
         if davis:
@@ -83,13 +85,13 @@ def layout_of(chip: str) -> str | None:
 
 
 def _choose(request: Request, chip: str | None, version: int) -> tuple[str, Layout]:
-    """Return the layout of a file by its caller's word, its header's chip or its sensor's size."""
+    """Return the layout of a file from the argument, the chip in the header, or the sensor size."""
     named = None if chip is None else layout_of(chip)
     wanted = request.layout
     if wanted is not None and named is not None and LAYOUTS[wanted][:3] != LAYOUTS[named][:3]:
         raise RecordingError(
             request.path,
-            f'layout={wanted!r} was asked for, but the header names '
+            f'layout={wanted!r} is set, but the header names '
             f'the chip {chip!r}, which has the layout {named!r}',
             0,
         )
@@ -97,7 +99,7 @@ def _choose(request: Request, chip: str | None, version: int) -> tuple[str, Layo
         raise RecordingError(
             request.path,
             f'AEDAT {version} of the chip {chip!r}, whose addresses '
-            f'are not known; expected one of {tuple(LAYOUTS)}, or say layout=',
+            f'are unknown; expected one of {tuple(LAYOUTS)}, or set layout=',
             0,
         )
     name = wanted or named
@@ -109,8 +111,8 @@ def _choose(request: Request, chip: str | None, version: int) -> tuple[str, Layo
     if name is None:
         raise RecordingError(
             request.path,
-            f'AEDAT {version} whose header names no chip (AEChip), so that the '
-            'meaning of its addresses is not known; say sensor_size=(height, width) or layout=, '
+            f'AEDAT {version} whose header names no chip (AEChip), so the '
+            'meaning of its addresses is unknown; set sensor_size=(height, width) or layout=, '
             f'one of {tuple(LAYOUTS)}',
             0,
         )
@@ -124,9 +126,9 @@ def _choose(request: Request, chip: str | None, version: int) -> tuple[str, Layo
 
 
 def _check_width(path: Path, address: np.ndarray, name: str, offset: int) -> None:
-    """Raise RecordingError where addresses have more or fewer bits than a layout that was guessed.
+    """Raise RecordingError if addresses have more or fewer bits than a guessed layout.
 
-    A DVS128 writes 16 bits; a hundred addresses of a DAVIS of which none has more are none.
+    A DVS128 writes 16 bits. At least one of a hundred addresses of a DAVIS has more.
     """
     widest, narrow = int(address.max(initial=0)), LAYOUTS[name].y == _DVS128.y
     if narrow and widest > 0xFFFF or not narrow and widest <= 0xFFFF and len(address) >= 100:
@@ -141,12 +143,12 @@ def _check_width(path: Path, address: np.ndarray, name: str, offset: int) -> Non
 def open_aedat(request: Request) -> Recording:
     """Open AEDAT 1 or 2.
 
-    The layout of the addresses is ``request.layout``, else that of the header's chip, else of the
-    sensor's size; AEDAT 1 without a chip is a DVS128.
+    The layout of the addresses is ``request.layout``, else that of the chip in the header, else
+    that of the sensor size; AEDAT 1 without a chip is a DVS128.
 
     Raises:
-        RecordingError: A chip that is not known, no chip and no size, or a layout that contradicts
-            the header.
+        RecordingError: the chip is unknown, neither a chip nor a size is known, or the layout
+            contradicts the header.
     """
     lines, start = header_lines(request, b'#', 'end of ascii header')
     version = 2 if lines and lines[0].startswith('#!AER-DAT2') else 1

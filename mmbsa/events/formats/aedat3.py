@@ -1,4 +1,4 @@
-"""AEDAT 3 (cAER): packets of events, frames and measurements of several devices."""
+"""Reader of AEDAT 3 (cAER): packets of events, frames and measurements of several devices."""
 
 import re
 import struct
@@ -30,14 +30,14 @@ SIZES3 = {
 
 
 def open_aedat3(request: Request) -> Recording:
-    """Open AEDAT 3: header lines, then packets of 28 bytes of header and events of one size.
+    """Open AEDAT 3: header lines, then packets of a 28-byte header and events of one size.
 
     Polarity events (type 1) have 64 bits: valid in bit 0, the polarity in bit 1, y in bits 2-16, x
     in bits 17-31, 31 bits of the time; the packet has the upper bits of the time. Invalid events
-    and packets of other types are left out. ``request.part`` chooses a source by its number.
+    and packets of other types are skipped. ``request.part`` selects a source by its number.
 
     Raises:
-        RecordingError: Another encoding than RAW; several sources and no ``part``.
+        RecordingError: the encoding is not RAW, or there are several sources and no ``part``.
     """
     lines, start = header_lines(request, b'#', '!end-header')
     text = '\n'.join(lines)

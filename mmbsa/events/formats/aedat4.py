@@ -1,4 +1,4 @@
-"""AEDAT 4 (iniVation DV): packets of flatbuffers, often compressed."""
+"""Reader of AEDAT 4 (iniVation DV): packets of flatbuffers, often compressed."""
 
 import os
 import struct
@@ -23,14 +23,15 @@ from mmbsa.events.formats.source import (
 def open_aedat4(request: Request) -> Recording:
     """Open AEDAT 4 (iniVation DV): a header, then packets, each a flatbuffer, often compressed.
 
-    Layout: ``#!AER-DAT4.0``, the header (a flatbuffer with the compression, the place of the index
-    at the end of the file and a description of the streams in XML), packets of a stream number, a
-    size and content. Event packets hold structs of 16 bytes: t, x, y, p. ``request.part`` chooses a
-    stream by its number. Needs ``lz4`` or ``zstandard`` where the file is compressed so.
+    Layout: ``#!AER-DAT4.0``; the header, a flatbuffer with the compression, the position of the
+    index at the end of the file and a description of the streams in XML; packets of a stream
+    number, a size and content. Event packets hold structs of 16 bytes: t, x, y, p. ``request.part``
+    selects a stream by its number. Compressed files need ``lz4`` or ``zstandard``.
 
     Raises:
-        RecordingError: A damaged header or packet, no stream of events, or several and no ``part``.
-        ModuleNotFoundError: The package for the compression is missing.
+        RecordingError: the header or a packet is damaged, there is no stream of events, or there
+            are several and no ``part``.
+        ModuleNotFoundError: the package for the compression is missing.
     """
     file = _File4(request)
     streams = {number: info.name for number, info in file.streams.items() if info.kind == 'EVTS'}
@@ -48,19 +49,19 @@ def open_aedat4(request: Request) -> Recording:
 
 
 def read_frame_times(path: str | os.PathLike, part: int | None = None) -> np.ndarray:
-    """Return when the frames of an AEDAT 4 recording begin, in its own clock.
+    """Return the start times of the frames of an AEDAT 4 recording, in its own clock.
 
     Args:
-        path: The file.
-        part: Number of the stream of frames; None where there is one.
+        path: the file.
+        part: number of the stream of frames; None (default) if there is only one.
 
     Returns:
-        (N,) int64 in microseconds: the start of the frame, or where the camera does not write it,
-        the frame's timestamp.
+        (N,) int64 in microseconds: the start of the frame, or the timestamp of the frame if the
+        camera writes no start.
 
     Raises:
-        FileNotFoundError, ModuleNotFoundError, ValueError: As ``read_events``; also another format,
-            and a recording without frames.
+        FileNotFoundError, ModuleNotFoundError, ValueError: as in ``read_events``; ValueError also
+            for another format and for a recording without frames.
     """
     path = Path(path)
     if not path.is_file():
@@ -98,12 +99,12 @@ class _File4:
         try:
             method, self.end, description = _header4(header)
             self.streams = _streams4(description)
-        except (struct.error, ValueError, IndexError, SyntaxError) as error:  # XML's is the last
+        except (struct.error, ValueError, IndexError, SyntaxError) as error:  # SyntaxError is XML's
             raise RecordingError(request.path, f'the header is damaged: {error}', 18) from error
         self.decompress = _decompressor(method, request)
 
     def packets(self, stream: int, decode: Callable[[bytes, int], Any]) -> Iterator[Any]:
-        """Yield the decoded packets of a stream; the others are stepped over."""
+        """Yield the decoded packets of a stream; other streams are skipped."""
         path = self.request.path
         with Source(self.request, self.start) as source:
             while self.end < 0 or source.offset < self.end:
@@ -112,7 +113,7 @@ class _File4:
                 if not head and self.end >= 0:
                     raise TruncatedError(
                         path,
-                        f'the header says that packets reach to byte {self.end}, but the file ends',
+                        f'the header states that packets end at byte {self.end}, but the file ends',
                         at,
                     )
                 if not head:
@@ -127,7 +128,7 @@ class _File4:
                     continue
                 try:
                     yield decode(self.decompress(data), at)
-                except Exception as error:  # each compression has its own
+                except Exception as error:  # each compression raises its own types
                     raise RecordingError(
                         path,
                         f'a damaged packet of stream {stream} ({type(error).__name__}: {error})',
@@ -136,7 +137,7 @@ class _File4:
 
 
 def _field(buffer: bytes, table: int, number: int) -> int | None:
-    """Return where field ``number`` of the flatbuffer table at ``table`` lies, or None."""
+    """Return the position of field ``number`` of the flatbuffer table at ``table``, or None."""
     layout = table - struct.unpack_from('<i', buffer, table)[0]
     if layout < 0 or 4 + 2 * number + 2 > struct.unpack_from('<H', buffer, layout)[0]:
         return None
@@ -145,7 +146,7 @@ def _field(buffer: bytes, table: int, number: int) -> int | None:
 
 
 def _header4(header: bytes) -> tuple[int, int, str]:
-    """Return the compression, the end of the packets (-1: not known) and the description."""
+    """Return the compression, the end of the packets (-1 if unknown) and the description."""
     table = struct.unpack_from('<I', header)[0]
     at = [_field(header, table, number) for number in range(3)]
     method = 0 if at[0] is None else struct.unpack_from('<i', header, at[0])[0]
@@ -158,7 +159,7 @@ def _header4(header: bytes) -> tuple[int, int, str]:
 
 
 def _streams4(description: str) -> dict[int, _Stream4]:
-    """Return what the description says of the streams, by their numbers."""
+    """Return stream number -> stream, from the description in the header."""
     import xml.etree.ElementTree as tree
 
     if '<!' in description:
@@ -179,7 +180,7 @@ def _streams4(description: str) -> dict[int, _Stream4]:
 
 
 def _decompressor(method: int, request: Request):
-    """Return the function that unpacks a packet of the header's compression."""
+    """Return the function that decompresses a packet with the header's compression."""
     if method == 0:
         return lambda data: data
     package = {1: 'lz4', 2: 'lz4', 3: 'zstandard', 4: 'zstandard'}.get(method)
@@ -215,17 +216,15 @@ _EVENT4 = np.dtype(
 
 
 def _table4(packet: bytes, kind: bytes) -> int:
-    """Return where the table of an unpacked packet lies: its size, then a flatbuffer."""
+    """Return the position of the table of a decompressed packet: its size, then a flatbuffer."""
     size = struct.unpack_from('<I', packet)[0]
     if size + 4 > len(packet) or packet[8:12] != kind:
-        raise ValueError(
-            f'{len(packet)} bytes, of which {size} are said to be of the type {kind.decode()}'
-        )
+        raise ValueError(f'{len(packet)} bytes; expected {size} bytes of the type {kind.decode()}')
     return 4 + struct.unpack_from('<I', packet, 4)[0]
 
 
 def _events4(packet: bytes, offset: int) -> Block:
-    """Return the events of a packet, its one vector."""
+    """Return the events of a packet, its only vector."""
     at = _field(packet, _table4(packet, b'EVTS'), 0)
     if at is None:
         events: np.ndarray = np.zeros(0, _EVENT4)

@@ -1,4 +1,4 @@
-"""Recordings as arrays of numpy: .npy and .npz."""
+"""Reader of numpy recordings: .npy and .npz."""
 
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +15,7 @@ from mmbsa.events.formats.source import (
     TruncatedError,
 )
 
-#: field -> the names that data sets give it
+#: field -> its names in data sets
 NAMES = dict(
     x=('x', 'xs', 'x_coordinate', 'col'),
     y=('y', 'ys', 'y_coordinate', 'row'),
@@ -25,7 +25,7 @@ NAMES = dict(
 
 
 def find_columns(names: Iterable[str]) -> dict[str, str]:
-    """Return x, y, t, p -> the name in use, or raise ValueError that says what is there."""
+    """Return x, y, t, p -> the name in use; raise ValueError if one is missing."""
     there = list(names)
     lower = {name.lower(): name for name in there}
     found = {
@@ -42,7 +42,12 @@ def find_columns(names: Iterable[str]) -> dict[str, str]:
 
 
 def equal_length(path, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """Return the one length of all columns; (1, N) and (N, 1), as MATLAB writes, are fine."""
+    """Return the common length of all columns; (1, N) and (N, 1), as in MATLAB, are accepted.
+
+    Args:
+        path: the file, for the message.
+        shapes: name of a column -> its shape.
+    """
     long = {name: [length for length in shape if length != 1] for name, shape in shapes.items()}
     lengths = {tuple(sides) or (1,) for sides in long.values()}
     if len(lengths) != 1 or len(next(iter(lengths))) > 1 or any(not s for s in shapes.values()):
@@ -53,7 +58,7 @@ def equal_length(path, shapes: Mapping[str, tuple[int, ...]]) -> int:
 
 
 class _Stream:
-    """An .npy array that is read forward from an open file."""
+    """An .npy array that is read sequentially from an open file."""
 
     def __init__(self, file: IO[bytes], path, name: str) -> None:
         self.file, self.path, self.name = file, path, name
@@ -68,7 +73,7 @@ class _Stream:
             raise RecordingError(path, f'{name} is an array file of version {error}') from error
         if self.dtype.hasobject:
             raise RecordingError(
-                path, f'{name} holds Python objects, which are never loaded; expected numbers'
+                path, f'{name} holds Python objects, which are not supported; expected numbers'
             )
         if fortran and sum(length != 1 for length in self.shape) > 1:
             raise RecordingError(path, f'{name} is stored by columns; expected by rows')
@@ -86,7 +91,7 @@ class _Stream:
             if not part:
                 raise TruncatedError(
                     self.path,
-                    f'{self.name} ends before its {self.shape} numbers do; the file is cut off',
+                    f'{self.name} ends before its {self.shape} numbers do; the file is truncated',
                 )
             parts.append(part)
             data -= len(part)
@@ -97,7 +102,7 @@ def open_npy(request: Request) -> Recording:
     """Open an .npy file with a structured array (N,) with the fields x, y, t, p.
 
     Raises:
-        RecordingError: Another array; columns without names have no known order.
+        RecordingError: the array has other fields; columns without names have no known order.
     """
     with open(request.path, 'rb') as file:
         stream = _Stream(file, request.path, 'the array')
@@ -126,8 +131,8 @@ def open_npy(request: Request) -> Recording:
 def open_npz(request: Request) -> Recording:
     """Open an .npz file with the arrays x, y, t, p, or ES-ImageNet's ``pos`` and ``neg``.
 
-    ES-ImageNet has rows (y, x, t) of either polarity. The arrays are read in blocks, never whole
-    (ES-ImageNet's are small and are).
+    ES-ImageNet has rows (y, x, t) for each polarity. The arrays are read in blocks and never as a
+    whole, except those of ES-ImageNet, which are small.
     """
     with zipfile.ZipFile(request.path) as archive:
         members = [name.removesuffix('.npy') for name in archive.namelist()]
@@ -147,7 +152,7 @@ def open_npz(request: Request) -> Recording:
                 x, y, t, p = (streams[name].read(number) for name in 'xytp')
                 yield Block(x, y, t, p)
             for stream in streams.values():
-                stream.file.read(1)  # the end of a member is where its checksum is compared
+                stream.file.read(1)  # the checksum is compared at the end of a member
                 stream.file.close()
 
     return Recording(request.path, 'npz', None, blocks)

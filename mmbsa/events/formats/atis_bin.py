@@ -1,4 +1,7 @@
-"""40-bit events of N-MNIST and N-Caltech101 (Orchard et al., 2015), without a header."""
+"""Reader of the 40-bit events of N-MNIST and N-Caltech101 (Orchard et al., 2015).
+
+The files have no header.
+"""
 
 from collections.abc import Iterator
 
@@ -6,7 +9,7 @@ import numpy as np
 
 from mmbsa.events.formats.source import Block, Recording, Request, Source
 
-#: a row beyond the ATIS sensor's 240: no event, but times go on by OVERFLOW microseconds
+#: a row beyond the ATIS sensor's 240 is not an event; it adds OVERFLOW microseconds to the times
 MARK, OVERFLOW = 240, 2**13
 
 

@@ -1,4 +1,4 @@
-"""HDF5 recordings: Prophesee, DSEC, MVSEC, plain columns, and SHD's spikes of audio."""
+"""Reader of HDF5 recordings: Prophesee, DSEC, MVSEC, plain columns, and spikes of audio (SHD)."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 from mmbsa.events.formats.arrays import find_columns
 from mmbsa.events.formats.source import BLOCK, Block, Recording, RecordingError, Request
 
-#: filters of HDF5 that come from elsewhere: number -> (name, what to install)
+#: filters that are not part of HDF5: number -> (name, how to install it)
 FILTERS = {
     32001: ('Blosc', 'pip install hdf5plugin'),
     32004: ('LZ4', 'pip install hdf5plugin'),
@@ -20,7 +20,7 @@ FILTERS = {
 
 
 def _check_filters(path, dataset: Any) -> None:
-    """Raise ModuleNotFoundError where the data of a dataset cannot be unpacked here."""
+    """Raise ModuleNotFoundError if the filter of a dataset's compression is not installed."""
     import h5py
 
     settings = dataset.id.get_create_plist()
@@ -41,20 +41,20 @@ def _check_filters(path, dataset: Any) -> None:
 
 
 def open_hdf5(request: Request) -> Recording:
-    """Open an HDF5 file by what it holds; h5py is needed.
+    """Open an HDF5 file by its content; h5py is required.
 
     * ``CD/events`` with the fields x, y, p, t (Prophesee);
     * a group ``events`` with x, y, t, p (DSEC, whose ``t_offset`` is added to the times), or these
-      columns at the top; floating-point times are seconds;
-    * ``davis/left/events`` (MVSEC: rows x, y, seconds, polarity); ``part`` chooses left or right;
+      columns at the top level; floating-point times are seconds;
+    * ``davis/left/events`` (MVSEC: rows x, y, seconds, polarity); ``part`` is left or right;
     * ``spikes/units`` and ``spikes/times`` (SHD, SSC): ``part`` is the number of a recording; x is
       the frequency channel, y is 0, p is 1;
-    * ``train_addresses/<name>`` and ``train_timestamps/<name>``, and the same of ``test``
+    * ``train_addresses/<name>`` and ``train_timestamps/<name>``, and the same with ``test``
       (N-TIDIGITS): ``part`` is ``'train/<name>'`` or ``'test/<name>'``; x is the channel, y is 0, p
       is 1.
 
     Raises:
-        RecordingError: Another content; the message lists what is there.
+        RecordingError: the content is none of these; the message lists the content.
         ModuleNotFoundError: h5py, or the filter of the compression, is missing.
     """
     import h5py
@@ -95,7 +95,7 @@ def open_hdf5(request: Request) -> Recording:
 
 
 def _size(item: Any) -> tuple[int, int] | None:
-    """Return (height, width) where the attributes of a file or dataset state them."""
+    """Return (height, width) if the attributes of a file or dataset state them, otherwise None."""
     if item is None:
         return None
     attributes = {key.lower(): value for key, value in item.attrs.items()}
@@ -236,7 +236,7 @@ def _digits(request: Request, names: set[str]) -> Recording:
 
 
 def _spikes(channel: np.ndarray, seconds: np.ndarray) -> Block:
-    """Spikes of frequency channels as events; the formats do not promise an order."""
+    """Return spikes of frequency channels as sorted events."""
     seconds = np.asarray(seconds, np.float64)
     order = np.argsort(seconds, kind='stable')
     ones = np.ones(len(channel), np.int8)

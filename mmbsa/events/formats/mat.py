@@ -1,7 +1,7 @@
-"""MATLAB 5 files: ASL-DVS, UCF101-DVS, HMDB51-DVS, ST-MNIST.
+"""Reader of MATLAB 5 files: ASL-DVS, UCF101-DVS, HMDB51-DVS, ST-MNIST.
 
-Only arrays of real numbers are read, by the format's description (MathWorks, "MAT-File Level 5
-File Format"). scipy.io.loadmat is not used: it brings the interpreter down on damaged files.
+Only arrays of real numbers are read, as specified in "MAT-File Level 5 File Format" (MathWorks).
+scipy.io.loadmat is not used, because damaged files can crash the interpreter with it.
 """
 
 import struct
@@ -14,9 +14,9 @@ from mmbsa.events.formats.arrays import equal_length, find_columns
 from mmbsa.events.formats.source import LARGEST, Block, Recording, RecordingError, Request
 
 MATRIX, COMPRESSED = 14, 15
-#: type of stored numbers -> numpy's
+#: type of stored numbers -> numpy type
 TYPES = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 9: 'f8', 12: 'i8', 13: 'u8'}
-#: class of an array -> numpy's type; others (cells, structures, text, sparse) are no columns
+#: class of an array -> numpy type; other classes (cells, structures, text, sparse) are not columns
 CLASSES = {
     6: 'f8',
     7: 'f4',
@@ -32,10 +32,10 @@ CLASSES = {
 
 
 def _elements(data: bytes, start: int, order: str) -> Iterator[tuple[int, bytes]]:
-    """Yield (type, content) of the elements in ``data`` from ``start`` on."""
+    """Yield (type, content) of the elements in ``data`` from byte ``start`` on."""
     while start < len(data):
         kind, size = struct.unpack_from(f'{order}II', data, start)
-        if kind >> 16:  # a small element has its size in the upper half of the type
+        if kind >> 16:  # the upper half of the type of a small element is its size
             kind, size, first, step = kind & 0xFFFF, kind >> 16, start + 4, 8
         else:
             first = start + 8
@@ -47,7 +47,7 @@ def _elements(data: bytes, start: int, order: str) -> Iterator[tuple[int, bytes]
 
 
 def _array(content: bytes, order: str) -> tuple[str, np.ndarray | None]:
-    """Return name and numbers of a matrix element; None where it holds other things."""
+    """Return name and numbers of a matrix element; None instead of numbers for other content."""
     parts = _elements(content, 0, order)
     flags, lengths, letters = (next(parts)[1] for _ in range(3))
     name = letters.decode('latin-1')
@@ -64,7 +64,7 @@ def _array(content: bytes, order: str) -> tuple[str, np.ndarray | None]:
 
 
 def read_arrays(request: Request) -> dict[str, np.ndarray]:
-    """Return the arrays of real numbers in a MATLAB 5 file by their names."""
+    """Return name -> array of real numbers of a MATLAB 5 file."""
     content = request.path.read_bytes()
     order = {b'IM': '<', b'MI': '>'}.get(content[126:128])
     if order is None:
@@ -91,11 +91,11 @@ def read_arrays(request: Request) -> dict[str, np.ndarray]:
 def open_mat(request: Request) -> Recording:
     """Open a MATLAB 5 file with vectors x, y, ts, pol, or ST-MNIST's ``spiketrain``.
 
-    ``spiketrain`` is (101, N): the last row is the time in seconds and row 10 x + y the polarity of
-    the taxel at (x, y), 1 or -1, or 0 without an event.
+    ``spiketrain`` is (101, N): the last row is the time in seconds, and row 10 x + y is the
+    polarity of the taxel at (x, y): 1, -1, or 0 without an event.
 
     Raises:
-        RecordingError: Other arrays; MATLAB 7.3 files are HDF5.
+        RecordingError: the file has other arrays; MATLAB 7.3 files are HDF5.
     """
     loaded = read_arrays(request)
     if 'spiketrain' in loaded:

@@ -1,4 +1,4 @@
-"""Prophesee's recordings: .dat (N-CARS, Gen1, 1Mpx) and raw EVT 2.0 and EVT 3.0."""
+"""Reader of Prophesee's recordings: .dat (N-CARS, Gen1, 1Mpx) and raw EVT 2.0 and EVT 3.0."""
 
 import re
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from mmbsa.events.formats.source import (
 
 
 def header_size(lines: list[str]) -> tuple[int, int] | None:
-    """Return (height, width) that the header states, or None."""
+    """Return (height, width) from the header, or None."""
     text = '\n'.join(lines)
     geometry = re.search(r'geometry\s+(\d+)x(\d+)', text, re.I)
     if geometry:
@@ -35,7 +35,7 @@ def open_dat(request: Request) -> Recording:
     bit 17.
 
     Raises:
-        RecordingError: Events of another type or size.
+        RecordingError: events have another type or size.
     """
     lines, start = header_lines(request, b'%')
     with Source(request, start) as source:
@@ -44,13 +44,13 @@ def open_dat(request: Request) -> Recording:
         raise TruncatedError(request.path, 'the event type and size are missing', start)
     if kind[1] != 8:
         raise RecordingError(
-            request.path, f'expected events of 8 bytes, the header says {kind[1]}', start + 1
+            request.path, f'expected events of 8 bytes, the header states {kind[1]}', start + 1
         )
     if kind[0] not in (0x00, 0x0C):
         raise RecordingError(
             request.path,
             'expected change detection events (type 0x00 or 0x0C), '
-            f'the header says 0x{kind[0]:02X}',
+            f'the header states 0x{kind[0]:02X}',
             start,
         )
     version = re.search(r'%\s*version\s+(\d+)', '\n'.join(lines), re.I)
@@ -90,7 +90,7 @@ def open_evt(request: Request) -> Recording:
     if version not in ('2', '3'):
         raise RecordingError(
             request.path,
-            'expected EVT 2.0 or EVT 3.0, the header says '
+            'expected EVT 2.0 or EVT 3.0, the header states '
             + (f'EVT {version}' if version else 'neither'),
             0,
         )
@@ -112,9 +112,9 @@ def _hold(values: np.ndarray, where: np.ndarray, before: int) -> np.ndarray:
 
 
 def _turns(high: np.ndarray, before: int, bits: int) -> np.ndarray:
-    """Return how often the upper part of the time, of ``bits`` bits, has started anew, (N,).
+    """Return how often the upper part of the time, of ``bits`` bits, has wrapped around, (N,).
 
-    A fall by more than half of its range is a new start. ``before`` is -1 at the beginning.
+    A decrease by more than half of its range is a wrap-around. ``before`` is -1 at the beginning.
     """
     change = high - np.append(high[:1] if before < 0 else before, high[:-1])
     return np.cumsum(change < -(1 << bits - 1))
@@ -136,11 +136,14 @@ def _check_types(
 
 
 class Evt2:
-    """Decode EVT 2.0 in blocks: words of 32 bits with their type in the upper four.
+    """Decode EVT 2.0 in blocks: 32-bit words with their type in the upper four bits.
 
     Types 0 and 1 are off and on events (6 low bits of the time, 11 bits x, 11 bits y), 8 is the
-    upper 28 bits of the time; triggers and vendor words (0xA, 0xE, 0xF) are no events. Words before
-    the first time are left out, as they have no time.
+    upper 28 bits of the time; triggers and vendor words (0xA, 0xE, 0xF) are not events. Words
+    before the first time word are skipped, because they have no time.
+
+    Args:
+        request: the request, with the name of the file.
     """
 
     KNOWN = (0x0, 0x1, 0x8, 0xA, 0xE, 0xF)
@@ -162,12 +165,15 @@ class Evt2:
 
 
 class Evt3:
-    """Decode EVT 3.0 in blocks: words of 16 bits with their type in the upper four.
+    """Decode EVT 3.0 in blocks: 16-bit words with their type in the upper four bits.
 
-    The state (row, base column, polarity, both halves of the time) goes from block to block. A new
-    upper half of the time sets the lower one to 0 until it comes too. Vectors (12 or 8 columns per
-    word) move the base column on. Triggers and vendor words are no events. Words before the first
-    upper half of the time or before the first row are left out.
+    The state (row, base column, polarity, both halves of the time) persists from block to block. A
+    new upper half of the time sets the lower half to 0 until the next lower half. Vectors (12 or 8
+    columns per word) advance the base column. Triggers and vendor words are not events. Words
+    before the first upper half of the time or before the first row are skipped.
+
+    Args:
+        request: the request, with the name of the file.
     """
 
     ROW, COLUMN, BASE, VECTOR12, VECTOR8, LOW, HIGH = 0x0, 0x2, 0x3, 0x4, 0x5, 0x6, 0x8
@@ -179,7 +185,7 @@ class Evt3:
         self.polarity, self.turns = 0, 0
 
     def _times(self, kind: np.ndarray, value: np.ndarray) -> np.ndarray:
-        """Return the time at every word, negative before the first upper half, (N,) int64."""
+        """Return the time at every word, (N,) int64; negative before the first upper half."""
         is_high, is_low = kind == self.HIGH, kind == self.LOW
         high = _hold(value, is_high, self.high)
         turns = self.turns + _turns(high, self.high, 12)  # one every 16.8 s
@@ -197,7 +203,7 @@ class Evt3:
         row = _hold(value & 0x7FF, kind == self.ROW, self.row)
         is_base = kind == self.BASE
         polarity = _hold(value >> 11, is_base, self.polarity)
-        # the base column moves by the vectors since it was set
+        # vectors since the last base column word advance the base column
         moved = np.cumsum(12 * (kind == self.VECTOR12) + 8 * (kind == self.VECTOR8))
         after = _hold((value & 0x7FF) - moved, is_base, self.base) + moved
         before = np.append(self.base, after[:-1])
@@ -212,7 +218,7 @@ class Evt3:
             p.append(polarity[word[at]])
             order.append(word[at])
         words = np.concatenate(order)
-        sort = np.argsort(words, kind='stable')  # words in their order, bits as they were found
+        sort = np.argsort(words, kind='stable')  # in the order of the words, then of the bits
         words = words[sort]
         self.row, self.polarity = int(row[-1]), int(polarity[-1])
         self.base = int(after[-1]) if is_base.any() or self.base >= 0 else -1

@@ -1,4 +1,4 @@
-"""What all readers of recordings share: bytes and their places, blocks of events, errors."""
+"""Common parts of all readers of recordings: files, blocks of events, errors."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,22 +8,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-#: events that are decoded at once where the format does not say
+#: number of events decoded at once if the format does not determine it
 BLOCK = 2**18
-#: seconds between two looks at a file that grows
+#: seconds between two checks of a growing file
 POLL = 0.05
-#: bytes of the longest line of a header
+#: largest length of a header line in bytes
 LONGEST_LINE = 2**16
-#: bytes of the largest packet that is believed
+#: largest accepted packet in bytes
 LARGEST = 2**30
 
 
 class RecordingError(ValueError):
-    """A recording that cannot be read as a whole; the message names the file and the place.
+    """Raised for a recording that cannot be read completely; the message names file and position.
 
     Attributes:
-        path: The file.
-        offset: Byte at which the fault begins, where that is known.
+        path: the file.
+        offset: byte at which the fault begins; None if unknown.
     """
 
     def __init__(self, path: Path, message: str, offset: int | None = None) -> None:
@@ -40,10 +40,10 @@ class TruncatedError(RecordingError):
 
 
 class Block(NamedTuple):
-    """Raw columns of some events, (N,) each, and where they come from.
+    """Raw columns of some events, (N,) each, with their position in the file.
 
-    ``offset`` is the byte at which the block begins, ``stride`` the bytes per event; both None or
-    ``stride`` 0 where events have no place of their own.
+    ``offset`` is the byte at which the block begins, ``stride`` the bytes per event. If events have
+    no individual position, both are None or ``stride`` is 0.
     """
 
     x: np.ndarray
@@ -56,14 +56,14 @@ class Block(NamedTuple):
 
 @dataclass
 class Request:
-    """What a caller wants of a file.
+    """Arguments for opening a recording.
 
     Args:
-        path: The file.
-        part: Which of several streams or recordings; None where there is one.
-        layout: Address layout of AEDAT 1 and 2, see ``mmbsa.events.formats.aedat``.
-        sensor_size: (height, width) of the sensor; None where the file says it.
-        follow: Seconds to wait for a growing file to grow; 0 reads what is there.
+        path: the file.
+        part: selects one of several streams or recordings; None if there is only one.
+        layout: address layout of AEDAT 1 and 2, see ``mmbsa.events.formats.aedat``.
+        sensor_size: (height, width) of the sensor in pixels; None if the file states it.
+        follow: seconds to wait for a growing file; 0 reads the present content.
     """
 
     path: Path
@@ -78,13 +78,13 @@ class Recording:
     """An opened recording.
 
     Args:
-        path: The file.
-        format: Name of the format.
+        path: the file.
+        format: name of the format.
         size: (height, width) that the file states, or None.
-        blocks: Starts reading from the beginning.
-        time_unit: Of the times in the blocks, see ``mmbsa.events.make_events``.
-        details: What else the header says.
-        has_parts: ``part`` chose one of several.
+        blocks: function that yields the blocks from the beginning.
+        time_unit: unit of the times in the blocks, see ``mmbsa.events.make_events``.
+        details: other information of the header.
+        has_parts: whether ``part`` selects one of several.
     """
 
     path: Path
@@ -97,7 +97,12 @@ class Recording:
 
 
 class Source:
-    """A file that is read forward, and that may still grow."""
+    """A file that is read sequentially and that may still grow.
+
+    Args:
+        request: the request, with path and ``follow``.
+        offset: byte at which reading starts, 0 by default.
+    """
 
     def __init__(self, request: Request, offset: int = 0) -> None:
         self.path, self.follow, self.offset = request.path, request.follow, offset
@@ -132,13 +137,13 @@ class Source:
         return data
 
     def exactly(self, size: int, what: str) -> bytes:
-        """Return the next ``size`` bytes, none at the end of the file, or raise TruncatedError."""
+        """Return the next ``size`` bytes, or none at the end; otherwise raise TruncatedError."""
         start, data = self.offset, self.read(size)
         if data and len(data) < size:
             raise TruncatedError(
                 self.path,
                 f'{what} should have {size} bytes, but the file ends '
-                f'after {len(data)}; it is cut off',
+                f'after {len(data)}; it is truncated',
                 start,
             )
         return data
@@ -147,12 +152,13 @@ class Source:
         """Yield (offset, bytes) of whole units of ``unit`` bytes, many at a time.
 
         Raises:
-            TruncatedError: The file ends in the middle of a unit, after the whole ones were given.
+            TruncatedError: the file ends inside a unit; the whole units before it are yielded
+                first.
         """
         tail = b''
         while True:
             start = self.offset - len(tail)
-            # a growing file: take what is there, wait only for the first bytes
+            # a growing file: use the present content, wait only for the first bytes
             new = self._file.read(BLOCK * unit)
             if not new and self.follow:
                 new = self._wait(0, 1)
@@ -167,15 +173,16 @@ class Source:
         if tail:
             raise TruncatedError(
                 self.path,
-                f'{len(tail)} bytes are no whole event of {unit} bytes; the file is cut off',
+                f'{len(tail)} bytes are not a whole event of {unit} bytes; the file is truncated',
                 self.offset - len(tail),
             )
 
 
 class Unwrap:
-    """Make times of a counter of ``bits`` bits that starts anew continue to rise, over many blocks.
+    """Continue the times of a wrapping counter of ``bits`` bits over many blocks.
 
-    A fall by more than half of the counter's range is a new start; a smaller one is left as it is.
+    A decrease by more than half of the counter's range is a wrap-around; a smaller decrease is
+    kept.
     """
 
     def __init__(self, bits: int) -> None:
@@ -188,7 +195,7 @@ class Unwrap:
             return t
         change = t - np.append(t[0] if self.last is None else self.last, t[:-1])
         falls = change < -(self.range // 2)
-        # an event that comes late, from before the new start, after one from behind it
+        # a late event from before the wrap-around that follows an event from after it
         late = (change > self.range // 2) & (self.base + np.cumsum(falls) > 0)
         turns = self.base + np.cumsum(falls.astype(np.int64) - late)
         self.last, self.base = t[-1], turns[-1]
@@ -196,17 +203,17 @@ class Unwrap:
 
 
 def header_lines(request: Request, mark: bytes, end: str | None = None) -> tuple[list[str], int]:
-    """Return the lines at the beginning of a file that start with ``mark``, and where they end.
+    """Return the first lines that start with ``mark``, and the byte after them.
 
-    Data can begin with the same byte: a line with bytes that are no text is data.
+    Data can begin with the same byte: a line with bytes that are not text is data.
 
     Args:
-        request: Names the file.
-        mark: One byte.
-        end: The last line is the one with these words after the mark, in any case.
+        request: the request, with the name of the file.
+        mark: one byte.
+        end: text after the mark in the last line, in any case; None (default) if there is none.
 
     Raises:
-        TruncatedError: The file ends in a line.
+        TruncatedError: the file ends inside a line.
     """
     lines, offset = [], 0
     with open(request.path, 'rb') as file:
@@ -227,7 +234,10 @@ def header_lines(request: Request, mark: bytes, end: str | None = None) -> tuple
 def choose_stream(request: Request, streams: dict, default: Any = None) -> Any:
     """Return the number of the stream of events to read: ``request.part``, or the only one.
 
-    ``default`` where there is none.
+    Args:
+        request: the request.
+        streams: number -> stream of events.
+        default: result if there is no stream; None by default.
     """
     part = request.part
     if part is None and len(streams) > 1:
@@ -236,6 +246,6 @@ def choose_stream(request: Request, streams: dict, default: Any = None) -> Any:
         )
     if part is not None and part not in streams:
         raise RecordingError(
-            request.path, f'part={part!r} is none of the streams of events {streams}'
+            request.path, f'part={part!r} is not one of the streams of events {streams}'
         )
     return part if part is not None else next(iter(streams), default)

@@ -132,7 +132,7 @@ def test_hash_is_of_what_a_config_computes(write, cfg):
         ({'model.inner': {'gian': 2.0}}, r'no model\.inner\.gian.*model\.inner has gain, kind'),
         ({'modle.width': 8}, 'no modle.width.*its entries are'),
         ({'model.width.deep': 8}, 'model.width is 4'),
-        ({'+model.width': 8}, r'announced as new, but the config has model\.width = 4'),
+        ({'+model.width': 8}, r'marked as new, but the config has model\.width = 4'),
         (
             {'optim_wrapper.optimizer.lr': '5e-4'},
             "is 0.1 in the config, and the grid has the text '5e-4'",
@@ -176,7 +176,7 @@ def test_an_axis_without_effect_is_refused(write):
 @pytest.mark.parametrize(
     'changes, message',
     [
-        (dict(axis={}), 'axis is no key of a grid'),
+        (dict(axis={}), 'axis is not a key of a grid'),
         (dict(seeds=[1, 1]), 'seeds'),
         (dict(seeds=[]), 'seeds'),
         (dict(seeds=['a']), 'seeds'),
@@ -201,9 +201,9 @@ def test_bad_grids(write, changes, message):
 def test_more_bad_grids(write, tmp_path):
     path = write()
     path.write_text(path.read_text() + 'seeds: [1]\n')
-    with pytest.raises(GridError, match="(?s)grid.yaml.*key 'seeds' is there twice"):
+    with pytest.raises(GridError, match="(?s)grid.yaml.*key 'seeds' appears twice"):
         read_grid(path)
-    with pytest.raises(GridError, match='no.yaml: there is no such grid'):
+    with pytest.raises(GridError, match='no.yaml: the grid file does not exist'):
         read_grid(tmp_path / 'no.yaml')
     with pytest.raises(GridError, match='no.py does not exist'):
         expand(read_grid(write(base='no.py')))

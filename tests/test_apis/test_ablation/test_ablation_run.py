@@ -145,7 +145,7 @@ def test_killed_at_every_level(grid, tmp_path):
     first = folder.read()['pid']
     runner.send_signal(signal.SIGINT)
     output, _ = runner.communicate(timeout=300)
-    assert runner.returncode == 130 and 'the same command goes on' in output
+    assert runner.returncode == 130 and 'run the same command again' in output
     assert folder.status() == 'interrupted' and not alive(first)
 
     runner, step = start(path, work=work), folder.progress()
@@ -156,7 +156,7 @@ def test_killed_at_every_level(grid, tmp_path):
     third = folder.read()['pid']
     runner.kill()
     output, _ = runner.communicate(timeout=300)
-    assert 'ended by SIGKILL; it goes on from its last checkpoint' in output
+    assert 'ended by SIGKILL; it continues from its last checkpoint' in output
     assert alive(third) and folder.status() == 'running', (
         'a training outlives its runner, and keeps its lock'
     )

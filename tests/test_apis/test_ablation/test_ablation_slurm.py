@@ -87,7 +87,7 @@ def test_the_job_starts_our_training(folder, commands, tmp_path):
 
 
 def test_slurm_refuses_bad_arguments(folder, commands):
-    with pytest.raises(GridError, match='no sbatch'):
+    with pytest.raises(GridError, match='sbatch is not installed'):
         submit(folder, ['/nonexistent/sbatch'])
     commands('sbatch', 'echo "invalid partition" >&2; exit 1\n')
     with pytest.raises(GridError, match='invalid partition'):

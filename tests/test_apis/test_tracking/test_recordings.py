@@ -84,7 +84,7 @@ def test_streams_are_lazy(tmp_path):
     next(frames)
     (folder / 'img' / '0003.png').write_bytes(b'broken')  # not read yet
     next(frames)
-    with pytest.raises(ValueError, match='0003.png: this is no picture'):
+    with pytest.raises(ValueError, match='0003.png: OpenCV cannot read'):
         next(frames)
 
 

@@ -87,7 +87,7 @@ def test_toolkit_annotations_win(tmp_path):
     assert np.flatnonzero(info['absent']).tolist() == [23]
     assert info['attributes'] == (VISEVENT_ATTRIBUTES[1],) == ('ROT',)
     assert info['gt_boxes'][9].tolist() == [5, 5, 5, 5]
-    with pytest.raises(FileNotFoundError, match='toolkit=.*missing.*no such folder'):
+    with pytest.raises(FileNotFoundError, match='toolkit=.*missing.*the folder does not exist'):
         build('VisEvent', tmp_path, toolkit=str(tmp_path / 'missing'))
 
 
@@ -147,7 +147,7 @@ def test_what_is_wrong_is_named(tmp_path, spoil, error, message):
 def test_another_layout_is_recognised(tmp_path):
     tiny_tracking.write_sequence('VisEvent', tmp_path, 'test', 'seq')
     with pytest.raises(
-        FileNotFoundError, match='no sequence has groundtruth_rect.txt.*looks like VisEvent'
+        FileNotFoundError, match='no sequence has groundtruth_rect.txt.*match the layout VisEvent'
     ):
         build('FE108', tmp_path)
     with pytest.raises(FileNotFoundError, match='training_subset|testing_subset'):

@@ -82,9 +82,7 @@ def test_cifar10_dvs_is_asked_for(tmp_path):
     events = ev.read_events(tmp_path / 'a.aedat', layout='cifar10-dvs')
     assert all(np.array_equal(events[name], columns[name]) for name in 'xytp')
     write.write_aedat2(tmp_path / 'b.aedat', write.some_events(), 'DAVIS240C')
-    with pytest.raises(
-        ev.RecordingError, match="b.aedat: .*'cifar10-dvs' was asked for, but .*DAVIS240C"
-    ):
+    with pytest.raises(ev.RecordingError, match="b.aedat: .*'cifar10-dvs' is set, but .*DAVIS240C"):
         ev.read_events(tmp_path / 'b.aedat', layout='cifar10-dvs')
 
 
@@ -97,7 +95,7 @@ def test_cifar10_dvs_is_asked_for(tmp_path):
         (None, True, dict(layout='cifar10-dvs'), "do not fit the layout 'cifar10-dvs'"),
         ('ch.unizh.ini.jaer.chip.cochlea.CochleaAMS1c', True, {}, 'of the chip .*CochleaAMS1c'),
         ('ch.unizh.ini.jaer.chip.stereopsis.StereoDVS128', False, {}, 'of the chip .*StereoDVS128'),
-        ('DVS128', False, dict(layout='davis'), "'davis' was asked for, but .* 'DVS128'"),
+        ('DVS128', False, dict(layout='davis'), "'davis' is set, but .* 'DVS128'"),
     ],
 )
 def test_what_is_not_known_is_refused_by_name(tmp_path, chip, davis, arguments, message):

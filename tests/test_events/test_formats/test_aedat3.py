@@ -61,7 +61,7 @@ def test_aedat3_sources_are_chosen(tmp_path):
         ev.read_events(path)
     assert np.array_equal(ev.read_events(path, 0), one)
     assert np.array_equal(ev.read_events(path, 1), two)
-    with pytest.raises(ev.RecordingError, match='part=2 is none of'):
+    with pytest.raises(ev.RecordingError, match='part=2 is not one of'):
         ev.read_events(path, 2)
 
 

@@ -68,7 +68,7 @@ def test_frame_times(tmp_path):
     assert ev.read_frame_times(path).tolist() == [900, 2000, 3000]
     assert len(ev.read_events(path)) == 300
     path.write_bytes(content[:-3])
-    with pytest.raises(ev.TruncatedError, match='cut off'):
+    with pytest.raises(ev.TruncatedError, match='truncated'):
         ev.read_frame_times(path)
     write.write_aedat4(path, write.some_events(), streams=((0, 'EVTS'),))
     with pytest.raises(ev.RecordingError, match='no stream of frames'):
