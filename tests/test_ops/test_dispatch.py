@@ -68,7 +68,7 @@ def test_nobody_can(toy):
 
 def test_names_are_unique_and_known(toy):
     for name in ('any', 'auto'):
-        with pytest.raises(ValueError, match='is taken'):
+        with pytest.raises(ValueError, match='is already registered'):
             dispatch.register(toy, dispatch.Implementation(name, None, None))
     with pytest.raises(ValueError, match="unknown op 'tyo'; the ops are .*'bipolar_attention'"):
         implementations('tyo')
