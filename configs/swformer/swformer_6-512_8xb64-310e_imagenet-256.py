@@ -8,10 +8,8 @@ _base_ = [
 ]
 model = dict(
     backbone=dict(type='mmbsa.SWFormer', arch='6-512'),
-    head=dict(
-        loss=dict(_delete_=True, type='CrossEntropyLoss', use_sigmoid=True)
-    ),  # of targets that the recipe
-    # makes 0 or 1 at 0.2; mixed ones stay as they are here
+    head=dict(loss=dict(_delete_=True, type='CrossEntropyLoss', use_sigmoid=True)),
+    # the recipe rounds targets to 0 or 1 at 0.2; here mixed targets stay unchanged
     train_cfg=dict(
         augments=[dict(type='Mixup', alpha=0.2), dict(type='CutMix', alpha=1.0)], probs=[0.5, 0.5]
     ),

@@ -1,5 +1,5 @@
 # CIFAR-10 as image files: 50,000 + 10,000 photos in class folders train/<class> and test/<class>.
-# Another folder: CIFAR10_PHOTOS_ROOT=/path bash tools/dist_train.sh ...
+# To use another folder, set CIFAR10_PHOTOS_ROOT in the environment.
 dataset_type = 'CustomDataset'
 data_root = '{{$CIFAR10_PHOTOS_ROOT:data/cifar10_jpeg}}'
 classes = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')

@@ -1,8 +1,8 @@
 # Imagenette at 128 x 128: ten classes of ImageNet, 300 + 100 photos each, in class folders
-# train/<wnid> and val/<wnid>. Another folder: IMAGENETTE_ROOT=/path bash tools/dist_train.sh ...
+# train/<wnid> and val/<wnid>. To use another folder, set IMAGENETTE_ROOT in the environment.
 dataset_type = 'CustomDataset'
 data_root = '{{$IMAGENETTE_ROOT:data/imagenette128}}'
-# in the order of the class folders (wnids); with the names given, a folder too many or too few is
+# in the order of the class folders (wnids); with these names, an additional or a missing folder is
 # an error
 classes = (
     'tench',
