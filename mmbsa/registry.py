@@ -34,9 +34,8 @@ make_loading_safe()
 class SpikingRegistry(Registry):
     """A registry with error messages that suggest the right name.
 
-    The error for an unknown name gives the closest registered names and says if the scope is
-    missing. The error for an unknown argument of a registered class lists the arguments that the
-    class takes.
+    The error for an unknown name gives the closest registered names, with their scope. The error
+    for an unknown argument of a registered class lists the arguments that the class takes.
     """
 
     def __init__(self, *args, **kwargs):

@@ -1,4 +1,4 @@
-# SWFormer 2-256 on CIFAR10-DVS, T = 16, the official recipe: the loss is taken in every time step.
+# SWFormer 2-256 on CIFAR10-DVS, T = 16, the official recipe: the loss is the mean over time steps.
 _base_ = [
     '../_base_/models/event_classifier.py',
     '../_base_/datasets/cifar10_dvs.py',

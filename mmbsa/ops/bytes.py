@@ -12,8 +12,8 @@ def fits(low: float, high: float, unit: float) -> bool:
     Args:
         low: smallest count.
         high: largest count.
-        unit: value of one spike; it must be a normal float32, and counts times ``unit`` must not
-            overflow.
+        unit: value of one spike. The result is False if it is so small or large that float32 could
+            underflow or overflow.
     """
     return -128 <= low and high <= 127 and 2.0**-100 < unit < 2.0**100
 

@@ -88,12 +88,13 @@ def reasons() -> dict[str, dict[str, str | None]]:
 
 
 def choose(op: str, impl: str, *call) -> Implementation:
-    """Return the table entry of the implementation that :func:`resolve` chooses."""
+    """Return the table entry of the implementation of ``op`` that :func:`resolve` chooses;
+    arguments as there."""
     return _TABLE[op][resolve(op, impl, *call)]
 
 
 def get(op: str, name: str) -> Implementation:
-    """Return the table entry of a name that :func:`resolve` returned."""
+    """Return the table entry of ``op`` with a ``name`` that :func:`resolve` returned."""
     return _TABLE[op][name]
 
 
@@ -139,10 +140,10 @@ def resolve(op: str, impl: str, *call) -> str:
         if able:
             return able
         reasons = {name: entry.missing() or entry.refuses(*call) for name, entry in entries.items()}
-        raise RuntimeError(f'{op}: no implementation can take this call: {reasons}')
+        raise RuntimeError(f'{op}: no implementation supports this call: {reasons}')
     reason = entries[impl].missing() or entries[impl].refuses(*call)
     if reason is not None:
-        raise RuntimeError(f'{op}: {asked_by}={impl!r} cannot take this call: {reason}')
+        raise RuntimeError(f'{op}: {asked_by}={impl!r} does not support this call: {reason}')
     return impl
 
 

@@ -65,7 +65,7 @@ class Layout:
         """Return ``x`` as (T, N) with contiguous rows: a view, or a copy if steps have gaps in
         memory or overlap."""
         x = x.permute(self.order)
-        if x.numel() == 0:  # the number of columns cannot be told from the number of elements
+        if x.numel() == 0:  # the number of columns does not follow from the number of elements
             return x.reshape(x.size(0), math.prod(x.shape[1:]))
         return (x if x[0].is_contiguous() else x.contiguous()).view(x.size(0), -1)
 

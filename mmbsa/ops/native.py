@@ -1,10 +1,10 @@
 """C++ kernels for CPUs, compiled at their first use by the compiler of the machine.
 
-The ``native.cpp`` of an op is plain C++ behind ``extern "C"``, without headers of torch or Python.
-It compiles in seconds and works with every version of torch. The library is kept in
-``$MMBSA_CACHE`` (default: ``mmbsa`` in the user's cache folder). Its name depends on the sources,
-the flags, the compiler and the processor, so that machines with a common home folder do not share
-code. A machine without a compiler uses the other implementations of the op.
+The ``native.cpp`` of an op is plain C++ with ``extern "C"``, without headers of torch or Python. It
+compiles in seconds and works with every version of torch. The library is kept in ``$MMBSA_CACHE``
+(default: ``mmbsa`` in the user's cache folder). Its name depends on the sources, the flags, the
+compiler and the processor, so that machines with a common home folder do not share code. A machine
+without a compiler uses the other implementations of the op.
 
 All functions have one calling convention: tensors are passed as pointers, ints and bools as
 ``int64_t``, floats as ``double``, and the number of threads comes last. The library uses the OpenMP
@@ -117,7 +117,7 @@ def refuses_elementwise(x: Tensor) -> str | None:
     if x.device.type != 'cpu':
         return f'the kernels run on the CPU, not on {x.device.type}'
     if x.dtype not in (torch.float32, torch.bfloat16):
-        return f'the kernels take float32 and bfloat16, not {x.dtype}'
+        return f'the kernels support float32 and bfloat16, not {x.dtype}'
     return None
 
 

@@ -34,7 +34,7 @@ def missing() -> str | None:
 
 
 def wrong_device(x: Tensor) -> str | None:
-    """Return the reason why kernels cannot read the memory of a tensor, or None."""
+    """Return the reason why kernels cannot read the memory of ``x``, or None."""
     device = x.device.type
     if device == 'cuda' or device == 'cpu' and INTERPRETED:
         return None

@@ -10,9 +10,9 @@ class AttentionKind(nn.Module):
     """Base class of all attention kinds.
 
     A family has the projections that compute q, k and v. An attention kind has the neurons of q, k
-    and v, the combination of tokens, and the output neuron. The class attributes below tell the
-    family which projections the kind needs. The family passes the same arguments to every kind; a
-    kind that has no scale ignores ``family_scale``.
+    and v, the combination of tokens, and the output neuron. The class attributes below define which
+    projections the kind needs. The family passes the same arguments to every kind; a kind that has
+    no scale ignores ``family_scale``.
 
     Args:
         embed_dims: C, the number of channels of q, and of the output of kinds without v.

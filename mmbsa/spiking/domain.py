@@ -161,10 +161,9 @@ def measure_domain(neuron: nn.Module, steps: int = 8, max_levels: int = 16) -> S
     """Find the domain of a neuron that declares none, from its outputs for input currents of many
     sizes and both signs.
 
-    The output may hold counts up to ``max_levels`` of one unit; any other output is taken as
-    real-valued, which is always correct but costs more memory. The neuron runs in evaluation mode
-    on an input of shape (steps, 64), and if that raises an error on (steps, 2, 4, 4, 4). Its mode
-    is restored.
+    The output may hold counts up to ``max_levels`` of one unit; any other output counts as
+    real-valued, which is always correct. The neuron runs in evaluation mode on an input of shape
+    (steps, 64), and if that raises an error on (steps, 2, 4, 4, 4). Its mode is restored.
 
     Args:
         neuron: a module that maps input currents (T, *) to spikes (T, *).

@@ -74,7 +74,8 @@ def carry(view: Tensor, x: Tensor) -> Tensor:
 
 
 def marked(x: Tensor) -> SpikeDomain | None:
-    """Return the domain of a marked tensor that is unchanged since then; None for all others."""
+    """Return the domain of a tensor ``x`` with a valid mark; None if ``x`` has no mark or was
+    changed since."""
     found = getattr(x, '_mmbsa_spikes', None)
     if found is None or not torch.compiler.is_compiling() and found[1] != x._version:
         return None

@@ -1,4 +1,4 @@
-"""Running a whole network step by step with an explicit state."""
+"""Run a whole network step by step with an explicit state."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -96,7 +96,7 @@ class _Stream:
         return out
 
     def state(self) -> State:
-        """The new state; modules that were not called keep theirs."""
+        """Return the new state; modules that were not called keep their state."""
         return State({**self.old, **{name: tuple(slots) for name, slots in self.new.items()}})
 
 
@@ -125,7 +125,7 @@ def stream(model: nn.Module, x: Any, state: Mapping[str, tuple] | None = None) -
 
     Raises:
         ValueError: a module cannot run step by step (the message gives the reason), the model is
-            compiled, or the state belongs to another model.
+            compiled, or the state is from another model.
     """
     if hasattr(model, '_orig_mod'):
         raise ValueError(
@@ -136,7 +136,7 @@ def stream(model: nn.Module, x: Any, state: Mapping[str, tuple] | None = None) -
     unknown = set(state) - set(active.names.values())
     if unknown:
         raise ValueError(
-            'stream: the state belongs to another model; it has entries for '
+            'stream: the state is from another model; it has entries for '
             f'{", ".join(sorted(unknown)[:3])}'
         )
     for module, name in active.names.items():

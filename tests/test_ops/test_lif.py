@@ -60,7 +60,9 @@ def refuses(impl, dtype):
     """Whether an implementation leaves a dtype to the others, and says so."""
     reason = dispatch.get('lif', impl).refuses(torch.zeros(1, 1, dtype=dtype))
     if reason:
-        with pytest.raises(RuntimeError, match=f"impl='{impl}' cannot take this call: .*{dtype}"):
+        with pytest.raises(
+            RuntimeError, match=f"impl='{impl}' does not support this call: .*{dtype}"
+        ):
             lif(torch.zeros(1, 1, dtype=dtype), impl=impl)
     return bool(reason)
 

@@ -138,7 +138,7 @@ class DotProductAttention(AttentionKind):
         return self.out_neuron(out.permute(0, 1, 4, 2, 3))
 
     def to_heads(self, x: Tensor) -> Tensor:
-        """Return a view of shape (T, B, heads, N, d) of a tensor (T, B, heads * d, H, W)."""
+        """Return a view of shape (T, B, heads, N, d) of ``x`` (T, B, heads * d, H, W)."""
         return x.flatten(3).unflatten(2, (self.num_heads, -1)).transpose(-1, -2)
 
     def extra_repr(self) -> str:
@@ -148,8 +148,8 @@ class DotProductAttention(AttentionKind):
 
 
 def product_of(q: SpikeDomain | None, k: SpikeDomain | None) -> str:
-    """Return the narrowest product that two domains allow: ``'binary'``, ``'ternary'`` or
-    ``'real'``."""
+    """Return the narrowest product that the domains of ``q`` and ``k`` allow: ``'binary'``,
+    ``'ternary'`` or ``'real'``."""
     for name, domain in (('binary', BINARY), ('ternary', TERNARY)):
         if q is not None and k is not None and q.within(domain) and k.within(domain):
             return name

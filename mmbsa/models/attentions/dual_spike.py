@@ -16,8 +16,8 @@ class DualSpikeSelfAttention(AttentionKind):
     .. math:: A = SN(s_1 Y_1^T X), \\quad SN(s_2 Y_2 A), \\quad s_1 = 1/\\sqrt{f_X d}, \\quad s_2 =
         1/\\sqrt{f_A M}
 
-    The spikes X in front of the projections are the queries. Keys Y_1 and values Y_2 are
-    real-valued tensors of M tokens, from one projection with 2 C channels. One operand of each
+    The queries are X, the input spikes of the block, without a projection. Keys Y_1 and values Y_2
+    are real-valued tensors of M tokens, from one projection with 2 C channels. One operand of each
     product holds spikes: X in the first product, the M x N map A in the second. The scales use a
     running firing rate f per head, see :class:`FiringRate`; d is C / h.
 
@@ -64,7 +64,7 @@ class DualSpikeSelfAttention(AttentionKind):
         """Compute the attention.
 
         Args:
-            q: spikes (T, B, C, H, W) in front of the projections.
+            q: input spikes (T, B, C, H, W) of the block.
             k: potentials (T, B, 2 C, h, w) of keys and values.
             v: must be None.
 

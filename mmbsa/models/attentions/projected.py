@@ -140,7 +140,5 @@ def _split(attention: dict) -> tuple[dict, tuple[str, ...], str | None]:
     if unknown:
         raise ValueError(f'attention.frozen={frozen} must name projections among q, k, v, proj')
     if projection not in (None, 'rep_conv'):
-        raise ValueError(
-            f"attention.projection must be 'rep_conv' or be left out, got {projection!r}"
-        )
+        raise ValueError(f"attention.projection must be 'rep_conv' or None, got {projection!r}")
     return kind, frozen, projection

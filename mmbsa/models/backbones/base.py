@@ -48,7 +48,7 @@ class BaseSpikingBackbone(BaseModule):
                                                                         |                 |
                                                          level 0 (T,B,C_0,H_0,W_0)    level n-1
                                                                         |                 |
-                                                              readout, if asked for: (B,C_i,H_i,W_i)
+                                                              with a readout: (B,C_i,H_i,W_i)
 
     A family is one class. It defines presets (``arch_settings``) with their ``recipes``, the keys
     of its arch (``required`` and ``defaults``), further arguments (``options``), its default
@@ -362,8 +362,8 @@ class BaseSpikingBackbone(BaseModule):
             num_classes: number of classes; default 1000.
             distill: whether the classifier has a distillation layer, see
                 :class:`SpikingClassifier`; default False.
-            per_step: whether the loss is taken in every time step, see :class:`SpikingClassifier`;
-                default False.
+            per_step: whether the classifier returns the logits of every time step, see
+                :class:`SpikingClassifier`; default False.
             backbone: further arguments of the backbone.
         """
         backbone = {

@@ -13,7 +13,14 @@ from mmbsa.registry import MODELS
 
 class ConvBlock(nn.Sequential):
     """Convolution block: x + separable 7x7 convolution, then x + two 3x3 convolutions with
-    ``mlp_ratio`` times the channels in between."""
+    ``mlp_ratio`` times the channels in between.
+
+    Args:
+        channels: C, channels of input and output.
+        mlp_ratio: hidden channels of the 3x3 convolutions divided by C.
+        layer: arguments of :class:`Residual`: ``layer_scale`` and ``drop_path_rate``.
+        unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
+    """
 
     def __init__(self, channels: int, mlp_ratio: float, layer: dict, unit: dict):
         super().__init__(
@@ -25,7 +32,18 @@ class ConvBlock(nn.Sequential):
 
 
 class TransformerBlock(nn.Sequential):
-    """Transformer block: x + separable 3x3 convolution, then x + attention, then x + MLP."""
+    """Transformer block: x + separable 3x3 convolution, then x + attention, then x + MLP.
+
+    Args:
+        channels: C, channels of input and output.
+        num_heads: number of heads of the attention.
+        value_ratio: channels of v divided by C.
+        mlp_ratio: hidden channels of the MLP divided by C.
+        attention: config of the attention kind.
+        layer: arguments of :class:`Residual`: ``layer_scale`` and ``drop_path_rate``.
+        unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
+        with_conv: whether the block begins with the separable convolution; default True.
+    """
 
     def __init__(
         self,
@@ -89,7 +107,8 @@ class ESpikeFormer(MetaFormerBackbone):
         layer_scale: initial factor of the residual branches in transformer blocks (1e-6 in the
             segmentation protocol and the event models); None (default) means the value of the arch,
             which has none by default.
-        kwargs: see :class:`BaseSpikingBackbone`. Official code never applies ``drop_path_rate``.
+        kwargs: arguments of :class:`BaseSpikingBackbone`. Official code never applies
+            ``drop_path_rate``.
     """
 
     default_arch = 'm'
@@ -141,7 +160,14 @@ class ESpikeFormer(MetaFormerBackbone):
     def transformer_block(
         self, channels: int, drop_path_rate: float, spec: dict, unit: dict
     ) -> nn.Module:
-        """Return a transformer block: separable 3x3 convolution, attention, MLP."""
+        """Return a transformer block: separable 3x3 convolution, attention, MLP.
+
+        Args:
+            channels: C, channels of input and output (T, B, C, H, W).
+            drop_path_rate: probability of stochastic depth of this block.
+            spec: the arch as a dict, with all keys present.
+            unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
+        """
         scale = (
             spec['layer_scale']
             if self.options['layer_scale'] is None

@@ -48,8 +48,8 @@ class ESpikeFormerLarge(MetaFormerBackbone):
             (default) means no factor.
         official_quirks: accepted and not used; the rounding and window of the official code are
             arguments of the neuron.
-        kwargs: see :class:`BaseSpikingBackbone`. ``drop_path_rate`` (0.1 in fine-tuning) is applied
-            to attention and MLP, as the official code does here.
+        kwargs: arguments of :class:`BaseSpikingBackbone`. ``drop_path_rate`` (0.1 in fine-tuning)
+            is applied to attention and MLP, as the official code does here.
     """
 
     distill_neuron = True
@@ -67,7 +67,8 @@ class ESpikeFormerLarge(MetaFormerBackbone):
     defaults = dict(depths=(12,), num_heads=8, mlp_ratio=4, value_ratio=1, branch_ratio=None)
 
     def conv_block(self, channels: int, spec: dict, unit: dict) -> nn.Module:
-        """Return a convolution block: two 3x3 convolutions."""
+        """Return a convolution block of two 3x3 convolutions; arguments as in
+        :meth:`MetaFormerBackbone.conv_block`."""
         return nn.Sequential(
             Residual(SpikeMLP(channels, spec['mlp_ratio'], kernel_size=3, **unit), channels)
         )
@@ -75,7 +76,10 @@ class ESpikeFormerLarge(MetaFormerBackbone):
     def transformer_block(
         self, channels: int, drop_path_rate: float, spec: dict, unit: dict
     ) -> nn.Module:
-        """Return a transformer block: two 1x1 convolutions if the arch has them, attention, MLP."""
+        """Return a transformer block: two 1x1 convolutions if the arch has them, attention, MLP.
+
+        The arguments are those of :meth:`MetaFormerBackbone.transformer_block`.
+        """
         blocks = []
         if spec['branch_ratio'] is not None:
             blocks.append(

@@ -34,7 +34,7 @@ class MetaSpikeFormer(MetaFormerBackbone):
             statistics.
         official_quirks: accepted and not used, because published weights depend on no mistake of
             the official code.
-        kwargs: see :class:`BaseSpikingBackbone`. The official code never applies
+        kwargs: arguments of :class:`BaseSpikingBackbone`. The official code never applies
             ``drop_path_rate``.
     """
 
@@ -49,7 +49,10 @@ class MetaSpikeFormer(MetaFormerBackbone):
 
     def conv_block(self, channels: int, spec: dict, unit: dict) -> nn.Module:
         """Return a convolution block: a separable 7x7 convolution without inner neuron, then two
-        3x3 convolutions."""
+        3x3 convolutions.
+
+        The arguments are those of :meth:`MetaFormerBackbone.conv_block`.
+        """
         return nn.Sequential(
             Residual(SepSpikeConv(channels, 7, fused=True, **unit), channels),
             Residual(
@@ -60,7 +63,10 @@ class MetaSpikeFormer(MetaFormerBackbone):
     def transformer_block(
         self, channels: int, drop_path_rate: float, spec: dict, unit: dict
     ) -> nn.Module:
-        """Return a transformer block: attention with RepConv projections, then MLP."""
+        """Return a transformer block: attention with RepConv projections, then MLP.
+
+        The arguments are those of :meth:`MetaFormerBackbone.transformer_block`.
+        """
         branches = (
             ProjectedAttention(
                 channels,

@@ -123,7 +123,7 @@ class QKFormer(BaseSpikingBackbone):
             token attention.
         official_quirks: whether the output neuron of the attention in the last stage runs over T *
             B steps, on which published weights depend; default False.
-        kwargs: see :class:`BaseSpikingBackbone`. Official code has no stochastic depth.
+        kwargs: arguments of :class:`BaseSpikingBackbone`. Official code has no stochastic depth.
     """
 
     default_arch = '10-384'

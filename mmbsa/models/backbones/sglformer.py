@@ -55,6 +55,14 @@ class LocalBlock(nn.Sequential):
 
     The local feature has its own shortcuts: y = x + depth-wise 3x3, then y + (1x1, depth-wise 3x3,
     1x1) with four times the channels in between.
+
+    Args:
+        channels: C, channels of input and output.
+        num_heads: number of heads of the attention.
+        attention: config of the attention kind.
+        mlp_ratio: hidden channels of the MLP divided by C.
+        drop_path_rate: probability of stochastic depth of this block.
+        unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
     """
 
     def __init__(
@@ -132,7 +140,8 @@ class SGLFormer(BaseSpikingBackbone):
         official_quirks: whether the output neurons of global attentions, and that of a first
             convolution without a pool, run over T * B steps, see :class:`BatchAsTime`; default
             False. The published ImageNet weights depend on it.
-        kwargs: see :class:`BaseSpikingBackbone`. Official code never applies stochastic depth.
+        kwargs: arguments of :class:`BaseSpikingBackbone`. Official code never applies stochastic
+            depth.
     """
 
     default_arch = '8-384'

@@ -37,11 +37,11 @@ class SpikeDrivenTransformer(IsotropicBackbone):
             (64 x 64 events, two pools, dilated attention), ``'dvs128-2-256'`` (gestures, three
             pools); or a dict as in :class:`IsotropicBackbone`, with the further key ``dilate``
             (whether the family's own attention applies 3 x 3 maxima around its products).
-        stem: see :class:`IsotropicBackbone`.
+        stem: tokenizer, see :class:`IsotropicBackbone`; default 4.
         official_quirks: whether the 3 x 3 maxima of the products run over (tokens, channels of a
             head) instead of (height, width); default False. The published CIFAR10-DVS weights
             depend on it.
-        kwargs: see :class:`BaseSpikingBackbone`.
+        kwargs: arguments of :class:`BaseSpikingBackbone`.
     """
 
     head_neuron = True
@@ -82,7 +82,10 @@ class SpikeDrivenTransformer(IsotropicBackbone):
         self, in_channels: int, dims: int, pooling: Sequence[bool], unit: dict
     ) -> tuple[nn.Module, list[nn.Module]]:
         """Return spiking patch splitting; its last step adds a position code, a convolution of the
-        spikes."""
+        spikes.
+
+        The arguments are those of :meth:`IsotropicBackbone.build_tokenizer`.
+        """
         return membrane_splitting(in_channels, dims, pooling, self.build_position(dims, unit), unit)
 
     def build_position(self, dims: int, unit: dict) -> nn.Module:

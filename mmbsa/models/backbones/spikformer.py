@@ -54,11 +54,11 @@ class Spikformer(IsotropicBackbone):
             attention; the MLP is then an :class:`ExpertsMLP`) with ``expert_dims`` and
             ``depthwise_bias``, ``temporal`` (height and width of the feature map for which TIM is
             built) with ``alpha``, and ``neuron`` (type of the default neuron).
-        stem: see :class:`IsotropicBackbone`.
+        stem: tokenizer, see :class:`IsotropicBackbone`; default 4.
         official_quirks: for SEMM, the memory of the router's map is reinterpreted as in the STEP
             benchmark; for TIM, the thresholds are 1.0, which the authors' code uses in place of
             those that it names. Default False.
-        kwargs: see :class:`BaseSpikingBackbone`.
+        kwargs: arguments of :class:`BaseSpikingBackbone`.
     """
 
     shortcut = 'spike'
@@ -166,7 +166,10 @@ class Spikformer(IsotropicBackbone):
     def build_tokenizer(
         self, in_channels: int, dims: int, pooling: Sequence[bool], unit: dict
     ) -> tuple[nn.Module, list[nn.Module]]:
-        """Return spiking patch splitting; its last step adds the relative position code."""
+        """Return spiking patch splitting; its last step adds the relative position code.
+
+        The arguments are those of :meth:`IsotropicBackbone.build_tokenizer`.
+        """
         widths = (dims // 8, dims // 4, dims // 2, dims)
         stem = SpikeConv(in_channels, widths[0], 3, neuron_last=True, **unit)
         steps = [

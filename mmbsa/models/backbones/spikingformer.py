@@ -35,8 +35,8 @@ class Spikingformer(IsotropicBackbone):
         arch: ``'depth-D'`` for ImageNet, ``'cifar-depth-D'`` (two pools; the ablation's is
             ``'cifar-4-384'``, 8 heads), ``'dvs-2-256'`` (tau 1.5); or a dict, see
             :class:`IsotropicBackbone`.
-        stem: see :class:`IsotropicBackbone`.
-        kwargs: see :class:`BaseSpikingBackbone`.
+        stem: tokenizer, see :class:`IsotropicBackbone`; default 4.
+        kwargs: arguments of :class:`BaseSpikingBackbone`.
     """
 
     recipes = {
@@ -59,7 +59,11 @@ class Spikingformer(IsotropicBackbone):
     def build_tokenizer(
         self, in_channels: int, dims: int, pooling: Sequence[bool], unit: dict
     ) -> tuple[nn.Module, list[nn.Module]]:
-        """Return five convolutions; the first one gets the input."""
+        """Return the tokenizer: a 3x3 convolution of the input, then four steps of neuron, optional
+        pool, 3x3 convolution and norm.
+
+        The arguments are those of :meth:`IsotropicBackbone.build_tokenizer`.
+        """
         widths = (dims // 8, dims // 4, dims // 2, dims, dims)
         stem = SpikeConv(in_channels, widths[0], 3, **{**unit, 'neuron': None})
         return stem, [

@@ -180,11 +180,11 @@ class SpikingResformer(BaseSpikingBackbone):
         }
 
     def build(self, spec: dict, unit: dict) -> tuple[nn.Module, list, list[tuple[int, int]]]:
-        """Build the stem and the stages; convolution weights are drawn from a truncated normal.
+        """Build the stem and the stages; convolution weights are initialised by a truncated normal.
 
         Args:
-            spec: the arch; see :meth:`BaseSpikingBackbone.build`.
-            unit: ``neuron`` and ``norm_cfg`` of all layers.
+            spec: the arch as a dict, with all keys present.
+            unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
 
         Returns:
             The stem; one ``Sequential`` of blocks per stage; channels and stride of every stage.

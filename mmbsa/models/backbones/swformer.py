@@ -45,9 +45,10 @@ class SWFormer(IsotropicBackbone):
         attention: config of an attention kind; None (default) is the wavelet mixer.
         haar_neuron: config of the neurons in the transforms; None (default) is
             :class:`mmbsa.models.neurons.AsymmetricIFNode` with the surrogate of ``neuron``.
-        stem: tokenizer, see :class:`IsotropicBackbone`.
+        stem: tokenizer, see :class:`IsotropicBackbone`; default 4.
         mlp: config of the MLP, see :class:`IsotropicBackbone`; default None.
-        kwargs: see :class:`BaseSpikingBackbone`. Official code never applies stochastic depth.
+        kwargs: arguments of :class:`BaseSpikingBackbone`. Official code never applies stochastic
+            depth.
     """
 
     required = ('embed_dims', 'depth')
@@ -144,7 +145,10 @@ class SWFormer(IsotropicBackbone):
     def build_tokenizer(
         self, in_channels: int, dims: int, pooling: Sequence[bool], unit: dict
     ) -> tuple[nn.Module, list[nn.Module]]:
-        """Return spiking patch splitting with membrane shortcuts."""
+        """Return spiking patch splitting with membrane shortcuts, see :func:`membrane_splitting`.
+
+        The arguments are those of :meth:`IsotropicBackbone.build_tokenizer`.
+        """
         return membrane_splitting(in_channels, dims, pooling, self.build_position(dims, unit), unit)
 
     def build_position(self, dims: int, unit: dict) -> nn.Module:

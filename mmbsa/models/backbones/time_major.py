@@ -50,8 +50,8 @@ class TimeMajorMap(Tensor):
 
 
 def mark_time_major(x: Tensor) -> Tensor:
-    """Return a map (T, B, C, H, W) as a :class:`TimeMajorMap`; during compilation and export, and
-    for fake tensors, return it unchanged."""
+    """Return a map ``x`` (T, B, C, H, W) as a :class:`TimeMajorMap`; during compilation and export,
+    and for fake tensors, return it unchanged."""
     if type(x) is not Tensor or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return x
     return x.as_subclass(TimeMajorMap)

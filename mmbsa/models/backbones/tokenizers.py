@@ -32,7 +32,7 @@ class PositionEmbedding(nn.Module):
         nn.init.trunc_normal_(self.embedding, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, H, W) -> (T, B, C, H, W)."""
+        """Return the map (T, B, C, H, W) plus the values."""
         embedding = self.embedding
         if embedding.shape[1:] != x.shape[3:]:
             embedding = F.interpolate(embedding[None], x.shape[3:], mode='bilinear')[0]
@@ -139,8 +139,8 @@ def sequence_stem(
     The kernel size is 5. The channels after each convolution are D/8, D/4, D/2 and D.
 
     Args:
-        in_channels: number C of channels of the sequence.
-        dims: number D of channels of the output.
+        in_channels: C, channels of the sequence.
+        dims: D, channels of the output.
         strides: four flags; where the flag is true, the convolution halves the length.
         tokens: length of the output, reached by max pooling at the end; None does not pool.
         spikes: True puts the neuron after the norm of every convolution (spike shortcuts); False

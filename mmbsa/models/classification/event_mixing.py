@@ -32,8 +32,14 @@ class MaskMix:
     def mask(
         self, shape: tuple[int, int, int], share: float, rng: np.random.Generator
     ) -> np.ndarray:
-        """Return a boolean mask (T, H, W) that covers ``share`` of the volume; subclasses define
-        it."""
+        """Return a boolean mask (T, H, W), true for the pixels of the other sample; subclasses
+        define it.
+
+        Args:
+            shape: T, H and W.
+            share: the share of the mask that is true, 0 to 1.
+            rng: the random generator.
+        """
 
     def __call__(self, batch_inputs: Tensor, batch_score: Tensor) -> tuple[Tensor, Tensor]:
         """Mix the samples of a batch.
@@ -89,8 +95,8 @@ class EventMix(MaskMix):
     def mask(
         self, shape: tuple[int, int, int], share: float, rng: np.random.Generator
     ) -> np.ndarray:
-        """Return a boolean mask (T, H, W) that covers ``share`` of the volume, a mixture of
-        Gaussians."""
+        """Return a boolean mask from a mixture of Gaussians; arguments as in
+        :meth:`MaskMix.mask`."""
         return gaussian_mask(shape, share, rng, self.num_gaussians)
 
 
@@ -104,5 +110,5 @@ class EventCutMix(MaskMix):
     def mask(
         self, shape: tuple[int, int, int], share: float, rng: np.random.Generator
     ) -> np.ndarray:
-        """Return a boolean mask (T, H, W) that covers ``share`` of the volume, one box."""
+        """Return a boolean mask of one box; arguments as in :meth:`MaskMix.mask`."""
         return box_mask(shape, share, rng)

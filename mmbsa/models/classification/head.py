@@ -94,8 +94,11 @@ class SpikingClsHead(SpikingReadout):
         self.cal_acc = cal_acc
 
     def pre_logits(self, feats: Sequence[Tensor]) -> Tensor:
-        """Return the input of the linear layer without time axis, (B, C), for maps (T, B, C_i, H_i,
-        W_i)."""
+        """Return the input of the linear layer without time axis, (B, C).
+
+        Args:
+            feats: maps (T, B, C_i, H_i, W_i); the last one is used.
+        """
         return self.time(self.read_steps(feats[-1], drop=False)[0])
 
     def logits(self, feats: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:

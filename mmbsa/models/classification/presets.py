@@ -30,7 +30,7 @@ class Preset:
 
 
 def preset_name(family: str, arch: str) -> str:
-    """Return the name of a preset: ``('MetaSpikeFormer', '8-512')`` gives
+    """Return the name of the preset ``arch`` of ``family``: ``('MetaSpikeFormer', '8-512')`` gives
     ``'meta_spikeformer_8_512'``."""
     words = re.sub(r'(?<=[a-z])(?=[A-Z])(?!Former|Resformer)', '_', family)
     return f'{words}_{arch}'.lower().replace('-', '_')

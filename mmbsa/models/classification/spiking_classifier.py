@@ -106,8 +106,11 @@ class SpikingClassifier(SpikingReadout):
         self.per_step = per_step
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Return the last map (T, B, C', H', W') for images (B, C, H, W) or event frames (B, T, C,
-        H, W)."""
+        """Return the last map (T, B, C', H', W') of the backbone.
+
+        Args:
+            x: images (B, C, H, W), or event frames (B, T, C, H, W).
+        """
         return self.backbone(x)[-1]
 
     def forward_head(

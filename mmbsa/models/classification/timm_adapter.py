@@ -226,7 +226,8 @@ class TimmSpikingClassifier(SpikingClassifier):
         return dict(stem=r'^backbone\.stem\.', blocks=blocks)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Set whether blocks are recomputed in the backward to save memory."""
+        """Set whether blocks are recomputed in the backward to save memory (``enable``, default
+        True)."""
         self.backbone.with_cp = enable
 
 
@@ -246,7 +247,7 @@ def _register(preset: Preset, name: str, **overrides) -> None:
 
     create.__name__ = create.__qualname__ = name
     kind = f', {overrides["attention"]["type"].__name__}' if overrides else ''
-    create.__doc__ = f'{preset.family.__name__}, preset {preset.arch!r}{kind}.'
+    create.__doc__ = f'Build a classifier: {preset.family.__name__}, preset {preset.arch!r}{kind}.'
     globals()[name] = register_model(create)
 
 
@@ -277,6 +278,6 @@ def _register_family(family: type[BaseSpikingBackbone]) -> None:
             _register(preset, name, **overrides)
 
 
-#: timm's registry looks for this name in the module of an entry point.
+#: timm's registry needs this name in the module of an entry point.
 default_cfgs: dict = {}
 MODELS.on_register(BaseSpikingBackbone, _register_family)

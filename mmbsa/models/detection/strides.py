@@ -53,7 +53,12 @@ def _stride(cells: tuple[int, int], size: tuple[int, int]) -> int:
 
 
 def check_time_major(maps: Sequence[Tensor], name: str) -> None:
-    """Raise ValueError for maps without a time axis, which only heads of mm packages support."""
+    """Raise ValueError if a map has no time axis, because only heads of mm packages support that.
+
+    Args:
+        maps: feature maps, which must be (T, B, C, H, W).
+        name: name of the head, for the message.
+    """
     for x in maps:
         if x.ndim != 5:
             raise ValueError(

@@ -63,7 +63,7 @@ class ExpertsMLP(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, H, W) -> (T, B, C, H, W)."""
+        """Return the output (T, B, C, H, W) for an input (T, B, C, H, W)."""
         # ``chunk`` of merged maps: its gradient keeps the memory layout, the gradient of an index
         # is contiguous
         gated, gate = merge_time(self.fc1(self.neuron(x))).chunk(2, dim=1)

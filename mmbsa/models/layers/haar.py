@@ -153,7 +153,7 @@ class NormedMap(nn.Module):
         self.norm = build_norm_layer(norm_cfg, channels)[1]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, H, W) -> (T, B, C, H, W)."""
+        """Return the output (T, B, C, H, W) for an input (T, B, C', H, W)."""
         return map_steps(
             lambda maps, copies: norm_of_copies(self.norm, self.module(maps), copies), x
         )
@@ -216,7 +216,7 @@ class HaarMixer(nn.Module):
         self.widen = MaxPool2d(3, stride=1, padding=1) if in_series else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, N, N) -> (T, B, C, N, N)."""
+        """Return the output (T, B, C, N, N) for an input (T, B, C, N, N)."""
         spikes = self._widened(self.neuron(x))
         out = self.weights(self.haar_neuron(self.coefficients(self.transform(spikes))))
         out = self._widened(self.restored(self.inverse(out)))

@@ -160,8 +160,11 @@ class SpikingReadout(BaseModule):
         return (self._drop(read), self._drop(spikes)) if drop else (read, spikes)
 
     def step_logits(self, maps: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the logits (T, B, K) of every step for the last map (T, B, C, H, W), and those of
-        the distillation layer or None."""
+        """Return the logits (T, B, K) of every step, and those of the distillation layer or None.
+
+        Args:
+            maps: last map of the backbone, (T, B, C, H, W).
+        """
         read, spikes = self.read_steps(maps)
         return self.head(read), None if self.distill_head is None else self.distill_head(spikes)
 

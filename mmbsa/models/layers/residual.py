@@ -48,7 +48,7 @@ class Residual(nn.Module):
         self.drop_path_rate = drop_path_rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, H, W) -> (T, B, C, H, W)."""
+        """Return the output (T, B, C, H, W) for an input (T, B, C, H, W)."""
         out = self.branch(x)
         if self.scale is not None:
             out = out * self.scale.view(-1, 1, 1)

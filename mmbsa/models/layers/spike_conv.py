@@ -25,9 +25,10 @@ class SpikeConv(nn.Module):
     shortcuts. Input and output are (T, B, C, H, W).
 
     Args:
-        in_channels, out_channels: number of channels of input and output.
-        kernel_size: side or sides of the kernel, default 1.
-        stride: stride of the convolution, default 1.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: kernel size in pixels, an int or a pair; default 1.
+        stride: stride of the convolution in pixels; default 1.
         padding: zeros at every border; None (default) keeps the size at stride 1.
         groups: number of groups of the convolution, default 1.
         bias: whether the convolution has a bias, default False.
@@ -38,7 +39,7 @@ class SpikeConv(nn.Module):
             comes first), ``'after'`` the norm (for a neuron that comes last), or None (default).
 
     Raises:
-        ValueError: an unknown value of ``pool``.
+        ValueError: ``pool`` is unknown.
     """
 
     def __init__(
@@ -172,7 +173,7 @@ class SpikeMLP(nn.Sequential):
         self.inner_shortcut = inner_shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, H, W) -> (T, B, C, H, W)."""
+        """Return the output (T, B, C, H, W) for an input (T, B, C, H, W)."""
         first, second = self
         out = first(x)
         return add(out, second(add(x, out))) if self.inner_shortcut else second(out)

@@ -80,7 +80,8 @@ def check_steps(x: Tensor, num_steps: int | None, key: str) -> None:
 
 
 def merge_time(x: Tensor) -> Tensor:
-    """Return (T, B, *) as (T * B, *); it is a view of contiguous and of channels-last tensors."""
+    """Return ``x`` (T, B, *) as (T * B, *); it is a view of contiguous and of channels-last
+    tensors."""
     return carry(_merged(x), x)
 
 
@@ -98,7 +99,7 @@ def _merged(x: Tensor) -> Tensor:
 
 
 def split_time(x: Tensor, num_steps: int) -> Tensor:
-    """Return a view (T, B, *) of a tensor (T * B, *)."""
+    """Return a view (T, B, *) of ``x`` (T * B, *), with T = ``num_steps``."""
     return carry(x.unsqueeze(0) if num_steps == 1 else x.unflatten(0, (num_steps, -1)), x)
 
 
@@ -121,7 +122,7 @@ class _Copies(torch.autograd.Function):
 
 
 def copies(x: Tensor, num_steps: int) -> Tensor:
-    """Return ``x`` (*) as T equal steps (T, *), an expanded view."""
+    """Return ``x`` (*) as T = ``num_steps`` equal steps (T, *), an expanded view."""
     if torch.compiler.is_compiling():
         return x.expand(num_steps, *x.shape)
     return _Copies.apply(x, num_steps)

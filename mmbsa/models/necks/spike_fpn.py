@@ -15,9 +15,9 @@ BATCH_NORM = dict(type='BN')
 
 
 class BinaryInEval(IntegerNode):
-    """Integer neuron of the official detection neck.
+    """Integer neuron of the official detection neck: counts above 1 become 1 in evaluation.
 
-    In training the output counts are 0 .. D. In evaluation counts above 1 become 1.
+    In training the output counts are 0 .. D. The arguments are those of :class:`IntegerNode`.
     """
 
     def fire(self, u: Tensor) -> Tensor:

@@ -93,8 +93,14 @@ def bind_steps(cfg: Any, num_steps: int | None) -> Any:
 
 
 def readout_neuron(cfg: dict) -> dict:
-    """Return the config of the neuron between pooling and the linear layer; an integer neuron there
-    does not divide its counts by D."""
+    """Return the config of the neuron between pooling and the linear layer.
+
+    In an integer neuron there the counts are not divided by D; other configs are returned
+    unchanged.
+
+    Args:
+        cfg: the neuron config of the backbone.
+    """
     return (
         dict(cfg, norm=1)
         if issubclass(resolve_type(cfg, nn.Module, 'neuron', MODELS), IntegerNode)

@@ -305,7 +305,7 @@ class HodgkinHuxleyNode(OwnNode):
         ``v`` in mV."""
 
         def linoid(u: Tensor, width: float) -> Tensor:
-            """u / (1 - exp(-u / width)), which is ``width`` at 0."""
+            """Return u / (1 - exp(-u / width)), which is ``width`` at u = 0."""
             z = u / width
             near = z.abs() < 1e-4
             far = torch.where(near, torch.ones_like(z), z)

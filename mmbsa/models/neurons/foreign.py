@@ -52,7 +52,7 @@ class ForeignNode(SpikingNeuron):
     Raises:
         ImportError: the library is not installed.
         AttributeError: the library has no such class or function.
-        TypeError: the class does not take an option or is not a module, or ``domain`` or
+        TypeError: the class does not have an option or is not a module, or ``domain`` or
             ``protocol`` is unknown.
         ValueError: the output of the neuron has another shape than its input.
     """

@@ -63,7 +63,7 @@ _STEPS = 'it has different parameters for every step'
 _RATES = 'its gradient is that of the firing rate over all steps'
 _TABLE = 'it sums the input of all steps before the first spike'
 _LAYERS = 'it connects the neurons of a layer through attributes of the node'
-_NOISE = 'it draws noise for a whole sequence'
+_NOISE = 'it samples noise for a whole sequence'
 _DECODES = 'it reads out the potentials of all steps together'
 _REAL = NodeFacts(None)
 _POINTWISE = NodeFacts(pointwise=True)

@@ -126,7 +126,12 @@ class PointQueueEncoder(_Sampling):
 
     @torch.no_grad()
     def queue(self, xyz: Tensor, size: int) -> Tensor:
-        """Return the indices (T, B, S) of the points of every step for coordinates (B, P, 3)."""
+        """Return the indices (T, B, S) of the points of every step.
+
+        Args:
+            xyz: coordinates (B, P, 3).
+            size: S, number of points per step.
+        """
         batch, total = xyz.shape[:2]
         moved = (total - size) // (self.num_steps - 1) if self.num_steps > 1 else 0
         unused = torch.arange(total, device=xyz.device).expand(batch, total)

@@ -87,7 +87,7 @@ def centre_focal_loss(
 
 def generalized_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Return the generalised IoU (Rezatofighi et al., CVPR 2019) and the IoU, (B,) each, of boxes
-    (B, 4) x1, y1, x2, y2."""
+    ``a`` and ``b``, (B, 4) x1, y1, x2, y2."""
     area_a, area_b = ((box[:, 2:] - box[:, :2]).prod(1) for box in (a, b))
     inter = (torch.min(a[:, 2:], b[:, 2:]) - torch.max(a[:, :2], b[:, :2])).clamp(min=0).prod(1)
     union = area_a + area_b - inter

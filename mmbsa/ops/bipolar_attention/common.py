@@ -34,7 +34,7 @@ GRADS = ('ste', 'detach')
 
 
 def as_heads(x: Tensor) -> Tensor:
-    """Return a view (B, H, n, d) of a tensor (..., n, d); H is the last of the leading dimensions.
+    """Return a view (B, H, n, d) of ``x`` (..., n, d); H is the last of the leading dimensions.
 
     If no view is possible, the tensor is copied.
     """

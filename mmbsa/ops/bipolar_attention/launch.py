@@ -20,10 +20,10 @@ def refuses(
     if normalizer == 'none':  # no kernel: the linear product of ``common``
         return None
     if v.dtype == torch.float64:
-        return 'the kernels take float16, bfloat16 and float32, not float64'
+        return 'the kernels support float16, bfloat16 and float32, not float64'
     width = max(q.size(-1), v.size(-1))
     if width > MAX_WIDTH:
-        return f'the kernels take heads of at most {MAX_WIDTH} channels, got {width}'
+        return f'the kernels support heads of at most {MAX_WIDTH} channels, got {width}'
     if k.size(-2) > MAX_ROW:
         return f'g is exact for at most {MAX_ROW} keys, got {k.size(-2)}'
     return triton_support.wrong_device(v)

@@ -25,7 +25,7 @@ def refuses(
     if v.device.type != 'cpu':
         return f'the kernels run on the CPU, not on {v.device.type}'
     if v.dtype not in (torch.float32, torch.bfloat16):
-        return f'the kernels take float32 and bfloat16, not {v.dtype}'
+        return f'the kernels support float32 and bfloat16, not {v.dtype}'
     if normalizer != 'shiftmax':
         return f"the kernels support only normalizer='shiftmax', not {normalizer!r}"
     if product == 'real' or scale != 1:
@@ -36,7 +36,7 @@ def refuses(
     if k.size(-2) > MAX_ROW:
         return f'g is exact for at most {MAX_ROW} keys, got {k.size(-2)}'
     if q.size(-1) > MAX_WIDTH:
-        return f'the kernels take q and k of at most {MAX_WIDTH} channels, got {q.size(-1)}'
+        return f'the kernels support q and k of at most {MAX_WIDTH} channels, got {q.size(-1)}'
     return None
 
 

@@ -36,7 +36,7 @@ def refuses(
     if v.device.type not in ('cpu', 'cuda'):
         return f'PyTorch has no such kernel for {v.device.type} tensors'
     if v.device.type == 'cuda' and v.dtype == torch.float64:
-        return 'the CUDA kernels take float16, bfloat16 and float32, not float64'
+        return 'the CUDA kernels support float16, bfloat16 and float32, not float64'
     if normalizer == 'shiftmax' and k.size(-2) > MAX_ROW:
         return f'g is exact for at most {MAX_ROW} keys, got {k.size(-2)}'
     return None

@@ -129,9 +129,9 @@ def bipolar_attention_bwd_q_kernel(
     BM: tl.constexpr,
     BN: tl.constexpr,
 ):
-    """Compute dq and delta (float32, (B * H, n_q)) of BM queries of one head.
+    """Compute the gradient dq of BM queries of one head, and delta (float32, (B * H, n_q)).
 
-    ``g`` is the exponent to the base 2.
+    The docstring of this file gives the formulas; ``g`` is the exponent to the base 2.
     """
     blocks_q = tl.cdiv(n_q, BM)
     i_m, i_h = tl.program_id(0) % blocks_q, (tl.program_id(0) // blocks_q).to(tl.int64)
@@ -289,7 +289,7 @@ def bipolar_attention_bwd_kv_kernel(
     BM: tl.constexpr,
     BN: tl.constexpr,
 ):
-    """Compute dk and dv of BN keys of one head.
+    """Compute the gradients dk and dv of BN keys and values of one head.
 
     Blocks are (keys, queries), so that no weight is transposed. Queries past the end have g = delta
     = 0 and dout = 0: their weights are finite and are multiplied by zeros.

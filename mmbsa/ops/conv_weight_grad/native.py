@@ -20,14 +20,15 @@ def refuses(
     padding: Sequence[int],
     groups: int,
 ) -> str | None:
-    """Return the reason why the kernels do not support a call, or None if they do."""
+    """Return the reason why the kernels do not support a call, or None if they do; arguments as in
+    ``preferred``."""
     if x.device.type != 'cpu':
         return f'the kernels run on the CPU, not on {x.device.type}'
     if x.dtype != torch.float32:
-        return f'the kernels take float32, not {x.dtype}'
+        return f'the kernels support float32, not {x.dtype}'
     if not x.is_contiguous(memory_format=torch.channels_last):
         found = f'strides {tuple(x.stride())} of {tuple(x.shape)}'
-        return f'the kernels take channels-last tensors, not {found}'
+        return f'the kernels support channels-last tensors, not {found}'
     return None
 
 

@@ -59,7 +59,7 @@ class Parameters:
 
 
 def threshold_in(value: float, dtype: torch.dtype) -> float:
-    """Return the threshold as rounded by a comparison in ``dtype``."""
+    """Return the threshold ``value`` rounded to ``dtype``, as comparisons in that dtype use it."""
     return value if dtype == torch.float64 else float(np.float32(value))
 
 

@@ -10,7 +10,7 @@ from mmbsa.ops.lif.common import Parameters
 def refuses(x: Tensor) -> str | None:
     """Return the reason why the kernels do not support a call, or None if they do."""
     if x.dtype == torch.float64:
-        return 'the kernels take float16, bfloat16 and float32, not float64'
+        return 'the kernels support float16, bfloat16 and float32, not float64'
     return triton_support.wrong_device(x)
 
 

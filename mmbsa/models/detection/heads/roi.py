@@ -65,7 +65,7 @@ class SpikeRoIExtractor(SingleRoIExtractor):
 
 
 class SpikingRoIHead:
-    """Mix-in class that lets a RoI head of mmdet take time-major maps (T, B, C, H, W).
+    """Mix-in class that makes a RoI head of mmdet support time-major maps (T, B, C, H, W).
 
     Put it before the RoI head of mmdet in the list of base classes. The box head and the mask head
     average their outputs over time. Losses, targets and post-processing are those of mmdet.

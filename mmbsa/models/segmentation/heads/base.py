@@ -46,8 +46,11 @@ class TimeMajorHead(BaseDecodeHead):
         self.num_steps = num_steps
 
     def read(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Return the maps (T, B, C_i, H_i, W_i) of ``in_index`` from all maps of the neck or
-        backbone."""
+        """Return the maps (T, B, C_i, H_i, W_i) of ``in_index``.
+
+        Args:
+            inputs: all maps of the neck or backbone, (T, B, C_i, H_i, W_i) or (B, C_i, H_i, W_i).
+        """
         maps = [x.unsqueeze(0) if x.ndim == 4 else x for x in self._transform_inputs(inputs)]
         check_steps(maps[0], self.num_steps, 'decode_head.num_steps')
         return maps

@@ -98,7 +98,12 @@ class MaskCriterion:
         return found
 
     def count(self, targets: Sequence[Target], num_queries: int) -> float:
-        """Return the number of masks by which loss_mask and loss_dice are divided."""
+        """Return the number of masks by which loss_mask and loss_dice are divided.
+
+        Args:
+            targets: one target per image.
+            num_queries: Q; at most Q masks of an image count.
+        """
         total = sum(max(min(len(target.labels), num_queries), 1) for target in targets)
         total = torch.tensor(float(total), device=targets[0].labels.device)
         all_reduce(total, op='mean')
@@ -160,7 +165,13 @@ class MaskCriterion:
     def query_labels(
         self, targets: Sequence[Target], matches: Sequence[Match], num_queries: int
     ) -> Tensor:
-        """Return the class of every query (B, Q), K for queries without a target."""
+        """Return the class of every query (B, Q), K for queries without a target.
+
+        Args:
+            targets: one target per image.
+            matches: indices of matched queries and targets per image.
+            num_queries: Q, number of queries.
+        """
         labels = torch.full(
             (len(targets), num_queries), self.num_classes, device=targets[0].labels.device
         )

@@ -55,8 +55,10 @@ class Spike2FormerHead(TimeMajorHead):
         feedforward_channels: hidden channels of the MLPs in decoder layers; default 2048.
         encoder_feedforward_channels: hidden channels of the MLPs in the pixel decoder; default
             1024.
-        kernel_size: see :class:`Spike2FormerEncoderLayer`; default 3.
-        depthwise_size: see :class:`Spike2FormerEncoderLayer`; default 5.
+        kernel_size: kernel size of the separable convolution in encoder layers, in pixels; default
+            3.
+        depthwise_size: kernel size of the depth-wise convolutions in the deformable attention, in
+            pixels; default 5.
         attention: config of the attention kind of self- and cross-attention in the decoder; None
             (default) is that of Spike2Former.
         cross_attention: config of the attention kind of cross-attention; None (default) means

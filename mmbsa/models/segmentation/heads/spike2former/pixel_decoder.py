@@ -75,13 +75,16 @@ class Spike2FormerPixelDecoder(nn.Module):
         in_channels: channels of the input maps, fine to coarse, two or more.
         channels: C, channels of all outputs; default 256.
         num_layers: number of encoder layers; default 6.
-        feedforward_channels: see :class:`Spike2FormerEncoderLayer`; default 1024.
-        groups: see :class:`Spike2FormerEncoderLayer`; default 32.
-        kernel_size: see :class:`Spike2FormerEncoderLayer`; default 3.
-        depthwise_size: see :class:`Spike2FormerEncoderLayer`; default 5.
+        feedforward_channels: hidden channels of the MLP in encoder layers; default 1024.
+        groups: number of channel groups of the deformable attention; default 32.
+        kernel_size: kernel size of the separable convolution in encoder layers, in pixels; default
+            3.
+        depthwise_size: kernel size of the depth-wise convolutions in the deformable attention, in
+            pixels; default 5.
         neuron: config of the neurons.
         norm_cfg: config of the norms.
-        official_quirks: see :class:`Spike2FormerEncoderLayer`; default False.
+        official_quirks: whether encoder layers read memory in the wrong order, as in the official
+            code; default False.
 
     Raises:
         ValueError: fewer than two maps.
