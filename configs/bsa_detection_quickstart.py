@@ -1,14 +1,15 @@
 # A small Mask R-CNN with Bipolar Self-attention that learns to find and outline cars, people and
-# signs in drawn street scenes in minutes on two CPU cores:
+# signs in generated street scenes in minutes on two CPU cores:
 #   bash tools/dist_train.sh configs/bsa_detection_quickstart.py 2
-# Pictures of its validations, detections beside the truth, are saved under
+# Images of its validations, with detections next to the ground truth, are saved under
 # work_dirs/bsa_detection_quickstart/overlays.
 _base_ = [
     './_base_/models/espikeformer_mask_rcnn.py',
     './_base_/datasets/drawn_instances.py',
     './_base_/det_runtime.py',
 ]
-# From scratch, neck and heads need norms and a start at which neurons fire.
+# Without pre-training, neck and heads need norms and an initialisation with which neurons emit
+# spikes.
 strides = [4, 8, 16, 32]
 model = dict(
     backbone=dict(

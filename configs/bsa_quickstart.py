@@ -1,7 +1,7 @@
-# A small segmenter with Bipolar Self-attention that learns drawn street scenes in a few minutes on
-# two CPU cores:
+# A small segmenter with Bipolar Self-attention that learns generated street scenes in a few minutes
+# on two CPU cores:
 #   bash tools/dist_train.sh configs/bsa_quickstart.py 2
-# Pictures of its validations are saved under work_dirs/bsa_quickstart/overlays.
+# Images of its validations are saved under work_dirs/bsa_quickstart/overlays.
 _base_ = [
     './_base_/models/espikeformer_tiny_fpn.py',
     './_base_/datasets/drawn_scenes.py',

@@ -13,13 +13,13 @@ model = dict(
         num_steps=1,
     ),
     head=dict(type='CentreHead', channels=64),
-    # a Hann window keeps the track at the target when clutter of its kind crosses the crop
+    # the Hann window keeps the track at the target when a similar object crosses the crop
     window=True,
     crops=dict(template_size=48, search_size=96, template_factor=1.5, search_factor=3.0, margin=5),
 )
-# The target moves by a part of its side per frame, so crops are cut closer than those of the
+# The target moves by less than its side per frame, so the crops are smaller than those of the
 # benchmarks. Large jitter of the scale makes the network measure the target's size: a network that
-# repeats the size of the crop's centre lets the box grow or shrink from frame to frame.
+# always predicts the same size makes the box grow or shrink from frame to frame.
 train_pipeline = [
     dict(type='LoadTrackPair'),
     dict(

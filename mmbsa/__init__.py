@@ -1,7 +1,7 @@
 """mmbsa: Bipolar Self-attention and spiking transformers for OpenMMLab.
 
-Importing this package is light: the ops, models and datasets load when mmengine's registries first
-need them.
+``import mmbsa`` is fast: ops, models and datasets are imported when a registry of mmengine first
+needs one of them.
 """
 
 from mmbsa.version import __version__

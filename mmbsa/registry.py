@@ -1,7 +1,9 @@
-"""Child registries of mmengine's roots, scope ``mmbsa``, and the one way to resolve a ``type``.
+"""The registries of mmbsa (scope ``mmbsa``), children of mmengine's registries, and how a ``type``
+is resolved.
 
 A ``type='mmbsa.X'`` in any mm config makes mmengine import this module, so no ``custom_imports`` is
-needed. Locations are imported when a registry is first asked for one of our types.
+needed. The modules in ``locations`` are imported when a registry first searches one of its own
+types.
 """
 
 import difflib
@@ -24,16 +26,16 @@ from mmbsa.utils.checkpoint import make_loading_safe
 from mmbsa.version import warn_untried_versions
 
 warn_untried_versions()
-# wherever a type of ours is used, checkpoints are read with weights_only=True on both OpenMMLab
-# stacks
+# every process that uses a type of mmbsa reads checkpoints with weights_only=True, on both
+# OpenMMLab stacks
 make_loading_safe()
 
 
 class SpikingRegistry(Registry):
-    """A registry whose errors say what was meant.
+    """A registry with error messages that suggest the right name.
 
-    An unknown name is answered with the closest ones, with the scope where it is missing, and an
-    unknown argument of a registered class with the arguments that the class has.
+    The error for an unknown name gives the closest registered names, with their scope. The error
+    for an unknown argument of a registered class lists the arguments that the class takes.
     """
 
     def __init__(self, *args, **kwargs):
@@ -41,10 +43,13 @@ class SpikingRegistry(Registry):
         self._callbacks: list[tuple[type, Callable[[type], None]]] = []
 
     def get(self, key: str) -> Any:
-        """The class or function of a name.
+        """Return the registered class or function of a name.
+
+        Args:
+            key: the name, with or without its scope: ``'mmbsa.LIFNode'``.
 
         Raises:
-            KeyError: an unknown name; with the closest names that there are.
+            KeyError: the name is unknown; the message gives the closest registered names.
         """
         try:
             found = super().get(key)
@@ -55,8 +60,13 @@ class SpikingRegistry(Registry):
         return found
 
     def hint(self, key: str, base: type | None = None) -> str:
-        """The names that may have been meant by an unknown one, of subclasses of ``base`` if it is
-        given."""
+        """Return a sentence with the registered names that are closest to an unknown name.
+
+        Args:
+            key: the unknown name.
+            base: suggest only subclasses of this class; None (default) suggests every registered
+                type.
+        """
         names = [
             name
             for name, cls in self.module_dict.items()
@@ -67,11 +77,16 @@ class SpikingRegistry(Registry):
         close = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.75)
         if close:
             return f'Did you mean {" or ".join(repr(f"mmbsa.{folded[c]}") for c in close)}?'
-        return f'There are {", ".join(f"mmbsa.{known}" for known in sorted(names))}.'
+        return f'Registered: {", ".join(f"mmbsa.{known}" for known in sorted(names))}.'
 
     def on_register(self, base: type, callback: Callable[[type], None]) -> None:
-        """Call ``callback`` for every registered subclass of ``base``: those there are, and those
-        that will come."""
+        """Call ``callback`` for every registered subclass of ``base``, now and for every later
+        registration.
+
+        Args:
+            base: the class whose subclasses are reported.
+            callback: called with each such class once.
+        """
         self._callbacks.append((base, callback))
         for cls in list(dict.fromkeys(self.module_dict.values())):
             if inspect.isclass(cls) and issubclass(cls, base):
@@ -88,7 +103,8 @@ class SpikingRegistry(Registry):
 
 
 def _name_arguments(cls: type) -> None:
-    """Let the constructor of ``cls`` answer an unknown keyword with the arguments that it has."""
+    """Make the constructor of ``cls`` raise an error that lists its arguments if a keyword is
+    unknown."""
     init = cls.__init__
     parameters = inspect.signature(init).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) or hasattr(
@@ -116,18 +132,19 @@ def _name_arguments(cls: type) -> None:
 def resolve_type(
     cfg: dict, base: type, key: str, registry: SpikingRegistry, suggest: type | None = None
 ) -> type:
-    """The class that the ``type`` of a config names, as a string or as the class itself.
+    """Return the class that the ``type`` of a config names, given as a string or as the class
+    itself.
 
     Args:
         cfg: a config dict.
         base: the class must be a subclass of it.
-        key: where the config stands, for the message: ``'backbone.attention'``.
-        registry: where names are looked up.
-        suggest: messages name subclasses of it; None means ``base``.
+        key: the key of the config, for messages: ``'backbone.attention'``.
+        registry: the registry that contains the name.
+        suggest: messages suggest subclasses of this class; None (default) means ``base``.
 
     Raises:
-        TypeError: ``cfg`` is no config dict, or its type is no subclass of ``base``.
-        KeyError: an unknown name; the message gives the names that may have been meant.
+        TypeError: ``cfg`` is not a config dict, or its type is not a subclass of ``base``.
+        KeyError: the name is unknown; the message gives the closest registered names.
     """
     suggest = suggest or base
     if not isinstance(cfg, dict) or 'type' not in cfg:
@@ -146,7 +163,7 @@ def resolve_type(
             ) from None
     if not inspect.isclass(cls) or not issubclass(cls, base):
         raise TypeError(
-            f'{key}.type={cfg["type"]!r} is no {suggest.__name__}. '
+            f'{key}.type={cfg["type"]!r} is not a subclass of {suggest.__name__}. '
             f'{registry.hint(str(cfg["type"]), suggest)}'
         )
     return cls
@@ -165,12 +182,17 @@ def _example(base: type, registry: SpikingRegistry) -> str:
 
 
 def build_checked(cfg: dict, base: type, key: str, registry: SpikingRegistry, **defaults) -> Any:
-    """Build an object of a subclass of ``base`` from a copy of its config; see
-    :func:`resolve_type`.
+    """Build an object of a subclass of ``base`` from a copy of its config.
 
     Args:
-        cfg, base, key, registry: see :func:`resolve_type`.
-        defaults: arguments that the config may override.
+        cfg: a config dict; it is not changed.
+        base: the class must be a subclass of it.
+        key: the key of the config, for messages: ``'backbone.attention'``.
+        registry: the registry that contains the name.
+        defaults: arguments of the constructor that ``cfg`` may override.
+
+    Raises:
+        TypeError, KeyError: as in :func:`resolve_type`.
     """
     cls = resolve_type(cfg, base, key, registry)
     return registry.build({**defaults, **deepcopy(dict(cfg)), 'type': cls})
@@ -186,11 +208,11 @@ DATASETS = SpikingRegistry(
 TRANSFORMS = SpikingRegistry(
     'transform', parent=MMENGINE_TRANSFORMS, scope='mmbsa', locations=['mmbsa.datasets.transforms']
 )
-# observers and guards of a run
+# hooks of a training or test run
 HOOKS = SpikingRegistry(
     'hook', parent=MMENGINE_HOOKS, scope='mmbsa', locations=['mmbsa.engine', 'mmbsa.visualization']
 )
-# figures of merit that no mm package has
+# metrics that no mm package has
 METRICS = SpikingRegistry(
     'metric', parent=MMENGINE_METRICS, scope='mmbsa', locations=['mmbsa.evaluation']
 )

@@ -1,4 +1,4 @@
-"""How a classification run behaves: epochs, mmpretrain's scope, and the same guards as
+"""Runtime settings of a classification run: epochs, mmpretrain's scope, and the same checks as for
 segmentation."""
 
 default_scope = 'mmpretrain'
@@ -6,7 +6,7 @@ env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
-)  # with GPUs; our tools take gloo where there are none
+)  # for GPUs; the tools use gloo without a GPU
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='UniversalVisualizer', vis_backends=vis_backends)
 log_processor = dict(by_epoch=True)
@@ -16,8 +16,8 @@ resume = False
 randomness = dict(seed=42)
 tta_model = dict(type='AverageClsScoreTTA')
 
-# Hooks stand here and not in custom_hooks, because a list in a config that inherits this one would
-# replace them.
+# The hooks are here and not in custom_hooks, because a list in an inheriting config would replace
+# them.
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=100),

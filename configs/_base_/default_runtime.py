@@ -1,12 +1,12 @@
-"""How a run behaves: one scope, whole checkpoints, guarded data, a stop at the first loss that is
-not finite."""
+"""Runtime settings of a segmentation run: scope, complete checkpoints, checks of the data, and a
+stop at the first loss that is not finite."""
 
 default_scope = 'mmseg'
 env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
-)  # with GPUs; our tools take gloo where there are none
+)  # for GPUs; the tools use gloo without a GPU
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')
 log_processor = dict(by_epoch=False)
@@ -15,8 +15,8 @@ load_from = None
 resume = False
 tta_model = dict(type='SegTTAModel')
 
-# Hooks stand here and not in custom_hooks, because a list in a config that inherits this one would
-# replace them.
+# The hooks are here and not in custom_hooks, because a list in an inheriting config would replace
+# them.
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),

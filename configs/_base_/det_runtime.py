@@ -1,13 +1,14 @@
-"""How a detection run behaves: epochs, mmdet's scope, and the same guards as segmentation."""
+"""Runtime settings of a detection run: epochs, mmdet's scope, and the same checks as for
+segmentation."""
 
-# where mmcv was installed without its compiled ops, those that detectors need come from torchvision
+# if mmcv is installed without its compiled ops, the ops of detectors come from torchvision
 custom_imports = dict(imports=['mmbsa.utils.mmcv_ops'], allow_failed_imports=False)
 default_scope = 'mmdet'
 env_cfg = dict(
-    cudnn_benchmark=False,  # images of a batch differ in size from those of the next
+    cudnn_benchmark=False,  # the image size differs between batches
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
-)  # with GPUs; our tools take gloo where there are none
+)  # for GPUs; the tools use gloo without a GPU
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='DetLocalVisualizer', vis_backends=vis_backends, name='visualizer')
 log_processor = dict(type='LogProcessor', window_size=50, by_epoch=True)
@@ -15,8 +16,8 @@ log_level = 'INFO'
 load_from = None
 resume = False
 
-# Hooks stand here and not in custom_hooks, because a list in a config that inherits this one would
-# replace them.
+# The hooks are here and not in custom_hooks, because a list in an inheriting config would replace
+# them.
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
@@ -32,5 +33,5 @@ default_hooks = dict(
     data_guard=dict(type='mmbsa.DataGuardHook'),
     finite_loss=dict(type='mmbsa.NonFiniteLossHook'),
     visualization=dict(type='mmbsa.DetOverlayHook'),
-    num_classes=dict(type='NumClassCheckHook'),  # heads against the classes of the data
+    num_classes=dict(type='NumClassCheckHook'),  # compares the heads with the classes of the data
 )

@@ -1,12 +1,12 @@
-"""How a run on clouds of points behaves: epochs, overall and mean accuracy, and the guards of the
-other tasks."""
+"""Runtime settings of a run with point clouds: epochs, overall and mean accuracy, and the same
+checks as for the other tasks."""
 
 default_scope = 'mmbsa'
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
-)  # with GPUs; our tools take gloo where there are none
+)  # for GPUs; the tools use gloo without a GPU
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='Visualizer', vis_backends=vis_backends)
 log_processor = dict(by_epoch=True)

@@ -1,11 +1,12 @@
-"""How a tracking run behaves: epochs, our own scope, and the same guards as segmentation."""
+"""Runtime settings of a tracking run: epochs, the scope of mmbsa, and the same checks as for
+segmentation."""
 
 default_scope = 'mmbsa'
 env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
-)  # with GPUs; our tools take gloo where there are none
+)  # for GPUs; the tools use gloo without a GPU
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='Visualizer', vis_backends=vis_backends, name='visualizer')
 log_processor = dict(by_epoch=True)
@@ -14,8 +15,8 @@ load_from = None
 resume = False
 randomness = dict(seed=42)
 
-# Hooks stand here and not in custom_hooks, because a list in a config that inherits this one would
-# replace them.
+# The hooks are here and not in custom_hooks, because a list in an inheriting config would replace
+# them.
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),

@@ -1,4 +1,4 @@
-# A small E-SpikeFormer with its native attention on CamVid, from scratch, for two CPU cores. The
+# A small E-SpikeFormer with its own attention kind on CamVid, from scratch, for two CPU cores. The
 # folder of the photos: CAMVID_ROOT in the environment.
 _base_ = [
     '../_base_/models/espikeformer_tiny_fpn.py',

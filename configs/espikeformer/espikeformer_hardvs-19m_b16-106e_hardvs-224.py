@@ -1,5 +1,5 @@
-# E-SpikeFormer 19M on HAR-DVS, T = 8, 224 x 224. The official recipe is not published; this is that
-# of CIFAR10-DVS.
+# E-SpikeFormer 19M on HAR-DVS, T = 8, 224 x 224. The official recipe is not published; this is the
+# recipe of CIFAR10-DVS.
 _base_ = [
     '../_base_/models/event_classifier.py',
     '../_base_/datasets/hardvs.py',

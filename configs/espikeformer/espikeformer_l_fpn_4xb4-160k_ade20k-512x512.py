@@ -1,6 +1,6 @@
-# E-SpikeFormer 19M + 1.4M on ADE20K with its native attention: 41.3 mIoU in the paper of
-# Spike-driven Transformer V3. Weights of the classifier: V3_19.0M_1x4.pth of the authors, through
-# tools/model_converters/convert.py sdt_v3_cls.
+# E-SpikeFormer 19M + 1.4M on ADE20K with its own attention kind: 41.3 mIoU in the paper of
+# Spike-driven Transformer V3. Weights of the classifier: V3_19.0M_1x4.pth of the authors, converted
+# by tools/model_converters/convert.py sdt_v3_cls.
 _base_ = './espikeformer_m_fpn_4xb4-160k_ade20k-512x512.py'
 model = dict(
     backbone=dict(arch='l', init_cfg=dict(checkpoint='checkpoints/espikeformer-l.pth')),

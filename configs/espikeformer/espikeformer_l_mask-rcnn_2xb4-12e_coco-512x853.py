@@ -1,5 +1,5 @@
 # Mask R-CNN of Spike-driven Transformer V3 (19M backbone, 38.7M in all) on COCO: 12 epochs, 4
-# images on each of 2 GPUs. Weights of the classifier: V3_19.0M_1x4.pth of the authors, through
+# images on each of 2 GPUs. Weights of the classifier: V3_19.0M_1x4.pth of the authors, converted by
 # tools/model_converters/convert.py sdt_v3_cls.
 _base_ = [
     '../_base_/models/espikeformer_mask_rcnn.py',

@@ -1,5 +1,5 @@
-# RetinaNet with the 19M backbone of Spike-driven Transformer V3 on COCO: 36 epochs, learning rate
-# linear to a hundredth.
+# RetinaNet with the 19M backbone of Spike-driven Transformer V3 on COCO: 36 epochs, the learning
+# rate decays linearly to a hundredth.
 _base_ = [
     '../_base_/models/espikeformer_retinanet.py',
     '../_base_/datasets/coco_instance.py',

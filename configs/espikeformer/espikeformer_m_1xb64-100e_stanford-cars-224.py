@@ -1,5 +1,5 @@
-# E-SpikeFormer m on Stanford Cars, from ImageNet weights. The recipe is ours: STEP has the data set
-# and no recipe.
+# E-SpikeFormer m on Stanford Cars, from ImageNet weights. The recipe is ours, because STEP uses
+# this data set but publishes no recipe.
 _base_ = [
     '../_base_/models/classifier.py',
     '../_base_/datasets/stanford_cars.py',

@@ -1,6 +1,6 @@
-# E-SpikeFormer 10M + 1.4M on ADE20K with its native attention: 40.1 mIoU in the paper of
-# Spike-driven Transformer V3. Weights of the classifier: V3_10.0M_1x4.pth of the authors, through
-# tools/model_converters/convert.py sdt_v3_cls.
+# E-SpikeFormer 10M + 1.4M on ADE20K with its own attention kind: 40.1 mIoU in the paper of
+# Spike-driven Transformer V3. Weights of the classifier: V3_10.0M_1x4.pth of the authors, converted
+# by tools/model_converters/convert.py sdt_v3_cls.
 _base_ = [
     '../_base_/models/espikeformer_fpn.py',
     '../_base_/datasets/ade20k.py',

@@ -1,6 +1,6 @@
-# Mask R-CNN of Spike-driven Transformer V3 (10M backbone, 21.2M in all) on COCO.
-# Weights of the classifier: V3_10.0M_1x4.pth of the authors, through
-# tools/model_converters/convert.py sdt_v3_cls.
+# Mask R-CNN of Spike-driven Transformer V3 (10M backbone, 21.2M in all) on COCO. Weights of the
+# classifier: V3_10.0M_1x4.pth of the authors, converted by tools/model_converters/convert.py
+# sdt_v3_cls.
 _base_ = './espikeformer_l_mask-rcnn_2xb4-12e_coco-512x853.py'
 model = dict(
     backbone=dict(arch='m', init_cfg=dict(checkpoint='checkpoints/espikeformer-m.pth')),

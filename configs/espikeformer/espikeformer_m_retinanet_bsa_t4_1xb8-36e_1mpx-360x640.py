@@ -1,5 +1,5 @@
-# The detector on Gen1, on Prophesee 1Mpx at half its 1280 x 720 pixels. The folder with train, val
-# and test: ONE_MPX_ROOT in the environment, data/1mpx if it is not set.
+# The detector of the Gen1 config on Prophesee 1Mpx, at half of 1280 x 720 pixels. The folder with
+# train, val and test: ONE_MPX_ROOT in the environment, data/1mpx if it is not set.
 _base_ = './espikeformer_m_retinanet_bsa_t4_1xb8-36e_gen1-240x304.py'
 data_root = '{{$ONE_MPX_ROOT:data/1mpx}}'
 train_pipeline = [

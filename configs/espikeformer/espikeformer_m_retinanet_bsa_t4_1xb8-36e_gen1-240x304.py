@@ -1,5 +1,6 @@
 # RetinaNet with E-SpikeFormer 10M and Bipolar Self-attention on Prophesee Gen1: 4 frames of 50 ms
-# are the 4 steps. From scratch; no published recipe exists, this one is ours.
+# are the 4 time steps. The network is trained from scratch. No published recipe exists; this one is
+# ours.
 _base_ = [
     '../_base_/models/espikeformer_retinanet.py',
     '../_base_/datasets/event_boxes.py',
@@ -24,4 +25,4 @@ model = dict(
         anchor_generator=dict(octave_base_scale=2),
     ),
 )  # objects of 30 to 200 pixels
-default_hooks = dict(visualization=dict(draw=False))  # counts are no picture
+default_hooks = dict(visualization=dict(draw=False))  # frames of counts cannot be drawn as an image

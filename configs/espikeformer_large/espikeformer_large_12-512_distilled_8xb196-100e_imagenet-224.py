@@ -1,6 +1,5 @@
 # E-SpikeFormer large, 83M, on ImageNet: the official distillation, after fine-tuning; 8 GPUs with
-# 196 images each. timm downloads the teacher's weights (teacher.checkpoint_path names a file
-# instead).
+# 196 images each. timm downloads the teacher's weights; set teacher.checkpoint_path to use a file.
 _base_ = [
     '../_base_/models/classifier.py',
     '../_base_/datasets/imagenet.py',

@@ -1,6 +1,6 @@
 # Meta-SpikeFormer 8-512 on ImageNet, the second half of the official recipe: T = 4, from the
-# weights of T = 1, with a teacher of which timm downloads the weights (teacher.checkpoint_path
-# names a file instead); 8 GPUs with 24 images each.
+# weights of T = 1, with a teacher whose weights timm downloads (set teacher.checkpoint_path to use
+# a file); 8 GPUs with 24 images each.
 _base_ = [
     '../_base_/models/classifier.py',
     '../_base_/datasets/imagenet.py',

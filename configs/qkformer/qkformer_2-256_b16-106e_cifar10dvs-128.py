@@ -1,4 +1,4 @@
-# QKFormer 2-256 on CIFAR10-DVS, T = 16, the official recipe: 84.0 published.
+# QKFormer 2-256 on CIFAR10-DVS, T = 16, the official recipe; published accuracy 84.0 %.
 _base_ = [
     '../_base_/models/event_classifier.py',
     '../_base_/datasets/cifar10_dvs.py',

@@ -1,4 +1,4 @@
-# QKFormer 2-256 on DVS128 Gesture, T = 16, the official recipe: 98.6 published.
+# QKFormer 2-256 on DVS128 Gesture, T = 16, the official recipe; published accuracy 98.6 %.
 _base_ = [
     '../_base_/models/event_classifier.py',
     '../_base_/datasets/dvs_gesture.py',

@@ -6,6 +6,6 @@ _base_ = [
     '../_base_/schedules/sdtrack_300e.py',
     '../_base_/track_runtime.py',
 ]
-# its readme asks for normalised pictures on FELT alone
+# the official readme requires normalised images for FELT only
 model = dict(data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]))
 auto_scale_lr = dict(enable=False, base_batch_size=168)

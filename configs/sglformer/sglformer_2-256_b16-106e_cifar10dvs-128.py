@@ -1,4 +1,4 @@
-# SGLFormer 2-256 on CIFAR10-DVS, T = 16, the official recipe: 82.6 published.
+# SGLFormer 2-256 on CIFAR10-DVS, T = 16, the official recipe; published accuracy 82.6 %.
 _base_ = [
     '../_base_/models/event_classifier.py',
     '../_base_/datasets/cifar10_dvs.py',
@@ -10,4 +10,4 @@ model = dict(
 )
 optim_wrapper = dict(optimizer=dict(lr=5e-3))
 train_dataloader = dict(batch_size=16)
-custom_hooks = []  # Mixup until the end
+custom_hooks = []  # Mixup is used until the end

@@ -1,4 +1,4 @@
-# SGLFormer 2-256 on DVS128 Gesture, T = 16, the official recipe: 98.6 published.
+# SGLFormer 2-256 on DVS128 Gesture, T = 16, the official recipe; published accuracy 98.6 %.
 _base_ = [
     '../_base_/models/event_classifier.py',
     '../_base_/datasets/dvs_gesture.py',
@@ -8,4 +8,4 @@ _base_ = [
 model = dict(backbone=dict(type='mmbsa.SGLFormer', arch='dvs128-2-256'), head=dict(num_classes=11))
 optim_wrapper = dict(optimizer=dict(lr=5e-3))
 train_dataloader = dict(batch_size=16)
-custom_hooks = []  # Mixup until the end
+custom_hooks = []  # Mixup is used until the end

@@ -1,4 +1,4 @@
-# SGLFormer 4-384 on CIFAR-10, the official recipe: 96.76 published.
+# SGLFormer 4-384 on CIFAR-10, the official recipe; published accuracy 96.76 %.
 _base_ = [
     '../_base_/models/cifar_classifier.py',
     '../_base_/datasets/cifar10.py',

@@ -1,12 +1,12 @@
-# Spike2Former with E-SpikeFormer 19M on VOC 2012.
-# Rate, batch of 32 and 80k iterations are the paper's.
+# Spike2Former with E-SpikeFormer 19M on VOC 2012. Learning rate, batch of 32 images and 80k
+# iterations are those of the paper.
 _base_ = [
     '../_base_/models/spike2former.py',
     '../_base_/datasets/pascal_voc12.py',
     '../_base_/schedules/spike2former_160k.py',
     '../_base_/default_runtime.py',
 ]
-# the released config leaves 150 classes in the head
+# the released config has 150 classes in the head
 model = dict(decode_head=dict(num_classes=21))
 optim_wrapper = dict(
     optimizer=dict(lr=2e-3)

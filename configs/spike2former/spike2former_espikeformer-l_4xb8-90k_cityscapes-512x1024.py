@@ -1,5 +1,5 @@
-# Spike2Former with E-SpikeFormer 19M on Cityscapes.
-# Rate, batch of 32 and 90k iterations are the paper's; the released config decays towards 160k.
+# Spike2Former with E-SpikeFormer 19M on Cityscapes. Learning rate, batch of 32 images and 90k
+# iterations are those of the paper; in the released config the rate decays until 160k.
 _base_ = [
     '../_base_/models/spike2former.py',
     '../_base_/datasets/cityscapes.py',

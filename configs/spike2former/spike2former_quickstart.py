@@ -1,4 +1,4 @@
-# A small Spike2Former that learns drawn street scenes on two CPU cores:
+# A small Spike2Former that learns generated street scenes on two CPU cores:
 #   bash tools/dist_train.sh configs/spike2former/spike2former_quickstart.py 2
 _base_ = [
     '../_base_/models/spike2former_tiny.py',

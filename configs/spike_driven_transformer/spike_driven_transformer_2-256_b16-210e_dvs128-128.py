@@ -15,4 +15,4 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=10, end=200),
 ]
 train_cfg = dict(max_epochs=210)
-custom_hooks = []  # no Mixup to switch off
+custom_hooks = []  # Mixup is not used

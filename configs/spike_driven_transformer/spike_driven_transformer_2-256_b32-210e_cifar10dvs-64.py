@@ -42,4 +42,4 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=3e-4, by_epoch=True, begin=10, end=200),
 ]
 train_cfg = dict(max_epochs=210)
-custom_hooks = []  # no Mixup to switch off
+custom_hooks = []  # Mixup is not used

@@ -14,4 +14,4 @@ model = dict(
     ),
     head=dict(num_classes=10),
 )
-custom_hooks = []  # no Mixup to switch off
+custom_hooks = []  # Mixup is not used

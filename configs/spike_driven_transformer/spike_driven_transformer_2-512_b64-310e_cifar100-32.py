@@ -1,5 +1,5 @@
 # Spike-driven Transformer V1 2-512 on CIFAR-100, the recipe of CIFAR-10 with the statistics of
-# CIFAR-100; pixels from outside have those of CIFAR-10.
+# CIFAR-100; the fill value of augmentations is that of CIFAR-10.
 _base_ = './spike_driven_transformer_2-512_b64-310e_cifar10-32.py'
 model = dict(head=dict(num_classes=100))
 data_preprocessor = dict(

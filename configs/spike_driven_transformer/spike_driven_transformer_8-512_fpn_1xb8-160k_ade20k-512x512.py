@@ -7,5 +7,5 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 model = dict(backbone=dict(type='mmbsa.SpikeDrivenTransformer', arch='8-512'))
-train_dataloader = dict(batch_size=8)  # in all
+train_dataloader = dict(batch_size=8)  # of all GPUs together
 auto_scale_lr = dict(base_batch_size=8)

@@ -1,5 +1,5 @@
-# Spikformer 4-384 on ES-ImageNet, T = 8, as STEP has it (12 heads); the schedule is that of
-# CIFAR10-DVS, since none is published.
+# Spikformer 4-384 on ES-ImageNet, T = 8, as in STEP (12 heads); the schedule is that of
+# CIFAR10-DVS, because none is published.
 _base_ = [
     '../_base_/models/event_classifier.py',
     '../_base_/datasets/es_imagenet.py',

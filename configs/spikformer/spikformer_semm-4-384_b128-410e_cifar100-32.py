@@ -9,7 +9,7 @@ _base_ = [
 model = dict(
     backbone=dict(type='mmbsa.Spikformer', arch='semm-cifar-4-384'), head=dict(num_classes=100)
 )
-# statistics of CIFAR-100, as STEP has them
+# statistics of CIFAR-100, as in STEP
 data_preprocessor = dict(mean=[129.3, 124.1, 112.4], std=[68.2, 65.4, 70.4])
 train_dataloader = dict(batch_size=128)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))

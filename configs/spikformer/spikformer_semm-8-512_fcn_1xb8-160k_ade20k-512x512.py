@@ -1,5 +1,5 @@
 # Spikformer 8-512 with a mixture of spiking experts (SEMM) on ADE20K with the spiking FCN head, T =
-# 4. Recipe of the STEP benchmark, which trains from scratch and pools once more (stride 32; here
+# 4. Recipe of the STEP benchmark, which trains from scratch and has one more pool (stride 32; here
 # 16).
 _base_ = [
     '../_base_/models/isotropic_fcn.py',
@@ -8,5 +8,5 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 model = dict(backbone=dict(type='mmbsa.Spikformer', arch='semm-8-512'))
-train_dataloader = dict(batch_size=8)  # in all
+train_dataloader = dict(batch_size=8)  # of all GPUs together
 auto_scale_lr = dict(base_batch_size=8)

@@ -1,5 +1,5 @@
-# A small Spikingformer on N-MNIST, 8 frames, for two CPU cores. Another folder: NMNIST_ROOT in the
-# environment.
+# A small Spikingformer on N-MNIST, 8 frames, for two CPU cores. To use another folder, set
+# NMNIST_ROOT in the environment.
 _base_ = [
     '../_base_/models/classifier.py',
     '../_base_/datasets/nmnist.py',

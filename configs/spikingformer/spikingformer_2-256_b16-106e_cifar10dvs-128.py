@@ -1,4 +1,4 @@
-# Spikingformer 2-256 on CIFAR10-DVS, T = 16, the official recipe: 81.3 published.
+# Spikingformer 2-256 on CIFAR10-DVS, T = 16, the official recipe; published accuracy 81.3 %.
 _base_ = [
     '../_base_/models/event_classifier.py',
     '../_base_/datasets/cifar10_dvs.py',

@@ -1,4 +1,4 @@
-# Spikingformer 2-256 on DVS128 Gesture, T = 16, the official recipe: 98.3 published.
+# Spikingformer 2-256 on DVS128 Gesture, T = 16, the official recipe; published accuracy 98.3 %.
 _base_ = [
     '../_base_/models/event_classifier.py',
     '../_base_/datasets/dvs_gesture.py',

@@ -1,5 +1,5 @@
 # Spikingformer 4-384 on CIFAR-100, the official recipe and the baseline of the ablation of Bipolar
-# Self-attention: 79.21 published, 79.13 in the paper of BSA.
+# Self-attention; published accuracy 79.21 %, 79.13 in the paper of BSA.
 _base_ = [
     '../_base_/models/cifar_classifier.py',
     '../_base_/datasets/cifar100.py',

@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/cls_runtime.py',
 ]
 model = dict(backbone=dict(type='mmbsa.SpikingResformer', arch='cifar'), head=dict(num_classes=10))
-data_preprocessor = dict(std=[51.5865, 50.847, 51.255])  # as the official code has them
+data_preprocessor = dict(std=[51.5865, 50.847, 51.255])  # as in the official code
 train_pipeline = [
     {{_base_.flip}},
     dict(
@@ -24,4 +24,4 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=3, end=600),
 ]
 train_cfg = dict(max_epochs=610)
-custom_hooks = []  # Mixup to the end
+custom_hooks = []  # Mixup is used until the end

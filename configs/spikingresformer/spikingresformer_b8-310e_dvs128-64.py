@@ -9,7 +9,7 @@ model = dict(
     backbone=dict(type='mmbsa.SpikingResformer', arch='dvsg', num_steps=16),
     head=dict(num_classes=11),
 )
-data_preprocessor = dict(add_sum=True)  # of the polarities, as a third channel
+data_preprocessor = dict(add_sum=True)  # the sum of the polarities is a third channel
 load = dict(
     type='mmbsa.LoadEventFrames',
     num_frames=16,
@@ -32,4 +32,4 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=3, end=300),
 ]
 train_cfg = dict(max_epochs=310)
-custom_hooks = []  # no Mixup to switch off
+custom_hooks = []  # Mixup is not used

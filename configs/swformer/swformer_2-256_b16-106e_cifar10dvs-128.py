@@ -1,4 +1,4 @@
-# SWFormer 2-256 on CIFAR10-DVS, T = 16, the official recipe: every step has to be right by itself.
+# SWFormer 2-256 on CIFAR10-DVS, T = 16, the official recipe: the loss is the mean over time steps.
 _base_ = [
     '../_base_/models/event_classifier.py',
     '../_base_/datasets/cifar10_dvs.py',
@@ -15,4 +15,4 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=2e-5, by_epoch=True, begin=10, end=96),
 ]
 train_dataloader = dict(batch_size=16)
-custom_hooks = []  # Mixup until the end
+custom_hooks = []  # Mixup is used until the end

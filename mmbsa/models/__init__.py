@@ -1,9 +1,10 @@
-"""Models: importing this package registers every class that the installed mm packages allow."""
+"""Models; importing this package registers every class that the installed mm packages support."""
 
 from importlib import import_module
 from importlib.util import find_spec
 
-# First of all: mmdet's models need mmcv's ops, and mmpretrain and mmseg import those that exist.
+# This import comes first: mmdet's models need mmcv's ops, and mmpretrain and mmseg import the
+# existing ones.
 if find_spec('mmdet'):
     import mmbsa.utils.mmcv_ops  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""Tensor functions, each with several implementations. Level 0: they need torch only."""
+"""Tensor functions (ops), each with several implementations. They import only torch."""
 
 from mmbsa.ops.bipolar_attention import bipolar_attention
 from mmbsa.ops.conv_weight_grad import conv_weight_grad

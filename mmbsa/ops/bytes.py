@@ -1,4 +1,4 @@
-"""Spikes as bytes: what a layer keeps of them for its backward."""
+"""Conversion of spikes to bytes, which layers keep for the backward."""
 
 import math
 
@@ -7,13 +7,20 @@ from torch import Tensor
 
 
 def fits(low: float, high: float, unit: float) -> bool:
-    """Whether the counts ``low .. high`` of spikes of a value ``unit`` are kept as bytes without
-    loss; ``unit`` must be an ordinary float32 and not overflow with the counts."""
+    """Return whether spikes can be kept as bytes without loss.
+
+    Args:
+        low: smallest count.
+        high: largest count.
+        unit: value of one spike. The result is False if it is so small or large that float32 could
+            underflow or overflow.
+    """
     return -128 <= low and high <= 127 and 2.0**-100 < unit < 2.0**100
 
 
 def is_power_of_two(unit: float) -> bool:
-    """Whether products of counts with ``unit`` are exact in every floating dtype."""
+    """Return whether ``unit`` is a power of two, so that counts times ``unit`` are exact in every
+    floating dtype."""
     return math.frexp(unit)[0] == 0.5 and 2.0**-10 <= unit <= 2.0**8
 
 
@@ -33,13 +40,15 @@ def to_bytes(x: Tensor, unit: float) -> Tensor:
 
 
 def from_bytes(counts: Tensor, unit: float, dtype: torch.dtype) -> Tensor:
-    """Counts -> spikes: the bits that :func:`to_bytes` was given in ``dtype``, where these were the
-    counts times ``unit`` rounded once.
+    """Convert int8 counts back to spikes; the inverse of :func:`to_bytes`.
+
+    The result has the bits of the original spikes if these were counts times ``unit``, rounded once
+    to ``dtype``.
 
     Args:
-        counts: int8.
+        counts: int8 counts of any shape.
         unit: value of one spike.
-        dtype: floating.
+        dtype: floating dtype of the result.
     """
     if is_power_of_two(unit):
         spikes = counts.to(dtype)

@@ -1,13 +1,13 @@
-"""Which implementation of an op runs: a table per op, in order of preference, judged per machine
-and per call.
+"""Choose the implementation of an op: one table per op, in order of preference, evaluated per
+machine and per call.
 
-``impl='auto'`` takes the first implementation that can do the job. A name given explicitly is never
-replaced silently: it runs, or an error says why it cannot. The environment variable
-``MMBSA_OPS_IMPL`` names the implementation that ``auto`` takes in every op that has one of that
-name; it never overrides an explicit request.
+``impl='auto'`` chooses the first implementation that supports the call. An implementation that is
+given by name is never replaced: it runs, or an error gives the reason why it cannot. The
+environment variable ``MMBSA_OPS_IMPL`` names the implementation that ``'auto'`` chooses in every op
+that has one of that name; it never overrides a name given in the call.
 
-The choice is made inside an op's kernel, at every call: a graph that was exported holds ``'auto'``
-and runs on machines that lack the implementations of the one that exported it.
+The choice is made inside the kernel of an op, at every call. An exported graph holds ``'auto'``, so
+it also runs on machines with other implementations.
 """
 
 import os
@@ -27,16 +27,19 @@ def _no_backward(*args):
 
 @dataclass(frozen=True)
 class Implementation:
-    """One way to compute an op.
+    """One implementation of an op.
 
     Args:
-        name: What ``impl=`` calls it.
-        forward: The op's forward; its signature is the op's own affair.
-        backward: The op's backward; left out where the op has none.
-        missing: () -> why this machine cannot run it, or None.
-        refuses: (the op's tensors and options) -> why it cannot take this call, or None.
-        slower: (the same) -> whether another implementation is known to be faster; ``auto`` then
-            looks for that one.
+        name: its name, a value of the argument ``impl``.
+        forward: function of the op's forward; the op defines its signature.
+        backward: function of the op's backward; by default it raises an error, for ops without a
+            backward.
+        missing: function without arguments that returns the reason why this machine cannot run the
+            implementation, or None.
+        refuses: function of the op's tensors and options that returns the reason why the
+            implementation does not support the call, or None.
+        slower: function of the same arguments that returns whether another implementation is known
+            to be faster; ``'auto'`` then prefers that one.
     """
 
     name: str
@@ -51,42 +54,52 @@ _TABLE: dict[str, dict[str, Implementation]] = {}
 
 
 def register(op: str, implementation: Implementation) -> None:
-    """Append an implementation to an op's table; earlier ones are preferred by ``auto``."""
+    """Add an implementation at the end of an op's table; ``'auto'`` prefers earlier ones.
+
+    Raises:
+        ValueError: the table already has an implementation of this name.
+    """
     table = _TABLE.setdefault(op, {})
     if implementation.name in table or implementation.name == 'auto':
-        raise ValueError(f'{op}: the implementation name {implementation.name!r} is taken')
+        raise ValueError(f'{op}: an implementation {implementation.name!r} is already registered')
     table[implementation.name] = implementation
 
 
 def implementations(op: str) -> list[str]:
-    """Names of the implementations of ``op`` that this machine can run, the preferred one first.
+    """Return the names of the implementations of ``op`` that this machine can run, the preferred
+    one first.
 
     Raises:
-        ValueError: no such op.
+        ValueError: ``op`` is unknown.
     """
     return [name for name, entry in _entries(op).items() if entry.missing() is None]
 
 
 def reasons() -> dict[str, dict[str, str | None]]:
-    """Op -> name of every implementation, in order of preference -> why this machine cannot run it,
-    or None."""
+    """Return why this machine cannot run an implementation, for all ops.
+
+    Returns:
+        A dict: op -> name of the implementation, in order of preference -> reason, or None if the
+        machine can run it.
+    """
     return {
         op: {name: entry.missing() for name, entry in table.items()} for op, table in _TABLE.items()
     }
 
 
 def choose(op: str, impl: str, *call) -> Implementation:
-    """The table entry of the implementation that :func:`resolve` names."""
+    """Return the table entry of the implementation of ``op`` that :func:`resolve` chooses;
+    arguments as there."""
     return _TABLE[op][resolve(op, impl, *call)]
 
 
 def get(op: str, name: str) -> Implementation:
-    """The table entry of a name that :func:`resolve` returned."""
+    """Return the table entry of ``op`` with a ``name`` that :func:`resolve` returned."""
     return _TABLE[op][name]
 
 
 def check_name(op: str, impl: str) -> None:
-    """Raise a ValueError unless ``impl`` is ``'auto'`` or a name of the op's table."""
+    """Raise a ValueError if ``impl`` is neither ``'auto'`` nor a name in the op's table."""
     entries = _entries(op)
     if impl != 'auto' and impl not in entries:
         raise ValueError(f'{op}: impl must be one of {["auto", *entries]}, got {impl!r}')
@@ -96,17 +109,17 @@ def resolve(op: str, impl: str, *call) -> str:
     """Choose the implementation of ``op`` for one call.
 
     Args:
-        op: Name of the op.
-        impl: ``'auto'`` or a name of the table.
-        call: Handed to the entries' ``refuses``.
+        op: name of the op.
+        impl: ``'auto'`` or a name in the table.
+        call: tensors and options of the call, the arguments of ``refuses`` and ``slower``.
 
     Returns:
-        A name of the table.
+        A name in the table.
 
     Raises:
-        ValueError: the name is in no table.
-        RuntimeError: the named implementation cannot run here or cannot take this call; with the
-            reason.
+        ValueError: no table has this name.
+        RuntimeError: the named implementation cannot run on this machine or does not support this
+            call; the message gives the reason.
     """
     check_name(op, impl)
     entries = _entries(op)
@@ -127,10 +140,10 @@ def resolve(op: str, impl: str, *call) -> str:
         if able:
             return able
         reasons = {name: entry.missing() or entry.refuses(*call) for name, entry in entries.items()}
-        raise RuntimeError(f'{op}: no implementation can take this call: {reasons}')
+        raise RuntimeError(f'{op}: no implementation supports this call: {reasons}')
     reason = entries[impl].missing() or entries[impl].refuses(*call)
     if reason is not None:
-        raise RuntimeError(f'{op}: {asked_by}={impl!r} cannot take this call: {reason}')
+        raise RuntimeError(f'{op}: {asked_by}={impl!r} does not support this call: {reason}')
     return impl
 
 

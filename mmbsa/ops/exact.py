@@ -1,12 +1,11 @@
-"""The normaliser of Shiftmax, g(x) = ceil(log2 sum_j 2^x_j), as Python's big integers would give
-it.
+"""The exact normaliser of Shiftmax, g(x) = ceil(log2 sum_j 2^x_j).
 
-A float logarithm cannot decide g near a power of two: a row that sums to 2^10 exactly needs g = 10,
-a row that exceeds 2^10 by 2^-30 needs g = 11. Sums of powers of two are bit patterns, so this file
-adds them as such.
+A floating-point logarithm cannot decide g near a power of two: a row with the sum 2^10 needs g =
+10, a row with the sum 2^10 + 2^-30 needs g = 11. Sums of powers of two are bit patterns, so this
+file adds bits.
 
 Notation, for a row x_1..x_n: top = floor(max x), gap_j = top - x_j, g = top + ceil(log2 sum_j
-2^-gap_j). Gaps and their sum stay small and exact, however large the scores are.
+2^-gap_j). Gaps and their sum stay small and exact for scores of any size.
 """
 
 import math
@@ -14,14 +13,17 @@ import math
 import torch
 from torch import Tensor
 
-#: Rows longer than this would need more than one float64 per window of
+#: Largest number of scores in a row; longer rows would need more than one float64 per window of
 #: :func:`ceil_log2_sum_of_integers`.
 MAX_ROW = 1 << 24
 
 
 def pow2(exponent: Tensor, dtype: torch.dtype) -> Tensor:
-    """2^exponent for integer exponents in the normal range of ``dtype`` (float32 or float64),
-    written as bits.
+    """Return 2^exponent, written as bits.
+
+    Args:
+        exponent: integer exponents of any shape, in the normal range of ``dtype``.
+        dtype: float32 or float64.
     """
     if dtype == torch.float64:
         return (exponent + 1023).to(torch.int64).bitwise_left_shift_(52).view(torch.float64)
@@ -29,44 +31,45 @@ def pow2(exponent: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def gaps(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance of every score below the row's top.
+    """Return the distance of every score to the maximum of its row.
 
     Args:
-        x: Scores (..., n), float32, float64 or any integer type; -inf marks a masked score.
+        x: scores (..., n), float32, float64 or any integer dtype; -inf is a masked score.
 
     Returns:
-        ``top`` (..., 1), the floor of the row's maximum, in x's dtype, and ``gap = top - x`` (...,
-        n), floating. For integer scores the gap is exact up to ``n + 4096`` and saturates there,
-        far below anything that can move g or leave a nonzero weight (float64 ends at 2^-1074).
+        ``top`` (..., 1), the floor of the row's maximum, in the dtype of x, and ``gap = top - x``
+        (..., n), floating. For integer scores the gap is exact up to ``n + 4096`` and is cut off
+        there; larger gaps change neither g nor a nonzero weight (float64 ends at 2^-1074).
     """
     _check_row(x)
     top = x.amax(-1, keepdim=True)
     if x.is_floating_point():
-        # The difference of two integers that are floats is exact whenever it is itself a float, and
-        # one that is not exceeds 2^24 and saturates all the same.
+        # The difference of two integers is exact if it is a floating-point number; otherwise it
+        # exceeds 2^24 and is cut off in any case.
         top = top.floor()
         return top, top - x
     limit = x.shape[-1] + 4096
     gap = top.long() - x.long()
     gap = torch.where(gap < 0, limit, gap).clamp(
         max=limit
-    )  # a negative difference of int64 has wrapped around
+    )  # a negative difference of int64 is an overflow
     return top, gap.to(torch.float32)
 
 
 def ceil_log2_sum(gap: Tensor) -> Tensor:
-    """ceil(log2 sum_j 2^-gap_j) per row: exact where all gaps are integers, in float64 arithmetic
-    elsewhere.
+    """Return ceil(log2 sum_j 2^-gap_j) per row, exact for integer gaps and from float64 arithmetic
+    otherwise.
 
-    A sum of powers of two with a fractional exponent among them is never itself a power of two (the
-    numbers 2^(i/2^s) are linearly independent over the rationals), so only integer rows can sum to
-    one.
+    A sum of powers of two with a fractional exponent among them is never a power of two (the
+    numbers 2^(i/2^s) are linearly independent over the rationals). Only rows of integers need exact
+    arithmetic.
 
     Args:
-        gap: (..., n) floating, from :func:`gaps`.
+        gap: gaps (..., n), floating, from :func:`gaps`.
 
     Returns:
-        (..., 1) in gap's dtype; NaN for rows that hold NaN or +inf scores or nothing but -inf.
+        A tensor (..., 1) in the dtype of ``gap``; NaN for rows with a NaN or +inf score, or with
+        -inf only.
     """
     whole = (gap == gap.floor()).all(-1, keepdim=True)
     if bool(whole.all()):
@@ -77,21 +80,22 @@ def ceil_log2_sum(gap: Tensor) -> Tensor:
 
 
 def ceil_log2_sum_of_integers(gap: Tensor) -> Tensor:
-    """Exact e = ceil(log2 sum_j 2^-gap_j) of integer gaps >= 0 of which each row holds a 0.
+    """Return the exact e = ceil(log2 sum_j 2^-gap_j) of integer gaps >= 0; every row must contain a
+    0.
 
-    The row's binary expansion is cut into windows of W bits below the top. In a window, float64
-    adds the powers without rounding: they are multiples of 2^-(W-1) and their sum stays below 2n +
-    1, so W = 52 - bit_length(n) fits the 53 bits of the mantissa. From the least significant
-    occupied window up, whatever exceeds a window's lowest bit is carried into the next one, and
-    what is left behind is remembered as "a bit was set down there" (sticky). Gaps of Y0 = n +
-    bit_length(n) or more are sticky at once: together they are below 2^-(Y0 - bit_length(n)), and
-    could only carry through a run of Y0 - bit_length(n) ones, more than n powers can set.
+    The binary expansion of a row is cut into windows of W bits below the maximum. In a window,
+    float64 adds the powers without rounding: they are multiples of 2^-(W-1) and their sum is below
+    2n + 1, so W = 52 - bit_length(n) fits into the 53 bits of the mantissa. The windows are added
+    from the least significant one up. The part of a sum above the lowest bit of a window is carried
+    into the next window; a flag (sticky) records whether a lower bit remains. Gaps of Y0 = n +
+    bit_length(n) or more only set this flag: their sum is below 2^-(Y0 - bit_length(n)), and a
+    carry from it would need a run of Y0 - bit_length(n) ones, more than n powers can set.
 
     Args:
-        gap: (..., n) integer-valued, n <= 2^24.
+        gap: gaps (..., n), integer-valued, n <= 2^24.
 
     Returns:
-        int64 (..., 1), between 0 and bit_length(n).
+        e (..., 1), int64, between 0 and bit_length(n).
     """
     n = gap.shape[-1]
     bits = n.bit_length()
@@ -110,7 +114,8 @@ def ceil_log2_sum_of_integers(gap: Tensor) -> Tensor:
 
 
 def _windows(gap: Tensor, width: int, far: int) -> tuple[Tensor, Tensor]:
-    """Sum of the top window with all carries, and whether any bit lies below it; both (..., 1)."""
+    """Return the sum of the top window with all carries, and whether any lower bit is set; both
+    (..., 1)."""
     sticky = ((gap >= far) & (gap < math.inf)).any(-1, keepdim=True)  # 2^-inf is 0: no bit at all
     gap = gap.clamp(max=far).long()
     window = torch.div(gap, width, rounding_mode='floor')

@@ -1,7 +1,8 @@
-"""Formulas for ``torch.utils.flop_counter.FlopCounterMode``, which skips ops it does not know.
+"""Formulas of our ops for ``torch.utils.flop_counter.FlopCounterMode``, which skips ops without a
+formula.
 
-Importing the file registers them. It is a file of its own because importing that counter costs 0.1
-s and takes triton along.
+Importing this file registers the formulas. It is a separate file because importing the counter
+takes 0.1 s and imports triton.
 """
 
 import math
@@ -13,11 +14,19 @@ import mmbsa.ops  # noqa: F401  the ops must exist before formulas are tied to t
 
 
 def attention_flops(q_shape, v_shape, normalizer: str, products: int) -> int:
-    """Multiply-adds, doubled, of ``products`` matrix products of n_q x n_k by d or d_v (half each).
+    """Return the floating-point operations (two per multiply-add) of the matrix products in bipolar
+    attention.
 
-    Without a normaliser the linear order is counted where it is cheaper. The power-of-two weights
-    are counted as multiply-adds like any other: this is the work of the dense algorithm, not of
-    neuromorphic hardware.
+    A product has n_q n_k d or n_q n_k d_v multiply-adds; half of the products have d, the other
+    half d_v. Without a normaliser the linear order is counted if it is cheaper. Weights that are
+    powers of two are counted as multiply-adds: the result is the work of the dense algorithm, not
+    of neuromorphic hardware.
+
+    Args:
+        q_shape: shape (..., n_q, d) of q.
+        v_shape: shape (..., n_k, d_v) of v.
+        normalizer: ``'shiftmax'``, ``'softmax'`` or ``'none'``.
+        products: number of products.
     """
     *lead, n_q, d = q_shape
     n_k, d_v = v_shape[-2:]
@@ -31,7 +40,8 @@ def attention_flops(q_shape, v_shape, normalizer: str, products: int) -> int:
 def forward_flops(
     q_shape, k_shape, v_shape, product, normalizer, *args, out_shape=None, **kwargs
 ) -> int:
-    """Two products: scores, and the sum of the values."""
+    """Return the operations of the forward: two products, the scores and the weighted sum of the
+    values."""
     return attention_flops(q_shape, v_shape, normalizer, 2)
 
 
@@ -50,7 +60,7 @@ def backward_flops(
     out_shape=None,
     **kwargs,
 ) -> int:
-    """Four products, or six thirds of a forward in the linear order.
+    """Return the operations of the backward: four products, twice the operations of the forward.
 
     Recomputed scores are not counted, as in torch.
     """
@@ -61,5 +71,6 @@ def backward_flops(
 def weight_grad_flops(
     x_shape, grad_shape, kernel_size, stride, padding, groups, *args, out_shape=None, **kwargs
 ) -> int:
-    """One multiply-add, doubled, per weight and position, as in torch's own convolutions."""
+    """Return the operations of the weight gradient: two per weight and position, as for torch's
+    convolutions."""
     return 2 * math.prod(grad_shape) * x_shape[1] // groups * math.prod(kernel_size)

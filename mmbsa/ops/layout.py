@@ -1,4 +1,5 @@
-"""How tensors lie in memory: T leading, the rest dense in whatever order, as rows of numbers."""
+"""Memory layout of time-major tensors: T first, the other dimensions dense in any order, viewed as
+rows of numbers."""
 
 import functools
 import math
@@ -9,25 +10,27 @@ from torch import Tensor
 
 
 def memory_order(x: Tensor) -> list[int]:
-    """Dimensions of x from the slowest to the fastest, T first whatever its stride.
+    """Return the dimensions of ``x`` from the slowest to the fastest in memory, with T first for
+    any stride.
 
-    As they are where steps have gaps. Dimensions of one element come early: their strides say
-    nothing, and a small one before larger ones would hide from convolutions that channels are last.
+    If the steps have gaps in memory, the order is that of the shape. Dimensions of one element come
+    early. Their strides have no meaning, and a small stride before larger ones would hide the
+    channels-last format from convolutions.
     """
     return _order(x.shape, x.stride())
 
 
 def inverse(order: Sequence[int]) -> list[int]:
-    """The permutation that undoes ``order``."""
+    """Return the inverse of the permutation ``order``."""
     return sorted(range(len(order)), key=order.__getitem__)
 
 
 class Layout:
-    """The :func:`memory_order` of a tensor (T, *), and room for others in it.
+    """The memory layout of a tensor (T, *), with which tensors of the same layout can be created.
 
     Args:
-        order: dimensions of a tensor from the slowest to the fastest, the first one first.
-        shape: its shape.
+        order: dimensions of the tensor from the slowest to the fastest, T first.
+        shape: shape of the tensor.
     """
 
     def __init__(self, order: Sequence[int], shape: Sequence[int]):
@@ -41,33 +44,42 @@ class Layout:
         self.strides = tuple(strides)
 
     def empty(self, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        """An uninitialised tensor in this layout, dense; no view of another tensor."""
+        """Return an uninitialised dense tensor with this layout; it is not a view.
+
+        Args:
+            like: a tensor with the device and default dtype of the result.
+            dtype: dtype of the result; None (default) means that of ``like``.
+        """
         return like.new_empty_strided(self.shape, self.strides, dtype=dtype or like.dtype)
 
     def empty_step(self, like: Tensor, dtype: torch.dtype) -> Tensor:
-        """The same for one step, without the dimension T."""
+        """Return an uninitialised dense tensor for one step, without the dimension T.
+
+        Args:
+            like: a tensor with the device of the result.
+            dtype: dtype of the result.
+        """
         return like.new_empty_strided(self.shape[1:], self.strides[1:], dtype=dtype)
 
     def rows(self, x: Tensor) -> Tensor:
-        """x as (T, N), rows contiguous: a view, or a copy where steps have gaps or overlap."""
+        """Return ``x`` as (T, N) with contiguous rows: a view, or a copy if steps have gaps in
+        memory or overlap."""
         x = x.permute(self.order)
-        if x.numel() == 0:  # the number of columns cannot be told from the number of elements
+        if x.numel() == 0:  # the number of columns does not follow from the number of elements
             return x.reshape(x.size(0), math.prod(x.shape[1:]))
         return (x if x[0].is_contiguous() else x.contiguous()).view(x.size(0), -1)
 
     def row(self, step: Tensor) -> Tensor:
-        """A step (*) as (N,), contiguous: a view where it lies so."""
+        """Return a step (*) as a contiguous (N,): a view if the layout allows it, otherwise a
+        copy."""
         return step.permute(self.order_of_step).reshape(-1).contiguous()
 
 
 def layout_of(x: Tensor) -> Layout:
-    """The layout of results that belong to x.
-
-    Kept by shape and strides, since it is asked for at every call.
-    """
+    """Return the layout of results that correspond to ``x``; it is cached by shape and strides."""
     try:
         return _kept(x.shape, x.stride())
-    except TypeError:  # sizes that are symbols of a compiler are no keys
+    except TypeError:  # symbolic sizes of a compiler cannot be keys of the cache
         return _kept.__wrapped__(x.shape, x.stride())
 
 

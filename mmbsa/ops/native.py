@@ -1,14 +1,14 @@
-"""Kernels in C++ for CPUs, compiled on first use by the compiler of the machine that they run on.
+"""C++ kernels for CPUs, compiled at their first use by the compiler of the machine.
 
-A ``native.cpp`` beside an op is plain C++ behind ``extern "C"``, without headers of torch or
-Python: it compiles in seconds and fits any torch. The library is kept in ``$MMBSA_CACHE`` (default:
-``mmbsa`` in the user's cache folder) under a name made of the sources, the flags, the compiler and
-the processor, so that nodes that share a home folder do not share code. A machine without a
-compiler runs the op's other implementations.
+The ``native.cpp`` of an op is plain C++ with ``extern "C"``, without headers of torch or Python. It
+compiles in seconds and works with every version of torch. The library is kept in ``$MMBSA_CACHE``
+(default: ``mmbsa`` in the user's cache folder). Its name depends on the sources, the flags, the
+compiler and the processor, so that machines with a common home folder do not share code. A machine
+without a compiler uses the other implementations of the op.
 
-Calls follow one convention: tensors are passed as pointers, ints and bools as ``int64_t``, floats
-as ``double``, and the number of threads comes last. OpenMP is the one that torch has loaded, or two
-pools of threads would fight for the cores.
+All functions have one calling convention: tensors are passed as pointers, ints and bools as
+``int64_t``, floats as ``double``, and the number of threads comes last. The library uses the OpenMP
+that torch has loaded, because two thread pools would compete for the cores.
 """
 
 import ctypes
@@ -28,8 +28,8 @@ import torch
 from torch import Tensor
 
 ENV = 'MMBSA_CACHE'
-#: Contractions into fused multiply-adds are written where they are wanted: spikes must not depend
-#: on the processor.
+#: The compiler creates no fused multiply-adds; the code calls them explicitly. Otherwise spikes
+#: would depend on the processor.
 FLAGS = (
     '-std=c++17',
     '-O3',
@@ -46,20 +46,21 @@ _LOCK = threading.Lock()
 
 
 class Library:
-    """The functions of one source file.
+    """The functions of one C++ source file.
 
     Args:
-        source: the ``.cpp`` file; it may include headers beside it and ``native.hpp``.
+        source: the ``.cpp`` file; it may include headers of its folder and ``native.hpp``.
     """
 
     def __init__(self, source: Path):
         self.source = source
-        self._loaded: ctypes.CDLL | str | None = None  # a string says why there is none
+        self._loaded: ctypes.CDLL | str | None = None  # a string is the reason of a failure
         self._entries: dict[tuple, Callable] = {}
 
     @torch.compiler.assume_constant_result
     def missing(self) -> str | None:
-        """Why this machine cannot run the kernels, or None; compiles them at the first call."""
+        """Return the reason why this machine cannot run the kernels, or None; the first call
+        compiles them."""
         with _LOCK:
             if self._loaded is None:
                 try:
@@ -71,9 +72,13 @@ class Library:
     def call(self, function: str, *args: Tensor | int | float) -> None:
         """Call ``function(*args, threads)``.
 
+        Args:
+            function: name of the function in the library.
+            args: its arguments; tensors are passed as pointers.
+
         Raises:
-            RuntimeError: the library is missing, or the function says that it failed; with the
-                reason.
+            RuntimeError: the library cannot be compiled or loaded, or the function reports a
+                failure; the message gives the reason.
         """
         types = tuple(map(type, args))
         entry = self._entries.get((function, types))
@@ -85,7 +90,7 @@ class Library:
             raise RuntimeError(f'{self.source.parent.name}: {function} ran out of memory')
 
     def _entry(self, function: str, *types: type) -> Callable:
-        """The function as ctypes calls it with arguments of these types."""
+        """Return the ctypes function for arguments of these types."""
         reason = self.missing()
         if reason is not None:
             raise RuntimeError(f'{self.source.parent.name}: {reason}')
@@ -107,24 +112,24 @@ class Library:
 
 
 def refuses_elementwise(x: Tensor) -> str | None:
-    """Why a kernel that works on one element at a time cannot take x, or None; the ``refuses`` of a
-    dispatch entry."""
+    """Return the reason why an element-wise kernel does not support ``x``, or None; the ``refuses``
+    of a dispatch entry."""
     if x.device.type != 'cpu':
         return f'the kernels run on the CPU, not on {x.device.type}'
     if x.dtype not in (torch.float32, torch.bfloat16):
-        return f'the kernels take float32 and bfloat16, not {x.dtype}'
+        return f'the kernels support float32 and bfloat16, not {x.dtype}'
     return None
 
 
 def compiler() -> str | None:
-    """Path of the C++ compiler: ``$CXX``, or the first of c++, g++ and clang++; None where there is
-    none."""
+    """Return the path of the C++ compiler: ``$CXX``, or the first of c++, g++ and clang++; None if
+    there is none."""
     names = [os.environ['CXX']] if os.environ.get('CXX') else ['c++', 'g++', 'clang++']
     return next(filter(None, map(shutil.which, names)), None)
 
 
 def cache() -> Path:
-    """Where libraries are kept."""
+    """Return the folder in which compiled libraries are kept."""
     chosen = os.environ.get(ENV)
     return (
         Path(chosen)
@@ -135,13 +140,14 @@ def cache() -> Path:
 
 @functools.cache
 def _scratch() -> Path:
-    """A folder of this process, for machines whose cache folder cannot be written."""
+    """Return a temporary folder of this process, for machines whose cache folder cannot be
+    written."""
     return Path(tempfile.mkdtemp(prefix='mmbsa-'))
 
 
 @functools.cache
 def _processor() -> str:
-    """What ``-march=native`` depends on."""
+    """Return a description of the processor features on which ``-march=native`` depends."""
     try:
         lines = Path('/proc/cpuinfo').read_text().splitlines()
         return ' '.join(
@@ -159,7 +165,7 @@ def _load(source: Path) -> ctypes.CDLL:
     cxx = compiler()
     if cxx is None:
         raise RuntimeError(
-            f'there is no C++ compiler (looked for {os.environ.get("CXX") or "c++, g++, clang++"})'
+            f'there is no C++ compiler (searched {os.environ.get("CXX") or "c++, g++, clang++"})'
         )
     version = subprocess.run([cxx, '--version'], capture_output=True, text=True, timeout=60).stdout
     parts = [source, *sorted(HEADERS.glob('*.hpp')), *sorted(source.parent.glob('*.hpp'))]
@@ -171,7 +177,7 @@ def _load(source: Path) -> ctypes.CDLL:
         folder = cache()
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK)
-    except (OSError, RuntimeError):  # the second is that of a user without a home folder
+    except (OSError, RuntimeError):  # RuntimeError: the user has no home folder
         folder, writable = _scratch(), True
     if not (folder / name).exists():
         folder = folder if writable else _scratch()
@@ -181,10 +187,11 @@ def _load(source: Path) -> ctypes.CDLL:
 
 
 def _compile(cxx: str, source: Path, target: Path) -> None:
-    """Write the library, whole or not at all: other processes may be doing the same."""
+    """Compile a source file and write the library in one atomic step, because other processes may
+    do the same."""
     with tempfile.TemporaryDirectory(dir=target.parent, prefix='.build-') as folder:
         unit, partial = Path(folder, 'unit.o'), Path(folder, target.name)
-        # Linked without -fopenmp: the OpenMP symbols are those that torch has made global.
+        # Linked without -fopenmp: torch has loaded the OpenMP symbols globally.
         for command in (
             [cxx, *FLAGS, f'-I{HEADERS}', '-c', str(source), '-o', str(unit)],
             [cxx, '-shared', str(unit), '-o', str(partial)],

@@ -1,4 +1,4 @@
-"""The ``mmbsa`` namespace of ``torch.library`` and what every op registered there needs."""
+"""The ``mmbsa`` namespace of ``torch.library``, and the common code of all ops in it."""
 
 import functools
 import inspect
@@ -12,18 +12,16 @@ LIBRARY = torch.library.Library('mmbsa', 'FRAGMENT')
 
 
 def working_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype in which sums and exponents of ``dtype`` data are kept.
-
-    float64 for float64, else float32.
-    """
+    """Return the dtype in which sums and exponents of ``dtype`` data are computed: float64 for
+    float64, otherwise float32."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def without_autocast(kernel: Callable) -> Callable:
-    """Run an op's kernel outside autocast, which would take its inner products to a lower
-    precision.
+    """Return the kernel of an op wrapped so that it runs without autocast, which would lower the
+    precision of its products.
 
-    Dispatch passes autocast before it reaches a kernel, but leaves it switched on inside.
+    torch leaves autocast active inside of a kernel.
     """
 
     @functools.wraps(kernel)
@@ -38,11 +36,12 @@ def without_autocast(kernel: Callable) -> Callable:
 
 
 def batch_first(info, in_dims: tuple, *tensors: Tensor | None) -> list[Tensor | None]:
-    """Tensors with the dimension that ``torch.vmap`` maps over in front; those without one are
-    expanded.
+    """Return tensors with the dimension of ``torch.vmap`` moved to the front; tensors without it
+    are expanded.
 
     Args:
-        info, in_dims: what :func:`torch.library.register_vmap` hands to a rule.
+        info: the first argument of a rule of :func:`torch.library.register_vmap`.
+        in_dims: the second argument of such a rule: one dimension or None per argument.
         tensors: the first arguments of the op, as the rule gets them.
     """
     return [
@@ -58,21 +57,23 @@ def batch_first(info, in_dims: tuple, *tensors: Tensor | None) -> list[Tensor | 
 class Op:
     """An op of ``torch.ops.mmbsa``: its kernel, shapes, gradient and rule for ``torch.vmap``.
 
-    Every call reaches the registered op, which compilers, exporters, modes, profilers and
-    subclasses of tensors see. In eager mode its gradient is a :class:`torch.autograd.Function`
-    around it, because the autograd of torch.library knows no transforms of functions
-    (``torch.func.grad``, ``jacrev``).
+    Every call is a call of the registered op, so that compilers, exporters, modes, profilers and
+    tensor subclasses can intercept it. In eager mode its gradient is a
+    :class:`torch.autograd.Function`, because the autograd of torch.library does not support
+    function transforms (``torch.func.grad``, ``jacrev``).
 
     Args:
-        schema: as ``torch.library.define`` takes it, without the namespace.
-        kernel: computes it on any device; what it does is not differentiated, and no result is a
-            view.
-        fake: says shapes, dtypes and strides of the results.
-        vmap: as :func:`torch.library.register_vmap` takes it; it calls this object.
-        backward: from ``(ctx, *grads)`` to a gradient or None per argument; it calls an ``Op`` of
-            its own. None makes an op without a gradient, which raises NotImplementedError where one
-            is asked for, instead of cutting it off.
-        setup_context: from ``(ctx, inputs, output)``; saves what ``backward`` needs.
+        schema: schema for ``torch.library.define``, without the namespace.
+        kernel: function that computes the op on any device. Its operations are not differentiated,
+            and no result may be a view.
+        fake: function that returns results with the right shapes, dtypes and strides, without
+            values.
+        vmap: rule for :func:`torch.library.register_vmap`; it calls this object. Default None.
+        backward: function of ``(ctx, *grads)`` that returns a gradient or None per argument; it
+            calls another ``Op``. With None (default) the op has no gradient, and a backward raises
+            NotImplementedError.
+        setup_context: function of ``(ctx, inputs, output)`` that saves the tensors for
+            ``backward``. Default None.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class Op:
         def forward(*args):
             return self.registered(*args)
 
-        # torch asks for it at every call
+        # torch reads the signature at every call
         setattr(forward, '__signature__', inspect.signature(forward))  # noqa: B010
         self._function = type(
             name,
@@ -114,9 +115,9 @@ class Op:
         )
 
     def __call__(self, *args):
-        """Compute the op; every argument of the schema, in its order."""
-        # Whether a tensor inside torch.vmap wants a gradient is not to be seen: the function
-        # decides wherever one may.
+        """Compute the op; the arguments are those of the schema, in its order."""
+        # Inside torch.vmap requires_grad of a tensor is hidden, so the autograd function is used
+        # whenever a gradient is possible.
         traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
         if traced or not torch.is_grad_enabled():
             return self.registered(*args)
@@ -124,7 +125,7 @@ class Op:
 
 
 def _save_nothing(ctx, inputs, output) -> None:
-    """The context of an op without a gradient."""
+    """Save nothing: the context of an op without a gradient."""
 
 
 def _refuse(name: str) -> Callable:

@@ -1,9 +1,9 @@
-"""Whether Triton kernels can run here. Known without importing triton, which takes a second and may
-be missing.
+"""Tests whether Triton kernels can run, without importing triton, which takes a second and may not
+be installed.
 
 With ``TRITON_INTERPRET=1`` in the environment (set before the first kernel is used) Triton runs
-kernels in Python, on tensors of the CPU: hundreds of times slower than the reference, and proof of
-the kernels on a machine without a GPU.
+kernels in Python on CPU tensors. This is hundreds of times slower than the reference; it checks the
+kernels on a machine without a GPU.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import os
 import torch
 from torch import Tensor
 
-#: Whether the package triton can be found.
+#: Whether the package triton is installed.
 INSTALLED = importlib.util.find_spec('triton') is not None
 #: Whether kernels run in Triton's interpreter; Triton reads the same variable once per kernel, when
 #: it is defined.
@@ -21,7 +21,8 @@ INTERPRETED = os.environ.get('TRITON_INTERPRET', '').lower() in ('1', 'true', 'o
 
 
 def missing() -> str | None:
-    """Why this machine cannot run Triton kernels, or None; the ``missing`` of a dispatch entry."""
+    """Return the reason why this machine cannot run Triton kernels, or None; the ``missing`` of a
+    dispatch entry."""
     if not INSTALLED:
         return 'the package triton is not installed'
     if not INTERPRETED and not torch.cuda.is_available():
@@ -33,7 +34,7 @@ def missing() -> str | None:
 
 
 def wrong_device(x: Tensor) -> str | None:
-    """Why kernels cannot read the memory of this tensor, or None."""
+    """Return the reason why kernels cannot read the memory of ``x``, or None."""
     device = x.device.type
     if device == 'cuda' or device == 'cpu' and INTERPRETED:
         return None
@@ -41,5 +42,5 @@ def wrong_device(x: Tensor) -> str | None:
 
 
 def device_of(x: Tensor):
-    """A context in which launches go to x's device instead of the current one."""
+    """Return a context in which kernels are launched on the device of ``x``."""
     return torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()

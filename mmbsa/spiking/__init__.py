@@ -1,6 +1,7 @@
-"""The spiking contract: what neurons emit, how their state is carried, and how a network streams.
+"""The spiking contract: which values neurons emit, how their state is passed on, and how a network
+runs step by step.
 
-This package imports torch alone; models, energy accounting and deployment build on it.
+This package imports only torch; models, energy accounting and deployment build on it.
 """
 
 from mmbsa.spiking.attention import AttentionKind

@@ -1,4 +1,4 @@
-"""What a tensor of spikes may hold: declared by the neuron that emits it, never guessed from
+"""The values that a spike tensor may hold; the neuron declares them, they are never guessed from
 values."""
 
 import os
@@ -14,7 +14,7 @@ CHECK_ENV = 'MMBSA_CHECK_SPIKES'
 
 @dataclass(frozen=True)
 class SpikeDomain:
-    """The integers ``low .. high``, times ``unit``.
+    """A set of spike values: the integers from ``low`` to ``high``, times ``unit``.
 
     A real-valued tensor has no domain (None).
 
@@ -24,7 +24,7 @@ class SpikeDomain:
         unit: value of one spike, positive and finite.
 
     Raises:
-        ValueError: bounds that do not enclose 0, or a unit that is not positive.
+        ValueError: not ``low <= 0 <= high``, or ``unit`` is not positive and finite.
     """
 
     low: int
@@ -51,33 +51,42 @@ class SpikeDomain:
 
     @property
     def levels(self) -> int:
-        """Largest number of spikes that one value stands for."""
+        """The largest number of binary spikes that one value represents."""
         return max(-self.low, self.high)
 
     @property
     def bits(self) -> int:
-        """Bits that hold every count: 1 for binary spikes, 2 for ternary ones."""
+        """Number of bits that hold every count: 1 for binary spikes, 2 for ternary spikes."""
         return max((self.high - self.low).bit_length(), 1)
 
     def within(self, other: 'SpikeDomain | None') -> bool:
-        """Whether every value of this domain is one of ``other``; all values are real (None)."""
+        """Return whether every value of this domain is also in ``other``; None means all real
+        numbers."""
         if other is None:
             return True
         return self.unit == other.unit and other.low <= self.low and self.high <= other.high
 
     def contains(self, x: Tensor) -> bool:
-        """Whether all values of ``x`` lie in the domain, exactly (in 16 bits: after rounding)."""
+        """Return whether all values of ``x`` are exactly in the domain (for 16-bit tensors after
+        rounding)."""
         return not self._strangers(x).any()
 
     def check(self, x: Tensor, name: str) -> None:
-        """Raise ValueError if ``x`` has a value outside of the domain; ``name`` says whose values
-        they are."""
+        """Raise an error if ``x`` has a value outside of the domain.
+
+        Args:
+            x: a tensor of any shape.
+            name: what the tensor is, for the message: ``'spikes of LIFNode'``.
+
+        Raises:
+            ValueError: a value is outside of the domain.
+        """
         strangers = self._strangers(x)
         if strangers.any():
             value = x[strangers].flatten()[0].item()
             raise ValueError(
-                f'{name} must lie in {self}, found {value:g} '
-                f'({int(strangers.sum())} of {x.numel()} values lie outside)'
+                f'{name} must be in {self}, found {value:g} '
+                f'({int(strangers.sum())} of {x.numel()} values are outside)'
             )
 
     def _strangers(self, x: Tensor) -> Tensor:
@@ -87,8 +96,11 @@ class SpikeDomain:
         return x != (count * self.unit).to(x.dtype)
 
     def product(self, other: 'SpikeDomain | None') -> 'SpikeDomain | None':
-        """Domain of the element-wise product of two spike tensors; None if the other one is
-        real-valued."""
+        """Return the domain of the element-wise product of two spike tensors.
+
+        Args:
+            other: domain of the other tensor; None (real-valued) gives None.
+        """
         if other is None:
             return None
         ends = [a * b for a in (self.low, self.high) for b in (other.low, other.high)]
@@ -106,22 +118,31 @@ TERNARY = SpikeDomain(-1, 1)
 
 
 def counts(levels: int, unit: float = 1.0, signed: bool = False) -> SpikeDomain:
-    """Domain of an integer neuron: 0 .. ``levels`` (signed: -``levels`` .. ``levels``) times
-    ``unit``."""
+    """Return the domain of an integer neuron: 0 .. ``levels``, or -``levels`` .. ``levels``, times
+    ``unit``.
+
+    Args:
+        levels: D, the largest count.
+        unit: value of one spike; default 1.
+        signed: whether counts may be negative; default False.
+    """
     return SpikeDomain(-int(levels) if signed else 0, int(levels), float(unit))
 
 
 def checks_spikes() -> bool:
-    """Whether ``MMBSA_CHECK_SPIKES=1`` asks for a check of every spike tensor; never while a graph
-    is compiled."""
+    """Return whether ``MMBSA_CHECK_SPIKES=1`` requires a check of every spike tensor; False during
+    compilation."""
     return not torch.compiler.is_compiling() and os.environ.get(CHECK_ENV, '0') not in ('', '0')
 
 
 def domain_of(neuron: nn.Module | None) -> SpikeDomain | None:
-    """The domain that a neuron declares; None for real-valued paths (None, identity).
+    """Return the domain that a neuron declares.
+
+    Args:
+        neuron: a neuron; None or an identity is a real-valued path and gives None.
 
     Raises:
-        TypeError: the module declares nothing; measure it with :func:`measure_domain`.
+        TypeError: the module declares no domain; :func:`measure_domain` can find it.
     """
     if neuron is None or isinstance(neuron, nn.Identity):
         return None
@@ -137,18 +158,23 @@ def domain_of(neuron: nn.Module | None) -> SpikeDomain | None:
 
 @torch.no_grad()
 def measure_domain(neuron: nn.Module, steps: int = 8, max_levels: int = 16) -> SpikeDomain | None:
-    """Find the domain of a neuron that declares none, from its answers to currents of many sizes
-    and both signs.
+    """Find the domain of a neuron that declares none, from its outputs for input currents of many
+    sizes and both signs.
 
-    Counts up to ``max_levels`` of one unit are recognised; anything else is called real-valued,
-    which is always safe. The neuron is run on (steps, 64) and, if it refuses that, on (steps, 2, 4,
-    4, 4), in evaluation mode; its mode is restored.
+    The output may hold counts up to ``max_levels`` of one unit; any other output counts as
+    real-valued, which is always correct. The neuron runs in evaluation mode on an input of shape
+    (steps, 64), and if that raises an error on (steps, 2, 4, 4, 4). Its mode is restored.
+
+    Args:
+        neuron: a module that maps input currents (T, *) to spikes (T, *).
+        steps: number of time steps of the test input; default 8.
+        max_levels: largest count that is recognised; default 16.
 
     Returns:
-        The smallest domain that holds what was seen, or None.
+        The smallest domain that contains all outputs, or None for real-valued outputs.
 
     Raises:
-        TypeError: the neuron takes neither input; it has to declare its domain.
+        TypeError: the neuron accepts neither input shape; it must declare its domain.
     """
     scales = torch.logspace(-2, 3, 32)
     drive = torch.cat([scales, -scales])

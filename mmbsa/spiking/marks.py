@@ -1,4 +1,4 @@
-"""Marks on spike tensors: layers that multiply spikes keep them for the backward as bytes.
+"""Marks on spike tensors, with which layers keep spikes for the backward pass as bytes.
 
 A mark is the attribute ``_mmbsa_spikes`` of the tensor that a neuron returns. It holds the neuron's
 domain; layers copy it to the views that they make by :func:`carry`. If the mark is lost (another
@@ -15,19 +15,27 @@ from torch import Tensor
 from mmbsa.ops.bytes import fits, to_bytes
 from mmbsa.spiking.domain import SpikeDomain
 
-#: environment variable; '0' keeps spikes as they are for the backward.
+#: environment variable; '0' keeps spikes in their own dtype for the backward pass.
 BYTES_ENV = 'MMBSA_SPIKE_BYTES'
 
 
 @torch.compiler.assume_constant_result
 def wanted() -> bool:
-    """Whether spikes are to be kept as bytes: unless ``MMBSA_SPIKE_BYTES=0``."""
+    """Return whether layers keep spikes as bytes: True unless ``MMBSA_SPIKE_BYTES=0``."""
     return os.environ.get(BYTES_ENV) != '0'
 
 
 def mark(x: Tensor, domain: SpikeDomain | None) -> Tensor:
-    """x, marked as spikes of the domain; unmarked where nothing would be kept of it. In a graph
-    that is compiled the mark is on a view of x."""
+    """Return ``x`` with a mark that it holds spikes of a domain.
+
+    Args:
+        x: a spike tensor of any shape.
+        domain: the values that ``x`` holds; None (real-valued) sets no mark.
+
+    Returns:
+        ``x`` itself, or a view of it during compilation. It has no mark if no layer would keep its
+        values, for example without gradients.
+    """
     if (
         domain is None
         or not torch.is_grad_enabled()
@@ -42,8 +50,8 @@ def mark(x: Tensor, domain: SpikeDomain | None) -> Tensor:
         return x
     if not eager:  # Dynamo sets no attribute of a result that comes in a tuple
         x = x.view_as(x)
-    # What is in place of x after a change in place is not known, so the version is noted. The
-    # dict holds bytes that were made of x and its views: q, k and v share them.
+    # An in-place change of x makes the mark invalid, so the version is stored. The dict holds the
+    # bytes of x and of its views: q, k and v share them.
     found: tuple = (domain, x._version, {}) if eager else (domain, None, None)
     x._mmbsa_spikes = found  # type: ignore[attr-defined]
     return x
@@ -66,7 +74,8 @@ def carry(view: Tensor, x: Tensor) -> Tensor:
 
 
 def marked(x: Tensor) -> SpikeDomain | None:
-    """Return the domain of a marked tensor that is unchanged since then; None for all others."""
+    """Return the domain of a tensor ``x`` with a valid mark; None if ``x`` has no mark or was
+    changed since."""
     found = getattr(x, '_mmbsa_spikes', None)
     if found is None or not torch.compiler.is_compiling() and found[1] != x._version:
         return None
@@ -74,12 +83,12 @@ def marked(x: Tensor) -> SpikeDomain | None:
 
 
 def bytes_of(x: Tensor) -> tuple[Tensor, float] | None:
-    """The counts of a marked tensor as int8 in x's layout, and the value of one spike; None where
-    x is not marked."""
+    """Return the counts of a marked tensor as int8 in the layout of ``x``, and the value of one
+    spike; None for a tensor without a mark."""
     domain = marked(x)
     if domain is None:
         return None
-    if torch.compiler.is_compiling():  # which finds equal operations itself
+    if torch.compiler.is_compiling():  # the compiler removes equal operations itself
         return to_bytes(x.detach(), domain.unit), domain.unit
     kept = x._mmbsa_spikes[2]  # type: ignore[attr-defined]
     place = x.shape, x.stride(), x.storage_offset()
@@ -89,7 +98,7 @@ def bytes_of(x: Tensor) -> tuple[Tensor, float] | None:
 
 
 def add(a: Tensor, b: Tensor) -> Tensor:
-    """a + b, marked where both are spikes of one unit."""
+    """Return ``a + b``, with a mark if both tensors hold spikes of the same unit."""
     out, first, second = a + b, marked(a), marked(b)
     if first is None or second is None or first.unit != second.unit:
         return out

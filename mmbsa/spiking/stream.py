@@ -1,4 +1,4 @@
-"""Running a whole network step by step with an explicit state."""
+"""Run a whole network step by step with an explicit state."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -15,33 +15,35 @@ _ACTIVE: ContextVar['_Stream | None'] = ContextVar('mmbsa_stream', default=None)
 
 
 class State(dict):
-    """State of a network: name of a stateful module -> tuple with the state after each of its calls
-    in one step.
+    """State of a network: module name -> tuple of the states after each call of the module in one
+    step.
 
-    A module that is called once per step has a tuple of one entry. States are tensors, numbers,
-    None, or tuples of these. It is saved as a plain dict, so that
-    ``torch.load(..., weights_only=True)`` reads it; :func:`stream` takes that dict as well.
+    A module that is called once per step has a tuple of one entry. A state is a tensor, a number,
+    None, or a tuple of these. ``State`` is saved as a plain dict, so that
+    ``torch.load(..., weights_only=True)`` reads it; :func:`stream` accepts that dict as well.
     """
 
     def map(self, function: Callable[[Tensor], Tensor]) -> 'State':
-        """A state with ``function`` applied to every tensor."""
+        """Return a new state with ``function`` applied to every tensor."""
         return State({name: _map(slots, function) for name, slots in self.items()})
 
     def to(self, *args, **kwargs) -> 'State':
-        """Move or cast every tensor, as ``Tensor.to``."""
+        """Return a new state with every tensor moved or cast; the arguments are those of
+        ``Tensor.to``."""
         return self.map(lambda x: x.to(*args, **kwargs))
 
     def detach(self) -> 'State':
-        """Cut every tensor out of the graph, for truncated backpropagation through time."""
+        """Return a new state without gradient history, for truncated backpropagation through
+        time."""
         return self.map(Tensor.detach)
 
     def clone(self) -> 'State':
-        """Copy every tensor."""
+        """Return a new state with a copy of every tensor."""
         return self.map(Tensor.clone)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all tensors."""
+        """Number of bytes of all tensors."""
         total = 0
 
         def add(x: Tensor) -> Tensor:
@@ -69,7 +71,8 @@ def _map(state: Any, function: Callable[[Tensor], Tensor]) -> Any:
 
 
 class _Stream:
-    """One call of a model inside :func:`stream`: hands states to modules and collects new ones."""
+    """One call of a model inside :func:`stream`: passes states to modules and collects the new
+    ones."""
 
     def __init__(self, model: nn.Module, state: Mapping[str, tuple]):
         self.names = dict((module, name) for name, module in model.named_modules())
@@ -80,7 +83,7 @@ class _Stream:
         name = self.names.get(module)
         if name is None:
             raise ValueError(
-                f'stream: {type(module).__name__} was called but is no part of the model'
+                f'stream: {type(module).__name__} was called but is not a submodule of the model'
             )
         if module.no_stream:
             raise ValueError(
@@ -93,35 +96,36 @@ class _Stream:
         return out
 
     def state(self) -> State:
-        """The new state; modules that were not called keep theirs."""
+        """Return the new state; modules that were not called keep their state."""
         return State({**self.old, **{name: tuple(slots) for name, slots in self.new.items()}})
 
 
 def current_stream() -> _Stream | None:
-    """The stream that is running, or None."""
+    """Return the stream that is running, or None."""
     return _ACTIVE.get()
 
 
 def stream(model: nn.Module, x: Any, state: Mapping[str, tuple] | None = None) -> tuple[Any, State]:
     """Run a model on the next step or steps of a sequence.
 
-    Every :class:`mmbsa.spiking.Stateful` module continues from its own slot of ``state``. T steps
-    one by one give what the whole sequence gives, bit for bit, in evaluation mode (norms in
-    training mode see one step only).
+    Every :class:`mmbsa.spiking.Stateful` module continues from its own entry of ``state``. In
+    evaluation mode, T calls with one step each give bit for bit the output of one call with T
+    steps. In training mode they differ, because a norm computes its statistics from one step only.
 
     Args:
         model: any module; ``model(x)`` is called.
-        x: its input with one or more steps: event frames (B, 1, C, H, W) for backbones. An image
-            (B, C, H, W) is one step of an encoder.
-        state: from the step before; None or an empty dict starts at rest. It is not changed.
+        x: the input of the model with one or more steps, for example event frames (B, 1, C, H, W)
+            for backbones. An image (B, C, H, W) is one step of an encoder.
+        state: the state after the previous step; None (default) or an empty dict starts at rest. It
+            is not changed.
 
     Returns:
-        The model's output and the new state. The state has one entry per stateful module, whatever
-        the number of steps. Gradients flow through it; ``state.detach()`` cuts them.
+        The model's output and the new state. The state has one entry per stateful module, for any
+        number of steps. Gradients flow through it; ``state.detach()`` cuts them.
 
     Raises:
         ValueError: a module cannot run step by step (the message gives the reason), the model is
-            compiled, or the state belongs to another model.
+            compiled, or the state is from another model.
     """
     if hasattr(model, '_orig_mod'):
         raise ValueError(
@@ -132,12 +136,13 @@ def stream(model: nn.Module, x: Any, state: Mapping[str, tuple] | None = None) -
     unknown = set(state) - set(active.names.values())
     if unknown:
         raise ValueError(
-            'stream: the state belongs to another model; it has entries for '
+            'stream: the state is from another model; it has entries for '
             f'{", ".join(sorted(unknown)[:3])}'
         )
     for module, name in active.names.items():
         reason = getattr(module, 'no_stream', None)
-        if reason and not hasattr(module, 'run'):  # a foreign module with a hidden state
+        # a module of another library that keeps its state in attributes
+        if reason and not hasattr(module, 'run'):
             raise ValueError(
                 f'stream: {name} ({type(module).__name__}) cannot run step by step: {reason}'
             )
@@ -150,5 +155,5 @@ def stream(model: nn.Module, x: Any, state: Mapping[str, tuple] | None = None) -
 
 
 def is_streaming() -> bool:
-    """Whether the code runs inside :func:`stream`."""
+    """Return whether the code runs inside :func:`stream`."""
     return not torch.compiler.is_compiling() and _ACTIVE.get() is not None

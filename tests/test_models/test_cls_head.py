@@ -60,7 +60,7 @@ def test_head_inside_mmpretrains_own_classifier():
     """What it cannot ask it has to be told; then both classifiers are the same."""
     with pytest.raises(
         ValueError,
-        match="use model.type='mmbsa.SpikingImageClassifier', or give model.head.in_channels",
+        match="use model.type='mmbsa.SpikingImageClassifier', or set model.head.in_channels",
     ):
         build('ImageClassifier')
     ours = build()
@@ -182,7 +182,7 @@ def test_distillation_losses(mode):
 def test_a_head_for_distillation_needs_a_teacher_to_train():
     """Evaluation does not."""
     model = build(head=dict(distill=True))
-    with pytest.raises(ValueError, match='give model.teacher, or set model.head.distill=False'):
+    with pytest.raises(ValueError, match='set model.teacher, or model.head.distill=False'):
         model.loss(torch.randn(2, 3, 16, 16), samples(0, 1))
     assert len(model.eval().predict(torch.randn(2, 3, 16, 16), samples(0, 1))) == 2
 

@@ -113,7 +113,7 @@ def test_labels_weigh_events(monkeypatch):
 def test_preprocessor_refuses_bad_input():
     with pytest.raises(ValueError, match='data_preprocessor.normalize must be one of'):
         build(normalize='std')
-    with pytest.raises(ValueError, match='CutMix cuts pictures .* mmbsa.EventCutMix'):
+    with pytest.raises(ValueError, match='CutMix cuts images .* mmbsa.EventCutMix'):
         build(batch_augments=dict(augments=dict(type='CutMix', alpha=1.0)))
     with pytest.raises(
         ValueError, match=r'frames \(T, P, H, W\), got a sample of shape \(2, 6, 8\)'

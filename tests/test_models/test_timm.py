@@ -461,10 +461,10 @@ def test_training_with_timms_optimizer_and_average(name):
 def test_errors_name_the_argument():
     for kwargs, message in (
         (dict(global_pool='max'), "global_pool must be 'avg' or '', got 'max'"),
-        (dict(global_pool=''), 'give num_classes=0'),
+        (dict(global_pool=''), "global_pool='' needs num_classes=0"),
         (
             dict(features_only=True, out_indices=(0, 5)),
-            'not within the 5 levels of this ESpikeFormer',
+            'must be in the 5 levels of this ESpikeFormer',
         ),
     ):
         with torch.device('meta'), pytest.raises(ValueError, match=message):

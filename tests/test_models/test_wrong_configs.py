@@ -74,7 +74,7 @@ def test_the_right_config_runs():
         (
             dict(backbone__attention=dict(type='mmbsa.LIFNode')),
             TypeError,
-            'attention.type=.* is no AttentionKind',
+            'attention.type=.* is not a subclass of AttentionKind',
         ),
         (dict(backbone__attention='bsa'), TypeError, 'attention must be a config such as dict'),
         (
@@ -83,7 +83,7 @@ def test_the_right_config_runs():
             "neuron.type=.*'mmbsa.LIFNode'",
         ),
         (dict(backbone__neuron=dict(tau=2.0)), TypeError, 'neuron must be a config such as dict'),
-        (dict(backbone__arch='mm'), KeyError, r"arch='mm' is unknown; there are t, s, m, l"),
+        (dict(backbone__arch='mm'), KeyError, r"arch='mm' is unknown; use one of t, s, m, l"),
         (dict(backbone__arch=7), TypeError, 'arch must be the name of a preset or a dict, got 7'),
         (
             dict(neck__type='mmbsa.TemporalReadOut'),
@@ -128,16 +128,16 @@ def test_the_right_config_runs():
             "TemporalReadout has no argument 'modes'.*did you mean 'mode'",
         ),
         (dict(backbone__readout='median'), ValueError, 'readout must be None or one of mean'),
-        (dict(backbone__out_indices=(3, 1)), ValueError, r'out_indices=\(3, 1\) must ascend'),
+        (dict(backbone__out_indices=(3, 1)), ValueError, r'out_indices=\(3, 1\) must be ascending'),
         (
             dict(backbone__arch=dict(embed_dims=(8, 16))),
             ValueError,
-            'arch.embed_dims must hold .* 4 widths',
+            'arch.embed_dims must have .* 4 entries',
         ),
         (
             dict(backbone__arch=dict(ARCH, heads=4)),
             ValueError,
-            'arch must hold embed_dims and may hold .*num_heads',
+            'arch must have the keys embed_dims and may have the keys .*num_heads',
         ),
         (
             dict(backbone__arch=dict(ARCH, num_heads=5)),
@@ -147,7 +147,7 @@ def test_the_right_config_runs():
         (
             dict(backbone__encoder=dict(type='mmbsa.LIFNode')),
             TypeError,
-            'backbone.encoder.type=.* is no Encoder',
+            'backbone.encoder.type=.* is not a subclass of Encoder',
         ),
         # parts that do not fit each other
         (
@@ -195,12 +195,12 @@ def test_wrong_config_is_answered(changes, error, words):
             dict(ARCH, depths=3.5),
             'ESpikeFormer: arch=.*depths.* cannot be built: TypeError',
         ),
-        ('arch', dict(ARCH, num_heads=True), 'arch.num_heads=True must not be a truth value'),
+        ('arch', dict(ARCH, num_heads=True), 'arch.num_heads=True must not be a bool'),
         ('arch', dict(ARCH, embed_dims=(8, 16, 16, -24)), 'embed_dims'),
         (
             'neuron',
             dict(type='mmbsa.LIFNode', tau=(1,)),
-            r'LIFNode: SpikingJelly refuses tau=\(1,\)',
+            r'LIFNode: SpikingJelly does not accept tau=\(1,\)',
         ),
         ('readout', {}, 'readout must be None or one of'),
         ('neuron', dict(type='mmbsa.LIFNode', surrogate_function=0), 'surrogate_function must be'),

@@ -123,7 +123,7 @@ def refuses(
     operands = [torch.zeros(1, 1, 2, 2, dtype=dtype, device=device)] * 3
     reason = dispatch.get('bipolar_attention', impl).refuses(*operands, normalizer, product, scale)
     if reason:
-        with pytest.raises(RuntimeError, match=f"impl='{impl}' cannot take this call: "):
+        with pytest.raises(RuntimeError, match=f"impl='{impl}' does not support this call: "):
             bipolar_attention(
                 *operands, normalizer=normalizer, product=product, scale=scale, impl=impl
             )

@@ -326,14 +326,14 @@ def test_bad_values_stay_visible():
     'change, message',
     [
         (dict(q=torch.ones(3)), r'q must be \(\.\.\., n, d\)'),
-        (dict(q=torch.ones(2, 4, 5)), 'q and k need one last dimension'),
+        (dict(q=torch.ones(2, 4, 5)), 'q and k must have the same last dimension'),
         (
             dict(q=torch.ones(2, 4, 0), k=torch.ones(2, 6, 0)),
-            'q and k need one last dimension d > 0',
+            'q and k must have the same last dimension d > 0',
         ),
-        (dict(k=torch.ones(3, 6, 2)), r'k must lead with \(2,\) as v does'),
-        (dict(q=torch.ones(4, 2)), r'q must lead with \(2,\) as v does'),
-        (dict(v=torch.ones(2, 5, 3)), 'k and v must have as many tokens'),
+        (dict(k=torch.ones(3, 6, 2)), r'k must have the leading dimensions \(2,\) of v'),
+        (dict(q=torch.ones(4, 2)), r'q must have the leading dimensions \(2,\) of v'),
+        (dict(v=torch.ones(2, 5, 3)), 'k and v must have the same number of tokens'),
         (dict(k=torch.ones(2, 0, 2), v=torch.ones(2, 0, 3)), 'k must have at least one token'),
         (
             dict(v=torch.ones(2, 6, 3, dtype=torch.int64)),

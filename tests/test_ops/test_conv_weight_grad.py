@@ -169,7 +169,7 @@ def test_weight_grad_takes_layouts():
     for other in (x.contiguous(), torch.cat([x, x], 1)[:, :6]):
         with pytest.raises(
             RuntimeError,
-            match="impl='native' cannot take this call: the kernels take channels-last",
+            match="impl='native' does not support this call: the kernels support channels-last",
         ):
             conv_weight_grad(other, grad, *options, impl='native')
         assert torch.equal(conv_weight_grad(other, grad, *options).double(), expected)
@@ -179,7 +179,7 @@ def test_weight_grad_takes_layouts():
 def test_refusals_name_their_reason():
     for dtype in (torch.float64, torch.bfloat16, torch.float16):
         x, grad, options = operands((1, 2, 3, (5, 5), 3, 1, 1, 1), dtype=dtype)
-        with pytest.raises(RuntimeError, match=f'the kernels take float32, not {dtype}'):
+        with pytest.raises(RuntimeError, match=f'the kernels support float32, not {dtype}'):
             conv_weight_grad(x, grad, *options, impl='native')
         assert conv_weight_grad(x, grad, *options).dtype == dtype
     assert 'not on meta' in native.refuses(

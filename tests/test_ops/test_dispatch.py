@@ -34,9 +34,9 @@ def test_auto_takes_the_first_that_can(toy):
 
 def test_an_explicit_request_runs_or_says_why_not(toy):
     assert dispatch.resolve(toy, 'any', 2) == 'any'
-    with pytest.raises(RuntimeError, match="impl='gpu' cannot take this call: no GPU here"):
+    with pytest.raises(RuntimeError, match="impl='gpu' does not support this call: no GPU here"):
         dispatch.resolve(toy, 'gpu', 2)
-    with pytest.raises(RuntimeError, match="impl='even' cannot take this call: 3 is odd"):
+    with pytest.raises(RuntimeError, match="impl='even' does not support this call: 3 is odd"):
         dispatch.resolve(toy, 'even', 3)
     with pytest.raises(ValueError, match="impl must be one of .*'gpu', 'even', 'any'"):
         dispatch.resolve(toy, 'cpu', 3)
@@ -48,7 +48,7 @@ def test_environment_overrides_auto_only(toy, monkeypatch):
     assert dispatch.resolve(toy, 'even', 2) == 'even'
     monkeypatch.setenv(dispatch.ENV, 'even')
     with pytest.raises(
-        RuntimeError, match=f"{dispatch.ENV}='even' cannot take this call: 3 is odd"
+        RuntimeError, match=f"{dispatch.ENV}='even' does not support this call: 3 is odd"
     ):
         dispatch.resolve(toy, 'auto', 3)
     monkeypatch.setenv(dispatch.ENV, 'sdpa')  # another op's
@@ -61,14 +61,14 @@ def test_environment_overrides_auto_only(toy, monkeypatch):
 def test_nobody_can(toy):
     dispatch._TABLE['toy'] = {name: dispatch._TABLE['toy'][name] for name in ('gpu', 'even')}
     with pytest.raises(
-        RuntimeError, match='no implementation can take this call.*no GPU here.*3 is odd'
+        RuntimeError, match='no implementation supports this call.*no GPU here.*3 is odd'
     ):
         dispatch.resolve(toy, 'auto', 3)
 
 
 def test_names_are_unique_and_known(toy):
     for name in ('any', 'auto'):
-        with pytest.raises(ValueError, match='is taken'):
+        with pytest.raises(ValueError, match='is already registered'):
             dispatch.register(toy, dispatch.Implementation(name, None, None))
     with pytest.raises(ValueError, match="unknown op 'tyo'; the ops are .*'bipolar_attention'"):
         implementations('tyo')

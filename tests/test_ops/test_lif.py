@@ -60,7 +60,9 @@ def refuses(impl, dtype):
     """Whether an implementation leaves a dtype to the others, and says so."""
     reason = dispatch.get('lif', impl).refuses(torch.zeros(1, 1, dtype=dtype))
     if reason:
-        with pytest.raises(RuntimeError, match=f"impl='{impl}' cannot take this call: .*{dtype}"):
+        with pytest.raises(
+            RuntimeError, match=f"impl='{impl}' does not support this call: .*{dtype}"
+        ):
             lif(torch.zeros(1, 1, dtype=dtype), impl=impl)
     return bool(reason)
 
@@ -354,8 +356,8 @@ def test_saves_nothing_but_its_input():
         (dict(tau=0.5), 'tau must be at least 1'),
         (dict(v_threshold=0.0), 'v_threshold must be positive'),
         (dict(alpha=-1.0), 'alpha must be positive'),
-        (dict(v_reset=1.0), 'v_reset must lie below v_threshold=1.0'),
-        (dict(v_reset=-1.5, signed=True), 'above its negative'),
+        (dict(v_reset=1.0), 'v_reset must be less than v_threshold=1.0'),
+        (dict(v_reset=-1.5, signed=True), 'greater than -v_threshold'),
         (dict(surrogate='tanh'), 'surrogate must be one of'),
         (dict(impl='fast'), 'impl must be one of'),
     ],
@@ -519,7 +521,7 @@ def test_state_opcheck_and_compile(impl):
     [
         (
             torch.zeros(4),
-            r'v0 must be floating and of the shape of a step of x, \(3,\), got '
+            r'v0 must be floating and have the shape of a step of x, \(3,\), got '
             r'torch.float32 \(4,\)',
         ),
         (torch.zeros(3, dtype=torch.int64), 'v0 must be floating .* got torch.int64'),

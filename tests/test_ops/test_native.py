@@ -132,7 +132,7 @@ def test_without_a_compiler_the_others_run():
     out = run(code, CXX='no-such-compiler')
     assert "['reference'] [[1.0, 1.0]]" in out
     assert (
-        "impl='native' cannot take this call: there is no C++ compiler (looked for "
+        "impl='native' does not support this call: there is no C++ compiler (searched "
         'no-such-compiler)' in out
     )
 

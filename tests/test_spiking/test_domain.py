@@ -30,7 +30,7 @@ def test_domain_contains_its_values_only(domain, inside, outside):
     for value in outside:
         spikes = torch.tensor([*inside, value])
         assert not domain.contains(spikes)
-        with pytest.raises(ValueError, match=r'q must lie in .*found .* \(1 of'):
+        with pytest.raises(ValueError, match=r'q must be in .*found .* \(1 of'):
             domain.check(spikes, 'q')
 
 

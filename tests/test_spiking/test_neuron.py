@@ -34,7 +34,7 @@ def test_forward_checks_spikes_on_request(monkeypatch):
     Wrong()(x)
     monkeypatch.setenv('MMBSA_CHECK_SPIKES', '1')
     Sum()(x)
-    with pytest.raises(ValueError, match=r'spikes of Wrong must lie in \{0..1\}, found 2 \(6 of 6'):
+    with pytest.raises(ValueError, match=r'spikes of Wrong must be in \{0..1\}, found 2 \(6 of 6'):
         Wrong()(x)
     monkeypatch.setenv('MMBSA_CHECK_SPIKES', '0')
     Wrong()(x)

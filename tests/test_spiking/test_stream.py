@@ -97,7 +97,7 @@ def test_stream_refuses_with_a_reason(x):
         ValueError, match=r'stream: 0 \(PSN\) cannot run step by step: .* matrix over T'
     ):
         stream(model, x[:1])
-    with pytest.raises(ValueError, match='state belongs to another model.*gone'):
+    with pytest.raises(ValueError, match='state is from another model.*gone'):
         stream(Net(), x[:1], {'gone': (None,)})
     with pytest.raises(ValueError, match='compiled'):
         stream(torch.compile(Net(), backend='eager'), x[:1])

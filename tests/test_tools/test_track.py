@@ -101,7 +101,7 @@ def test_event_file_with_two_steps_and_fused_norms(models, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     'args, message',
     [
-        (['--box', 500, 20, 10, 10], 'lies outside of the frame, which is 60 x 40'),
+        (['--box', 500, 20, 10, 10], 'is outside of the frame, which has 60 x 40'),
         (['--box', 5, 20, 0, 10], 'has no area'),
         ([], 'give the target with --box'),
     ],

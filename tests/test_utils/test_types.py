@@ -78,7 +78,7 @@ def test_event_augmentations_are_classes_or_names(as_class):
     own = (mix, cut, Mixup) if as_class else ('mmbsa.EventMix', 'mmbsa.EventCutMix', 'Mixup')
     assert len(build(*own).batch_augments.augments) == 3
     assert isinstance(build(Mine).batch_augments.augments[0], Mine)
-    with pytest.raises(ValueError, match='CutMix cuts pictures'):
+    with pytest.raises(ValueError, match='CutMix cuts images'):
         build(CutMix if as_class else 'CutMix')
 
 
@@ -232,5 +232,5 @@ def test_surrogates_may_be_classes():
     for cfg in (surrogate.ATan, dict(type=surrogate.ATan, alpha=3.0), dict(type='ATan', alpha=3.0)):
         built = build_surrogate(cfg)
         assert type(built) is surrogate.ATan and built.alpha in (2.0, 3.0)
-    with pytest.raises(KeyError, match='is unknown; there are'):
+    with pytest.raises(KeyError, match='is unknown; use one of'):
         build_surrogate(dict(type=Own))

@@ -1,5 +1,5 @@
-# ADE20K, 150 classes, as E-SpikeFormer and mmseg train it: random resize and crop to 512, whole
-# images in testing.
+# ADE20K, 150 classes, with the training pipeline of E-SpikeFormer and mmseg: random resize and crop
+# to 512, whole images in testing.
 dataset_type = 'ADE20KDataset'
 data_root = 'data/ade/ADEChallengeData2016'
 crop_size = (512, 512)
@@ -15,8 +15,8 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 512), keep_ratio=True),
-    # labels are loaded after the resize: a prediction is scaled back and judged at the size of the
-    # photo
+    # labels are loaded after the resize, because predictions are resized to the photo and evaluated
+    # at its size
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
@@ -39,7 +39,7 @@ tta_pipeline = [
     ),
 ]
 train_dataloader = dict(
-    # per GPU; on four GPUs the 16 images of the published protocol, which ran on one GPU
+    # per GPU; four GPUs have the 16 images of the published protocol, which used one GPU
     batch_size=4,
     num_workers=4,
     persistent_workers=True,
@@ -66,6 +66,5 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
-# with auto_scale_lr.enable=True the learning rate follows the number of images, and 16 leave it as
-# it is
+# with auto_scale_lr.enable=True the learning rate is scaled by the number of images divided by 16
 auto_scale_lr = dict(enable=False, base_batch_size=16)

@@ -1,4 +1,5 @@
-# ADE20K as Spike2Former trains it: shortest edge 320 to 1280, batches of 36 on four GPUs.
+# ADE20K with the training pipeline of Spike2Former: shortest edge 320 to 1280, batches of 36 on
+# four GPUs.
 _base_ = './ade20k.py'
 crop_size = (512, 512)
 train_pipeline = [

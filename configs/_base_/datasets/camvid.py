@@ -1,6 +1,5 @@
-# CamVid, 11 classes. Another folder: CAMVID_ROOT=/path bash tools/dist_train.sh ...
-# Photos are halved on reading (480x360 -> 240x180), which keeps a training affordable on two CPU
-# cores.
+# CamVid, 11 classes. To use another folder, set CAMVID_ROOT in the environment. Photos are reduced
+# to half their size (480x360 -> 240x180), so that two CPU cores are enough for a training.
 dataset_type = 'mmbsa.CamVidDataset'
 data_root = '{{$CAMVID_ROOT:data/camvid}}'
 scale = (240, 180)

@@ -1,7 +1,7 @@
-# CIFAR-10 as distributed: python or binary version, folder or archive. Another folder:
-# CIFAR10_ROOT=/path ... Augmentation as in the recipes of Spikformer, Spikingformer and QKFormer:
-# RandAugment, flips, constant erasing and no crops (they ask for RandomResizedCrop with scale and
-# ratio 1, which keeps a 32 x 32 photo as it is).
+# CIFAR-10 as distributed: python or binary version, folder or archive. To use another folder, set
+# CIFAR10_ROOT in the environment. Augmentation as in the recipes of Spikformer, Spikingformer and
+# QKFormer: RandAugment, flips, constant erasing and no crops (the recipes have RandomResizedCrop
+# with scale and ratio 1, which does not change a 32 x 32 photo).
 dataset_type = 'mmbsa.CIFAR10'
 data_root = '{{$CIFAR10_ROOT:data/cifar10}}'
 # statistics of CIFAR-10, RGB; photos are read as RGB

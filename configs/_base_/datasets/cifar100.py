@@ -1,6 +1,6 @@
-# CIFAR-100 as distributed: python or binary version, folder or archive. Another folder:
-# CIFAR100_ROOT=/path ... Augmentation as for CIFAR-10, and its statistics: the recipes of the CIFAR
-# families take them for CIFAR-100 too.
+# CIFAR-100 as distributed: python or binary version, folder or archive. To use another folder, set
+# CIFAR100_ROOT in the environment. Augmentation as for CIFAR-10, and its statistics: the recipes of
+# the CIFAR families use them for CIFAR-100 too.
 _base_ = './cifar10.py'
 data_preprocessor = dict(num_classes=100)
 dataset = dict(type='mmbsa.CIFAR100', data_root='{{$CIFAR100_ROOT:data/cifar100}}')

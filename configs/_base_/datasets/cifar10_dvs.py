@@ -1,5 +1,5 @@
 # CIFAR10-DVS (Li et al., 2017): 1,000 recordings of 128 x 128 in each of 10 classes, the first 90 %
-# of each class train. Another folder: CIFAR10_DVS_ROOT=/path bash tools/dist_train.sh ...
+# of each class train. To use another folder, set CIFAR10_DVS_ROOT in the environment.
 _base_ = './event_frames.py'
 data_root = '{{$CIFAR10_DVS_ROOT:data/cifar10-dvs}}'
 data_preprocessor = dict(num_classes=10)

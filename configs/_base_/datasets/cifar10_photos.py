@@ -1,5 +1,5 @@
 # CIFAR-10 as image files: 50,000 + 10,000 photos in class folders train/<class> and test/<class>.
-# Another folder: CIFAR10_PHOTOS_ROOT=/path bash tools/dist_train.sh ...
+# To use another folder, set CIFAR10_PHOTOS_ROOT in the environment.
 _base_ = ['./class_folders.py']
 classes = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
 data_preprocessor = dict(

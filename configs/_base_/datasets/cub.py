@@ -1,5 +1,5 @@
-# CUB-200-2011 (Wah et al., 2011): 5,994 + 5,794 photos of 200 birds, read by mmpretrain.
-# Another folder: CUB_ROOT=/path bash tools/dist_train.sh ...
+# CUB-200-2011 (Wah et al., 2011): 5,994 + 5,794 photos of 200 birds, read by mmpretrain. To use
+# another folder, set CUB_ROOT in the environment.
 _base_ = './imagenet.py'
 data_root = '{{$CUB_ROOT:data/CUB_200_2011}}'
 data_preprocessor = dict(num_classes=200)

@@ -1,5 +1,5 @@
-# Cars, people and signs in street scenes drawn on the fly, with boxes and masks in COCO's form: no
-# download.
+# Cars, people and signs in street scenes that are drawn during training, with boxes and masks in
+# COCO's format; nothing is downloaded.
 dataset_type = 'mmbsa.DrawnInstances'
 scene_size = (96, 128)  # height, width
 train_pipeline = [
@@ -17,7 +17,7 @@ val_pipeline = [
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances'),
     ),
 ]
-# what tools/infer.py and mmdet's inferencers run on pictures of one's own
+# used by tools/infer.py and mmdet's inferencers for images of the user
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=scene_size[::-1], keep_ratio=True),
@@ -65,5 +65,5 @@ test_dataloader = dict(
 )
 val_evaluator = dict(
     type='CocoMetric', metric=['bbox', 'segm'], format_only=False
-)  # truth from the samples
+)  # ground truth from the samples
 test_evaluator = val_evaluator

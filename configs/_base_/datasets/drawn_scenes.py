@@ -1,5 +1,5 @@
-# Street scenes drawn on the fly: no download. After the first step the pipeline is that of ADE20K,
-# at a fifth of its size.
+# Street scenes that are drawn during training; nothing is downloaded. After the first step the
+# pipeline is that of ADE20K, at a fifth of its image size.
 dataset_type = 'mmbsa.DrawnScenes'
 scene_size = (96, 128)  # height, width
 crop_size = (96, 96)
@@ -15,7 +15,7 @@ val_pipeline = [
     dict(type='mmbsa.DrawScene'),
     dict(type='PackSegInputs'),
 ]
-# what tools/infer.py and mmseg's inferencers run on pictures of one's own
+# used by tools/infer.py and mmseg's inferencers for images of the user
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=scene_size[::-1], keep_ratio=True),

@@ -1,6 +1,6 @@
-# Event frames of 8 objects as grey pictures: 0 off, 128 no event, 255 on; two sessions,
-# train/<object> and test/<object>. Another folder: DVS128_OBJECTS_ROOT=/path bash
-# tools/dist_train.sh ...
+# Event frames of 8 objects as grey images: 0 is an off event, 128 no event, 255 an on event; two
+# sessions, train/<object> and test/<object>. To use another folder, set DVS128_OBJECTS_ROOT in the
+# environment.
 dataset_type = 'CustomDataset'
 data_root = '{{$DVS128_OBJECTS_ROOT:data/dvs128_object_frames}}'
 classes = ('box', 'cutter', 'mouse', 'mug', 'pencil', 'phone', 'scissors', 'stapler')

@@ -1,6 +1,6 @@
 # DVS128 Gesture (Amir et al., 2017): 11 gestures of 29 people at 128 x 128, 1,176 + 288 recordings.
-# Another folder: DVS_GESTURE_ROOT=/path bash tools/dist_train.sh ...
-# No flips: left and right hands are classes of their own.
+# To use another folder, set DVS_GESTURE_ROOT in the environment. There are no flips, because left
+# and right hands are different classes.
 _base_ = './event_frames.py'
 data_root = '{{$DVS_GESTURE_ROOT:data/dvs128-gesture}}'
 data_preprocessor = dict(num_classes=11)

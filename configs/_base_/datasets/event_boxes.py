@@ -58,5 +58,5 @@ test_dataloader = dict(
         pipeline=test_pipeline,
     ),
 )
-val_evaluator = dict(type='CocoMetric', metric='bbox')  # truth from the samples
+val_evaluator = dict(type='CocoMetric', metric='bbox')  # ground truth from the samples
 test_evaluator = val_evaluator

@@ -1,8 +1,8 @@
 # Event recordings in class folders as 16 frames of 128 x 128, for classification. A data set adds
-# its reader, folder and number of classes; configs with another T or size compose load, flip,
-# augment and pack anew.
-# one of these per recording, as in the recipes (Neuromorphic Data Augmentation, Li et al., 2022);
-# the empty list does nothing
+# its reader, folder and number of classes; configs with another T or size define their own
+# pipelines from load, flip, augment and pack. Each recording gets one of these augmentations, as in
+# the recipes (Neuromorphic Data Augmentation, Li et al., 2022); the empty list means no
+# augmentation
 event_augments = [
     [],
     [dict(type='mmbsa.EventShear', max_shear=0.3)],
@@ -20,10 +20,11 @@ event_augments_64 = [
 ]  # for 64 x 64
 dataset_type = 'mmbsa.EventDataset'
 cache_dir = (
-    '{{$EVENT_CACHE:work_dirs/event_frames}}'  # integrated frames; None integrates every time
+    # folder of computed frames; None computes them every time
+    '{{$EVENT_CACHE:work_dirs/event_frames}}'
 )
 num_frames = 16
-size = (128, 128)  # that of the event presets
+size = (128, 128)  # the size of the event presets
 data_preprocessor = dict(type='mmbsa.EventDataPreprocessor')
 load = dict(
     type='mmbsa.LoadEventFrames',

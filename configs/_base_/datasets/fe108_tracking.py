@@ -1,8 +1,12 @@
-"""FE108 as SDTrack trains and tests it. Another folder: FE108_ROOT=/path."""
+"""FE108 with the training and test pipelines of SDTrack.
+
+To use another folder, set FE108_ROOT in the environment.
+"""
 
 layout = 'FE108'
 data_root = '{{$FE108_ROOT:data/fe108}}'
-toolkit = None  # folder of the evaluation toolkit's annotation, for attributes (no frame is absent)
+# folder of the evaluation toolkit's annotations, for attributes (the target is never absent)
+toolkit = None
 num_steps = 1
 train_pipeline = [
     dict(type='LoadTrackPair'),
@@ -49,6 +53,6 @@ test_dataloader = dict(
         pipeline=test_pipeline,
     ),
 )
-val_dataloader = test_dataloader  # official trainings do not validate
+val_dataloader = test_dataloader  # official trainings have no validation
 val_evaluator = dict(type='TrackingMetric', rules='toolkit')
 test_evaluator = val_evaluator

@@ -1,4 +1,7 @@
-"""FELT as SDTrack trains and tests it. Another folder: FELT_ROOT=/path."""
+"""FELT with the training and test pipelines of SDTrack.
+
+To use another folder, set FELT_ROOT in the environment.
+"""
 
 layout = 'FELT'
 data_root = '{{$FELT_ROOT:data/felt}}'
@@ -49,6 +52,6 @@ test_dataloader = dict(
         pipeline=test_pipeline,
     ),
 )
-val_dataloader = test_dataloader  # official trainings do not validate
+val_dataloader = test_dataloader  # official trainings have no validation
 val_evaluator = dict(type='TrackingMetric', rules='toolkit')
 test_evaluator = val_evaluator

@@ -1,5 +1,5 @@
-# FGVC-Aircraft (Maji et al., 2013): 6,667 + 3,333 photos of 100 aircraft, read by mmpretrain.
-# Another folder: FGVC_AIRCRAFT_ROOT=/path bash tools/dist_train.sh ...
+# FGVC-Aircraft (Maji et al., 2013): 6,667 + 3,333 photos of 100 aircraft, read by mmpretrain. To
+# use another folder, set FGVC_AIRCRAFT_ROOT in the environment.
 _base_ = './imagenet.py'
 data_root = '{{$FGVC_AIRCRAFT_ROOT:data/fgvc-aircraft-2013b}}'
 data_preprocessor = dict(num_classes=100)

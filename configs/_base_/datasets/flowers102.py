@@ -1,5 +1,5 @@
-# Oxford 102 Flowers (Nilsback and Zisserman, 2008): 2,040 + 6,149 photos, read by mmpretrain.
-# Another folder: FLOWERS102_ROOT=/path bash tools/dist_train.sh ...
+# Oxford 102 Flowers (Nilsback and Zisserman, 2008): 2,040 + 6,149 photos, read by mmpretrain. To
+# use another folder, set FLOWERS102_ROOT in the environment.
 _base_ = './imagenet.py'
 data_root = '{{$FLOWERS102_ROOT:data/flowers102}}'
 data_preprocessor = dict(num_classes=102)

@@ -1,5 +1,5 @@
 # HAR-DVS (Wang et al., 2022): 107,646 recordings of 300 actions at 260 x 346. The test split is
-# evaluated. Another folder: HARDVS_ROOT=/path bash tools/dist_train.sh ...
+# evaluated. To use another folder, set HARDVS_ROOT in the environment.
 _base_ = './event_frames.py'
 data_root = '{{$HARDVS_ROOT:data/hardvs}}'
 data_preprocessor = dict(num_classes=300)

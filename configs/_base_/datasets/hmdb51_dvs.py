@@ -1,5 +1,5 @@
 # HMDB51-DVS (Bi et al., 2020): 6,766 recordings of 51 actions at 180 x 240, the first 80 % of each
-# class train. Another folder: HMDB51_DVS_ROOT=/path bash tools/dist_train.sh ...
+# class train. To use another folder, set HMDB51_DVS_ROOT in the environment.
 _base_ = './event_frames_64.py'
 data_root = '{{$HMDB51_DVS_ROOT:data/hmdb51-dvs}}'
 data_preprocessor = dict(num_classes=51)

@@ -1,7 +1,7 @@
-# ImageNet-1k in class folders: train/<wnid>/*, val/<wnid>/* (or val/* with meta/val.txt). Another
-# folder: IMAGENET_ROOT=/path bash tools/dist_train.sh ...
-# Augmentation of most recipes: RandAugment, flips, random erasing; mixup and cutmix belong to the
-# model. Configs with another string, crop or size compose load, crop, flip and pack anew.
+# ImageNet-1k in class folders: train/<wnid>/*, val/<wnid>/* (or val/* with meta/val.txt). To use
+# another folder, set IMAGENET_ROOT in the environment. Augmentation of most recipes: RandAugment,
+# flips, random erasing; mixup and cutmix are in the config of the model. Configs with another
+# RandAugment, crop or size define their own pipelines from load, crop, flip and pack.
 dataset_type = 'ImageNet'
 data_root = '{{$IMAGENET_ROOT:data/imagenet}}'
 data_preprocessor = dict(

@@ -1,5 +1,5 @@
-"""ImageNet as Spikformer and Spikingformer see it: no crops (whole photos, squeezed a little),
-constant erasing, no margin in testing."""
+"""ImageNet with the pipelines of Spikformer and Spikingformer: no crops (whole photos with a small
+change of the aspect ratio), constant erasing, no margin in testing."""
 
 _base_ = './imagenet.py'
 train_pipeline = [

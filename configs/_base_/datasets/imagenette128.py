@@ -1,7 +1,7 @@
 # Imagenette at 128 x 128: ten classes of ImageNet, 300 + 100 photos each, in class folders
-# train/<wnid> and val/<wnid>. Another folder: IMAGENETTE_ROOT=/path bash tools/dist_train.sh ...
+# train/<wnid> and val/<wnid>. To use another folder, set IMAGENETTE_ROOT in the environment.
 _base_ = ['./class_folders.py']
-# in the order of the class folders (wnids); with the names given, a folder too many or too few is
+# in the order of the class folders (wnids); with these names, an additional or a missing folder is
 # an error
 classes = (
     'tench',

@@ -1,5 +1,5 @@
-# ModelNet10 with normals (modelnet40_normal_resampled). Another folder: MODELNET_ROOT=/path bash
-# tools/dist_train.sh ... The official recipe: the first 1,024 points, batches of 2.
+# ModelNet10 with normals (modelnet40_normal_resampled). To use another folder, set MODELNET_ROOT in
+# the environment. The official recipe: the first 1,024 points, batches of 2.
 dataset = dict(
     type='mmbsa.ModelNet',
     classes=10,

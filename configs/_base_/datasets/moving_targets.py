@@ -1,4 +1,4 @@
-"""Generated scenes of one moving target in front of moving clutter; no download."""
+"""Generated scenes of one moving target in front of moving clutter; nothing is downloaded."""
 
 crop_sizes = (48, 96)
 num_steps = 1
@@ -10,7 +10,7 @@ train_pipeline = [
 test_pipeline = [dict(type='PackTrackInputs')]
 train_dataloader = dict(
     batch_size=16,
-    num_workers=0,  # a scene is drawn once per process
+    num_workers=0,  # each process draws a scene only once
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(

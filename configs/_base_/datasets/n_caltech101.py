@@ -1,5 +1,5 @@
 # N-Caltech101 (Orchard et al., 2015): 8,709 recordings of at most 180 x 240 in 101 classes, the
-# first 90 % of each class train. Another folder: N_CALTECH101_ROOT=/path bash tools/dist_train.sh
+# first 90 % of each class train. To use another folder, set N_CALTECH101_ROOT in the environment.
 _base_ = './event_frames.py'
 data_root = '{{$N_CALTECH101_ROOT:data/n-caltech101}}'
 data_preprocessor = dict(num_classes=101)

@@ -1,5 +1,5 @@
 # N-CARS (Sironi et al., 2018): 15,422 + 8,607 recordings of 0.1 s, at most 100 x 120, cars and
-# background. Another folder: N_CARS_ROOT=/path bash tools/dist_train.sh ...
+# background. To use another folder, set N_CARS_ROOT in the environment.
 _base_ = './event_frames_64.py'
 data_root = '{{$N_CARS_ROOT:data/n-cars}}'
 data_preprocessor = dict(num_classes=2)

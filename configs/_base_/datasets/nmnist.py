@@ -1,7 +1,7 @@
 # N-MNIST (Orchard et al., 2015): saccades over MNIST at 34 x 34, as distributed:
-# Train/<digit>/*.bin and Test/<digit>/*.bin. Another folder: NMNIST_ROOT=/path bash
-# tools/dist_train.sh ... The default is a sample of it: 40 + about 10 recordings per digit. Small
-# recordings need no cache.
+# Train/<digit>/*.bin and Test/<digit>/*.bin. To use another folder, set NMNIST_ROOT in the
+# environment. The default folder is a sample: 40 + about 10 recordings per digit. Small recordings
+# need no cache.
 dataset_type = 'mmbsa.EventDataset'
 data_root = '{{$NMNIST_ROOT:data/nmnist}}'
 num_frames = 8

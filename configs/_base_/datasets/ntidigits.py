@@ -1,5 +1,5 @@
 # N-TIDIGITS18 (Anumula et al., 2018), the recordings of one digit: 64 channels, 11 classes, as ten
-# maps of 16 x 16. Another folder: NTIDIGITS_ROOT=/path bash tools/dist_train.sh ...
+# maps of 16 x 16. To use another folder, set NTIDIGITS_ROOT in the environment.
 _base_ = './event_frames.py'
 data_root = '{{$NTIDIGITS_ROOT:data/ntidigits}}'
 data_preprocessor = dict(num_classes=11)

@@ -15,8 +15,8 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 512), keep_ratio=True),
-    # labels are loaded after the resize: a prediction is scaled back and judged at the size of the
-    # photo
+    # labels are loaded after the resize, because predictions are resized to the photo and evaluated
+    # at its size
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
@@ -67,6 +67,5 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
-# with auto_scale_lr.enable=True the learning rate follows the number of images, and 32 leave it as
-# it is
+# with auto_scale_lr.enable=True the learning rate is scaled by the number of images divided by 32
 auto_scale_lr = dict(enable=False, base_batch_size=32)

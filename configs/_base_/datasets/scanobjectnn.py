@@ -1,5 +1,5 @@
-# ScanObjectNN PB_T50_RS without background. Another folder: SCANOBJECTNN_ROOT=/path bash
-# tools/dist_train.sh ... The official recipe: the first 1,024 points, batches of 2.
+# ScanObjectNN PB_T50_RS without background. To use another folder, set SCANOBJECTNN_ROOT in the
+# environment. The official recipe: the first 1,024 points, batches of 2.
 dataset = dict(
     type='mmbsa.ScanObjectNN',
     variant='PB_T50_RS',

@@ -1,5 +1,5 @@
 # Sequential CIFAR-10: a photo as 1,024 steps of three channels, (B, 3, 1, 1024); order='planes'
-# makes 3,072 steps of one. Another folder: CIFAR10_ROOT=/path bash tools/dist_train.sh ...
+# makes 3,072 steps of one. To use another folder, set CIFAR10_ROOT in the environment.
 dataset_type = 'mmbsa.CIFAR10'
 data_root = '{{$CIFAR10_ROOT:data/cifar10}}'
 data_preprocessor = dict(

@@ -1,6 +1,5 @@
 # Spiking Heidelberg Digits (Cramer et al., 2020): 8,156 + 2,264 spoken digits, 700 channels, 20
-# classes, as ten maps of 16 x 16. Another folder:
-# SHD_ROOT=/path bash tools/dist_train.sh ...
+# classes, as ten maps of 16 x 16. To use another folder, set SHD_ROOT in the environment.
 _base_ = './event_frames.py'
 data_root = '{{$SHD_ROOT:data/shd}}'
 data_preprocessor = dict(num_classes=20)

@@ -1,6 +1,6 @@
-# Sequential MNIST: a digit as 784 steps of one pixel, (B, 1, 1, 784).
-# Another folder: MNIST_ROOT=/path bash tools/dist_train.sh ...
-# The four files train-images-idx3-ubyte, ... lie in the folder, unpacked.
+# Sequential MNIST: a digit as 784 steps of one pixel, (B, 1, 1, 784). To use another folder, set
+# MNIST_ROOT in the environment. The folder contains the four unpacked files
+# train-images-idx3-ubyte, ...
 dataset_type = 'MNIST'
 data_root = '{{$MNIST_ROOT:data/mnist}}'
 data_preprocessor = dict(num_classes=10, mean=[33.3285], std=[78.5655])
@@ -25,7 +25,7 @@ val_dataloader = dict(
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    # mmpretrain's MNIST picks its files by test_mode, not by split
+    # mmpretrain's MNIST selects its files by test_mode, not by split
     dataset=dict(
         type=dataset_type,
         data_root=data_root,

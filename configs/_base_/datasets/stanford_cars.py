@@ -1,5 +1,5 @@
-# Stanford Cars (Krause et al., 2013): 8,144 + 8,041 photos of 196 cars, read by mmpretrain.
-# Another folder: STANFORD_CARS_ROOT=/path bash tools/dist_train.sh ...
+# Stanford Cars (Krause et al., 2013): 8,144 + 8,041 photos of 196 cars, read by mmpretrain. To use
+# another folder, set STANFORD_CARS_ROOT in the environment.
 _base_ = './imagenet.py'
 data_root = '{{$STANFORD_CARS_ROOT:data/stanford_cars}}'
 data_preprocessor = dict(num_classes=196)

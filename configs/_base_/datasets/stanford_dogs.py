@@ -1,6 +1,6 @@
-# Stanford Dogs (Khosla et al., 2011): 12,000 + 8,580 photos of 120 breeds. mmpretrain has no reader
-# of its lists: put the photos into class folders, train/<breed>/*.jpg and test/<breed>/*.jpg.
-# Another folder: STANFORD_DOGS_ROOT=/path bash tools/dist_train.sh ...
+# Stanford Dogs (Khosla et al., 2011): 12,000 + 8,580 photos of 120 breeds. mmpretrain cannot read
+# its lists: put the photos into class folders, train/<breed>/*.jpg and test/<breed>/*.jpg. To use
+# another folder, set STANFORD_DOGS_ROOT in the environment.
 _base_ = './imagenet.py'
 data_root = '{{$STANFORD_DOGS_ROOT:data/stanford_dogs}}'
 data_preprocessor = dict(num_classes=120)

@@ -1,5 +1,5 @@
-# Tiny-ImageNet-200 as in tiny-imagenet-200.zip. Another folder: TINY_IMAGENET_ROOT=/path bash
-# tools/dist_train.sh ...
+# Tiny-ImageNet-200 as in tiny-imagenet-200.zip. To use another folder, set TINY_IMAGENET_ROOT in
+# the environment.
 dataset_type = 'mmbsa.TinyImageNet'
 data_root = '{{$TINY_IMAGENET_ROOT:data/tiny-imagenet-200}}'
 data_preprocessor = dict(

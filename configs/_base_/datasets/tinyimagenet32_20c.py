@@ -1,7 +1,7 @@
 # Twenty classes of Tiny-ImageNet at 32 x 32: 250 + 50 photos each, in class folders train/<wnid>
-# and val/<wnid>. Another folder: TINYIMAGENET32_ROOT=/path bash tools/dist_train.sh ...
+# and val/<wnid>. To use another folder, set TINYIMAGENET32_ROOT in the environment.
 _base_ = ['./class_folders.py']
-# in the order of the class folders (wnids); with the names given, a folder too many or too few is
+# in the order of the class folders (wnids); with these names, an additional or a missing folder is
 # an error
 classes = (
     'goldfish',

@@ -1,5 +1,5 @@
 # UCF101-DVS (Bi et al., 2020): 13,320 recordings of 101 actions at 180 x 240, the first 80 % of
-# each class train. Another folder: UCF101_DVS_ROOT=/path bash tools/dist_train.sh ...
+# each class train. To use another folder, set UCF101_DVS_ROOT in the environment.
 _base_ = './event_frames_64.py'
 data_root = '{{$UCF101_DVS_ROOT:data/ucf101-dvs}}'
 data_preprocessor = dict(num_classes=101)

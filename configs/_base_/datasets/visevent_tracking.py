@@ -1,10 +1,13 @@
-"""VisEvent as SDTrack trains and tests it. Another folder: VISEVENT_ROOT=/path, the toolkit's
-annotations: VISEVENT_TOOLKIT=/path.
+"""VisEvent with the training and test pipelines of SDTrack.
+
+To use another folder, set VISEVENT_ROOT in the environment, and VISEVENT_TOOLKIT for the toolkit's
+annotations.
 """
 
 layout = 'VisEvent'
 data_root = '{{$VISEVENT_ROOT:data/visevent}}'
-toolkit = '{{$VISEVENT_TOOLKIT:data/visevent/annos}}'  # its flags of absence are part of the rules
+# its flags of absent targets are part of the evaluation
+toolkit = '{{$VISEVENT_TOOLKIT:data/visevent/annos}}'
 num_steps = 1
 train_pipeline = [
     dict(type='LoadTrackPair'),
@@ -51,6 +54,6 @@ test_dataloader = dict(
         pipeline=test_pipeline,
     ),
 )
-val_dataloader = test_dataloader  # official trainings do not validate
+val_dataloader = test_dataloader  # official trainings have no validation
 val_evaluator = dict(type='TrackingMetric', rules='toolkit')
 test_evaluator = val_evaluator

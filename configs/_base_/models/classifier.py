@@ -1,5 +1,5 @@
-"""A classifier without its backbone: the family's readout, label smoothing; normalisation comes
-with the data."""
+"""A classifier without its backbone: the readout of the family and label smoothing; the
+normalisation is in the dataset config."""
 
 model = dict(
     type='mmbsa.SpikingImageClassifier',

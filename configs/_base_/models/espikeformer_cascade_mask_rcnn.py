@@ -1,5 +1,5 @@
-# Cascade Mask R-CNN with E-SpikeFormer 19M: three stages of boxes with rising thresholds; otherwise
-# as Mask R-CNN.
+# Cascade Mask R-CNN with E-SpikeFormer 19M: three stages of boxes with increasing IoU thresholds;
+# all else is as in Mask R-CNN.
 _base_ = './espikeformer_mask_rcnn.py'
 counts = dict(type='mmbsa.IntegerNode', levels=4, norm=1)
 stages = [

@@ -1,6 +1,6 @@
-# E-SpikeFormer (Spike-driven Transformer V3) 10M under the spiking FPN of its segmentation
-# protocol. With model.backbone.attention=dict(type='mmbsa.BipolarSelfAttention') the attention is
-# bipolar and nothing else changes.
+# E-SpikeFormer (Spike-driven Transformer V3) 10M with the spiking FPN of its segmentation protocol.
+# With model.backbone.attention=dict(type='mmbsa.BipolarSelfAttention') the attention is bipolar and
+# nothing else changes.
 neuron = dict(type='mmbsa.IntegerNode', levels=4)
 norm_cfg = dict(type='BN')
 data_preprocessor = dict(
@@ -35,8 +35,8 @@ model = dict(
         type='mmbsa.SpikeFPNHead',
         in_channels=[128, 128, 128, 128],
         in_index=[0, 1, 2, 3],
-        # the true strides are 2, 4, 8, 16; only their ratios count, and the official files say 4 to
-        # 32
+        # the true strides are 2, 4, 8, 16; only their ratios are used, and the official files have
+        # 4 to 32
         feature_strides=[4, 8, 16, 32],
         channels=128,
         num_classes=150,

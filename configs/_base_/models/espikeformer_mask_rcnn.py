@@ -1,8 +1,8 @@
-# Mask R-CNN of SDT-V3 detection with E-SpikeFormer 19M: spikes from the image to boxes and masks.
-# Neck and heads have no norms, and their spikes are counts 0 .. 4. With
+# Mask R-CNN of SDT-V3 detection with E-SpikeFormer 19M: a spiking network from the image to boxes
+# and masks. Neck and heads have no norms, and their spikes are counts 0 .. 4. With
 # model.backbone.attention=dict(type='mmbsa.BipolarSelfAttention') the attention is bipolar and
-# nothing else changes. Anchors and RoIs use the true strides 4, 8, 16, 16, 32 of the maps; strides
-# written here set the sizes of anchors and the number of levels.
+# nothing else changes. Anchors and RoIs use the true strides 4, 8, 16, 16, 32 of the maps; the
+# strides in this file only set the sizes of anchors and the number of levels.
 counts = dict(type='mmbsa.IntegerNode', levels=4, norm=1)
 model = dict(
     type='MaskRCNN',

@@ -1,4 +1,4 @@
-# RetinaNet with E-SpikeFormer 19M: levels of the true strides 8, 16, 16, 32 and 64 under one dense
+# RetinaNet with E-SpikeFormer 19M: levels with the true strides 8, 16, 16, 32 and 64 and one dense
 # head.
 counts = dict(type='mmbsa.IntegerNode', levels=4, norm=1)
 model = dict(
@@ -26,7 +26,7 @@ model = dict(
         stacked_convs=4,
         feat_channels=256,
         neuron=counts,
-        # sizes of anchors; they stand where the cells of the maps are
+        # sizes of anchors; their positions are the cells of the maps
         anchor_generator=dict(
             type='AnchorGenerator',
             octave_base_scale=4,
@@ -46,7 +46,7 @@ model = dict(
             min_pos_iou=0,
             ignore_iof_thr=-1,
         ),
-        sampler=dict(type='PseudoSampler'),  # focal loss takes all anchors
+        sampler=dict(type='PseudoSampler'),  # the focal loss uses all anchors
         allowed_border=-1,
         pos_weight=-1,
         debug=False,

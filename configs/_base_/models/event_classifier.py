@@ -1,4 +1,4 @@
-"""A classifier of event frames: label smoothing, and Mixup of every other batch."""
+"""A classifier of event frames with label smoothing, and Mixup of every other batch."""
 
 _base_ = './classifier.py'
 model = dict(

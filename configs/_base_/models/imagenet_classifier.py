@@ -1,4 +1,4 @@
-"""A classifier of ImageNet with the batch augmentations that most recipes share."""
+"""A classifier of ImageNet with the batch augmentations of most recipes."""
 
 _base_ = './classifier.py'
 model = dict(

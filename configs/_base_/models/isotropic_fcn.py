@@ -1,4 +1,4 @@
-"""An isotropic family of width 512 under the spiking FCN head of the STEP benchmark: neuron, 1x1
+"""An isotropic family with 512 channels and the spiking FCN head of the STEP benchmark: neuron, 1x1
 convolution, mean over T."""
 
 norm_cfg = dict(type='BN')

@@ -1,5 +1,5 @@
-"""An isotropic family of width 512 under the spiking FPN: the four steps of its tokenizer are the
-levels **[ours]**."""
+"""An isotropic family with 512 channels and the spiking FPN; the levels are the four steps of the
+tokenizer **[ours]**."""
 
 norm_cfg = dict(type='BN')
 neuron = dict(

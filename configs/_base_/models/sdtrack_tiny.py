@@ -7,7 +7,7 @@ Official trainings start from ImageNet weights: ``model.backbone.init_cfg=dict(t
 
 model = dict(
     type='SDTrack',
-    data_preprocessor=dict(type='TrackDataPreprocessor'),  # raw event pictures, 0..255
+    data_preprocessor=dict(type='TrackDataPreprocessor'),  # event images, 0..255, not normalised
     backbone=dict(
         type='ESpikeFormer',
         arch=dict(embed_dims=(64, 128, 256, 360), depths=(6, 2), num_heads=8, with_conv=False),

@@ -1,5 +1,5 @@
 # Spike2Former: a spiking mask decoder on E-SpikeFormer (Spike-driven Transformer V3) 19M. Neurons
-# count to 4, as in the paper; the released code counts to 8 in the head (official_quirks=True).
+# have 4 levels, as in the paper; in the released code the head has 8 levels (official_quirks=True).
 # Bipolar Self-attention in backbone and head: attention=dict(type='mmbsa.BipolarSelfAttention') in
 # both.
 neuron = dict(type='mmbsa.IntegerNode', levels=4)

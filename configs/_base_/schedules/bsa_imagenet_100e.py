@@ -1,15 +1,15 @@
-"""Schedule of the paper of Bipolar Self-attention for Spikingformer on ImageNet (table 5): AdamW,
-100 epochs, 64 images.
+"""Schedule of the BSA paper for Spikingformer on ImageNet (table 5): AdamW, 100 epochs, 64 images.
 
-The rate of 7e-6 is what the table prints. It is one for going on from trained weights
-(``load_from``); the table does not say that it is, and from scratch it is far too small.
+The learning rate of 7e-6 is the value in the table. It is suited to training from pre-trained
+weights (``load_from``), which the table does not mention; for training from scratch it is far too
+small.
 """
 
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     loss_scale='dynamic',
     optimizer=dict(type='AdamW', lr=7e-6, betas=(0.9, 0.999), weight_decay=0.05),
-    # as timm: no decay of biases, norms and other vectors
+    # as in timm: no weight decay of biases, norms and other vectors
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
 )
 param_scheduler = [

@@ -1,15 +1,15 @@
-"""CIFAR schedule that spiking transformers share: AdamW, 20 epochs of warm-up, cosine to 400, 10
-epochs at the end.
+"""Common CIFAR schedule of spiking transformers: AdamW, 20 epochs of warm-up, cosine to epoch 400,
+10 epochs at the end.
 
-Mixup ends at epoch 200. timm's cosine starts at epoch 0 under the warm-up; here it starts after it,
-which differs by less than one percent of the learning rate.
+Mixup ends at epoch 200. timm's cosine starts at epoch 0, during the warm-up; here it starts after
+the warm-up. The learning rates differ by less than one percent.
 """
 
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     loss_scale='dynamic',
     optimizer=dict(type='AdamW', lr=5e-4, betas=(0.9, 0.999), weight_decay=0.06),
-    # as timm: no decay of biases, norms and other vectors
+    # as in timm: no weight decay of biases, norms and other vectors
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
 )
 param_scheduler = [

@@ -1,4 +1,4 @@
-"""The event schedule for DVS128 Gesture: twice as long."""
+"""Event schedule for DVS128 Gesture: twice as long as ``events_96e.py``."""
 
 _base_ = './events_96e.py'
 param_scheduler = [

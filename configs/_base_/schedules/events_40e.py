@@ -1,4 +1,4 @@
-"""A short training of a small network on few recordings: AdamW, 3 epochs of warm-up, cosine to
+"""Schedule for a small network and few recordings: AdamW, 3 epochs of warm-up, cosine to epoch
 40."""
 
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.02))

@@ -1,4 +1,5 @@
-"""Transfer to a small data set: AdamW, 5 epochs of warm-up, cosine to 100, per iteration."""
+"""Schedule for transfer to a small data set: AdamW, 5 epochs of warm-up, cosine to epoch 100, per
+iteration."""
 
 _base_ = './imagenet_200e.py'
 optim_wrapper = dict(optimizer=dict(lr=2e-4))

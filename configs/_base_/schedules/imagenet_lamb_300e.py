@@ -5,7 +5,7 @@ optim_wrapper = dict(
     type='AmpOptimWrapper',
     loss_scale='dynamic',
     optimizer=dict(type='mmbsa.Lamb', lr=1.5e-3, weight_decay=0.01),
-    # as timm: no decay of biases, norms and other vectors
+    # as in timm: no weight decay of biases, norms and other vectors
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
 )
 param_scheduler = [

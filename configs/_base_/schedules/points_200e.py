@@ -1,4 +1,5 @@
-"""Recipe of Spiking Point Transformer: AdamW, 200 epochs, the rate times 0.3 every 50 epochs."""
+"""Schedule of Spiking Point Transformer: AdamW, 200 epochs, the learning rate is multiplied by 0.3
+every 50 epochs."""
 
 optim_wrapper = dict(
     type='OptimWrapper',

@@ -1,5 +1,5 @@
-"""A short training from scratch of a small network: AdamW, 50 iterations of warm-up, polynomial
-decay to 0 at 800."""
+"""Schedule for a short training of a small network from scratch: AdamW, 50 iterations of warm-up,
+polynomial decay to 0 at iteration 800."""
 
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.002, weight_decay=0.005)

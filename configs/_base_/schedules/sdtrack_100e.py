@@ -1,6 +1,5 @@
-"""SDTrack's schedule: AdamW, the backbone at a tenth of the rate, one drop at epoch 80 of 100;
-weight decay on everything.
-"""
+"""Schedule of SDTrack: AdamW, a tenth of the learning rate in the backbone, one drop at epoch 80 of
+100; weight decay of all parameters."""
 
 optim_wrapper = dict(
     type='OptimWrapper',

@@ -1,4 +1,4 @@
-"""SDTrack's schedule with one drop at epoch 240 of 300."""
+"""Schedule of SDTrack with one drop of the learning rate at epoch 240 of 300."""
 
 _base_ = './sdtrack_100e.py'
 param_scheduler = [

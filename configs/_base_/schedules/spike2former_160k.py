@@ -1,7 +1,7 @@
-"""Spike2Former: AdamW, a tenth of the rate in the backbone, clipped gradients, 1.5k iterations of
-warm-up, linear decay.
+"""Schedule of Spike2Former: AdamW, a tenth of the learning rate in the backbone, clipped gradients,
+1.5k iterations of warm-up, linear decay.
 
-The rate is the paper's for ADE20K; the released config has 1e-3.
+The learning rate is that of the paper for ADE20K; the released config has 1e-3.
 """
 
 optim_wrapper = dict(

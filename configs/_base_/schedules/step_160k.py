@@ -1,5 +1,5 @@
-"""ADE20K schedule of the STEP benchmark: that of Spike-driven Transformer V3 in mixed precision,
-batches of 8."""
+"""ADE20K schedule of the STEP benchmark: that of Spike-driven Transformer V3 with mixed precision
+and batches of 8 images."""
 
 _base_ = './schedule_160k.py'
 optim_wrapper = dict(

@@ -1,4 +1,4 @@
-"""The FPN head on the backbone, data and schedule of the small Spike2Former."""
+"""The FPN head with the backbone, data and schedule of the small Spike2Former."""
 
 _base_ = [
     '../../_base_/models/espikeformer_tiny_fpn.py',

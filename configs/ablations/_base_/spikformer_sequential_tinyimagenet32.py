@@ -1,5 +1,5 @@
-"""The small budget of sequences: the twenty classes of photos pixel by pixel, 1,024 steps of three
-channels."""
+"""The small budget for sequences: the twenty classes of photos as sequences of 1,024 pixels with
+three channels."""
 
 _base_ = './spikingformer_tinyimagenet32.py'
 model = dict(

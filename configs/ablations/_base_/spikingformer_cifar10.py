@@ -1,6 +1,6 @@
-"""The medium budget of the ablations: a small Spikingformer on all of CIFAR-10.
+"""The medium budget of the ablations: a small Spikingformer on the whole of CIFAR-10.
 
-4,500 iterations of 64 photos (5.8 epochs) take about 40 minutes of one CPU core.
+4,500 iterations of 64 photos (5.8 epochs) take about 40 minutes on one CPU core.
 """
 
 _base_ = ['../../_base_/datasets/cifar10_photos.py', '../../_base_/cls_runtime.py']

@@ -1,8 +1,8 @@
-"""The small budget of the ablations: a narrow Spikingformer on twenty classes of photos, a minute
-or two on one CPU core.
+"""The small budget of the ablations: a narrow Spikingformer on twenty classes of photos, one or two
+minutes on one CPU core.
 
-Three early pools and few tokens (4 x 4) buy the most training for the time; widths that are
-multiples of 16 suit a CPU. In three epochs crops cost more than they give, so that photos are only
+Three early pools and few tokens (4 x 4) allow the most training in this time; channels that are
+multiples of 16 are fast on a CPU. In three epochs crops lower the accuracy, so photos are only
 flipped.
 """
 

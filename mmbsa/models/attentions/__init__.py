@@ -1,5 +1,7 @@
-"""Attention kinds: neurons of q, k, v and the output, and the mixing; a family owns the projections
-around them."""
+"""Attention kinds: the neurons of q, k, v and the output, and how they are combined.
+
+The projections around an attention kind are part of the family.
+"""
 
 import inspect
 import pkgutil

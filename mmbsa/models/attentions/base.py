@@ -1,4 +1,5 @@
-"""Attention through the product of q and k, and building attention kinds."""
+"""The base class of attention kinds with a product of q and k, and the function that builds
+attention kinds."""
 
 import torch
 from torch import Tensor, nn
@@ -11,31 +12,35 @@ from mmbsa.spiking import BINARY, TERNARY, AttentionKind, SpikeDomain, checks_sp
 
 
 class DotProductAttention(AttentionKind):
-    """Attention through the product of q and k, between projections that the family owns.
+    """Base class of attention kinds with a matrix product of q and k.
 
-    Data flow (d = C / heads, d_v = C_v / heads)::
+    Data flow (N = H W tokens, d = C / heads, d_v = C_v / heads)::
 
         q, k (T,B,C,H,W) --neuron--> heads (T,B,heads,N,d)
         v (T,B,C_v,H,W) --neuron--> heads (T,B,heads,N,d_v)
         normalise(q k^T) v (T,B,heads,N,d_v) --merged--> (T,B,C_v,H,W) --neuron--> spikes
 
-    The map of N x N scores is never built; see :func:`mmbsa.ops.bipolar_attention`. The op is told
-    the narrowest product that the domains of q's and k's neurons allow: ``'binary'``,
-    ``'ternary'``, or ``'real'`` for counts and real numbers.
+    The N x N scores are never stored; see :func:`mmbsa.ops.bipolar_attention`. The op gets the
+    narrowest product that the domains of the neurons of q and k allow: ``'binary'``, ``'ternary'``,
+    or ``'real'`` for counts and real numbers.
 
     Args:
-        embed_dims: C of q and k.
-        num_heads: must divide ``embed_dims`` and ``value_dims``.
-        value_dims: C_v; None means C.
-        q_neuron, k_neuron, v_neuron, out_neuron: neuron configs; None leaves that path real-valued.
+        embed_dims: C, number of channels of q and k.
+        num_heads: number of heads; must divide ``embed_dims`` and ``value_dims``.
+        value_dims: C_v, number of channels of v; None (default) means C.
+        q_neuron: neuron config of q; None keeps q real-valued.
+        k_neuron: neuron config of k; None keeps k real-valued.
+        v_neuron: neuron config of v; None keeps v real-valued.
+        out_neuron: neuron config of the output; None keeps the output real-valued.
         normalizer: ``'shiftmax'``, ``'softmax'`` or ``'none'``.
-        scale: factor on the scores (``'none'``: on the output).
-        grad: gradient rule of Shiftmax, ``'ste'`` or ``'detach'``.
-        impl: implementation of the op, see ``mmbsa.ops.implementations``.
-        out_threshold: threshold of the output neuron, where the neuron has one; None is its own.
+        scale: factor on the scores, or on the output if ``normalizer='none'``; default 1.
+        grad: gradient rule of Shiftmax, ``'ste'`` (default) or ``'detach'``.
+        impl: implementation of the op, one of ``mmbsa.ops.implementations``; default ``'auto'``.
+        out_threshold: threshold of the output neuron, if that neuron has one; None (default) keeps
+            the threshold of its config.
 
     Raises:
-        ValueError: indivisible heads.
+        ValueError: ``num_heads`` does not divide the channels.
     """
 
     def __init__(
@@ -64,13 +69,18 @@ class DotProductAttention(AttentionKind):
 
     @property
     def product(self) -> str:
-        """What the op may assume of q and k: ``'binary'``, ``'ternary'`` or ``'real'``."""
+        """The product that the op may assume for q and k: ``'binary'``, ``'ternary'`` or
+        ``'real'``."""
         return product_of(domain_of(self.q_neuron), domain_of(self.k_neuron))
 
     @property
     def units(self) -> list[float]:
-        """Values of one spike of q, k and v that are kept as bytes for the backward; 0 for
-        others; empty where no gradient is wanted, and in exported graphs."""
+        """Return the values of one spike of q, k and v, for the op to keep spikes as bytes.
+
+        Returns:
+            Three numbers, 0 for a tensor that is not kept as bytes. The list is empty without
+            gradients and during export.
+        """
         units = []
         if not torch.is_grad_enabled() or torch.compiler.is_exporting():
             return units
@@ -82,17 +92,33 @@ class DotProductAttention(AttentionKind):
 
     @property
     def domain(self) -> SpikeDomain | None:
-        """What the output neuron emits."""
+        """The domain of the output neuron; None if the output is real-valued."""
         return domain_of(self.out_neuron)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q (T, B, C, H, W), k (T, B, C, h, w) and v (T, B, C_v, h, w) potentials -> (T, B, C_v, H,
-        W) spikes."""
+        """Compute the attention from the projected membrane potentials.
+
+        Args:
+            q: potentials (T, B, C, H, W).
+            k: potentials (T, B, C, h, w).
+            v: potentials (T, B, C_v, h, w).
+
+        Returns:
+            Spikes (T, B, C_v, H, W).
+        """
         return self.attend(self.q_neuron(q), self.k_neuron(k), self.v_neuron(v))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """What the neurons of q, k and v put out -> (T, B, C_v, H, W) spikes; shapes as those of
-        :meth:`forward`."""
+        """Compute the attention from the outputs of the neurons of q, k and v.
+
+        Args:
+            q: spikes, or potentials without a neuron of q, (T, B, C, H, W).
+            k: spikes, or potentials without a neuron of k, (T, B, C, h, w).
+            v: spikes, or potentials without a neuron of v, (T, B, C_v, h, w).
+
+        Returns:
+            Spikes (T, B, C_v, H, W).
+        """
         height, width = q.shape[-2:]
         if checks_spikes():
             for name, spikes, neuron in (
@@ -112,17 +138,18 @@ class DotProductAttention(AttentionKind):
         return self.out_neuron(out.permute(0, 1, 4, 2, 3))
 
     def to_heads(self, x: Tensor) -> Tensor:
-        """(T, B, heads * d, H, W) -> (T, B, heads, N, d), a view."""
+        """Return a view of shape (T, B, heads, N, d) of ``x`` (T, B, heads * d, H, W)."""
         return x.flatten(3).unflatten(2, (self.num_heads, -1)).transpose(-1, -2)
 
     def extra_repr(self) -> str:
-        """Sizes and options of the product."""
+        """Return the sizes and the options of the product for ``repr``."""
         options = dict(product=self.product, **self.options)
         return f'{super().extra_repr()}, ' + ', '.join(f'{k}={v}' for k, v in options.items())
 
 
 def product_of(q: SpikeDomain | None, k: SpikeDomain | None) -> str:
-    """The narrowest product that two domains allow: ``'binary'``, ``'ternary'`` or ``'real'``."""
+    """Return the narrowest product that the domains of ``q`` and ``k`` allow: ``'binary'``,
+    ``'ternary'`` or ``'real'``."""
     for name, domain in (('binary', BINARY), ('ternary', TERNARY)):
         if q is not None and k is not None and q.within(domain) and k.within(domain):
             return name
@@ -130,10 +157,14 @@ def product_of(q: SpikeDomain | None, k: SpikeDomain | None) -> str:
 
 
 def build_attention(cfg: dict, **defaults) -> nn.Module:
-    """Build an attention kind: what the family knows (dims, neuron, scale) are defaults that
-    ``cfg`` may override.
+    """Build an attention kind from its config.
+
+    Args:
+        cfg: config of the attention kind.
+        defaults: arguments that the family sets (sizes, neuron, scale); ``cfg`` may override them.
 
     Raises:
-        TypeError: ``cfg`` is no config of an :class:`AttentionKind`. KeyError: an unknown type.
+        TypeError: ``cfg`` is not a config of an :class:`AttentionKind`.
+        KeyError: the type is not registered.
     """
     return build_checked(cfg, AttentionKind, 'attention', MODELS, **defaults)

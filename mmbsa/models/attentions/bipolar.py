@@ -11,42 +11,48 @@ from mmbsa.registry import MODELS, resolve_type
 
 @MODELS.register_module()
 class BipolarSelfAttention(DotProductAttention):
-    """Bipolar Self-attention, eq. 16-19, and with other arguments the whole ablation grid of its
-    paper.
+    """Bipolar Self-attention (BSA, NeurIPS 2025), eq. 16-19; other arguments give all rows of its
+    ablation table.
 
     .. math:: Attn = TSN(Shiftmax(TSN(Q)\\, TSN(K)^T) \\triangleright V)
 
-    Q, K and V are the family's conv + norm outputs; V stays a real-valued membrane potential, and
-    there is no scale.
+    Q, K and V are the outputs of the family's convolutions and norms. V stays a real-valued
+    membrane potential, and there is no scale.
 
     Args:
-        embed_dims, num_heads, value_dims, impl: see :class:`DotProductAttention`.
-        neuron: the backbone's neuron config; ternary neurons take over its parameters **[ours]**.
-        product: ``'ternary'`` (TMP), ``'binary'`` (BMP: q and k fire with the backbone's neuron) or
-            ``'real'`` (RMP).
-        normalizer: ``'shiftmax'``, ``'softmax'`` or ``'none'``.
-        ternary: overrides of the ternary neurons, for example ``dict(v_threshold=0.5)``, or with a
-            ``type`` another signed neuron, for example
-            ``dict(type='mmbsa.SignedIntegerNode', levels=1)``.
-        v_neuron: None leaves V real-valued, as the paper has it; ``'family'``, or a neuron config,
-            lets it fire.
-        out_neuron: ``'ternary'`` (eq. 18), ``'family'``, or a neuron config.
-        out_threshold: threshold of the output neuron, unless that is a config of its own. None is
-            the family's for a family's neuron, and an eighth of the family's for a ternary one
-            **[ours]**. The paper does not name it. Shiftmax averages V, so what arrives there is
-            small: with V of unit variance and 196 tokens its standard deviation is about 0.13 at
-            the beginning of a training, and a threshold of 1 would leave the attention silent.
-        scale: factor on the scores; 1 in the paper.
-        family_scale: the scale of the attention that is replaced. Accepted from the family and not
-            used: BSA has none.
-        grad: how the ceil in Shiftmax is differentiated, ``'ste'`` or ``'detach'`` **[ours]**.
+        embed_dims: C, number of channels of q and k.
+        num_heads: number of heads; must divide ``embed_dims`` and ``value_dims``.
+        neuron: the neuron config of the family; ternary neurons take over its parameters
+            **[ours]**.
+        value_dims: C_v, number of channels of v and of the output; None (default) means C.
+        product: ``'ternary'`` (TMP, default), ``'binary'`` (BMP: q and k use the neuron of the
+            family) or ``'real'`` (RMP).
+        normalizer: ``'shiftmax'`` (default), ``'softmax'`` or ``'none'``.
+        ternary: arguments of the ternary neurons, for example ``dict(v_threshold=0.5)``. With a
+            ``type`` it is another signed neuron, for example
+            ``dict(type='mmbsa.SignedIntegerNode', levels=1)``. Default None.
+        v_neuron: neuron of v: None (default) keeps v real-valued, as in the paper; ``'family'`` is
+            the neuron of the family; or a neuron config.
+        out_neuron: ``'ternary'`` (eq. 18, default), ``'family'``, or a neuron config.
+        out_threshold: threshold of the output neuron; not used if ``out_neuron`` is a config. None
+            (default) is the threshold of the family for ``'family'``, and an eighth of it for
+            ``'ternary'`` **[ours]**. The paper does not give this threshold. Shiftmax averages V,
+            so the input of the output neuron is small: for V of unit variance and 196 tokens its
+            standard deviation is about 0.13 at the start of training, and with a threshold of 1 the
+            neuron would emit no spikes.
+        scale: factor on the scores; default 1, as in the paper.
+        family_scale: scale of the family's own attention. It is accepted and not used, because BSA
+            has no scale.
+        grad: gradient rule of the ceil in Shiftmax, ``'ste'`` (default) or ``'detach'`` **[ours]**.
+        impl: implementation of the op, one of ``mmbsa.ops.implementations``; default ``'auto'``.
 
-    Without a normalizer, and with
-    ``v_neuron='family', scale=0.125, out_neuron='family', out_threshold=0.5``, the binary product
-    is the family's spiking self-attention.
+    With ``product='binary'``, ``normalizer='none'``, ``v_neuron='family', scale=0.125,
+    out_neuron='family', out_threshold=0.5`` it computes the family's spiking self-attention.
 
     Raises:
-        ValueError: indivisible heads or an unknown product, normalizer, grad or out_neuron.
+        TypeError: ``ternary`` is not a dict, or its ``v_threshold`` is not a number.
+        ValueError: ``num_heads`` does not divide the channels, or ``product``, ``normalizer``,
+            ``grad``, ``v_neuron`` or ``out_neuron`` is unknown.
     """
 
     short_name = 'bsa'
@@ -124,7 +130,8 @@ class BipolarSelfAttention(DotProductAttention):
 
 
 def _at_threshold(tsn: dict, threshold: float | None) -> dict:
-    """The output's ternary neuron; signed neurons of another type keep their own rule of firing."""
+    """Return the config of the ternary output neuron with a threshold; signed neurons of another
+    type have no such threshold and stay unchanged."""
     cls = resolve_type(tsn, nn.Module, 'BipolarSelfAttention.ternary', MODELS)
     facts = getattr(cls, 'facts', None)
     if facts is None or not facts.ternary:

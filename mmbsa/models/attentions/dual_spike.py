@@ -11,27 +11,27 @@ from mmbsa.spiking import AttentionKind, SpikeDomain, carry, domain_of
 
 @MODELS.register_module()
 class DualSpikeSelfAttention(AttentionKind):
-    """Dual spike self-attention, DSSA, of SpikingResformer (Shi et al., CVPR 2024).
+    """Dual spike self-attention (DSSA) of SpikingResformer (Shi et al., CVPR 2024).
 
     .. math:: A = SN(s_1 Y_1^T X), \\quad SN(s_2 Y_2 A), \\quad s_1 = 1/\\sqrt{f_X d}, \\quad s_2 =
         1/\\sqrt{f_A M}
 
-    The input spikes X are the queries themselves; keys and values (Y_1, Y_2) are real-valued, of M
-    patches of the map, and come from one projection of twice the width. Both products have spikes
-    on one side: X in the first, the map A of M x N spikes in the second. The scales use running
-    firing rates f per head, see :class:`FiringRate`.
+    The queries are X, the input spikes of the block, without a projection. Keys Y_1 and values Y_2
+    are real-valued tensors of M tokens, from one projection with 2 C channels. One operand of each
+    product holds spikes: X in the first product, the M x N map A in the second. The scales use a
+    running firing rate f per head, see :class:`FiringRate`; d is C / h.
 
     Args:
-        embed_dims: C of the queries; keys and values together have 2 C.
-        num_heads: h, must divide ``embed_dims``.
-        neuron: the family's neuron, used for the map and the output.
-        value_dims: must be C or None.
+        embed_dims: C, number of channels of the queries; keys and values together have 2 C.
+        num_heads: h, number of heads; must divide ``embed_dims``.
+        neuron: neuron config of the family, for the map A and the output.
+        value_dims: must be C or None (default).
         family_scale: accepted from the family and not used.
-        length: M in s_2; None means the M at hand. The official code takes it from the nominal size
-            of the input.
+        length: M in s_2; None (default) means the number of tokens of the keys. The official code
+            takes M from the nominal size of the input.
 
     Raises:
-        ValueError: indivisible heads, or values of another width.
+        ValueError: ``num_heads`` does not divide the channels, or ``value_dims`` is not C.
     """
 
     uses_value = False
@@ -57,12 +57,20 @@ class DualSpikeSelfAttention(AttentionKind):
 
     @property
     def domain(self) -> SpikeDomain | None:
-        """What the output neuron emits."""
+        """The domain of the output neuron."""
         return domain_of(self.out_neuron)
 
     def forward(self, q: Tensor, k: Tensor, v: None = None) -> Tensor:
-        """q (T, B, C, H, W) spikes, k (T, B, 2 C, h, w) potentials, v must be None -> (T, B, C, H,
-        W) spikes."""
+        """Compute the attention.
+
+        Args:
+            q: input spikes (T, B, C, H, W) of the block.
+            k: potentials (T, B, 2 C, h, w) of keys and values.
+            v: must be None.
+
+        Returns:
+            Spikes (T, B, C, H, W).
+        """
         height, width = q.shape[-2:]
         q, k = (
             carry(x.flatten(3).unflatten(2, (self.num_heads, -1)), x) for x in (q, k)
@@ -80,5 +88,5 @@ class DualSpikeSelfAttention(AttentionKind):
         return self.out_neuron(out.permute(0, 1, 4, 2, 3))
 
     def extra_repr(self) -> str:
-        """Sizes."""
+        """Return the sizes for ``repr``."""
         return f'{super().extra_repr()}, length={self.length}'

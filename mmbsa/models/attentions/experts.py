@@ -1,4 +1,4 @@
-"""The attention half of the spiking experts mixture mechanism, SEMM (Zhou et al., NeurIPS 2024)."""
+"""The attention of the spiking experts mixture mechanism, SEMM (Zhou et al., NeurIPS 2024)."""
 
 from copy import deepcopy
 
@@ -13,32 +13,32 @@ from mmbsa.spiking import AttentionKind, SpikeDomain, carry, domain_of
 
 @MODELS.register_module()
 class ExpertsAttention(AttentionKind):
-    r"""Spiking experts mixture mechanism, SEMM, for attention: experts with queries of their own,
-    gated by spikes.
+    r"""Spiking experts mixture mechanism (SEMM) for attention: E experts, whose outputs a router
+    masks with spikes.
 
     .. math:: Y[n] = \sum_e R_e[n]\, A_e(Q_e, K, V)[n], \quad R = SN(router(X)) \in \{0, 1\}^{N
         \times E}
 
-    K (``expert_dims`` wide) and V (full width) are those of all experts, and fire once. An expert
-    A_e is an attention of one head with its own output neuron; the router has a spike per token and
-    expert, so Y counts experts, 0 .. E, and nothing is normalised.
+    Every expert A_e is an attention with one head, its own queries Q_e and its own output neuron.
+    All experts share K (``expert_dims`` channels) and V (all channels) and their neurons. The
+    router emits one spike per token and expert. Y is a count of 0 .. E, and it is not normalised.
 
     Args:
-        embed_dims: C of the family.
-        num_heads: of the family; accepted and not used: experts take the place of heads.
-        neuron: the family's neuron, used for q, k, v, the outputs and the router.
-        value_dims: channels of v and of the output; None means C.
-        family_scale: scale that the family asks for, handed to the experts.
-        num_experts: E.
-        expert_dims: channels of k and of every q.
-        expert: config of the experts' kind, which must have a product of q and k; None is spiking
-            self-attention whose output neuron has the family's threshold.
-            ``dict(type='mmbsa.BipolarSelfAttention')`` mixes experts of BSA **[ours]**.
-        scrambled: read the router's map (E, N) in the order of memory as (N, E), as the code of the
-            STEP benchmark does by mistake.
+        embed_dims: C, number of channels of the family.
+        num_heads: accepted from the family and not used, because experts replace heads.
+        neuron: neuron config of the family, for q, k, v, the outputs and the router.
+        value_dims: number of channels of v and of the output; None (default) means C.
+        family_scale: scale of the family's own attention, passed to the experts; default None.
+        num_experts: E, the number of experts; default 4.
+        expert_dims: number of channels of k and of the q of each expert; default 96.
+        expert: config of the experts' attention kind, which must have a product of q and k. None
+            (default) is spiking self-attention with the threshold of the family in its output
+            neuron. ``dict(type='mmbsa.BipolarSelfAttention')`` uses experts of BSA **[ours]**.
+        scrambled: reinterpret the memory of the router's map (E, N) as (N, E), a mistake in the
+            code of the STEP benchmark; default False.
 
     Raises:
-        ValueError: an expert without a product of q and k, or fewer than one expert.
+        ValueError: the expert has no product of q and k, or ``num_experts`` is less than 1.
     """
 
     def __init__(
@@ -72,32 +72,32 @@ class ExpertsAttention(AttentionKind):
         first = self.experts[0]
         if not isinstance(first, DotProductAttention):
             raise ValueError(
-                f'attention.expert: {type(first).__name__} has no product of q and k to share k '
-                'and v in; '
-                'take SpikingSelfAttention, BipolarSelfAttention, or another kind that has one'
+                'attention.expert.type must be an attention kind with a product of q and k, '
+                'because the experts share k and v; '
+                f'got {type(first).__name__}, use for example SpikingSelfAttention'
             )
-        for other in self.experts[1:]:  # one neuron, one state
+        for other in self.experts[1:]:  # the experts share the neurons of k and v and their state
             other.k_neuron, other.v_neuron = first.k_neuron, first.v_neuron
         self.router_neuron = build_neuron(neuron)
 
     @property
     def query_dims(self) -> tuple[int, ...]:
-        """One projection per expert."""
+        """Channels of the projections to q, one per expert."""
         return (self.expert_dims,) * self.num_experts
 
     @property
     def key_dims(self) -> int:
-        """Width of the experts."""
+        """Number of channels of the projection to k: ``expert_dims``."""
         return self.expert_dims
 
     @property
     def gate_dims(self) -> int:
-        """A channel per expert, for the router."""
+        """Number of channels of the router's projection: one per expert."""
         return self.num_experts
 
     @property
     def domain(self) -> SpikeDomain | None:
-        """Sums of what the experts emit."""
+        """The domain of the sum of all experts' outputs."""
         expert = self.experts[0].domain
         one = None if expert is None else expert.product(domain_of(self.router_neuron))
         return one and SpikeDomain(
@@ -105,7 +105,7 @@ class ExpertsAttention(AttentionKind):
         )
 
     def forward(self, q: Tensor | tuple[Tensor, ...], k: Tensor, v: Tensor, gate: Tensor) -> Tensor:
-        """Add up the outputs of all experts, each masked by the router's spikes.
+        """Return the sum of the outputs of all experts, each masked by the router's spikes.
 
         Args:
             q: E potentials (T, B, D, H, W), one per expert; a single tensor if E = 1. D is
@@ -129,13 +129,14 @@ class ExpertsAttention(AttentionKind):
         return out
 
     def extra_repr(self) -> str:
-        """Sizes."""
+        """Return the sizes for ``repr``."""
         own = f'num_experts={self.num_experts}, expert_dims={self.expert_dims}'
         return f'{super().extra_repr()}, {own}'
 
 
 def _scramble(gate: Tensor) -> Tensor:
-    """(T, B, E, H, W), its E * N values taken for N rows of E."""
+    """Reinterpret the memory of each map (E, H W) of a tensor (T, B, E, H, W) as N rows of E
+    values."""
     experts, height, width = gate.shape[2:]
     return (
         gate.flatten(2)

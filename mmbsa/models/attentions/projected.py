@@ -1,4 +1,4 @@
-"""The family's half of an attention block: projections around a kind of attention."""
+"""The attention block of a family: projections around an attention kind."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,36 +14,39 @@ Projection = Callable[[int, int], nn.Module]
 
 
 class ProjectedAttention(nn.Module):
-    """neuron -> q, k, v projections -> attention kind -> output projection (-> neuron).
+    """An attention block: neuron, projections to q, k and v, attention kind, output projection,
+    neuron.
 
-    Beside the kind's own arguments, the attention config takes two that concern the projections,
-    and with which the ablations of the STEP benchmark work for every kind and family:
+    The attention config may have two further keys for the projections. They work for every
+    attention kind and family, and the ablations of the STEP benchmark use them:
 
-    * ``frozen=('q', 'k')``: the convolutions of these projections (of q, k, v, proj) keep their
-      random initial weights; their norms train.
-    * ``projection='rep_conv'``: all projections are RepConv, as in Meta-SpikeFormer, in place of
-      1x1 convolutions.
+    * ``frozen=('q', 'k')``: the convolutions of these projections (any of q, k, v, proj) keep their
+      random initial weights; their norms are trained.
+    * ``projection='rep_conv'``: all projections are RepConv, as in Meta-SpikeFormer, instead of 1x1
+      convolutions.
 
     Args:
-        channels: C of input and output.
-        num_heads: heads of the kind.
-        attention: config of the kind.
-        neuron: the family's neuron config.
-        project: from (in channels, out channels) to a module that turns time-major spikes into
-            potentials; a fresh one for each of q, k and v.
-        project_out: the same for the output; None means ``project``.
-        project_kv: the same for k and v, which may have a smaller map than q; None means
-            ``project``.
-        value_dims: channels of v; None means C.
-        family_scale: scale of the family's native attention, for kinds that want it.
-        neuron_first: fire before the projections (families with membrane shortcuts).
-        neuron_last: fire after the output projection (families with spike shortcuts).
-        norm_cfg: norm of RepConv projections; None means that of ``project`` if it is a partial
-            with one, else BN.
+        channels: C, number of channels of input and output.
+        num_heads: number of heads of the attention kind.
+        attention: config of the attention kind.
+        neuron: neuron config of the family.
+        project: function of (in channels, out channels) that returns a module from time-major
+            spikes to potentials. It is called once for each of q, k and v.
+        project_out: the same for the output projection; None (default) means ``project``.
+        project_kv: the same for k and v, which may have a smaller height and width than q; None
+            (default) means ``project``.
+        value_dims: number of channels of v; None (default) means C.
+        family_scale: scale of the family's own attention, for kinds that use it; default None.
+        neuron_first: apply the neuron before the projections (families with membrane shortcuts);
+            default True.
+        neuron_last: apply the neuron after the output projection (families with spike shortcuts);
+            default False.
+        norm_cfg: norm config of RepConv projections; None (default) means the norm of ``project``
+            if that is a ``functools.partial`` with one, otherwise BN.
 
     Raises:
-        ValueError: an unknown ``projection`` or ``frozen`` in the attention config, or one that
-            this family or kind cannot have.
+        ValueError: ``projection`` or ``frozen`` in the attention config is unknown, or the family
+            or the attention kind does not support it.
     """
 
     def __init__(
@@ -68,8 +71,7 @@ class ProjectedAttention(nn.Module):
             if project_kv is not None:
                 raise ValueError(
                     "attention.projection='rep_conv' replaces 1x1 convolutions, but this family "
-                    'projects '
-                    'k and v by strided ones'
+                    'has strided convolutions for k and v'
                 )
             norm_cfg = norm_cfg or getattr(project, 'keywords', {}).get('norm_cfg')
             project = project_out = partial(RepConv, norm_cfg=norm_cfg)
@@ -106,7 +108,7 @@ class ProjectedAttention(nn.Module):
                     module.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, H, W) -> (T, B, C, H, W)."""
+        """Return the output (T, B, C, H, W) for an input (T, B, C, H, W)."""
         x = self.neuron(x)
         if isinstance(self.q, nn.ModuleList):
             q = tuple(project(x) for project in self.q)
@@ -121,13 +123,14 @@ class ProjectedAttention(nn.Module):
 
 
 def _rename_mixing(state: dict, prefix: str, *args) -> None:
-    """Checkpoints of mmbsa 0.1 call the attention kind ``mixing``."""
+    """Rename the key ``mixing`` of the attention kind in checkpoints of mmbsa 0.1."""
     for key in [key for key in state if key.startswith(f'{prefix}mixing.')]:
         state[f'{prefix}attn.{key.removeprefix(f"{prefix}mixing.")}'] = state.pop(key)
 
 
 def _split(attention: dict) -> tuple[dict, tuple[str, ...], str | None]:
-    """The attention config without what concerns projections, and that."""
+    """Return the attention config without ``frozen`` and ``projection``, and the values of these
+    two keys."""
     if not isinstance(attention, dict):
         return attention, (), None
     kind = dict(attention)
@@ -137,7 +140,5 @@ def _split(attention: dict) -> tuple[dict, tuple[str, ...], str | None]:
     if unknown:
         raise ValueError(f'attention.frozen={frozen} must name projections among q, k, v, proj')
     if projection not in (None, 'rep_conv'):
-        raise ValueError(
-            f"attention.projection must be 'rep_conv' or be left out, got {projection!r}"
-        )
+        raise ValueError(f"attention.projection must be 'rep_conv' or None, got {projection!r}")
     return kind, frozen, projection

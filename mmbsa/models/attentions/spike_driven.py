@@ -1,4 +1,5 @@
-"""Spike-driven attentions: no softmax, non-negative spikes on both sides of every product."""
+"""Spike-driven attention kinds: no softmax, and both operands of every product are non-negative
+spikes."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,18 +13,25 @@ from mmbsa.spiking import AttentionKind, SpikeDomain, domain_of, mark, marked
 
 @MODELS.register_module()
 class EfficientSpikeDrivenSelfAttention(DotProductAttention):
-    """Efficient spike-driven self-attention, E-SDSA, of E-SpikeFormer (SDT-V3, TPAMI 2025).
+    """Efficient spike-driven self-attention (E-SDSA) of E-SpikeFormer (SDT-V3, TPAMI 2025).
 
     .. math:: SN((Q_S K_S^T V_S) \\cdot s), \\quad s = 2 / \\sqrt{d}
 
-    The scores are not normalised, so the products may be taken in either order; the op takes the
-    cheaper one, and with integer spikes both give the same floats.
+    The scores are not normalised, so the two products may be computed in either order. The op
+    chooses the cheaper order; with integer spikes both orders give the same floating-point numbers.
 
     Args:
-        embed_dims, num_heads, value_dims, impl: see :class:`DotProductAttention`.
-        neuron: the family's neuron, used for q, k, v and the output.
-        scale: factor on the output; None means 2 / sqrt(d).
-        family_scale: scale that the family asks for; used when ``scale`` is None.
+        embed_dims: C, number of channels of q and k.
+        num_heads: number of heads; must divide ``embed_dims`` and ``value_dims``.
+        neuron: neuron config of the family, for q, k, v and the output.
+        value_dims: C_v, number of channels of v and of the output; None (default) means C.
+        scale: factor s on the output; None (default) means ``family_scale``, and 2 / sqrt(d) if
+            that is None too, d = C / heads.
+        family_scale: scale of the family's own attention, used if ``scale`` is None; default None.
+        impl: implementation of the op, one of ``mmbsa.ops.implementations``; default ``'auto'``.
+
+    Raises:
+        ValueError: ``num_heads`` does not divide the channels.
     """
 
     def __init__(
@@ -56,27 +64,29 @@ class EfficientSpikeDrivenSelfAttention(DotProductAttention):
 
 @MODELS.register_module()
 class SpikeDrivenSelfAttention(AttentionKind):
-    """Spike-driven self-attention, SDSA, of Spike-driven Transformer V1 (Yao et al., NeurIPS 2023).
+    """Spike-driven self-attention (SDSA) of Spike-driven Transformer V1 (Yao et al., NeurIPS 2023).
 
     .. math:: Q_S \\otimes SN_{0.5}(\\textstyle\\sum_n K_S[n] \\otimes V_S[n])
 
-    Every channel counts its coincidences of k and v over all tokens; the spiking mask of channels
-    is multiplied into q. There is no product of matrices, no scale, and heads play no role.
+    For every channel, the products of k and v are summed over all tokens. A neuron turns the sums
+    into a mask of channels, which is multiplied with q. There is no matrix product and no scale,
+    and the number of heads has no effect.
 
     Args:
-        embed_dims: C, of q, k, v and the output.
-        num_heads: must divide ``embed_dims``.
-        neuron: the family's neuron, used for q, k, v and the mask.
-        value_dims: must be C or None, as k and v are multiplied channel by channel.
+        embed_dims: C, number of channels of q, k, v and the output.
+        num_heads: number of heads; must divide ``embed_dims``.
+        neuron: neuron config of the family, for q, k, v and the mask.
+        value_dims: must be C or None (default), because k and v are multiplied per channel.
         family_scale: accepted from the family and not used.
-        out_threshold: threshold of the mask's neuron, where the neuron has one.
-        dilate: event models widen the spikes of k, v, k v and the output by a 3 x 3 maximum:
-            ``None`` (images), ``'map'`` over height and width, or ``'official'``: the official code
-            does that for k and v, but for k v and the output it runs over (tokens, channels of a
-            head) by mistake.
+        out_threshold: threshold of the neuron of the mask, if that neuron has one; default 0.5.
+        dilate: models for event data apply a 3 x 3 maximum to k, v, the product k v and the output.
+            ``None`` (default) applies none; ``'map'`` applies it over height and width;
+            ``'official'`` does the same for k and v, but for k v and the output it runs over
+            (tokens, channels of a head), a mistake in the official code.
 
     Raises:
-        ValueError: indivisible heads, v wider than k, or an unknown dilate.
+        ValueError: ``num_heads`` does not divide ``embed_dims``, ``value_dims`` is not C, or
+            ``dilate`` is unknown.
     """
 
     equal_widths = True
@@ -105,12 +115,21 @@ class SpikeDrivenSelfAttention(AttentionKind):
 
     @property
     def domain(self) -> SpikeDomain | None:
-        """Spikes of q, where the mask fires."""
+        """The domain of the output: spikes of q where the mask is not 0."""
         q = domain_of(self.q_neuron)
         return None if q is None else q.product(domain_of(self.out_neuron))
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q (T, B, C, H, W), k and v (T, B, C, h, w) potentials -> (T, B, C, H, W) spikes."""
+        """Compute the attention from the projected membrane potentials.
+
+        Args:
+            q: potentials (T, B, C, H, W).
+            k: potentials (T, B, C, h, w).
+            v: potentials (T, B, C, h, w).
+
+        Returns:
+            Spikes (T, B, C, H, W).
+        """
         q, k, v = self.q_neuron(q), self.k_neuron(k), self.v_neuron(v)
         if self.dilate:
             k, v = _dilate_map(k), _dilate_map(v)
@@ -127,11 +146,11 @@ class SpikeDrivenSelfAttention(AttentionKind):
         return _dilate_map(x) if self.dilate else x
 
     def extra_repr(self) -> str:
-        """Sizes."""
+        """Return the sizes for ``repr``."""
         return f'{super().extra_repr()}, dilate={self.dilate}'
 
 
 def _dilate_map(x: Tensor) -> Tensor:
-    """Maximum over 3 x 3 in the last two of five dimensions."""
+    """Return the 3 x 3 maximum over the last two dimensions of a 5D tensor."""
     wide = F.max_pool2d(x.flatten(0, 1), 3, stride=1, padding=1).unflatten(0, x.shape[:2])
     return mark(wide, marked(x))

@@ -1,5 +1,4 @@
-"""Spiking self-attention, SSA, of Spikformer (Zhou et al., ICLR 2023), and its relatives without a
-map of tokens."""
+"""Spiking self-attention, SSA, of Spikformer (Zhou et al., ICLR 2023)."""
 
 from mmbsa.models.attentions.base import DotProductAttention
 from mmbsa.registry import MODELS
@@ -7,20 +6,26 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class SpikingSelfAttention(DotProductAttention):
-    """Spiking self-attention of Spikformer, Spikingformer, QKFormer and Meta-SpikeFormer.
+    """Spiking self-attention (SSA) of Spikformer, Spikingformer, QKFormer and Meta-SpikeFormer.
 
     .. math:: SN_{0.5}(Q_S K_S^T V_S \\cdot s), \\quad Q_S = SN(Q), K_S = SN(K), V_S = SN(V)
 
-    Spikes are 0 or 1, so the product counts coincidences; it is an integer whatever the order of
-    the two products (official codes differ in it), and the op takes the cheaper one.
+    Spikes are 0 or 1, so the product is an integer, the same for both orders of the two products.
+    Official codes use different orders; the op chooses the cheaper one.
 
     Args:
-        embed_dims, num_heads, value_dims, impl: see :class:`DotProductAttention`.
-        neuron: the family's neuron, used for q, k, v and the output.
-        scale: factor s on the output; None means the family's.
-        family_scale: scale that the family asks for, used when ``scale`` is None; 0.125 if the
-            family does not say.
-        out_threshold: threshold of the output neuron, where the neuron has one.
+        embed_dims: C, number of channels of q and k.
+        num_heads: number of heads; must divide ``embed_dims`` and ``value_dims``.
+        neuron: neuron config of the family, for q, k, v and the output.
+        value_dims: C_v, number of channels of v and of the output; None (default) means C.
+        scale: factor s on the output; None (default) means ``family_scale``.
+        family_scale: scale of the family's own attention, used if ``scale`` is None; None (default)
+            means 0.125.
+        out_threshold: threshold of the output neuron, if that neuron has one; default 0.5.
+        impl: implementation of the op, one of ``mmbsa.ops.implementations``; default ``'auto'``.
+
+    Raises:
+        ValueError: ``num_heads`` does not divide the channels.
     """
 
     def __init__(

@@ -1,5 +1,5 @@
-"""Temporal interaction module, TIM (Shen et al., IJCAI 2024): queries that remember those of the
-steps before."""
+"""Temporal interaction module, TIM (Shen et al., IJCAI 2024): the queries of a step depend on those
+of the previous step."""
 
 from copy import deepcopy
 from typing import Any
@@ -15,26 +15,27 @@ from mmbsa.spiking import AttentionKind, SpikeDomain, SpikingNeuron, domain_of
 
 
 class TemporalInteraction(SpikingNeuron):
-    r"""A recursion over the steps of spikes, whose convolution runs between tokens.
+    r"""A recursion over the time steps of the query spikes, with a convolution between tokens.
 
     .. math:: y_0 = q_0, \quad y_t = SN_{out}(\alpha\, SN_{in}(W * y_{t-1}) + (1 - \alpha)\, q_t)
 
-    In every head the tokens are the channels of the convolution W, and it slides along the head's
-    channels.
+    W is a 1D convolution, applied to each head alone. The tokens are its input and output channels;
+    the kernel moves along the channels of the head.
 
     Args:
-        num_heads: of q.
-        tokens: height and width of the map that W is made for. Maps of other sizes get W
-            interpolated between both its tokens, with equal sums **[ours]**; the official code
-            takes one size.
-        neuron: config of both neurons, which must run step by step.
-        source: what q may hold, for the domain.
-        alpha: share of the past.
-        in_threshold, out_threshold: of the neurons, where they have one.
-        kernel_size: of W, odd.
+        num_heads: number of heads of q.
+        tokens: height and width, in tokens, of the feature map for which W is built. For other
+            sizes W is interpolated over its input and output tokens with equal sums **[ours]**; the
+            official code supports one size.
+        neuron: config of both neurons, which must support running step by step.
+        source: domain of q, from which the domain of the output follows.
+        alpha: weight of the previous step, 0 to 1; default 0.5.
+        in_threshold: threshold of SN_in, if the neuron has one; default 0.3.
+        out_threshold: threshold of SN_out, if the neuron has one; default 0.5.
+        kernel_size: kernel size of W, an odd number; default 5.
 
     Raises:
-        ValueError: a neuron that needs all steps at once, or an alpha outside [0, 1].
+        ValueError: the neuron cannot run step by step, or ``alpha`` is outside [0, 1].
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class TemporalInteraction(SpikingNeuron):
     ):
         super().__init__()
         if not 0 <= alpha <= 1:
-            raise ValueError(f'attention.alpha={alpha} must lie in [0, 1]')
+            raise ValueError(f'attention.alpha must be in [0, 1], got {alpha}')
         self.num_heads, self.tokens, self.alpha, self.source = (
             num_heads,
             tuple(tokens),
@@ -70,7 +71,7 @@ class TemporalInteraction(SpikingNeuron):
 
     @property
     def domain(self) -> SpikeDomain | None:
-        """What q holds at the first step, or what the output neuron emits."""
+        """The union of the domains of q (first step) and of the output neuron (later steps)."""
         fired = domain_of(self.out_neuron)
         if self.source is None or fired is None or self.source.unit != fired.unit:
             return None
@@ -79,7 +80,12 @@ class TemporalInteraction(SpikingNeuron):
         )
 
     def kernel(self, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Weight (N, N, k) and bias (N,) of the convolution for a map of the size."""
+        """Return weight (N, N, k) and bias (N,) of the convolution for a feature map of N = height
+        x width tokens.
+
+        Args:
+            size: height and width of the feature map, in tokens.
+        """
         weight, bias = self.interactor.weight, self.interactor.bias
         if size == self.tokens:
             return weight, bias
@@ -97,8 +103,15 @@ class TemporalInteraction(SpikingNeuron):
         ).flatten()
 
     def run(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """(T, B, C, H, W) spikes -> (T, B, C, H, W) spikes, and the last output with both neurons'
-        states."""
+        """Run the module over T time steps.
+
+        Args:
+            x: spikes (T, B, C, H, W) of the queries.
+            state: the state after the previous step; None (default) starts at rest.
+
+        Returns:
+            Spikes (T, B, C, H, W), and the state: the last output and the states of both neurons.
+        """
         past, inner, outer = (None, None, None) if state is None else state
         weight, bias = self.kernel((x.shape[3], x.shape[4]))
         outs = []
@@ -123,12 +136,12 @@ class TemporalInteraction(SpikingNeuron):
         return torch.stack(outs), (past, inner, outer)
 
     def extra_repr(self) -> str:
-        """Sizes."""
+        """Return the sizes for ``repr``."""
         return f'num_heads={self.num_heads}, tokens={self.tokens}, alpha={self.alpha}'
 
 
 class _Query(nn.Sequential):
-    """A neuron of q, and what follows it."""
+    """A neuron of q, followed by further modules."""
 
     @property
     def domain(self) -> SpikeDomain | None:
@@ -137,21 +150,30 @@ class _Query(nn.Sequential):
 
 @MODELS.register_module()
 class TemporalAttention(AttentionKind):
-    """Any kind of attention with :class:`TemporalInteraction` behind the neuron of q.
+    """An attention kind with :class:`TemporalInteraction` after the neuron of q.
 
     Args:
-        embed_dims, num_heads, value_dims, family_scale: handed to the kind.
-        neuron: the family's neuron, used by the kind and the module; kinds with signed queries get
-            its ternary twin in the module **[ours]**.
-        attention: config of the kind; None is spiking self-attention.
-        tokens, alpha, in_threshold, out_threshold, kernel_size: see :class:`TemporalInteraction`.
-            The official code writes thresholds of 0.3 and 0.5 and runs with 1.0, see
-            ``official_quirks`` of the families.
+        embed_dims: C, number of channels of q and k, passed to the attention kind.
+        num_heads: number of heads, passed to the attention kind.
+        neuron: neuron config of the family, for the attention kind and the module. If the kind has
+            signed queries, the module uses the ternary neuron with the same parameters **[ours]**.
+        value_dims: C_v, number of channels of v, passed to the attention kind; None (default) means
+            C.
+        family_scale: scale of the family's own attention, passed to the attention kind; default
+            None.
+        attention: config of the attention kind; None (default) is spiking self-attention.
+        tokens: height and width, in tokens, of the feature map for which the module is built;
+            default (4, 4).
+        alpha: weight of the previous step, see :class:`TemporalInteraction`; default 0.5.
+        in_threshold: threshold of the inner neuron; default 0.3. The official code names thresholds
+            of 0.3 and 0.5 and runs with 1.0, see ``official_quirks`` of the families.
+        out_threshold: threshold of the output neuron of the module; default 0.5.
+        kernel_size: kernel size of the convolution, an odd number; default 5.
 
     With T = 1 the module does nothing, and its weights get no gradient.
 
     Raises:
-        ValueError: a kind without a neuron for q, and what the module raises.
+        ValueError: the attention kind has no neuron of q, or as in :class:`TemporalInteraction`.
     """
 
     def __init__(
@@ -182,8 +204,8 @@ class TemporalAttention(AttentionKind):
         query = getattr(self.attn, 'q_neuron', None)
         if not isinstance(query, SpikingNeuron):
             raise ValueError(
-                f'TemporalAttention acts on the spikes of q, and {type(self.attn).__name__} has '
-                'none'
+                'TemporalAttention needs an attention kind with a neuron of q, got attention.type='
+                f'{type(self.attn).__name__!r}'
             )
         source = domain_of(query)
         signed = source is not None and source.signed
@@ -203,9 +225,10 @@ class TemporalAttention(AttentionKind):
 
     @property
     def domain(self) -> SpikeDomain | None:
-        """What the kind emits."""
+        """The domain of the attention kind's output."""
         return self.attn.domain
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor | None) -> Tensor:
-        """As the kind's."""
+        """Return the output of the attention kind; shapes as in
+        :meth:`mmbsa.spiking.AttentionKind.forward`."""
         return self.attn(q, k, v)

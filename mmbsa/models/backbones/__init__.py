@@ -1,5 +1,7 @@
-"""Backbones: images or event frames -> tuple of feature maps. Every module of this folder is a
-family or a part of some."""
+"""Backbones: from images or event frames to a tuple of feature maps.
+
+Every module of this folder defines a family or a part of one.
+"""
 
 import inspect
 import pkgutil

@@ -1,4 +1,4 @@
-"""What every spiking backbone has in common: time, feature levels, freezing, checkpointing,
+"""The base class of all spiking backbones: time steps, feature levels, freezing, checkpointing and
 loading."""
 
 import re
@@ -24,7 +24,8 @@ from mmbsa.registry import MODELS, build_checked
 from mmbsa.utils.checkpoint import fit_state
 from mmbsa.utils.types import PRETRAINED, type_name
 
-#: what Python and torch raise at a wrong value; with one of these words first, it is ours.
+#: types of errors that Python and torch raise for a wrong value. A message that starts with a
+#: registered type or with one of ``OWN_KEYS`` comes from mmbsa and names its key.
 _UNNAMED = (
     TypeError,
     ValueError,
@@ -39,7 +40,7 @@ OWN_KEYS = ('attention', 'backbone', 'neuron', 'norm_cfg', 'surrogate_function')
 
 
 class BaseSpikingBackbone(BaseModule):
-    """Base of the families: image or event frames -> tuple of feature maps.
+    """Base class of all families: from images or event frames to a tuple of feature maps.
 
     Data flow::
 
@@ -47,59 +48,63 @@ class BaseSpikingBackbone(BaseModule):
                                                                         |                 |
                                                          level 0 (T,B,C_0,H_0,W_0)    level n-1
                                                                         |                 |
-                                                              readout, if asked for: (B,C_i,H_i,W_i)
+                                                              with a readout: (B,C_i,H_i,W_i)
 
-    A family is one class: presets (``arch_settings``) with their ``recipes``, the keys of its arch
-    (``required`` and ``defaults``), what it takes beyond the arguments below (``options``), its own
-    ``neuron`` and ``attention``, and
-    :meth:`build`. See CONTRIBUTING.md.
+    A family is one class. It defines presets (``arch_settings``) with their ``recipes``, the keys
+    of its arch (``required`` and ``defaults``), further arguments (``options``), its default
+    ``neuron`` and ``attention``, and :meth:`build`. See CONTRIBUTING.md.
 
     Args:
-        arch: a preset's name, or a dict with the preset's keys; None is the family's default.
-        num_steps: T; None is that of the preset's recipe.
-        in_channels: of the input; None is the preset's.
-        attention: config of the attention kind; None is the family's own.
+        arch: name of a preset, or a dict with the keys of a preset; None (default) is the default
+            preset of the family.
+        num_steps: T, the number of time steps; None (default) is the T of the preset's recipe.
+        in_channels: channels of the input; None (default) is the value of the preset.
+        attention: config of the attention kind; None (default) is the one of the family.
             ``dict(type='mmbsa.BipolarSelfAttention')`` is BSA.
-        neuron: config of every neuron that the attention kind does not choose itself; None is the
-            family's.
-        norm_cfg: ``dict(type='BN')``, ``dict(type='SyncBN')``, ...
-        drop_path_rate: stochastic depth of the last block, growing linearly from 0.
-        official_quirks: reproduce mistakes of the official code that its weights depend on, where
-            the family has any.
-        out_indices: levels to return, in ascending order; negative ones count from the end; None is
-            the family's choice.
-        readout: None returns time-major maps (T, B, C, H, W), for spiking necks and heads.
-            ``'mean'``, ``'sum'``, ``'max'`` or ``'last'`` reads time out, so that every stock neck
-            and head takes the maps (B, C, H, W).
-        frozen_stages: -1 none, 0 the stem, k the stem and the first k stages. Kept frozen, and in
-            eval mode, by ``train()``.
-        norm_eval: keep all norms in eval mode.
-        with_cp: recompute blocks in backward to save memory; results and running statistics stay
-            the same.
-        encoder: config of the encoder of images; None is ``dict(type='mmbsa.DirectEncoder')``. T is
-            ``num_steps``.
-        init_cfg: OpenMMLab's; ``dict(type='Pretrained', checkpoint=..., prefix='backbone.')``
-            reports every missing and every unexpected key.
-        options: what the family takes beyond these, see its class.
+        neuron: config of every neuron that the attention kind does not choose itself; None
+            (default) is the one of the family.
+        norm_cfg: config of the norms, for example ``dict(type='SyncBN')``; None (default) is
+            ``dict(type='BN')``.
+        drop_path_rate: probability of stochastic depth in the last block, 0 to 1; it increases
+            linearly from 0 at the first block. Default 0.
+        official_quirks: whether to reproduce the mistakes of the official code on which its weights
+            depend; default False. It has no effect in a family without such mistakes.
+        out_indices: indices of the levels to return, in ascending order; negative ones count from
+            the end; None (default) is the choice of the family.
+        readout: None (default) returns time-major maps (T, B, C, H, W), for spiking necks and
+            heads. ``'mean'``, ``'sum'``, ``'max'`` or ``'last'`` removes the time axis and returns
+            maps (B, C, H, W) for necks and heads of mm packages.
+        frozen_stages: frozen parts: -1 (default) none, 0 the stem, k the stem and the first k
+            stages. They stay frozen and in eval mode after ``train()``.
+        norm_eval: whether all norms stay in eval mode; default False.
+        with_cp: whether blocks are recomputed in the backward to save memory; results and running
+            statistics stay the same. Default False.
+        encoder: config of the encoder of images, without ``num_steps``; None (default) is
+            ``dict(type='mmbsa.DirectEncoder')``.
+        init_cfg: initialisation config of OpenMMLab; default None.
+            ``dict(type='Pretrained', checkpoint=..., prefix='backbone.')`` reports every missing
+            and every unexpected key.
+        options: further arguments of the family, see its class.
 
     Raises:
-        KeyError: an unknown preset.
-        TypeError: an unknown argument.
-        ValueError: a bad arch, out_indices, readout, frozen_stages, num_steps or encoder.
+        KeyError: the preset is unknown.
+        TypeError: an argument is unknown.
+        ValueError: ``arch``, ``out_indices``, ``readout``, ``frozen_stages``, ``num_steps`` or
+            ``encoder`` has an invalid value.
     """
 
     #: name of a preset -> arch.
     arch_settings: dict[str, dict] = {}
-    #: beginning of a preset's name -> recipe; '' is the recipe of all others.
+    #: first letters of a preset's name -> recipe; '' is the recipe of all other presets.
     recipes: dict[str, Recipe] = {}
-    #: the preset that is built when none is named.
+    #: the preset for ``arch=None``.
     default_arch: str = ''
     #: keys that an arch must have, and those that it may have with their defaults.
     required: tuple[str, ...] = ()
     defaults: dict[str, Any] = {}
-    #: arguments of the family beyond those of the base, with their defaults.
+    #: arguments of the family in addition to those of the base class, with their defaults.
     options: dict[str, Any] = {}
-    #: configs of the family's own neuron and attention kind; see :meth:`default_neuron` and
+    #: configs of the family's default neuron and attention kind; see :meth:`default_neuron` and
     #: :meth:`default_attention`.
     neuron: dict = dict(
         type='mmbsa.LIFNode',
@@ -110,17 +115,17 @@ class BaseSpikingBackbone(BaseModule):
     attention: dict = dict(type='mmbsa.SpikingSelfAttention')
     #: levels that are returned by default; None returns all.
     default_out_indices: tuple[int, ...] | None = None
-    #: a reduced arch for tests and examples, alive at 32 x 32.
+    #: a small arch for tests and examples, which emits spikes in all layers at 32 x 32 pixels.
     small_arch: dict = {}
     #: whether published classifiers have a neuron between pooling and linear layer, and whether
     #: that layer has a bias.
     head_neuron = False
     head_bias = True
-    #: whether that neuron feeds the head for distillation alone, see :class:`SpikingReadout`.
+    #: whether only the distillation layer reads that neuron, see :class:`SpikingReadout`.
     distill_neuron = False
     #: name of the first convolution.
     first_conv = 'stem.conv'
-    #: arguments that published classifiers set apart from the defaults.
+    #: arguments of published classifiers that differ from the defaults.
     classifier_args: dict = {}
 
     def __init__(
@@ -168,14 +173,13 @@ class BaseSpikingBackbone(BaseModule):
         )
         if not -1 <= frozen_stages <= len(self.stages):
             raise ValueError(
-                f'{type(self).__name__}: frozen_stages={frozen_stages} must lie in '
+                f'{type(self).__name__}: frozen_stages={frozen_stages} must be in '
                 f'-1..{len(self.stages)}'
             )
         if readout is not None and readout not in tuple(TIME_MODES):
             raise ValueError(
                 f'{type(self).__name__}: readout must be None or one of {", ".join(TIME_MODES)}, '
-                'got '
-                f'{readout!r}'
+                f'got {readout!r}'
             )
         self.readout = readout
         self._freeze()
@@ -186,10 +190,10 @@ class BaseSpikingBackbone(BaseModule):
         """Build the parts of the family; called once by the constructor.
 
         Args:
-            spec: the arch, complete.
-            unit: ``neuron`` and ``norm_cfg`` of every unit. ``self.attention_cfg``,
-                ``self.in_channels``, ``self.drop_path_rate``, ``self.official_quirks`` and
-                ``self.options`` hold the other arguments.
+            spec: the arch as a dict, with all keys present.
+            unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
+                ``self.attention_cfg``, ``self.in_channels``, ``self.drop_path_rate``,
+                ``self.official_quirks`` and ``self.options`` hold the other arguments.
 
         Returns:
             The stem; per level its blocks, as a list or a ``Sequential``; per level its channels
@@ -198,16 +202,16 @@ class BaseSpikingBackbone(BaseModule):
         raise NotImplementedError(f'{type(self).__name__} must define build(spec, unit)')
 
     def default_neuron(self) -> dict:
-        """Config of the family's neuron for ``self.arch``."""
+        """Return the config of the family's neuron for ``self.arch``."""
         return deepcopy(self.neuron)
 
     def default_attention(self) -> dict:
-        """Config of the family's attention for ``self.arch``, ``self.options`` and
+        """Return the config of the family's attention kind for ``self.arch``, ``self.options`` and
         ``self.official_quirks``."""
         return deepcopy(self.attention)
 
     def check(self, spec: dict) -> None:
-        """Check that the values of an arch fit each other.
+        """Check that the values of an arch are consistent.
 
         A family may override this method; the default accepts every arch.
 
@@ -215,12 +219,17 @@ class BaseSpikingBackbone(BaseModule):
             spec: the arch as a dict, with all keys present.
 
         Raises:
-            ValueError: two values do not fit each other; the message names their keys.
+            ValueError: two values are inconsistent; the message names their keys.
         """
 
     @classmethod
     def recipe(cls, arch: str | dict) -> Recipe:
-        """The recipe of a preset: that of the longest beginning of its name."""
+        """Return the recipe of a preset: the entry of ``recipes`` with the longest key that the
+        preset's name starts with.
+
+        Args:
+            arch: name of a preset, or a dict, which gets the recipe ``''``.
+        """
         name = arch if isinstance(arch, str) else ''
         return next(
             (
@@ -232,14 +241,14 @@ class BaseSpikingBackbone(BaseModule):
         )
 
     def _read_arch(self, arch: str | dict) -> dict:
-        """A preset's or the given arch with its defaults, checked."""
+        """Return the arch of a preset, or the given arch, checked and with its defaults."""
         name = type(self).__name__
         if isinstance(arch, str):
             if arch not in self.arch_settings:
                 close = get_close_matches(arch, self.arch_settings, 3)
                 raise KeyError(
-                    f'{name}: arch={arch!r} is unknown; there are {", ".join(self.arch_settings)}, '
-                    'or give a '
+                    f'{name}: arch={arch!r} is unknown; use one of '
+                    f'{", ".join(self.arch_settings)}, or a '
                     'dict' + (f'. Did you mean {" or ".join(map(repr, close))}?' if close else '')
                 )
             arch = self.arch_settings[arch]
@@ -251,29 +260,28 @@ class BaseSpikingBackbone(BaseModule):
         )
         if missing or unknown:
             raise ValueError(
-                f'{name}: arch must hold {", ".join(self.required)} and may hold '
-                f'{", ".join(self.defaults)}; '
-                f'got {arch}'
+                f'{name}: arch must have the keys {", ".join(self.required)} and may have the keys '
+                f'{", ".join(self.defaults)}; got {arch}'
             )
         spec = deepcopy({**self.defaults, **arch})
         known = (self.defaults, self.small_arch, *self.arch_settings.values())
-        for key, value in arch.items():  # True counts as 1, until torch refuses it somewhere
+        for key, value in arch.items():  # True would count as 1, and fail later in torch
             if isinstance(value, bool) and not any(
                 isinstance(spec.get(key), bool) for spec in known
             ):
-                raise ValueError(f'{name}: arch.{key}={value} must not be a truth value')
+                raise ValueError(f'{name}: arch.{key}={value} must not be a bool')
         self._checked(self.check, spec)
         return spec
 
     def _checked(self, function: Callable, spec: dict, *args: Any) -> Any:
-        """Call a function of an arch: errors of Python and torch at a wrong value name no key, so
-        they get the arch."""
+        """Call ``function(spec, *args)``; an error of Python or torch that names no key of the
+        config gets the arch in its message."""
         try:
             return function(spec, *args)
         except _UNNAMED as error:
             first = re.split(r'[^A-Za-z_]', str(error), maxsplit=1)[0]
             sentence = isinstance(error, KeyError) and ' ' in str(error)
-            # it says what is wrong
+            # the message names the key
             if first in MODELS.module_dict or first in OWN_KEYS or sentence:
                 raise
             raise ValueError(
@@ -296,19 +304,19 @@ class BaseSpikingBackbone(BaseModule):
         return {**type(self).options, **options}
 
     def _build_encoder(self, cfg: dict | None, num_steps: int) -> Encoder:
-        """The encoder of a config, with this backbone's T."""
+        """Build the encoder of a config with the T of this backbone."""
         cfg = dict(cfg or dict(type='mmbsa.DirectEncoder'))
         given = cfg.setdefault('num_steps', num_steps)
         if given != num_steps:
             raise ValueError(
                 f'{type(self).__name__}: encoder.num_steps={given} differs from '
                 f'num_steps={num_steps}; '
-                'leave it out'
+                'remove encoder.num_steps'
             )
         return build_checked(cfg, Encoder, 'backbone.encoder', MODELS)
 
     def _levels(self, out_indices: Sequence[int] | None) -> tuple[int, ...]:
-        """``out_indices`` counted from 0, checked."""
+        """Return ``out_indices`` as checked indices from 0."""
         levels = len(self.stages)
         given = range(levels) if out_indices is None else out_indices
         indices = tuple(i + levels if i < 0 else i for i in given)
@@ -318,19 +326,18 @@ class BaseSpikingBackbone(BaseModule):
             or list(indices) != sorted(set(indices))
         ):
             raise ValueError(
-                f'{type(self).__name__}: out_indices={tuple(given)} must ascend within the levels '
-                f'0..{levels - 1}'
+                f'{type(self).__name__}: out_indices={tuple(given)} must be ascending indices of '
+                f'the levels 0..{levels - 1}'
             )
         return indices
 
     @property
     def out_channels(self) -> tuple[int, ...]:
-        """Channels of the maps that ``forward`` returns."""
+        """Channels of each map that ``forward`` returns."""
         return tuple(self.feature_info[i]['num_chs'] for i in self.out_indices)
 
     def published_head(self) -> dict:
-        """How the family's published classifiers read the last map out: arguments of
-        :class:`SpikingReadout`."""
+        """Return the arguments of :class:`SpikingReadout` in the family's published classifiers."""
         return dict(
             neuron=readout_neuron(self.neuron_cfg) if self.head_neuron else None,
             head_bias=self.head_bias,
@@ -347,11 +354,16 @@ class BaseSpikingBackbone(BaseModule):
         per_step: bool = False,
         **backbone,
     ) -> dict:
-        """Config of the family's published classifier, whose head :meth:`published_head` describes.
+        """Return the config of the family's published classifier, with the head of
+        :meth:`published_head`.
 
         Args:
             arch: a preset's name, or a dict with the preset's keys.
-            num_classes, distill, per_step: of :class:`SpikingClassifier`.
+            num_classes: number of classes; default 1000.
+            distill: whether the classifier has a distillation layer, see
+                :class:`SpikingClassifier`; default False.
+            per_step: whether the classifier returns the logits of every time step, see
+                :class:`SpikingClassifier`; default False.
             backbone: further arguments of the backbone.
         """
         backbone = {
@@ -372,13 +384,15 @@ class BaseSpikingBackbone(BaseModule):
         )
 
     def forward(self, x: Tensor, out_indices: Sequence[int] | None = None) -> tuple[Tensor, ...]:
-        """(B, C, H, W) or (B, T, C, H, W) -> one (T, B, C_i, H_i, W_i) per out index; (B, C_i, H_i,
-        W_i) with a readout.
+        """Compute the feature maps of the levels in ``out_indices``.
 
         Args:
-            x: image, sequence (B, C, 1, L), or frames of T steps.
-            out_indices: levels to return instead of ``self.out_indices``, ascending and not
-                negative.
+            x: images (B, C, H, W), sequences (B, C, 1, L), or event frames (B, T, C, H, W).
+            out_indices: indices of the levels to return, ascending and not negative; None (default)
+                means ``self.out_indices``.
+
+        Returns:
+            One map per level, (T, B, C_i, H_i, W_i), or (B, C_i, H_i, W_i) with a ``readout``.
         """
         out_indices = self.out_indices if out_indices is None else out_indices
         x = self.stem(self.encoder(x))
@@ -395,7 +409,8 @@ class BaseSpikingBackbone(BaseModule):
         )
 
     def train(self, mode: bool = True):
-        """Set the mode; frozen parts and, with ``norm_eval``, all norms stay in eval mode."""
+        """Set the mode of all modules; frozen parts and, with ``norm_eval``, all norms stay in eval
+        mode."""
         super().train(mode)
         self._freeze()
         if mode and self.norm_eval:
@@ -412,14 +427,21 @@ class BaseSpikingBackbone(BaseModule):
             part.requires_grad_(False)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter for layer-wise learning rates: 0 the stem, then one per block; and
-        the number of depths."""
+        """Return the depth of a parameter and the number of depths, for layer-wise learning rates.
+
+        Args:
+            param_name: name of the parameter in the model.
+            prefix: prefix of the backbone's parameters in the model; default ``''``.
+
+        Returns:
+            The depth, 0 for the stem and then one more per block, and the number of depths.
+        """
         depths, depth = {}, 0
         for s, stage in enumerate(self.stages):
             for b in range(len(stage)):
                 depth += 1
                 depths[f'stages.{s}.{b}.'] = depth
-        total = depth + 2  # stem, blocks, and what follows the backbone
+        total = depth + 2  # stem, blocks, and the layers after the backbone
         if not param_name.startswith(prefix):
             return total - 1, total
         name = param_name[len(prefix) :]
@@ -428,8 +450,13 @@ class BaseSpikingBackbone(BaseModule):
         return next((d for key, d in depths.items() if name.startswith(key)), total - 1), total
 
     def init_weights(self) -> None:
-        """Load ``init_cfg``'s checkpoint if it names one; convolutions and norms otherwise keep
-        PyTorch's defaults."""
+        """Load the checkpoint of ``init_cfg``, if there is one.
+
+        Without a checkpoint, convolutions and norms keep the initial values of PyTorch.
+
+        Raises:
+            ValueError: keys or sizes of the checkpoint do not match the backbone.
+        """
         cfg = self.init_cfg
         if not isinstance(cfg, dict) or type_name(cfg) not in PRETRAINED:
             return super().init_weights()
@@ -439,20 +466,20 @@ class BaseSpikingBackbone(BaseModule):
             state = fit_state(state, self.state_dict(), cfg.get('prefix') or '')
         except KeyError as error:
             raise ValueError(
-                f'init_cfg.checkpoint={path!r} does not fit {type(self).__name__}: '
-                f'{error.args[0]}. Official '
-                'checkpoints go through tools/model_converters/convert.py first.'
+                f'init_cfg.checkpoint={path!r} does not match {type(self).__name__}: '
+                f'{error.args[0]}. Convert official '
+                'checkpoints with tools/model_converters/convert.py first.'
             ) from None
         try:
             missing, unexpected = self.load_state_dict(state, strict=False)
         except RuntimeError as error:  # sizes that differ
-            raise ValueError(f'init_cfg.checkpoint={path!r} does not fit: {error}') from None
+            raise ValueError(f'init_cfg.checkpoint={path!r} does not match: {error}') from None
         print_log(
             f'{type(self).__name__} loaded {len(state) - len(unexpected)} tensors from {path}',
             logger='current',
         )
         for what, keys in (
-            ('missing in the checkpoint, left as initialised', missing),
+            ('missing in the checkpoint, not loaded', missing),
             ('unexpected in the checkpoint, not used', unexpected),
         ):
             if keys:

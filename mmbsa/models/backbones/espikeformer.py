@@ -12,7 +12,15 @@ from mmbsa.registry import MODELS
 
 
 class ConvBlock(nn.Sequential):
-    """x + separable 7x7 convolution, then x + two 3x3 convolutions through 4 times the channels."""
+    """Convolution block: x + separable 7x7 convolution, then x + two 3x3 convolutions with
+    ``mlp_ratio`` times the channels in between.
+
+    Args:
+        channels: C, channels of input and output.
+        mlp_ratio: hidden channels of the 3x3 convolutions divided by C.
+        layer: arguments of :class:`Residual`: ``layer_scale`` and ``drop_path_rate``.
+        unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
+    """
 
     def __init__(self, channels: int, mlp_ratio: float, layer: dict, unit: dict):
         super().__init__(
@@ -24,7 +32,18 @@ class ConvBlock(nn.Sequential):
 
 
 class TransformerBlock(nn.Sequential):
-    """x + separable 3x3 convolution, x + attention, x + MLP."""
+    """Transformer block: x + separable 3x3 convolution, then x + attention, then x + MLP.
+
+    Args:
+        channels: C, channels of input and output.
+        num_heads: number of heads of the attention.
+        value_ratio: channels of v divided by C.
+        mlp_ratio: hidden channels of the MLP divided by C.
+        attention: config of the attention kind.
+        layer: arguments of :class:`Residual`: ``layer_scale`` and ``drop_path_rate``.
+        unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
+        with_conv: whether the block begins with the separable convolution; default True.
+    """
 
     def __init__(
         self,
@@ -53,13 +72,13 @@ class TransformerBlock(nn.Sequential):
         super().__init__(*(Residual(branch, channels, **layer) for branch in branches))
 
 
-#: what the event models and their relatives share.
+#: arch keys of the event models and of the image models from the same code.
 _STEPLESS = dict(decay=0.0, layer_scale=1e-6)
 
 
 @MODELS.register_module()
 class ESpikeFormer(MetaFormerBackbone):
-    """E-SpikeFormer: two convolutional and two transformer stages of integer spikes.
+    """Backbone E-SpikeFormer: two convolutional and two transformer stages with integer neurons.
 
     Data flow at H x W, embed_dims (C0, C1, C2, C3); ``down`` is neuron -> 3x3 conv -> norm::
 
@@ -70,24 +89,26 @@ class ESpikeFormer(MetaFormerBackbone):
         stages[3]: down 2, TransformerBlock x 6   (T,B,C2,H/16,W/16)    level 3
         stages[4]: down 1, TransformerBlock x 2   (T,B,C3,H/16,W/16)    level 4
 
-    Feature maps are the real-valued residual stream. The segmentation protocol reads levels 0, 1,
-    2, 4.
+    The feature maps are real-valued membrane potentials. The segmentation protocol uses the levels
+    0, 1, 2, 4.
 
     Args:
         arch: ``'t'``, ``'s'`` (5.1M), ``'m'`` (10.0M), ``'l'`` (19.0M), or a dict with
             ``embed_dims`` (four) and optional ``depths`` (two), ``num_heads``, ``mlp_ratio``,
             ``value_ratio``, ``with_conv`` (whether transformer blocks begin with a separable
-            convolution), ``in_channels``, and of the default neuron ``norm`` (what counts are
-            divided by, None is D) and ``decay`` (share of the membrane that a step hands to the
-            next). ``'hardvs-19m'`` (300 actions of HAR-DVS) and ``'gesture-2'`` (11 gestures) are
+            convolution), ``in_channels``, and for the default neuron ``norm`` (divisor of the
+            counts, None is D) and ``decay`` (share of the membrane potential that the next step
+            keeps). ``'hardvs-19m'`` (300 actions of HAR-DVS) and ``'gesture-2'`` (11 gestures) are
             the event models, ``'scaling-30m'`` and ``'scaling-50m'`` the image models of the same
-            code: no membrane is carried from step to step (``decay=0``), and branches have a layer
-            scale.
-        num_steps: T. The published protocol is T = 1 with D = 4 levels; that of the event models is
-            not published, 8 is **[ours]**.
-        layer_scale: initial factor of the transformer blocks' branches (1e-6 in the segmentation
-            protocol and the event models); None is that of the arch, by default none.
-        kwargs: see :class:`BaseSpikingBackbone`. Official code never applies ``drop_path_rate``.
+            code: their neurons have no memory (``decay=0``), and their residual branches have a
+            layer scale.
+        num_steps: T, the number of time steps. The published protocol is T = 1 with D = 4 levels.
+            The T of the event models is not published; the default of 8 is **[ours]**.
+        layer_scale: initial factor of the residual branches in transformer blocks (1e-6 in the
+            segmentation protocol and the event models); None (default) means the value of the arch,
+            which has none by default.
+        kwargs: arguments of :class:`BaseSpikingBackbone`. Official code never applies
+            ``drop_path_rate``.
     """
 
     default_arch = 'm'
@@ -123,14 +144,14 @@ class ESpikeFormer(MetaFormerBackbone):
     )
 
     def default_neuron(self) -> dict:
-        """Integer neuron with the arch's norm and decay."""
+        """Return the config of the integer neuron with the ``norm`` and ``decay`` of the arch."""
         return dict(super().default_neuron(), norm=self.arch['norm'], decay=self.arch['decay'])
 
     def conv_block(self, channels: int, spec: dict, unit: dict) -> nn.Module:
         """Return a convolution block: a separable 7x7 convolution, then two 3x3 convolutions.
 
         Args:
-            channels: channels C of input and output, maps (T, B, C, H, W).
+            channels: C, channels of input and output (T, B, C, H, W).
             spec: the arch; ``mlp_ratio`` is used.
             unit: ``neuron`` and ``norm_cfg`` of all layers.
         """
@@ -139,7 +160,14 @@ class ESpikeFormer(MetaFormerBackbone):
     def transformer_block(
         self, channels: int, drop_path_rate: float, spec: dict, unit: dict
     ) -> nn.Module:
-        """Separable 3x3 convolution, attention, MLP."""
+        """Return a transformer block: separable 3x3 convolution, attention, MLP.
+
+        Args:
+            channels: C, channels of input and output (T, B, C, H, W).
+            drop_path_rate: probability of stochastic depth of this block.
+            spec: the arch as a dict, with all keys present.
+            unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
+        """
         scale = (
             spec['layer_scale']
             if self.options['layer_scale'] is None

@@ -14,7 +14,7 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class ESpikeFormerLarge(MetaFormerBackbone):
-    """E-SpikeFormer large: plain convolutional stages, and one transformer stage between widened
+    """Backbone E-SpikeFormer large: two convolutional stages and one transformer stage with widened
     projections.
 
     Data flow of :class:`MetaFormerBackbone`, with embed_dims (C0, C1, C2) and a single transformer
@@ -24,31 +24,32 @@ class ESpikeFormerLarge(MetaFormerBackbone):
         transformer block:  [x + two 1x1 convolutions (83M only)],
                             x + scale * proj(SSA(q, k, v)), x + scale * MLP(x)
 
-    q, k, v and proj are two 1x1 convolutions through 1.5 C with norms and without a neuron in
-    between. Every unit is neuron -> conv -> norm. The native attention is linear: K^T V first,
-    scale 0.125.
+    Each of the projections q, k, v and proj is two 1x1 convolutions with 1.5 C channels in between,
+    with norms and without a neuron in between. Every unit is neuron -> conv -> norm. The default
+    attention is linear: K^T V is computed first, the scale is 0.125.
 
-    Against the base model: counts are rounded half up, and the window of their gradient is open (0
-    < U < D). The official 83M code cannot run (names are missing in its block); its first branch is
-    built as meant. Its published weights are said to have 1.5 C hidden channels there too
-    (``branch_ratio=1.5``).
+    Differences to the base model: counts are rounded half up, and the window of their gradient is
+    open (0 < U < D). The official code of the 83M model cannot run, because names are missing in
+    its block; its first branch is built as its code intends. Its published weights are reported to
+    have 1.5 C hidden channels there too (``branch_ratio=1.5``).
 
-    Parameters are exactly those of the official fine-tuning code with a 1000-class head (82,502,952
-    and 170,971,714), when ``layer_scale`` is set; pre-training has none.
+    With ``layer_scale`` the parameters are exactly those of the official fine-tuning code with a
+    1000-class head (82,502,952 and 170,971,714); pre-training has no layer scale.
 
     Args:
         arch: ``'12-512'`` (83M), ``'12-768'`` (171M, whose first width is 196),
-            ``'12-768-pretrain'`` (its pre-trained twin, whose first width is 192), or a dict with
-            ``embed_dims`` (three) and optional ``depths`` (one), ``num_heads``, ``mlp_ratio``,
-            ``value_ratio``, ``branch_ratio`` (hidden channels of the extra branch over C, or None
-            without).
-        num_steps: T. The published protocol is T = 1 with D = 4 or 8 levels.
-        layer_scale: initial factor of the attention and MLP branches (1e-6 in fine-tuning), None
-            without.
-        official_quirks: accepted as in every family; here rounding and window are the neuron's
-            arguments.
-        kwargs: see :class:`BaseSpikingBackbone`. ``drop_path_rate`` (0.1 in fine-tuning) is applied
-            to attention and MLP, as the official code does here.
+            ``'12-768-pretrain'`` (the model of its pre-training, whose first width is 192), or a
+            dict with ``embed_dims`` (three) and optional ``depths`` (one), ``num_heads``,
+            ``mlp_ratio``, ``value_ratio``, ``branch_ratio`` (hidden channels of the extra branch
+            divided by C, or None for no branch).
+        num_steps: T, the number of time steps. The published protocol is T = 1 with D = 4 or 8
+            levels.
+        layer_scale: initial factor of the attention and MLP branches (1e-6 in fine-tuning); None
+            (default) means no factor.
+        official_quirks: accepted and not used; the rounding and window of the official code are
+            arguments of the neuron.
+        kwargs: arguments of :class:`BaseSpikingBackbone`. ``drop_path_rate`` (0.1 in fine-tuning)
+            is applied to attention and MLP, as the official code does here.
     """
 
     distill_neuron = True
@@ -66,7 +67,8 @@ class ESpikeFormerLarge(MetaFormerBackbone):
     defaults = dict(depths=(12,), num_heads=8, mlp_ratio=4, value_ratio=1, branch_ratio=None)
 
     def conv_block(self, channels: int, spec: dict, unit: dict) -> nn.Module:
-        """Two 3x3 convolutions."""
+        """Return a convolution block of two 3x3 convolutions; arguments as in
+        :meth:`MetaFormerBackbone.conv_block`."""
         return nn.Sequential(
             Residual(SpikeMLP(channels, spec['mlp_ratio'], kernel_size=3, **unit), channels)
         )
@@ -74,7 +76,10 @@ class ESpikeFormerLarge(MetaFormerBackbone):
     def transformer_block(
         self, channels: int, drop_path_rate: float, spec: dict, unit: dict
     ) -> nn.Module:
-        """Two 1x1 convolutions if the arch has them, attention, MLP."""
+        """Return a transformer block: two 1x1 convolutions if the arch has them, attention, MLP.
+
+        The arguments are those of :meth:`MetaFormerBackbone.transformer_block`.
+        """
         blocks = []
         if spec['branch_ratio'] is not None:
             blocks.append(

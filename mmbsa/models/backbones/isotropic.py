@@ -1,5 +1,5 @@
-"""What isotropic spiking transformers share: a tokenizer of four steps, then equal blocks of one
-width."""
+"""Common parts of isotropic spiking transformers: a tokenizer of four steps, then equal blocks with
+the same number of channels."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -24,8 +24,17 @@ def build_mlp(
     bias: bool = True,
     inner_shortcut: bool = False,
 ) -> nn.Module:
-    """The MLP of a config, or :class:`SpikeMLP` for None; ``bias`` and ``inner_shortcut`` are of
-    the latter alone."""
+    """Build the MLP of a config, or :class:`SpikeMLP` for None.
+
+    Args:
+        mlp: config of the MLP, or None.
+        channels: C, channels of input and output.
+        ratio: hidden channels divided by C.
+        neuron_last: whether the neuron comes last (spike shortcuts).
+        unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
+        bias: whether the convolutions of :class:`SpikeMLP` have a bias; default True.
+        inner_shortcut: argument of :class:`SpikeMLP`; default False.
+    """
     if mlp is None:
         return SpikeMLP(
             channels,
@@ -48,27 +57,30 @@ def build_mlp(
 
 
 class SpikingTransformerBlock(nn.Sequential):
-    """x + attention(x), then x + MLP(x).
+    """Transformer block: x + attention(x), then x + MLP(x).
 
     Args:
-        channels: C.
-        num_heads: of the attention.
-        attention: config of the kind.
-        unit: ``neuron`` and ``norm_cfg`` of every unit.
-        shortcut: ``'membrane'``: units are neuron -> conv -> norm, and the stream is real-valued;
-            ``'spike'``: units are conv -> norm -> neuron, and the stream is a growing sum of
-            spikes.
-        mlp_ratio: hidden channels of the MLP over C.
-        qkv_bias: whether the projections to q, k and v have a bias.
-        proj_bias, mlp_bias: whether the output projection and the MLP have one.
-        family_scale: scale of the native attention.
-        inner_shortcut: see :class:`SpikeMLP`.
-        drop_path_rate: see :class:`Residual`.
-        mlp: config of another MLP, such as ``dict(type='mmbsa.ExpertsMLP')``; it is handed
-            ``channels``, ``ratio``, ``neuron_last`` and ``unit``. None is :class:`SpikeMLP`.
+        channels: C, channels of input and output.
+        num_heads: number of heads of the attention.
+        attention: config of the attention kind.
+        unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
+        shortcut: ``'membrane'`` (default): units are neuron -> conv -> norm, and shortcuts add
+            real-valued membrane potentials. ``'spike'``: units are conv -> norm -> neuron, and
+            shortcuts add spikes.
+        mlp_ratio: hidden channels of the MLP divided by C; default 4.
+        qkv_bias: whether the projections to q, k and v have a bias; default False.
+        proj_bias: whether the output projection has a bias; default True.
+        mlp_bias: whether the MLP has a bias; default True.
+        family_scale: scale of the family's own attention; default None.
+        inner_shortcut: whether each unit of the MLP has its own shortcut, see :class:`SpikeMLP`;
+            default False.
+        drop_path_rate: probability of stochastic depth, see :class:`Residual`; default 0.
+        mlp: config of another MLP, such as ``dict(type='mmbsa.ExpertsMLP')``; it gets the arguments
+            ``channels``, ``ratio``, ``neuron_last`` and those of ``unit``. None (default) is
+            :class:`SpikeMLP`.
 
     Raises:
-        ValueError: an unknown shortcut.
+        ValueError: ``shortcut`` is unknown.
     """
 
     def __init__(
@@ -111,8 +123,8 @@ class SpikingTransformerBlock(nn.Sequential):
 
 
 class IsotropicBackbone(BaseSpikingBackbone):
-    """Template of the families with one width: Spikformer, Spikingformer, Spike-driven Transformer
-    V1.
+    """Base class of families whose blocks all have D channels: Spikformer, Spikingformer,
+    Spike-driven Transformer V1, SWFormer.
 
     Data flow, widths D/8, D/4, D/2, D; strides for ``pooling='1111'``::
 
@@ -122,28 +134,31 @@ class IsotropicBackbone(BaseSpikingBackbone):
         stages[2]: [pool], 3x3 conv         (T,B,D,H/8,W/8)        level 2
         stages[3]: [pool], last step, block x depth   (T,B,D,H/16,W/16)   level 3
 
-    ``arch`` is a preset, or a dict with ``embed_dims`` (D), ``depth`` and ``num_heads``, and
-    optionally ``mlp_ratio``, ``pooling`` (four digits, 1 where a step of the tokenizer halves the
-    map), ``in_channels``, ``tau`` (of the default neuron), ``scale`` (of the native attention),
-    ``qkv_bias``, ``proj_bias``, ``img_size`` (of ``stem=1``), ``tokens`` (of ``stem='sequence'``)
-    and what the family adds.
+    ``arch`` is a preset, or a dict with ``embed_dims`` (D), ``depth`` (number of blocks) and
+    ``num_heads``. Optional keys are ``mlp_ratio``, ``pooling`` (four digits, 1 where a step of the
+    tokenizer halves height and width), ``in_channels``, ``tau`` (of the default neuron), ``scale``
+    (of the family's own attention), ``qkv_bias``, ``proj_bias``, ``img_size`` (side of the input in
+    pixels, for ``stem=1``), ``tokens`` (number of tokens, for ``stem='sequence'``) and those of the
+    family.
 
     Args:
-        stem: tokenizers of the STEP benchmark's ablations, all of the same total stride: 4 is the
-            family's own; 2 has two 3 x 3 convolutions; 1 a single convolution of patches and a
-            learned position; ``'sequence'`` four of kernel 5 along sequences (B, C, 1, L), the
-            digits of ``pooling`` telling which halve it, pooled to ``tokens``. With 2 and 1 the
-            backbone has one level, with ``'sequence'`` three.
-        mlp: config of the blocks' MLP; None is the family's own. With
+        stem: the tokenizer; all have the same total stride, and those other than 4 are ablations of
+            the STEP benchmark. 4 (default) is the family's own. 2 has two 3 x 3 convolutions. 1 has
+            one convolution of non-overlapping patches and a learned position. ``'sequence'`` has
+            four convolutions of kernel size 5 along sequences (B, C, 1, L); the digits of
+            ``pooling`` select those that halve the length, and the output is pooled to ``tokens``.
+            The backbone has one level with 2 and 1, and three levels with ``'sequence'``.
+        mlp: config of the MLP of all blocks; None (default) is the family's own.
             ``mlp=dict(type='mmbsa.ExpertsMLP')`` and
-            ``attention=dict(type='mmbsa.ExpertsAttention')`` any family is a mixture of spiking
-            experts (SEMM).
-        kwargs: see :class:`BaseSpikingBackbone`. Official codes never apply ``drop_path_rate``.
+            ``attention=dict(type='mmbsa.ExpertsAttention')`` turn any family into a mixture of
+            spiking experts (SEMM).
+        kwargs: arguments of :class:`BaseSpikingBackbone`. Official codes never apply
+            ``drop_path_rate``.
     """
 
     #: ``'membrane'`` or ``'spike'``, see :class:`SpikingTransformerBlock`.
     shortcut = 'membrane'
-    #: whether the units of an MLP of ratio 1 have shortcuts of their own.
+    #: whether each unit of an MLP with ratio 1 has its own shortcut.
     inner_shortcut = False
     default_arch = '8-512'
     required = ('embed_dims', 'depth', 'num_heads')
@@ -162,13 +177,20 @@ class IsotropicBackbone(BaseSpikingBackbone):
     small_arch = dict(embed_dims=32, depth=1, num_heads=2)
 
     def check(self, spec: dict) -> None:
-        """Width and pooling."""
+        """Check ``embed_dims`` and ``pooling`` of an arch.
+
+        Args:
+            spec: the arch as a dict, with all keys present.
+
+        Raises:
+            ValueError: ``embed_dims`` is not a multiple of 8, or ``pooling`` is not four digits 0
+                or 1.
+        """
         name = type(self).__name__
         if spec['embed_dims'] % 8:
             raise ValueError(
-                f'{name}: arch.embed_dims={spec["embed_dims"]} must be a multiple of 8, as the '
-                'tokenizer '
-                'starts with an eighth of it'
+                f'{name}: arch.embed_dims={spec["embed_dims"]} must be a multiple of 8, because '
+                'the first convolution has an eighth of its channels'
             )
         if len(spec['pooling']) != 4 or set(spec['pooling']) - {'0', '1'}:
             raise ValueError(
@@ -177,11 +199,11 @@ class IsotropicBackbone(BaseSpikingBackbone):
             )
 
     def default_neuron(self) -> dict:
-        """LIF with the arch's tau."""
+        """Return the config of the LIF neuron with the ``tau`` of the arch."""
         return dict(super().default_neuron(), tau=self.arch['tau'])
 
     def build(self, spec: dict, unit: dict) -> tuple[nn.Module, list, list[tuple[int, int]]]:
-        """Tokenizer and blocks."""
+        """Build the tokenizer and the blocks; see :meth:`BaseSpikingBackbone.build`."""
         self.mlp_cfg = bind_steps(
             deepcopy(self.options['mlp']) or self.default_mlp(), self.num_steps
         )
@@ -195,7 +217,13 @@ class IsotropicBackbone(BaseSpikingBackbone):
         return stem, stages, list(zip(widths, strides))
 
     def build_block(self, spec: dict, unit: dict, drop_path_rate: float) -> nn.Module:
-        """One transformer block."""
+        """Return one transformer block.
+
+        Args:
+            spec: the arch as a dict, with all keys present.
+            unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
+            drop_path_rate: probability of stochastic depth of this block.
+        """
         return SpikingTransformerBlock(
             spec['embed_dims'],
             spec['num_heads'],
@@ -212,16 +240,17 @@ class IsotropicBackbone(BaseSpikingBackbone):
         )
 
     def default_mlp(self) -> dict | None:
-        """Config of the family's MLP for ``self.arch``; None is :class:`SpikeMLP`."""
+        """Return the config of the family's MLP for ``self.arch``; None is :class:`SpikeMLP`."""
         return None
 
     def _tokenizer(
         self, stem: int | str, dims: int, pooling: Sequence[bool], unit: dict
     ) -> tuple[nn.Module, list[nn.Module], Sequence[int], Sequence[int]]:
-        """First module, the steps that end a level, and the levels' widths and strides."""
+        """Return the first module, the modules that end a level, and the channels and strides of
+        the levels."""
         if stem not in tuple(STEMS):
             raise ValueError(
-                f'{type(self).__name__}: stem must be one of {", ".join(map(repr, STEMS))}; got '
+                f'{type(self).__name__}: stem must be one of {", ".join(map(repr, STEMS))}, got '
                 f'{stem!r}'
             )
         spikes, strides = self.shortcut == 'spike', [2 ** sum(pooling[: i + 1]) for i in range(4)]
@@ -253,11 +282,17 @@ class IsotropicBackbone(BaseSpikingBackbone):
     def build_tokenizer(
         self, in_channels: int, dims: int, pooling: Sequence[bool], unit: dict
     ) -> tuple[nn.Module, list[nn.Module]]:
-        """The stem and the tokenizer's four steps, each from a time-major map to a time-major
-        map."""
+        """Return the stem and the four steps of the tokenizer; input and output are time-major.
+
+        Args:
+            in_channels: channels of the input.
+            dims: D, channels of the last step.
+            pooling: four flags, true where a step halves height and width.
+            unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
+        """
         raise NotImplementedError(f'{type(self).__name__} must define build_tokenizer')
 
     def build_position(self, dims: int, unit: dict) -> nn.Module:
-        """The step that adds a position, for maps of D channels; families without one hand the map
-        on."""
+        """Return the module that adds a position code to maps of ``dims`` channels; an identity in
+        families without one."""
         return nn.Identity()

@@ -13,7 +13,7 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class MetaSpikeFormer(MetaFormerBackbone):
-    """Meta-SpikeFormer: LIF neurons, separable convolutions, and attention between RepConv
+    """Backbone Meta-SpikeFormer: LIF neurons, separable convolutions, and attention with RepConv
     projections.
 
     Data flow of :class:`MetaFormerBackbone`, with embed_dims (C0, C1, C2, C3), and blocks::
@@ -21,18 +21,20 @@ class MetaSpikeFormer(MetaFormerBackbone):
         conv block:         x + reduce(depth-wise 7x7(expand(x))), x + conv 3x3(conv 3x3(x)) of 4 C
         transformer block:  x + RepConv(SSA(RepConv x 3 (x))), x + MLP(x)
 
-    Every unit is neuron -> conv -> norm (membrane shortcuts), but there is neither norm nor neuron
-    between the depth-wise and the last convolution of the separable ones. Parameters are exactly
-    those of the official code.
+    Every unit is neuron -> conv -> norm (membrane shortcuts). A separable convolution has neither
+    norm nor neuron between its depth-wise and its last convolution. Parameters are exactly those of
+    the official code.
 
     Args:
         arch: ``'15m'``, ``'8-384'`` (31M), ``'8-512'`` (55M), ``'8-768'`` (124M), or a dict with
             ``embed_dims`` (four) and optional ``depths`` (two), ``num_heads``, ``mlp_ratio``.
-        num_steps: T. Published weights were trained with T = 1 and fine-tuned with T = 4.
-        norm_cfg: ``dict(type='BN')`` or ``dict(type='SyncBN')``; RepConv needs running statistics.
-        official_quirks: accepted as in every family; published weights depend on no mistake of the
-            official code.
-        kwargs: see :class:`BaseSpikingBackbone`. The official code never applies
+        num_steps: T, the number of time steps. Published weights were trained with T = 1 and
+            fine-tuned with T = 4.
+        norm_cfg: ``dict(type='BN')`` (default) or ``dict(type='SyncBN')``; RepConv needs running
+            statistics.
+        official_quirks: accepted and not used, because published weights depend on no mistake of
+            the official code.
+        kwargs: arguments of :class:`BaseSpikingBackbone`. The official code never applies
             ``drop_path_rate``.
     """
 
@@ -46,7 +48,11 @@ class MetaSpikeFormer(MetaFormerBackbone):
     }
 
     def conv_block(self, channels: int, spec: dict, unit: dict) -> nn.Module:
-        """Separable 7x7 convolution without inner neuron, then two 3x3 ones."""
+        """Return a convolution block: a separable 7x7 convolution without inner neuron, then two
+        3x3 convolutions.
+
+        The arguments are those of :meth:`MetaFormerBackbone.conv_block`.
+        """
         return nn.Sequential(
             Residual(SepSpikeConv(channels, 7, fused=True, **unit), channels),
             Residual(
@@ -57,7 +63,10 @@ class MetaSpikeFormer(MetaFormerBackbone):
     def transformer_block(
         self, channels: int, drop_path_rate: float, spec: dict, unit: dict
     ) -> nn.Module:
-        """Attention between RepConv projections, then MLP."""
+        """Return a transformer block: attention with RepConv projections, then MLP.
+
+        The arguments are those of :meth:`MetaFormerBackbone.transformer_block`.
+        """
         branches = (
             ProjectedAttention(
                 channels,

@@ -1,5 +1,5 @@
-"""What Spike-driven Transformer V2 and V3 share: convolutional stages, then transformer stages at
-one sixteenth."""
+"""Common parts of Spike-driven Transformer V2 and V3: convolutional stages, then transformer stages
+at one sixteenth of the input size."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from mmbsa.models.layers import SpikeConv, drop_path_rates
 
 
 class MetaFormerBackbone(BaseSpikingBackbone):
-    """Template of Meta-SpikeFormer and the E-SpikeFormers.
+    """Base class of Meta-SpikeFormer, E-SpikeFormer and E-SpikeFormer large.
 
     Data flow at H x W, embed_dims (C0, C1, C2, ...); ``down`` is neuron -> 3x3 conv -> norm::
 
@@ -21,7 +21,8 @@ class MetaFormerBackbone(BaseSpikingBackbone):
         stages[3]: down 2, transformer block x N0   (T,B,C2,H/16,W/16)    level 3
         stages[4]: down 1, transformer block x N1   (T,B,C3,H/16,W/16)    level 4, and so on
 
-    Feature maps are the real-valued residual stream.
+    The feature maps are real-valued membrane potentials. Subclasses define :meth:`conv_block` and
+    :meth:`transformer_block`; the arguments are those of :class:`BaseSpikingBackbone`.
     """
 
     head_neuron = True
@@ -31,32 +32,55 @@ class MetaFormerBackbone(BaseSpikingBackbone):
     small_arch = dict(embed_dims=(8, 16, 16, 24), depths=(1, 1), num_heads=2)
 
     def check(self, spec: dict) -> None:
-        """The number of widths fits that of the stages, and the stem can take half of the first
-        one."""
+        """Check ``embed_dims`` of an arch.
+
+        Args:
+            spec: the arch as a dict, with all keys present.
+
+        Raises:
+            ValueError: ``embed_dims`` does not have 2 + len(depths) entries, or its first entry is
+                odd.
+        """
         name, stages = type(self).__name__, 2 + len(spec['depths'])
         if len(spec['embed_dims']) != stages:
             raise ValueError(
-                f'{name}: arch.embed_dims must hold 2 + len(depths) = {stages} widths, got '
+                f'{name}: arch.embed_dims must have 2 + len(depths) = {stages} entries, got '
                 f'{spec["embed_dims"]}'
             )
         if spec['embed_dims'][0] % 2:
             raise ValueError(
-                f'{name}: arch.embed_dims[0]={spec["embed_dims"][0]} must be even: the stem takes '
-                'half'
+                f'{name}: arch.embed_dims[0]={spec["embed_dims"][0]} must be even, because the '
+                'stem has half of these channels'
             )
 
     def conv_block(self, channels: int, spec: dict, unit: dict) -> nn.Module:
-        """A block of the convolutional stages."""
+        """Return a block of the convolutional stages.
+
+        Args:
+            channels: C, channels of input and output (T, B, C, H, W).
+            spec: the arch as a dict, with all keys present.
+            unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
+        """
         raise NotImplementedError(f'{type(self).__name__} must define conv_block')
 
     def transformer_block(
         self, channels: int, drop_path_rate: float, spec: dict, unit: dict
     ) -> nn.Module:
-        """A block of the transformer stages."""
+        """Return a block of the transformer stages.
+
+        Args:
+            channels: C, channels of input and output (T, B, C, H, W).
+            drop_path_rate: probability of stochastic depth of this block.
+            spec: the arch as a dict, with all keys present.
+            unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
+        """
         raise NotImplementedError(f'{type(self).__name__} must define transformer_block')
 
     def build(self, spec: dict, unit: dict) -> tuple[nn.Module, list, list[tuple[int, int]]]:
-        """Stem and stages; stochastic depth grows linearly from 0 over the transformer blocks."""
+        """Build the stem and the stages; see :meth:`BaseSpikingBackbone.build`.
+
+        The rate of stochastic depth increases linearly from 0 over the transformer blocks.
+        """
         dims, rates = (
             spec['embed_dims'],
             iter(drop_path_rates(self.drop_path_rate, sum(spec['depths']))),

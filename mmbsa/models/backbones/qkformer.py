@@ -1,5 +1,5 @@
-"""QKFormer (Zhou et al., NeurIPS 2024): a hierarchy of Q-K token attention, spiking self-attention
-last."""
+"""QKFormer (Zhou et al., NeurIPS 2024): a hierarchy with Q-K token attention, and spiking
+self-attention in the last stage."""
 
 from collections.abc import Sequence
 
@@ -15,8 +15,8 @@ from mmbsa.spiking import add
 
 
 class DeformedEmbedding(nn.Module):
-    """Patch embedding with a deformed shortcut, PEDS: units conv -> norm -> [pool] -> neuron,
-    bridged by a 1x1 unit.
+    """Patch embedding with a deformed shortcut (PEDS): units conv -> norm -> [pool] -> neuron, and
+    a strided 1x1 unit as the shortcut.
 
     Data flow::
 
@@ -24,11 +24,11 @@ class DeformedEmbedding(nn.Module):
                                       +--> 1x1 conv, strided -----+
 
     Args:
-        in_channels: of x.
-        widths: output channels of the units.
-        pooling: one digit per unit, 1 where it halves the map.
-        start: index of the unit that the shortcut bridges first.
-        unit: ``neuron`` and ``norm_cfg``.
+        in_channels: C, channels of the input.
+        widths: output channels of each unit.
+        pooling: one digit per unit, 1 where the unit halves height and width.
+        start: index of the first unit that the shortcut skips.
+        unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
     """
 
     def __init__(
@@ -54,18 +54,22 @@ class DeformedEmbedding(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, H, W) -> (T, B, C', ceil(H / s), ceil(W / s)), s two to the number of pools."""
+        """Return spikes (T, B, C', ceil(H / s), ceil(W / s)) for an input (T, B, C, H, W); s is 2
+        to the number of pools."""
         x = self.head(x)
         return add(self.body(x), self.shortcut(x))
 
 
 class BatchAsTime(nn.Module):
-    """Let a neuron run over T * B steps, sample after sample, as QKFormer's published weights were
-    trained.
+    """Run a neuron over T * B steps, one sample after the other, as in the training of QKFormer's
+    published weights.
 
-    The official code hands its last attention neuron a tensor that is still flattened to (T * B, C,
-    N), so the membrane leaks from one sample to the next, and predictions depend on the order of
-    the batch, in evaluation as well.
+    The official code calls its last attention neuron with a tensor that is still flattened to (T *
+    B, C, N). The membrane potential therefore continues from one sample to the next, and
+    predictions depend on the order of the batch, also in evaluation.
+
+    Args:
+        neuron: the neuron module.
     """
 
     def __init__(self, neuron: nn.Module):
@@ -73,12 +77,12 @@ class BatchAsTime(nn.Module):
         self.neuron = neuron
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, H, W) -> (T, B, C, H, W)."""
+        """Return the spikes (T, B, C, H, W) for an input current (T, B, C, H, W)."""
         return split_time(self.neuron(merge_time(x)), len(x))
 
 
-#: tokenizers: the first embedding and the later ones, as (widths over the stage's, pooling, start
-#: of the shortcut).
+#: tokenizers: the first embedding and the later ones, as (channels divided by those of the stage,
+#: pooling, start of the shortcut).
 _IMAGENET = dict(first=((1 / 2, 1, 1), '110', 1), later=((1, 1), '10', 0))
 _CIFAR = dict(first=((1 / 2, 1), '00', 1), later=((1, 1), '01', 0))
 _DVS = dict(first=((1 / 8, 1 / 4, 1 / 2, 1), '0111', 2), later=((1, 1), '01', 0))
@@ -86,10 +90,10 @@ _DVS = dict(first=((1 / 8, 1 / 4, 1 / 2, 1), '0111', 2), later=((1, 1), '01', 0)
 
 @MODELS.register_module()
 class QKFormer(BaseSpikingBackbone):
-    """QKFormer: Q-K token attention in the early stages, spiking self-attention in the last, spike
-    shortcuts.
+    """Backbone QKFormer: Q-K token attention in the early stages, spiking self-attention in the
+    last stage, spike shortcuts.
 
-    Every unit is conv -> norm -> [pool] -> neuron, so the residual stream is a sum of spikes. Data
+    Every unit is conv -> norm -> [pool] -> neuron, so the feature maps are sums of spikes. Data
     flow, ImageNet::
 
         stem: PEDS, two pools                                   (T,B,D/4,H/4,W/4)
@@ -97,27 +101,29 @@ class QKFormer(BaseSpikingBackbone):
         stages[1]: PEDS, one pool, (QKTA, MLP) x 2              (T,B,D/2,H/8,W/8)     level 1
         stages[2]: PEDS, one pool, (SSA, MLP) x 7               (T,B,D,H/16,W/16)     level 2
 
-    CIFAR keeps the resolution in the stem (strides 1, 2, 4); events have two stages (strides 8,
-    16).
+    Presets for CIFAR keep the resolution in the stem (strides 1, 2, 4); presets for events have two
+    stages (strides 8, 16).
 
-    The official last stage has two mistakes that published weights depend on: its output neuron
-    runs over T * B steps (see
-    :class:`BatchAsTime`, ``official_quirks``), and its result is reshaped to (W, H), which changes
-    nothing for square maps and fails for others; here any map is fine. Parameters equal those of
-    the official code, which stores nothing unused.
+    The last stage of the official code has two mistakes. Its output neuron runs over T * B steps,
+    and published weights depend on that (see :class:`BatchAsTime` and ``official_quirks``). Its
+    result is reshaped to (W, H), which changes nothing for square maps and fails for others; this
+    class supports any height and width. The parameters are exactly those of the official code.
 
     Args:
         arch: ``'10-D'`` for ImageNet, ``'cifar-4-384'``, ``'dvs-2-256'`` (CIFAR10-DVS, MLP ratio
             1), ``'gesture-2-256'`` (DVS128 Gesture, ratio 4); or a dict with ``embed_dims`` (one
             per stage, each twice the one before), ``depths``, ``num_heads`` and ``tokenizer``
-            (``first`` and ``later``: widths over the stage's, pooling digits, index of the unit
-            where the shortcut starts), and optionally ``mlp_ratio``, ``in_channels``.
-        num_steps: T; 4 for images and 16 for events in all published results.
-        attention: kind of the last stage; None is spiking self-attention.
-        qk_attention: kind of the earlier stages; None is Q-K token attention.
-        official_quirks: run the last stage's attention output neuron over T * B, as published
-            weights need it.
-        kwargs: see :class:`BaseSpikingBackbone`. Official code has no stochastic depth.
+            (``first`` and ``later``: channels divided by those of the stage, pooling digits, index
+            of the unit where the shortcut starts), and optionally ``mlp_ratio``, ``in_channels``.
+        num_steps: T, the number of time steps; all published results use 4 for images and 16 for
+            events.
+        attention: config of the attention kind of the last stage; None (default) is spiking
+            self-attention.
+        qk_attention: config of the attention kind of the earlier stages; None (default) is Q-K
+            token attention.
+        official_quirks: whether the output neuron of the attention in the last stage runs over T *
+            B steps, on which published weights depend; default False.
+        kwargs: arguments of :class:`BaseSpikingBackbone`. Official code has no stochastic depth.
     """
 
     default_arch = '10-384'
@@ -159,16 +165,24 @@ class QKFormer(BaseSpikingBackbone):
     }
 
     def check(self, spec: dict) -> None:
-        """Every stage has a width and at least one block."""
+        """Check that an arch has a width and at least one block per stage.
+
+        Args:
+            spec: the arch as a dict, with all keys present.
+
+        Raises:
+            ValueError: ``depths`` and ``embed_dims`` differ in length, or a depth is less than 1.
+        """
         if len(spec['embed_dims']) != len(spec['depths']) or min(spec['depths']) < 1:
             raise ValueError(
-                'QKFormer: arch.depths must name at least one block for each of arch.embed_dims, '
+                'QKFormer: arch.depths must have an entry >= 1 for each entry of arch.embed_dims, '
                 'got '
                 f'depths={spec["depths"]} and embed_dims={spec["embed_dims"]}'
             )
 
     def build(self, spec: dict, unit: dict) -> tuple[nn.Module, list, list[tuple[int, int]]]:
-        """An embedding and blocks per stage; the first embedding is the stem."""
+        """Build an embedding and blocks per stage, with the first embedding as the stem; see
+        :meth:`BaseSpikingBackbone.build`."""
         dims, depths = spec['embed_dims'], spec['depths']
         kind = bind_steps(self.options['qk_attention'], self.num_steps) or dict(
             type='mmbsa.QKTokenAttention'

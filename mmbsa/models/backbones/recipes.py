@@ -35,8 +35,12 @@ class Recipe:
     statistics: dict[str, dict] = field(default_factory=lambda: dict(in1k=IMAGENET))
 
     def data(self, channels: int) -> dict[str, dict]:
-        """Data set -> ``num_classes``, ``input_size`` (C, H, W), ``mean``, ``std`` and
-        ``crop_pct``."""
+        """Return data set -> ``num_classes``, ``input_size`` (C, H, W) in pixels, ``mean``, ``std``
+        and ``crop_pct``.
+
+        Args:
+            channels: C, channels of the input.
+        """
         return {
             name: dict(
                 num_classes=CLASSES[name],
@@ -49,16 +53,33 @@ class Recipe:
 
 
 def imagenet(crop_pct: float = 0.875, num_steps: int = 4) -> Recipe:
-    """ImageNet-1k at 224 x 224."""
+    """Return the recipe of ImageNet-1k at 224 x 224 pixels.
+
+    Args:
+        crop_pct: share of the shorter image side that the evaluation keeps; default 0.875.
+        num_steps: T; default 4.
+    """
     return Recipe(num_steps, 224, crop_pct)
 
 
 def cifar(cifar10: dict = CIFAR10, cifar100: dict = CIFAR10, num_steps: int = 4) -> Recipe:
-    """CIFAR at 32 x 32; several official codes take the statistics of CIFAR-10 for CIFAR-100 as
-    well."""
+    """Return the recipe of CIFAR-10 and CIFAR-100 at 32 x 32 pixels.
+
+    Args:
+        cifar10: ``mean`` and ``std`` for CIFAR-10.
+        cifar100: ``mean`` and ``std`` for CIFAR-100; the default is that of CIFAR-10, as in several
+            official codes.
+        num_steps: T; default 4.
+    """
     return Recipe(num_steps, 32, 1.0, dict(cifar10=cifar10, cifar100=cifar100))
 
 
 def events(num_steps: int, size: int, *names: str) -> Recipe:
-    """Event frames, which official codes do not normalise."""
+    """Return the recipe of event frames, which official codes do not normalise.
+
+    Args:
+        num_steps: T.
+        size: height and width of the frames in pixels.
+        names: names of the data sets.
+    """
     return Recipe(num_steps, size, 1.0, {name: {} for name in names})

@@ -17,10 +17,13 @@ from mmbsa.spiking import carry
 
 
 class Interleaved(nn.Module):
-    """Run a branch on the four sub-maps of every second row and column, as samples of their own.
+    """Run a module on the four sub-maps of every second row and column, as separate samples.
 
-    Maps with an odd side are padded by a row or column of zeros, and cropped again; the official
-    code takes even maps.
+    A map with an odd side is padded by a row or column of zeros, and the output is cropped; the
+    official code supports even sides only.
+
+    Args:
+        branch: module from (T, 4 B, C, H / 2, W / 2) to the same shape.
     """
 
     def __init__(self, branch: nn.Module):
@@ -28,11 +31,12 @@ class Interleaved(nn.Module):
         self.branch = branch
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, H, W) -> (T, B, C, H, W); the branch sees (T, 4 B, C, H / 2, W / 2)."""
+        """Return the output (T, B, C, H, W) for an input (T, B, C, H, W); the module gets (T, 4 B,
+        C, H / 2, W / 2)."""
         whole, (height, width) = x, x.shape[3:]
         if height % 2 or width % 2:
             x = F.pad(x, (0, width % 2, 0, height % 2))
-        # channels last, which is how maps lie in memory
+        # channels last, the memory layout of the maps
         parts = (
             x.permute(0, 1, 3, 4, 2).unflatten(3, (-1, 2)).unflatten(2, (-1, 2))
         )  # (T, B, h, 2, w, 2, C)
@@ -46,10 +50,19 @@ class Interleaved(nn.Module):
 
 
 class LocalBlock(nn.Sequential):
-    """x + local feature(x), x + attention within interleaved sub-maps, x + MLP; no bias anywhere.
+    """Local block: x + local feature(x), x + attention within interleaved sub-maps, x + MLP; no
+    layer has a bias.
 
-    The local feature has shortcuts of its own: y = x + depth-wise 3x3, then y + 1x1, depth-wise
-    3x3, 1x1 through four times the channels.
+    The local feature has its own shortcuts: y = x + depth-wise 3x3, then y + (1x1, depth-wise 3x3,
+    1x1) with four times the channels in between.
+
+    Args:
+        channels: C, channels of input and output.
+        num_heads: number of heads of the attention.
+        attention: config of the attention kind.
+        mlp_ratio: hidden channels of the MLP divided by C.
+        drop_path_rate: probability of stochastic depth of this block.
+        unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
     """
 
     def __init__(
@@ -95,9 +108,9 @@ class LocalBlock(nn.Sequential):
 
 @MODELS.register_module()
 class SGLFormer(BaseSpikingBackbone):
-    """SGLFormer: every group has one local block, then global ones; spike shortcuts.
+    """Backbone SGLFormer: groups of one local block and several global blocks, spike shortcuts.
 
-    Every unit is conv -> norm -> [pool] -> neuron, so the residual stream is a sum of spikes. Data
+    Every unit is conv -> norm -> [pool] -> neuron, so the feature maps are sums of spikes. Data
     flow, strides of ImageNet (``pooling='11110'``)::
 
         stem: 3x3 conv, pool                                  (T,B,D/8,H/2,W/2)
@@ -107,9 +120,9 @@ class SGLFormer(BaseSpikingBackbone):
         stages[3]: 3x3 conv, (LocalBlock,                     (T,B,D,H/16,W/16)      level 3
                    (x + SSA(x), x + MLP(x)) x global_blocks) x depth
 
-    ImageNet classifiers average over positions and T. Those of CIFAR and events have a depth-wise
-    convolution over all positions and steps and a norm in place of both means, so they take one
-    size of input and one T, and cannot stream; the backbone can.
+    ImageNet classifiers average over positions and T. Classifiers of CIFAR and events have a
+    depth-wise convolution over all positions and steps and a norm instead of both means. They
+    support only one input size and one T, and cannot run step by step; the backbone can.
 
     Parameters are those of the official code without two LayerNorms per global block of ImageNet (4
     D each).
@@ -118,16 +131,17 @@ class SGLFormer(BaseSpikingBackbone):
         arch: ``'8-D'`` for ImageNet, ``'8-D-late'`` (class ``sglformer_ima2``, whose first
             convolution does not pool), ``'cifar-4-384'``, ``'cifar10dvs-2-256'``,
             ``'dvs128-2-256'``; or a dict with ``embed_dims`` (D) and ``num_heads``, and optionally
-            ``depth`` (groups), ``global_blocks`` (of each group), ``mlp_ratio``, ``pooling`` (five
-            digits, 1 where a convolution of the tokenizer halves the map), ``first`` (D over the
-            width of the first convolution), ``bias`` (of output projections and MLPs of global
-            blocks), ``positions`` (of the full-size convolution of the published head, None for a
-            mean), ``in_channels``.
-        num_steps: T; published results of events have 10 and 16.
-        official_quirks: let the output neurons of global attentions, and that of a first
-            convolution without a pool, run over T * B, see :class:`BatchAsTime`, as the published
-            ImageNet weights need it.
-        kwargs: see :class:`BaseSpikingBackbone`. Official code never applies stochastic depth.
+            ``depth`` (number of groups), ``global_blocks`` (number per group), ``mlp_ratio``,
+            ``pooling`` (five digits, 1 where a convolution of the tokenizer halves height and
+            width), ``first`` (D divided by the channels of the first convolution), ``bias`` (of
+            output projections and MLPs of global blocks), ``positions`` (number of positions in the
+            full-size convolution of the published head, None for a mean), ``in_channels``.
+        num_steps: T, the number of time steps; published results for events use 10 and 16.
+        official_quirks: whether the output neurons of global attentions, and that of a first
+            convolution without a pool, run over T * B steps, see :class:`BatchAsTime`; default
+            False. The published ImageNet weights depend on it.
+        kwargs: arguments of :class:`BaseSpikingBackbone`. Official code never applies stochastic
+            depth.
     """
 
     default_arch = '8-384'
@@ -175,7 +189,14 @@ class SGLFormer(BaseSpikingBackbone):
     }
 
     def check(self, spec: dict) -> None:
-        """Pooling, groups and the first width."""
+        """Check ``pooling``, ``depth``, ``global_blocks``, ``embed_dims`` and ``first`` of an arch.
+
+        Args:
+            spec: the arch as a dict, with all keys present.
+
+        Raises:
+            ValueError: a value is not valid; the message names the key.
+        """
         if len(spec['pooling']) != 5 or set(spec['pooling']) - {'0', '1'}:
             raise ValueError(
                 "SGLFormer: arch.pooling must be five digits 0 or 1, such as '11110', got "
@@ -198,7 +219,8 @@ class SGLFormer(BaseSpikingBackbone):
             )
 
     def build(self, spec: dict, unit: dict) -> tuple[nn.Module, list, list[tuple[int, int]]]:
-        """Tokenizer of five convolutions; the groups stand behind the last one."""
+        """Build a tokenizer of five convolutions, with the groups after the last one; see
+        :meth:`BaseSpikingBackbone.build`."""
         dims, pooling = spec['embed_dims'], spec['pooling']
         widths = (self.in_channels, dims // spec['first'], dims // 4, dims // 2, dims, dims)
         stem, *steps = (
@@ -245,6 +267,7 @@ class SGLFormer(BaseSpikingBackbone):
         return stem, stages, list(zip(widths[2:], strides))
 
     def published_head(self) -> dict:
-        """A full-size convolution where the arch has ``positions``."""
+        """Return the arguments of the published head: a full-size convolution if the arch has
+        ``positions``."""
         positions = self.arch['positions']
         return dict(super().published_head(), full_size=positions and (positions, self.num_steps))

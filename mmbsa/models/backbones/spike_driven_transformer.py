@@ -13,7 +13,8 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class SpikeDrivenTransformer(IsotropicBackbone):
-    """Spike-driven Transformer V1: membrane shortcuts, and an attention of masks and additions.
+    """Backbone Spike-driven Transformer V1: membrane shortcuts, and an attention with masks and
+    additions only.
 
     Every unit is neuron -> [pool] -> conv -> norm. Data flow, strides of images::
 
@@ -24,23 +25,23 @@ class SpikeDrivenTransformer(IsotropicBackbone):
         stages[3]: pool (of potentials), x + 3x3 conv,        (T,B,D,H/16,W/16)     level 3
                    (x + SDSA(x), x + MLP(x)) x depth
 
-    Feature maps are the real-valued residual stream. The official classifier averages it over
-    positions, fires, and averages the logits over T. With ``mlp_ratio=1`` both units of the MLP
-    have shortcuts of their own, as officially.
+    The feature maps are real-valued membrane potentials. The official classifier averages them over
+    positions, applies a neuron, and averages the logits over T. With ``mlp_ratio=1`` each unit of
+    the MLP has its own shortcut, as in the official code.
 
-    Parameters are those of the official code without the talking-heads convolution of each block
-    (num_heads squared), which its forward never uses.
+    The parameters are those of the official code without the talking-heads convolution of each
+    block (num_heads squared), which its forward never uses.
 
     Args:
         arch: ``'depth-D'`` for ImageNet, ``'cifar-depth-D'`` (two pools), ``'cifar10dvs-2-256'``
             (64 x 64 events, two pools, dilated attention), ``'dvs128-2-256'`` (gestures, three
-            pools); or a dict, see
-            :class:`IsotropicBackbone`, with ``dilate`` (3 x 3 maxima around the products of the
-            native attention).
-        stem: see :class:`IsotropicBackbone`.
-        official_quirks: dilate the products over (tokens, channels of a head) instead of (height,
-            width); the published CIFAR10-DVS weights depend on it.
-        kwargs: see :class:`BaseSpikingBackbone`.
+            pools); or a dict as in :class:`IsotropicBackbone`, with the further key ``dilate``
+            (whether the family's own attention applies 3 x 3 maxima around its products).
+        stem: tokenizer, see :class:`IsotropicBackbone`; default 4.
+        official_quirks: whether the 3 x 3 maxima of the products run over (tokens, channels of a
+            head) instead of (height, width); default False. The published CIFAR10-DVS weights
+            depend on it.
+        kwargs: arguments of :class:`BaseSpikingBackbone`.
     """
 
     head_neuron = True
@@ -73,17 +74,20 @@ class SpikeDrivenTransformer(IsotropicBackbone):
         init_convolutions(self)
 
     def default_attention(self) -> dict:
-        """SDSA; on events with dilated products."""
+        """Return the config of SDSA, with 3 x 3 maxima if the arch has ``dilate``."""
         dilate = 'official' if self.official_quirks else 'map'
         return dict(super().default_attention(), dilate=dilate if self.arch['dilate'] else None)
 
     def build_tokenizer(
         self, in_channels: int, dims: int, pooling: Sequence[bool], unit: dict
     ) -> tuple[nn.Module, list[nn.Module]]:
-        """Spiking patch splitting; its last step adds the position as a function of the spikes
-        around."""
+        """Return spiking patch splitting; its last step adds a position code, a convolution of the
+        spikes.
+
+        The arguments are those of :meth:`IsotropicBackbone.build_tokenizer`.
+        """
         return membrane_splitting(in_channels, dims, pooling, self.build_position(dims, unit), unit)
 
     def build_position(self, dims: int, unit: dict) -> nn.Module:
-        """A convolution whose output is added."""
+        """Return a convolution whose output is added to its input."""
         return Residual(SpikeConv(dims, dims, 3, **unit), dims)

@@ -1,5 +1,5 @@
-"""Spikformer (Zhou et al., ICLR 2023): the first spiking transformer, spike shortcuts; with SEMM
-and with TIM."""
+"""Spikformer (Zhou et al., ICLR 2023): the first spiking transformer, with spike shortcuts; also
+with SEMM and with TIM."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,7 @@ from mmbsa.models.backbones.recipes import CIFAR100, cifar, events, imagenet
 from mmbsa.models.layers import Residual, SpikeConv, Timewise, init_convolutions, max_pool
 from mmbsa.registry import MODELS
 
-#: Spikformer with TIM: no bias behind the attention, and neurons whose membranes are cut between
-#: steps.
+#: Spikformer with TIM: no bias after the attention, and neurons without a gradient between steps.
 _TIM = dict(
     embed_dims=256,
     depth=2,
@@ -26,12 +25,12 @@ _TIM = dict(
 
 @MODELS.register_module()
 class Spikformer(IsotropicBackbone):
-    """Spikformer: spiking patch splitting, relative position, and blocks whose shortcuts add
-    spikes.
+    """Backbone Spikformer: spiking patch splitting, a relative position code, and blocks with spike
+    shortcuts.
 
-    Every unit is conv -> norm -> neuron, so the residual stream is a sum of spikes. Data flow,
-    strides of images; pools follow the neuron in the paper and stand in front of the next
-    convolution here, which is the same::
+    Every unit is conv -> norm -> neuron, so the feature maps are sums of spikes. Data flow, strides
+    of images; a pool follows the neuron in the paper and precedes the next convolution here, which
+    is the same::
 
         stem: 3x3 conv, neuron                              (T,B,D/8,H,W)
         stages[0]: pool, 3x3 conv, neuron                   (T,B,D/4,H/2,W/2)     level 0
@@ -40,25 +39,26 @@ class Spikformer(IsotropicBackbone):
         stages[3]: pool, x + neuron(norm(3x3 conv(x))),     (T,B,D,H/16,W/16)     level 3
                    (x + SSA(x), x + MLP(x)) x depth
 
-    Parameters are those of the official code without what its forward never uses: two LayerNorms
-    per block (4 D each block), and for CIFAR10-DVS a position embedding (64 D) and a last LayerNorm
-    (2 D).
+    The parameters are those of the official code without the ones that its forward never uses: two
+    LayerNorms per block (4 D each block), and for CIFAR10-DVS a position embedding (64 D) and a
+    last LayerNorm (2 D).
 
     Args:
         arch: ``'depth-D'`` for ImageNet, ``'cifar-depth-D'`` (two pools, biased q, k and v),
             ``'dvs-2-256'``; the mixtures of spiking experts (SEMM, NeurIPS 2024) ``'semm-8-D'`` and
             ``'semm-cifar-4-384'``; with the temporal interaction module (TIM, IJCAI 2024)
-            ``'tim-2-256'`` for events of 64 x 64 and ``'tim-shd-2-256'`` for spoken digits as maps
-            of 16 x 16. Or a dict, see :class:`IsotropicBackbone`, with ``linear_init`` (1x1
-            convolutions start as the linear layers of the CIFAR code do: truncated normal, std
-            0.02, bias 0), ``experts`` (number of experts of attention, which makes the MLP one of
-            experts as well) with ``expert_dims`` and ``depthwise_bias``, ``temporal`` (height and
-            width of the map that TIM is made for) with ``alpha``, and ``neuron`` (type of the
-            default neuron).
-        stem: see :class:`IsotropicBackbone`.
-        official_quirks: SEMM: the router's map is scrambled, as in the STEP benchmark. TIM:
-            thresholds of 1.0 in place of those that the authors' code writes, as it runs.
-        kwargs: see :class:`BaseSpikingBackbone`.
+            ``'tim-2-256'`` for events of 64 x 64 pixels and ``'tim-shd-2-256'`` for spoken digits
+            as 16 x 16 maps. Or a dict as in :class:`IsotropicBackbone`, with the further keys
+            ``linear_init`` (whether 1x1 convolutions are initialised like the linear layers of the
+            CIFAR code: truncated normal, std 0.02, bias 0), ``experts`` (number of experts of the
+            attention; the MLP is then an :class:`ExpertsMLP`) with ``expert_dims`` and
+            ``depthwise_bias``, ``temporal`` (height and width of the feature map for which TIM is
+            built) with ``alpha``, and ``neuron`` (type of the default neuron).
+        stem: tokenizer, see :class:`IsotropicBackbone`; default 4.
+        official_quirks: for SEMM, the memory of the router's map is reinterpreted as in the STEP
+            benchmark; for TIM, the thresholds are 1.0, which the authors' code uses in place of
+            those that it names. Default False.
+        kwargs: arguments of :class:`BaseSpikingBackbone`.
     """
 
     shortcut = 'spike'
@@ -122,11 +122,13 @@ class Spikformer(IsotropicBackbone):
     }
 
     def default_neuron(self) -> dict:
-        """Of the arch's type; TIM's learns without a gradient from step to step."""
+        """Return the config of a neuron of the arch's type; with TIM it has no gradient between
+        steps."""
         return dict(super().default_neuron(), type=self.arch['neuron'])
 
     def default_attention(self) -> dict:
-        """Spiking self-attention, alone, in experts, or behind the temporal module."""
+        """Return the config of spiking self-attention, alone, in experts, or with the temporal
+        interaction module."""
         arch, attention = self.arch, super().default_attention()
         if arch['experts']:
             return dict(
@@ -148,7 +150,7 @@ class Spikformer(IsotropicBackbone):
         )
 
     def default_mlp(self) -> dict | None:
-        """That of experts where the attention is one."""
+        """Return the config of :class:`ExpertsMLP` if the arch has ``experts``, otherwise None."""
         return (
             dict(type='mmbsa.ExpertsMLP', depthwise_bias=self.arch['depthwise_bias'])
             if self.arch['experts']
@@ -164,7 +166,10 @@ class Spikformer(IsotropicBackbone):
     def build_tokenizer(
         self, in_channels: int, dims: int, pooling: Sequence[bool], unit: dict
     ) -> tuple[nn.Module, list[nn.Module]]:
-        """Spiking patch splitting; its last step adds the relative position."""
+        """Return spiking patch splitting; its last step adds the relative position code.
+
+        The arguments are those of :meth:`IsotropicBackbone.build_tokenizer`.
+        """
         widths = (dims // 8, dims // 4, dims // 2, dims)
         stem = SpikeConv(in_channels, widths[0], 3, neuron_last=True, **unit)
         steps = [
@@ -175,5 +180,5 @@ class Spikformer(IsotropicBackbone):
         return stem, [*steps, nn.Sequential(last, self.build_position(dims, unit))]
 
     def build_position(self, dims: int, unit: dict) -> nn.Module:
-        """A convolution whose output is added."""
+        """Return a convolution whose output is added to its input."""
         return Residual(SpikeConv(dims, dims, 3, neuron_last=True, **unit), dims)

@@ -1,5 +1,5 @@
-"""Spikingformer (Zhou et al., 2023): Spikformer with membrane shortcuts, the family of the BSA
-paper's ablation."""
+"""Spikingformer (Zhou et al., 2023): Spikformer with membrane shortcuts; the family of the
+ablations in the BSA paper."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,8 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class Spikingformer(IsotropicBackbone):
-    """Spikingformer: every unit is neuron -> [pool] -> conv -> norm, so every convolution but the
-    first sees spikes.
+    """Backbone Spikingformer: every unit is neuron -> [pool] -> conv -> norm, so the input of every
+    convolution but the first is spikes.
 
     Data flow, strides of images::
 
@@ -25,18 +25,18 @@ class Spikingformer(IsotropicBackbone):
         stages[3]: neuron, pool, 3x3 conv,              (T,B,D,H/16,W/16)     level 3
                    (x + SSA(x), x + MLP(x)) x depth
 
-    Feature maps are the real-valued residual stream; the official classifier reads it without a
-    neuron.
+    The feature maps are real-valued membrane potentials; the official classifier uses them without
+    a neuron.
 
-    Parameters are those of the official code without two LayerNorms per block (4 D) that its
+    The parameters are those of the official code without two LayerNorms per block (4 D) that its
     forward never uses.
 
     Args:
         arch: ``'depth-D'`` for ImageNet, ``'cifar-depth-D'`` (two pools; the ablation's is
             ``'cifar-4-384'``, 8 heads), ``'dvs-2-256'`` (tau 1.5); or a dict, see
             :class:`IsotropicBackbone`.
-        stem: see :class:`IsotropicBackbone`.
-        kwargs: see :class:`BaseSpikingBackbone`.
+        stem: tokenizer, see :class:`IsotropicBackbone`; default 4.
+        kwargs: arguments of :class:`BaseSpikingBackbone`.
     """
 
     recipes = {
@@ -59,7 +59,11 @@ class Spikingformer(IsotropicBackbone):
     def build_tokenizer(
         self, in_channels: int, dims: int, pooling: Sequence[bool], unit: dict
     ) -> tuple[nn.Module, list[nn.Module]]:
-        """Five convolutions; the first one sees the input."""
+        """Return the tokenizer: a 3x3 convolution of the input, then four steps of neuron, optional
+        pool, 3x3 convolution and norm.
+
+        The arguments are those of :meth:`IsotropicBackbone.build_tokenizer`.
+        """
         widths = (dims // 8, dims // 4, dims // 2, dims, dims)
         stem = SpikeConv(in_channels, widths[0], 3, **{**unit, 'neuron': None})
         return stem, [

@@ -1,4 +1,5 @@
-"""SpikingResformer (Shi et al., CVPR 2024): ResNet's hierarchy, dual spike self-attention."""
+"""SpikingResformer (Shi et al., CVPR 2024): the stages of a ResNet with dual spike
+self-attention."""
 
 from functools import partial
 
@@ -14,8 +15,16 @@ from mmbsa.spiking import AttentionKind
 
 
 class PatchConv(SpikeConv):
-    """p x p convolution of stride p and norm: one value per patch; a map smaller than a patch is
-    padded to one."""
+    """A p x p convolution with stride p, and a norm: one output position per patch.
+
+    A map that is smaller than a patch is padded with zeros to one patch.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        patch_size: p, side of a patch in pixels.
+        norm_cfg: norm config.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, patch_size: int, norm_cfg: dict):
         super().__init__(
@@ -23,7 +32,8 @@ class PatchConv(SpikeConv):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, H, W) -> (T, B, C', max(H // p, 1), max(W // p, 1))."""
+        """Return the output (T, B, C', max(H // p, 1), max(W // p, 1)) for an input (T, B, C, H,
+        W)."""
         missing = [max(side - size, 0) for side, size in zip(self.conv.kernel_size, x.shape[-2:])]
         if any(missing):
             x = F.pad(x, (0, missing[1], 0, missing[0]))
@@ -31,17 +41,17 @@ class PatchConv(SpikeConv):
 
 
 class GroupWiseFFN(nn.Sequential):
-    """Group-wise spiking feed-forward network, GWFFN: C -> 4 C, x + grouped 3x3, 4 C -> C; neuron
-    -> conv -> norm each.
+    """Group-wise spiking feed-forward network (GWFFN): C -> 4 C, x + grouped 3x3, 4 C -> C; each
+    unit is neuron -> conv -> norm.
 
     Args:
-        channels: C.
-        group_size: channels of a group of the 3x3 convolution.
-        ratio: hidden channels over C.
-        unit: ``neuron`` and ``norm_cfg``.
+        channels: C, channels of input and output.
+        group_size: number of channels per group in the 3x3 convolution.
+        ratio: hidden channels divided by C; default 4.
+        unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
 
     Raises:
-        ValueError: fewer hidden channels than a group has.
+        ValueError: ``group_size`` is larger than the number of hidden channels.
     """
 
     def __init__(self, channels: int, group_size: int, ratio: int = 4, **unit):
@@ -59,8 +69,8 @@ class GroupWiseFFN(nn.Sequential):
 
 @MODELS.register_module()
 class SpikingResformer(BaseSpikingBackbone):
-    """SpikingResformer: three stages of attention over all pixels, keys and values taken from
-    patches.
+    """Backbone SpikingResformer: three stages of attention over all pixels, with keys and values
+    from patches.
 
     Every unit is neuron -> conv -> norm (membrane shortcuts), without bias. Data flow of ImageNet
     presets::
@@ -70,10 +80,10 @@ class SpikingResformer(BaseSpikingBackbone):
         stages[1]: 3x3 conv, stride 2; (...) x 2          (T,B,C1,H/8,W/8)      level 1
         stages[2]: 3x3 conv, stride 2; (...) x 3          (T,B,C2,H/16,W/16)    level 2
 
-    Feature maps are the real-valued residual stream. The official classifier averages it over
-    positions and has a linear layer without bias; it returns the logits of every step. Kinds other
-    than DSSA get a 1x1 projection for q, and p x p projections of stride p for k and v. Parameters
-    are exactly those of the official code.
+    The feature maps are real-valued membrane potentials. The official classifier averages them over
+    positions and has a linear layer without bias; it returns the logits of every step. Attention
+    kinds other than DSSA get a 1x1 projection for q, and p x p projections with stride p for k and
+    v. The parameters are exactly those of the official code.
 
     Args:
         arch: ``'ti'``, ``'s'``, ``'m'``, ``'l'`` (ImageNet), ``'cifar'`` (3x3 stem of stride 1),
@@ -81,16 +91,20 @@ class SpikingResformer(BaseSpikingBackbone):
             ``embed_dims``, ``depths``, ``num_heads`` and ``patch_sizes`` (one entry per stage) and
             optional ``group_size``, ``stem`` (``'imagenet'`` or ``'3x3'``), ``neuron`` (type of the
             default neuron).
-        in_channels: of the input; official event presets use 3: two polarities and their sum.
-        neuron: None is LIF (or parametric LIF, by the arch) with tau 2 and the surrogate ATan,
-            alpha 2.
-        img_size: nominal input size, used with ``official_quirks`` only.
-        official_quirks: DSSA scales by the number of patches at ``img_size`` whatever the input, as
-            officially.
-        kwargs: see :class:`BaseSpikingBackbone`. Officially there is no stochastic depth.
+        in_channels: channels of the input; official event presets use 3: two polarities and their
+            sum.
+        neuron: config of the neurons; None (default) is LIF (or parametric LIF, if the arch has it)
+            with tau 2 and the surrogate ATan, alpha 2.
+        img_size: nominal side of the input in pixels, used with ``official_quirks`` only; default
+            None.
+        official_quirks: whether DSSA scales by the number of patches at ``img_size`` for every
+            input size, as in the official code; default False.
+        kwargs: arguments of :class:`BaseSpikingBackbone`. The official code has no stochastic
+            depth.
 
     Raises:
-        ValueError: quirks without ``img_size``, and what the base raises.
+        ValueError: ``official_quirks=True`` without ``img_size``, and the errors of
+            :class:`BaseSpikingBackbone`.
     """
 
     head_bias = False
@@ -136,12 +150,18 @@ class SpikingResformer(BaseSpikingBackbone):
     }
 
     def check(self, spec: dict) -> None:
-        """One entry per stage, and a known stem."""
+        """Check that an arch has one entry per stage, and a known stem.
+
+        Args:
+            spec: the arch as a dict, with all keys present.
+
+        Raises:
+            ValueError: the lists differ in length, or ``stem`` is unknown.
+        """
         if len({len(spec[key]) for key in self.required}) != 1:
             raise ValueError(
-                f'SpikingResformer: arch must hold {", ".join(self.required)}, one entry per stage '
-                'each, '
-                f'got {spec}'
+                f'SpikingResformer: arch must have {", ".join(self.required)} with one entry per '
+                f'stage each, got {spec}'
             )
         if spec['stem'] not in ('imagenet', '3x3'):
             raise ValueError(
@@ -149,7 +169,7 @@ class SpikingResformer(BaseSpikingBackbone):
             )
 
     def default_neuron(self) -> dict:
-        """LIF or parametric LIF, by the arch."""
+        """Return the config of LIF or parametric LIF, by the arch."""
         kind = self.arch['neuron']
         tau = 'init_tau' if kind.endswith('ParametricLIFNode') else 'tau'
         return {
@@ -160,11 +180,11 @@ class SpikingResformer(BaseSpikingBackbone):
         }
 
     def build(self, spec: dict, unit: dict) -> tuple[nn.Module, list, list[tuple[int, int]]]:
-        """Build the stem and the stages; convolution weights are drawn from a truncated normal.
+        """Build the stem and the stages; convolution weights are initialised by a truncated normal.
 
         Args:
-            spec: the arch; see :meth:`BaseSpikingBackbone.build`.
-            unit: ``neuron`` and ``norm_cfg`` of all layers.
+            spec: the arch as a dict, with all keys present.
+            unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
 
         Returns:
             The stem; one ``Sequential`` of blocks per stage; channels and stride of every stage.
@@ -213,7 +233,7 @@ class SpikingResformer(BaseSpikingBackbone):
     def _pair(
         channels: int, index: int, attention: dict, rate: float, spec: dict, unit: dict
     ) -> list[nn.Module]:
-        """An attention and a feed-forward block."""
+        """Return an attention block and a feed-forward block."""
         norm_cfg, patch = unit['norm_cfg'], spec['patch_sizes'][index]
         attention = ProjectedAttention(
             channels,

@@ -1,4 +1,4 @@
-"""SWFormer (Fang et al., ECCV 2024): Haar wavelets in place of attention."""
+"""SWFormer (Fang et al., ECCV 2024): Haar wavelets instead of attention."""
 
 from collections.abc import Sequence
 
@@ -14,8 +14,8 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class SWFormer(IsotropicBackbone):
-    """Spiking wavelet transformer: tokens are mixed by Haar transforms between ternary neurons;
-    there is no q, k or v.
+    """Backbone SWFormer, a spiking wavelet transformer: Haar transforms between ternary neurons mix
+    the tokens; there is no q, k or v.
 
     Every unit is neuron -> conv -> norm (membrane shortcuts). Data flow, strides of ImageNet::
 
@@ -26,26 +26,29 @@ class SWFormer(IsotropicBackbone):
         stages[3]: pool (of potentials), x + 3x3 conv,        (T,B,D,H/16,W/16)     level 3
                    (x + HaarMixer(x), x + MLP(x)) x depth
 
-    The maps of the blocks must be squares whose side is a power of two. Feature maps are the
-    real-valued residual stream. With ``attention`` a kind of attention between 1x1 projections
-    takes the mixer's place **[ours]**; then any map is fine.
+    The maps of the blocks must be squares whose side is a power of two. The feature maps are
+    real-valued membrane potentials. With ``attention``, an attention kind with 1x1 projections
+    replaces the mixer **[ours]**; it supports any height and width.
 
     Parameters are those of the official code.
 
     Args:
         arch: ``'6-512'``, ``'8-512'`` for ImageNet at 256 x 256, ``'cifar-4-384'``,
             ``'cifar-4-384-g16'`` (16 groups, as in the STEP benchmark), ``'cifar10dvs-2-256'``; or
-            a dict, see :class:`IsotropicBackbone`, with ``groups`` (of channels in the mixer),
-            ``haar_threshold`` (of positive spikes in the transforms; that of negative ones is 0.5),
-            ``in_series`` (the convolutions read the wavelet path, as for events), ``head_neuron``
-            (fire between pooling and linear layer), ``inner_shortcut`` (in MLPs of ratio 1),
-            ``linear_init`` (convolutions start from a truncated normal, std 0.02). ``num_heads`` is
-            of an attention alone.
-        attention: None is the wavelet mixer.
-        haar_neuron: config of the transforms' neurons; None is
+            a dict as in :class:`IsotropicBackbone`, with the further keys ``groups`` (number of
+            channel groups in the mixer), ``haar_threshold`` (threshold of positive spikes in the
+            transforms; that of negative spikes is 0.5), ``in_series`` (whether the convolutions
+            read the wavelet path, as for events), ``head_neuron`` (whether a neuron is between
+            pooling and linear layer), ``inner_shortcut`` (in MLPs of ratio 1), ``linear_init``
+            (whether convolutions are initialised by a truncated normal, std 0.02). ``num_heads`` is
+            used with ``attention`` only.
+        attention: config of an attention kind; None (default) is the wavelet mixer.
+        haar_neuron: config of the neurons in the transforms; None (default) is
             :class:`mmbsa.models.neurons.AsymmetricIFNode` with the surrogate of ``neuron``.
-        stem, mlp: see :class:`IsotropicBackbone`.
-        kwargs: see :class:`BaseSpikingBackbone`. Official code never applies stochastic depth.
+        stem: tokenizer, see :class:`IsotropicBackbone`; default 4.
+        mlp: config of the MLP, see :class:`IsotropicBackbone`; default None.
+        kwargs: arguments of :class:`BaseSpikingBackbone`. Official code never applies stochastic
+            depth.
     """
 
     required = ('embed_dims', 'depth')
@@ -83,7 +86,14 @@ class SWFormer(IsotropicBackbone):
             init_convolutions(self)
 
     def check(self, spec: dict) -> None:
-        """Width, pooling and groups."""
+        """Check ``embed_dims``, ``pooling`` and ``groups`` of an arch.
+
+        Args:
+            spec: the arch as a dict, with all keys present.
+
+        Raises:
+            ValueError: a value is not valid; the message names the key.
+        """
         super().check(spec)
         if spec['groups'] < 1 or spec['embed_dims'] % spec['groups']:
             raise ValueError(
@@ -92,11 +102,12 @@ class SWFormer(IsotropicBackbone):
             )
 
     def default_attention(self) -> None:
-        """None: the wavelet mixer."""
+        """Return None: the default is the wavelet mixer."""
         return None
 
     def default_haar_neuron(self) -> dict:
-        """The transforms' neuron, with the surrogate of the others."""
+        """Return the config of the neurons in the transforms, with the surrogate of the other
+        neurons."""
         surrogate = {
             key: self.neuron_cfg[key] for key in ('surrogate_function',) if key in self.neuron_cfg
         }
@@ -105,7 +116,13 @@ class SWFormer(IsotropicBackbone):
         )
 
     def build_block(self, spec: dict, unit: dict, drop_path_rate: float) -> nn.Module:
-        """Wavelet mixer and MLP, or a block of attention."""
+        """Return one block: wavelet mixer and MLP, or attention and MLP.
+
+        Args:
+            spec: the arch as a dict, with all keys present.
+            unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
+            drop_path_rate: probability of stochastic depth of this block.
+        """
         if self.attention_cfg is not None:
             return super().build_block(spec, unit, drop_path_rate)
         dims, ratio = spec['embed_dims'], spec['mlp_ratio']
@@ -128,14 +145,18 @@ class SWFormer(IsotropicBackbone):
     def build_tokenizer(
         self, in_channels: int, dims: int, pooling: Sequence[bool], unit: dict
     ) -> tuple[nn.Module, list[nn.Module]]:
-        """Spiking patch splitting."""
+        """Return spiking patch splitting with membrane shortcuts, see :func:`membrane_splitting`.
+
+        The arguments are those of :meth:`IsotropicBackbone.build_tokenizer`.
+        """
         return membrane_splitting(in_channels, dims, pooling, self.build_position(dims, unit), unit)
 
     def build_position(self, dims: int, unit: dict) -> nn.Module:
-        """A convolution whose output is added."""
+        """Return a convolution whose output is added to its input."""
         return Residual(SpikeConv(dims, dims, 3, **unit), dims)
 
     def published_head(self) -> dict:
-        """With a neuron where the arch has one."""
+        """Return the arguments of the published head, with a neuron if the arch has
+        ``head_neuron``."""
         neuron = readout_neuron(self.neuron_cfg) if self.arch['head_neuron'] else None
         return dict(super().published_head(), neuron=neuron)

@@ -1,10 +1,12 @@
-"""An error that names the cure where a stock layer meets maps with a time axis."""
+"""A tensor class that raises a helpful error if a layer of an mm package gets maps with a time
+axis."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: functions that stock necks and heads call first, and that maps (T, B, C, H, W) do not fit.
+#: functions that necks and heads of mm packages call first, and that do not support maps (T, B, C,
+#: H, W).
 STOCK = {
     F.conv2d,
     torch.conv2d,
@@ -19,24 +21,25 @@ STOCK = {
 
 
 class TimeMajorMap(Tensor):
-    """A map (T, B, C, H, W) as it leaves a backbone; the result of any operation is a plain tensor.
+    """A map (T, B, C, H, W) as a backbone returns it; the result of any operation is a plain
+    tensor.
 
     Raises:
-        ValueError: a function of stock layers is called with it.
+        ValueError: a function of a layer without time axis gets this tensor.
     """
 
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
-        """Run ``func`` on plain tensors, unless it is one of ``STOCK``."""
+        """Run ``func`` on plain tensors, or raise an error if it is one of ``STOCK``."""
         if func in STOCK and args and isinstance(args[0], cls):
             with torch._C.DisableTorchFunctionSubclass():
                 shape = tuple(args[0].shape)
             raise ValueError(
-                f'a stock layer ({func.__name__}) was given a map of shape (T, B, C, H, W) = '
+                f'a layer without time axis ({func.__name__}) got a map of shape (T, B, C, H, W) = '
                 f'{shape} from a spiking '
                 "backbone: set backbone.readout='mean', or put "
                 "neck=dict(type='mmbsa.TemporalReadout') in front of "
-                'stock necks and heads'
+                'necks and heads of mm packages'
             )
         with torch._C.DisableTorchFunctionSubclass():
             return func(*args, **(kwargs or {}))
@@ -47,8 +50,8 @@ class TimeMajorMap(Tensor):
 
 
 def mark_time_major(x: Tensor) -> Tensor:
-    """Show a map to stock layers as one with a time axis; compilers, exports and fake tensors are
-    left as they are."""
+    """Return a map ``x`` (T, B, C, H, W) as a :class:`TimeMajorMap`; during compilation and export,
+    and for fake tensors, return it unchanged."""
     if type(x) is not Tensor or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return x
     return x.as_subclass(TimeMajorMap)

@@ -1,4 +1,4 @@
-"""Tokenizers that replace a family's own: fewer convolutions, and one-dimensional ones for
+"""Tokenizers that replace the one of a family: with fewer convolutions, or one-dimensional for
 sequences."""
 
 import math
@@ -12,16 +12,18 @@ from torch import Tensor, nn
 from mmbsa.models.layers import SpikeConv, Timewise, max_pool
 from mmbsa.models.neurons import build_neuron
 
-#: what ``stem`` of a isotropic backbone may be.
+#: the values of ``stem`` of an isotropic backbone.
 STEMS = (4, 2, 1, 'sequence')
 
 
 class PositionEmbedding(nn.Module):
-    """Add a learned potential per channel and position; maps of other sizes get it resized.
+    """Add a learned value per channel and position to a map.
+
+    For a map of another size the values are resized.
 
     Args:
-        channels: C.
-        size: height and width of the map.
+        channels: C, channels of the map.
+        size: height and width of the map for which the values are stored.
     """
 
     def __init__(self, channels: int, size: tuple[int, int]):
@@ -30,7 +32,7 @@ class PositionEmbedding(nn.Module):
         nn.init.trunc_normal_(self.embedding, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, H, W) -> (T, B, C, H, W)."""
+        """Return the map (T, B, C, H, W) plus the values."""
         embedding = self.embedding
         if embedding.shape[1:] != x.shape[3:]:
             embedding = F.interpolate(embedding[None], x.shape[3:], mode='bilinear')[0]
@@ -40,16 +42,17 @@ class PositionEmbedding(nn.Module):
 def membrane_splitting(
     in_channels: int, dims: int, pooling: Sequence[bool], position: nn.Module, unit: dict
 ) -> tuple[nn.Module, list[nn.Module]]:
-    """Spiking patch splitting with membrane shortcuts: a 3 x 3 convolution, then neuron -> [pool]
-    -> 3 x 3 conv -> norm three times, through D/8, D/4, D/2, D; the last step pools potentials and
-    adds the position.
+    """Build spiking patch splitting with membrane shortcuts.
+
+    It is a 3 x 3 convolution, then neuron -> [pool] -> 3 x 3 conv -> norm three times, with D/8,
+    D/4, D/2 and D channels. The last step pools membrane potentials and adds the position code.
 
     Args:
-        in_channels: of the input.
-        dims: D.
-        pooling: which of the four steps halve the map.
-        position: the family's position step.
-        unit: ``neuron`` and ``norm_cfg``.
+        in_channels: channels of the input.
+        dims: D, channels of the output.
+        pooling: four flags, true where a step halves height and width.
+        position: module of the family that adds the position code.
+        unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
     """
     widths = (dims // 8, dims // 4, dims // 2, dims)
     stem = SpikeConv(in_channels, widths[0], 3, **{**unit, 'neuron': None})
@@ -64,16 +67,16 @@ def membrane_splitting(
 def patch_stem(
     in_channels: int, dims: int, stride: int, img_size: int, spikes: bool, unit: dict
 ) -> nn.Module:
-    """One convolution of non-overlapping patches, and a learned position: the embedding of a vision
-    transformer.
+    """Build the embedding of a vision transformer: one convolution of non-overlapping patches, and
+    a learned position.
 
     Args:
-        in_channels: of the input.
-        dims: D.
-        stride: side of a patch.
-        img_size: side of the input that the position embedding is made for.
+        in_channels: channels of the input.
+        dims: D, channels of the output.
+        stride: side of a patch in pixels.
+        img_size: side of the input in pixels for which the position embedding is built.
         spikes: whether a neuron comes last (spike shortcuts).
-        unit: ``neuron`` and ``norm_cfg``.
+        unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
     """
     size = math.ceil(img_size / stride)
     conv = SpikeConv(
@@ -89,8 +92,18 @@ def patch_stem(
 def two_conv_stem(
     in_channels: int, dims: int, pools: int, spikes: bool, position: nn.Module, unit: dict
 ) -> tuple[nn.Module, list[nn.Module]]:
-    """Two 3 x 3 convolutions through D / 2, half of the pools in front of the second one and the
-    rest behind it."""
+    """Build a stem of two 3 x 3 convolutions with D / 2 and D channels.
+
+    Half of the pools are before the second convolution, the others after it.
+
+    Args:
+        in_channels: channels of the input.
+        dims: D, channels of the output.
+        pools: number of pools, each of which halves height and width.
+        spikes: whether a neuron comes last (spike shortcuts).
+        position: module that adds the position code, applied last.
+        unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
+    """
 
     def halve(times: int) -> list[nn.Module]:
         return [Timewise(max_pool()) for _ in range(times)]
@@ -103,7 +116,7 @@ def two_conv_stem(
         **unit if spikes else {**unit, 'neuron': None},
     )
     second = SpikeConv(dims // 2, dims, 3, neuron_last=spikes, **unit)
-    # the neuron in front of the second convolution comes before its pool, so that spikes are pooled
+    # the neuron of the second convolution comes before the pool, so that spikes are pooled
     if not spikes:
         second.neuron, neuron = nn.Identity(), second.neuron
         return first, [
@@ -126,8 +139,8 @@ def sequence_stem(
     The kernel size is 5. The channels after each convolution are D/8, D/4, D/2 and D.
 
     Args:
-        in_channels: number C of channels of the sequence.
-        dims: number D of channels of the output.
+        in_channels: C, channels of the sequence.
+        dims: D, channels of the output.
         strides: four flags; where the flag is true, the convolution halves the length.
         tokens: length of the output, reached by max pooling at the end; None does not pool.
         spikes: True puts the neuron after the norm of every convolution (spike shortcuts); False

@@ -1,5 +1,5 @@
-"""Classification: models that need no mm package and are timm models too, and mmpretrain's
-classifier and head."""
+"""Classification: classifiers that need no mm package and are also timm models, and a classifier
+and a head for mmpretrain."""
 
 from importlib.util import find_spec
 

@@ -1,4 +1,4 @@
-"""From lists of event frames to batches."""
+"""Data preprocessor of event classification: from lists of event frames to batches."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -17,26 +17,30 @@ NORMALIZATIONS = (None, 'max', 'log')
 
 @MODELS.register_module()
 class EventDataPreprocessor(ClsDataPreprocessor):
-    """Batch frames (T, P, H, W) of several recordings as (B, T, P, H, W) floats.
+    """Batch event frames (T, P, H, W) of several recordings as a float tensor (B, T, P, H, W).
 
-    Shorter recordings are filled up with empty frames at the end, smaller ones with empty pixels at
-    the right and at the bottom. Labels and batch augmentations are handled as by mmpretrain's
-    ``ClsDataPreprocessor``; of its augmentations ``Mixup`` works on frames, and ``mmbsa.EventMix``
-    and ``mmbsa.EventCutMix`` stand in for those that cut.
+    T is the number of frames, P the number of channels (polarities). Shorter recordings are padded
+    with empty frames at the end, smaller ones with empty pixels at the right and at the bottom.
+    Labels and batch augmentations are handled as in mmpretrain's ``ClsDataPreprocessor``. Of its
+    augmentations ``Mixup`` supports frames; ``mmbsa.EventMix`` and ``mmbsa.EventCutMix`` replace
+    those that cut images.
 
     Args:
-        normalize: None keeps the counts; ``'max'`` divides each recording by its largest count;
-            ``'log'`` takes log(1 + count).
-        add_sum: Append a channel with the sum of the polarities, P -> P + 1 (SpikingResformer's
-            input).
-        pad_size_divisor: Height and width are filled up to a multiple of it.
-        num_classes: Number of classes, for soft labels.
-        to_onehot: Add one-hot scores to the samples; batch augmentations do it anyway.
-        batch_augments: ``dict(augments=[...], probs=[...])`` as in mmpretrain.
+        normalize: None (default) keeps the counts; ``'max'`` divides each recording by its largest
+            count; ``'log'`` computes log(1 + count).
+        add_sum: whether to append a channel with the sum of the polarities, P -> P + 1 (the input
+            of SpikingResformer); default False.
+        pad_size_divisor: height and width are padded to a multiple of this number of pixels;
+            default 1.
+        num_classes: number of classes, for soft labels; default None.
+        to_onehot: whether to add one-hot scores to the samples (batch augmentations always do);
+            default False.
+        batch_augments: ``dict(augments=[...], probs=[...])`` as in mmpretrain; None (default) means
+            none.
 
     Raises:
-        ValueError: Another normalisation, an augmentation that cuts along the wrong axes, or inputs
-            that are not frames.
+        ValueError: ``normalize`` is unknown, an augmentation cuts along the wrong axes, or inputs
+            are not frames.
     """
 
     def __init__(
@@ -79,15 +83,23 @@ class EventDataPreprocessor(ClsDataPreprocessor):
                 augments[index] = MODELS.build(augment)
             elif isinstance(augment, dict) and type_name(augment) != 'Mixup':
                 raise ValueError(
-                    f'data_preprocessor.batch_augments: {type_name(augment)} cuts pictures and '
+                    f'data_preprocessor.batch_augments: {type_name(augment)} cuts images and '
                     'would '
-                    'cut frames along channels and rows; take Mixup, mmbsa.EventMix or '
+                    'cut frames along channels and rows; use Mixup, mmbsa.EventMix or '
                     'mmbsa.EventCutMix'
                 )
         return dict(cfg, augments=augments)
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Batch the frames of ``data['inputs']``; see the class."""
+        """Batch the frames of ``data['inputs']``.
+
+        Args:
+            data: dict with ``inputs``, a list of frames (T, P, H, W), and ``data_samples``.
+            training: whether batch augmentations are applied; default False.
+
+        Returns:
+            A dict with ``inputs`` (B, T, P, H, W) float, and ``data_samples``.
+        """
         inputs = self.cast_data(data['inputs'])
         inputs = self._stack(
             [inputs] if isinstance(inputs, Tensor) and inputs.ndim == 4 else inputs
@@ -114,13 +126,14 @@ class EventDataPreprocessor(ClsDataPreprocessor):
         shape = [max(one.shape[axis] for one in inputs) for axis in range(4)]
         if any(one.shape[1] != shape[1] for one in inputs):
             raise ValueError(
-                f'samples of one batch have {sorted({one.shape[1] for one in inputs})} channels'
+                'samples of one batch must have the same number of channels, got '
+                f'{sorted({one.shape[1] for one in inputs})}'
             )
         if not self._told and any(list(one.shape) != shape for one in inputs):
             self._told = True
             MMLogger.get_current_instance().info(
                 'recordings differ in their shapes (T, P, H, W); shorter and smaller ones '
-                'are filled up with zeros'
+                'are padded with zeros'
             )
         batch = inputs[0].new_zeros((len(inputs), *shape), dtype=torch.float32)
         for place, one in zip(batch, inputs):

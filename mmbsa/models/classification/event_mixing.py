@@ -1,4 +1,4 @@
-"""Batch augmentations that fill parts of one sample's event frames from another's."""
+"""Batch augmentations that replace a part of a sample's event frames by those of another sample."""
 
 from abc import abstractmethod
 
@@ -11,16 +11,16 @@ from mmbsa.registry import MODELS
 
 
 class MaskMix:
-    """Mix each sample of a batch with another one by a mask.
+    """Base class of batch augmentations that mix each sample with another one by a mask.
 
-    Labels weigh as much as the events that come from either sample, not as the volume: empty space
-    says nothing.
+    The weights of the two labels are the shares of events that come from the two samples, not the
+    shares of volume, because empty pixels contain no information.
 
     Args:
-        alpha: The part that comes from the other sample is drawn from Beta(alpha, alpha).
+        alpha: the share of the other sample has the distribution Beta(alpha, alpha); default 1.
 
     Raises:
-        ValueError: alpha <= 0, or inputs that are not frames (B, T, P, H, W).
+        ValueError: ``alpha`` <= 0, or inputs are not frames (B, T, P, H, W).
     """
 
     def __init__(self, alpha: float = 1.0) -> None:
@@ -32,10 +32,25 @@ class MaskMix:
     def mask(
         self, shape: tuple[int, int, int], share: float, rng: np.random.Generator
     ) -> np.ndarray:
-        """Return a boolean mask (T, H, W) that covers ``share`` of the volume."""
+        """Return a boolean mask (T, H, W), true for the pixels of the other sample; subclasses
+        define it.
+
+        Args:
+            shape: T, H and W.
+            share: the share of the mask that is true, 0 to 1.
+            rng: the random generator.
+        """
 
     def __call__(self, batch_inputs: Tensor, batch_score: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (B, T, P, H, W) and soft labels (B, classes) -> the same, mixed."""
+        """Mix the samples of a batch.
+
+        Args:
+            batch_inputs: frames (B, T, P, H, W).
+            batch_score: soft labels (B, classes).
+
+        Returns:
+            The mixed frames and soft labels, with the same shapes.
+        """
         if batch_inputs.ndim != 5:
             raise ValueError(
                 f'{type(self).__name__} mixes event frames (B, T, P, H, W), got '
@@ -45,7 +60,7 @@ class MaskMix:
         share = np.random.beta(self.alpha, self.alpha)
         rng = np.random.default_rng(
             np.random.randint(2**31)
-        )  # follows the global generator, which a resume restores
+        )  # seeded by the global generator, which a resume restores
         mask = torch.from_numpy(self.mask((frames, height, width), share, rng)).to(
             batch_inputs.device
         )
@@ -62,14 +77,15 @@ class MaskMix:
 
 @MODELS.register_module()
 class EventMix(MaskMix):
-    """EventMix (Shen et al., 2022, arXiv 2205.12054): masks are mixtures of Gaussians in space and
-    time.
+    """EventMix (Shen et al., 2022, arXiv 2205.12054): mixes samples by masks that are Gaussian
+    mixtures in space and time.
 
-    See ``mmbsa.events.gaussian_mask``. Shapes and errors: see ``MaskMix``.
+    The mask is that of ``mmbsa.events.gaussian_mask``; shapes and errors are those of
+    :class:`MaskMix`.
 
     Args:
-        alpha: See ``MaskMix``.
-        num_gaussians: Components of the mixture.
+        alpha: parameter of the distribution of the share, see :class:`MaskMix`; default 1.
+        num_gaussians: number of components of the mixture; default 3.
     """
 
     def __init__(self, alpha: float = 1.0, num_gaussians: int = 3) -> None:
@@ -79,17 +95,20 @@ class EventMix(MaskMix):
     def mask(
         self, shape: tuple[int, int, int], share: float, rng: np.random.Generator
     ) -> np.ndarray:
-        """Return a mask of soft blobs."""
+        """Return a boolean mask from a mixture of Gaussians; arguments as in
+        :meth:`MaskMix.mask`."""
         return gaussian_mask(shape, share, rng, self.num_gaussians)
 
 
 @MODELS.register_module()
 class EventCutMix(MaskMix):
-    """CutMix (Yun et al., 2019) on event frames: one box, the same in all frames. See
-    ``mmbsa.events.box_mask``."""
+    """CutMix (Yun et al., 2019) on event frames: replaces one box, the same in all frames.
+
+    The mask is that of ``mmbsa.events.box_mask``; the arguments are those of :class:`MaskMix`.
+    """
 
     def mask(
         self, shape: tuple[int, int, int], share: float, rng: np.random.Generator
     ) -> np.ndarray:
-        """Return a mask of one box."""
+        """Return a boolean mask of one box; arguments as in :meth:`MaskMix.mask`."""
         return box_mask(shape, share, rng)

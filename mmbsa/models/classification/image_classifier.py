@@ -1,5 +1,5 @@
-"""mmpretrain's image classifier, whose head asks the backbone how its family reads time and space
-out."""
+"""mmpretrain's image classifier for spiking backbones, whose head takes its settings from the
+backbone."""
 
 from copy import deepcopy
 
@@ -15,13 +15,13 @@ from mmbsa.registry import MODELS, resolve_type
 
 @MODELS.register_module()
 class SpikingImageClassifier(ImageClassifier):
-    """mmpretrain's ``ImageClassifier`` for a backbone and a head of ours, and optionally a teacher.
+    """mmpretrain's ``ImageClassifier`` for a spiking backbone and head, with an optional teacher.
 
-    Everything around it (data preprocessor, batch augmentations, hooks, inferencers, layer-wise
-    learning rates) is mmpretrain's. What is added: ``head`` need not repeat what ``backbone`` says
-    (width, T, and the family's neuron, bias and kind of readout, so that a neuron set in
-    ``model.backbone.neuron`` is also the readout's), a teacher sees the images of the batch, and
-    checkpoints of :class:`SpikingClassifier`, which converters of official weights write, load.
+    Data preprocessor, batch augmentations, hooks, inferencers and layer-wise learning rates are
+    those of mmpretrain. This class adds three things. The head takes settings from the backbone:
+    channels, T, neuron, bias and kind of readout; a neuron set in ``model.backbone.neuron`` is also
+    the neuron of the readout. A teacher gets the images of the batch. Checkpoints of
+    :class:`SpikingClassifier`, which the converters of official weights write, can be loaded.
 
     Data flow::
 
@@ -29,11 +29,12 @@ class SpikingImageClassifier(ImageClassifier):
               +---> teacher (training only) ----------------------------------> (B,K) -+--> loss
 
     Args:
-        backbone: config of a backbone of ours.
-        head: config of :class:`SpikingClsHead`, or of any head that takes its time-major maps.
-        teacher: config of :class:`TimmTeacher`; None trains without.
-        kwargs: of ``ImageClassifier``: ``train_cfg`` (batch augmentations), ``data_preprocessor``,
-            ``init_cfg``, ...
+        backbone: config of a spiking backbone of mmbsa.
+        head: config of :class:`SpikingClsHead`, or of any head that accepts time-major maps;
+            default None.
+        teacher: config of :class:`TimmTeacher`; None (default) means no teacher.
+        kwargs: arguments of ``ImageClassifier``: ``train_cfg`` (batch augmentations),
+            ``data_preprocessor``, ``init_cfg``, ...
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class SpikingImageClassifier(ImageClassifier):
 
     @staticmethod
     def _adopt(state: dict, prefix: str, *args) -> None:
-        """Rename the readout of :class:`SpikingClassifier`, which stands beside its backbone and
+        """Rename the keys of the readout in checkpoints of :class:`SpikingClassifier`, where it is
         not in a head."""
         if f'{prefix}head.weight' not in state:
             return
@@ -62,7 +63,8 @@ class SpikingImageClassifier(ImageClassifier):
 
     @staticmethod
     def _complete(backbone: BaseSpikingBackbone, head: dict) -> dict:
-        """The head's config with what the backbone knows; what it says itself stays."""
+        """Return the head's config with the settings of the backbone; keys that it already has
+        stay."""
         if not issubclass(resolve_type(head, nn.Module, 'model.head', MODELS), SpikingClsHead):
             return head
         own = {
@@ -71,21 +73,23 @@ class SpikingImageClassifier(ImageClassifier):
         return {**readout_args(backbone, **own), 'num_steps': backbone.num_steps, **head}
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
-        """(B, C, H, W) and samples -> dict of losses; with a teacher ``loss_label`` and
-        ``loss_distill``, weighted.
+        """Return a dict of losses; with a teacher the weighted ``loss_label`` and ``loss_distill``.
+
+        Args:
+            inputs: images (B, C, H, W), or event frames (B, T, C, H, W).
+            data_samples: samples with labels.
 
         Raises:
-            ValueError: a head for distillation, and no teacher.
+            ValueError: the head has a distillation layer, and there is no teacher.
         """
         feats = self.extract_feat(inputs)
         if self.teacher is None:
             if (
                 getattr(self.head, 'distill_head', None) is not None
-            ):  # predictions would average it in, untrained
+            ):  # predictions would include the untrained layer
                 raise ValueError(
-                    'model.head.distill=True adds a linear layer that only a teacher trains: give '
-                    'model.'
-                    'teacher, or set model.head.distill=False'
+                    'model.head.distill=True adds a linear layer that only a teacher trains: set '
+                    'model.teacher, or model.head.distill=False'
                 )
             return self.head.loss(feats, data_samples)
         steps, logits, distilled = self.head.logits(feats)

@@ -1,5 +1,4 @@
-"""Published classifiers: the name of every preset of every family, its T, and the data it was
-trained on."""
+"""Published classifiers: the name of every preset of every family, its T, and its training data."""
 
 import re
 from collections.abc import Iterator
@@ -11,16 +10,16 @@ from mmbsa.registry import MODELS
 
 @dataclass(frozen=True)
 class Preset:
-    """A published classifier.
+    """A published classifier: a family, an arch and its data sets.
 
     Args:
-        name: ``espikeformer_m``: family and arch in snake case, where every ``...former`` is one
-            word.
-        family: backbone class.
-        arch: key of its ``arch_settings``.
-        num_steps: T.
-        data: data set -> ``num_classes``, ``input_size`` (C, H, W), ``mean``, ``std`` and
-            ``crop_pct`` of its recipe; the first one is the default.
+        name: name in snake case, for example ``espikeformer_m``: the family, in which every
+            ``...former`` is one word, and the arch.
+        family: class of the backbone.
+        arch: a key of the family's ``arch_settings``.
+        num_steps: T, the number of time steps.
+        data: name of a data set -> ``num_classes``, ``input_size`` (C, H, W) in pixels, ``mean``,
+            ``std`` and ``crop_pct`` of its recipe; the first one is the default.
     """
 
     name: str
@@ -31,14 +30,15 @@ class Preset:
 
 
 def preset_name(family: str, arch: str) -> str:
-    """``('MetaSpikeFormer', '8-512')`` -> ``'meta_spikeformer_8_512'``."""
+    """Return the name of the preset ``arch`` of ``family``: ``('MetaSpikeFormer', '8-512')`` gives
+    ``'meta_spikeformer_8_512'``."""
     words = re.sub(r'(?<=[a-z])(?=[A-Z])(?!Former|Resformer)', '_', family)
     return f'{words}_{arch}'.lower().replace('-', '_')
 
 
 def presets(family: type[BaseSpikingBackbone] | None = None) -> Iterator[Preset]:
-    """Every preset of a family, in the order of ``arch_settings``; None means of every registered
-    family."""
+    """Yield every preset of a family in the order of ``arch_settings``; None (default) means all
+    registered families."""
     if family is None:
         for cls in list(dict.fromkeys(MODELS.module_dict.values())):
             if isinstance(cls, type) and issubclass(cls, BaseSpikingBackbone):

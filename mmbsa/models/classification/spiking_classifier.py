@@ -1,4 +1,5 @@
-"""Image or event classifier: a spiking backbone, its family's readout, logits."""
+"""Classifier of images or events: a spiking backbone, the readout of its family, and a linear
+layer."""
 
 from copy import deepcopy
 
@@ -15,14 +16,15 @@ def readout_args(
     head_bias: bool | None = None,
     distill_neuron: bool | None = None,
 ) -> dict:
-    """Arguments of :class:`SpikingReadout` that follow from the backbone, where the others do not
-    say otherwise.
+    """Return the arguments of :class:`SpikingReadout` for a backbone.
 
     Args:
-        backbone: a backbone of ours.
-        neuron: ``'family'``, config of the neuron between pooling and linear layer, or None for a
-            real-valued readout.
-        head_bias, distill_neuron: None is the family's choice.
+        backbone: a spiking backbone of mmbsa.
+        neuron: config of the neuron between pooling and linear layer; ``'family'`` (default) is the
+            choice of the family; None means a real-valued readout.
+        head_bias: whether the linear layer has a bias; None (default) is the choice of the family.
+        distill_neuron: whether only the distillation layer gets the neuron's spikes; None (default)
+            is the choice of the family.
 
     Raises:
         ValueError: ``neuron`` is a string other than ``'family'``.
@@ -43,29 +45,34 @@ def readout_args(
 
 @MODELS.register_module()
 class SpikingClassifier(SpikingReadout):
-    """backbone -> last map -> mean over positions -> neuron -> linear -> mean over T.
+    """Classifier: backbone, mean over positions, neuron, linear layer, readout.
 
-    How a family's published classifiers read the last map out is told by its backbone
-    (``backbone.published_head()``); the arguments ``neuron``, ``head_bias`` and ``distill_neuron``
-    say otherwise.
+    The default head is that of the family's published classifiers (``backbone.published_head()``);
+    the arguments ``neuron``, ``head_bias`` and ``distill_neuron`` override it.
 
     Args:
-        backbone: config of a backbone of ours; its last map is read.
-            ``Family.classifier_cfg(arch, num_classes)`` is the config of a published classifier as
-            a whole.
-        num_classes: K; 0 leaves out the linear layer.
-        neuron: ``'family'``, config of the neuron between pooling and linear layer, or None for a
-            real-valued readout.
-        head_bias: whether the linear layer has a bias; None is the family's choice.
-        distill: add a second linear layer for distillation, see :class:`SpikingReadout`.
-        distill_neuron: see :class:`SpikingReadout`; None is the family's choice.
-        per_step: return the logits of every step (T, B, K) instead of their mean.
-        readout: how time is read out, see :class:`TimeReadout`.
-        drop_rate: dropout of features in front of the linear layer, the same features in all steps.
-        init_cfg: OpenMMLab's.
+        backbone: config of a spiking backbone of mmbsa; its last map is used.
+            ``Family.classifier_cfg(arch, num_classes)`` returns the whole config of a published
+            classifier.
+        num_classes: K, number of classes; 0 means no linear layer.
+        neuron: config of the neuron between pooling and linear layer; ``'family'`` (default) is the
+            choice of the family; None means a real-valued readout.
+        head_bias: whether the linear layer has a bias; None (default) is the choice of the family.
+        distill: whether to add a second linear layer for distillation, see :class:`SpikingReadout`;
+            default False.
+        distill_neuron: whether only the distillation layer gets the neuron's spikes, see
+            :class:`SpikingReadout`; None (default) is the choice of the family.
+        per_step: whether to return the logits of every step (T, B, K) without a readout; default
+            False.
+        readout: mode of the readout, or a dict with the arguments of :class:`TimeReadout`; default
+            ``'mean'``.
+        drop_rate: probability of dropout before the linear layer, with the same features in all
+            steps; default 0.
+        init_cfg: initialisation config of OpenMMLab; default None.
 
     Raises:
-        ValueError: ``neuron`` is a string other than ``'family'``, or an unknown ``readout``.
+        ValueError: ``neuron`` is a string other than ``'family'``, ``readout`` is unknown, or the
+            backbone has a readout.
     """
 
     def __init__(
@@ -84,9 +91,8 @@ class SpikingClassifier(SpikingReadout):
         backbone = MODELS.build(deepcopy(backbone))
         if backbone.readout is not None:
             raise ValueError(
-                f'backbone.readout={backbone.readout!r}: the classifier reads time out itself, '
-                'after its '
-                'neuron; leave backbone.readout out'
+                f'backbone.readout={backbone.readout!r} is not supported, because the classifier '
+                'has its own readout after its neuron; remove backbone.readout'
             )
         super().__init__(
             num_classes=num_classes,
@@ -100,14 +106,23 @@ class SpikingClassifier(SpikingReadout):
         self.per_step = per_step
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) or (B, T, C, H, W) -> last map (T, B, C', H', W')."""
+        """Return the last map (T, B, C', H', W') of the backbone.
+
+        Args:
+            x: images (B, C, H, W), or event frames (B, T, C, H, W).
+        """
         return self.backbone(x)[-1]
 
     def forward_head(
         self, maps: Tensor, pre_logits: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Last map (T, B, C', H', W') -> what :meth:`forward` returns; with ``pre_logits`` what the
-        head reads (B, C')."""
+        """Return the result of :meth:`forward` for the last map (T, B, C', H', W').
+
+        Args:
+            maps: the last map of the backbone.
+            pre_logits: whether to return the input of the linear layer, (B, C'), instead; default
+                False.
+        """
         if pre_logits:
             return self.time(self.read_steps(maps, drop=False)[0])
         logits, distilled = (
@@ -118,6 +133,10 @@ class SpikingClassifier(SpikingReadout):
         return (logits, distilled) if self.training else (logits + distilled) / 2
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """(B, C, H, W) or (B, T, C, H, W) -> logits (B, K), or (T, B, K) per step; two of them when
-        distilling."""
+        """Return logits (B, K), or (T, B, K) with ``per_step``; in training with ``distill`` a pair
+        of them.
+
+        Args:
+            x: images (B, C, H, W), or event frames (B, T, C, H, W).
+        """
         return self.forward_head(self.forward_features(x))

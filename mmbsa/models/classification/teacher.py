@@ -12,27 +12,30 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class TimmTeacher:
-    r"""A frozen timm classifier, and what a student loses by disagreeing with it (Touvron et al.,
-    ICML 2021).
+    r"""A frozen timm classifier as a teacher, and the distillation loss of a student (Touvron et
+    al., ICML 2021).
 
     .. math:: hard: CE(z, \arg\max z_{teacher}), \quad soft: \tau^2
         KL(softmax(z_{teacher}/\tau)\,||\,softmax(z/\tau))
 
-    It is no module of the student: it stays in evaluation mode, no optimizer, checkpoint or process
-    group sees it, and a moving average shares it.
+    It is not a submodule of the student. It stays in evaluation mode, it is not part of optimizers,
+    checkpoints or process groups, and a moving average of the student uses the same teacher.
 
     Args:
-        model: name of a timm model with the student's classes.
-        mode: ``'hard'`` or ``'soft'``.
-        alpha: weight of the distillation, in [0, 1]; the loss on the labels weighs 1 - alpha.
-        temperature: tau of ``'soft'``.
-        mean, std: what the teacher's images are normalised by, for pixels in [0, 1]; None is what
-            timm says of the model.
-        options: for ``timm.create_model``: ``pretrained=True`` downloads weights,
-            ``checkpoint_path='file'`` reads them.
+        model: name of a timm model with the classes of the student.
+        mode: ``'hard'`` (default) or ``'soft'``.
+        alpha: weight of the distillation loss, in [0, 1]; the loss of the labels has the weight 1 -
+            alpha. Default 0.5.
+        temperature: tau in the formula of ``'soft'``; default 1.
+        mean: mean per channel of the teacher's normalisation, for pixels in [0, 1]; None (default)
+            is that of the timm model.
+        std: standard deviation per channel of the teacher's normalisation; None (default) is that
+            of the timm model.
+        options: arguments of ``timm.create_model``: ``pretrained=True`` downloads weights,
+            ``checkpoint_path='file'`` reads them from a file.
 
     Raises:
-        ValueError: an unknown mode, or alpha outside [0, 1].
+        ValueError: ``mode`` is unknown, or ``alpha`` is outside [0, 1].
     """
 
     def __init__(
@@ -48,7 +51,7 @@ class TimmTeacher:
         if mode not in ('hard', 'soft'):
             raise ValueError(f"teacher.mode must be 'hard' or 'soft', got {mode!r}")
         if not 0 <= alpha <= 1:
-            raise ValueError(f'teacher.alpha must lie in [0, 1], got {alpha}')
+            raise ValueError(f'teacher.alpha must be in [0, 1], got {alpha}')
         self.name, self.mode, self.alpha, self.temperature = model, mode, alpha, temperature
         self.model = timm.create_model(model, **deepcopy(options)).eval().requires_grad_(False)
         known = self.model.pretrained_cfg
@@ -60,8 +63,12 @@ class TimmTeacher:
 
     @torch.no_grad()
     def logits(self, images: Tensor, preprocessor: nn.Module) -> Tensor:
-        """Images (B, 3, H, W) as the student's ``data_preprocessor`` leaves them -> the teacher's
-        logits (B, K)."""
+        """Return the teacher's logits (B, K).
+
+        Args:
+            images: images (B, 3, H, W), normalised by the student's data preprocessor.
+            preprocessor: the ``data_preprocessor`` of the student, whose normalisation is undone.
+        """
         if self.mean.device != images.device:
             self.model.to(images.device)
             self.mean, self.std = self.mean.to(images.device), self.std.to(images.device)
@@ -70,13 +77,20 @@ class TimmTeacher:
         return self.model((images / 255 - self.mean) / self.std)
 
     def loss(self, logits: Tensor, taught: Tensor) -> Tensor:
-        """Logits of the student and of the teacher, (B, K) each -> distillation loss, without its
-        weight."""
+        """Return the distillation loss without its weight, a scalar.
+
+        Args:
+            logits: logits of the student (B, K).
+            taught: logits of the teacher (B, K).
+
+        Raises:
+            ValueError: the numbers of classes differ.
+        """
         if logits.shape != taught.shape:
             raise ValueError(
                 f'teacher {self.name!r} has {taught.shape[1]} classes, the student '
                 f'{logits.shape[1]} '
-                '(model.head.num_classes); give teacher.num_classes with weights for it'
+                '(model.head.num_classes); set teacher.num_classes and use weights for it'
             )
         if self.mode == 'hard':
             return F.cross_entropy(logits, taught.argmax(1))

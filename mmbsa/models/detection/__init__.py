@@ -1,4 +1,4 @@
-"""Detection and instance segmentation: spiking heads for mmdet's detectors."""
+"""Detection and instance segmentation: spiking heads for the detectors of mmdet."""
 
 from mmbsa.models.detection.data_preprocessor import EventDetDataPreprocessor
 from mmbsa.models.detection.heads import (

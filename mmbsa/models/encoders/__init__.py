@@ -1,4 +1,4 @@
-"""Encoders: images, sequences or event frames -> (T, B, C, H, W)."""
+"""Encoders: from images, sequences or event frames to time-major tensors (T, B, C, H, W)."""
 
 from mmbsa.models.encoders.base import Encoder, PixelEncoder
 from mmbsa.models.encoders.direct import DirectEncoder

@@ -1,4 +1,4 @@
-"""What encoders share: shapes, layout, and pixels in [0, 1]."""
+"""Base classes of encoders: input shapes, memory layout, and pixels in [0, 1]."""
 
 from torch import Tensor
 
@@ -6,19 +6,19 @@ from mmbsa.spiking import Stateful
 
 
 class Encoder(Stateful):
-    """From inputs to time-major maps.
+    """Base class of encoders: from an input to a time-major tensor (T, B, C, H, W).
 
-    Inside :func:`mmbsa.spiking.stream` an image is one step of its code, and the state counts the
-    steps.
+    Inside :func:`mmbsa.spiking.stream` an image gives one step of its code per call, and the state
+    counts the steps.
 
     Args:
-        num_steps: T >= 1.
+        num_steps: T, the number of time steps, >= 1; default 1.
 
     Raises:
-        ValueError: T < 1, or an input of another shape.
+        ValueError: ``num_steps`` < 1, or the input has another shape.
     """
 
-    #: whether the code of an image goes on after T steps.
+    #: whether the code of an image continues after T steps.
     endless = False
 
     def __init__(self, num_steps: int = 1):
@@ -28,19 +28,29 @@ class Encoder(Stateful):
         self.num_steps = num_steps
 
     def from_rest(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W), sequences (B, C, 1, L), or event frames (B, T, C, H, W) -> (T, B, C,
-        H, W).
+        """Encode an input from its first step.
 
-        On CPUs and GPUs channels come last in memory, where convolutions gain by it.
+        On CPUs and GPUs the result has the channels-last memory layout if convolutions are faster
+        with it.
+
+        Args:
+            x: images (B, C, H, W), sequences (B, C, 1, L), or event frames (B, T, C, H, W).
+
+        Returns:
+            The code (T, B, C, H, W).
         """
         return _channels_last(self._code(x))
 
     def run(self, x: Tensor, state: int | None = None) -> tuple[Tensor, int]:
-        """The next step of an image (B, C, H, W), or the event frames at hand (B, T', C, H, W), and
-        the steps so far.
+        """Return the next step of an image, or the given event frames, and the number of steps so
+        far.
+
+        Args:
+            x: an image (B, C, H, W), or event frames (B, T', C, H, W).
+            state: number of steps before this call; None (default) means 0.
 
         Raises:
-            ValueError: an image whose code has ended.
+            ValueError: all T steps of the image were returned before.
         """
         step = 0 if state is None else state
         code = self._code(x)
@@ -50,8 +60,7 @@ class Encoder(Stateful):
             elif step >= self.num_steps:
                 raise ValueError(
                     f'{type(self).__name__}: the code of an image has num_steps={self.num_steps} '
-                    'steps, '
-                    'all of which were streamed; start with a new state'
+                    'steps, and all of them were used; start with a new state'
                 )
             else:
                 code = code[step : step + 1]
@@ -69,21 +78,21 @@ class Encoder(Stateful):
         )
 
     def encode(self, x: Tensor) -> Tensor:
-        """Encode images: (B, C, H, W) -> (T, B, C, H, W). Subclasses define it."""
+        """Return the code (T, B, C, H, W) of images (B, C, H, W); subclasses define it."""
         raise NotImplementedError(f'{type(self).__name__} must define encode')
 
     def frames(self, x: Tensor) -> Tensor:
-        """(B, T, C, H, W) -> (T, B, C, H, W)."""
+        """Return event frames (B, T, C, H, W) as (T, B, C, H, W)."""
         raise ValueError(
-            f'{type(self).__name__} encodes images; event frames {tuple(x.shape)} have a time axis '
-            'already and '
+            f'{type(self).__name__} encodes images; event frames {tuple(x.shape)} already have a '
+            'time axis and '
             "need backbone.encoder=dict(type='mmbsa.DirectEncoder')"
         )
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    """Copy once into this layout, which then lasts through the whole backbone; equal steps stay one
-    memory."""
+    """Copy a tensor to the channels-last layout, which the whole backbone then keeps; equal steps
+    keep sharing memory."""
     if x.device.type != 'cpu' and not x.is_cuda:
         return x
     same = len(x) > 1 and x.stride(0) == 0
@@ -92,24 +101,24 @@ def _channels_last(x: Tensor) -> Tensor:
 
 
 class PixelEncoder(Encoder):
-    """An encoder whose code is made for intensities in [0, 1]."""
+    """Base class of encoders of pixel intensities in [0, 1]."""
 
     def encode(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) in [0, 1] -> (T, B, C, H, W).
+        """Return the code (T, B, C, H, W) of images (B, C, H, W) with values in [0, 1].
 
         Raises:
-            ValueError: a value outside [0, 1] (by more than mixing pictures may round to).
+            ValueError: a value is outside of [0, 1] by more than the rounding of mixed images.
         """
         low, high = (bound.item() for bound in x.aminmax())
         if low < -1e-4 or high > 1 + 1e-4:
             raise ValueError(
-                f'{type(self).__name__} encodes pixels in [0, 1], but its input lies in '
-                f'[{low:.3g}, {high:.3g}]: let '
-                'data_preprocessor scale and not standardise pixels (mean=[0, 0, 0], std=[255, '
-                '255, 255])'
+                f'{type(self).__name__} encodes pixels in [0, 1], but its input is in '
+                f'[{low:.3g}, {high:.3g}]: set mean=[0, 0, 0] and std=[255, 255, 255] in '
+                'data_preprocessor, which then scales pixels and does not standardise them'
             )
         return self.encode_pixels(x.clamp(0, 1))
 
     def encode_pixels(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) in [0, 1] -> (T, B, C, H, W)."""
+        """Return the code (T, B, C, H, W) of images (B, C, H, W) with values in [0, 1]; subclasses
+        define it."""
         raise NotImplementedError(f'{type(self).__name__} must define encode_pixels')

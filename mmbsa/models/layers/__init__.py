@@ -1,4 +1,4 @@
-"""Layers that several families share; all take and return time-major maps (T, B, C, H, W)."""
+"""Layers that several families use; inputs and outputs are time-major maps (T, B, C, H, W)."""
 
 from mmbsa.models.layers.conv import Conv2d, init_convolutions
 from mmbsa.models.layers.expert_mlp import ExpertsMLP

@@ -1,5 +1,5 @@
-"""2-D convolution: right where oneDNN is not, its weight gradient by the fastest implementation at
-hand, from spikes that were kept as bytes."""
+"""2-D convolution that avoids oneDNN's wrong results, uses the fastest weight gradient, and keeps
+spikes as bytes."""
 
 from collections.abc import Sequence
 
@@ -22,11 +22,11 @@ HALVES = torch.bfloat16, torch.float16
 
 
 class _Convolution(torch.autograd.Function):
-    """``torch.conv2d`` that keeps spikes as bytes for its backward; its weight gradient may be that
-    of :func:`mmbsa.ops.conv_weight_grad`.
+    """``torch.conv2d`` that keeps spikes as bytes for its backward and may use
+    :func:`mmbsa.ops.conv_weight_grad`.
 
-    ``counts`` are x's bytes and ``unit`` the value of one spike and the dtype it had, or both None
-    for real-valued x; ``ours`` asks for our weight gradient.
+    ``counts`` are the bytes of x, ``unit`` is the value of one spike and the dtype of x; both are
+    None for real-valued x. ``ours`` selects our weight gradient.
     """
 
     generate_vmap_rule = True
@@ -50,14 +50,14 @@ class _Convolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         stride, padding, dilation, groups, unit, ours = ctx.options
         needed = list(ctx.needs_input_grad[:3])
-        # Gradients of gradients are torch's affair: our weight gradient has none.
+        # Second derivatives are computed by torch, because our weight gradient has none.
         second = torch.is_grad_enabled()
         factor = 1.0
         if unit and needed[1]:
             if not second and is_power_of_two(unit[0]):  # exact in either order
                 factor, unit = unit[0], (1.0, unit[1])
             x = unpack(x, *unit, ctx.dtype)
-        elif unit:  # its values play no role
+        elif unit:  # its values are not used
             x = torch.empty_like(x, dtype=ctx.dtype)
         if unit and second:
             once = once_only(x, weight)
@@ -90,14 +90,14 @@ class _Convolution(torch.autograd.Function):
             )
         if factor != 1:
             grads[1] = grads[1] * factor
-        if needed[2] and not theirs[2]:  # oneDNN would compute the weight's along with it
+        if needed[2] and not theirs[2]:  # oneDNN would also compute the weight's gradient
             grads[2] = grad.sum((0, 2, 3))
         return *grads, *[None] * 7
 
 
 def layout(weight: Tensor) -> torch.memory_format:
-    """The layout that the weight's gradient should have: optimizers and DDP walk through both side
-    by side."""
+    """Return the memory format of the weight's gradient, which is that of the weight, as optimizers
+    and DDP need."""
     last = not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if last else torch.contiguous_format
 
@@ -110,10 +110,18 @@ def wrong_in_bfloat16(
     dilation: Sequence[int],
     groups: int,
 ) -> bool:
-    """Whether oneDNN computes such a call wrongly in bfloat16 on processors that have it.
+    """Return whether oneDNN computes a call wrongly in bfloat16 on processors with bfloat16.
 
-    Found by ``tools/dev/check_convolutions.py``: with a stride and one output position along that
-    side, and with dilation and groups; docs/reliability.md has the table.
+    ``tools/dev/check_convolutions.py`` found two cases: a stride with only one output position
+    along that side, and dilation with groups; docs/reliability.md has the table.
+
+    Args:
+        x: input (N, C, H, W).
+        kernel: height and width of the kernel in pixels.
+        stride: vertical and horizontal stride in pixels.
+        padding: vertical and horizontal padding in pixels.
+        dilation: vertical and horizontal dilation in pixels.
+        groups: groups of the convolution.
     """
     if x.dtype not in HALVES and not (
         x.dtype == torch.float32 and torch.is_autocast_enabled('cpu')
@@ -128,8 +136,8 @@ def wrong_in_bfloat16(
 
 
 def in_float32(x: Tensor, weight: Tensor, bias: Tensor | None, *options) -> Tensor:
-    """:func:`torch.conv2d` of operands in half precision, or under autocast, computed in float32
-    and rounded once."""
+    """Compute :func:`torch.conv2d` of half-precision operands, or under autocast, in float32, and
+    round the result once."""
     dtype = torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else x.dtype
     with torch.autocast('cpu', enabled=False):
         x, weight = x.to(dtype).float(), weight.to(dtype).float()
@@ -147,34 +155,39 @@ def conv2d(
     dilation: Sequence[int] = (1, 1),
     groups: int = 1,
 ) -> Tensor:
-    """:func:`torch.conv2d`, right where oneDNN is not; the weight's gradient is that of
-    :func:`mmbsa.ops.conv_weight_grad` where that has something faster than torch for x, without
-    dilation and outside autocast, ``torch.compile``, tracing and transforms of functions.
+    """Compute :func:`torch.conv2d` without oneDNN's wrong results and with a faster weight
+    gradient.
 
-    On CPUs, a strided 1x1 kernel gets the pixels that it sees. oneDNN gathers them itself, and
-    writes past its buffer where maps are channels-last and channels are few: the weight's gradient
-    is wrong or the heap corrupted. Calls of :func:`wrong_in_bfloat16` are made in float32. Forward
-    calls without gradients take the same way, so that spikes do not depend on whether gradients are
-    wanted. Exported graphs keep the call as it is.
+    The gradient of the weight comes from :func:`mmbsa.ops.conv_weight_grad` if that has an
+    implementation that is faster than torch for x. Torch computes it with dilation, under autocast
+    and ``torch.compile``, in tracing and in function transforms.
 
-    Of spikes that a neuron marked (:mod:`mmbsa.spiking.marks`) the backward keeps bytes; output and
-    gradients are the same bits. A second derivative through the weight's gradient raises
-    NotImplementedError then.
+    On CPUs, the input of a strided 1x1 kernel is first reduced to the pixels that it uses. oneDNN
+    would write past its buffer for channels-last maps with few channels: the weight's gradient is
+    then wrong, or memory is corrupted. Calls of :func:`wrong_in_bfloat16` are computed in float32.
+    Forward calls without gradients do the same, so that spikes do not depend on whether gradients
+    are computed. Exported graphs contain the plain call.
+
+    Spikes that a neuron has marked (:mod:`mmbsa.spiking.marks`) are kept as bytes for the backward;
+    output and gradients have the same bits as without. A second derivative through the weight's
+    gradient then raises NotImplementedError.
 
     Args:
-        x: (N, C, H, W) or (C, H, W).
-        weight: (O, C / groups, kh, kw).
-        bias: (O,) or None.
-        stride, padding, dilation: of the convolution, two ints each.
-        groups: of the convolution.
+        x: input (N, C, H, W) or (C, H, W).
+        weight: weight (O, C / groups, kh, kw).
+        bias: bias (O,), or None (default).
+        stride: vertical and horizontal stride in pixels; default (1, 1).
+        padding: vertical and horizontal padding in pixels; default (0, 0).
+        dilation: vertical and horizontal dilation in pixels; default (1, 1).
+        groups: groups of the convolution; default 1.
 
     Returns:
-        (N, O, OH, OW), or (O, OH, OW).
+        The output (N, O, OH, OW), or (O, OH, OW).
     """
     if x.device.type == 'cpu' and not torch.jit.is_tracing() and not torch.compiler.is_exporting():
         kernel = weight.shape[2:]
         if max(stride) > 1 and max(kernel) == 1 and max(padding) == 0:
-            # Dense, so that the same kernel runs whether bytes are kept or not.
+            # Dense, so that the same kernel runs with and without bytes.
             x, stride = carry(x[..., :: stride[0], :: stride[1]].clone(), x), (1, 1)
         if wrong_in_bfloat16(x, kernel, stride, padding, dilation, groups):
             return in_float32(x, weight, bias, stride, padding, dilation, groups)
@@ -198,7 +211,7 @@ def conv2d(
 
 
 class Conv2d(nn.Conv2d):
-    """Two-dimensional convolution without the wrong CPU gradients of PyTorch, see :func:`conv2d`.
+    """2-D convolution layer that avoids PyTorch's wrong gradients on CPUs, see :func:`conv2d`.
 
     Arguments, parameters and results are those of :class:`torch.nn.Conv2d`.
     """
@@ -215,8 +228,8 @@ class Conv2d(nn.Conv2d):
 
 
 def init_convolutions(module: nn.Module) -> None:
-    """Start all convolutions of a module as linear layers of transformers do: truncated normal, std
-    0.02, bias 0."""
+    """Initialise all convolutions of a module like the linear layers of transformers: truncated
+    normal, std 0.02, bias 0."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.trunc_normal_(part.weight, std=0.02)

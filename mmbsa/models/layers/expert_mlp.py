@@ -1,4 +1,4 @@
-"""The MLP half of the spiking experts mixture mechanism, SEMM (Zhou et al., NeurIPS 2024)."""
+"""The MLP of the spiking experts mixture mechanism, SEMM (Zhou et al., NeurIPS 2024)."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,8 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class ExpertsMLP(nn.Module):
-    """Experts mixture of spiking perceptrons, EMSP: half of the hidden spikes gates the other half.
+    """Experts mixture of spiking perceptrons (EMSP): an MLP in which one half of the hidden spikes
+    masks the other half.
 
     Data flow, hidden width D = round(ratio * C)::
 
@@ -19,17 +20,20 @@ class ExpertsMLP(nn.Module):
         a -> depth-wise 3x3 conv, norm, neuron -> gate
         gate * b (T,B,D/2,H,W) -> 1x1 conv, norm [, neuron]
 
-    Families with membrane shortcuts have a neuron in front and none at the end.
+    In families with membrane shortcuts the neuron is before the first convolution, and there is
+    none at the end.
 
     Args:
-        channels: C.
-        ratio: of the hidden channels to C.
-        neuron, norm_cfg: of every unit.
-        neuron_last: spike shortcuts, the last unit fires.
-        depthwise_bias: whether the depth-wise convolution has a bias; the others have one.
+        channels: C, channels of input and output.
+        ratio: hidden channels divided by C; default 4.
+        neuron: config of all neurons.
+        norm_cfg: config of all norms.
+        neuron_last: whether the last unit ends with a neuron (spike shortcuts); default False.
+        depthwise_bias: whether the depth-wise convolution has a bias (default False); the other
+            convolutions have one.
 
     Raises:
-        ValueError: an odd number of hidden channels.
+        ValueError: the number of hidden channels is odd.
     """
 
     def __init__(
@@ -45,9 +49,8 @@ class ExpertsMLP(nn.Module):
         hidden = round(channels * ratio)
         if hidden % 2:
             raise ValueError(
-                f'ExpertsMLP: mlp_ratio={ratio} gives {hidden} hidden channels of {channels}, '
-                'which have no '
-                'halves'
+                f'ExpertsMLP: mlp_ratio={ratio} gives {hidden} hidden channels for {channels} '
+                'channels, but the number must be even'
             )
         unit = dict(neuron=neuron, norm_cfg=norm_cfg, neuron_last=True)
         self.neuron = build_neuron(None if neuron_last else neuron)
@@ -60,9 +63,9 @@ class ExpertsMLP(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, H, W) -> (T, B, C, H, W)."""
-        # halves of merged maps: the gradient of a split keeps the layout, that of an index is
-        # written contiguous
+        """Return the output (T, B, C, H, W) for an input (T, B, C, H, W)."""
+        # ``chunk`` of merged maps: its gradient keeps the memory layout, the gradient of an index
+        # is contiguous
         gated, gate = merge_time(self.fc1(self.neuron(x))).chunk(2, dim=1)
         layout = torch.channels_last if gate.stride(1) == 1 else torch.contiguous_format
         gated, gate = (

@@ -1,4 +1,4 @@
-"""Inference without norms: batch norms folded into the convolutions before them."""
+"""Fold batch norms into convolutions for inference."""
 
 from copy import deepcopy
 
@@ -10,17 +10,18 @@ from mmbsa.models.layers.spike_conv import SpikeConv
 
 
 def fuse(model: nn.Module, merge: bool = False) -> nn.Module:
-    """A copy of a model for inference: the same outputs up to rounding, fewer passes over memory.
+    """Return a copy of a model for inference, with batch norms folded into convolutions.
 
-    Rounding may move a membrane across its threshold where it is within rounding of it.
+    Outputs are the same up to rounding. A membrane potential very close to its threshold may give
+    another spike.
 
     Args:
-        model: any module; its ``SpikeConv``, ``RepConv`` and ``NormedMap`` units are fused, the
-            rest stays as it is.
-        merge: make every ``RepConv`` the one dense convolution that it is equivalent to, as on
-            neuromorphic hardware, where every spike then costs one addition per weight. On CPUs and
-            GPUs the dense k x k convolution of C to C' channels is more work than the chain, so the
-            default only folds the norms.
+        model: any module; its ``SpikeConv``, ``RepConv`` and ``NormedMap`` units are fused, all
+            other modules are unchanged.
+        merge: whether every ``RepConv`` becomes the one dense convolution that is equivalent to it;
+            on neuromorphic hardware a spike then costs one addition per weight. On CPUs and GPUs
+            the dense k x k convolution from C to C' channels needs more operations than the chain,
+            so the default False only folds the norms.
 
     Returns:
         The copy, in eval mode, without gradients.

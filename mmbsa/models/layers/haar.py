@@ -13,9 +13,14 @@ from mmbsa.models.neurons import build_neuron
 
 
 def haar_matrix(size: int) -> np.ndarray:
-    r"""The orthonormal Haar matrix (N, N) in float32:
-    :math:`H_{2n} = [H_n \otimes (1, 1);\ I_n \otimes (1, -1)]`, every row divided by its norm. N
-    must be a power of two."""
+    r"""Return the orthonormal Haar matrix (N, N) in float32.
+
+    It is :math:`H_{2n} = [H_n \otimes (1, 1);\ I_n \otimes (1, -1)]`, every row divided by its
+    norm.
+
+    Args:
+        size: N, a power of two.
+    """
     rows = np.ones((1, 1), np.float32)
     while len(rows) < size:
         rows = np.concatenate(
@@ -28,8 +33,8 @@ def haar_matrix(size: int) -> np.ndarray:
 
 
 def _along(matrix: Tensor, x: Tensor, axis: int) -> Tensor:
-    """``matrix`` times the rows (axis 3) or columns (axis 4) of x (T, B, C, N, N), which lies
-    channels last."""
+    """Multiply the rows (axis 3) or columns (axis 4) of a channels-last x (T, B, C, N, N) by
+    ``matrix``."""
     last = x.permute(0, 1, 3, 4, 2)  # (T, B, H, W, C)
     if axis == 4:
         out = matrix @ last
@@ -39,13 +44,13 @@ def _along(matrix: Tensor, x: Tensor, axis: int) -> Tensor:
 
 
 class HaarTransform(nn.Module):
-    """A two-dimensional Haar transform whose products see spikes.
+    """A two-dimensional Haar transform with spikes as the input of both matrix products.
 
     Forward: H y, y = neuron(x H^T), where x are spikes. Inverse: H^T y, y = neuron(neuron(x) H).
 
     Args:
         neuron: config of the neurons.
-        inverse: which of the two.
+        inverse: whether this is the inverse transform; default False.
     """
 
     def __init__(self, neuron: dict, inverse: bool = False):
@@ -55,17 +60,17 @@ class HaarTransform(nn.Module):
         self.inverse = inverse
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, N, N) -> (T, B, C, N, N).
+        """Return the transform (T, B, C, N, N) of x (T, B, C, N, N).
 
         Raises:
-            ValueError: a map that is no square, or whose side is no power of two.
+            ValueError: height and width differ or are not a power of two.
         """
         height, width = x.shape[3:]
         if height != width or height & (height - 1):
             raise ValueError(
-                f'the Haar transform takes square maps whose side is a power of two, got {height} '
-                f'x {width}; '
-                'with a stride of 16, inputs of 256 x 256 or 512 x 512 fit, and 224 x 224 does not'
+                'the Haar transform needs square maps whose side is a power of two, got '
+                f'{height} x {width}; '
+                'with a stride of 16, use inputs of 256 x 256 or 512 x 512 pixels, not 224 x 224'
             )
         matrix = torch.as_tensor(haar_matrix(height)).to(x)
         if self.inverse:
@@ -75,12 +80,11 @@ class HaarTransform(nn.Module):
 
 
 class BlockWeights(nn.Module):
-    """Weights between the channels of a group, an own matrix per group: out[g, k] = sum_d in[g, d]
-    W[g, d, k].
+    """A linear layer between the channels of each group: out[g, k] = sum_d in[g, d] W[g, d, k].
 
     Args:
-        channels: C.
-        groups: G, must divide C.
+        channels: C, channels of input and output.
+        groups: G, number of groups; must divide C.
     """
 
     def __init__(self, channels: int, groups: int):
@@ -90,16 +94,17 @@ class BlockWeights(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H, W)."""
+        """Return the output (N, C, H, W) for an input (N, C, H, W)."""
         kernel = self.weight.transpose(1, 2).flatten(0, 1)[..., None, None]
         return conv2d(x, kernel, None, groups=len(self.weight))
 
 
 class SharedConv2d(Conv2d):
-    """A convolution of C / G channels that all G groups share; ``channels`` is C / G."""
+    """A convolution with C / G channels that is applied to each of G groups; ``channels`` is C /
+    G."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H, W)."""
+        """Return the output (N, C, H, W) for an input (N, C, H, W)."""
         groups = x.shape[1] // self.in_channels
         return conv2d(
             x,
@@ -113,8 +118,12 @@ class SharedConv2d(Conv2d):
 
 
 class ChannelAffine(nn.Module):
-    """x * scale + shift per channel: a batch norm in evaluation mode, where no convolution can take
-    it in."""
+    """x * scale + shift per channel: a batch norm in eval mode that cannot be folded into a
+    convolution.
+
+    Args:
+        norm: the batch norm.
+    """
 
     def __init__(self, norm: _BatchNorm):
         super().__init__()
@@ -125,16 +134,16 @@ class ChannelAffine(nn.Module):
         self.scale, self.shift = nn.Parameter(scale.detach()), nn.Parameter(shift.detach())
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H, W)."""
+        """Return the output (N, C, H, W) for an input (N, C, H, W)."""
         return x * self.scale.view(-1, 1, 1) + self.shift.view(-1, 1, 1)
 
 
 class NormedMap(nn.Module):
-    """A map of (N, C, H, W) and its norm, over time-major maps.
+    """Apply a module of (N, C, H, W) and a norm to time-major maps.
 
     Args:
-        module: the map; an identity for a norm alone.
-        channels: C of its output.
+        module: the module; an identity gives a norm alone.
+        channels: C, channels of the module's output.
         norm_cfg: norm config.
     """
 
@@ -144,21 +153,21 @@ class NormedMap(nn.Module):
         self.norm = build_norm_layer(norm_cfg, channels)[1]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, H, W) -> (T, B, C, H, W)."""
+        """Return the output (T, B, C, H, W) for an input (T, B, C', H, W)."""
         return map_steps(
             lambda maps, copies: norm_of_copies(self.norm, self.module(maps), copies), x
         )
 
     def fuse(self) -> None:
-        """Write a batch norm in eval mode as a factor and a summand, see
+        """Replace a batch norm in eval mode by a factor and a summand, see
         :func:`mmbsa.models.layers.fuse`."""
         if isinstance(self.norm, _BatchNorm) and self.norm.track_running_stats:
             self.norm = ChannelAffine(self.norm)
 
 
 class HaarMixer(nn.Module):
-    """Frequency-aware token mixer, FATM: wavelet coefficients weighed per group of channels, beside
-    two convolutions.
+    """Frequency-aware token mixer (FATM): a linear layer of wavelet coefficients, and two
+    convolutions in parallel.
 
     Data flow, ``s = neuron(x)``::
 
@@ -167,17 +176,19 @@ class HaarMixer(nn.Module):
         C: s -> 3x3 conv -> norm, shared by the groups
         out = A + B + C
 
-    With ``in_series`` (events) s and A are widened by 3x3 maxima, B and C read A, and out = B + C.
+    With ``in_series`` (events) 3x3 maxima are applied to s and A, the input of B and C is A, and
+    out = B + C.
 
     Args:
-        channels: C.
-        groups: G, must divide C.
+        channels: C, channels of input and output.
+        groups: G, number of channel groups; must divide C.
         haar_neuron: config of the ternary neurons of the transforms.
-        in_series: see above.
-        neuron, norm_cfg: of the other neurons and of every norm.
+        in_series: whether B and C follow A instead of being parallel to it; default False.
+        neuron: config of the other neurons.
+        norm_cfg: config of all norms.
 
     Raises:
-        ValueError: groups that do not divide the channels.
+        ValueError: ``groups`` does not divide ``channels``.
     """
 
     def __init__(
@@ -205,7 +216,7 @@ class HaarMixer(nn.Module):
         self.widen = MaxPool2d(3, stride=1, padding=1) if in_series else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, N, N) -> (T, B, C, N, N)."""
+        """Return the output (T, B, C, N, N) for an input (T, B, C, N, N)."""
         spikes = self._widened(self.neuron(x))
         out = self.weights(self.haar_neuron(self.coefficients(self.transform(spikes))))
         out = self._widened(self.restored(self.inverse(out)))

@@ -1,4 +1,4 @@
-"""Max pooling that keeps two or four bytes per output for its backward, and not its input."""
+"""Max pooling that keeps two or four bytes per output for its backward instead of its input."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from mmbsa.spiking import mark, marked
 
 
 class _MaxPool(torch.autograd.Function):
-    """``max_pool2d``; the places of maxima take 16 bits in maps of at most 2^16 pixels."""
+    """``max_pool2d``; the indices of the maxima take 16 bits for maps of at most 2^16 pixels."""
 
     @staticmethod
     def forward(x: Tensor, *options) -> tuple[Tensor, Tensor]:
@@ -32,7 +32,7 @@ class _MaxPool(torch.autograd.Function):
         if places.dtype == torch.int16:
             wide.bitwise_and_(0xFFFF)
         shape, stride, dtype = ctx.like
-        # Its shape and layout are read, its values are not.
+        # Only its shape and layout are used.
         x = torch.empty_strided(shape, stride, dtype=dtype, device=grad.device)
         kernel, step, padding, dilation, ceil = ctx.options
         grad = torch.ops.aten.max_pool2d_with_indices_backward(
@@ -42,11 +42,14 @@ class _MaxPool(torch.autograd.Function):
 
 
 class MaxPool2d(nn.MaxPool2d):
-    """:class:`torch.nn.MaxPool2d`; the same results and gradients, less memory until the backward.
-    The maximum of spikes is a spike of their domain."""
+    """:class:`torch.nn.MaxPool2d` with the same results and gradients and less memory between
+    forward and backward.
+
+    The maximum of spikes is a spike of the same domain.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) or (C, H, W) -> the maxima of windows."""
+        """Return the maxima of the windows of an input (N, C, H, W) or (C, H, W)."""
         if self.return_indices:
             return super().forward(input)
         if is_transformed() or torch.compiler.is_compiling() or not input.requires_grad:

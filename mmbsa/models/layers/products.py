@@ -8,7 +8,8 @@ from mmbsa.spiking import bytes_of
 
 
 def is_transformed() -> bool:
-    """Whether a graph is traced or exported, or a transform of functions (``torch.func``) runs."""
+    """Return whether a graph is traced or exported, or a function transform (``torch.func``)
+    runs."""
     return (
         torch.jit.is_tracing()
         or torch.compiler.is_exporting()
@@ -17,14 +18,17 @@ def is_transformed() -> bool:
 
 
 def keeps_bytes(x: Tensor) -> tuple[Tensor, float] | None:
-    """:func:`mmbsa.spiking.bytes_of` where a layer may keep them; None where no gradient is wanted,
-    and under tracing, exporting and transforms of functions (``torch.func``)."""
+    """Return :func:`mmbsa.spiking.bytes_of` of ``x`` if a layer may keep the bytes, otherwise None.
+
+    The result is None without gradients, in tracing and exporting, and in function transforms
+    (``torch.func``).
+    """
     return bytes_of(x) if torch.is_grad_enabled() and not is_transformed() else None
 
 
 def without_autocast(function, *operands: Tensor | None, options: tuple = ()):
-    """``function(*operands, *options)`` outside of autocast, its floating operands cast as autocast
-    would cast them."""
+    """Compute ``function(*operands, *options)`` without autocast, with the operands cast as
+    autocast would cast them."""
     device = operands[0].device.type
     if not torch.is_autocast_enabled(device):
         return function(*operands, *options)
@@ -38,12 +42,19 @@ def without_autocast(function, *operands: Tensor | None, options: tuple = ()):
 
 
 def unpack(counts: Tensor, unit: float, spikes: torch.dtype, dtype: torch.dtype) -> Tensor:
-    """Counts -> the spikes that were made in the dtype ``spikes``, cast to ``dtype``."""
+    """Convert int8 counts to the spikes of the dtype ``spikes``, and cast these to ``dtype``.
+
+    Args:
+        counts: int8 counts of any shape.
+        unit: value of one spike.
+        spikes: dtype in which the spikes were computed.
+        dtype: dtype of the result.
+    """
     return from_bytes(counts, unit, spikes).to(dtype)
 
 
 class _OnceOnly(torch.autograd.Function):
-    """See :func:`once_only`."""
+    """The autograd function of :func:`once_only`."""
 
     @staticmethod
     def forward(ctx, x: Tensor, other: Tensor) -> Tensor:
@@ -52,19 +63,25 @@ class _OnceOnly(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor):
         raise NotImplementedError(
-            'a product of spikes has no second derivative to the spikes, which were kept as bytes; '
+            'a product of spikes that are kept as bytes has no second derivative; '
             'set MMBSA_SPIKE_BYTES=0 in the environment, or use torch.func (grad of grad)'
         )
 
 
 def once_only(x: Tensor, other: Tensor) -> Tensor:
-    """x, spikes unpacked from bytes; where ``other`` wants a gradient, a second derivative that
-    would lead to x raises NotImplementedError."""
+    """Return ``x``, spikes that were converted from bytes, so that second derivatives raise an
+    error.
+
+    Args:
+        x: the spikes.
+        other: the other operand; if it requires a gradient, a second derivative through x raises
+            NotImplementedError.
+    """
     return _OnceOnly.apply(x, other)
 
 
 class _Product(torch.autograd.Function):
-    """a * b, or a @ b without broadcasting; each operand kept as bytes where it has some."""
+    """a * b, or a @ b without broadcasting; each operand that has bytes is kept as bytes."""
 
     @staticmethod
     def forward(a: Tensor, b: Tensor, kept_a: Tensor | None, kept_b: Tensor | None, *options):
@@ -97,13 +114,16 @@ class _Product(torch.autograd.Function):
 
 
 def multiply(a: Tensor, b: Tensor) -> Tensor:
-    """a * b, shapes as torch broadcasts them; spikes are kept as bytes for the backward."""
+    """Return a * b with torch's broadcasting; spikes are kept as bytes for the backward."""
     return _product(a, b, False)
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
-    """a (..., n, m) @ b (..., m, k) with equal leading sizes; spikes are kept as bytes for the
-    backward."""
+    """Return the matrix product of a (..., n, m) and b (..., m, k); spikes are kept as bytes for
+    the backward.
+
+    The leading dimensions of a and b must be equal.
+    """
     return _product(a, b, True)
 
 

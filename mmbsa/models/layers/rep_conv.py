@@ -1,5 +1,5 @@
-"""RepConv of Spike-driven Transformer V2 and V3: a chain of linear layers that could be merged into
-one convolution."""
+"""RepConv of Spike-driven Transformer V2 and V3: a chain of linear layers that is equivalent to one
+convolution."""
 
 import torch
 from mmcv.cnn import build_norm_layer
@@ -13,25 +13,25 @@ from mmbsa.models.neurons import build_neuron
 
 
 class RepConv(nn.Module):
-    """neuron -> 1x1 conv -> norm -> depth-wise k x k conv -> 1x1 conv -> norm (-> norm), without a
-    neuron in between.
+    """RepConv: neuron -> 1x1 conv -> norm -> depth-wise k x k conv -> 1x1 conv -> norm (-> norm).
 
-    Around the map, the depth-wise convolution sees what the first norm makes of a zero, so that the
-    chain equals one dense convolution of a zero-padded map. As in the official code that border
-    comes from the running statistics, also in training, where they have just been updated; no
-    gradient flows through it.
+    The depth-wise convolution pads the map with the output of the first norm for a zero, so that
+    the chain equals one dense convolution of a zero-padded map. As in the official code, the
+    padding uses the running statistics, also in training, after their update; it has no gradient.
 
     Args:
-        in_channels, out_channels: of the unit.
-        kernel_size: k of the depth-wise convolution; 1 leaves it out (SDT-V3 large).
-        ratio: channels between the two 1x1 convolutions, as a multiple of ``in_channels``.
-        last_norm: a second norm behind the second one; projections of q, k, v and the output have
-            it.
-        neuron: config of a neuron in front, or None.
-        norm_cfg: config of a batch norm.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: k, kernel size of the depth-wise convolution in pixels; default 3. 1 means no
+            depth-wise convolution (SDT-V3 large).
+        ratio: channels between the two 1x1 convolutions, divided by ``in_channels``; default 1.
+        last_norm: whether there is a third norm at the end, as in the projections of q, k, v and
+            the output; default True.
+        neuron: config of the neuron before the first convolution; None (default) means no neuron.
+        norm_cfg: config of a batch norm with running statistics.
 
     Raises:
-        ValueError: a norm without running statistics, which has no defined border.
+        ValueError: the norm has no running statistics, from which the padding is computed.
     """
 
     def __init__(
@@ -58,9 +58,8 @@ class RepConv(nn.Module):
                 or not self.expand_norm.track_running_stats
             ):
                 raise ValueError(
-                    'RepConv pads with what its batch norm makes of a zero, so norm_cfg must be a '
-                    'batch '
-                    f'norm with running statistics; got {norm_cfg}'
+                    'RepConv computes its padding from running statistics, so norm_cfg must be a '
+                    f'batch norm with running statistics, got {norm_cfg}'
                 )
             self.depthwise = Conv2d(
                 hidden, hidden, kernel_size, padding=kernel_size // 2, groups=hidden, bias=False
@@ -71,11 +70,11 @@ class RepConv(nn.Module):
 
     @property
     def is_merged(self) -> bool:
-        """Whether :meth:`fuse` made one convolution of the chain."""
+        """Whether :meth:`fuse` has merged the chain into one convolution."""
         return isinstance(self.expand, nn.Identity)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, H, W) -> potentials (T, B, C', H, W)."""
+        """Return membrane potentials (T, B, C', H, W) for an input (T, B, C, H, W)."""
         x = self.neuron(x)
         num_steps = len(x)
         x = normalise(self.expand_norm, self.expand(merge_time(x)))
@@ -86,8 +85,8 @@ class RepConv(nn.Module):
         )
 
     def _border(self) -> Tensor:
-        """What the depth-wise convolution sees around the map, per channel: the first norm of a
-        zero."""
+        """Return the padding value of the depth-wise convolution per channel: the output of the
+        first norm for a zero."""
         norm = self.expand_norm
         if isinstance(norm, nn.Identity):  # folded, here or by mmcv.cnn.fuse_conv_bn
             return self.expand.bias
@@ -97,8 +96,8 @@ class RepConv(nn.Module):
         return border
 
     def _bordered_depthwise(self, x: Tensor) -> Tensor:
-        """Depth-wise convolution of x padded by b per channel: conv(pad_b(x)) = conv(pad_0(x - b))
-        + b sum(weight)."""
+        """Compute the depth-wise convolution of x padded by b per channel: conv(pad_b(x)) =
+        conv(pad_0(x - b)) + b sum(weight)."""
         weight, border = self.depthwise.weight, self._border().to(x.dtype)
         return conv2d(
             x - border.view(-1, 1, 1),
@@ -110,7 +109,7 @@ class RepConv(nn.Module):
 
     @torch.no_grad()
     def fuse(self, merge: bool = False) -> None:
-        """Fold the batch norms, in eval mode, and merge the chain if asked, see
+        """Fold the batch norms, in eval mode, and with ``merge`` merge the chain, see
         :func:`mmbsa.models.layers.fuse`."""
         for conv, norm in (
             ('expand', 'expand_norm'),
@@ -125,7 +124,7 @@ class RepConv(nn.Module):
                 setattr(self, norm, nn.Identity())
         norms = self.expand_norm, self.reduce_norm, self.last_norm
         if not merge or self.is_merged or not all(isinstance(norm, nn.Identity) for norm in norms):
-            return  # not asked for, merged before, or with norms that are no linear layers
+            return  # not requested, already merged, or the norms are not linear in this mode
         expand, reduce = self.expand, self.reduce
         out_channels, hidden = reduce.weight.shape[:2]
         taps = (

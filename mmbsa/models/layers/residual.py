@@ -1,5 +1,5 @@
-"""Residual branches: layer scale, stochastic depth over samples, activation checkpointing that
-leaves batch norm alone."""
+"""Residual branches: layer scale, stochastic depth, and activation checkpointing without a second
+update of batch norms."""
 
 from contextlib import contextmanager, nullcontext
 
@@ -14,19 +14,21 @@ from mmbsa.spiking import add
 
 
 def drop_path_rates(last: float, depth: int) -> list[float]:
-    """Stochastic depth of ``depth`` blocks, growing linearly from 0 to ``last``."""
+    """Return the rates of stochastic depth of ``depth`` blocks, which increase linearly from 0 to
+    ``last``."""
     return [last * i / max(depth - 1, 1) for i in range(depth)]
 
 
 class Residual(nn.Module):
-    """x + drop_path(scale * branch(x)) for time-major maps.
+    """Residual branch: x + drop_path(scale * branch(x)) for time-major maps.
 
     Args:
         branch: module from (T, B, C, H, W) to the same shape.
-        channels: C, length of the layer scale.
-        layer_scale: initial value of a learnable factor per channel, or None for none.
-        drop_path_rate: probability of leaving the branch out for a sample (all its T steps
-            together).
+        channels: C, channels of the map.
+        layer_scale: initial value of a learnable factor per channel; None (default) means no
+            factor.
+        drop_path_rate: probability that the branch is skipped for a sample (in all its T steps);
+            default 0.
     """
 
     def __init__(
@@ -46,23 +48,23 @@ class Residual(nn.Module):
         self.drop_path_rate = drop_path_rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, H, W) -> (T, B, C, H, W)."""
+        """Return the output (T, B, C, H, W) for an input (T, B, C, H, W)."""
         out = self.branch(x)
         if self.scale is not None:
             out = out * self.scale.view(-1, 1, 1)
         if (
             self.drop_path_rate and self.training
-        ):  # timm drops along the leading axis, which must be the samples
+        ):  # timm drops along the first axis, which must be the samples
             out = drop_path(out.transpose(0, 1), self.drop_path_rate, True).transpose(0, 1)
         return add(x, out)
 
 
 @contextmanager
 def _averages_stand_still(module: nn.Module):
-    """Batch norms normalise by the batch as before, and neither move their averages nor count the
-    batch again.
+    """Context in which batch norms use batch statistics but do not update their running averages
+    and counters.
 
-    Running firing rates do not move either.
+    Running firing rates are not updated either.
     """
     norms = [
         m
@@ -84,8 +86,8 @@ def _averages_stand_still(module: nn.Module):
 
 
 def checkpointed(module: nn.Module, x: Tensor) -> Tensor:
-    """Run ``module(x)`` and recompute it in backward; running averages are updated once, not
-    twice."""
+    """Run ``module(x)`` and recompute it in the backward; running averages are updated only
+    once."""
     return checkpoint(
         module,
         x,

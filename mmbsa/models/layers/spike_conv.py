@@ -1,4 +1,4 @@
-"""The unit that spiking transformers are made of: neuron, convolution, norm."""
+"""The basic unit of spiking transformers: neuron, convolution, norm."""
 
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
@@ -13,8 +13,8 @@ from mmbsa.spiking import add
 
 
 def max_pool() -> MaxPool2d:
-    """The pooling of every spiking tokenizer: 3 x 3, stride 2; a side of n pixels becomes ceil(n /
-    2)."""
+    """Return the pooling of all spiking tokenizers: 3 x 3, stride 2; a side of n pixels becomes
+    ceil(n / 2)."""
     return MaxPool2d(3, stride=2, padding=1)
 
 
@@ -25,9 +25,10 @@ class SpikeConv(nn.Module):
     shortcuts. Input and output are (T, B, C, H, W).
 
     Args:
-        in_channels, out_channels: number of channels of input and output.
-        kernel_size: side or sides of the kernel, default 1.
-        stride: stride of the convolution, default 1.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: kernel size in pixels, an int or a pair; default 1.
+        stride: stride of the convolution in pixels; default 1.
         padding: zeros at every border; None (default) keeps the size at stride 1.
         groups: number of groups of the convolution, default 1.
         bias: whether the convolution has a bias, default False.
@@ -38,7 +39,7 @@ class SpikeConv(nn.Module):
             comes first), ``'after'`` the norm (for a neuron that comes last), or None (default).
 
     Raises:
-        ValueError: an unknown value of ``pool``.
+        ValueError: ``pool`` is unknown.
     """
 
     def __init__(
@@ -77,16 +78,24 @@ class SpikeConv(nn.Module):
         self.pool_first = pool == 'before'
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, H, W) -> (T, B, C', H', W'): potentials, or spikes when the neuron comes
-        last."""
+        """Return (T, B, C', H', W') for an input (T, B, C, H, W): membrane potentials, or spikes if
+        the neuron comes last."""
         if not self.neuron_last:
             x = self.neuron(x)
         x = map_steps(self.project, x)
         return self.neuron(x) if self.neuron_last else x
 
     def project(self, x: Tensor, copies: int = 1) -> Tensor:
-        """(T * B, C, H, W) -> (T * B, C', H', W'), or (B, ...) -> (B, ...) where that stands for
-        ``copies`` equal steps."""
+        """Apply convolution and norm to maps without time axis.
+
+        Args:
+            x: T * B maps (T * B, C, H, W), or B maps (B, C, H, W) that each stand for ``copies``
+                equal steps.
+            copies: number of equal steps per map; default 1.
+
+        Returns:
+            As many maps with C' channels.
+        """
         x = self.conv(self.pool(x) if self.pool_first else x)
         x = norm_of_copies(self.norm, x, copies)
         return x if self.pool_first else self.pool(x)
@@ -99,16 +108,17 @@ class SpikeConv(nn.Module):
 
 
 class SepSpikeConv(nn.Sequential):
-    """Separable spiking convolution: 1x1 expand, depth-wise k x k, 1x1 reduce, each neuron -> conv
-    -> norm.
+    """Separable spiking convolution: 1x1, depth-wise k x k and 1x1 convolution; each unit is neuron
+    -> conv -> norm.
 
     Args:
-        channels: of input and output.
-        kernel_size: of the depth-wise convolution.
-        ratio: expansion of the channels in between.
-        fused: the depth-wise and the last convolution follow each other without norm and neuron, as
-            in Meta-SpikeFormer (SDT-V2); E-SpikeFormer (SDT-V3) has them.
-        unit: ``neuron`` and ``norm_cfg``.
+        channels: channels of input and output.
+        kernel_size: k, kernel size of the depth-wise convolution in pixels; default 7.
+        ratio: channels in between, divided by ``channels``; default 2.
+        fused: whether there is no norm and no neuron between the depth-wise and the last
+            convolution, as in Meta-SpikeFormer (SDT-V2); default False, as in E-SpikeFormer
+            (SDT-V3).
+        unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
     """
 
     def __init__(
@@ -129,19 +139,19 @@ class SepSpikeConv(nn.Sequential):
 
 
 class SpikeMLP(nn.Sequential):
-    """Two spiking units C -> ratio * C -> C; 1x1 convolutions with bias by default, as all families
-    have them.
+    """Spiking MLP: two units of neuron, convolution and norm, with C -> ratio * C -> C channels.
 
     Args:
-        channels: C.
-        ratio: of the hidden channels to C.
-        kernel_size, bias: of both convolutions.
-        inner_shortcut: each unit has a shortcut of its own; the outer one is the caller's. Needs
-            ``ratio=1``.
-        unit: what :class:`SpikeConv` takes.
+        channels: C, channels of input and output.
+        ratio: hidden channels divided by C; default 4.
+        kernel_size: kernel size of both convolutions in pixels; default 1.
+        bias: whether both convolutions have a bias; default True, as in all families.
+        inner_shortcut: whether each unit has its own shortcut, in addition to that of the caller;
+            needs ``ratio=1``. Default False.
+        unit: further arguments of :class:`SpikeConv`.
 
     Raises:
-        ValueError: an inner shortcut between different widths.
+        ValueError: ``inner_shortcut=True`` with ``ratio`` other than 1.
     """
 
     def __init__(
@@ -155,7 +165,7 @@ class SpikeMLP(nn.Sequential):
     ):
         hidden = int(channels * ratio)
         if inner_shortcut and hidden != channels:
-            raise ValueError(f'SpikeMLP: an inner shortcut needs ratio=1, got {ratio}')
+            raise ValueError(f'SpikeMLP: inner_shortcut=True needs ratio=1, got {ratio}')
         super().__init__(
             SpikeConv(channels, hidden, kernel_size, bias=bias, **unit),
             SpikeConv(hidden, channels, kernel_size, bias=bias, **unit),
@@ -163,7 +173,7 @@ class SpikeMLP(nn.Sequential):
         self.inner_shortcut = inner_shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, H, W) -> (T, B, C, H, W)."""
+        """Return the output (T, B, C, H, W) for an input (T, B, C, H, W)."""
         first, second = self
         out = first(x)
         return add(out, second(add(x, out))) if self.inner_shortcut else second(out)

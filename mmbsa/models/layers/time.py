@@ -1,4 +1,4 @@
-"""The time axis: spiking tensors are (T, B, ...); convolutions and norms see (T * B, ...)."""
+"""The time axis: spiking tensors are (T, B, ...), convolutions and norms get (T * B, ...)."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,36 +11,45 @@ from mmbsa.spiking import carry, is_streaming
 
 
 def over_steps(reduce: Callable[[Tensor, int], Tensor], x: Tensor) -> Tensor:
-    """``reduce(x, 0)`` of (T, *) for a reduction such as ``torch.mean``, in the layout of a step.
+    """Apply a reduction over the time axis of (T, *), with the result in the memory layout of a
+    step.
 
-    PyTorch reduces a channels-last map with a fifth dimension element by element on CPUs, 23 times
-    slower than the same numbers shown to it in the order of memory.
+    PyTorch reduces a channels-last map with a fifth dimension element by element on CPUs. This is
+    23 times slower than a reduction of the same numbers in the order of memory.
+
+    Args:
+        reduce: a function such as ``torch.mean``, called as ``reduce(x, 0)``.
+        x: time-major tensor (T, *).
     """
     if (
         torch.compiler.is_compiling()
-    ):  # a compiler writes loops of its own, and cannot sort strides that are symbols
+    ):  # a compiler generates its own loops, and cannot sort symbolic strides
         return reduce(x, 0)
     order = memory_order(x)
     return reduce(x.permute(order), 0).permute([place - 1 for place in inverse(order)[1:]])
 
 
-#: ways of reading time out: (T, *) -> (*).
+#: modes of the readout: functions from (T, *) to (*).
 TIME_MODES = {
     'mean': lambda x: over_steps(torch.mean, x) if len(x) > 1 else x.squeeze(0),
     'sum': lambda x: over_steps(torch.sum, x) if len(x) > 1 else x.squeeze(0),
     'max': lambda x: over_steps(torch.amax, x) if len(x) > 1 else x.squeeze(0),
     'last': lambda x: (
         x[-1] if len(x) > 1 else x.squeeze(0)
-    ),  # the gradient of an index is zeros with a copy in them
+    ),  # the gradient of an index is a tensor of zeros with one copied step
 }
 
 
 def read_time(maps: Sequence[Tensor], mode: str) -> tuple[Tensor, ...]:
-    """Time-major maps (T, B, C_i, H_i, W_i) -> contiguous maps (B, C_i, H_i, W_i) for stock necks
-    and heads.
+    """Remove the time axis of time-major maps (T, B, C_i, H_i, W_i), and return contiguous maps (B,
+    C_i, H_i, W_i).
+
+    Args:
+        maps: time-major maps.
+        mode: a key of ``TIME_MODES``.
 
     Raises:
-        ValueError: a map that is not (T, B, C, H, W).
+        ValueError: a map is not (T, B, C, H, W).
     """
     for index, x in enumerate(maps):
         if x.ndim != 5:
@@ -55,23 +64,24 @@ def read_time(maps: Sequence[Tensor], mode: str) -> tuple[Tensor, ...]:
 
 
 def check_steps(x: Tensor, num_steps: int | None, key: str) -> None:
-    """Raise ValueError if a part was built for another T than the backbone; single steps of a
-    stream are accepted.
+    """Raise ValueError if a neck or head was built for another T than the backbone; single steps of
+    a stream are accepted.
 
     Args:
-        x: (T, *) from the backbone.
-        num_steps: T of the part, None if it was not told one.
-        key: of the part's T in the config, for the message: ``'neck.num_steps'``.
+        x: output (T, *) of the backbone.
+        num_steps: T of the neck or head; None accepts every T.
+        key: config key of this T, for the message: ``'neck.num_steps'``.
     """
     if num_steps is not None and len(x) != num_steps and not is_streaming():
         raise ValueError(
-            f'{key}={num_steps}, but backbone.num_steps={len(x)}: set both to the same T, or leave '
-            f'{key} out'
+            f'{key}={num_steps}, but backbone.num_steps={len(x)}: set both to the same T, or '
+            f'remove {key}'
         )
 
 
 def merge_time(x: Tensor) -> Tensor:
-    """(T, B, *) -> (T * B, *), a view of contiguous and of channels-last maps."""
+    """Return ``x`` (T, B, *) as (T * B, *); it is a view of contiguous and of channels-last
+    tensors."""
     return carry(_merged(x), x)
 
 
@@ -80,8 +90,8 @@ def _merged(x: Tensor) -> Tensor:
         return x.flatten(0, 1)
     x = x.squeeze(0)
     if x.dim() == 4 and x.size(0) == 1 and x.stride(0) != x.numel():
-        # One image: its first stride says nothing, but convolutions take a map for contiguous if it
-        # is a small one.
+        # One image: its first stride has no meaning, but with a small one convolutions treat the
+        # map as contiguous.
         last = x.permute(0, 2, 3, 1)
         if last.is_contiguous():
             return last.flatten().view(last.shape).permute(0, 3, 1, 2)
@@ -89,12 +99,12 @@ def _merged(x: Tensor) -> Tensor:
 
 
 def split_time(x: Tensor, num_steps: int) -> Tensor:
-    """(T * B, *) -> (T, B, *), a view."""
+    """Return a view (T, B, *) of ``x`` (T * B, *), with T = ``num_steps``."""
     return carry(x.unsqueeze(0) if num_steps == 1 else x.unflatten(0, (num_steps, -1)), x)
 
 
 class _Copies(torch.autograd.Function):
-    """(*) -> (T, *), T times the same memory; the gradient is summed by :func:`over_steps`."""
+    """Expand (*) to (T, *) without a copy; :func:`over_steps` sums the gradient."""
 
     generate_vmap_rule = True
 
@@ -112,23 +122,25 @@ class _Copies(torch.autograd.Function):
 
 
 def copies(x: Tensor, num_steps: int) -> Tensor:
-    """Show x (*) to T steps as (T, *), an expanded view."""
+    """Return ``x`` (*) as T = ``num_steps`` equal steps (T, *), an expanded view."""
     if torch.compiler.is_compiling():
         return x.expand(num_steps, *x.shape)
     return _Copies.apply(x, num_steps)
 
 
 def map_steps(function: Callable[[Tensor, int], Tensor], x: Tensor) -> Tensor:
-    """Apply a function of (N, C, H, W) maps to all steps of (T, B, C, H, W) at once.
+    """Apply a function of (N, C, H, W) maps to all steps of a time-major map (T, B, C, H, W) at
+    once.
 
-    Direct encoding shows the first layers one image T times: an expanded tensor, whose steps are
-    one memory. Such steps are computed once and expanded again, which changes no result and saves T
-    - 1 of T parts of the largest maps of a network.
+    Direct encoding repeats an image T times as an expanded tensor, whose steps share memory. Such
+    steps are computed once and expanded again. The results are the same, and the first layers,
+    which have the largest maps, cost 1 / T.
 
     Args:
-        function: from a map and the number of steps that it stands for, 1 or T; it must treat
-            images alike and apart, but for batch statistics, see :func:`norm_of_copies`.
-        x: time-major map.
+        function: function of maps and of the number of steps that each map stands for, 1 or T. It
+            must treat all images alike and independently, except for batch statistics, see
+            :func:`norm_of_copies`.
+        x: time-major map (T, B, C, H, W).
     """
     num_steps = len(x)
     if num_steps > 1 and x.stride(0) == 0:
@@ -138,7 +150,7 @@ def map_steps(function: Callable[[Tensor, int], Tensor], x: Tensor) -> Tensor:
 
 
 class _GradAsLaid(torch.autograd.Function):
-    """Identity; the gradient comes back with the strides of the tensor."""
+    """Identity whose gradient has the strides of the tensor."""
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
@@ -158,10 +170,10 @@ class _GradAsLaid(torch.autograd.Function):
 
 
 def normalise(norm: nn.Module, x: Tensor) -> Tensor:
-    """``norm(x)`` of maps (N, C, H, W), with right gradients.
+    """Return ``norm(x)`` for maps (N, C, H, W), with correct gradients.
 
-    Where N, H or W is 1, torch's batch norm on CPUs (seen in 2.14) takes a contiguous map and its
-    channels-last gradient, or the reverse, for one layout, and returns wrong gradients.
+    If N, H or W is 1, torch's batch norm on CPUs (observed in 2.14) treats a contiguous map and its
+    channels-last gradient, or the reverse, as one layout, and returns wrong gradients.
     """
     out = norm(x)
     ambiguous = (
@@ -176,10 +188,16 @@ def normalise(norm: nn.Module, x: Tensor) -> Tensor:
 
 
 def norm_of_copies(norm: nn.Module, x: Tensor, copies: int) -> Tensor:
-    """The norm of a batch that holds every image of x ``copies`` times, computed from x.
+    """Return the norm of a batch that contains every image of ``x`` several times, computed from
+    ``x`` alone.
 
     Mean and variance are those of x. The running variance is an unbiased estimate, n / (n - 1)
-    times the variance for n values per channel, and is put right for ``copies * n`` values.
+    times the variance for n values per channel, and is corrected for ``copies * n`` values.
+
+    Args:
+        norm: a norm module.
+        x: maps (N, C, H, W).
+        copies: number of times that each map is in the batch.
     """
     if copies == 1 or not (
         isinstance(norm, _BatchNorm) and norm.training and norm.track_running_stats
@@ -188,24 +206,29 @@ def norm_of_copies(norm: nn.Module, x: Tensor, copies: int) -> Tensor:
     count = x.numel() // x.size(1)
     if isinstance(norm, nn.SyncBatchNorm) and torch.distributed.is_initialized():
         count *= torch.distributed.get_world_size(norm.process_group)
-    if count == 1:  # no variance to estimate from x alone
+    if count == 1:  # the variance cannot be estimated from x alone
         return norm(x.repeat(copies, *[1] * (x.dim() - 1)))[: len(x)]
     before = norm.running_var.clone()
     out = normalise(norm, x)
     momentum = 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
     kept = before.mul_(1 - momentum)
-    # .data: autograd saved this buffer, though batch norm's backward does not use it in training
+    # .data, because autograd has saved this buffer, which batch norm's backward does not use in
+    # training
     norm.running_var.data.sub_(kept).mul_(copies * (count - 1) / (copies * count - 1)).add_(kept)
     return out
 
 
 class Timewise(nn.Module):
-    """Apply a module of (B, C, H, W) maps, such as a pooling, to every step of a time-major map."""
+    """Apply a module of (B, C, H, W) maps, such as a pooling, to every step of a time-major map.
+
+    Args:
+        module: the module.
+    """
 
     def __init__(self, module: nn.Module):
         super().__init__()
         self.module = module
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, H, W) -> (T, B, C', H', W')."""
+        """Return (T, B, C', H', W') for an input (T, B, C, H, W)."""
         return map_steps(lambda maps, _: self.module(maps), x)

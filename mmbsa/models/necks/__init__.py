@@ -1,4 +1,4 @@
-"""Necks: time is read out for stock heads, or kept for spiking ones."""
+"""Necks: with a readout for heads of mm packages, or with a time axis for spiking heads."""
 
 from mmbsa.models.necks.level_adapter import LevelAdapter
 from mmbsa.models.necks.spike_fpn import SpikeFPN

@@ -1,4 +1,4 @@
-"""Feature maps arranged the way a stock neck or head asks for them."""
+"""A neck that adapts feature maps to the requirements of a neck or head of an mm package."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -14,42 +14,44 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class LevelAdapter(BaseModule):
-    """Rearranges, decodes, resizes and projects maps for consumers that expect more than a pyramid.
+    """Neck that selects, merges, resizes and projects maps for necks and heads that need more than
+    a feature pyramid.
 
-    Some stock heads rely on what one backbone returns: the same map several times (plain vision
-    transformers), fine maps that hold coarse context (U-Net, BiSeNet), sizes that nest exactly,
-    fixed channels, a class token beside each map, or a single tensor in eval mode.
-    ``swap_backbone`` measures what the replaced backbone did and puts this adapter behind
-    :class:`TemporalReadout` where it matters. Every step is optional::
+    Some heads of mm packages need the output of one particular backbone: the same map several times
+    (plain vision transformers), fine maps with coarse context (U-Net, BiSeNet), sizes that are
+    exact multiples, fixed channels, a class token per map, or a single tensor in eval mode.
+    ``swap_backbone`` measures the output of the replaced backbone and adds this adapter after
+    :class:`TemporalReadout` if it is needed. Every step is optional::
 
         maps -> top-down merge -> pick sources -> resize -> project -> tokens -> neck
 
-    It makes only outputs that are asked for, so that no parameter stays without gradient in
-    distributed training.
+    It computes only the requested outputs, so that every parameter has a gradient in distributed
+    training.
 
     Args:
-        in_channels: channels of the incoming maps, fine to coarse.
-        in_strides: strides of the incoming maps.
-        sources: per output, the index of the map it is made from.
-        top_down: merge the maps from coarse to fine first, as a feature pyramid does: 1x1
-            convolutions to this width, each map plus the upsampled coarser one; outputs are then
-            projected by 3x3 convolutions.
-        strides: per output its stride; maps are resized bilinearly to sizes that nest exactly (a
-            map of half the stride has exactly twice the height and width, whatever the image's
-            size). None keeps every source's size.
-        channels: per output its channels, reached by a convolution, norm and ReLU; None keeps the
-            source's.
-        tokens: return ``(map, token)`` pairs. A spiking backbone has no class token: the mean over
-            positions stands in.
-        eval_out: in eval mode return only this output, as a tensor. None returns all of them
-            always.
-        neck: config of a stock neck to run on the outputs.
-        norm_cfg: norm of the convolutions.
-        init_cfg: OpenMMLab's.
+        in_channels: channels of the input maps, fine to coarse.
+        in_strides: strides of the input maps in pixels.
+        sources: for each output, the index of its input map.
+        top_down: number of channels of a top-down merge before the other steps, as in a feature
+            pyramid: 1x1 convolutions to this number of channels, then each map plus the upsampled
+            coarser one. The outputs are then projected by 3x3 convolutions. None (default) means no
+            merge.
+        strides: for each output its stride in pixels; maps are resized bilinearly to sizes that are
+            exact multiples (a map with half the stride has exactly twice the height and width, for
+            every image size). None (default) keeps the size of the input map.
+        channels: for each output its number of channels, by a convolution, norm and ReLU; None
+            (default) keeps the channels of the input map.
+        tokens: whether to return ``(map, token)`` pairs. A spiking backbone has no class token, so
+            the token is the mean over positions. Default False.
+        eval_out: index of the only output that is returned in eval mode, as a tensor; None
+            (default) always returns all outputs.
+        neck: config of a neck of an mm package that gets the outputs; default None.
+        norm_cfg: config of the norms after the convolutions.
+        init_cfg: initialisation config of OpenMMLab; default None.
 
     Raises:
-        ValueError: an index out of range, lists of unequal length, or strides that do not divide
-            the coarsest one.
+        ValueError: an index is out of range, lists have different lengths, or a stride does not
+            divide the largest one.
     """
 
     def __init__(
@@ -108,13 +110,13 @@ class LevelAdapter(BaseModule):
         number = len(self.sources)
         if len(in_channels) != len(self.in_strides):
             raise ValueError(
-                f'LevelAdapter: {len(in_channels)} in_channels but {len(self.in_strides)} '
-                'in_strides'
+                'LevelAdapter: in_channels and in_strides must have the same length, got '
+                f'{len(in_channels)} and {len(self.in_strides)}'
             )
         if not number or not all(0 <= i < len(in_channels) for i in self.sources):
             raise ValueError(
-                f'LevelAdapter: sources={self.sources} must name some of the {len(in_channels)} '
-                'maps'
+                f'LevelAdapter: sources={self.sources} must be indices of the {len(in_channels)} '
+                'input maps'
             )
         for key, value in (('strides', self.strides), ('channels', channels)):
             if value is not None and len(value) != number:
@@ -122,12 +124,12 @@ class LevelAdapter(BaseModule):
                     f'LevelAdapter: {key} must have one entry per output ({number}), got {value}'
                 )
         if self.strides and any(max(self.strides) % s for s in self.strides):
-            raise ValueError(f'LevelAdapter: strides={self.strides} must divide the coarsest one')
+            raise ValueError(f'LevelAdapter: strides={self.strides} must divide the largest one')
         if self.eval_out is not None and not 0 <= self.eval_out < number:
-            raise ValueError(f'LevelAdapter: eval_out={self.eval_out} must lie in 0..{number - 1}')
+            raise ValueError(f'LevelAdapter: eval_out={self.eval_out} must be in 0..{number - 1}')
 
     def _merge(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Top-down sums: every map gets what the coarser ones know."""
+        """Return top-down sums: every map plus the upsampled coarser ones."""
         maps = [lateral(x) for lateral, x in zip(self.laterals, inputs)]
         for i in range(len(maps) - 1, 0, -1):
             maps[i - 1] = maps[i - 1] + interpolate(
@@ -136,8 +138,8 @@ class LevelAdapter(BaseModule):
         return maps
 
     def _size(self, inputs: Sequence[Tensor], stride: int) -> tuple[int, int]:
-        """Size at a stride: the coarsest output covers the image (rounded up), the others are
-        multiples of it."""
+        """Return the height and width at a stride: the coarsest output covers the image (rounded
+        up), the others are multiples of it."""
         coarse = max(self.strides)
         return tuple(
             -(-side * self.in_strides[0] // coarse) * (coarse // stride)
@@ -154,8 +156,18 @@ class LevelAdapter(BaseModule):
         return (x, x.mean((-2, -1))) if self.tokens else x
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple | Tensor:
-        """(B, C_i, H_i, W_i) per incoming map -> per output a map, a (map, (B, C) token) pair, or
-        one tensor in eval."""
+        """Return the outputs for input maps (B, C_i, H_i, W_i).
+
+        Args:
+            inputs: one map per entry of ``in_channels``, fine to coarse.
+
+        Returns:
+            For each output a map, or a pair of a map and a token (B, C); one tensor in eval mode
+            with ``eval_out``; or the output of ``neck``.
+
+        Raises:
+            ValueError: the number of maps differs from ``in_strides``.
+        """
         if len(inputs) != len(self.in_strides):
             raise ValueError(
                 f'LevelAdapter: got {len(inputs)} maps for in_strides={self.in_strides}'

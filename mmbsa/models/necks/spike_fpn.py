@@ -1,4 +1,5 @@
-"""Spiking feature pyramid of SDT-V3: segmentation (``QFPN`` there) and detection (``SpikeFPN``)."""
+"""Spiking feature pyramid of SDT-V3, for segmentation (``QFPN`` there) and detection
+(``SpikeFPN``)."""
 
 from collections.abc import Sequence
 
@@ -14,44 +15,48 @@ BATCH_NORM = dict(type='BN')
 
 
 class BinaryInEval(IntegerNode):
-    """Integer neuron of the official detection neck.
+    """Integer neuron of the official detection neck: counts above 1 become 1 in evaluation.
 
-    In training the output counts are 0 .. D. In evaluation counts above 1 become 1.
+    In training the output counts are 0 .. D. The arguments are those of :class:`IntegerNode`.
     """
 
     def fire(self, u: Tensor) -> Tensor:
-        """Membrane potential of any shape -> spikes of that shape."""
+        """Return the spikes for a membrane potential ``u`` of any shape."""
         spikes = super().fire(u)
         return spikes if self.training else spikes.clamp(max=1 / self.norm)
 
 
 @MODELS.register_module()
 class SpikeFPN(BaseModule):
-    """Top-down pyramid of neuron -> conv -> norm units; time-major in and out.
+    """Spiking feature pyramid: top-down units of neuron -> conv -> norm, with time-major input and
+    output.
 
     Data flow::
 
         level i --(neuron, 1x1 conv, norm)--> lateral i
         lateral i + nearest upsampled sum i+1 = sum i --(neuron, 3x3 conv, norm)--> out i
 
-    Laterals are added real-valued. Convolutions have a bias although a norm may follow, as the
-    official ones do. The segmentation protocol has norms and spikes divided by D; that of detection
-    has neither: ``norm_cfg=None, neuron=dict(type='mmbsa.IntegerNode', levels=4, norm=1)``.
+    The laterals are real-valued when they are added. Convolutions have a bias even if a norm
+    follows, as in the official code. The segmentation protocol has norms and divides counts by D;
+    the detection protocol does neither: ``norm_cfg=None, neuron=dict(type='mmbsa.IntegerNode',
+    levels=4, norm=1)``.
 
     Args:
-        in_channels: channels of the backbone's maps, fine to coarse.
+        in_channels: channels of the input maps, fine to coarse.
         out_channels: channels of every output.
-        num_outs: number of outputs; those beyond the inputs are strided subsamples of the coarsest.
-        neuron: neuron config.
-        norm_cfg: norm config, or None for no norms.
-        num_steps: T, for neurons whose parameters depend on it; None takes any T.
-        official_quirks: clamp spikes of an integer neuron at 1 in evaluation, as the official
-            detection neck does; what it emits then is not what it was trained with.
-        init_cfg: OpenMMLab's.
+        num_outs: number of outputs; outputs beyond the number of inputs are strided subsamples of
+            the coarsest. None (default) means the number of inputs.
+        neuron: config of all neurons.
+        norm_cfg: config of the norms; None means no norms.
+        num_steps: T, for neurons whose parameters depend on it; None (default) accepts every T.
+        official_quirks: whether counts above 1 become 1 in evaluation but not in training, as in
+            the official detection neck; default False.
+        init_cfg: initialisation config of OpenMMLab; default None.
 
     Raises:
-        ValueError: fewer outputs than inputs, a number of maps other than ``in_channels``, or
-            ``official_quirks`` with a neuron that is no ``mmbsa.IntegerNode``.
+        ValueError: ``num_outs`` is less than the number of inputs, the number of maps differs from
+            ``in_channels``, or ``official_quirks=True`` and the neuron is not a
+            ``mmbsa.IntegerNode``.
     """
 
     def __init__(
@@ -79,7 +84,7 @@ class SpikeFPN(BaseModule):
         if official_quirks:
             if resolve_type(neuron, nn.Module, 'neck.neuron', MODELS) is not IntegerNode:
                 raise ValueError(
-                    "SpikeFPN: official_quirks=True is about neuron=dict(type='mmbsa.IntegerNode', "
+                    "SpikeFPN: official_quirks=True needs neuron=dict(type='mmbsa.IntegerNode', "
                     f'...), got {neuron}'
                 )
             neuron = dict(neuron, type=BinaryInEval)
@@ -92,8 +97,13 @@ class SpikeFPN(BaseModule):
         )
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """(T, B, C_i, H_i, W_i) per input, fine to coarse -> (T, B, out_channels, H_i, W_i) per
-        output."""
+        """Return one map (T, B, out_channels, H_i, W_i) per output for input maps (T, B, C_i, H_i,
+        W_i), fine to coarse.
+
+        Raises:
+            ValueError: the number of maps or their channels differ from ``in_channels``, or T from
+                ``num_steps``.
+        """
         if len(inputs) != len(self.in_channels):
             raise ValueError(f'SpikeFPN: got {len(inputs)} maps for in_channels={self.in_channels}')
         widths = tuple(x.shape[2] for x in inputs)

@@ -1,4 +1,4 @@
-"""The one place where time is read out for stock heads."""
+"""A neck with a readout, for necks and heads of mm packages."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -12,15 +12,15 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class TemporalReadout(BaseModule):
-    """Time-major maps -> maps that every stock neck and head understands.
+    """Neck that removes the time axis of all maps, for necks and heads of mm packages.
 
     Args:
-        mode: ``'mean'`` over the T steps, ``'sum'``, ``'max'``, or ``'last'`` step.
-        neck: config of a stock neck (FPN, ...) to run on the maps.
-        init_cfg: OpenMMLab's.
+        mode: ``'mean'`` over the T steps (default), ``'sum'``, ``'max'``, or the ``'last'`` step.
+        neck: config of a neck of an mm package (FPN, ...) that gets the maps; default None.
+        init_cfg: initialisation config of OpenMMLab; default None.
 
     Raises:
-        ValueError: an unknown mode, or a map that is not (T, B, C, H, W).
+        ValueError: ``mode`` is unknown, or a map is not (T, B, C, H, W).
     """
 
     modes = TIME_MODES
@@ -35,7 +35,7 @@ class TemporalReadout(BaseModule):
         self.neck = None if neck is None else MODELS.build(deepcopy(neck))
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """(T, B, C_i, H_i, W_i) each -> (B, C_i, H_i, W_i) each, or what the wrapped neck makes of
-        them."""
+        """Return a map (B, C_i, H_i, W_i) per input map (T, B, C_i, H_i, W_i), or the output of
+        ``neck`` for these maps."""
         outs = read_time(inputs, self.mode)
         return outs if self.neck is None else self.neck(outs)

@@ -1,4 +1,4 @@
-"""Neurons: (T, *) input current -> (T, *) spikes, from rest at every forward."""
+"""Neurons: layers from input current (T, *) to spikes (T, *); every forward starts at rest."""
 
 from mmbsa.models.neurons.build import bind_steps, build_neuron, readout_neuron, ternary_neuron
 from mmbsa.models.neurons.dynamics import AsymmetricIFNode, HDLIFNode, HodgkinHuxleyNode

@@ -1,4 +1,4 @@
-"""Building neurons from configs, and the ternary twin of a neuron."""
+"""Build neurons from configs, and derive the ternary neuron that corresponds to a given neuron."""
 
 import inspect
 from copy import deepcopy
@@ -11,7 +11,7 @@ from mmbsa.models.neurons.integer import IntegerNode
 from mmbsa.registry import MODELS, build_checked, resolve_type
 from mmbsa.spiking import SpikingNeuron, measure_domain
 
-#: names of papers and benchmarks for classes that are called otherwise here.
+#: names that papers and benchmarks use -> names of the classes in this package.
 ALIASES = dict(
     PLIFNode='ParametricLIFNode',
     GLIFNode='GatedLIFNode',
@@ -21,29 +21,30 @@ ALIASES = dict(
 for _alias, _name in ALIASES.items():
     MODELS.register_module(name=_alias, module=MODELS.module_dict[_name])
 
-#: arguments that a ternary neuron takes over from a LIF neuron.
+#: arguments of a LIF neuron that its ternary neuron takes over.
 _SHARED = ('tau', 'decay_input', 'v_threshold', 'v_reset', 'detach_reset', 'surrogate_function')
 
 
 def build_neuron(cfg: dict | None, key: str = 'neuron', **overrides) -> nn.Module:
-    """Build a fresh neuron layer.
+    """Build a new neuron layer from a config.
 
     Args:
         cfg: a config such as ``dict(type='mmbsa.LIFNode', tau=2.0)``; None builds an identity (a
-            real-valued path). Neurons whose parameters depend on T need it in the config, see
-            :func:`bind_steps`.
-        key: where the config stands, for messages.
-        overrides: arguments that win over ``cfg`` where the neuron has them, for example an
-            attention threshold.
+            real-valued path). If the parameters of a neuron depend on T, its config must contain
+            ``T``, see :func:`bind_steps`.
+        key: the key of the config, for messages; default ``'neuron'``.
+        overrides: arguments that replace those of ``cfg`` if the neuron has them, for example the
+            threshold of an attention kind.
 
     Returns:
-        The neuron. A class that is no :class:`mmbsa.spiking.SpikingNeuron` and declares no
-        ``domain`` gets the one that was measured, and is refused by :func:`mmbsa.spiking.stream`.
+        The neuron. If its class is not a :class:`mmbsa.spiking.SpikingNeuron` and declares no
+        ``domain``, the domain is measured, and :func:`mmbsa.spiking.stream` does not support the
+        neuron.
 
     Raises:
-        TypeError: cfg is no config, or an argument that the neuron does not have, or a domain that
-            is neither declared nor measurable.
-        KeyError: its type is not registered.
+        TypeError: ``cfg`` is not a config, the neuron does not have an argument, or its domain is
+            neither declared nor measurable.
+        KeyError: the type is not registered.
     """
     if cfg is None:
         return nn.Identity()
@@ -59,21 +60,22 @@ def build_neuron(cfg: dict | None, key: str = 'neuron', **overrides) -> nn.Modul
 
 
 def _arguments(cls: type) -> set[str]:
-    """Names that the constructor of a neuron takes."""
+    """Return the names of the arguments of a neuron's constructor."""
     if issubclass(cls, spikingjelly.StatelessNode):
         return set(spikingjelly.constructor_parameters(cls))
     return set(inspect.signature(cls.__init__).parameters)
 
 
 def bind_steps(cfg: Any, num_steps: int | None) -> Any:
-    """A copy of a config in which every neuron whose parameters depend on T is told T.
+    """Return a copy of a config with ``T`` set in every neuron config whose parameters depend on T.
 
-    Backbones, necks and heads call it once, on the neuron and attention configs that they are
-    given; nested configs are visited. A ``T`` that a config names itself stays.
+    Backbones, necks and heads call it once on their neuron and attention configs. Nested configs
+    are included. A ``T`` that a config already contains is kept.
 
     Args:
-        cfg: a config, None, or anything that holds configs.
-        num_steps: T; None binds nothing, and such a neuron asks for ``T`` itself.
+        cfg: a config, None, or a container of configs.
+        num_steps: T; None changes nothing, and a neuron that needs ``T`` then raises an error when
+            it is built.
     """
     if num_steps is None:
         return cfg
@@ -91,8 +93,14 @@ def bind_steps(cfg: Any, num_steps: int | None) -> Any:
 
 
 def readout_neuron(cfg: dict) -> dict:
-    """Config of the neuron between pooling and linear layer: integer counts are not divided by D
-    there."""
+    """Return the config of the neuron between pooling and the linear layer.
+
+    In an integer neuron there the counts are not divided by D; other configs are returned
+    unchanged.
+
+    Args:
+        cfg: the neuron config of the backbone.
+    """
     return (
         dict(cfg, norm=1)
         if issubclass(resolve_type(cfg, nn.Module, 'neuron', MODELS), IntegerNode)
@@ -101,25 +109,27 @@ def readout_neuron(cfg: dict) -> dict:
 
 
 def ternary_neuron(cfg: dict, **overrides) -> dict:
-    """Config of the ternary neuron TSN (BSA, eq. 9-11) with the parameters of another neuron
-    **[ours]**.
+    """Return the config of the ternary neuron TSN (BSA, eq. 9-11) with the parameters of another
+    neuron **[ours]**.
 
-    LIF-like neurons hand over tau, decay_input, threshold, reset, detach_reset and surrogate. The
-    integer neuron of E-SpikeFormer keeps the share ``decay`` of its membrane and does not scale its
-    input, which in SpikingJelly's terms is ``tau = 1 / (1 - decay), decay_input=False``; its unit
-    of charge is 1, so the threshold is 1.
+    The ternary neuron takes over tau, decay_input, v_threshold, v_reset, detach_reset and
+    surrogate_function of a LIF-like neuron. The integer neuron of E-SpikeFormer keeps the share
+    ``decay`` of its membrane potential and does not scale its input; SpikingJelly writes this as
+    ``tau = 1 / (1 - decay), decay_input=False``. Its count increases by 1 for an input of 1, so the
+    threshold is 1.
 
     Args:
-        cfg: the config of the backbone's neuron.
-        overrides: arguments of ``TernaryLIFNode`` that win; a ``type`` replaces the whole neuron.
+        cfg: the neuron config of the backbone.
+        overrides: arguments of ``TernaryLIFNode`` that replace the derived ones; a ``type``
+            replaces the whole neuron.
     """
     if 'type' in overrides:
         return overrides
     cls = resolve_type(cfg, nn.Module, 'neuron', MODELS)
     if issubclass(cls, IntegerNode):
         node = MODELS.build(deepcopy(dict(cfg)))
-        # tau = 1, a decay of 0, is outside of SpikingJelly's range; with 1e-6 almost nothing is
-        # kept
+        # decay = 0 means tau = 1, which SpikingJelly does not allow; with tau = 1 + 1e-6 a share of
+        # about 1e-6 is kept
         tau = 1 / (1 - node.decay) if node.decay else 1 + 1e-6
         twin = dict(
             type='mmbsa.TernaryLIFNode',

@@ -1,5 +1,5 @@
-"""Neurons that SpikingJelly does not have: a mixture of four, an asymmetric ternary one, Hodgkin
-and Huxley's."""
+"""Neurons that SpikingJelly does not have: heterogeneous dynamics, asymmetric ternary and
+Hodgkin-Huxley."""
 
 from collections.abc import Sequence
 
@@ -13,12 +13,13 @@ from mmbsa.spiking import BINARY, TERNARY, SpikeDomain, SpikingNeuron
 
 
 class OwnNode(SpikingNeuron):
-    """What our spiking nodes share: binary spikes with a surrogate of their own.
+    """Base class of the neurons in this file: binary spikes, with one surrogate gradient per
+    neuron.
 
     Args:
-        surrogate_function: a name, a config or a module, see :func:`build_surrogate`; None is a
-            sigmoid, alpha 4.
-        detach_reset: whether the reset is cut out of the graph.
+        surrogate_function: a name, a config or a module, see :func:`build_surrogate`; None
+            (default) is a sigmoid with alpha 4.
+        detach_reset: whether the reset has no gradient; default True.
     """
 
     def __init__(
@@ -32,14 +33,14 @@ class OwnNode(SpikingNeuron):
 
     @property
     def domain(self) -> SpikeDomain | None:
-        """Binary; real-valued where the surrogate computes its primitive function."""
+        """Binary; None (real-valued) if the surrogate computes its primitive function."""
         return BINARY if self.surrogate_function.spiking else None
 
 
 @MODELS.register_module()
 class HDLIFNode(OwnNode):
-    r"""Heterogeneous dynamics: the membranes of four kinds of neuron, mixed by a gate over time
-    (HD-LIF of STEP).
+    r"""Neuron with heterogeneous dynamics (HD-LIF of STEP): a gate mixes the membrane potentials of
+    four neuron models.
 
     .. math:: H[t] = \sum_k g_k[t]\, H_k[t], \quad S = \Theta(H - V_{th}), \quad V = H (1 - S)
 
@@ -48,21 +49,26 @@ class HDLIFNode(OwnNode):
     .. math:: V + X, \quad V + \frac{X - V}{\tau}, \quad V + \sigma(w)(X - V),
               \quad V + \frac{X - V + \Delta e^{(V - \theta_{rh})/\Delta}}{\tau}
 
-    The gate is a softmax of a causal convolution over T of the mean input of a sample. STEP's
-    convolution mixes T and channels, so that a neuron has to know its map, and its evaluation keeps
-    two of four dynamics that training mixed; **[ours]** the gate has no channels, and training and
-    evaluation compute the same.
+    The gate is a softmax of a causal convolution over T of the mean input of a sample. In STEP the
+    convolution also mixes channels, so that its size depends on the feature map, and evaluation
+    keeps only two of the four models that training mixes. **[ours]**: the gate has no channels, and
+    training and evaluation compute the same.
 
     Args:
-        tau: of LIF and exponential IF, and at first of the parametric LIF; > 1.
-        v_threshold: threshold (0.2 in STEP).
-        delta_t, theta_rh: of the exponential IF.
-        kernel_size: steps that the gate sees, the present one included.
-        top_k: how many dynamics keep their share, the largest first; None keeps all four.
-        surrogate_function, detach_reset: see :class:`OwnNode`.
+        tau: time constant, in steps, of LIF and exponential IF, and initial value for the
+            parametric LIF; > 1; default 2.
+        v_threshold: threshold; default 1 (0.2 in STEP).
+        delta_t: sharpness of the exponential IF; default 1.
+        theta_rh: rheobase threshold of the exponential IF; default 0.8.
+        kernel_size: K, the number of steps in the gate's convolution, with the present one; default
+            3.
+        top_k: number of models that are mixed, those with the largest weights; None (default) mixes
+            all four.
+        surrogate_function: surrogate gradient, see :class:`OwnNode`.
+        detach_reset: whether the reset has no gradient; default True.
 
     Raises:
-        ValueError: tau <= 1, or a top_k outside 1..4.
+        ValueError: ``tau`` <= 1, or ``top_k`` is outside 1..4.
     """
 
     def __init__(
@@ -80,7 +86,7 @@ class HDLIFNode(OwnNode):
         if tau <= 1:
             raise ValueError(f'HDLIFNode: tau must be larger than 1, got {tau}')
         if top_k is not None and not 1 <= top_k <= 4:
-            raise ValueError(f'HDLIFNode: top_k must lie in 1..4, got {top_k}')
+            raise ValueError(f'HDLIFNode: top_k must be in 1..4, got {top_k}')
         self.tau, self.v_threshold, self.delta_t, self.theta_rh = (
             float(tau),
             float(v_threshold),
@@ -90,12 +96,17 @@ class HDLIFNode(OwnNode):
         self.top_k = top_k
         self.w = nn.Parameter(-torch.tensor(self.tau - 1).log())
         self.gate = nn.Conv1d(1, 4, kernel_size)
-        nn.init.zeros_(self.gate.weight)  # all dynamics weigh the same at first
+        nn.init.zeros_(self.gate.weight)  # equal weights at the start
         nn.init.zeros_(self.gate.bias)
 
     def shares(self, means: Tensor, steps: int) -> Tensor:
-        """Mean inputs of the K - 1 steps before and of the present ones (K - 1 + T, B) -> weights
-        (T, 4, B)."""
+        """Return the weights (T, 4, B) of the four models.
+
+        Args:
+            means: mean input per sample (K - 1 + T, B) of the K - 1 previous steps and the T
+                present ones.
+            steps: T.
+        """
         logits = self.gate.bias.view(1, 4, 1)
         for k in range(
             self.gate.kernel_size[0]
@@ -109,8 +120,14 @@ class HDLIFNode(OwnNode):
         return logits.softmax(1)
 
     def charges(self, v: Tensor, x: Tensor) -> Sequence[Tensor]:
-        """Membranes of the four dynamics before the spike."""
-        # far above threshold, where the neuron fires anyway, the exponential would overflow
+        """Return the membrane potentials of the four models before the spike.
+
+        Args:
+            v: membrane potential (B, *) after the previous step.
+            x: input current (B, *).
+        """
+        # the exponential would overflow far above the threshold, where the neuron emits a spike in
+        # any case
         upswing = self.delta_t * ((v - self.theta_rh) / self.delta_t).clamp(max=5).exp()
         return (
             v + x,
@@ -122,8 +139,16 @@ class HDLIFNode(OwnNode):
     def run(
         self, x: Tensor, state: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """(T, B, *) input current -> (T, B, *) spikes, and the membrane (B, *) with the last K - 1
-        mean inputs."""
+        """Run the neuron over T time steps.
+
+        Args:
+            x: input current (T, B, *).
+            state: the membrane potential (B, *) and the last K - 1 mean inputs; None (default)
+                starts at rest.
+
+        Returns:
+            Spikes (T, B, *), and the state after the last step.
+        """
         window = self.gate.kernel_size[0] - 1
         v, before = (
             (torch.zeros_like(x[0]), x.new_zeros(window, x.size(1))) if state is None else state
@@ -140,29 +165,28 @@ class HDLIFNode(OwnNode):
         return torch.stack(spikes), (v, means[len(means) - window :])
 
     def extra_repr(self) -> str:
-        """Dynamics."""
+        """Return the parameters for ``repr``."""
         return f'tau={self.tau:g}, v_threshold={self.v_threshold:g}, top_k={self.top_k}'
 
 
 @MODELS.register_module()
 class AsymmetricIFNode(OwnNode):
-    r"""Ternary integrate-and-fire neuron with a threshold of its own for each sign, of SWFormer
-    (ECCV 2024).
+    r"""Ternary integrate-and-fire neuron with one threshold per sign, of SWFormer (ECCV 2024).
 
     .. math:: H = V + X, \quad S = \Theta(H - V_{th}) - \Theta(-(H + V_{neg} + \epsilon)), \quad V =
         H (1 - |S|)
 
-    SpikingJelly's ternary neurons have one threshold for both signs.
+    SpikingJelly's ternary neurons use the same threshold for both signs.
 
     Args:
-        v_threshold: of positive spikes.
-        v_negative: of negative spikes, as a positive number.
-        inhibit: :math:`\epsilon`, added to it.
-        surrogate_function, detach_reset: see :class:`OwnNode`; the reset is in the graph, as
-            officially.
+        v_threshold: threshold of positive spikes; default 1.
+        v_negative: threshold of negative spikes, as a positive number; default 0.5.
+        inhibit: :math:`\epsilon`, added to ``v_negative``; default 0.001.
+        surrogate_function: surrogate gradient, see :class:`OwnNode`.
+        detach_reset: whether the reset has no gradient; default False, as in the official code.
 
     Raises:
-        ValueError: a threshold that is not positive.
+        ValueError: a threshold is not positive.
     """
 
     def __init__(
@@ -187,11 +211,20 @@ class AsymmetricIFNode(OwnNode):
 
     @property
     def domain(self) -> SpikeDomain | None:
-        """Ternary; real-valued where the surrogate computes its primitive function."""
+        """Ternary; None (real-valued) if the surrogate computes its primitive function."""
         return TERNARY if self.surrogate_function.spiking else None
 
     def run(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(T, *) input current -> (T, *) spikes, and the membrane (*), in float32 at least."""
+        """Run the neuron over T time steps.
+
+        Args:
+            x: input current (T, *).
+            state: the membrane potential (*) after the previous step; None (default) starts at 0.
+
+        Returns:
+            Spikes (T, *), and the membrane potential (*) after the last step, in float32 or
+            float64.
+        """
         spikes, v = [], state
         for x_t in x.to(working_dtype(x.dtype)):
             h = x_t if v is None else v + x_t
@@ -203,32 +236,36 @@ class AsymmetricIFNode(OwnNode):
         return torch.stack(spikes), v
 
     def extra_repr(self) -> str:
-        """Thresholds."""
+        """Return the thresholds for ``repr``."""
         thresholds = f'v_threshold={self.v_threshold:g}, v_negative={self.v_negative:g}'
         return f'{thresholds}, inhibit={self.inhibit:g}'
 
 
 @MODELS.register_module()
 class HodgkinHuxleyNode(OwnNode):
-    r"""Hodgkin and Huxley's neuron (J. Physiol. 1952) with the constants of the squid's axon.
+    r"""Hodgkin-Huxley neuron (J. Physiol. 1952) with the constants of the squid giant axon.
 
     .. math:: C \dot V = I - \bar g_{Na} m^3 h (V - E_{Na}) - \bar g_K n^4 (V - E_K) - g_L (V - E_L)
 
-    One step of the network is ``substeps`` of ``dt`` milliseconds; gates and membrane are
-    integrated by the exponential Euler method, which is stable at any ``dt``. A step has a spike if
-    its highest potential passes ``spike_threshold`` and the step did not begin above it. There is
-    no reset: the potassium current is one. The surrogate sees the distance to the threshold in
-    units of ``scale``.
+    One step of the network consists of ``substeps`` integration steps of ``dt`` milliseconds each.
+    Gates and membrane potential are integrated by the exponential Euler method, which is stable for
+    every ``dt``. A step has a spike if its highest potential exceeds ``spike_threshold`` and its
+    first potential does not. There is no reset, because the potassium current lowers the potential.
+    The input of the surrogate is the distance to the threshold divided by ``scale``.
 
     Args:
-        gain: current in uA / cm^2 of an input of 1; the axon fires periodically above about 6.
-        substeps, dt: numerical integration; the default step lasts 5 ms.
-        spike_threshold, scale: mV.
-        surrogate_function, detach_reset: see :class:`OwnNode`; ``detach_reset`` cuts the beginning
-            of a step out of its spike's graph.
+        gain: current in uA / cm^2 of an input of 1; default 20. The neuron emits spikes
+            periodically above about 6 uA / cm^2.
+        substeps: number of integration steps per time step; default 20.
+        dt: length of an integration step in ms; default 0.25, so that a time step has 5 ms.
+        spike_threshold: potential of a spike in mV; default -20.
+        scale: unit of the surrogate's input in mV; default 20.
+        surrogate_function: surrogate gradient, see :class:`OwnNode`.
+        detach_reset: whether a spike has no gradient with respect to the first potential of its
+            step; default True.
 
     Raises:
-        ValueError: substeps < 1, or dt or scale that is not positive.
+        ValueError: ``substeps`` < 1, or ``dt`` or ``scale`` is not positive.
     """
 
     #: mF, mS and mV: capacity; conductances of sodium, potassium and leak; their potentials; rest.
@@ -264,10 +301,11 @@ class HodgkinHuxleyNode(OwnNode):
 
     @staticmethod
     def rates(v: Tensor) -> Sequence[tuple[Tensor, Tensor]]:
-        """Potential (mV) -> opening and closing rates (1 / ms) of the gates m, h and n."""
+        """Return the opening and closing rates (1 / ms) of the gates m, h and n for a potential
+        ``v`` in mV."""
 
         def linoid(u: Tensor, width: float) -> Tensor:
-            """u / (1 - exp(-u / width)), which is ``width`` at 0."""
+            """Return u / (1 - exp(-u / width)), which is ``width`` at u = 0."""
             z = u / width
             near = z.abs() < 1e-4
             far = torch.where(near, torch.ones_like(z), z)
@@ -282,7 +320,13 @@ class HodgkinHuxleyNode(OwnNode):
     def advance(
         self, v: Tensor, gates: Sequence[Tensor], current: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
-        """Potential (mV), gates and current (uA / cm^2) -> potential and gates ``dt`` later."""
+        """Return the potential and the gates after one integration step of ``dt``.
+
+        Args:
+            v: membrane potential in mV (*).
+            gates: gates m, h and n, (*) each, 0 to 1.
+            current: current in uA / cm^2 (*).
+        """
         moved = []
         for gate, (opening, closing) in zip(gates, self.rates(v)):
             total = opening + closing
@@ -323,7 +367,7 @@ class HodgkinHuxleyNode(OwnNode):
         return torch.stack(spikes), (v, *gates)
 
     def extra_repr(self) -> str:
-        """Scales."""
+        """Return the parameters for ``repr``."""
         return (
             f'gain={self.gain:g}, substeps={self.substeps}, dt={self.dt:g}, '
             f'spike_threshold={self.spike_threshold:g}'

@@ -1,4 +1,5 @@
-"""Neurons of other libraries (snnTorch, Norse, BrainCog, ...) under the spiking contract."""
+"""Neurons of other libraries (snnTorch, Norse, BrainCog, ...) with the interface of
+:class:`mmbsa.spiking.SpikingNeuron`."""
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from mmbsa.ops.registration import working_dtype
 from mmbsa.registry import MODELS
 from mmbsa.spiking import BINARY, TERNARY, SpikeDomain, SpikingNeuron, measure_domain
 
-#: short names of a library -> the module that its neurons and their options are looked up in.
+#: short name of a library -> the module that contains its neurons and their options.
 MODULES = dict(
     norse='norse.torch',
     braincog='braincog.base.node.node',
@@ -24,34 +25,36 @@ DOMAINS = dict(binary=BINARY, ternary=TERNARY, real=None)
 
 @MODELS.register_module()
 class ForeignNode(SpikingNeuron):
-    """A step-by-step neuron of another library, with an explicit state.
+    """A neuron of another library that computes one step per call, with an explicit state.
 
-    The library is imported when such a node is built. Its neuron is a submodule: parameters are
-    trained and saved, gradients are those of the library. Three ways of keeping a state are known:
+    The library is imported when the node is built. Its neuron is a submodule: its parameters are
+    trained and saved, and the gradients are those of the library. Three protocols for the state are
+    supported:
 
     * ``'returned'``: ``spikes, state = node(x_t, state)``; the state may be None (Norse).
     * ``'arguments'``: ``spikes, *states = node(x_t, *states)`` (snnTorch).
-    * ``'hidden'``: ``spikes = node(x_t)``; tensors that a step leaves in attributes are the state
-      (BrainCog, SpikingJelly's single steps). They are taken out after every step, so that nothing
-      stays in the module.
+    * ``'hidden'``: ``spikes = node(x_t)``; the state is the tensors that a step stores in
+      attributes (BrainCog, SpikingJelly's single steps). They are removed after every step, so that
+      the module keeps no state.
 
     Args:
-        cls: dotted name of the class: ``'snntorch.Leaky'``, ``'norse.torch.LIFBoxCell'``,
-            ``'braincog.LIFNode'``, or the class itself.
-        domain: ``'measure'``, ``'binary'``, ``'ternary'``, ``'real'``, or ``dict(low, high,
-            unit)``.
-        protocol: one of the three, or ``'auto'``: snnTorch is ``'arguments'``, a ``forward`` with
-            an argument ``state`` is ``'returned'``, all others are ``'hidden'``.
-        options: of the class. An option ``dict(type='snntorch.surrogate.fast_sigmoid', slope=25)``
-            is called with its arguments; a list of numbers stays a list,
+        cls: the class, or its dotted name: ``'snntorch.Leaky'``, ``'norse.torch.LIFBoxCell'``,
+            ``'braincog.LIFNode'``.
+        domain: ``'measure'`` (default), ``'binary'``, ``'ternary'``, ``'real'``, or
+            ``dict(low, high, unit)``.
+        protocol: one of the three protocols, or ``'auto'`` (default): ``'arguments'`` for snnTorch,
+            ``'returned'`` for a ``forward`` with an argument ``state``, otherwise ``'hidden'``.
+        options: arguments of the class. An option
+            ``dict(type='snntorch.surrogate.fast_sigmoid', slope=25)`` is replaced by the result of
+            calling that function; a list of numbers stays a list,
             ``dict(type='torch.tensor', data=...)`` gives a tensor.
 
     Raises:
         ImportError: the library is not installed.
-        AttributeError: it has no such class or function.
-        TypeError: an option that the class does not take, a class that is no module, or an unknown
-            domain or protocol.
-        ValueError: the neuron answers with another shape than its input's.
+        AttributeError: the library has no such class or function.
+        TypeError: the class does not have an option or is not a module, or ``domain`` or
+            ``protocol`` is unknown.
+        ValueError: the output of the neuron has another shape than its input.
     """
 
     def __init__(
@@ -62,15 +65,16 @@ class ForeignNode(SpikingNeuron):
         self.name = cls if isinstance(cls, str) else f'{cls.__module__}.{cls.__qualname__}'
         if not (inspect.isclass(found) and issubclass(found, nn.Module)):
             raise TypeError(
-                f'ForeignNode.cls={self.name!r} must be a class of modules, got {found!r}'
+                f'ForeignNode.cls={self.name!r} must be a subclass of torch.nn.Module, '
+                f'got {found!r}'
             )
         options = {key: _option(value) for key, value in options.items()}
         try:
             self.node = found(**options)
         except TypeError as error:
             raise TypeError(
-                f'ForeignNode: {self.name} refuses its options {sorted(options)}: {error}. '
-                f'It takes {inspect.signature(found.__init__)}'
+                f'ForeignNode: {self.name} raised an error with the options {sorted(options)}: '
+                f'{error}. It takes {inspect.signature(found.__init__)}'
             ) from None
         self.protocol = _protocol(self.node) if protocol == 'auto' else protocol
         if self.protocol not in PROTOCOLS:
@@ -96,10 +100,20 @@ class ForeignNode(SpikingNeuron):
         return DOMAINS[domain]
 
     def run(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """(T, *) input current, state after the last step -> (T, *) spikes, new state (a tensor or
-        tuples).
+        """Run the neuron over T time steps.
 
-        Membranes are float32 (float64 for float64 input), also under autocast.
+        Membrane potentials are float32 (float64 for float64 input), also under autocast.
+
+        Args:
+            x: input current (T, *).
+            state: the state after the previous step, a tensor or nested tuples of tensors; None
+                (default) starts at rest.
+
+        Returns:
+            Spikes (T, *), and the state after the last step.
+
+        Raises:
+            ValueError: the output of the neuron has another shape than its input.
         """
         with torch.autocast(x.device.type, enabled=False):
             spikes, state = self._steps(x.to(working_dtype(x.dtype)), state)
@@ -112,20 +126,19 @@ class ForeignNode(SpikingNeuron):
             spike, state = steps(x_t, state)
             if spike.shape != x_t.shape:
                 raise ValueError(
-                    f'ForeignNode: {self.name} answers {tuple(x_t.shape)} with '
-                    f'{tuple(spike.shape)}; '
-                    'only neurons that act on each value alone can be used'
+                    f'ForeignNode: {self.name} returned shape {tuple(spike.shape)} for an input '
+                    f'of shape {tuple(x_t.shape)}; only element-wise neurons are supported'
                 )
             spikes.append(spike)
         return torch.stack(spikes), state
 
     def extra_repr(self) -> str:
-        """What runs and how."""
+        """Return the class and the protocol for ``repr``."""
         return f'cls={self.name}, protocol={self.protocol}, domain={self.domain}'
 
 
 class _Arguments:
-    """``spikes, *states = node(x, *states)``."""
+    """Calls a neuron of the protocol ``spikes, *states = node(x, *states)``."""
 
     def __init__(self, node: nn.Module, clean: Mapping, found: list):
         self.node, self.clean = node, clean
@@ -137,27 +150,28 @@ class _Arguments:
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         _restore(
             self.node, self.clean
-        )  # it keeps a copy of its states, which must not answer in their place
-        # every step starts from tensors of x's shape: what the library would make of its empty ones
+        )  # snnTorch keeps a copy of its states, which must not be used instead of the argument
+        # the initial states have the shape of x, as snnTorch creates them
         states = [torch.zeros_like(x) for _ in self.names] if states is None else states
         out = self.node(x, *states)
         _restore(self.node, self.clean)
         if not isinstance(out, tuple):
             raise ValueError(
-                f'{type(self.node).__name__} returned no state: leave init_hidden=False'
+                f'ForeignNode: {type(self.node).__name__} returned no state; set init_hidden=False'
             )
         return out[0], tuple(out[-len(states) :])
 
 
 class _Returned:
-    """``spikes, state = node(x, state)``; named tuples are plain tuples outside."""
+    """Calls a neuron of the protocol ``spikes, state = node(x, state)``; named tuples are converted
+    to plain tuples."""
 
     def __init__(self, node: nn.Module, clean: Mapping, found: list):
         self.node, self.kind = node, None
 
     def __call__(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         if self.kind is None and state is not None:
-            with torch.no_grad():  # what a state is called and how it nests, from a step at rest
+            with torch.no_grad():  # one step from rest shows the type and nesting of the state
                 self.kind = self.node(x, None)[1]
         spikes, new = self.node(x, _like(self.kind, state))
         self.kind = new
@@ -165,7 +179,8 @@ class _Returned:
 
 
 class _Hidden:
-    """``spikes = node(x)``, with tensors in attributes; ``found`` collects where they were seen."""
+    """Calls a neuron of the protocol ``spikes = node(x)``; the tensors that it stores in attributes
+    are the state, and ``found`` collects their places."""
 
     def __init__(self, node: nn.Module, clean: Mapping, found: list):
         self.node, self.clean, self.found = node, clean, found
@@ -174,7 +189,7 @@ class _Hidden:
         if state is not None and not self.found:
             with (
                 torch.no_grad()
-            ):  # a state from elsewhere: a step at rest tells which attributes it belongs to
+            ):  # a state of another process: one step from rest shows which attributes hold it
                 self(x, None)
         _restore(self.node, self.clean)
         reset = getattr(self.node, 'reset', None) or getattr(self.node, 'n_reset', None)
@@ -198,16 +213,19 @@ PROTOCOLS = dict(arguments=_Arguments, returned=_Returned, hidden=_Hidden)
 
 
 def locate(name: str) -> Any:
-    """What a dotted name stands for; its library is imported.
+    """Return the object with a dotted name; its library is imported.
+
+    Args:
+        name: the dotted name, for example ``'snntorch.Leaky'``.
 
     Raises:
-        ImportError: no such library, or it cannot be imported.
+        ImportError: the library does not exist, or its import fails.
         AttributeError: the library has no such name.
     """
     library, _, rest = name.partition('.')
     if not rest:
         raise AttributeError(
-            f'{name!r} names no class: expected <library>.<class>, for example snntorch.Leaky'
+            f'ForeignNode.cls={name!r} must be <library>.<class>, for example snntorch.Leaky'
         )
     try:
         found = import_module(library)
@@ -216,7 +234,7 @@ def locate(name: str) -> Any:
     except ImportError as error:
         raise ImportError(
             f'ForeignNode: {name!r} needs the library {library!r}, which cannot be imported '
-            f'({error}); install it, or choose a neuron of ours such as mmbsa.LIFNode'
+            f'({error}); install it, or use a neuron of mmbsa such as mmbsa.LIFNode'
         ) from error
     path = found.__name__
     for part in rest.split('.'):
@@ -234,7 +252,8 @@ def locate(name: str) -> Any:
 
 
 def _option(value: Any) -> Any:
-    """Options that name a function or a class are called; everything else stays."""
+    """Call an option that names a function or a class, and return the result; return every other
+    option unchanged."""
     if isinstance(value, Mapping) and isinstance(value.get('type'), str) and '.' in value['type']:
         options = {key: _option(part) for key, part in value.items() if key != 'type'}
         return locate(value['type'])(**options)
@@ -248,7 +267,7 @@ def _protocol(node: nn.Module) -> str:
 
 
 def _like(kind: Any, state: Any) -> Any:
-    """A plain tuple as the (named) tuple that it was."""
+    """Convert a plain tuple to the (named) tuple type of ``kind``."""
     if state is None or kind is None or not isinstance(kind, tuple):
         return state
     parts = [_like(part, value) for part, value in zip(kind, state)]
@@ -260,8 +279,8 @@ def _plain(state: Any) -> Any:
 
 
 def _places(node: nn.Module) -> Iterator[tuple[str, dict, str]]:
-    """(key, dictionary, name) of the public attributes, buffers and SpikingJelly memories of a
-    module and its parts."""
+    """Yield (key, dictionary, name) of the public attributes, buffers and SpikingJelly memories of
+    a module and its submodules."""
     for prefix, module in node.named_modules():
         public = [name for name in vars(module) if not name.startswith('_')]
         stores = (
@@ -276,7 +295,8 @@ def _places(node: nn.Module) -> Iterator[tuple[str, dict, str]]:
 
 
 def _values(node: nn.Module) -> dict[str, Any]:
-    """Tensors and numbers by place; numbers, because a membrane at rest is often one."""
+    """Return tensors and numbers by place; numbers are included because a membrane potential at
+    rest is often a number."""
     return {
         key: store[name]
         for key, store, name in _places(node)

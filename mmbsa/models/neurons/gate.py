@@ -1,4 +1,4 @@
-"""The one surrogate gradient of the STEP benchmark that SpikingJelly does not have."""
+"""The surrogate gradient of the STEP benchmark that SpikingJelly does not have."""
 
 import torch
 from spikingjelly.activation_based import surrogate as sj
@@ -25,14 +25,15 @@ class _Gate(torch.autograd.Function):
 
 
 class Gate(sj.SurrogateFunctionBase):
-    r"""Straight-through gradient within a window: :math:`g'(x) = [|x| < 1/\alpha]`.
+    r"""Surrogate gradient that is 1 within a window and 0 elsewhere:
+    :math:`g'(x) = [|x| < 1/\alpha]`.
 
-    SpikingJelly's ``Rect`` has area 1 whatever its width; this one has height 1, and both are the
-    same at ``Gate(alpha=2), Rect(alpha=1)``.
+    SpikingJelly's ``Rect`` has area 1 for every width; this one has height 1. ``Gate(alpha=2)`` and
+    ``Rect(alpha=1)`` are equal.
 
     Args:
-        alpha: one over half of the window's width.
-        spiking: False computes the primitive function instead of spikes.
+        alpha: the inverse of half the window's width; default 2.
+        spiking: True (default) computes spikes; False computes the primitive function.
     """
 
     def __init__(self, alpha: float = 2.0, spiking: bool = True):
@@ -40,10 +41,11 @@ class Gate(sj.SurrogateFunctionBase):
 
     @staticmethod
     def spiking_function(x: Tensor, alpha: float) -> Tensor:
-        """Membrane potential over threshold, any shape -> spikes."""
+        """Return the spikes for ``x``, the membrane potential minus the threshold, of any shape."""
         return _Gate.apply(x, alpha)
 
     @staticmethod
     def primitive_function(x: Tensor, alpha: float) -> Tensor:
-        """What the gradient is the derivative of."""
+        """Return the function whose derivative is the surrogate gradient, for ``x`` of any
+        shape."""
         return x.clamp(-1 / alpha, 1 / alpha) + 1 / alpha

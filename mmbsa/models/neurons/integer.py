@@ -1,5 +1,5 @@
-"""Integer neurons of E-SpikeFormer (Spike-driven Transformer V3): trained with integers, run with
-spikes."""
+"""Integer neurons of E-SpikeFormer (Spike-driven Transformer V3): integer counts in training,
+binary spikes at inference."""
 
 import torch
 from torch import Tensor
@@ -11,10 +11,10 @@ from mmbsa.spiking import SpikeDomain, SpikingNeuron, counts
 
 
 class _TracedSpike(torch.autograd.Function):
-    """:func:`mmbsa.ops.integer_spike` in operations that a compiler sees through and fuses with
-    their neighbours.
+    """:func:`mmbsa.ops.integer_spike` as operations that a compiler can trace and fuse.
 
-    Nothing works in place: Dynamo loses the gradient of a function that does.
+    No operation works in place, because Dynamo loses the gradient of a function with in-place
+    operations.
     """
 
     @staticmethod
@@ -38,22 +38,23 @@ class IntegerNode(SpikingNeuron):
 
     .. math:: S[t] = round(clip(U[t], 0, D)) / norm, \quad U[t] = \beta\,(U[t-1] - C[t-1]) + X[t]
 
-    with the count C = S norm. An integer k over one training step stands for k unit spikes over D
-    inference steps. With one step (T = 1, the "1 x D" protocol) there is no memory and beta has
-    no effect.
+    with the count C = S norm. A count k in one training step stands for k unit spikes in D
+    inference steps. With T = 1 (the "1 x D" protocol) beta has no effect.
 
     Args:
-        levels: D, the largest count.
-        norm: what counts are divided by; None means ``levels``.
-        decay: beta, the share of the residual membrane kept for the next step (0.25 in I-LIF).
-        rounding: ``'half_even'`` as ``torch.round`` does (SDT-V3 base, SDTrack) or ``'half_up'``
-            (SDT-V3 large).
-        window: the gradient is 1/norm where ``0 <= U <= D`` (``'inclusive'``) or ``0 < U < D``
-            (``'exclusive'``, SDT-V3 large), and 0 elsewhere.
-        detach_reset: whether the reset is cut out of the graph.
+        levels: D, the largest count; default 4.
+        norm: divisor of the counts; None (default) means ``levels``.
+        decay: beta, the share of the remaining membrane potential that the next step keeps; default
+            0.25, as in I-LIF.
+        rounding: ``'half_even'`` (default) as in ``torch.round`` (SDT-V3 base, SDTrack), or
+            ``'half_up'`` (SDT-V3 large).
+        window: the gradient is 1/norm where ``0 <= U <= D`` (``'inclusive'``, default) or
+            ``0 < U < D`` (``'exclusive'``, SDT-V3 large), and 0 elsewhere.
+        detach_reset: whether the reset has no gradient; default True.
 
     Raises:
-        ValueError: levels < 1, norm <= 0, decay outside [0, 1), or an unknown rounding or window.
+        ValueError: ``levels`` < 1, ``norm`` <= 0, ``decay`` is outside [0, 1), or ``rounding`` or
+            ``window`` is unknown.
     """
 
     signed = False
@@ -74,7 +75,7 @@ class IntegerNode(SpikingNeuron):
         if norm is not None and norm <= 0:
             raise ValueError(f'{name}: norm must be positive, got {norm}')
         if not 0 <= decay < 1:
-            raise ValueError(f'{name}: decay must lie in [0, 1), got {decay}')
+            raise ValueError(f'{name}: decay must be in [0, 1), got {decay}')
         if rounding not in ('half_even', 'half_up'):
             raise ValueError(f"{name}: rounding must be 'half_even' or 'half_up', got {rounding!r}")
         if window not in ('inclusive', 'exclusive'):
@@ -87,7 +88,7 @@ class IntegerNode(SpikingNeuron):
         self.detach_reset = detach_reset
 
     def fire(self, u: Tensor) -> Tensor:
-        """Membrane potential of any shape -> graded spikes of that shape."""
+        """Return the counts divided by ``norm`` for a membrane potential ``u`` of any shape."""
         half_up, inclusive = self.rounding == 'half_up', self.window == 'inclusive'
         if torch.compiler.is_compiling():
             low, high = -float(self.levels) if self.signed else 0.0, float(self.levels)
@@ -98,15 +99,20 @@ class IntegerNode(SpikingNeuron):
 
     @property
     def domain(self) -> SpikeDomain:
-        """0 .. D (signed: -D .. D) times 1 / norm."""
+        """Counts 0 .. D (signed: -D .. D) times 1 / norm."""
         return counts(self.levels, 1 / self.norm, self.signed)
 
     def run(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """(T, *) input current -> (T, *) counts divided by ``norm``, and U - C after the last step
-        (*).
+        """Run the neuron over T time steps.
 
-        The state is kept in float32 (float64 for float64 input), as 16 bits would round what is
-        left at every step. It is None where ``decay`` is 0.
+        Args:
+            x: input current (T, *).
+            state: U - C (*) after the previous step; None (default) starts at 0.
+
+        Returns:
+            Counts divided by ``norm`` (T, *), and U - C (*) after the last step. That state is
+            float32 (float64 for float64 input), because 16 bits would round it in every step. It is
+            None if ``decay`` is 0.
         """
         if self.decay == 0:
             return self.fire(x), None
@@ -119,11 +125,12 @@ class IntegerNode(SpikingNeuron):
         return torch.stack(spikes), residue
 
     def from_rest(self, x: Tensor) -> Tensor:
-        """Spikes alone; one step needs no membrane."""
+        """Return the spikes (T, *) for an input current (T, *), from rest; with T = 1 no membrane
+        potential is stored."""
         return self.fire(x) if len(x) == 1 else self.run(x)[0]
 
     def extra_repr(self) -> str:
-        """Levels and rules."""
+        """Return the parameters for ``repr``."""
         return (
             f'levels={self.levels}, norm={self.norm:g}, decay={self.decay:g}, '
             f'rounding={self.rounding}, '
@@ -133,9 +140,10 @@ class IntegerNode(SpikingNeuron):
 
 @MODELS.register_module()
 class SignedIntegerNode(IntegerNode):
-    """:class:`IntegerNode` with counts in {-D, ..., D}: an integer ternary neuron **[ours]**.
+    """:class:`IntegerNode` with counts -D .. D instead of 0 .. D **[ours]**.
 
-    ``levels=1`` fires like a ternary neuron with threshold 1/2 and a straight-through gradient.
+    With ``levels=1`` it is a ternary neuron with threshold 1/2 and a straight-through gradient. The
+    arguments are those of :class:`IntegerNode`.
     """
 
     signed = True

@@ -1,8 +1,8 @@
-"""SpikingJelly's neurons as registry types that forget everything between two forwards.
+"""SpikingJelly's neurons as registry types without a state between two forwards.
 
 ``dict(type='mmbsa.LIFNode', tau=2.0)`` builds a subclass of
 ``spikingjelly.activation_based.neuron.LIFNode`` with the same name. The equations, kernels and
-parameters are SpikingJelly's; only the handling of state is ours.
+parameters are SpikingJelly's; only the handling of the state is different.
 """
 
 import inspect
@@ -33,16 +33,16 @@ from mmbsa.spiking import (
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """What SpikingJelly's documentation and code say of one of its nodes.
+    """Properties of a SpikingJelly neuron, from SpikingJelly's documentation and code.
 
     Args:
-        domain: what it emits, or a function of the node that returns it; None for real-valued
-            output.
-        no_stream: why it cannot run step by step, or None.
+        domain: the domain of the output, or a function of the neuron that returns it; None means
+            real-valued output; default binary.
+        no_stream: why the neuron cannot run step by step; None (default) if it can.
         pointwise: whether every neuron is independent of the others, so that the order of the axes
-            after T has no effect.
-        ternary: for nodes that :func:`mmbsa.ops.lif` computes with the same numbers, whether its
-            spikes are signed.
+            after T has no effect; default False.
+        ternary: for neurons that :func:`mmbsa.ops.lif` computes with the same numbers, whether
+            spikes are signed; None (default) for all others.
     """
 
     domain: SpikeDomain | Callable[[nn.Module], SpikeDomain | None] | None = BINARY
@@ -52,22 +52,22 @@ class NodeFacts:
 
 
 def _rate_unit(node: nn.Module) -> SpikeDomain:
-    """Spikes of the DSR nodes are as high as their (learnable) threshold, of DSR LIF over its
-    ``delta_t``."""
+    """Return the domain of a DSR neuron: the value of a spike is its (learnable) threshold, for DSR
+    LIF divided by ``delta_t``."""
     threshold = node.v_threshold.detach().clamp(min=node.v_threshold_lower_bound)
     return SpikeDomain(0, 1, float(threshold / getattr(node, 'delta_t', 1)))
 
 
-_MIXES = 'it weighs all steps of the sequence with one matrix over T'
-_STEPS = 'its parameters belong to single steps'
-_RATES = 'its gradient is that of the rate over all steps'
+_MIXES = 'it multiplies all steps of the sequence by one matrix over T'
+_STEPS = 'it has different parameters for every step'
+_RATES = 'its gradient is that of the firing rate over all steps'
 _TABLE = 'it sums the input of all steps before the first spike'
 _LAYERS = 'it connects the neurons of a layer through attributes of the node'
-_NOISE = 'it draws noise for a whole sequence'
+_NOISE = 'it samples noise for a whole sequence'
 _DECODES = 'it reads out the potentials of all steps together'
 _REAL = NodeFacts(None)
 _POINTWISE = NodeFacts(pointwise=True)
-#: SpikingJelly's nodes by name; one that is not listed is measured.
+#: SpikingJelly's neurons by name; the domain of a neuron that is not listed is measured.
 FACTS = dict(
     ActivationAwareIFNode=NodeFacts(),
     CUBALIFNode=NodeFacts(),
@@ -112,22 +112,23 @@ FACTS = dict(
 
 
 class StatelessNode(SpikingNeuron):
-    """Mixin before a SpikingJelly node: multi-step, and at rest at the beginning of every forward.
+    """Mixin for SpikingJelly neurons: multi-step mode, and every forward starts at rest.
 
-    The state is in local variables, so two forwards agree bit for bit, there is nothing to reset or
-    to copy, and checkpoints have no state.
+    The state is in local variables. Two forwards of the same input agree bit for bit, no reset or
+    copy of a state is needed, and checkpoints contain no state.
 
     Args:
-        surrogate_function: a name, a config or a module, see :func:`build_surrogate`. Never shared
-            between neurons.
-        kwargs: what the SpikingJelly class takes. Integers are accepted where it wants floats.
-            ``step_mode`` is always ``'m'``.
+        surrogate_function: a name, a config or a module, see :func:`build_surrogate`. Every neuron
+            gets its own copy. None (default) is the surrogate of the SpikingJelly class.
+        kwargs: arguments of the SpikingJelly class. Integers are accepted for floats. ``step_mode``
+            is always ``'m'``.
 
     Raises:
-        TypeError: an argument that the class does not have; the message lists those it has.
+        TypeError: an argument that the class does not have; the message lists its arguments.
+        ValueError: SpikingJelly does not accept the value of an argument.
     """
 
-    #: set per class from ``FACTS``.
+    #: properties of the neuron, from ``FACTS``.
     facts: NodeFacts | None = None
 
     def __init__(self, *, surrogate_function: dict | str | nn.Module | None = None, **kwargs):
@@ -142,7 +143,7 @@ class StatelessNode(SpikingNeuron):
                 f'{", ".join(p for p in parameters if p != "step_mode")}'
             )
         if kwargs.pop('step_mode', 'm') != 'm':
-            raise TypeError(f"{name}: step_mode is always 'm' here; inputs are (T, ...)")
+            raise TypeError(f"{name}: step_mode must be 'm'; inputs have the shape (T, ...)")
         kwargs = {key: _from_config(value, parameters[key]) for key, value in kwargs.items()}
         if 'step_mode' in parameters:
             kwargs['step_mode'] = 's' if self._online else 'm'
@@ -153,7 +154,7 @@ class StatelessNode(SpikingNeuron):
                 f'{key}={value!r}' for key, value in kwargs.items() if key != 'surrogate_function'
             )
             raise ValueError(
-                f'{name}: SpikingJelly refuses {given}: {error or type(error).__name__}'
+                f'{name}: SpikingJelly does not accept {given}: {error or type(error).__name__}'
             ) from error
         if (
             isinstance(getattr(self, 'surrogate_function', None), nn.Module)
@@ -161,11 +162,12 @@ class StatelessNode(SpikingNeuron):
         ):
             self.surrogate_function = build_surrogate(
                 self.surrogate_function
-            )  # defaults are built once per class
+            )  # a default value is one object for all neurons of a class
 
     @property
     def domain(self) -> SpikeDomain | None:
-        """What the node emits; real-valued where its surrogate computes the primitive function."""
+        """The domain of the output; None (real-valued) if the surrogate computes its primitive
+        function."""
         if not getattr(getattr(self, 'surrogate_function', None), 'spiking', True):
             return None
         if self.facts is None:
@@ -177,19 +179,25 @@ class StatelessNode(SpikingNeuron):
 
     @property
     def domain_may_change(self) -> bool:
-        """Whether the domain was measured on a node that learns."""
+        """Whether the domain was measured on a neuron with learnable parameters."""
         return self.facts is None and any(True for _ in self.parameters())
 
     @property
     def _online(self) -> bool:
-        """Online-learning nodes know single steps only; their eligibility trace, made for OTTT
-        layers, is not used."""
+        """Whether this is an online-learning neuron: it supports single steps only, and its
+        eligibility trace, which OTTT layers use, is not used here."""
         return isinstance(self, _OnlineLIFNode)
 
     def run(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """(T, *) input current -> (T, *) spikes, and SpikingJelly's memories after the last step.
+        """Run the neuron over T time steps.
 
-        Non-spiking readout nodes return what SpikingJelly's do.
+        Args:
+            x: input current (T, *).
+            state: SpikingJelly's memories after the previous step; None (default) starts at rest.
+
+        Returns:
+            Spikes (T, *), and the memories after the last step. Non-spiking readout neurons return
+            the output of SpikingJelly.
         """
         dynamics = self._dynamics(x)
         if dynamics is not None:
@@ -197,7 +205,7 @@ class StatelessNode(SpikingNeuron):
             return lif(x, rest if state is None else state, **dynamics)
         dtype, working = x.dtype, working_dtype(x.dtype)
         if dtype != working or torch.is_autocast_enabled(x.device.type):
-            # Membranes of 16 bits would round at every step.
+            # Membrane potentials of 16 bits would be rounded in every step.
             with torch.autocast(x.device.type, enabled=False):
                 spikes, state = self._integrate(x.to(working), state)
             return spikes.to(dtype) if isinstance(spikes, Tensor) else spikes, state
@@ -205,15 +213,16 @@ class StatelessNode(SpikingNeuron):
 
     def _integrate(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         if self._permutes(x):
-            # SpikingJelly's loop over T writes contiguous tensors. Shown with its channels at the
-            # end, a channels-last map is one, and keeps its layout forward and backward; with two
-            # layouts batch norm is many times slower.
+            # SpikingJelly's loop over T writes contiguous tensors. A channels-last tensor with its
+            # channel axis moved to the end is contiguous, and keeps its layout forward and
+            # backward; with mixed layouts batch norm is many times slower.
             spikes, state = self._run(x.permute(0, 1, 3, 4, 2), _permuted(state, (0, 2, 3, 1)))
             return spikes.permute(0, 1, 4, 2, 3), _permuted(state, (0, 3, 1, 2))
         return self._run(x, state)
 
     def from_rest(self, x: Tensor) -> Tensor:
-        """Spikes alone; the fused op then writes no membrane."""
+        """Return the spikes (T, *) for an input current (T, *), from rest; the fused op then writes
+        no membrane potential."""
         dynamics = self._dynamics(x)
         return self.run(x)[0] if dynamics is None else lif(x, **dynamics)
 
@@ -226,12 +235,14 @@ class StatelessNode(SpikingNeuron):
         )
 
     def _dynamics(self, x: Tensor) -> dict | None:
-        """Arguments of :func:`mmbsa.ops.lif`, or None where SpikingJelly's own kernels run:
-        everything that is no plain (ternary) LIF or IF, and binary spikes on a GPU, for which
-        SpikingJelly has fused kernels."""
+        """Return the arguments of :func:`mmbsa.ops.lif`, or None if SpikingJelly's own kernels run.
+
+        These run for every neuron that is not a plain (ternary) LIF or IF neuron, and for binary
+        spikes on a GPU, where SpikingJelly has fused kernels.
+        """
         step = getattr(
             type(self), 'single_step_functional_forward', None
-        )  # that of a subclass may differ
+        )  # the step of a subclass may differ
         signed = _FUSED_STEPS.get(step)
         surrogate = getattr(self, 'surrogate_function', None)
         name = FUSED.get(type(surrogate))
@@ -264,7 +275,7 @@ class StatelessNode(SpikingNeuron):
             return self._forward_and_forget(x), None
         if isinstance(
             self, neuron.SimpleBaseNode
-        ):  # keeps its state in attributes: start and leave at rest
+        ):  # a neuron with its state in attributes: set it to rest before and after
             self.reset()
             if state is not None:
                 (self.v,) = state
@@ -285,8 +296,9 @@ class StatelessNode(SpikingNeuron):
         return torch.stack(spikes), states
 
     def _forward_and_forget(self, x: Tensor) -> Tensor:
-        """Run a node that keeps its membrane in plain attributes, and take them away again."""
-        if hasattr(self, 'reset_noise'):  # colored noise is drawn per sequence
+        """Run a neuron that keeps its membrane potential in plain attributes, and remove these
+        attributes."""
+        if hasattr(self, 'reset_noise'):  # coloured noise is sampled once per sequence
             self.reset_noise(1)
         kept = {key: value for key, value in vars(self).items() if not isinstance(value, Tensor)}
         # inter-layer connections are added to the input in place
@@ -298,7 +310,7 @@ class StatelessNode(SpikingNeuron):
 
 
 def _permuted(state: Any, order: tuple[int, ...]) -> Any:
-    """Every tensor of a state with its axes in another order."""
+    """Return the state with the axes of every tensor in another order."""
     if isinstance(state, Tensor):
         return state.permute(order) if state.ndim == len(order) else state
     return (
@@ -309,8 +321,8 @@ def _permuted(state: Any, order: tuple[int, ...]) -> Any:
 
 
 def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
-    """Constructor arguments of the SpikingJelly class under ``cls``, those that it passes on
-    included."""
+    """Return the constructor arguments of the SpikingJelly class under ``cls``, with those that it
+    passes to its base classes."""
     found = {}
     for klass in cls.__mro__:
         if (
@@ -328,8 +340,8 @@ def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
 
 
 def _from_config(value: object, parameter: inspect.Parameter) -> object:
-    """Turn what a config file can hold into what SpikingJelly wants: floats, callables, few-spike
-    tables."""
+    """Convert a value of a config file to the type that SpikingJelly needs: floats, callables,
+    few-spike tables."""
     annotation = str(parameter.annotation)
     if type(value) is int and (isinstance(parameter.default, float) or 'float' in annotation):
         return float(value)
@@ -357,7 +369,7 @@ def _register() -> Sequence[str]:
     for name in names:
         parent = getattr(neuron, name)
         original = f'``spikingjelly.activation_based.neuron.{name}``'
-        doc = f'{original}, stateless; see :class:`StatelessNode`.'
+        doc = f'{original} without a state between forwards; see :class:`StatelessNode`.'
         facts = FACTS.get(name)
         cls = type(
             name,

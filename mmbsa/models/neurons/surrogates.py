@@ -1,4 +1,4 @@
-"""Surrogate gradients by name: all but one come from SpikingJelly."""
+"""Surrogate gradients by name; all but one are SpikingJelly's."""
 
 import inspect
 from copy import deepcopy
@@ -17,10 +17,10 @@ SURROGATES = {
     and cls is not sj.SurrogateFunctionBase
 }
 SURROGATES['Gate'] = Gate
-for _function in vars(sj).values():  # they have no rule for torch.vmap, and torch can derive it
+for _function in vars(sj).values():  # torch derives the rule for torch.vmap, which they lack
     if inspect.isclass(_function) and issubclass(_function, torch.autograd.Function):
         _function.generate_vmap_rule = True
-#: the names of the STEP benchmark.
+#: names of the STEP benchmark -> configs of SpikingJelly's surrogates.
 ALIASES = {
     'sigmoid': 'Sigmoid',
     'atan': 'ATan',
@@ -30,7 +30,7 @@ ALIASES = {
     'rectangle': 'Rect',
     'rect': 'Rect',
 }
-#: surrogates that :func:`mmbsa.ops.lif` knows, by class.
+#: surrogates that :func:`mmbsa.ops.lif` supports, by class.
 FUSED = {
     sj.Sigmoid: 'sigmoid',
     sj.ATan: 'atan',
@@ -40,16 +40,15 @@ FUSED = {
 
 
 def build_surrogate(cfg: dict | str | nn.Module) -> nn.Module:
-    """Build a surrogate that no other neuron shares.
+    """Build a surrogate gradient module; every neuron gets its own.
 
     Args:
-        cfg: ``'ATan'``, ``dict(type='Sigmoid', alpha=4.0)``, one of ``ALIASES`` (``'qgate'``, ...)
-            in place of a class's name, a class in place of its name, or a SpikingJelly surrogate
-            module (copied).
+        cfg: a class or its name (``'ATan'``), a config (``dict(type='Sigmoid', alpha=4.0)``), one
+            of ``ALIASES`` (``'qgate'``, ...), or a SpikingJelly surrogate module, which is copied.
 
     Raises:
-        KeyError: an unknown type; the message lists those there are.
-        TypeError: an argument that the surrogate does not have.
+        KeyError: the type is unknown; the message lists the known ones.
+        TypeError: ``cfg`` has another type, or the surrogate does not have an argument.
     """
     if isinstance(cfg, nn.Module):
         return deepcopy(cfg)
@@ -65,8 +64,8 @@ def build_surrogate(cfg: dict | str | nn.Module) -> nn.Module:
     name = ALIASES.get(name, name)
     if name not in SURROGATES:
         raise KeyError(
-            f'surrogate_function.type={name!r} is unknown; there are '
-            f'{", ".join(sorted(SURROGATES))}, and '
+            f'surrogate_function.type={name!r} is unknown; use one of '
+            f'{", ".join(sorted(SURROGATES))}, '
             f'{", ".join(ALIASES)}'
         )
     return SURROGATES[name](**cfg)

@@ -1,4 +1,4 @@
-"""Classification of clouds of points, built from mmpretrain's classifier; see docs/points.md."""
+"""Classification of point clouds with mmpretrain's classifier; see docs/points.md."""
 
 from mmbsa.models.points.attention import (
     BipolarPointAttention,

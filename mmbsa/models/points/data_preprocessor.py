@@ -1,4 +1,4 @@
-"""From lists of clouds to batches."""
+"""Data preprocessor of point clouds: from lists of clouds to batches."""
 
 import torch
 from mmengine.model import BaseDataPreprocessor
@@ -9,15 +9,17 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class PointDataPreprocessor(BaseDataPreprocessor):
-    """Stack clouds (P, d) to (B, P, d) float32 on the device of the model.
+    """Stack clouds (P, d) of P points with d channels to (B, P, d) float32 on the device of the
+    model.
 
     Args:
-        batch_augments: must be None; ``mmpretrain.ImageClassifier`` passes its ``train_cfg`` here,
-            and Mixup and CutMix would mix coordinates.
-        non_blocking: of the copy to the device.
+        batch_augments: must be None. ``mmpretrain.ImageClassifier`` passes its ``train_cfg`` as
+            this argument, and Mixup and CutMix would mix coordinates.
+        non_blocking: whether the copy to the device is asynchronous; default False.
 
     Raises:
-        ValueError: batch augmentations, clouds of different sizes, or tensors that are no clouds.
+        ValueError: ``batch_augments`` is not None, clouds have different sizes, or tensors are not
+            clouds.
     """
 
     def __init__(self, batch_augments: dict | None = None, non_blocking: bool = False):
@@ -29,14 +31,22 @@ class PointDataPreprocessor(BaseDataPreprocessor):
             )
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """``inputs`` (clouds) and ``data_samples`` -> ``inputs`` (B, P, d) and ``data_samples``."""
+        """Stack the clouds of a batch.
+
+        Args:
+            data: dict with ``inputs``, a list of clouds (P, d), and ``data_samples``.
+            training: accepted and not used.
+
+        Returns:
+            A dict with ``inputs`` (B, P, d) and ``data_samples``.
+        """
         data = self.cast_data(data)
         inputs = data['inputs']
         if not isinstance(inputs, Tensor):
             shapes = sorted({tuple(cloud.shape) for cloud in inputs})
             if len(shapes) > 1:
                 raise ValueError(
-                    f'clouds of one batch differ in their shapes: {shapes[:4]}; set num_points of '
+                    f'clouds of one batch have different shapes: {shapes[:4]}; set num_points of '
                     'mmbsa.SamplePoints in the pipeline'
                 )
             inputs = torch.stack(list(inputs))

@@ -1,7 +1,7 @@
-"""Point encoders: what a cloud of P points shows the network in each of T steps.
+"""Point encoders: select the points of a cloud that are the input in each of T time steps.
 
-The four of Spiking Point Transformer (AAAI 2025). All keep the features of a point beside its
-coordinates.
+These are the four encoders of Spiking Point Transformer (AAAI 2025). All keep the features of a
+point together with its coordinates.
 """
 
 import torch
@@ -33,7 +33,7 @@ class PointEncoder(nn.Module):
         self.num_steps = num_steps
 
     def forward(self, points: Tensor) -> Tensor:
-        """Check the shape of the clouds and encode them: (B, P, d) -> (T, B, S, d)."""
+        """Check the shape of the clouds (B, P, d) and return their code (T, B, S, d)."""
         if points.ndim != 3 or points.size(-1) < 3:
             raise ValueError(
                 f'{type(self).__name__}: expected clouds (B, P, d) with d >= 3, got '
@@ -42,30 +42,33 @@ class PointEncoder(nn.Module):
         return self.encode(points)
 
     def encode(self, points: Tensor) -> Tensor:
-        """(B, P, d) -> (T, B, S, d)."""
+        """Return the code (T, B, S, d) of clouds (B, P, d); subclasses define it."""
         raise NotImplementedError(f'{type(self).__name__} must define encode')
 
     def extra_repr(self) -> str:
-        """Steps."""
+        """Return the number of steps for ``repr``."""
         return f'num_steps={self.num_steps}'
 
 
 @MODELS.register_module()
 class PointDirectEncoder(PointEncoder):
-    """The whole cloud in every step, S = P; the steps are one memory, and neighbours are searched
-    once."""
+    """Direct encoding: the whole cloud in every time step, S = P.
+
+    The steps share memory, so neighbours are searched only once. The argument is that of
+    :class:`PointEncoder`.
+    """
 
     def encode(self, points: Tensor) -> Tensor:
-        """(B, P, d) -> (T, B, P, d), an expanded view."""
+        """Return clouds (B, P, d) as an expanded view (T, B, P, d)."""
         return points.expand(self.num_steps, *points.shape)
 
 
 class _Sampling(PointEncoder):
-    """An encoder of S = max(P // T, ``num_samples``) points per step.
+    """Base class of encoders with S = max(P // T, ``num_samples``) points per step.
 
     Args:
-        num_steps: T.
-        num_samples: points of a step at least.
+        num_steps: T, the number of time steps; default 1.
+        num_samples: smallest number of points per step; default 512.
     """
 
     def __init__(self, num_steps: int = 1, num_samples: int = 512):
@@ -73,38 +76,42 @@ class _Sampling(PointEncoder):
         self.num_samples = num_samples
 
     def samples(self, points: Tensor) -> int:
-        """S for clouds (B, P, d).
+        """Return S for clouds (B, P, d).
 
         Raises:
-            ValueError: fewer points than ``num_samples``.
+            ValueError: a cloud has fewer points than ``num_samples``.
         """
         if points.size(1) < self.num_samples:
             raise ValueError(
-                f'encoder.num_samples={self.num_samples} needs clouds of as many points at least, '
-                f'got {points.size(1)} points'
+                f'encoder.num_samples={self.num_samples} must be at most the number of points of '
+                f'a cloud, got clouds of {points.size(1)} points'
             )
         return max(points.size(1) // self.num_steps, self.num_samples)
 
     def extra_repr(self) -> str:
-        """Sizes."""
+        """Return the sizes for ``repr``."""
         return f'{super().extra_repr()}, num_samples={self.num_samples}'
 
 
 @MODELS.register_module()
 class PointQueueEncoder(_Sampling):
-    """A queue of S points that moves through the cloud (Q-SDE).
+    """Queue encoding (Q-SDE): S points per time step, of which the oldest are replaced in the next
+    step.
 
-    The first step is a farthest point sample of S points. Every further step drops the oldest
-    r = (P - S) // (T - 1) points of the queue and appends r points, farthest from each other, of
-    those not used so far; where none are left the step before is repeated.
+    The first step is a farthest point sample of S points. Every further step removes the oldest r =
+    (P - S) // (T - 1) points from the queue and appends a farthest point sample of r points from
+    those not used so far. If no unused points are left, the previous step is repeated.
 
     Args:
-        num_steps, num_samples: T; S is max(P // T, ``num_samples``).
-        random_start: begin every sampling of a training at a random point, as the official code
-            does always; in evaluation it is the first point.
-        official_quirks: the official code finds r of the *remaining* points but then takes the
-            points with these numbers from the *whole* cloud, so that a queue of more than two steps
-            may hold a point twice. False takes the points that were found.
+        num_steps: T, the number of time steps; default 1.
+        num_samples: smallest number of points per step; S is max(P // T, ``num_samples``); default
+            512.
+        random_start: whether every sampling in training starts at a random point; default False. In
+            evaluation it always starts at the first point; the official code always starts at a
+            random point.
+        official_quirks: whether to reproduce a mistake of the official code, which samples indices
+            among the *unused* points but takes the points with these indices from the *whole*
+            cloud, so that a queue of more than two steps may contain a point twice; default False.
     """
 
     def __init__(
@@ -119,7 +126,12 @@ class PointQueueEncoder(_Sampling):
 
     @torch.no_grad()
     def queue(self, xyz: Tensor, size: int) -> Tensor:
-        """(B, P, 3) -> (T, B, S) indices."""
+        """Return the indices (T, B, S) of the points of every step.
+
+        Args:
+            xyz: coordinates (B, P, 3).
+            size: S, number of points per step.
+        """
         batch, total = xyz.shape[:2]
         moved = (total - size) // (self.num_steps - 1) if self.num_steps > 1 else 0
         unused = torch.arange(total, device=xyz.device).expand(batch, total)
@@ -138,18 +150,21 @@ class PointQueueEncoder(_Sampling):
         return torch.stack(steps)
 
     def encode(self, points: Tensor) -> Tensor:
-        """(B, P, d) -> (T, B, S, d)."""
+        """Return the points (T, B, S, d) of every step for clouds (B, P, d)."""
         index = self.queue(points[..., :3].detach(), self.samples(points))
         return take(points.expand(self.num_steps, *points.shape), index)
 
 
 @MODELS.register_module()
 class PointScanEncoder(_Sampling):
-    """Slabs along x: T * S points in the order of x, cut into T steps; the scan starts again at the
-    end of the cloud (scan-SDE)."""
+    """Scan encoding (scan-SDE): T * S points in the order of their x coordinate, cut into T steps.
+
+    At the end of the cloud the scan continues at the start. The arguments are ``num_steps`` (T,
+    default 1) and ``num_samples`` (smallest number of points per step, default 512).
+    """
 
     def encode(self, points: Tensor) -> Tensor:
-        """(B, P, d) -> (T, B, S, d)."""
+        """Return the points (T, B, S, d) of every step for clouds (B, P, d)."""
         batch, total, size = *points.shape[:2], self.samples(points)
         order = points[..., 0].detach().argsort(dim=1, stable=True)
         places = torch.arange(self.num_steps * size, device=points.device) % total
@@ -159,10 +174,14 @@ class PointScanEncoder(_Sampling):
 
 @MODELS.register_module()
 class PointRandomEncoder(PointEncoder):
-    """P / T points per step in the order of the cloud, which a training shuffles (random-SDE)."""
+    """Random encoding (random-SDE): P / T points per step in the order of the cloud, which is
+    shuffled in training.
+
+    The argument is that of :class:`PointEncoder`.
+    """
 
     def encode(self, points: Tensor) -> Tensor:
-        """(B, P, d) -> (T, B, P / T, d)."""
+        """Return the points (T, B, P / T, d) of every step for clouds (B, P, d)."""
         if points.size(1) % self.num_steps:
             raise ValueError(
                 f'PointRandomEncoder: num_steps={self.num_steps} does not divide the '

@@ -1,8 +1,8 @@
-"""Neighbours and samples of point clouds, exact, in plain torch.
+"""Exact neighbours and samples of point clouds in plain torch.
 
-Points are (T, B, N, 3); what belongs to them is a map (T, B, C, N, 1) in front of, and (T, B, C, M,
-K) behind a grouping of K neighbours for each of M centres, so that all layers for images work on
-them. Steps that are one memory (an expanded cloud) are searched once.
+Points are (T, B, N, 3). Their features are maps (T, B, C, N, 1), or (T, B, C, M, K) after grouping
+K neighbours for each of M centres, so that all layers for images work on them. Steps that share
+memory (an expanded cloud) are searched once.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from torch import Tensor
 
 
 def once_for_equal_steps(search: Callable[..., Tensor], *clouds: Tensor) -> Tensor:
-    """``search`` of (T, B, N, 3) clouds -> (T, B, *) indices; equal steps of all clouds are
-    searched once."""
+    """Return the indices (T, B, *) that ``search`` finds in clouds (T, B, N, 3); steps that share
+    memory are searched once."""
     steps = len(clouds[0])
     if steps > 1 and all(cloud.stride(0) == 0 for cloud in clouds):
         found = search(*(cloud[0] for cloud in clouds))
@@ -24,27 +24,28 @@ def once_for_equal_steps(search: Callable[..., Tensor], *clouds: Tensor) -> Tens
 
 @torch.no_grad()
 def farthest_points(xyz: Tensor, count: int, random_start: bool = False) -> Tensor:
-    """Farthest point sampling: every point taken is the one farthest from all points taken before.
+    """Select points by farthest point sampling: each point is the one farthest from all points
+    selected before.
 
-    No point is taken twice, even where points coincide. The lowest index wins among equally far
-    points.
+    No point is selected twice, even if points coincide. Among equally far points the lowest index
+    is selected.
 
     Args:
-        xyz: (B, N, 3) coordinates.
-        count: S, points to take, in 1..N.
-        random_start: draw the first point of every cloud from torch's global generator; otherwise
-            it is point 0.
+        xyz: coordinates (B, N, 3).
+        count: S, number of points to select, in 1..N.
+        random_start: whether the first point of every cloud is random, from torch's global
+            generator; default False means point 0.
 
     Returns:
-        (B, S) indices in the order of selection.
+        Indices (B, S) in the order of selection.
 
     Raises:
-        ValueError: a count outside of 1..N.
+        ValueError: ``count`` is outside of 1..N.
     """
     batch, total = xyz.shape[:2]
     if not 1 <= count <= total:
         raise ValueError(
-            f'farthest_points: count must lie in 1..{total}, the number of points; got {count}'
+            f'farthest_points: count must be in 1..{total}, the number of points, got {count}'
         )
     axes = xyz.unbind(-1)
     taken = torch.empty(count, batch, 1, dtype=torch.long, device=xyz.device)
@@ -64,16 +65,16 @@ def farthest_points(xyz: Tensor, count: int, random_start: bool = False) -> Tens
 
 @torch.no_grad()
 def nearest_points(centres: Tensor, xyz: Tensor, count: int) -> Tensor:
-    """The ``count`` points nearest to each centre by squared distance; a centre among them is its
-    own neighbour.
+    """Return the ``count`` points that are nearest to each centre; a centre that is one of the
+    points is its own neighbour.
 
     Args:
-        centres: (B, M, 3).
-        xyz: (B, N, 3).
-        count: K; all N points are taken where there are fewer.
+        centres: coordinates (B, M, 3) of the centres.
+        xyz: coordinates (B, N, 3) of the points.
+        count: K, number of neighbours; if N is smaller, all N points.
 
     Returns:
-        (B, M, min(K, N)) indices, nearest first.
+        Indices (B, M, min(K, N)), nearest first.
     """
     distance = sum(
         (c.unsqueeze(2) - x.unsqueeze(1)) ** 2 for c, x in zip(centres.unbind(-1), xyz.unbind(-1))
@@ -82,7 +83,8 @@ def nearest_points(centres: Tensor, xyz: Tensor, count: int) -> Tensor:
 
 
 def take(points: Tensor, index: Tensor) -> Tensor:
-    """Rows of (T, B, N, C) at (T, B, *) indices -> (T, B, *, C); equal steps stay one memory."""
+    """Return the rows (T, B, *, C) of ``points`` (T, B, N, C) at the indices (T, B, *); equal steps
+    keep sharing memory."""
     steps, batch, total, channels = points.shape
     if steps > 1 and points.stride(0) == 0 and index.stride(0) == 0:
         taken = take(points[:1], index[:1])
@@ -93,11 +95,21 @@ def take(points: Tensor, index: Tensor) -> Tensor:
 
 
 def group(maps: Tensor, index: Tensor) -> Tensor:
-    """Maps (T, B, C, N, 1) at (T, B, M, K) indices -> (T, B, C, M, K), channels last in memory."""
+    """Return maps (T, B, C, M, K) of neighbours, channels last in memory.
+
+    Args:
+        maps: maps (T, B, C, N, 1).
+        index: indices (T, B, M, K) of the neighbours.
+    """
     return take(maps.squeeze(-1).transpose(2, 3), index).permute(0, 1, 4, 2, 3)
 
 
 def offsets(centres: Tensor, xyz: Tensor, index: Tensor) -> Tensor:
-    """Centre minus neighbour: (T, B, M, 3), (T, B, N, 3) and (T, B, M, K) indices -> map (T, B, 3,
-    M, K)."""
+    """Return centre minus neighbour as a map (T, B, 3, M, K).
+
+    Args:
+        centres: coordinates (T, B, M, 3) of the centres.
+        xyz: coordinates (T, B, N, 3) of the points.
+        index: indices (T, B, M, K) of the neighbours.
+    """
     return (centres.unsqueeze(3) - take(xyz, index)).permute(0, 1, 4, 2, 3)

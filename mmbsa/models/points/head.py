@@ -13,21 +13,23 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class PointClsHead(ClsHead):
-    """Mean over points -> units neuron -> linear -> norm, the last one without norm -> time read
-    out.
+    """Classification head: mean over points, units of neuron -> linear -> norm (the last one
+    without norm), readout.
 
     Losses and predictions are those of mmpretrain's heads.
 
     Args:
-        num_classes: L.
-        in_channels: C of the last map.
-        hidden_channels: widths in between.
-        neuron: neuron config; None is the LIF of Spiking Point Transformer.
-        norm_cfg: norm config; None is batch norm.
-        readout: how time is read out, see :class:`mmbsa.models.layers.TimeReadout`.
-        loss: config of the loss; None is cross entropy.
-        num_steps: T, only for neurons whose parameters depend on it.
-        kwargs: of ``mmpretrain.models.ClsHead``: ``topk``, ``cal_acc``, ``init_cfg``.
+        num_classes: L, number of classes.
+        in_channels: C, channels of the last map; default 512.
+        hidden_channels: output channels of all units but the last; default (256, 64).
+        neuron: config of the neurons; None (default) is the LIF neuron of Spiking Point
+            Transformer.
+        norm_cfg: config of the norms; None (default) is batch norm.
+        readout: mode of the readout, see :class:`mmbsa.models.layers.TimeReadout`; default
+            ``'mean'``.
+        loss: config of the loss; None (default) is cross entropy.
+        num_steps: T, for neurons whose parameters depend on it; None (default) accepts every T.
+        kwargs: arguments of ``mmpretrain.models.ClsHead``: ``topk``, ``cal_acc``, ``init_cfg``.
     """
 
     def __init__(
@@ -56,7 +58,8 @@ class PointClsHead(ClsHead):
         self.time = TimeReadout(**(dict(mode=readout) if isinstance(readout, str) else readout))
 
     def pre_logits(self, feats: Sequence[Tensor]) -> Tensor:
-        """Maps (T, B, C_i, N_i, 1) -> what the last unit reads in every step (T, B, C', 1, 1)."""
+        """Return the input of the last unit in every step, (T, B, C', 1, 1), for maps (T, B, C_i,
+        N_i, 1)."""
         return self.hidden(feats[-1].mean(3, keepdim=True))
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:

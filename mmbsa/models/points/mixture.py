@@ -1,4 +1,4 @@
-"""The mixture neuron of Spiking Point Transformer: four membranes, one gate, one spike."""
+"""The mixture neuron of Spiking Point Transformer: a gate mixes four membrane potentials."""
 
 from collections.abc import Sequence
 
@@ -12,8 +12,8 @@ from mmbsa.spiking import BINARY, SpikingNeuron
 
 @MODELS.register_module()
 class MixtureNode(SpikingNeuron):
-    r"""Hybrid-dynamics neuron (HD-IF): a gate per point mixes the membranes of LIF, EIF, PLIF and
-    IF.
+    r"""Hybrid-dynamics neuron (HD-IF): a gate per point mixes the membrane potentials of LIF, EIF,
+    PLIF and IF.
 
     .. math:: U[t] = \sum_e g_e V_e[t], \quad S[t] = \Theta(U[t] - 0.2)
 
@@ -22,29 +22,30 @@ class MixtureNode(SpikingNeuron):
     .. math:: V + \frac{X - V}{\tau}, \quad V + \frac{X - V + e^{V - 0.8}}{\tau}, \quad
               V + \sigma(w)(X - V), \quad V + X
 
-    Each fires at ``v_threshold`` and is reset to 0 (EIF: to -0.1, where it also starts). Membranes
-    are read behind the reset; those that are exactly 0 count as ``fired_value`` and pass no
-    gradient. The gate is a linear layer over the inputs of all steps at one point, (T C) -> 4, with
-    a softmax: over all four in training, over the two largest in evaluation.
+    Each of the four emits a spike at ``v_threshold`` and is reset to 0 (EIF: to -0.1, which is also
+    its rest potential). The mixture uses the potentials after the reset; a potential of exactly 0
+    is replaced by ``fired_value`` and has no gradient. The gate is a linear layer over the inputs
+    of all steps at one point, (T C) -> 4, with a softmax over all four in training and over the
+    ``top_k`` largest in evaluation.
 
     Args:
-        channels: C.
-        T: number of steps.
-        tau: of LIF and EIF, > 1.
-        v_threshold: of the four.
-        mixed_threshold: of the mixture.
-        fired_value: what a membrane of exactly 0 counts.
-        top_k: how many membranes evaluation mixes, in 1..4.
-        official_quirks: what the published code computes, which the authors have since corrected:
-            the gate reads a time-first tensor as if it were batch-first, so that the result of a
-            sample depends on its batch; with one sample the membranes are read in a wrong order of
-            channels; and a logit of exactly 0 counts as absent in evaluation. False gives every
-            sample its own steps.
-        surrogate_function: see :func:`mmbsa.models.neurons.build_surrogate`; None is a sigmoid,
-            alpha 4.
+        channels: C, channels of the input.
+        T: number of time steps.
+        tau: time constant of LIF and EIF in steps, > 1; default 2.
+        v_threshold: threshold of the four potentials; default 0.5.
+        mixed_threshold: threshold of the mixture; default 0.2.
+        fired_value: value that replaces a potential of exactly 0; default 0.5.
+        top_k: number of potentials that are mixed in evaluation, in 1..4; default 2.
+        official_quirks: whether to reproduce three mistakes of the published code, which its
+            authors have corrected since; default False. The gate reads a time-major tensor as
+            batch-first, so that the result of a sample depends on its batch. With one sample, the
+            potentials are read in the wrong order of channels. In evaluation a logit of exactly 0
+            counts as absent.
+        surrogate_function: surrogate gradient, see :func:`mmbsa.models.neurons.build_surrogate`;
+            None (default) is a sigmoid with alpha 4.
 
     Raises:
-        ValueError: tau <= 1, a top_k outside 1..4, or an input of other sizes than T and C.
+        ValueError: ``tau`` <= 1, ``top_k`` is outside 1..4, or the input has another T or C.
     """
 
     domain = BINARY
@@ -67,7 +68,7 @@ class MixtureNode(SpikingNeuron):
         if tau <= 1:
             raise ValueError(f'MixtureNode: tau must be larger than 1, got {tau}')
         if not 1 <= top_k <= 4:
-            raise ValueError(f'MixtureNode: top_k must lie in 1..4, got {top_k}')
+            raise ValueError(f'MixtureNode: top_k must be in 1..4, got {top_k}')
         self.channels, self.T, self.tau, self.v_threshold = (
             channels,
             T,
@@ -83,7 +84,7 @@ class MixtureNode(SpikingNeuron):
         )
 
     def shares(self, x: Tensor) -> Tensor:
-        """(T, B, C, N) -> weights of the four membranes (4, B, 1, N)."""
+        """Return the weights (4, B, 1, N) of the four potentials for an input (T, B, C, N)."""
         steps, batch, channels, total = x.shape
         if (steps, channels) != (self.T, self.channels):
             raise ValueError(
@@ -103,10 +104,15 @@ class MixtureNode(SpikingNeuron):
         return logits.softmax(1).transpose(0, 1).unsqueeze(2)
 
     def charges(self, x: Tensor, membranes: list[Tensor]) -> tuple[Tensor, ...]:
-        """Input of a step and the membranes of LIF, EIF, PLIF and IF -> membranes in front of the
-        spike."""
+        """Return the potentials of LIF, EIF, PLIF and IF before the spike.
+
+        Args:
+            x: input current (B, C, *) of one step.
+            membranes: the four potentials (B, C, *) after the previous step.
+        """
         lif, eif, plif, integrate = membranes
-        # far above the threshold, where the neuron fires anyway, the exponential would overflow
+        # the exponential would overflow far above the threshold, where the neuron emits a spike in
+        # any case
         upswing = (eif - self.EIF_RHEOBASE).clamp(max=20).exp()
         return (
             lif + (x - lif) / self.tau,
@@ -116,15 +122,22 @@ class MixtureNode(SpikingNeuron):
         )
 
     def read(self, membranes: list[Tensor]) -> Sequence[Tensor]:
-        """The four membranes (B, C, *) as the gate finds them."""
+        """Return the four potentials (B, C, *) in the order in which they are mixed."""
         if not self.official_quirks or len(membranes[0]) != 1:
             return membranes
         # published: (C, 4, N) in memory, read as (4, C, N)
         return torch.stack([v[0] for v in membranes], 1).view(4, *membranes[0].shape)
 
     def run(self, x: Tensor, state: None = None) -> tuple[Tensor, None]:
-        """(T, B, C, N, 1) or (T, B, C, N) input current -> spikes of that shape, from rest; there
-        is no state."""
+        """Run the neuron over T time steps, from rest.
+
+        Args:
+            x: input current (T, B, C, N, 1) or (T, B, C, N).
+            state: must be None, because the neuron has no state between calls.
+
+        Returns:
+            Spikes of the same shape, and None.
+        """
         if state is not None:
             raise ValueError(f'MixtureNode cannot continue from a state: {self.no_stream}')
         shares = self.shares(x.flatten(3))
@@ -134,7 +147,7 @@ class MixtureNode(SpikingNeuron):
         spikes = []
         for x_t in x:
             charged = self.charges(x_t, membranes)
-            # the reset is a constant to the gradient, as in all neurons of this model
+            # the reset has no gradient, as in all neurons of this model
             membranes = [
                 torch.where(h.detach() >= self.v_threshold, torch.full_like(h, rest), h)
                 for h, rest in zip(charged, rests)
@@ -147,7 +160,7 @@ class MixtureNode(SpikingNeuron):
         return torch.stack(spikes), None
 
     def extra_repr(self) -> str:
-        """Sizes and rules."""
+        """Return the parameters for ``repr``."""
         return (
             f'channels={self.channels}, T={self.T}, tau={self.tau:g}, '
             f'v_threshold={self.v_threshold:g}, '

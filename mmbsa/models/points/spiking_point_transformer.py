@@ -1,4 +1,5 @@
-"""Spiking Point Transformer (SPT, AAAI 2025): attention among neighbours on clouds that thin out.
+"""Spiking Point Transformer (SPT, AAAI 2025): attention between neighbours on clouds with fewer
+points per level.
 
 Data flow (S points per step, C = base_channels, P points of the cloud)::
 
@@ -42,17 +43,19 @@ NEURON = dict(
 
 
 class PointBlock(nn.Module):
-    """Attention with a membrane shortcut: C -> D, q, k, v, position code, attention, D -> C.
+    """Attention block with a membrane shortcut: C -> D channels, q, k, v and position code,
+    attention, D -> C channels.
 
     Args:
-        channels: C of the stream.
-        dims: D of the attention.
-        num_neighbors: K.
-        neuron: neuron config.
-        mixture: config of the first neuron; None takes ``neuron``.
+        channels: C, channels of input and output.
+        dims: D, channels of the attention.
+        num_neighbors: K, number of neighbours of a point.
+        neuron: config of the neurons.
+        mixture: config of the first neuron; None means ``neuron``.
         attention: config of the attention kind.
-        norm_cfg: norm config.
-        offset_gain: see :class:`SpikingPointTransformer`.
+        norm_cfg: config of the norms.
+        offset_gain: factor on normalised offsets, see :class:`SpikingPointTransformer`; default
+            None.
     """
 
     def __init__(
@@ -88,10 +91,15 @@ class PointBlock(nn.Module):
         )
         self.expand = SpikeConv(
             dims, channels, **{**unit, 'neuron': None}
-        )  # the kind fires in front of it
+        )  # the attention kind applies its output neuron before this unit
 
     def forward(self, xyz: Tensor, maps: Tensor) -> Tensor:
-        """Points (T, B, N, 3) and maps (T, B, C, N, 1) -> maps of that shape."""
+        """Return maps (T, B, C, N, 1).
+
+        Args:
+            xyz: coordinates (T, B, N, 3) of the points.
+            maps: maps (T, B, C, N, 1).
+        """
         index = once_for_equal_steps(
             lambda cloud: nearest_points(cloud, cloud, self.num_neighbors), xyz
         )
@@ -102,15 +110,18 @@ class PointBlock(nn.Module):
 
 
 class TransitionDown(nn.Module):
-    """Fewer points with more channels: sample, group neighbours, two spiking units, maximum over
-    neighbours.
+    """Downsampling of a cloud: sample points, group their neighbours, two spiking units, maximum
+    over neighbours.
 
     Args:
-        in_channels, out_channels: of the maps.
-        num_neighbors: K; all points are taken where there are fewer.
-        neuron, norm_cfg: configs.
-        random_start: begin every sampling of a training at a random point.
-        offset_gain: see :class:`SpikingPointTransformer`.
+        in_channels: channels of the input maps.
+        out_channels: channels of the output maps.
+        num_neighbors: K, number of neighbours of a point; if there are fewer points, all of them.
+        neuron: config of the neurons.
+        norm_cfg: config of the norms.
+        random_start: whether every sampling in training starts at a random point; default False.
+        offset_gain: factor on normalised offsets, see :class:`SpikingPointTransformer`; default
+            None.
     """
 
     def __init__(
@@ -136,8 +147,14 @@ class TransitionDown(nn.Module):
         )
 
     def forward(self, xyz: Tensor, maps: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """Points (T, B, N, 3) and maps (T, B, C, N, 1) -> ``count`` points and their maps (T, B,
-        C', count, 1)."""
+        """Return the coordinates (T, B, count, 3) of the sampled points, and their maps (T, B, C',
+        count, 1).
+
+        Args:
+            xyz: coordinates (T, B, N, 3) of the points.
+            maps: maps (T, B, C, N, 1).
+            count: number of points to sample.
+        """
         random_start = self.random_start and self.training
         chosen = once_for_equal_steps(
             lambda cloud: farthest_points(cloud, count, random_start), xyz
@@ -146,17 +163,17 @@ class TransitionDown(nn.Module):
         index = once_for_equal_steps(
             lambda few, cloud: nearest_points(few, cloud, self.num_neighbors), centres, xyz
         )
-        # neighbour minus centre, then the features, side by side with channels last in memory
+        # neighbour minus centre, then the features, concatenated with channels last in memory
         parts = (scaled(-offsets(centres, xyz, index), self.offset_gain), group(maps, index))
         near = torch.cat([part.permute(0, 1, 3, 4, 2) for part in parts], -1).permute(0, 1, 4, 2, 3)
-        # max, not amax: where neighbours tie the gradient goes to the nearest, as in the official
+        # max, not amax: for equal neighbours the gradient goes to the nearest, as in the official
         # code
         return centres, self.units(near).max(-1, keepdim=True).values
 
 
 def scaled(offset: Tensor, gain: float | None) -> Tensor:
-    """Offsets (T, B, 3, M, K), divided by their mean length in a cloud times ``gain``; None leaves
-    them alone."""
+    """Return offsets (T, B, 3, M, K) divided by their mean length in a cloud and multiplied by
+    ``gain``; None returns them unchanged."""
     if gain is None:
         return offset
     length = offset.square().sum(2, keepdim=True).sqrt().mean((2, 3, 4), keepdim=True)
@@ -165,33 +182,35 @@ def scaled(offset: Tensor, gain: float | None) -> Tensor:
 
 @MODELS.register_module()
 class SpikingPointTransformer(BaseModule):
-    """Backbone for clouds of points; the stream is real-valued (membrane shortcuts).
+    """Backbone for point clouds, with membrane shortcuts.
 
     Args:
-        in_channels: d, 3 for coordinates, 6 with normals.
-        base_channels: C; level i has 2^i C channels.
-        embed_dims: D of every attention.
-        num_neighbors: K.
-        depths: blocks of every level, the first at full resolution; its length is 1 + levels.
-        encoder: config of a point encoder; it says T.
-        neuron: config of all neurons but the mixture.
-        mixture: config of the first neuron of every block; None takes ``neuron``.
+        in_channels: d, channels of a point: 3 for coordinates, 6 with normals (default).
+        base_channels: C; level i has 2^i C channels; default 32.
+        embed_dims: D, channels of every attention; default 512.
+        num_neighbors: K, number of neighbours of a point; default 16.
+        depths: number of blocks per level; the first level has all points of the encoder; default
+            (1, 1, 1, 1, 1).
+        encoder: config of a point encoder, which contains T.
+        neuron: config of all neurons but the mixture neurons.
+        mixture: config of the first neuron of every block; None means ``neuron``.
         attention: config of the attention kind: ``mmbsa.PointVectorAttention`` or
             ``mmbsa.BipolarPointAttention``.
-        norm_cfg: norm config.
-        offset_gain: None gives offsets between neighbours to the neurons as they are. These neurons
-            have no norm in front and a threshold of 0.5, so that in clouds of radius 1 they hardly
-            ever fire. A number divides offsets by their mean length in the cloud and multiplies
-            them by it **[ours]**.
-        random_start: begin every farthest point sampling of a training at a random point;
-            evaluation begins at the first point, so that it is deterministic.
-        out_indices: levels that are returned; None returns the last.
-        official_quirks: for the encoder and the mixture neurons that have them: see
-            :class:`PointQueueEncoder` and :class:`MixtureNode`. False computes what was meant.
-        init_cfg: OpenMMLab's.
+        norm_cfg: config of the norms.
+        offset_gain: factor on offsets between neighbours, after a division by their mean length in
+            the cloud **[ours]**. None (default) does not change the offsets. They reach their
+            neurons without a norm, and the threshold is 0.5, so that in clouds of radius 1 these
+            neurons emit almost no spikes.
+        random_start: whether every farthest point sampling in training starts at a random point;
+            default False. In evaluation it starts at the first point, so that results are
+            deterministic.
+        out_indices: indices of the levels to return; None (default) means the last one.
+        official_quirks: whether to reproduce the mistakes of the official code in encoder and
+            mixture neurons, see :class:`PointQueueEncoder` and :class:`MixtureNode`; default False.
+        init_cfg: initialisation config of OpenMMLab; default None.
 
     Raises:
-        ValueError: clouds with another number of channels, or with too few points for the levels.
+        ValueError: clouds have another number of channels, or too few points for the levels.
     """
 
     def __init__(
@@ -245,7 +264,7 @@ class SpikingPointTransformer(BaseModule):
         self.out_indices = (len(depths) - 1,) if out_indices is None else tuple(out_indices)
         if not all(0 <= level < len(depths) for level in self.out_indices):
             raise ValueError(
-                f'{type(self).__name__}: out_indices must lie in 0..{len(depths) - 1}, got '
+                f'{type(self).__name__}: out_indices must be in 0..{len(depths) - 1}, got '
                 f'{self.out_indices}'
             )
         self.out_channels = [self.channels[level] for level in self.out_indices]
@@ -275,7 +294,8 @@ class SpikingPointTransformer(BaseModule):
         )
 
     def _mixture(self, cfg: dict | None, channels: int) -> dict | None:
-        """The mixture's config with the sizes and the rule that the backbone knows."""
+        """Return the config of the mixture neuron with T, channels and ``official_quirks`` of the
+        backbone."""
         if cfg is None:
             return None
         cls = resolve_type(cfg, nn.Module, 'backbone.mixture', MODELS, SpikingNeuron)
@@ -287,7 +307,8 @@ class SpikingPointTransformer(BaseModule):
         return {**told, **cfg}
 
     def forward(self, points: Tensor) -> tuple[Tensor, ...]:
-        """Clouds (B, P, d) -> maps (T, B, 2^i C, P // 4^i, 1) of the levels i in ``out_indices``.
+        """Return maps (T, B, 2^i C, P // 4^i, 1) of the levels i in ``out_indices`` for clouds (B,
+        P, d).
 
         Level 0 has the S points of the encoder.
         """
@@ -299,8 +320,8 @@ class SpikingPointTransformer(BaseModule):
         total, steps = points.size(1), self.encoder(points)
         if total < 4 ** len(self.downs):
             raise ValueError(
-                f'{type(self).__name__}: {len(self.downs)} levels need clouds of '
-                f'{4 ** len(self.downs)} points at least, got {total}'
+                f'{type(self).__name__}: {len(self.downs)} levels need clouds of at least '
+                f'{4 ** len(self.downs)} points, got {total}'
             )
         xyz = steps[..., :3]
         maps = self.stem(steps.transpose(2, 3).unsqueeze(-1))

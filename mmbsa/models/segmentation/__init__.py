@@ -1,4 +1,4 @@
-"""Segmentation: decode heads for mmseg."""
+"""Segmentation: spiking decode heads for mmseg."""
 
 from mmbsa.models.segmentation.heads import (
     Spike2FormerHead,

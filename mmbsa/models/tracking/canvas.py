@@ -1,4 +1,4 @@
-"""Template and search crop on one canvas and in one row of tokens, as SDTrack has them."""
+"""Template and search crop on one canvas and as one sequence of tokens, as in SDTrack."""
 
 import torch
 from torch import Tensor, nn
@@ -8,14 +8,14 @@ from mmbsa.models.layers import checkpointed
 
 
 def join_canvas(template: Tensor, search: Tensor) -> Tensor:
-    """Place both crops on the diagonal of a canvas of zeros.
+    """Return a canvas of zeros with both crops on its diagonal.
 
     Args:
-        template: (T, B, C, z, z), goes to the lower right.
-        search: (T, B, C, s, s), goes to the upper left.
+        template: template crop (T, B, C, z, z), placed at the lower right.
+        search: search crop (T, B, C, s, s), placed at the upper left.
 
     Returns:
-        (T, B, C, s + z, s + z).
+        The canvas (T, B, C, s + z, s + z).
     """
     z, s = template.shape[-1], search.shape[-1]
     canvas = search.new_zeros(*search.shape[:3], s + z, s + z)
@@ -25,10 +25,11 @@ def join_canvas(template: Tensor, search: Tensor) -> Tensor:
 
 
 def check_pair_backbone(backbone: BaseSpikingBackbone) -> int:
-    """The stride of the tokens, once a backbone is known to work on pairs.
+    """Check that a backbone supports pairs of crops, and return the stride of its tokens in pixels.
 
     Raises:
-        ValueError: transformer blocks that look at neighbours on a map; tokens of a pair have none.
+        ValueError: the number of stages is wrong, or transformer blocks have convolutions over
+            neighbouring tokens, which the tokens of a pair do not have.
     """
     stages = getattr(backbone, 'stages', ())
     if len(stages) < 4:
@@ -45,8 +46,8 @@ def check_pair_backbone(backbone: BaseSpikingBackbone) -> int:
         ]
         if wide:
             raise ValueError(
-                f'SDTrack: backbone.stages[{index}] has convolutions over a map of tokens '
-                f'({wide[0]}), but the tokens of a pair have no map; set arch.with_conv=False'
+                f'SDTrack: backbone.stages[{index}] has convolutions over neighbouring tokens '
+                f'({wide[0]}), but the tokens of a pair are a sequence; set arch.with_conv=False'
             )
     return backbone.feature_info[3]['reduction']
 
@@ -54,7 +55,7 @@ def check_pair_backbone(backbone: BaseSpikingBackbone) -> int:
 def pair_features(
     backbone: BaseSpikingBackbone, template: Tensor, search: Tensor, appendix: int = 2
 ) -> Tensor:
-    """Features of a pair of crops.
+    """Return the features of a pair of crops.
 
     Data flow at template side z and search side s, z' = z / 16, s' = s / 16::
 
@@ -63,22 +64,23 @@ def pair_features(
         -> blocks of stages[3] -> each of the three maps through the first unit of stages[4] apart
         -> blocks of stages[4] -> (T,B,C3,z'^2 + s'^2)
 
-    The zeros take part in attention and in batch statistics, as officially. Nothing of the template
-    can be computed once per sequence: the convolutional stages see 127 pixels to every side, so
-    with a template of 128 pixels every one of its features depends on the search crop beside it;
-    after that all tokens mix.
+    The zeros are part of attention and of batch statistics, as in the official code. No feature of
+    the template can be computed once per sequence. The receptive field of the convolutional stages
+    is 127 pixels to every side, so with a template of 128 pixels every feature depends on the
+    search crop next to it; after that, attention mixes all tokens.
 
     Args:
-        backbone: see :func:`check_pair_backbone`.
-        template, search: (T, B, 3, z, z) and (T, B, 3, s, s); sides are multiples of the stride.
-        appendix: side of the square of zero tokens; 2 in SDTrack, where it fills up a square of 18
-            x 18.
+        backbone: a backbone that passes :func:`check_pair_backbone`.
+        template: template crop (T, B, 3, z, z); z is a multiple of the stride.
+        search: search crop (T, B, 3, s, s); s is a multiple of the stride.
+        appendix: side of the square of zero tokens; default 2, as in SDTrack, where it completes a
+            square of 18 x 18 tokens.
 
     Returns:
-        (T, B, C3, N), tokens of the template first.
+        Tokens (T, B, C3, N), those of the template first.
 
     Raises:
-        ValueError: crops that are not square, or no multiple of the stride.
+        ValueError: a crop is not square, or its side is not a multiple of the stride.
     """
     stride = backbone.feature_info[3]['reduction']
     for name, crop in (('template', template), ('search', search)):
@@ -105,7 +107,7 @@ def pair_features(
 
 
 def _flat(maps: list[Tensor]) -> Tensor:
-    """Maps (T, B, C, h_i, w_i) -> their tokens in a row (T, B, C, N, 1)."""
+    """Return maps (T, B, C, h_i, w_i) as one sequence of tokens (T, B, C, N, 1)."""
     return torch.cat([x.flatten(3) for x in maps], -1).unsqueeze(-1)
 
 

@@ -1,4 +1,4 @@
-"""The centre head: where the target's centre is, and how large the target."""
+"""The centre head: it predicts the centre and the size of the target."""
 
 from typing import NamedTuple
 
@@ -12,12 +12,13 @@ from mmbsa.registry import MODELS
 
 
 class CentreMaps(NamedTuple):
-    """What a centre head says about every cell of the search crop.
+    """Predictions of a centre head for every cell of the search crop.
 
     Attributes:
-        score: (B, 1, h, w) in [1e-4, 1 - 1e-4], height of the centre's peak.
-        size: (B, 2, h, w) in [1e-4, 1 - 1e-4], width and height as parts of the crop's side.
-        offset: (B, 2, h, w), from the cell to the centre in cells, x and y.
+        score: score of the centre (B, 1, h, w), in [1e-4, 1 - 1e-4].
+        size: width and height of the target (B, 2, h, w), as fractions of the crop's side, in
+            [1e-4, 1 - 1e-4].
+        offset: x and y from the cell to the centre (B, 2, h, w), in cells.
     """
 
     score: Tensor
@@ -26,23 +27,23 @@ class CentreMaps(NamedTuple):
 
 
 def decode_boxes(maps: CentreMaps, window: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The box at the peak of every sample.
+    """Return the box at the peak of the score of every sample.
 
     Args:
-        maps: of B samples.
-        window: (h, w) factor on the score where the peak is looked for, for example the outer
-            product of :func:`mmbsa.structures.hann_window` with itself.
+        maps: predictions for B samples.
+        window: factor (h, w) on the score for the search of the peak, for example the outer product
+            of :func:`mmbsa.structures.hann_window` with itself; None (default) means no factor.
 
     Returns:
-        Boxes (B, 4) cx, cy, w, h as parts of the crop's sides, and scores (B,) at their cells. The
-        first of equal peaks wins.
+        Boxes (B, 4) cx, cy, w, h as fractions of the crop's side, and scores (B,) at their cells.
+        The first of equal peaks is used.
     """
     score = maps.score if window is None else maps.score * window
     height, width = score.shape[-2:]
     flat = score.flatten(1)
     cells = torch.arange(flat.shape[1], device=flat.device)
     cell = torch.where(flat == flat.amax(1, keepdim=True), cells, flat.shape[1]).amin(1)
-    cell = cell.clamp(max=flat.shape[1] - 1)  # a score of NaN equals nothing
+    cell = cell.clamp(max=flat.shape[1] - 1)  # NaN equals no score
     at = cell[:, None, None]
     size, offset = (
         m.flatten(2).gather(2, at.expand(-1, 2, 1))[..., 0] for m in (maps.size, maps.offset)
@@ -58,13 +59,15 @@ def decode_boxes(maps: CentreMaps, window: Tensor | None = None) -> tuple[Tensor
 
 
 class CentreBranch(nn.Module):
-    """Four units neuron -> 3x3 conv -> norm that halve the channels, then a real-valued 1x1 conv.
+    """Branch of the centre head: four units neuron -> 3x3 conv -> norm, then a 1x1 conv of membrane
+    potentials.
 
     Args:
-        in_channels: C.
-        channels: of the first unit; the others have a half, a quarter, an eighth.
-        out_channels: of the map.
-        unit: ``neuron`` and ``norm_cfg``.
+        in_channels: C, channels of the input.
+        channels: output channels of the first unit; the others have a half, a quarter and an eighth
+            of them.
+        out_channels: channels of the output.
+        unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
     """
 
     def __init__(self, in_channels: int, channels: int, out_channels: int, unit: dict):
@@ -76,14 +79,15 @@ class CentreBranch(nn.Module):
         self.conv = nn.Conv2d(widths[-1], out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, h, w) -> (B, out_channels, h, w), the mean over time."""
+        """Return (B, out_channels, h, w), the mean over T, for an input (T, B, C, h, w)."""
         x = self.units(x)
         return read_time([split_time(self.conv(merge_time(x)), len(x))], 'mean')[0]
 
 
 @MODELS.register_module()
 class CentreHead(BaseModule):
-    """Centre head of SDTrack: three branches over the features of the search crop.
+    """Centre head of SDTrack: three branches that predict score, size and offset from the features
+    of the search crop.
 
     Data flow::
 
@@ -92,16 +96,17 @@ class CentreHead(BaseModule):
                     -> branch 'offset' -> mean over T                     -> (B,2,h,w)
 
     Args:
-        in_channels: C.
-        channels: of the first unit of a branch, at least 8 and a multiple of 8 (256 tiny, 512
-            base).
+        in_channels: C, channels of the features.
+        channels: output channels of the first unit of a branch, a multiple of 8; default 256, as in
+            SDTrack tiny (512 in SDTrack base).
         neuron: config of the neurons.
-        norm_cfg: norm of the units.
-        num_steps: T, for neurons whose parameters depend on it.
-        init_cfg: OpenMMLab's; None initialises all matrices by Xavier, uniformly.
+        norm_cfg: config of the norms.
+        num_steps: T, for neurons whose parameters depend on it; default 1.
+        init_cfg: initialisation config of OpenMMLab; None (default) initialises all matrices by
+            Xavier's uniform rule.
 
     Raises:
-        ValueError: channels that cannot be halved three times.
+        ValueError: ``channels`` is not a multiple of 8.
     """
 
     def __init__(
@@ -116,7 +121,8 @@ class CentreHead(BaseModule):
         super().__init__(init_cfg)
         if channels < 8 or channels % 8:
             raise ValueError(
-                f'CentreHead: channels={channels} must be a multiple of 8: every unit halves them'
+                f'CentreHead: channels={channels} must be a multiple of 8, because three units '
+                'halve them'
             )
         neuron = bind_steps(neuron or dict(type='mmbsa.IntegerNode', levels=4), num_steps)
         unit = dict(neuron=neuron, norm_cfg=norm_cfg or dict(type='BN'))
@@ -132,6 +138,6 @@ class CentreHead(BaseModule):
                 nn.init.xavier_uniform_(parameter)
 
     def forward(self, x: Tensor) -> CentreMaps:
-        """(T, B, C, h, w) -> maps (B, ., h, w)."""
+        """Return the predictions (B, ., h, w) for features (T, B, C, h, w) of the search crop."""
         score, size, offset = (self.branches[name](x) for name in ('score', 'size', 'offset'))
         return CentreMaps(*(m.sigmoid().clamp(1e-4, 1 - 1e-4) for m in (score, size)), offset)

@@ -1,4 +1,4 @@
-"""Losses of a centre head: focal on the heat map, L1 and generalised IoU on the box."""
+"""Losses of a centre head: focal loss on the heat map, L1 and generalised IoU on the box."""
 
 import torch
 import torch.nn.functional as F
@@ -8,17 +8,17 @@ from mmbsa.structures import corners, corners_from_centre
 
 
 def gaussian_radius(size: Tensor, min_overlap: float = 0.7) -> Tensor:
-    """Radius of the peak of an object, in cells: the least of CornerNet's three roots.
+    """Return the radius of the peak of an object in cells, the smallest of CornerNet's three roots.
 
-    The roots leave out the division by the leading coefficient, a mistake of the first CornerNet
-    code that CenterNet and its descendants kept.
+    The roots omit the division by the leading coefficient, a mistake of the first CornerNet code
+    that CenterNet and later trackers also have.
 
     Args:
-        size: (..., 2) width and height in cells.
-        min_overlap: IoU that a box with corners within the radius still has.
+        size: width and height (..., 2) in cells.
+        min_overlap: smallest IoU of a box whose corners are within the radius; default 0.7.
 
     Returns:
-        (...) float, may be negative.
+        The radius (...), float; it may be negative.
     """
     w, h = size.unbind(-1)
     area, side = w * h, w + h
@@ -30,16 +30,17 @@ def gaussian_radius(size: Tensor, min_overlap: float = 0.7) -> Tensor:
 
 
 def centre_heatmap(boxes: Tensor, size: int | tuple[int, int], min_overlap: float = 0.7) -> Tensor:
-    """Heat map with a Gaussian peak of height 1 in the cell next to each box's centre.
+    """Return a heat map with a Gaussian peak of height 1 in the cell nearest to the centre of each
+    box.
 
     Args:
-        boxes: (B, 4) x, y, w, h as parts of the crop's sides; not clamped, so a centre beyond the
-            crop leaves no peak.
-        size: cells per side, or (height, width).
-        min_overlap: see :func:`gaussian_radius`.
+        boxes: boxes (B, 4) x, y, w, h as fractions of the crop's side. They are not clamped, so a
+            centre outside of the crop gives no peak.
+        size: number of cells per side, or (height, width) in cells.
+        min_overlap: see :func:`gaussian_radius`; default 0.7.
 
     Returns:
-        (B, height, width), dtype of the boxes, without gradient.
+        The heat map (B, height, width), in the dtype of the boxes, without gradient.
     """
     height, width = (size, size) if isinstance(size, int) else size
     boxes = boxes.detach() * boxes.new_tensor([width, height, width, height])
@@ -58,20 +59,22 @@ def centre_heatmap(boxes: Tensor, size: int | tuple[int, int], min_overlap: floa
 def centre_focal_loss(
     score: Tensor, heatmap: Tensor, alpha: float = 2.0, beta: float = 4.0
 ) -> Tensor:
-    r"""Focal loss of CornerNet and CenterNet.
+    r"""Return the focal loss of CornerNet and CenterNet.
 
     .. math:: -\frac{1}{N} \sum_{cells}
         \begin{cases} (1-p)^\alpha \ln p & y = 1 \\ (1-y)^\beta p^\alpha \ln(1-p) & y < 1
         \end{cases}
 
-    with N the cells with y = 1 in the whole batch, or 1 if there are none.
+    N is the number of cells with y = 1 in the whole batch, or 1 if there are none.
 
     Args:
-        score: p, (B, *) in (0, 1).
-        heatmap: y, as many numbers, in [0, 1].
+        score: p, (B, *), in (0, 1).
+        heatmap: y, with as many elements as ``score``, in [0, 1].
+        alpha: exponent of p or 1 - p; default 2.
+        beta: exponent of 1 - y; default 4.
 
     Returns:
-        Scalar.
+        The loss, a scalar.
     """
     heatmap = heatmap.reshape(score.shape)
     score = score.clamp(min=1e-12)
@@ -83,7 +86,8 @@ def centre_focal_loss(
 
 
 def generalized_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Generalised IoU (Rezatofighi et al., CVPR 2019) and IoU (B,) of corner boxes (B, 4)."""
+    """Return the generalised IoU (Rezatofighi et al., CVPR 2019) and the IoU, (B,) each, of boxes
+    ``a`` and ``b``, (B, 4) x1, y1, x2, y2."""
     area_a, area_b = ((box[:, 2:] - box[:, :2]).prod(1) for box in (a, b))
     inter = (torch.min(a[:, 2:], b[:, 2:]) - torch.max(a[:, :2], b[:, :2])).clamp(min=0).prod(1)
     union = area_a + area_b - inter
@@ -98,18 +102,19 @@ def tracking_losses(
     gt: Tensor,
     weights: dict[str, float] | None = None,
 ) -> dict[str, Tensor]:
-    """The three losses of SDTrack, weighted.
+    """Return the three weighted losses of SDTrack.
 
     Args:
         score: heat map (B, 1, h, w) in (0, 1).
-        boxes: predicted (B, 4) cx, cy, w, h as parts of the search crop's side.
-        gt: annotated (B, 4) x, y, w, h in the same unit, not clamped; the losses of boxes compare
-            corners clamped to 0..1, the heat map uses the box as it is.
-        weights: of ``loss_focal``, ``loss_l1`` and ``loss_giou``; 1, 5 and 2 by default.
+        boxes: predicted boxes (B, 4) cx, cy, w, h as fractions of the search crop's side.
+        gt: annotated boxes (B, 4) x, y, w, h in the same unit, not clamped. The losses of boxes
+            clamp corners to 0..1; the heat map does not.
+        weights: weights of ``loss_focal``, ``loss_l1`` and ``loss_giou``; None (default) means 1, 5
+            and 2.
 
     Returns:
-        ``loss_focal``, ``loss_l1``, ``loss_giou``, and ``iou``, the mean over the batch without
-        gradient.
+        A dict with ``loss_focal``, ``loss_l1``, ``loss_giou``, and ``iou``, the mean over the batch
+        without gradient.
     """
     weights = {**dict(loss_focal=1.0, loss_l1=5.0, loss_giou=2.0), **(weights or {})}
     predicted, target = corners_from_centre(boxes), corners(gt).clamp(0, 1)

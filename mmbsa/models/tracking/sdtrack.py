@@ -1,4 +1,5 @@
-"""SDTrack (arXiv 2503.08703): single-object tracking by a spiking transformer over pairs."""
+"""SDTrack (arXiv 2503.08703): single-object tracking with a spiking transformer on pairs of
+crops."""
 
 import time
 from collections.abc import Sequence
@@ -19,7 +20,8 @@ from mmbsa.structures import TrackDataSample, hann_window
 
 @MODELS.register_module()
 class SDTrack(BaseModel):
-    """A tracker that compares a template with a search crop in one network.
+    """Single-object tracker: one network gets a template and a search crop and predicts the box of
+    the target.
 
     Data flow::
 
@@ -27,20 +29,25 @@ class SDTrack(BaseModel):
         -> the search crop's (T,B,C,s/16,s/16) -> head -> score, size, offset -> box at the peak
 
     Args:
-        backbone: config of a backbone whose transformer blocks work on tokens alone:
-            ``mmbsa.ESpikeFormer`` with ``arch.with_conv=False``; its ``attention`` key chooses
-            native attention or BSA, its ``neuron`` and ``num_steps`` the setting T x D.
-        head: config of :class:`CentreHead`; ``in_channels``, and ``num_steps`` and ``neuron``
-            unless given, are those of the backbone.
-        crops: fields of :class:`CropRules`; training crops are the dataset's pipeline's.
-        appendix: side of the square of zero tokens.
-        window: multiply the score by a Hann window before the peak is looked for; official results
-            do not.
-        loss_weights: of ``loss_focal``, ``loss_l1`` and ``loss_giou``, by default 1, 5 and 2.
-        data_preprocessor, init_cfg: OpenMMLab's.
+        backbone: config of a backbone whose transformer blocks have no convolutions over
+            neighbouring tokens: ``mmbsa.ESpikeFormer`` with ``arch.with_conv=False``. Its key
+            ``attention`` selects the attention kind, for example BSA; ``neuron`` and ``num_steps``
+            set D and T.
+        head: config of :class:`CentreHead`; ``in_channels``, and the defaults of ``num_steps`` and
+            ``neuron``, are those of the backbone.
+        crops: fields of :class:`CropRules` for testing; None (default) means its defaults. The
+            pipeline of the dataset cuts the training crops.
+        appendix: side of the square of zero tokens; default 2.
+        window: whether to multiply the score by a Hann window before the search of the peak;
+            default False, as in the official results.
+        loss_weights: weights of ``loss_focal``, ``loss_l1`` and ``loss_giou``; None (default) means
+            1, 5 and 2.
+        data_preprocessor: config of the data preprocessor; default None.
+        init_cfg: initialisation config of OpenMMLab; default None.
 
     Raises:
-        ValueError: a backbone that cannot work on pairs, or crop sizes that do not fit it.
+        ValueError: the backbone does not support pairs of crops, or a crop size is not a multiple
+            of its stride.
     """
 
     def __init__(
@@ -78,15 +85,17 @@ class SDTrack(BaseModel):
 
     @property
     def num_steps(self) -> int:
-        """T."""
+        """T, the number of time steps of the backbone."""
         return self.backbone.num_steps
 
     def features(self, template: Tensor, search: Tensor) -> Tensor:
-        """Crops (T, B, 3, z, z) and (T, B, 3, s, s) -> tokens (T, B, C, N), template first."""
+        """Return tokens (T, B, C, N), those of the template first, for crops (T, B, 3, z, z) and
+        (T, B, 3, s, s)."""
         return pair_features(self.backbone, template, search, self.appendix)
 
     def maps(self, tokens: Tensor, side: int) -> CentreMaps:
-        """Tokens (T, B, C, N) -> maps of the search crop, whose features are side x side."""
+        """Return the predictions for the search crop, whose features are ``side`` x ``side`` cells,
+        from tokens (T, B, C, N)."""
         return self.head(tokens[..., -side * side :].unflatten(-1, (side, side)))
 
     def forward(
@@ -95,17 +104,17 @@ class SDTrack(BaseModel):
         data_samples: Sequence[TrackDataSample] | None = None,
         mode: str = 'tensor',
     ):
-        """OpenMMLab's three modes.
+        """Run the tracker in one of OpenMMLab's three modes.
 
         * ``'loss'``: a batch of pairs -> dict of losses.
         * ``'predict'``: a batch of sequences -> their samples with ``pred_boxes``.
-        * ``'tensor'``: a batch of pairs -> dict of what the network says about it, under the
-          official names: ``pred_boxes`` (B, 1, 4) cx, cy, w, h as parts of the search crop's side,
+        * ``'tensor'``: a batch of pairs -> dict of predictions with the official names:
+          ``pred_boxes`` (B, 1, 4) cx, cy, w, h as fractions of the search crop's side,
           ``score_map`` (B, 1, h, w), ``size_map`` and ``offset_map`` (B, 2, h, w), and
           ``backbone_feat`` (T, B, C, N).
 
         A pair is ``dict(template, search)`` of normalised crops (T, B, 3, z, z) and (T, B, 3, s,
-        s); crops without a time axis are one step.
+        s); crops without a time axis count as one time step.
         """
         if mode == 'predict':
             return self.predict(inputs, data_samples)
@@ -130,18 +139,19 @@ class SDTrack(BaseModel):
         return tracking_losses(maps.score, boxes, gt, self.loss_weights)
 
     def init_state(self, frame: np.ndarray, box: Sequence[float]) -> TrackState:
-        """Begin a track.
+        """Start a track, and return its state.
 
         Args:
-            frame: (T, H, W, 3) uint8.
-            box: (4,) x, y, w, h in pixels.
+            frame: first frame (T, H, W, 3), uint8.
+            box: box (4,) x, y, w, h of the target in the frame, in pixels.
 
         Raises:
-            ValueError: another number of sub-frames, or a box without area or outside of the frame.
+            ValueError: the number of sub-frames is not T, or the box has no area or is outside of
+                the frame.
         """
         if len(frame) != self.num_steps:
             raise ValueError(
-                f'SDTrack: a frame has {len(frame)} sub-frames, the model T={self.num_steps}'
+                f'SDTrack: a frame must have T={self.num_steps} sub-frames, got {len(frame)}'
             )
         return start_track(frame, box, self.crops)
 
@@ -149,14 +159,14 @@ class SDTrack(BaseModel):
     def track(
         self, frames: Sequence[np.ndarray], states: Sequence[TrackState]
     ) -> tuple[list[TrackState], np.ndarray]:
-        """One step of any number of tracks, in one batch.
+        """Compute one step of several tracks in one batch.
 
         Args:
-            frames: per track the next frame (T, H, W, 3) uint8.
-            states: per track what the step before returned.
+            frames: the next frame (T, H, W, 3), uint8, of each track.
+            states: the state of each track after the previous step.
 
         Returns:
-            New states, and the score of each peak, (B,) float32.
+            The new states, and the score of each peak, (B,) float32.
         """
         crops, factors = zip(
             *(search_crop(frame, state, self.crops) for frame, state in zip(frames, states))
@@ -213,7 +223,7 @@ class SDTrack(BaseModel):
 
 
 class _Track:
-    """The boxes of a sequence while it is tracked."""
+    """The boxes of a sequence during tracking."""
 
     def __init__(self, state: TrackState, length: int):
         self.state, self.boxes = state, np.zeros((length, 4))

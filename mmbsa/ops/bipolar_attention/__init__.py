@@ -1,7 +1,5 @@
-"""Bipolar attention.
-
-spikes times spikes, Shiftmax, and a shift of the values (BSA paper, eqs. 16-18).
-"""
+"""Bipolar attention: a product of spikes, Shiftmax, and a product with real values (BSA paper, eqs.
+16-18)."""
 
 from mmbsa.ops.bipolar_attention.api import bipolar_attention
 

@@ -1,4 +1,5 @@
-"""The public bipolar attention, its registration with ``torch.library``, and its validation."""
+"""The public function of bipolar attention, its registration with ``torch.library``, and the checks
+of its arguments."""
 
 import os
 from collections.abc import Sequence
@@ -13,11 +14,11 @@ from mmbsa.ops.bytes import from_bytes, is_power_of_two, to_bytes
 from mmbsa.ops.registration import Op, batch_first, without_autocast, working_dtype
 
 NAME = 'bipolar_attention'
-#: Environment variable: 1 makes every call check q and k against its product; it reads both once
-#: more.
+#: Environment variable: with 1 every call checks the values of q and k, which costs one more read
+#: of both.
 CHECK = 'MMBSA_CHECK_SPIKES'
-#: Implementations whose forward and whose backward take spikes as bytes; the others get them in v's
-#: dtype.
+#: Implementations whose forward and whose backward accept spikes as bytes; the others get spikes in
+#: the dtype of v.
 BYTES_FORWARD = ('triton', 'native')
 BYTES_BACKWARD = ('native',)
 
@@ -56,42 +57,43 @@ def bipolar_attention(
     impl: str = 'auto',
     units: Sequence[float] = (),
 ) -> Tensor:
-    """Score = normalizer(scale * q k^T), out = Score v (BSA paper, eqs. 16-18): BMP, TMP and RMP
-    with every normaliser.
+    """Compute normalizer(scale * q k^T) v for spikes or real numbers (BSA paper, eqs. 16-18).
 
-    q and k are given fired. With ``normalizer='shiftmax'`` each weight is 2^(score - g), and g =
-    ceil(log2 sum 2^score) is what exact integer arithmetic gives, in every implementation, for
-    integer scores below 2^24 (2^53 in float64).
+    q and k are the outputs of their neurons. With ``normalizer='shiftmax'`` each weight is 2^(score
+    - g) with g = ceil(log2 sum 2^score). For integer scores below 2^24 (2^53 in float64) every
+    implementation gives the g of exact integer arithmetic.
 
     Args:
-        q: (..., n_q, d), any real dtype (int8 too); cast to v's dtype.
-        k: (..., n_k, d), likewise.
-        v: (..., n_k, d_v) float16, bfloat16, float32 or float64; the leading dimensions of all
-            three are equal. Under autocast a float32 v takes autocast's dtype, as in
+        q: queries (..., n_q, d), of any real dtype (int8 too); cast to the dtype of v.
+        k: keys (..., n_k, d), of any real dtype (int8 too); cast to the dtype of v.
+        v: values (..., n_k, d_v), float16, bfloat16, float32 or float64. The leading dimensions of
+            q, k and v are equal. Under autocast a float32 v is cast to the dtype of autocast, as in
             ``scaled_dot_product_attention``.
-        product: What q and k hold: ``'ternary'`` {-1, 0, 1} (TMP, the paper's), ``'binary'`` {0, 1}
-            (BMP), ``'real'`` anything (RMP). Implementations rely on it: the backward keeps spikes
-            as bytes, and kernels write 2^score as bits. The caller answers for it: q and k outside
-            their product give wrong numbers, which differ between implementations, unless the
-            environment variable ``MMBSA_CHECK_SPIKES=1`` makes every call check them. Neurons that
-            count are ``'real'`` (whole scores get an exact g all the same).
-        normalizer: ``'shiftmax'``, ``'softmax'`` (base e), or ``'none'`` (spiking self-attention,
-            in linear time).
-        scale: Factor of the scores. BSA has none; vanilla attention has d^-0.5.
-        grad: Shiftmax's gradient, ``'ste'`` or ``'detach'``, see :func:`mmbsa.ops.shiftmax`. The
-            others ignore it.
-        impl: ``'auto'`` or one of ``implementations('bipolar_attention')``.
-        units: values of one spike of q, k and v, powers of two, for which the backward may keep
-            bytes: these operands are counts in -128 .. 127 times their unit. 0 where real-valued;
-            by default all are, but q and k of a ternary or binary product.
+        product: values of q and k: ``'ternary'`` {-1, 0, 1} (TMP, default, as in the paper),
+            ``'binary'`` {0, 1} (BMP), ``'real'`` any number (RMP). Other values of q and k than
+            ``product`` allows give wrong results, because the backward keeps spikes as bytes and
+            kernels write 2^score as bits. The environment variable ``MMBSA_CHECK_SPIKES=1`` makes
+            every call check the values. Integer neurons need ``'real'``; integer scores get an
+            exact g there too.
+        normalizer: ``'shiftmax'`` (default), ``'softmax'`` (base e), or ``'none'`` (spiking
+            self-attention, in linear time).
+        scale: factor on the scores; default 1, as in BSA. Softmax attention uses d^-0.5.
+        grad: gradient rule of Shiftmax, ``'ste'`` (default) or ``'detach'``, see
+            :func:`mmbsa.ops.shiftmax`. It has no effect with the other normalisers.
+        impl: ``'auto'`` (default) or one of ``implementations('bipolar_attention')``.
+        units: the value of one spike of q, k and v, three powers of two; 0 for a real-valued
+            tensor. The backward may keep an operand with a unit as bytes; its values must be counts
+            in -128 .. 127 times the unit. Empty (default) means 1 for q and k of a ternary or
+            binary product, and 0 otherwise.
 
     Returns:
-        (..., n_q, d_v) in v's dtype, contiguous.
+        The output (..., n_q, d_v) in the dtype of v, contiguous.
 
     Raises:
-        ValueError: a shape, dtype, device or option does not fit, or q or k was found outside its
-            product; the message names the argument.
-        RuntimeError: the implementation asked for cannot take this call; with the reason.
+        ValueError: a shape, dtype, device or option is not valid, or the check found a value of q
+            or k that ``product`` does not allow; the message names the argument.
+        RuntimeError: the implementation ``impl`` does not support this call; the message gives the
+            reason.
     """
     _check(q, k, v, product, normalizer, grad)
     dtype = v.dtype
@@ -126,24 +128,32 @@ def _check(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, grad:
             raise ValueError(f'{NAME}: {name} is on {x.device}, v on {v.device}')
         if x.shape[:-2] != v.shape[:-2]:
             raise ValueError(
-                f'{NAME}: {name} must lead with {tuple(v.shape[:-2])} as v does, got '
+                f'{NAME}: {name} must have the leading dimensions {tuple(v.shape[:-2])} of v, got '
                 f'{tuple(x.shape)}'
             )
     if q.shape[-1] != k.shape[-1] or q.shape[-1] == 0:
         raise ValueError(
-            f'{NAME}: q and k need one last dimension d > 0, got {tuple(q.shape)} and '
+            f'{NAME}: q and k must have the same last dimension d > 0, got {tuple(q.shape)} and '
             f'{tuple(k.shape)}'
         )
     if k.shape[-2] != v.shape[-2]:
         raise ValueError(
-            f'{NAME}: k and v must have as many tokens, got {tuple(k.shape)} and {tuple(v.shape)}'
+            f'{NAME}: k and v must have the same number of tokens, got {tuple(k.shape)} and '
+            f'{tuple(v.shape)}'
         )
     if k.shape[-2] == 0:
         raise ValueError(f'{NAME}: k must have at least one token, got shape {tuple(k.shape)}')
 
 
 def check_spikes(name: str, x: Tensor, product: str) -> None:
-    """Raise a ValueError unless x is in {-1, 0, 1} (ternary) or {0, 1} (binary product)."""
+    """Raise a ValueError if a value of ``x`` is not in {-1, 0, 1} (ternary product) or {0, 1}
+    (binary product).
+
+    Args:
+        name: name of the tensor, for the message.
+        x: a tensor of any shape.
+        product: ``'ternary'`` or ``'binary'``; ``'real'`` allows every value.
+    """
     allowed = dict(ternary=(-1, 0, 1), binary=(0, 1)).get(product)
     if allowed is None:
         return
@@ -151,7 +161,7 @@ def check_spikes(name: str, x: Tensor, product: str) -> None:
     if bool(wrong.any()):
         raise ValueError(
             f'{NAME}: {name} holds {float(x[wrong][0]):g}, but product={product!r} '
-            f'allows only the values {allowed}; neurons that fire others need '
+            f'allows only the values {allowed}; neurons that emit other values need '
             f"product='real' (checked because {CHECK} is set)"
         )
 
@@ -218,7 +228,7 @@ def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _rows(stats: Sequence[Tensor], q: Tensor) -> list[Tensor]:
-    """Numbers per query as contiguous (B, H, n_q), or empty: views of contiguous ones."""
+    """Return the statistics of each query as contiguous views (B, H, n_q), or as empty tensors."""
     return [x.reshape(q.shape[:-1]).contiguous() if x.numel() else x for x in stats]
 
 
@@ -232,7 +242,7 @@ def _fake_forward(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str
 
 
 def _fake_backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, *_):
-    """Gradients lie in memory as their operands do."""
+    """Return empty gradients with the memory layout of their operands."""
     return tuple(torch.empty_like(x, dtype=v.dtype) for x in (q, k, v))
 
 
@@ -241,7 +251,7 @@ def _setup_context(ctx, inputs, output) -> None:
     ctx.options, units = inputs[3:8], inputs[8] if len(inputs) > 8 and inputs[8] else [0.0] * 3
     out, g, weight_sum = output
     ctx.mark_non_differentiable(g, weight_sum)
-    # Until the backward a spike takes a byte instead of two or four.
+    # Between forward and backward a spike takes one byte instead of two or four.
     ctx.dtype = operands[2].dtype
     ctx.units = [1.0, 1.0, units[2]] if product != 'real' else units
     kept = [to_bytes(x, unit) if unit else x for x, unit in zip(operands, ctx.units)]
@@ -255,7 +265,7 @@ def _autograd_backward(ctx, grad_out: Tensor, *unused):
         for x, unit in zip((q, k), ctx.units)
     )
     v = from_bytes(v, ctx.units[2], ctx.dtype) if ctx.units[2] else v
-    out = out[0] if out else grad_out  # its values play no role without a normaliser
+    out = out[0] if out else grad_out  # its values are not used without a normaliser
     grads = _BACKWARD(grad_out, q, k, v, out, g, weight_sum, *ctx.options)
     return *grads, *[None] * 6
 

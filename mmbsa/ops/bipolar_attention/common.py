@@ -1,11 +1,11 @@
-"""What the implementations of bipolar attention share: the contract of their results, and the
+"""Common parts of the implementations of bipolar attention: their arguments and results, and the
 layout of heads.
 
-Forward of an implementation: ``(q, k, v, out, g, weight_sum, product, normalizer, scale)`` on
-tensors of shape (B, H, n, d) that share one floating dtype. It writes into the last three tensors,
-which are contiguous. ``out`` (B, H, n_q, d_v) has v's dtype; ``g`` and ``weight_sum`` are float32
-(float64 for float64 inputs) and say what the weights of a query were divided by, and what they sum
-to:
+The forward of an implementation has the arguments
+``(q, k, v, out, g, weight_sum, product, normalizer, scale)``. The tensors have the shape (B, H, n,
+d) and one floating dtype. The forward writes into the contiguous tensors ``out``, ``g`` and
+``weight_sum``. ``out`` (B, H, n_q, d_v) has the dtype of v. ``g`` is the normaliser of a query and
+``weight_sum`` the sum of its weights, float32 (float64 for float64 inputs):
 
 | normalizer | g (B, H, n_q) | weight_sum (B, H, n_q) |
 |---|---|---|
@@ -13,9 +13,9 @@ to:
 | softmax | log-sum-exp: weights are e^(score - g) | empty: the sum is 1 |
 | none | empty | empty |
 
-Backward: ``(grad_out, q, k, v, out, g, weight_sum, product, normalizer, scale, grad) -> (grad_q,
-grad_k, grad_v)``, in any layout; the op copies those that do not lie in memory as their operands
-do.
+The backward is ``(grad_out, q, k, v, out, g, weight_sum, product, normalizer, scale, grad) ->
+(grad_q, grad_k, grad_v)``. The gradients may have any memory layout; the op copies a gradient whose
+layout differs from that of its operand.
 """
 
 import math
@@ -25,8 +25,8 @@ from torch import Tensor
 from mmbsa.ops.registration import working_dtype
 
 LN2 = math.log(2.0)
-#: Scores that an implementation in linear memory holds at once: 1 MiB of float32, which stays in a
-#: core's cache.
+#: Number of scores that an implementation with linear memory stores at once: 1 MiB of float32,
+#: which fits into the cache of a core.
 TILE = 1 << 18
 PRODUCTS = ('ternary', 'binary', 'real')
 NORMALIZERS = ('shiftmax', 'softmax', 'none')
@@ -34,9 +34,9 @@ GRADS = ('ste', 'detach')
 
 
 def as_heads(x: Tensor) -> Tensor:
-    """View (..., n, d) as (B, H, n, d), H being the last of the leading dimensions.
+    """Return a view (B, H, n, d) of ``x`` (..., n, d); H is the last of the leading dimensions.
 
-    Copies where no view exists.
+    If no view is possible, the tensor is copied.
     """
     if x.dim() == 4:
         return x
@@ -46,11 +46,17 @@ def as_heads(x: Tensor) -> Tensor:
 
 
 def unnormalised(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    """(q k^T) v * scale in the cheaper order.
+    """Compute (q k^T) v * scale with the cheaper order of the two products.
 
-    q (k^T v) costs (n_q + n_k) d d_v, (q k^T) v costs n_q n_k (d + d_v). The second is taken only
-    for rows so short that their map is smaller than the operands, so memory stays linear either
-    way. Sums are kept in float32 at least.
+    q (k^T v) costs (n_q + n_k) d d_v multiply-adds, (q k^T) v costs n_q n_k (d + d_v). The second
+    order is used only if the n_q x n_k scores are smaller than the operands, so memory is linear in
+    both cases. Sums are computed in float32 or float64.
+
+    Args:
+        q: (B, H, n_q, d).
+        k: (B, H, n_k, d).
+        v: (B, H, n_k, d_v).
+        scale: factor on the output.
     """
     dtype = working_dtype(v.dtype)
     q, k, values = q.to(dtype), k.to(dtype), v.to(dtype)
@@ -63,7 +69,8 @@ def unnormalised(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
 
 
 def unnormalised_backward(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, scale: float):
-    """Each gradient is again an unnormalised product.
+    """Return the gradients of :func:`unnormalised` to q, k and v; each is again an unnormalised
+    product.
 
     dq = dout (v^T k), dk = v (dout^T q), dv = k (q^T dout).
     """

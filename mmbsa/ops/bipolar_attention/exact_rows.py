@@ -1,4 +1,5 @@
-"""The exact g of rows whose sum of powers lies too close to a power of two for floats."""
+"""Compute g exactly for rows whose sum of powers is too close to a power of two for floating-point
+arithmetic."""
 
 import torch
 from torch import Tensor
@@ -16,15 +17,20 @@ def exact_normaliser(
     product: str,
     scale: float,
 ) -> Tensor:
-    """g = ceil(L), exact, from a floating L that errs by at most ``slope * |L| + constant``.
+    """Return the exact g = ceil(L) for an approximate L with an error of at most
+    ``slope * |L| + constant``.
 
     Args:
         log2_sum: L (B, H, n_q), float32 or float64.
-        slope, constant: the bound; from 1/2 on every row is computed exactly.
-        q, k: (B, H, n, d), read where L is within the bound of an integer.
+        slope: factor on abs(L) in the bound of the error.
+        constant: constant part of the bound; from 1/2 on, every row is computed exactly.
+        q: queries (B, H, n_q, d); used for rows with L within the bound of an integer.
+        k: keys (B, H, n_k, d).
+        product: values of q and k, see :func:`mmbsa.ops.bipolar_attention`.
+        scale: factor on the scores.
 
     Returns:
-        g of L's shape and dtype.
+        g, with the shape and dtype of L.
     """
     g = log2_sum.ceil()
     centred = (log2_sum - g).add_(0.5).abs_()  # 1/2 minus the distance to the nearest integer
@@ -35,22 +41,22 @@ def exact_normaliser(
 
 
 def _write_exact(q: Tensor, k: Tensor, scale: float, product: str, g: Tensor, near: Tensor) -> None:
-    """Write the exact g of the rows ``near`` (B, H, n_q) into ``g``; about ``TILE`` scores are held
-    at a time.
+    """Write the exact g of the rows ``near`` (B, H, n_q) into ``g``, with about ``TILE`` scores in
+    memory at a time.
 
-    Rows of zeros need no scores: sum_j 2^0 = n. They come from silent queries, and where many sums
-    are near a power of two also from silent keys: k_j . q = 0 for all j exactly when (k^T k) q = 0,
-    which costs O(n d^2) for all rows together.
+    Rows of zero scores need no computation: sum_j 2^0 = n. Their cause is a query of zeros. If many
+    sums are near a power of two, keys of zeros are tested too: k_j . q = 0 for all j exactly when
+    (k^T k) q = 0, which costs O(n d^2) for all rows together.
     """
     n, d = k.shape[-2:]
     batch, head, row = near.nonzero().unbind(1)
-    if len(row) * n * d <= TILE:  # a few rows, the usual case: each gets a copy of its keys
+    if len(row) * n * d <= TILE:  # few rows, the usual case: copy the keys for each row
         keys, rows = k[batch, head].to(g.dtype), q[batch, head, row].to(g.dtype)
         g[batch, head, row] = _exact_rows(torch.bmm(keys, rows[..., None])[..., 0], scale)
         return
     alive = q[batch, head, row].abs_().amax(-1) != 0
     if len(row) * 8 > near.numel() and n & (n - 1) == 0:
-        # float32 holds (k^T k) q without rounding, or float64 is taken
+        # float32 if it holds (k^T k) q without rounding, otherwise float64
         whole = product != 'real' and n * d <= 1 << 24
         wide = g.dtype if whole else torch.float64
         keys = k.to(wide)
@@ -66,15 +72,16 @@ def _write_exact(q: Tensor, k: Tensor, scale: float, product: str, g: Tensor, ne
 
 
 def _exact_g(rows: Tensor, head: Tensor, k: Tensor, scale: float) -> Tensor:
-    """g of some queries, each against the keys of its own head.
+    """Return g of some queries, each computed with the keys of its own head.
 
     Args:
-        rows: (R, d), sorted by head.
+        rows: R queries (R, d), sorted by head.
         head: (R,) index of the head among all B * H.
-        k: (B, H, n, d).
+        k: keys (B, H, n, d).
+        scale: factor on the scores.
 
     Returns:
-        (R,) in the dtype of ``rows``.
+        g (R,) in the dtype of ``rows``.
     """
     n = k.size(-2)
     result = torch.empty_like(rows[:, 0])

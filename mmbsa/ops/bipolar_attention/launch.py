@@ -1,4 +1,4 @@
-"""Launches the Triton kernels of bipolar attention; imports triton with the first launch."""
+"""Launch the Triton kernels of bipolar attention; the first launch imports triton."""
 
 from collections.abc import Sequence
 
@@ -9,21 +9,21 @@ from mmbsa.ops import triton_support
 from mmbsa.ops.bipolar_attention.common import LN2, unnormalised, unnormalised_backward
 from mmbsa.ops.exact import MAX_ROW
 
-#: The widest head whose operands and accumulators still fit a program.
+#: The largest number of channels per head whose operands and accumulators fit into one program.
 MAX_WIDTH = 256
 
 
 def refuses(
     q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str, scale: float
 ) -> str | None:
-    """Why the kernels cannot take a call, or None."""
+    """Return the reason why the kernels do not support a call, or None if they do."""
     if normalizer == 'none':  # no kernel: the linear product of ``common``
         return None
     if v.dtype == torch.float64:
-        return 'the kernels take float16, bfloat16 and float32, not float64'
+        return 'the kernels support float16, bfloat16 and float32, not float64'
     width = max(q.size(-1), v.size(-1))
     if width > MAX_WIDTH:
-        return f'the kernels take heads of at most {MAX_WIDTH} channels, got {width}'
+        return f'the kernels support heads of at most {MAX_WIDTH} channels, got {width}'
     if k.size(-2) > MAX_ROW:
         return f'g is exact for at most {MAX_ROW} keys, got {k.size(-2)}'
     return triton_support.wrong_device(v)
@@ -48,7 +48,7 @@ def forward(
     normalizer: str,
     scale: float,
 ) -> None:
-    """See ``common``."""
+    """Compute the forward with Triton kernels; arguments as in ``common``."""
     if normalizer == 'none':
         out.copy_(unnormalised(q, k, v, scale))
         return
@@ -88,7 +88,10 @@ def backward(
     scale: float,
     grad: str,
 ):
-    """See ``common``; gradients lie in memory as their operands do."""
+    """Compute the backward with Triton kernels; arguments as in ``common``.
+
+    Each gradient has the memory layout of its operand.
+    """
     if normalizer == 'none':
         return unnormalised_backward(grad_out, q, k, v, scale)
     from mmbsa.ops.bipolar_attention import triton_backward as kernel
@@ -149,15 +152,15 @@ def backward(
 
 
 def _modes(q: Tensor, k: Tensor, v: Tensor, product: str, normalizer: str, scale: float) -> dict:
-    """The kernels' modes, see the head of ``triton``."""
+    """Return the modes of the kernels, see the docstring of ``triton``."""
     shiftmax, spikes = normalizer == 'shiftmax', product != 'real'
     return dict(SHIFTMAX=shiftmax, SPIKES=spikes, WHOLE=shiftmax and spikes and scale == 1.0)
 
 
 def exactness(q: Tensor, k: Tensor, modes: dict) -> dict:
-    """Width and number of the windows in which ``_exceeds`` adds bits up."""
+    """Return width and number of the windows in which ``_exceeds`` adds bits."""
     length = k.size(-2).bit_length()
-    reach = 1 << length  # no row is open farther below its top
+    reach = 1 << length  # all rows are decided within so many exponents below their maximum
     if modes['WHOLE']:
         reach = min(reach, 2 * q.size(-1))
     bits = 62 - length
@@ -165,22 +168,24 @@ def exactness(q: Tensor, k: Tensor, modes: dict) -> dict:
 
 
 def clamped(d: int) -> bool:
-    """Whether x - g >= -2 d - bit_length(n_k) may lie below the exponents of a float32."""
+    """Return whether x - g >= -2 d - bit_length(n_k) can be below the exponents of float32."""
     return 2 * d + 25 > 126
 
 
 def _direct(q: Tensor, v: Tensor, modes: dict) -> bool:
-    """2^-64 to 2^64 times n values of any sane size neither overflow nor vanish in float32 and
+    """Return whether the kernels may skip the subtraction of the maximum.
+
+    2^-64 to 2^64 times n values of usual size neither overflow nor underflow in float32 and
     bfloat16.
     """
     return modes['WHOLE'] and q.size(-1) <= 64 and v.dtype != torch.float16
 
 
 def _sizes(q: Tensor, k: Tensor, v: Tensor) -> dict:
-    """Sizes.
+    """Return the sizes that the kernels get.
 
-    Those of a head are compiled in and padded to what matrix units take, token counts keyed by
-    magnitude.
+    The channels of a head are compile-time constants, padded to the sizes of matrix units. The
+    order of magnitude of the number of tokens is a key of the autotuner.
     """
     least = 32 if q.dtype == torch.int8 else 16
     (d, d_v), (n_q, n_k) = (q.size(-1), v.size(-1)), (q.size(-2), k.size(-2))
@@ -198,16 +203,16 @@ def _sizes(q: Tensor, k: Tensor, v: Tensor) -> dict:
 
 
 def _grid(heads: Sequence[int], n: int, block: str):
-    """One program per block of a head.
+    """Return a grid of one program per block of a head.
 
-    Neighbours share a head, and with it the operands in the cache.
+    Neighbouring programs have the same head, so its operands stay in the cache.
     """
     return lambda config: (-(-n // config[block]) * heads[0] * heads[1],)
 
 
 def _fixed(x: Tensor) -> int:
-    """The number of tokens where it must be compiled in.
+    """Return the number of tokens if it must be a compile-time constant, otherwise -1.
 
-    the interpreter loops up to constants only. -1 elsewhere.
+    Triton's interpreter supports loops up to constants only.
     """
     return x.size(-2) if triton_support.INTERPRETED else -1

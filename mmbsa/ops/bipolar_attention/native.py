@@ -1,6 +1,6 @@
 """Bipolar attention of spikes in C++ on the CPU.
 
-Scores are sums of bytes, weights are bits, see ``native.cpp``.
+Scores are sums of bytes and weights are written as bits, see ``native.cpp``.
 """
 
 from pathlib import Path
@@ -13,21 +13,21 @@ from mmbsa.ops.native import Library
 
 LIBRARY = Library(Path(__file__).with_suffix('.cpp'))
 missing = LIBRARY.missing
-#: Scores of wider heads would not fit 16 bits.
+#: Largest number of channels per head: with more, scores do not fit into 16 bits.
 MAX_WIDTH = 1 << 14
-TYPES = (torch.float32, torch.bfloat16, torch.int8)  # as the kernels number them
+TYPES = (torch.float32, torch.bfloat16, torch.int8)  # in the order of the kernels' numbers
 
 
 def refuses(
     q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str, scale: float
 ) -> str | None:
-    """Why a call cannot be taken, or None."""
+    """Return the reason why the kernels do not support a call, or None if they do."""
     if v.device.type != 'cpu':
         return f'the kernels run on the CPU, not on {v.device.type}'
     if v.dtype not in (torch.float32, torch.bfloat16):
-        return f'the kernels take float32 and bfloat16, not {v.dtype}'
+        return f'the kernels support float32 and bfloat16, not {v.dtype}'
     if normalizer != 'shiftmax':
-        return f"the kernels know no normalizer but 'shiftmax', got {normalizer!r}"
+        return f"the kernels support only normalizer='shiftmax', not {normalizer!r}"
     if product == 'real' or scale != 1:
         return (
             f'the kernels count spikes: ternary or binary products and a scale of 1, '
@@ -36,7 +36,7 @@ def refuses(
     if k.size(-2) > MAX_ROW:
         return f'g is exact for at most {MAX_ROW} keys, got {k.size(-2)}'
     if q.size(-1) > MAX_WIDTH:
-        return f'the kernels take q and k of at most {MAX_WIDTH} channels, got {q.size(-1)}'
+        return f'the kernels support q and k of at most {MAX_WIDTH} channels, got {q.size(-1)}'
     return None
 
 
@@ -51,7 +51,8 @@ def forward(
     normalizer: str,
     scale: float,
 ) -> None:
-    """See ``common``; q and k in v's dtype or as bytes."""
+    """Compute the forward in C++; arguments as in ``common``, with q and k in the dtype of v or as
+    bytes."""
     LIBRARY.call('bipolar_forward', *_operands(q, k, v), out, g, weight_sum, *_sizes(q, v))
 
 
@@ -68,9 +69,9 @@ def backward(
     scale: float,
     grad: str,
 ):
-    """See ``common``.
+    """Compute the backward in C++; arguments as in ``common``.
 
-    q and k come in v's dtype or as bytes, and gradients lie in memory as their operands do.
+    q and k are in the dtype of v or bytes. Each gradient has the memory layout of its operand.
     """
     grads = [torch.empty_like(x, dtype=v.dtype) for x in (q, k, v)]
     LIBRARY.call(

@@ -1,5 +1,5 @@
-"""Bipolar attention with the whole n_q x n_k map in memory; written as eqs. 13-18 are; the others
-are tested against it."""
+"""Bipolar attention with all n_q x n_k scores in memory, as eqs. 13-18 define it; the reference in
+the tests of the other implementations."""
 
 import torch
 from torch import Tensor
@@ -10,9 +10,9 @@ from mmbsa.ops.registration import working_dtype
 
 
 def _scores(q: Tensor, k: Tensor, scale: float) -> Tensor:
-    """q k^T * scale in float32 or float64.
+    """Return q k^T * scale in float32 or float64.
 
-    Exact for integer operands while the partial sums stay below 2^24 (2^53).
+    The result is exact for integer operands if the partial sums are below 2^24 (2^53 in float64).
     """
     dtype = working_dtype(q.dtype)
     score = q.to(dtype) @ k.to(dtype).transpose(-1, -2)
@@ -30,9 +30,9 @@ def forward(
     normalizer: str,
     scale: float,
 ) -> None:
-    """See ``common``.
+    """Compute the forward as in eqs. 13-18; arguments as in ``common``.
 
-    The score is computed in float32 at least, and so is the sum over the keys.
+    The scores and the sums over the keys are computed in float32 or float64.
     """
     score = _scores(q, k, scale)
     if normalizer == 'shiftmax':
@@ -40,7 +40,7 @@ def forward(
         exponent = ceil_log2_sum(gap)
         weight = torch.exp2(-gap - exponent)
         g.copy_((top + exponent).squeeze(-1))
-        weight_sum.copy_(weight.sum(-1).clamp_(0.5, 1.0))  # eq. 14 holds, rounded sums may slip
+        weight_sum.copy_(weight.sum(-1).clamp_(0.5, 1.0))  # eq. 14, violated by rounded sums
     elif normalizer == 'softmax':
         g.copy_(torch.logsumexp(score, -1))
         weight = torch.exp(score - g[..., None])
@@ -62,9 +62,9 @@ def backward(
     scale: float,
     grad: str,
 ):
-    """Gradients of :func:`forward`.
+    """Compute the gradients of :func:`forward`; arguments as in ``common``.
 
-    ``grad`` says what Shiftmax's ceil does to them (see ``shiftmax``).
+    ``grad`` is the gradient rule of the ceil in Shiftmax (see ``shiftmax``).
     """
     score = _scores(q, k, scale)
     grad_out = grad_out.to(score.dtype)

@@ -1,16 +1,15 @@
-"""Bipolar attention in O(n) memory, on PyTorch's own attention kernels.
+"""Bipolar attention in O(n) memory with PyTorch's own attention kernels.
 
-The identity it stands on: with L = log2 sum_j 2^x_j, Shiftmax(x) = softmax_2(x) * 2^(L - g), g =
-ceil(L). The kernels compute softmax(ln2 * x) v tile by tile and return its log-sum-exp, which is
-ln2 * L; one factor per row in (1/2, 1] makes Shiftmax of it. What the kernels cannot give is g
-where L is within float error of an integer; :func:`_error` bounds that error, and ``exact_rows``
-computes the rows inside it in exact arithmetic.
+The method uses this identity: with L = log2 sum_j 2^x_j, Shiftmax(x) = softmax_2(x) * 2^(L - g), g
+= ceil(L). The kernels compute softmax(ln2 * x) v tile by tile and return its log-sum-exp, which is
+ln2 * L. One factor per row in (1/2, 1] turns the result into Shiftmax. The kernels cannot give g
+where L is within floating-point error of an integer; :func:`_error` bounds that error, and
+``exact_rows`` computes the rows within the bound in exact arithmetic.
 
-Backward: the kernels recompute weights as e^(ln2 * x - normaliser). Handed ln2 * g for the
-normaliser they get Shiftmax's weights S themselves, and compute dx_j = ln2 * S_j (dS_j - delta)
-with delta = dout . o for whatever o they are given. The straight-through rule wants delta = sum_j
-p_j dS_j, p = softmax_2(x): o is the softmax output, out / weight_sum. With g held constant delta
-vanishes: o is zero.
+Backward: the kernels recompute weights as e^(ln2 * x - normaliser). With ln2 * g as the normaliser
+they compute the weights S of Shiftmax, and dx_j = ln2 * S_j (dS_j - delta) with delta = dout . o
+for any o that they get. The straight-through rule needs delta = sum_j p_j dS_j, p = softmax_2(x),
+so o is the softmax output, out / weight_sum. With g held constant delta is 0, so o is zero.
 """
 
 import math
@@ -31,13 +30,13 @@ aten = torch.ops.aten
 def refuses(
     q: Tensor, k: Tensor, v: Tensor, normalizer: str, product: str, scale: float
 ) -> str | None:
-    """Why PyTorch has no kernel for these tensors, or None."""
+    """Return the reason why PyTorch has no kernel for these tensors, or None if it has one."""
     if normalizer == 'none':
         return None
     if v.device.type not in ('cpu', 'cuda'):
-        return f'there is no such kernel for {v.device.type} tensors'
+        return f'PyTorch has no such kernel for {v.device.type} tensors'
     if v.device.type == 'cuda' and v.dtype == torch.float64:
-        return 'the CUDA kernels take float16, bfloat16 and float32, not float64'
+        return 'the CUDA kernels support float16, bfloat16 and float32, not float64'
     if normalizer == 'shiftmax' and k.size(-2) > MAX_ROW:
         return f'g is exact for at most {MAX_ROW} keys, got {k.size(-2)}'
     return None
@@ -54,7 +53,7 @@ def forward(
     normalizer: str,
     scale: float,
 ) -> None:
-    """See ``common``."""
+    """Compute the forward with PyTorch's kernels; arguments as in ``common``."""
     if normalizer == 'none':
         out.copy_(unnormalised(q, k, v, scale))
         return
@@ -83,7 +82,8 @@ def backward(
     scale: float,
     grad: str,
 ):
-    """See ``common`` and the head of this file."""
+    """Compute the backward with PyTorch's kernels; arguments as in ``common``, method as in the
+    docstring of this file."""
     if normalizer == 'none':
         return unnormalised_backward(grad_out, q, k, v, scale)
     if normalizer == 'softmax':
@@ -96,25 +96,25 @@ def backward(
 
 
 def _error(n: int, dtype: torch.dtype) -> tuple[float, float]:
-    """(slope, constant): the kernels' L errs by at most slope * |L| + constant.
+    """Return (slope, constant): the error of the kernels' L is at most slope * |L| + constant.
 
     Let u be the unit roundoff of the accumulator (2^-24; 2^-53 for float64), s_j = ln2 * scale *
-    x_j, p = softmax(s). The log-sum-exp is a max plus the log of sum_j e^(s_j - max), and errs,
-    relatively to that sum, by
+    x_j, p = softmax(s). The log-sum-exp is a max plus the log of sum_j e^(s_j - max). Its error,
+    relative to that sum, has these parts:
 
-    * scaling: s_j is off by at most 3u |s_j| (rounded ln2 * scale, at most two rounded products).
-      To first order a term's error counts by its share p_j, and sum_j p_j |s_j| <= |lse| +
-      entropy(p) <= |lse| + ln n, as s_j = lse + ln p_j. The max is one of these s_j and cancels: 3u
-      (|lse| + ln n);
+    * scaling: the error of s_j is at most 3u |s_j| (rounded ln2 * scale, at most two rounded
+      products). To first order the error of a term is weighted by its share p_j, and sum_j p_j
+      |s_j| <= |lse| + entropy(p) <= |lse| + ln n, as s_j = lse + ln p_j. The max is one of these
+      s_j and cancels: 3u (|lse| + ln n);
     * e^t of the rounded difference t: u sum_j p_j |t_j| <= u ln n, since max <= lse; and 40u for
-      exp (20 ulp, the weakest PyTorch uses in float32; its 16-bit kernels use a cubic with an error
-      of 1.6e-4 in log2, for which 2^-12 is added);
+      exp (20 ulp, the least accurate exp of PyTorch in float32; its 16-bit kernels use a cubic with
+      an error of 1.6e-4 in log2, for which 2^-12 is added);
     * adding n positive terms in any order and rescaling blocks of 32 or more: 1.25 n u;
     * log, adding max, dividing by ln2: 2u ln n + 3u |lse|.
 
-    Divided by ln2 that is u (6 |L| + 6 log2 n + 58 + 1.81 n), to first order. Twice as much is
-    allowed, which covers the higher orders: where the first order exceeds 1/4 (millions of keys),
-    every row is taken.
+    Divided by ln2 that is u (6 |L| + 6 log2 n + 58 + 1.81 n), to first order. The bound is twice
+    this value, which covers the higher orders: where the first order exceeds 1/4 (millions of
+    keys), every row is computed exactly.
     """
     unit = torch.finfo(working_dtype(dtype)).eps  # twice the roundoff
     constant = unit * (6 * math.log2(n) + 58 + 1.81 * n)
@@ -122,9 +122,10 @@ def _error(n: int, dtype: torch.dtype) -> tuple[float, float]:
 
 
 def _ready(x: Tensor, width: int) -> Tensor:
-    """x as the kernels take it.
+    """Return ``x`` with the layout that the kernels need.
 
-    ``width`` columns, the new ones zero, dense in the last dimension, no stride of 0.
+    It has ``width`` columns (the new ones are zero), is dense in the last dimension and has no
+    stride of 0.
     """
     if x.size(-1) != width:
         return pad(x, (0, width - x.size(-1)))
@@ -134,7 +135,8 @@ def _ready(x: Tensor, width: int) -> Tensor:
 
 
 def _widths(q: Tensor, v: Tensor) -> tuple[int, int, bool]:
-    """Columns that q and k, and v, are padded to; and whether CUDA's flash kernel takes them."""
+    """Return the padded number of columns of q and k, that of v, and whether CUDA's flash kernel
+    supports them."""
     d, d_v = q.size(-1), v.size(-1)
     if q.device.type == 'cpu':
         return max(d, d_v), max(d, d_v), False
@@ -148,12 +150,12 @@ def _widths(q: Tensor, v: Tensor) -> tuple[int, int, bool]:
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """softmax(scale * q k^T) v and its log-sum-exp (B, H, n_q), natural, in the accumulator's
-    dtype.
+    """Return softmax(scale * q k^T) v and its natural log-sum-exp (B, H, n_q) in the dtype of the
+    accumulator.
 
-    The CPU kernel wants equal widths. Zero columns of q and k leave the scores alone, zero columns
-    of v the other columns: padding costs one longer inner product, where cutting v into pieces of
-    width d repeats the exponentials.
+    The CPU kernel needs equal widths. Zero columns of q and k do not change the scores, and zero
+    columns of v do not change the other columns. Padding makes the inner products longer; cutting v
+    into pieces of width d would compute the exponentials several times.
     """
     d_v = v.size(-1)
     width, width_v, flash = _widths(q, v)
@@ -176,9 +178,8 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tens
 def _attend_backward(
     grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, scale: float
 ):
-    """Gradients of :func:`_attend` for weights e^(scale * q k^T - lse) and delta = rowsum(grad_out
-    * out).
-    """
+    """Return the gradients of :func:`_attend` for weights e^(scale * q k^T - lse) and delta =
+    rowsum(grad_out * out)."""
     d, d_v = q.size(-1), v.size(-1)
     width, width_v, flash = _widths(q, v)
     grad_out, v, out = (_ready(x, width_v) for x in (grad_out, v, out))
@@ -208,8 +209,8 @@ def _attend_backward(
                 scale=scale,
             )
         else:
-            # This kernel reads the normaliser in blocks of 32 rows; the infinite ones give weights
-            # of 0.
+            # This kernel reads the normaliser in blocks of 32 rows; the added infinite values give
+            # weights of 0.
             lse = pad(lse, (0, -lse.size(-1) % 32), value=math.inf)
             grads = aten._scaled_dot_product_efficient_attention_backward(
                 grad_out,

@@ -1,10 +1,9 @@
-"""Triton kernels of bipolar attention: a forward, and a backward in two passes without atomics, in
-O(n) memory.
+"""Triton kernels of the forward of bipolar attention, in O(n) memory.
 
-What spikes give these kernels that no softmax kernel has: scores are small integers, so a weight
-2^x is an exponent written into a float's bits; it is exact in 16 bits, where a probability is
-rounded; and sums of weights add bits, so that most rows know their g exactly from one float32 sum.
-:func:`_exceeds` adds up the others in 64-bit integers.
+Spikes allow three things that a softmax kernel cannot do. Scores are small integers, so a weight
+2^x is an exponent in the bits of a float. A weight is exact in 16 bits, where a probability is
+rounded. For most rows one float32 sum of weights gives the exact g; :func:`_exceeds` computes the
+other sums in 64-bit integers.
 
 Names: ``i_`` program indices, ``o_`` offsets, ``m_`` masks, ``b_`` blocks of data. Sizes: ``D`` and
 ``D_V`` channels of a head, padded with zeros to ``BD`` and ``BDV``; ``BM`` queries by ``BN`` keys
@@ -25,15 +24,16 @@ from mmbsa.ops import triton_support
 
 INTERPRETED = tl.constexpr(triton_support.INTERPRETED)
 LN2 = tl.constexpr(0.6931471805599453)
-#: 1.5 * 2^23 + 127: an integer k added to it stands, biased as an exponent, in the low bits of the
-#: sum's mantissa.
+#: 1.5 * 2^23 + 127. If an integer k is added, the low bits of the sum's mantissa are the biased
+#: exponent of 2^k.
 BIAS = tl.constexpr(12583039.0)
 
 
 def _configs(*sizes):
-    """(BM, BN, warps, stages and at most so many registers) -> configs to choose from.
+    """Return the kernel configs to choose from, given (BM, BN, warps, stages and largest number of
+    registers) of each.
 
-    The interpreter takes one.
+    In the interpreter there is one config only.
     """
     if triton_support.INTERPRETED:
         sizes = ((64, 64, 4, 1),)
@@ -49,7 +49,7 @@ def _configs(*sizes):
 
 
 def _fitting(configs, named_args, **kwargs):
-    """Leave out the configs whose accumulators and blocks exceed a multiprocessor."""
+    """Remove the configs whose accumulators and blocks do not fit into a multiprocessor."""
     args = {**named_args, **kwargs}
     size = 1 if args['v'].element_size() == 2 else 2
     width = max(args['BD'], args['BDV']) * size
@@ -79,10 +79,10 @@ KEY = ['bucket_q', 'bucket_k', 'BD', 'BDV', 'SHIFTMAX', 'WHOLE']
 
 @triton.jit
 def _operand(x, DTYPE: tl.constexpr):
-    """x as an operand of a matrix product in DTYPE.
+    """Return ``x`` as an operand of a matrix product in DTYPE.
 
-    The interpreter multiplies the bits of bfloat16 as if they were integers and narrows to it by
-    truncation; there the operand is rounded in float32 arithmetic and stays float32.
+    The interpreter multiplies the bits of bfloat16 as if they were integers, and converts to
+    bfloat16 by truncation. There the operand is rounded in float32 arithmetic and stays float32.
     """
     if not INTERPRETED:
         return x.to(DTYPE)
@@ -98,11 +98,11 @@ def _operand(x, DTYPE: tl.constexpr):
 
 @triton.jit
 def _product(a, b, acc, A_EXACT: tl.constexpr, B_EXACT: tl.constexpr, DTYPE: tl.constexpr):
-    """acc + a b, where v has DTYPE. An EXACT operand is one that bfloat16 holds (spikes, powers of
-    two).
+    """Return acc + a b, where v has DTYPE. An EXACT operand has values that bfloat16 holds exactly
+    (spikes, powers of two).
 
-    In float32 the operand that is not exact is cut into three bfloat16, which together hold its 24
-    bits: three products at 16-bit speed with float32's result.
+    In float32 the operand that is not exact is split into three bfloat16, which together hold its
+    24 bits: three products at 16-bit speed give the result of float32.
     """
     if DTYPE != tl.float32:
         return tl.dot(_operand(a, DTYPE), _operand(b, DTYPE), acc)
@@ -126,9 +126,9 @@ def _product(a, b, acc, A_EXACT: tl.constexpr, B_EXACT: tl.constexpr, DTYPE: tl.
 
 @triton.jit
 def _scores(a, b, SPIKES: tl.constexpr):
-    """The product a b.
+    """Return the product a b.
 
-    int32 of int8 operands, float32 otherwise; exact for whole numbers (below 2^24 in all).
+    It is int32 for int8 operands and otherwise float32; it is exact for integers (sums below 2^24).
     """
     if a.dtype == tl.int8:
         return tl.dot(a, b, out_dtype=tl.int32)
@@ -142,9 +142,9 @@ def _scores(a, b, SPIKES: tl.constexpr):
 
 @triton.jit
 def _pow2(x, shift, CLAMP: tl.constexpr):
-    """2^(x - shift) of whole numbers as the bits of a float32.
+    """Return 2^(x - shift) of integers as the bits of a float32.
 
-    CLAMP: 0 below 2^-126, otherwise nothing lies there.
+    With CLAMP, values below 2^-126 become 0; without it, no such value may occur.
     """
     if x.dtype == tl.int32:
         field = x + (127 - shift).to(tl.int32)
@@ -154,17 +154,17 @@ def _pow2(x, shift, CLAMP: tl.constexpr):
         if CLAMP:
             biased = tl.maximum(x - shift, -127.0) + BIAS
         else:
-            # Not x + (BIAS - shift): Triton would start the tensor core's sum at that term, where
-            # nobody promises all 24 bits; and ptxas 12.8 then takes the low bits for constants and
-            # drops the product (seen in its SASS).
+            # Not x + (BIAS - shift): Triton would use that term as the initial value of the tensor
+            # core's sum, where 24 exact bits are not guaranteed; and ptxas 12.8 then takes the low
+            # bits for constants and removes the product (observed in its SASS).
             biased = x - (shift - BIAS)
-        field = biased.to(tl.int32, bitcast=True)  # what stands above the exponent is shifted out
+        field = biased.to(tl.int32, bitcast=True)  # the bits above the exponent are shifted out
     return (field << 23).to(tl.float32, bitcast=True)
 
 
 @triton.jit
 def _weights(x, shift, factor, WHOLE: tl.constexpr, CLAMP: tl.constexpr):
-    """2^(factor * x - shift); factor is 1 if WHOLE."""
+    """Return 2^(factor * x - shift); factor is 1 if WHOLE."""
     if WHOLE:
         return _pow2(x, shift, CLAMP)
     else:
@@ -173,9 +173,8 @@ def _weights(x, shift, factor, WHOLE: tl.constexpr, CLAMP: tl.constexpr):
 
 @triton.jit
 def _block(base, start, o_n, o_d, stride_n, stride_d, n, D: tl.constexpr, BD: tl.constexpr):
-    """Tokens ``start + o_n`` and channels ``o_d`` of a head (one offset a column, one a row), zero
-    outside.
-    """
+    """Load the tokens ``start + o_n`` and channels ``o_d`` of a head (one offset is a column, the
+    other a row), with zeros outside."""
     start = tl.full([], start, tl.int64)
     m = o_n < n - start
     if D < BD:
@@ -209,7 +208,7 @@ def _attend(
     TAIL: tl.constexpr,
     BN: tl.constexpr,
 ):
-    """Take the keys ``start`` to ``start + BN`` into the sums, which are in units of 2^top."""
+    """Add the keys ``start`` to ``start + BN`` to the sums, which are in units of 2^top."""
     o_n, o_d, o_v = tl.arange(0, BN), tl.arange(0, BD), tl.arange(0, BDV)
     b_k = _block(k, start, o_n[None, :], o_d[:, None], k_n, k_d, n_k, D, BD)  # (BD, BN)
     b_v = _block(v, start, o_n[:, None], o_v[None, :], v_n, v_d, n_k, D_V, BDV)
@@ -225,7 +224,7 @@ def _attend(
             b_x = tl.where(m_k, b_x, float('-inf'))
         b_new = tl.maximum(b_top, tl.floor(tl.max(b_x, 1)))
         b_w = _weights(b_x, b_new[:, None], 1.0, WHOLE, True)
-        b_shrink = _pow2(b_top, b_new, True)  # tops are whole, so this is exact
+        b_shrink = _pow2(b_top, b_new, True)  # the maxima are integers, so this is exact
         b_acc *= b_shrink[:, None]
         b_sum *= b_shrink
         b_top = b_new
@@ -255,16 +254,17 @@ def _exceeds(
     FIXED: tl.constexpr,
     BN: tl.constexpr,
 ):
-    """Whether sum_j 2^x_j exceeds 2^target, exactly, for the rows ``m_open`` whose floats say
-    "nearly equal".
+    """Return whether sum_j 2^x_j exceeds 2^target, exactly, for the rows ``m_open`` whose float
+    sums are too close to decide.
 
-    The difference is added up in windows of BITS exponents from the target down, in units of a
-    window's last bit. What lies below a window is less than n_k units (n_k powers, each less than
-    one): a difference above 0, one of -n_k or less, and any with nothing below are decided. The
-    others, few and shrinking, go through the next window; BITS = 62 - bit_length(n_k) leaves room
-    for them. No row outlives n_k + bit_length(n_k) exponents: a negative difference so small has
-    more ones in its binary expansion than n_k powers can set. Only whole numbers can lie on the
-    edge: rows with a fractional score keep what the floats said.
+    The difference is added up in windows of BITS exponents, from the target down, in units of the
+    last bit of a window. The powers below a window sum to less than n_k units (n_k powers, each
+    less than one unit). A row is therefore decided if the difference is above 0, if it is -n_k or
+    less, or if no powers are below. The other rows, few and fewer, are tested in the next window;
+    BITS = 62 - bit_length(n_k) leaves room for their difference. Every row is decided after n_k +
+    bit_length(n_k) exponents: a smaller negative difference has more ones in its binary expansion
+    than n_k powers can set. Only integers can sum to a power of two: rows with a fractional score
+    keep the result of the float sum.
     """
     o_n, o_d = tl.arange(0, BN), tl.arange(0, BD)
     b_rest = tl.where(m_open, -1, 0).to(tl.int64) << (BITS - 1)
@@ -335,9 +335,9 @@ def bipolar_attention_fwd_kernel(
     BM: tl.constexpr,
     BN: tl.constexpr,
 ):
-    """One program.
+    """Compute BM queries of one head with all keys.
 
-    BM queries of one head against all keys. See the file's head and ``common`` for the results.
+    See the docstring of this file for the names and ``common`` for the results.
     """
     blocks_q = tl.cdiv(n_q, BM)
     i_m, i_h = tl.program_id(0) % blocks_q, (tl.program_id(0) // blocks_q).to(tl.int64)
@@ -410,15 +410,15 @@ def bipolar_attention_fwd_kernel(
         fraction = bits & 0x7FFFFF
         exponent = b_top + ((bits >> 23) - 127).to(tl.float32)
         b_g = exponent + tl.where(fraction > 0, 1.0, 0.0)
-        # Nothing was rounded where every power is a multiple of 2^-reach and the sum is below 2^24
-        # of them.
+        # The sum is exact if every power is a multiple of 2^-reach and the sum is below 2^24 of
+        # these units.
         b_reach = tl.sum(tl.abs(b_q.to(tl.float32)), 1)
         if WHOLE:
             m_exact = exponent + b_reach <= 23
         else:
             m_exact = b_reach == 0
-        # Otherwise a sum of blocks errs by (BN + blocks) / 2 units of the fraction; powers from
-        # exp2 add 4. Twice that.
+        # Otherwise the error of a sum of blocks is (BN + blocks) / 2 units of the fraction; powers
+        # from exp2 add 4. The bound is twice that.
         ties = 2 * (BN + whole_blocks + 10)
         m_open = m_q & ((m_exact == 0) & ((fraction < ties) | (fraction > 0x800000 - ties)))
         if tl.max(m_open.to(tl.int32)) > 0:
@@ -443,7 +443,7 @@ def bipolar_attention_fwd_kernel(
             )
             b_g = tl.where(m_open & m_whole, b_target + tl.where(m_above, 1.0, 0.0), b_g)
         b_scale = _pow2(b_top, b_g, True)
-        b_g = tl.where(b_sum == b_sum, b_g, b_sum)  # NaN stays visible
+        b_g = tl.where(b_sum == b_sum, b_g, b_sum)  # keep NaN
         tl.store(weight_sum + row, tl.minimum(tl.maximum(b_sum * b_scale, 0.5), 1.0), mask=m_q)
         b_scale = tl.where(b_sum == b_sum, b_scale, b_sum)
     else:
@@ -457,5 +457,5 @@ def bipolar_attention_fwd_kernel(
 
 @triton.jit
 def _stored(x, pointer):
-    """x in the dtype that a pointer points to, rounded to nearest in the interpreter too."""
+    """Return ``x`` in the dtype of a pointer, rounded to nearest also in the interpreter."""
     return _operand(x, pointer.dtype.element_ty).to(pointer.dtype.element_ty)

@@ -1,17 +1,16 @@
-"""Triton kernels of bipolar attention's backward: one pass per query block, one per key block, no
-atomics.
+"""Triton kernels of the backward of bipolar attention: one pass over blocks of queries, one over
+blocks of keys, no atomics.
 
 With S the weights, which both passes recompute from the scores and g, and dS = dout v^T:
 
-    dx_ij = S_ij (dS_ij - delta_i)
-    delta_i = dout_i . out_i / weight_sum_i   ('ste', softmax)   or 0   ('detach')
-    dq = dx k,   dk = dx^T q,   dv = S^T dout
+    dx_ij = S_ij (dS_ij - delta_i) delta_i = dout_i . out_i / weight_sum_i   ('ste', softmax)   or 0
+    ('detach') dq = dx k,   dk = dx^T q,   dv = S^T dout
 
 dq and dk are multiplied with d(weight's exponent)/dx, ``slope``.
 
-Seven products instead of the five of a kernel that adds dq up with atomics; in return every
-gradient is written once, by one program, in one order: the backward is deterministic. Names and
-modes: see ``triton``.
+The kernels compute seven products; a kernel that adds dq with atomics needs five. Every gradient is
+written once, by one program, in a fixed order, so the backward is deterministic. Names and modes:
+see ``triton``.
 """
 
 import triton
@@ -31,10 +30,8 @@ from mmbsa.ops.bipolar_attention.triton import (
 
 @triton.jit
 def _row_block(pointer, i_h, start, o_m, n_q):
-    """Values of the queries ``start + o_m`` of a head, from a dense (heads, n_q) tensor.
-
-    0 outside.
-    """
+    """Load the values of the queries ``start + o_m`` of a head from a dense (heads, n_q) tensor,
+    with 0 outside."""
     return tl.load(pointer + i_h * n_q + start + o_m, mask=o_m < n_q - start, other=0.0)
 
 
@@ -64,7 +61,7 @@ def _add_keys(
     TAIL: tl.constexpr,
     BN: tl.constexpr,
 ):
-    """b_dq plus what the keys ``start`` to ``start + BN`` contribute."""
+    """Return b_dq plus the contribution of the keys ``start`` to ``start + BN``."""
     o_n, o_d, o_v = tl.arange(0, BN), tl.arange(0, BD), tl.arange(0, BDV)
     dtype: tl.constexpr = v.dtype.element_ty
     b_k = _block(k, start, o_n[None, :], o_d[:, None], k_n, k_d, n_k, D, BD)  # (BD, BN)
@@ -132,10 +129,9 @@ def bipolar_attention_bwd_q_kernel(
     BM: tl.constexpr,
     BN: tl.constexpr,
 ):
-    """One program.
+    """Compute the gradient dq of BM queries of one head, and delta (float32, (B * H, n_q)).
 
-    dq and delta (float32, (B * H, n_q)) of BM queries of one head. ``g``: the exponent to the base
-    2.
+    The docstring of this file gives the formulas; ``g`` is the exponent to the base 2.
     """
     blocks_q = tl.cdiv(n_q, BM)
     i_m, i_h = tl.program_id(0) % blocks_q, (tl.program_id(0) // blocks_q).to(tl.int64)
@@ -293,11 +289,10 @@ def bipolar_attention_bwd_kv_kernel(
     BM: tl.constexpr,
     BN: tl.constexpr,
 ):
-    """One program: dk and dv of BN keys of one head. Blocks are (keys, queries), so that no weight
-    is transposed.
+    """Compute the gradients dk and dv of BN keys and values of one head.
 
-    Queries past the end come with g = delta = 0 and dout = 0: their weights are finite and multiply
-    zeros.
+    Blocks are (keys, queries), so that no weight is transposed. Queries past the end have g = delta
+    = 0 and dout = 0: their weights are finite and are multiplied by zeros.
     """
     blocks_k = tl.cdiv(n_k, BN)
     i_k, i_h = tl.program_id(0) % blocks_k, (tl.program_id(0) // blocks_k).to(tl.int64)

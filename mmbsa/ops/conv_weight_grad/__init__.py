@@ -1,5 +1,5 @@
-"""The gradient of a convolution to its weight, which oneDNN computes slowly on CPUs without
-AVX512."""
+"""The gradient of a convolution with respect to its weight; oneDNN computes it slowly on CPUs
+without AVX512."""
 
 from mmbsa.ops.conv_weight_grad.api import conv_weight_grad, preferred
 

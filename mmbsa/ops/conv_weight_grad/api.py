@@ -1,5 +1,5 @@
-"""The public weight gradient of convolutions, its registration with ``torch.library``, and its
-validation."""
+"""The public weight gradient of convolutions, its registration with ``torch.library``, and the
+checks of its arguments."""
 
 from collections.abc import Sequence
 
@@ -36,35 +36,40 @@ def conv_weight_grad(
     memory_format: torch.memory_format = torch.contiguous_format,
     impl: str = 'auto',
 ) -> Tensor:
-    """The gradient of ``conv2d(x, weight, None, stride, padding, 1, groups)`` to its weight.
+    """Return the gradient of ``conv2d(x, weight, None, stride, padding, 1, groups)`` with respect
+    to its weight.
 
     .. math::
         dW[o, c, i, j] =
             \\sum_{n, y, z} dY[n, o, y, z] \\, X[n, c, s_h y - p_h + i, s_w z - p_w + j]
 
-    ``native`` takes channels-last float32 maps on a CPU; sums are float32 over blocks of positions,
-    which are then added up. It is deterministic for a fixed number of threads. Padding counts as
-    zeros there, so that an infinite gradient at a padded border makes NaN of the taps that see the
-    padding, where oneDNN's depth-wise kernel leaves them out.
+    The implementation ``native`` supports channels-last float32 tensors on a CPU. It sums over
+    blocks of positions in float32, and then adds the sums of the blocks. It is deterministic for a
+    fixed number of threads. It multiplies by the zeros of the padding, so an infinite gradient at
+    the border gives NaN for weights that overlap the padding; oneDNN's depth-wise kernel skips
+    these products.
 
     Args:
-        x: (N, C, H, W) input of the convolution.
-        grad: (N, O, OH, OW) gradient of its output, on x's device and in its dtype; native copies
-            it unless it is channels-last.
-        kernel_size: kh and kw, an int or a pair like stride and padding.
-        stride: of the convolution, positive.
-        padding: of the convolution, zeros on both sides.
-        groups: of the convolution; divides C and O.
-        memory_format: layout of the result: contiguous, or channels-last where the weight is.
-        impl: ``'auto'`` or one of ``implementations('conv_weight_grad')``.
+        x: input (N, C, H, W) of the convolution, floating.
+        grad: gradient (N, O, OH, OW) of the output, on the device and in the dtype of x; ``native``
+            copies it if it is not channels-last.
+        kernel_size: kh and kw in pixels, an int or a pair.
+        stride: stride of the convolution in pixels, an int or a pair, positive; default 1.
+        padding: number of zeros on each side in pixels, an int or a pair; default 0.
+        groups: groups of the convolution; must divide C and O; default 1.
+        memory_format: memory format of the result, that of the weight: contiguous (default) or
+            channels-last.
+        impl: ``'auto'`` (default) or one of ``implementations('conv_weight_grad')``.
 
     Returns:
-        (O, C / groups, kh, kw) in x's dtype. It has no gradient of its own: double backward raises.
+        The gradient (O, C / groups, kh, kw) in the dtype of x. Double backward is not supported and
+        raises an error.
 
     Raises:
-        ValueError: shapes, dtypes or options that are no convolution; the message names the
+        ValueError: a shape, dtype or option is not valid for a convolution; the message names the
             argument.
-        RuntimeError: the implementation asked for cannot take this call; with the reason.
+        RuntimeError: the implementation ``impl`` does not support this call; the message gives the
+            reason.
     """
     kernel_size, stride, padding = (
         pair(name, value, least)
@@ -93,15 +98,29 @@ def preferred(
     padding: Sequence[int],
     groups: int,
 ) -> str:
-    """The implementation that ``auto`` takes; known before there is a gradient."""
+    """Return the name of the implementation that ``'auto'`` chooses, before the gradient exists.
+
+    Args:
+        x: input (N, C, H, W) of the convolution.
+        out_channels: O, the number of output channels.
+        kernel_size: kh and kw in pixels.
+        stride: vertical and horizontal stride in pixels.
+        padding: vertical and horizontal padding in pixels.
+        groups: groups of the convolution.
+    """
     return dispatch.resolve(NAME, 'auto', x, out_channels, kernel_size, stride, padding, groups)
 
 
 def pair(name: str, value: int | Sequence[int], least: int) -> list[int]:
-    """An int or two of them, as two.
+    """Return an int or a pair of ints as a list of two ints.
+
+    Args:
+        name: name of the argument, for the message.
+        value: an int, which gives two equal values, or a pair of ints.
+        least: the smallest valid value.
 
     Raises:
-        ValueError: something else, or less than ``least``.
+        ValueError: ``value`` is something else, or is less than ``least``.
     """
     values = [value, value] if isinstance(value, int) else list(value)
     if len(values) != 2 or not all(isinstance(v, int) and v >= least for v in values):
@@ -119,7 +138,17 @@ def check(
     padding: Sequence[int],
     groups: int,
 ) -> None:
-    """Raise a ValueError unless ``grad`` is what a convolution of x has as its gradient."""
+    """Raise a ValueError if ``grad`` cannot be the gradient of the output of a convolution of
+    ``x``.
+
+    Args:
+        x: input (N, C, H, W).
+        grad: gradient (N, O, OH, OW) of the output.
+        kernel_size: kh and kw in pixels.
+        stride: vertical and horizontal stride in pixels.
+        padding: vertical and horizontal padding in pixels.
+        groups: groups of the convolution.
+    """
     if x.dim() != 4 or not x.is_floating_point():
         raise ValueError(
             f'{NAME}: x must be floating and (N, C, H, W), got {x.dtype} {tuple(x.shape)}'
@@ -133,9 +162,8 @@ def check(
         raise ValueError(f'{NAME}: grad must be (N, O, OH, OW), got {tuple(grad.shape)}')
     if groups < 1 or x.size(1) % groups or grad.size(1) % groups:
         raise ValueError(
-            f'{NAME}: groups must divide the {x.size(1)} channels of x and the {grad.size(1)} of '
-            'grad, got '
-            f'{groups}'
+            f'{NAME}: groups must divide the {x.size(1)} channels of x and the {grad.size(1)} '
+            f'channels of grad, got {groups}'
         )
     sides = [
         (size + 2 * p - k) // s + 1

@@ -1,4 +1,4 @@
-"""The weight gradient in C++ on the CPU, over channels-last maps."""
+"""The weight gradient of convolutions in C++ on the CPU, for channels-last tensors."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,14 +20,15 @@ def refuses(
     padding: Sequence[int],
     groups: int,
 ) -> str | None:
-    """Why a call cannot be taken, or None."""
+    """Return the reason why the kernels do not support a call, or None if they do; arguments as in
+    ``preferred``."""
     if x.device.type != 'cpu':
         return f'the kernels run on the CPU, not on {x.device.type}'
     if x.dtype != torch.float32:
-        return f'the kernels take float32, not {x.dtype}'
+        return f'the kernels support float32, not {x.dtype}'
     if not x.is_contiguous(memory_format=torch.channels_last):
         found = f'strides {tuple(x.stride())} of {tuple(x.shape)}'
-        return f'the kernels take channels-last maps, not {found}'
+        return f'the kernels support channels-last tensors, not {found}'
     return None
 
 
@@ -39,12 +40,12 @@ def slower(
     padding: Sequence[int],
     groups: int,
 ) -> bool:
-    """Whether oneDNN is faster.
+    """Return whether oneDNN is faster than these kernels.
 
-    It runs at the processor's full rate where it has AVX512, but for depth-wise kernels. With AVX2
-    (Zen 3, 2 threads) it takes 1.2 to 7 times as long as these kernels, depth-wise 1.6 to 27 times;
-    in groups of 4 channels as long, and in groups of fewer, to which a depth-wise kernel with a
-    multiplier belongs, a third.
+    With AVX512 oneDNN runs at the full rate of the processor, except for depth-wise kernels. With
+    AVX2 (Zen 3, 2 threads) oneDNN takes 1.2 to 7 times as long as these kernels, and for depth-wise
+    kernels 1.6 to 27 times as long. For groups of 4 channels both take the same time; for groups of
+    fewer channels (also a depth-wise kernel with a multiplier) oneDNN takes a third of the time.
     """
     inputs = x.size(1) // groups
     if groups == x.size(1) == out_channels and groups > 1:
@@ -66,7 +67,8 @@ def compute(
     groups: int,
     memory_format: torch.memory_format,
 ) -> Tensor:
-    """(N, C, H, W) and (N, O, OH, OW) -> (O, C / groups, kh, kw)."""
+    """Return the weight gradient (O, C / groups, kh, kw) for an input (N, C, H, W) and a gradient
+    (N, O, OH, OW)."""
     shape = grad.size(1), x.size(1) // groups, *kernel_size
     out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format)
     LIBRARY.call(

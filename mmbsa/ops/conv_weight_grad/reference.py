@@ -1,4 +1,5 @@
-"""PyTorch's own weight gradient, by whichever library the device has for it."""
+"""PyTorch's own weight gradient of convolutions, computed by the library that PyTorch uses on the
+device."""
 
 from collections.abc import Sequence
 
@@ -15,10 +16,9 @@ def compute(
     groups: int,
     memory_format: torch.memory_format,
 ) -> Tensor:
-    """(N, C, H, W) and (N, O, OH, OW) -> (O, C / groups, kh, kw)."""
-    weight = x.new_empty(
-        grad.size(1), x.size(1) // groups, *kernel_size
-    )  # its shape is read, its values are not
+    """Return the weight gradient (O, C / groups, kh, kw) for an input (N, C, H, W) and a gradient
+    (N, O, OH, OW)."""
+    weight = x.new_empty(grad.size(1), x.size(1) // groups, *kernel_size)  # only its shape is used
     out = torch.ops.aten.convolution_backward(
         grad, x, weight, None, stride, padding, (1, 1), False, (0, 0), groups, (False, True, False)
     )[1]

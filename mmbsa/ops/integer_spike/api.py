@@ -1,4 +1,5 @@
-"""The public integer spike, its registration with ``torch.library``, and its validation."""
+"""The public integer spike function, its registration with ``torch.library``, and the checks of its
+arguments."""
 
 import torch
 from torch import Tensor
@@ -29,31 +30,33 @@ def integer_spike(
     inclusive: bool = True,
     impl: str = 'auto',
 ) -> Tensor:
-    """round(clip(u, low, D)) / norm with the gradient of a clipped line (I-LIF, Luo et al., ECCV
-    2024).
+    """Return round(clip(u, low, D)) / norm with a straight-through gradient (I-LIF, Luo et al.,
+    ECCV 2024).
 
-    The gradient is 1/norm where low <= u <= D and 0 elsewhere. What is kept for it is one byte per
-    element, and not u.
+    The gradient is 1/norm where low <= u <= D and 0 elsewhere. The backward keeps one byte per
+    element instead of u.
 
     Args:
-        u: (*) membrane potential, floating, with at least one dimension.
+        u: membrane potential of any shape with at least one dimension, floating.
         levels: D, the largest count, at least 1.
-        signed: low is -D instead of 0.
-        norm: what counts are divided by, positive.
-        half_up: round one half up instead of to even.
-        inclusive: whether the gradient passes at both ends of the interval.
-        impl: ``'auto'`` or one of ``implementations('integer_spike')``.
+        signed: whether low is -D instead of 0; default False.
+        norm: divisor of the counts, positive; default 1.
+        half_up: whether one half is rounded up instead of to even; default False.
+        inclusive: whether the gradient is 1/norm also at u = low and u = D; default True.
+        impl: ``'auto'`` (default) or one of ``implementations('integer_spike')``.
 
     Returns:
-        Spikes of u's shape, dtype and layout; contiguous where u has gaps or overlaps itself.
+        Spikes with the shape, dtype and memory layout of u; contiguous if the memory of u has gaps
+        or overlaps.
 
     Raises:
-        ValueError: u is not floating, levels < 1 or norm <= 0.
-        RuntimeError: the implementation asked for cannot take this call; with the reason.
+        ValueError: u is not floating or has no dimension, ``levels`` < 1 or ``norm`` <= 0.
+        RuntimeError: the implementation ``impl`` does not support this call; the message gives the
+            reason.
     """
     if u.dim() < 1 or not u.is_floating_point():
         raise ValueError(
-            f'{NAME}: u must be floating with a dimension, got {u.dtype} {tuple(u.shape)}'
+            f'{NAME}: u must be floating and have a dimension, got {u.dtype} {tuple(u.shape)}'
         )
     if levels < 1 or not norm > 0:
         raise ValueError(
@@ -94,7 +97,7 @@ def _setup_context(ctx, inputs, output) -> None:
     _, passing = output
     _, _, _, ctx.norm, _, _, ctx.impl = inputs
     ctx.mark_non_differentiable(passing)
-    ctx.set_materialize_grads(False)  # or zeros would be made for ``passing``
+    ctx.set_materialize_grads(False)  # otherwise torch creates zeros for ``passing``
     ctx.save_for_backward(passing)
 
 

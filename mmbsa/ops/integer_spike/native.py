@@ -1,4 +1,4 @@
-"""Integer spikes in C++ on the CPU: one pass over memory each way."""
+"""Integer spikes in C++ on the CPU: one pass over memory in forward and backward."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def forward(
     half_up: bool,
     inclusive: bool,
 ) -> None:
-    """See ``reference``."""
+    """Compute the forward in C++; arguments as in ``reference``."""
     LIBRARY.call(
         'integer_spike_forward',
         u.contiguous(),
@@ -39,7 +39,7 @@ def forward(
 
 
 def backward(grad: Tensor, passing: Tensor, grad_u: Tensor, norm: float) -> None:
-    """See ``reference``."""
+    """Compute the backward in C++; arguments as in ``reference``."""
     LIBRARY.call(
         'integer_spike_backward',
         grad.contiguous(),

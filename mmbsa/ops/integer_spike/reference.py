@@ -1,11 +1,11 @@
-"""Integer spikes in plain torch, written as the equation is; the others are tested against it.
+"""Integer spikes in plain torch, as the equation defines them; the reference in the tests of the
+other implementations.
 
-An implementation is two functions on rows of numbers (T, N), which write into what they are given,
-contiguous:
+An implementation has two functions on contiguous tensors (T, N), which write into given tensors:
 
 * ``forward(u, spikes, passing, low, high, norm, half_up, inclusive)``; ``passing`` is uint8, 1
-  where the gradient passes; T equal rows of u may be one memory (stride 0),
-* ``backward(grad, passing, grad_u, norm)``; grad and passing come with any strides.
+  where the gradient is 1/norm; T equal rows of u may share memory (stride 0),
+* ``backward(grad, passing, grad_u, norm)``; grad and passing may have any strides.
 """
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def rounded(count: Tensor, norm: float, half_up: bool) -> Tensor:
-    """round(count) / norm, over ``count`` itself."""
+    """Write round(count) / norm into ``count`` and return it."""
     if half_up:
         count.add_(0.5).floor_()
     else:
@@ -31,14 +31,14 @@ def forward(
     half_up: bool,
     inclusive: bool,
 ) -> None:
-    """See the head of this file."""
+    """Compute the forward; see the docstring of this file."""
     count = torch.clamp(u, low, high, out=spikes)
     passing.copy_(count.eq(u) if inclusive else (u > low).logical_and_(u < high))
     rounded(count, norm, half_up)
 
 
 def backward(grad: Tensor, passing: Tensor, grad_u: Tensor, norm: float) -> None:
-    """See the head of this file."""
-    torch.mul(grad, passing, out=grad_u)  # bytes multiply twice as fast as booleans
+    """Compute the backward; see the docstring of this file."""
+    torch.mul(grad, passing, out=grad_u)  # twice as fast with bytes as with booleans
     if norm != 1:
         grad_u.div_(norm)

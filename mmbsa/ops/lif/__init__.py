@@ -1,4 +1,5 @@
-"""Leaky integrate-and-fire in one call for all steps, binary and ternary (BSA paper, eqs. 9-11)."""
+"""Leaky integrate-and-fire neurons, binary and ternary, all steps in one call (BSA paper, eqs.
+9-11)."""
 
 from mmbsa.ops.lif.api import lif, ternary_lif
 

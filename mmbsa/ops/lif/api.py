@@ -1,6 +1,5 @@
-"""The public leaky integrate-and-fire op, its registration with ``torch.library``, and its
-validation.
-"""
+"""The public leaky integrate-and-fire op, its registration with ``torch.library``, and the checks
+of its arguments."""
 
 import math
 from typing import Any
@@ -49,53 +48,55 @@ def lif(
     signed: bool = False,
     impl: str = 'auto',
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Leaky integrate-and-fire neurons over T steps; the numbers are those of SpikingJelly's nodes.
+    """Run leaky integrate-and-fire neurons over T steps; the results equal those of SpikingJelly's
+    neurons.
 
     .. math::
         H[t] &= V[t-1] + (X[t] - (V[t-1] - V_{reset})) / \\tau \\\\
         S[t] &= [H[t] >= V_{th}] - [H[t] <= -V_{th}] \\\\
         V[t] &= V_{reset} \\text{ where } S[t] \\ne 0, H[t] \\text{ elsewhere}
 
-    The second term of S stands for signed neurons only (TSN, BSA eqs. 9-11). A soft reset is
-    V[t] = H[t] - V_th S[t].
+    Only signed neurons have the second term of S (TSN, BSA eqs. 9-11). A soft reset is V[t] = H[t]
+    - V_th S[t].
 
     Without ``v0`` the neurons start from rest and the spikes are the only result. With ``v0`` the
-    membrane after the last step is returned too; given to the next call it continues the sequence:
-    T steps one by one give the bits of one call over all of them. Gradients flow into ``v0`` and
-    out of the last membrane.
+    membrane potential after the last step is returned too. As the ``v0`` of the next call it
+    continues the sequence: T calls with one step each give the bits of one call with T steps.
+    ``v0`` and the last membrane potential have gradients.
 
-    Membranes are kept in float32 (float64 for float64 inputs). Only x and v0 are saved for
-    backward. Channels-last maps and equal steps (expanded, stride 0) are read as they lie; steps
-    with gaps in memory are copied.
+    Membrane potentials are float32 (float64 for float64 inputs). Only x and v0 are saved for
+    backward. Channels-last tensors and equal steps (expanded, stride 0) are read without a copy;
+    steps with gaps in memory are copied.
 
     Args:
-        x: (T, *) input current, floating.
-        v0: membrane potential before the first step: a floating tensor (*) of x[0]'s shape on x's
-            device, or a number for all neurons; None is the rest potential, without a membrane in
-            the result.
-        tau: time constant of the membrane; None integrates without a leak (IF): H[t] = V[t-1] +
-            X[t].
-        decay_input: whether the input is divided by tau too; otherwise H[t] = V[t-1] - (V[t-1] -
-            V_reset)/tau + X[t].
-        v_threshold: threshold, positive.
-        v_reset: rest potential, and the potential after a spike; None subtracts the threshold, with
-            rest at 0.
-        detach_reset: whether the reset is a constant to the gradient.
-        surrogate: ``'sigmoid'``, ``'atan'``, ``'piecewise_quadratic'`` or ``'rect'``, as
-            SpikingJelly defines them.
-        alpha: its sharpness, positive.
-        signed: ternary spikes {-1, 0, 1} instead of binary ones.
-        impl: ``'auto'`` or one of ``implementations('lif')``.
+        x: input current (T, *), floating.
+        v0: membrane potential before the first step: a floating tensor (*) with the shape of x[0]
+            on the device of x, or one number for all neurons. None (default) is the rest potential,
+            and no membrane potential is returned.
+        tau: time constant of the membrane in steps, at least 1; default 2. None integrates without
+            a leak (IF): H[t] = V[t-1] + X[t].
+        decay_input: whether the input is divided by tau too (default True); otherwise H[t] = V[t-1]
+            - (V[t-1] - V_reset)/tau + X[t].
+        v_threshold: threshold, positive; default 1.
+        v_reset: rest potential, and the potential after a spike; default 0. None subtracts the
+            threshold after a spike (soft reset), with rest at 0.
+        detach_reset: whether the reset has no gradient; default False.
+        surrogate: surrogate gradient: ``'sigmoid'`` (default), ``'atan'``,
+            ``'piecewise_quadratic'`` or ``'rect'``, as SpikingJelly defines them.
+        alpha: sharpness of the surrogate gradient, positive; default 4.
+        signed: whether spikes are ternary {-1, 0, 1} instead of binary; default False.
+        impl: ``'auto'`` (default) or one of ``implementations('lif')``.
 
     Returns:
-        (T, *) spikes in x's dtype; every step has x's memory layout, or is contiguous where x had
-        to be copied. With ``v0``: (spikes, v), v (*) the membrane after the last step in the layout
-        of a step, float64 for float64 inputs and float32 for all others.
+        Spikes (T, *) in the dtype of x; every step has the memory layout of x, or is contiguous if
+        x was copied. With ``v0``: a tuple (spikes, v); v (*) is the membrane potential after the
+        last step, float64 for float64 inputs and float32 for all others.
 
     Raises:
-        ValueError: x has no step or is not floating, v0 does not fit x, or a parameter is out of
-            range; the message names it.
-        RuntimeError: the implementation asked for cannot take this call; with the reason.
+        ValueError: x has no step or is not floating, the shape, dtype or device of v0 does not
+            match x, or a parameter is out of range; the message names the argument.
+        RuntimeError: the implementation ``impl`` does not support this call; the message gives the
+            reason.
     """
     if x.dim() < 1 or x.size(0) < 1 or not x.is_floating_point():
         raise ValueError(
@@ -108,9 +109,8 @@ def lif(
             raise ValueError(f'{NAME}: {name} must be positive and finite, got {value}')
     if v_reset is not None and not (-v_threshold if signed else -math.inf) < v_reset < v_threshold:
         raise ValueError(
-            f'{NAME}: v_reset must lie below v_threshold={v_threshold} (and above its '
-            f'negative if signed), '
-            f'got {v_reset}'
+            f'{NAME}: v_reset must be less than v_threshold={v_threshold} (and greater than '
+            f'-v_threshold if signed), got {v_reset}'
         )
     if surrogate not in SURROGATES:
         raise ValueError(f'{NAME}: surrogate must be one of {SURROGATES}, got {surrogate!r}')
@@ -135,12 +135,16 @@ def lif(
 def ternary_lif(
     x: Tensor, v0: Tensor | float | None = None, **kwargs
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """:func:`lif` with spikes {-1, 0, 1}: the ternary spiking neuron TSN (BSA paper, eqs. 9-11)."""
+    """Run :func:`lif` with ternary spikes {-1, 0, 1}: the ternary spiking neuron TSN (BSA paper,
+    eqs. 9-11).
+
+    The arguments are those of :func:`lif` without ``signed``.
+    """
     return lif(x, v0, signed=True, **kwargs)
 
 
 def _membrane(x: Tensor, v0: Tensor | float) -> Tensor:
-    """``v0`` as a tensor in the dtype of membranes."""
+    """Return ``v0`` as a tensor in the dtype of membrane potentials."""
     dtype = working_dtype(x.dtype)
     if not isinstance(v0, Tensor):
         if not math.isfinite(v0):
@@ -148,7 +152,7 @@ def _membrane(x: Tensor, v0: Tensor | float) -> Tensor:
         return x.new_full(x.shape[1:], float(v0), dtype=dtype)
     if v0.shape != x.shape[1:] or not v0.is_floating_point():
         raise ValueError(
-            f'{NAME}: v0 must be floating and of the shape of a step of x, '
+            f'{NAME}: v0 must be floating and have the shape of a step of x, '
             f'{tuple(x.shape[1:])}, '
             f'got {v0.dtype} {tuple(v0.shape)}'
         )
@@ -158,7 +162,8 @@ def _membrane(x: Tensor, v0: Tensor | float) -> Tensor:
 
 
 def _fake_forward(x: Tensor, v0: Tensor | None, *_) -> tuple[Tensor, Tensor]:
-    """Spikes and the last membrane, which is empty where none is asked for; uninitialised."""
+    """Return uninitialised spikes and the last membrane potential, which is empty if it is not a
+    result."""
     layout, dtype = layout_of(x), working_dtype(x.dtype)
     v = x.new_empty(0, dtype=dtype) if v0 is None else layout.empty_step(x, dtype)
     return layout.empty(x), v
@@ -217,7 +222,7 @@ def _autograd_backward(ctx, grad: Tensor, grad_v: Tensor):
 
 
 def _vmap_forward(info, in_dims, x: Tensor, v0: Tensor | None, *parameters):
-    """Neurons know nothing of each other: a batch is one more dimension behind T."""
+    """Compute a batch as one more dimension after T, because the neurons are independent."""
     first: Any = batch_first(info, in_dims, x, v0)
     x, v0 = first
     results = _OP.registered(x.transpose(0, 1), v0, *parameters)

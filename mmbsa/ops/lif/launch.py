@@ -1,4 +1,4 @@
-"""Launches the Triton kernels of LIF; imports triton with the first launch."""
+"""Launch the Triton kernels of LIF; the first launch imports triton."""
 
 import torch
 from torch import Tensor
@@ -8,19 +8,19 @@ from mmbsa.ops.lif.common import Parameters
 
 
 def refuses(x: Tensor) -> str | None:
-    """Why the kernels cannot take a call, or None."""
+    """Return the reason why the kernels do not support a call, or None if they do."""
     if x.dtype == torch.float64:
-        return 'the kernels take float16, bfloat16 and float32, not float64'
+        return 'the kernels support float16, bfloat16 and float32, not float64'
     return triton_support.wrong_device(x)
 
 
 def slower(x: Tensor) -> bool:
-    """The interpreter is for checking, not for use."""
+    """Return True for CPU tensors, where Triton's interpreter runs, which is only for checks."""
     return x.device.type == 'cpu'
 
 
 def forward(x: Tensor, v0: Tensor | None, spikes: Tensor, v: Tensor | None, p: Parameters) -> None:
-    """See ``common``."""
+    """Compute the forward with Triton kernels; arguments as in ``common``."""
     from mmbsa.ops.lif import triton as kernel
 
     with triton_support.device_of(x):
@@ -36,10 +36,10 @@ def backward(
     grad_v0: Tensor | None,
     p: Parameters,
 ) -> None:
-    """See ``common``."""
+    """Compute the backward with Triton kernels; arguments as in ``common``."""
     from mmbsa.ops.lif import triton as kernel
 
-    grad = grad.contiguous()  # that of a sum is one number, expanded
+    grad = grad.contiguous()  # the gradient of a sum is one expanded number
     charged = grad_x if x.dtype == torch.float32 else x.new_empty(x.shape, dtype=torch.float32)
     with triton_support.device_of(x):
         kernel.lif_bwd_kernel[_grid(x)](
@@ -82,5 +82,5 @@ def _modes(x: Tensor, v0: Tensor | None, p: Parameters) -> dict:
 
 
 def _grid(x: Tensor):
-    """One program per block of neurons."""
+    """Return a grid of one program per block of neurons."""
     return lambda config: (-(-x.size(1) // config['BLOCK']),)

@@ -1,6 +1,6 @@
 """LIF in C++ on the CPU.
 
-One read of x and one write of spikes forward; two reads and one write backward.
+Forward reads x once and writes the spikes once; backward reads two tensors and writes one.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ refuses = refuses_elementwise
 
 
 def forward(x: Tensor, v0: Tensor | None, spikes: Tensor, v: Tensor | None, p: Parameters) -> None:
-    """See ``common``."""
+    """Compute the forward in C++; arguments as in ``common``."""
     LIBRARY.call(
         'lif_forward',
         x,
@@ -40,7 +40,7 @@ def backward(
     grad_v0: Tensor | None,
     p: Parameters,
 ) -> None:
-    """See ``common``."""
+    """Compute the backward in C++; arguments as in ``common``."""
     LIBRARY.call(
         'lif_backward',
         grad,
@@ -62,7 +62,7 @@ def _or_null(x: Tensor | None) -> Tensor | int:
 
 
 def _numbers(p: Parameters) -> tuple:
-    """The parameters in the order of the kernels' arguments."""
+    """Return the parameters in the order of the kernels' arguments."""
     leak = 0 if p.tau is None else 1 if not p.decay_input else 2 if p.halves else 3
     return (
         float(p.tau or 1),

@@ -1,7 +1,5 @@
-"""LIF step by step in plain torch.
-
-Written as the equations are; the others are tested against it.
-"""
+"""LIF step by step in plain torch, as the equations define it; the reference in the tests of the
+other implementations."""
 
 import torch
 from torch import Tensor
@@ -11,7 +9,7 @@ from mmbsa.ops.registration import working_dtype
 
 
 def charge(x: Tensor, v: Tensor, p: Parameters) -> Tensor:
-    """H[t] from X[t] and V[t-1], in the order of operations of SpikingJelly."""
+    """Return H[t] from X[t] and V[t-1], with the order of operations of SpikingJelly."""
     if p.tau is None:
         return v + x
     if p.decay_input:
@@ -22,7 +20,7 @@ def charge(x: Tensor, v: Tensor, p: Parameters) -> Tensor:
 def membranes(
     x: Tensor, v0: Tensor | None, p: Parameters
 ) -> tuple[list[Tensor], list[Tensor], Tensor]:
-    """H and S of every step, and V after the last; all in float32 at least."""
+    """Return H and S of every step, and V after the last step, in float32 or float64."""
     x = x.to(working_dtype(x.dtype))
     threshold = threshold_in(p.v_threshold, x.dtype)
     v = torch.full_like(x[0], p.rest) if v0 is None else v0
@@ -39,7 +37,7 @@ def membranes(
 
 
 def forward(x: Tensor, v0: Tensor | None, spikes: Tensor, v: Tensor | None, p: Parameters) -> None:
-    """See ``common``."""
+    """Compute the forward; arguments as in ``common``."""
     _, fired, last = membranes(x, v0, p)
     spikes.copy_(torch.stack(fired))
     if v is not None:
@@ -55,11 +53,11 @@ def backward(
     grad_v0: Tensor | None,
     p: Parameters,
 ) -> None:
-    """Backpropagation through time. With P and N the events at the upper and lower threshold, S = P
-    - N, R = P + N:
+    """Compute the backward by backpropagation through time; arguments as in ``common``.
 
-    dS/dH = s'(H - v_th) + s'(-H - v_th), and V = H - v_th S (soft) or (1 - R) H + R v_reset (hard),
-    where S and R are constants if the reset is detached.
+    With P and N the spikes at the upper and lower threshold, S = P - N, R = P + N: dS/dH = s'(H -
+    v_th) + s'(-H - v_th), and V = H - v_th S (soft) or (1 - R) H + R v_reset (hard), where S and R
+    are constants if the reset is detached.
     """
     charged, spikes, _ = membranes(x, v0, p)
     threshold = threshold_in(p.v_threshold, charged[0].dtype)

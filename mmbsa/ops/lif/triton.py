@@ -1,12 +1,12 @@
-"""Triton kernels of LIF: one read of x and one write of spikes forward; two reads and one write
-backward.
+"""Triton kernels of LIF. Forward reads x once and writes the spikes once; backward reads two
+tensors and writes one.
 
 A program computes ``BLOCK`` neurons for all T steps, so their membrane potentials stay in
 registers. Backward computes the potentials again and stores them in ``charged``, float32. The same
-program then reads them from the last step to the first; these reads come from the cache.
-Modes mirror ``Parameters``: ``LEAK``, ``DECAY_INPUT``, ``HALVES`` (1 / tau is exact), ``HARD``
-(reset), ``DETACH``, ``SURROGATE`` and ``SIGNED``; ``STATE`` says whether there are membranes before
-the first and after the last step (their pointers are None otherwise). Names: ``i_`` program
+program then reads them from the last step to the first; these reads come from the cache. The modes
+are those of ``Parameters``: ``LEAK``, ``DECAY_INPUT``, ``HALVES`` (1 / tau is exact), ``HARD``
+(reset), ``DETACH``, ``SURROGATE`` and ``SIGNED``. With ``STATE`` there are membrane potentials
+before the first and after the last step; without it their pointers are None. Names: ``i_`` program
 indices, ``o_`` offsets, ``m_`` masks.
 """
 
@@ -26,7 +26,7 @@ KEY = ['bucket', 'T']
 
 @triton.jit
 def _first(pointer, o_n, m_n, default, STATE: tl.constexpr, BLOCK: tl.constexpr):
-    """A block of the float32 at ``pointer``, or ``default`` where there is none."""
+    """Load a block of the float32 at ``pointer``, or return ``default`` without STATE."""
     if STATE:
         return tl.load(pointer + o_n, mask=m_n, other=0.0)
     else:
@@ -35,7 +35,7 @@ def _first(pointer, o_n, m_n, default, STATE: tl.constexpr, BLOCK: tl.constexpr)
 
 @triton.jit
 def _charge(x, v, tau, rest, LEAK: tl.constexpr, DECAY_INPUT: tl.constexpr, HALVES: tl.constexpr):
-    """H from X and V, rounded as SpikingJelly's float32 operations are."""
+    """Return H from X and V, rounded like SpikingJelly's float32 operations."""
     if not LEAK:
         return v + x
     elif not DECAY_INPUT:
@@ -48,7 +48,7 @@ def _charge(x, v, tau, rest, LEAK: tl.constexpr, DECAY_INPUT: tl.constexpr, HALV
 
 @triton.jit
 def _spikes(h, threshold, SIGNED: tl.constexpr):
-    """S in float32."""
+    """Return S in float32."""
     s = tl.where(h >= threshold, 1.0, 0.0)
     if SIGNED:
         s -= tl.where(-h >= threshold, 1.0, 0.0)
@@ -57,7 +57,7 @@ def _spikes(h, threshold, SIGNED: tl.constexpr):
 
 @triton.jit
 def _reset(h, s, threshold, rest, HARD: tl.constexpr):
-    """V from H and S."""
+    """Return V from H and S."""
     if HARD:
         return tl.where(s != 0.0, rest, h)
     else:
@@ -66,7 +66,7 @@ def _reset(h, s, threshold, rest, HARD: tl.constexpr):
 
 @triton.jit
 def _slope(z, alpha, SURROGATE: tl.constexpr):
-    """The surrogate's derivative at a distance z to the threshold."""
+    """Return the derivative of the surrogate at a distance z to the threshold."""
     if SURROGATE == 'sigmoid':
         y = tl.sigmoid(alpha * z)
         return alpha * (1.0 - y) * y
@@ -101,7 +101,8 @@ def lif_fwd_kernel(
     STATE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """x (T, n), steps ``stride`` apart, and v0 (n,) -> spikes (T, n) and v_last (n,)."""
+    """Compute spikes (T, n) and v_last (n,) from x (T, n), with steps ``stride`` apart, and v0
+    (n,)."""
     o_n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     m_n = o_n < n
     v = _first(v0, o_n, m_n, rest, STATE, BLOCK)
@@ -146,10 +147,10 @@ def lif_bwd_kernel(
     SURROGATE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Gradients of the spikes (T, n) and of the last membrane (n,) -> those of x (T, n) and v0
-    (n,).
+    """Compute the gradients of x (T, n) and v0 (n,) from those of the spikes (T, n) and of the last
+    membrane potential (n,).
 
-    ``charged`` (T, n) float32 is scratch and may be grad_x.
+    ``charged`` (T, n) float32 is scratch memory and may be grad_x.
     """
     o_n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     m_n = o_n < n
@@ -162,7 +163,7 @@ def lif_bwd_kernel(
         h = _charge(b_x, v, tau, rest, LEAK, DECAY_INPUT, HALVES)
         tl.store(charged + o, h, mask=m_n)
         v = _reset(h, _spikes(h, threshold, SIGNED), threshold, rest, HARD)
-    tl.debug_barrier()  # another thread may read a membrane than the one that wrote it
+    tl.debug_barrier()  # different threads may write and read a membrane potential
     carry = _first(grad_v, o_n, m_n, 0.0, STATE, BLOCK)  # dL/dV
     for i in range(T):
         o = o_n + (T - 1 - i) * tl.full([], n, tl.int64)

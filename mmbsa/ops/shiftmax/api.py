@@ -1,4 +1,5 @@
-"""The public Shiftmax, its registration with ``torch.library``, and its validation."""
+"""The public Shiftmax function, its registration with ``torch.library``, and the checks of its
+arguments."""
 
 import torch
 from torch import Tensor
@@ -15,27 +16,27 @@ dispatch.register(
 
 
 def shiftmax(x: Tensor, dim: int = -1, grad: str = 'ste', impl: str = 'auto') -> Tensor:
-    """Shiftmax(x)_j = 2^(x_j - g), g = ceil(log2 sum_i 2^x_i) (BSA paper, eqs. 13-15).
+    """Return Shiftmax(x)_j = 2^(x_j - g), g = ceil(log2 sum_i 2^x_i) (BSA paper, eqs. 13-15).
 
-    For integer scores of any size every weight is an exact power of two (as far as the result's
-    dtype reaches) and g is what exact integer arithmetic gives; rows sum to (1/2, 1]. Real scores
-    are weighed by the same formula, their g comes from float64. A score of -inf gets the weight 0;
-    a row of nothing else gives NaN, as in softmax.
+    For integer scores of any size every weight is an exact power of two (within the range of the
+    result's dtype), and g is the result of exact integer arithmetic; the sum of a row is in (1/2,
+    1]. For real scores the formula is the same, and g is computed in float64. A score of -inf gets
+    the weight 0; a row of -inf only gives NaN, as in softmax.
 
     Args:
-        x: Scores, any shape, floating or integer; integers give the default float dtype.
-        dim: The dimension that is normalised.
-        grad: ``'ste'`` sends the gradient straight through the ceil: dx_j = ln2 S_j (dS_j - sum_i
-            p_i dS_i), p the base-2 softmax [ours]. ``'detach'`` takes g for a constant: dx_j = ln2
-            S_j dS_j [ours].
-        impl: ``'auto'`` or one of ``implementations('shiftmax')``.
+        x: scores of any shape, floating or integer; integers give the default float dtype.
+        dim: the dimension that is normalised; default -1.
+        grad: gradient rule. ``'ste'`` (default) uses a straight-through gradient of the ceil: dx_j
+            = ln2 S_j (dS_j - sum_i p_i dS_i), p the base-2 softmax [ours]. ``'detach'`` treats g as
+            a constant: dx_j = ln2 S_j dS_j [ours].
+        impl: ``'auto'`` (default) or one of ``implementations('shiftmax')``.
 
     Returns:
-        Weights of x's shape.
+        Weights with the shape of x.
 
     Raises:
-        ValueError: x is no real tensor or has no such dim, the dim is empty, or an option is
-            unknown.
+        ValueError: x is not a real tensor, x has no dimension ``dim``, this dimension is empty, or
+            an option is unknown.
     """
     if x.is_complex() or x.dtype == torch.bool:
         raise ValueError(f'shiftmax: x must be floating or integer, got {x.dtype}')

@@ -1,4 +1,4 @@
-"""Shiftmax in plain torch; written as eqs. 13-15 are."""
+"""Shiftmax in plain torch, as eqs. 13-15 define it."""
 
 import math
 
@@ -11,16 +11,16 @@ LN2 = math.log(2.0)
 
 
 def forward(x: Tensor) -> Tensor:
-    """S_j = 2^(x_j - g) over the last dimension.
+    """Return S_j = 2^(x_j - g) over the last dimension.
 
-    x is (..., n) float32, float64 or integer, S is float32 or float64.
+    x is (..., n) float32, float64 or integer; S is float32 or float64.
     """
     _, gap = gaps(x)
     return torch.exp2(-gap - ceil_log2_sum(gap))
 
 
 def backward(grad_out: Tensor, weight: Tensor, grad: str) -> Tensor:
-    """dx_j = ln2 S_j (dS_j - sum_i p_i dS_i), p = S / sum S; ``'detach'`` leaves out the sum."""
+    """Return dx_j = ln2 S_j (dS_j - sum_i p_i dS_i), p = S / sum S; ``'detach'`` omits the sum."""
     if grad == 'ste':
         total = weight.sum(-1, keepdim=True)
         grad_out = grad_out - (grad_out * weight).sum(-1, keepdim=True) / total

@@ -164,6 +164,6 @@ def test_spikes_outside_of_the_domain_are_found(monkeypatch):
     )
     monkeypatch.setenv('MMBSA_CHECK_SPIKES', '1')
     with pytest.raises(
-        ValueError, match=r'q of BipolarSelfAttention must lie in \{0..1\}, found [23]'
+        ValueError, match=r'q of BipolarSelfAttention must be in \{0..1\}, found [23]'
     ):
         kind(potentials(), potentials(), potentials())

@@ -98,13 +98,16 @@ def test_any_kind_with_spikes_of_q(inner, domain):
 @pytest.mark.parametrize(
     'cfg, words',
     [
-        (dict(attention=dict(type='mmbsa.SoftmaxAttention')), 'SoftmaxAttention has none'),
+        (
+            dict(attention=dict(type='mmbsa.SoftmaxAttention')),
+            "neuron of q, got attention.type='SoftmaxAttention'",
+        ),
         (
             dict(attention=dict(type='mmbsa.DualSpikeSelfAttention')),
-            'DualSpikeSelfAttention has none',
+            "neuron of q, got attention.type='DualSpikeSelfAttention'",
         ),
         (dict(neuron=dict(type='mmbsa.PSN', T=2)), 'PSN cannot'),
-        (dict(alpha=2.0), r'alpha=2.0 must lie'),
+        (dict(alpha=2.0), r'alpha must be in .*, got 2.0'),
     ],
 )
 def test_what_does_not_go_together_is_named(cfg, words):

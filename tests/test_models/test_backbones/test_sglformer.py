@@ -128,7 +128,7 @@ def test_full_size_convolution_names_what_it_does_not_take():
     model = classifier()
     with pytest.raises(ValueError, match='arch.positions=16'):
         model(torch.rand(2, 3, 16, 16))
-    with pytest.raises(ValueError, match='weighs all steps'):
+    with pytest.raises(ValueError, match='combines all steps'):
         stream(model, torch.rand(2, 1, 3, 32, 32))
     out, _ = stream(model.backbone, torch.rand(2, 1, 3, 32, 32))
     assert len(out[-1]) == 1

@@ -283,7 +283,7 @@ def test_mask_logits_are_means_over_steps():
 
 
 def test_maps_without_time_are_refused():
-    with pytest.raises(ValueError, match=r'SpikeRPNHead reads maps \(T, B, C, H, W\)'):
+    with pytest.raises(ValueError, match=r'SpikeRPNHead needs maps \(T, B, C, H, W\)'):
         build(RPN)([x[0] for x in maps(1)])
 
 

@@ -24,7 +24,7 @@ def test_true_strides_undoes_rounding(size):
 
 
 def test_true_strides_refuses_maps_larger_than_the_image():
-    with pytest.raises(ValueError, match='does not fit'):
+    with pytest.raises(ValueError, match='is larger than an image'):
         true_strides([torch.zeros(1, 40, 40)], (32, 32))
 
 
@@ -36,5 +36,5 @@ def test_image_size_prefers_the_batch():
 
 
 def test_check_time_major_names_the_shape():
-    with pytest.raises(ValueError, match=r'head reads maps \(T, B, C, H, W\), got \(2, 3, 4, 4\)'):
+    with pytest.raises(ValueError, match=r'head needs maps \(T, B, C, H, W\), got \(2, 3, 4, 4\)'):
         check_time_major([torch.zeros(2, 3, 4, 4)], 'head')

@@ -168,7 +168,7 @@ def test_offset_gain_wakes_the_position_code_in_clouds_of_any_size():
     'call, error, message',
     [
         (lambda: classifier()(torch.zeros(2, 64, 6)), ValueError, 'backbone.in_channels'),
-        (lambda: classifier(depths=(1,) * 5)(clouds(2, 64)), ValueError, '256 points at least'),
+        (lambda: classifier(depths=(1,) * 5)(clouds(2, 64)), ValueError, 'at least 256 points'),
         (lambda: classifier(out_indices=(3,)), ValueError, 'out_indices'),
         (
             lambda: classifier(attention=dict(type='mmbsa.SpikingSelfAttention')),

@@ -167,12 +167,12 @@ def test_any_neuron(neuron):
 def test_kinds_of_self_and_cross_attention(kind):
     cfg, pointwise = dict(type=f'mmbsa.{kind}'), KINDS[kind].pointwise
     if kind == 'ExpertsAttention':
-        with pytest.raises(ValueError, match='ExpertsAttention needs several queries and a gate'):
+        with pytest.raises(ValueError, match='ExpertsAttention needs several projections of q'):
             head(attention=cfg)
         return
     if pointwise:
         with pytest.raises(
-            ValueError, match=f'{kind} .* no cross-attention: give decode_head.cross_attention'
+            ValueError, match=f'{kind} .* not support cross-attention.*decode_head.cross_attention'
         ):
             head(attention=cfg)
     model = head(attention=cfg, cross_attention=BSA if pointwise else None)

@@ -178,7 +178,7 @@ def test_wrong_arguments_are_named():
             )
         )
     model = build(2)
-    with pytest.raises(ValueError, match='1 sub-frames, the model T=2'):
+    with pytest.raises(ValueError, match='must have T=2 sub-frames, got 1'):
         model.init_state(np.zeros((1, 40, 60, 3), np.uint8), (5, 5, 9, 9))
     with pytest.raises(ValueError, match="mode must be 'loss'"):
         model(model.data_preprocessor(pairs(model))['inputs'], None, 'train')

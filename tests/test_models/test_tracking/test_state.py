@@ -54,7 +54,7 @@ def test_trace_equals_the_official_one(path, variant, tmp_path):
     [
         ((5, 5, 0, 4), 'no area'),
         ((5, 5, 4, float('nan')), 'no area'),
-        ((60, 5, 4, 4), 'outside of the frame, which is 60 x 40'),
+        ((60, 5, 4, 4), 'outside of the frame, which has 60 x 40'),
         ((-5, 5, 4, 4), 'outside of the frame'),
     ],
 )

@@ -43,5 +43,5 @@ def test_batches_are_time_major():
 
 
 def test_mean_and_std_go_together():
-    with pytest.raises(ValueError, match='go together'):
+    with pytest.raises(ValueError, match='mean and std must both be None'):
         TrackDataPreprocessor(mean=[0.0, 0.0, 0.0])

@@ -1,4 +1,4 @@
-"""Spiking heads of detectors: time-major maps -> boxes and masks."""
+"""Spiking heads of detectors: from time-major maps to boxes and masks."""
 
 from mmbsa.models.detection.heads.dense import SpikeRetinaHead, SpikeRPNHead
 from mmbsa.models.detection.heads.roi import (

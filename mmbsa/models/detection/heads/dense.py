@@ -1,6 +1,5 @@
-"""Dense heads over time-major maps: region proposals and RetinaNet, with neurons in front of every
-convolution.
-"""
+"""Dense heads for time-major maps: region proposals and RetinaNet, with a neuron before every
+convolution."""
 
 from collections.abc import Sequence
 
@@ -15,25 +14,25 @@ from mmbsa.registry import MODELS
 
 
 class SpikingDenseHead:
-    """Mix-in in front of an anchor head of mmdet.
+    """Mix-in for an anchor head of mmdet, placed before it in the base classes.
 
     ``forward`` keeps the time axis: scores (T, B, A K, H_i, W_i) and deltas (T, B, 4 A, H_i, W_i)
-    per level. Losses and predictions are mmdet's, on means over T.
+    per level, with A anchors and K classes. Losses and predictions are mmdet's, computed from means
+    over T.
 
-    Anchors stand where the cells of the maps really are: their strides are measured from the maps
-    (:func:`true_strides`), and ``anchor_generator.strides`` only tells their sizes. Official code
-    places them at the configured strides, which for E-SpikeFormer (4, 8, 16, 16, 32 against 4, 8,
-    16, 32, 64) puts the anchors of the last two levels over twice the image; ``official_quirks``
-    does the same.
+    The positions of anchors follow from the true strides of the maps, which are measured
+    (:func:`true_strides`); ``anchor_generator.strides`` only sets their sizes. The official code
+    uses the configured strides for the positions. For E-SpikeFormer (true strides 4, 8, 16, 16, 32,
+    configured 4, 8, 16, 32, 64) this spreads the anchors of the last two levels over twice the
+    image; ``official_quirks`` does the same.
     """
 
     official_quirks = False
     num_steps: int | None = None
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """(T, B, C, H_i, W_i) each -> per level scores (T, B, A K, H_i, W_i) and deltas (T, B, 4 A,
-        H_i, W_i).
-        """
+        """Return scores (T, B, A K, H_i, W_i) and deltas (T, B, 4 A, H_i, W_i) per level for maps
+        (T, B, C, H_i, W_i)."""
         check_time_major(maps, type(self).__name__)
         check_steps(maps[0], self.num_steps, 'num_steps of the head')
         return super().forward(maps)
@@ -41,7 +40,7 @@ class SpikingDenseHead:
     def loss_by_feat(
         self, cls_scores, bbox_preds, batch_gt_instances, batch_img_metas, *args, **kwargs
     ) -> dict:
-        """mmdet's loss of the means over T."""
+        """Return mmdet's losses of the means over T."""
         self._place_anchors(cls_scores, batch_img_metas)
         return super().loss_by_feat(
             mean_over_steps(cls_scores),
@@ -55,7 +54,7 @@ class SpikingDenseHead:
     def predict_by_feat(
         self, cls_scores, bbox_preds, score_factors=None, batch_img_metas=None, **kwargs
     ) -> list:
-        """mmdet's predictions from the means over T."""
+        """Return mmdet's predictions from the means over T."""
         self._place_anchors(cls_scores, batch_img_metas)
         return super().predict_by_feat(
             mean_over_steps(cls_scores),
@@ -72,7 +71,7 @@ class SpikingDenseHead:
 
 @MODELS.register_module()
 class SpikeRPNHead(SpikingDenseHead, RPNHead):
-    """Region proposals of SDT-V3 detection (``SpikeRPNHead`` there).
+    """Region proposal head of SDT-V3 detection (``SpikeRPNHead`` there).
 
     Data flow, the same layers for all levels::
 
@@ -82,10 +81,12 @@ class SpikeRPNHead(SpikingDenseHead, RPNHead):
     Parameters have the names of mmdet's ``RPNHead``.
 
     Args:
-        neuron: neuron config; None is the official one, counts 0 .. 4.
-        num_steps: T, for neurons whose parameters depend on it; None takes any T.
-        official_quirks: place anchors at the configured strides instead of the true ones.
-        kwargs: see ``mmdet.RPNHead``.
+        neuron: config of the neurons; None (default) is the official integer neuron with counts 0
+            .. 4.
+        num_steps: T, for neurons whose parameters depend on it; None (default) accepts every T.
+        official_quirks: whether the positions of anchors follow from the configured strides instead
+            of the true ones; default False.
+        kwargs: arguments of ``mmdet.RPNHead``.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class SpikeRPNHead(SpikingDenseHead, RPNHead):
             _drop_activations(self.rpn_conv)
 
     def forward_single(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(T, B, C, H, W) -> scores (T, B, A, H, W) and deltas (T, B, 4 A, H, W)."""
+        """Return scores (T, B, A, H, W) and deltas (T, B, 4 A, H, W) for a map (T, B, C, H, W)."""
         convs = self.rpn_conv if self.num_convs > 1 else [self.rpn_conv]
         for neuron, conv in zip(self.conv_neurons, convs):
             x = each_step(conv, neuron(x))
@@ -116,17 +117,20 @@ class SpikeRPNHead(SpikingDenseHead, RPNHead):
 
 @MODELS.register_module()
 class SpikeRetinaHead(SpikingDenseHead, RetinaHead):
-    """RetinaNet's head with spikes: two towers of neuron -> 3x3 conv (-> norm), each ending in
-    neuron -> 3x3 conv.
+    """Spiking head of RetinaNet: two branches of units neuron -> 3x3 conv (-> norm), each with
+    neuron -> 3x3 conv at the end.
 
-    The official head has one LIF neuron for both branches, whose second use starts from the
-    membrane that the first one left; here every convolution has a neuron of its own.
+    The official head has one LIF neuron for both branches, whose second call continues from the
+    membrane potential of the first call; here every convolution has its own neuron.
 
     Args:
-        neuron: neuron config; None is counts 0 .. 4 as in :class:`SpikeRPNHead`.
-        num_steps: T, for neurons whose parameters depend on it; None takes any T.
-        official_quirks: place anchors at the configured strides instead of the true ones.
-        kwargs: see ``mmdet.RetinaHead``; ``norm_cfg`` puts norms behind the towers' convolutions.
+        neuron: config of the neurons; None (default) is the integer neuron with counts 0 .. 4, as
+            in :class:`SpikeRPNHead`.
+        num_steps: T, for neurons whose parameters depend on it; None (default) accepts every T.
+        official_quirks: whether the positions of anchors follow from the configured strides instead
+            of the true ones; default False.
+        kwargs: arguments of ``mmdet.RetinaHead``; ``norm_cfg`` adds norms after the convolutions of
+            the branches.
     """
 
     def __init__(
@@ -150,7 +154,8 @@ class SpikeRetinaHead(SpikingDenseHead, RetinaHead):
         )
 
     def forward_single(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(T, B, C, H, W) -> scores (T, B, A K, H, W) and deltas (T, B, 4 A, H, W)."""
+        """Return scores (T, B, A K, H, W) and deltas (T, B, 4 A, H, W) for a map (T, B, C, H,
+        W)."""
         scores = deltas = x
         for neuron, conv in zip(self.cls_neurons, (*self.cls_convs, self.retina_cls)):
             scores = each_step(conv, neuron(scores))
@@ -160,6 +165,6 @@ class SpikeRetinaHead(SpikingDenseHead, RetinaHead):
 
 
 def _drop_activations(convs: nn.Module) -> None:
-    """Neurons stand in the place of activations, and read negative currents too."""
+    """Remove the activations: neurons replace them, and negative currents reach the neurons."""
     for conv in convs:
         conv.with_activation, conv.activate = False, None

@@ -1,6 +1,5 @@
-"""RoI heads over time-major maps: features of every step, box and mask heads with neurons, time
-read out at the end.
-"""
+"""RoI heads for time-major maps: features of every step, box and mask heads with neurons, and a
+readout at the end."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -21,17 +20,17 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class SpikeRoIExtractor(SingleRoIExtractor):
-    """RoI features of every step, (T, RoIs, C, h, w).
+    """Extract RoI features of every time step, (T, RoIs, C, h, w).
 
     The level of a RoI follows from its size. Coordinates are scaled by the true strides of the
-    maps, which the RoI head measures; ``featmap_strides`` tells the number of levels, and with
-    ``official_quirks`` the scale.
+    maps, which the RoI head measures. ``featmap_strides`` gives the number of levels, and with
+    ``official_quirks`` also the scale.
 
     Args:
-        official_quirks: scale by the configured strides. Official code does so, and reads features
-            of the fourth level of E-SpikeFormer, configured as 32 and truly 16, at half the right
-            coordinates.
-        kwargs: see ``mmdet.SingleRoIExtractor``.
+        official_quirks: whether to scale by the configured strides; default False. The official
+            code does so; the fourth level of E-SpikeFormer has stride 16 but is configured as 32,
+            so its features are taken at half the right coordinates.
+        kwargs: arguments of ``mmdet.SingleRoIExtractor``.
     """
 
     def __init__(self, *args, official_quirks: bool = False, **kwargs):
@@ -39,7 +38,8 @@ class SpikeRoIExtractor(SingleRoIExtractor):
         self.official_quirks = official_quirks
 
     def fit(self, maps: Sequence[Tensor], size: tuple[int, int]) -> None:
-        """Take the strides of maps (T, B, C, H_i, W_i) of an image of ``size``."""
+        """Set the strides to those of maps (T, B, C, H_i, W_i) of an image with ``size`` (H, W) in
+        pixels."""
         if not self.official_quirks:
             for layer, stride in zip(self.roi_layers, true_strides(maps[: self.num_inputs], size)):
                 layer.spatial_scale = 1 / stride
@@ -47,13 +47,17 @@ class SpikeRoIExtractor(SingleRoIExtractor):
     def forward(
         self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None = None
     ) -> Tensor:
-        """Maps (T, B, C, H_i, W_i) and RoIs (N, 5), image index and corners in pixels -> (T, N, C,
-        h, w).
+        """Return RoI features (T, N, C, h, w).
+
+        Args:
+            feats: maps (T, B, C, H_i, W_i).
+            rois: RoIs (N, 5): index of the image, and corners x1, y1, x2, y2 in pixels.
+            roi_scale_factor: factor on the size of RoIs; None (default) means 1.
         """
         steps, batch = feats[0].shape[:2]
         shifts = (
             torch.arange(steps, device=rois.device) * batch
-        )  # step t of image b is image t B + b
+        )  # step t of image b has the index t B + b
         repeated = rois.repeat(steps, 1)
         repeated[:, 0] += shifts.repeat_interleave(len(rois)).to(rois)
         out = super().forward([merge_time(x) for x in feats], repeated, roi_scale_factor)
@@ -61,7 +65,7 @@ class SpikeRoIExtractor(SingleRoIExtractor):
 
 
 class SpikingRoIHead:
-    """Mix-in class that lets a RoI head of mmdet take time-major maps (T, B, C, H, W).
+    """Mix-in class that makes a RoI head of mmdet support time-major maps (T, B, C, H, W).
 
     Put it before the RoI head of mmdet in the list of base classes. The box head and the mask head
     average their outputs over time. Losses, targets and post-processing are those of mmdet.
@@ -86,12 +90,11 @@ class SpikingRoIHead:
                     )
         if self.with_mask and self.share_roi_extractor:
             raise TypeError(
-                'roi_head.mask_roi_extractor is missing: features of masks are extracted by '
-                'themselves'
+                'roi_head.mask_roi_extractor is missing: a mask head needs its own RoI extractor'
             )
 
     def loss(self, x: Sequence[Tensor], rpn_results_list: list, batch_data_samples: list) -> dict:
-        """Losses of proposals on maps (T, B, C, H_i, W_i)."""
+        """Return the losses of proposals on maps (T, B, C, H_i, W_i)."""
         return super().loss(
             self._batch_first(x, batch_data_samples), rpn_results_list, batch_data_samples
         )
@@ -103,7 +106,7 @@ class SpikingRoIHead:
         batch_data_samples: list,
         rescale: bool = False,
     ) -> list:
-        """Instances from proposals on maps (T, B, C, H_i, W_i)."""
+        """Return instances from proposals on maps (T, B, C, H_i, W_i)."""
         return super().predict(
             self._batch_first(x, batch_data_samples), rpn_results_list, batch_data_samples, rescale
         )
@@ -111,15 +114,14 @@ class SpikingRoIHead:
     def forward(
         self, x: Sequence[Tensor], rpn_results_list: list, batch_data_samples: list
     ) -> tuple:
-        """Raw outputs of box and mask heads."""
+        """Return the raw outputs of the box and mask heads for maps (T, B, C, H_i, W_i)."""
         return super().forward(
             self._batch_first(x, batch_data_samples), rpn_results_list, batch_data_samples
         )
 
     def _batch_first(self, maps: Sequence[Tensor], samples: list) -> tuple[Tensor, ...]:
-        """Maps (B, T, C, H_i, W_i), as samplers of mmdet pick images; the extractors learn the
-        strides.
-        """
+        """Return maps (B, T, C, H_i, W_i), because samplers of mmdet index images; set the strides
+        of the extractors."""
         check_time_major(maps, type(self).__name__)
         size = image_size([sample.metainfo for sample in samples])
         for extractor in (
@@ -141,26 +143,26 @@ class SpikingRoIHead:
 
 
 def _time_first(function: Callable, args: tuple, kwargs: dict) -> dict:
-    """Arguments of a function of maps ``x``, with (B, T, C, H, W) turned into (T, B, C, H, W)."""
+    """Convert the argument ``x`` of a function, maps (B, T, C, H, W), to (T, B, C, H, W)."""
     given = inspect.signature(function).bind(*args, **kwargs).arguments
     return {**given, 'x': [level.transpose(0, 1) for level in given['x']]}
 
 
 def _all(modules: nn.Module) -> list[nn.Module]:
-    """One extractor, or those of all stages."""
+    """Return a list of one extractor, or of those of all stages."""
     return list(modules) if isinstance(modules, nn.ModuleList) else [modules]
 
 
 @MODELS.register_module()
 class SpikeRoIHead(SpikingRoIHead, StandardRoIHead):
-    """Box and mask heads of Faster and Mask R-CNN, see :class:`SpikingRoIHead` and
-    ``mmdet.StandardRoIHead``.
-    """
+    """RoI head of Faster and Mask R-CNN for time-major maps; see :class:`SpikingRoIHead` and
+    ``mmdet.StandardRoIHead``."""
 
 
 @MODELS.register_module()
 class SpikeCascadeRoIHead(SpikingRoIHead, CascadeRoIHead):
-    """Stages of Cascade R-CNN, see :class:`SpikingRoIHead` and ``mmdet.CascadeRoIHead``."""
+    """RoI head of Cascade R-CNN for time-major maps; see :class:`SpikingRoIHead` and
+    ``mmdet.CascadeRoIHead``."""
 
 
 @MODELS.register_module()
@@ -172,13 +174,14 @@ class SpikeShared2FCBBoxHead(Shared2FCBBoxHead):
         (T,N,C,h,w) -> neuron, linear -> neuron, linear -+-> linear -> scores (T,N,K+1)
                                                           +-> linear -> deltas (T,N,4K)
 
-    The last two layers read potentials. Time is read out by the RoI head. Parameters have the names
-    of mmdet's head.
+    The input of the last two layers is membrane potentials. The RoI head has the readout.
+    Parameters have the names of mmdet's head. N is the number of RoIs, K the number of classes.
 
     Args:
-        neuron: neuron config; None is the official one, counts 0 .. 4.
-        num_steps: T, for neurons whose parameters depend on it.
-        kwargs: see ``mmdet.Shared2FCBBoxHead``.
+        neuron: config of the neurons; None (default) is the official integer neuron with counts 0
+            .. 4.
+        num_steps: T, for neurons whose parameters depend on it; None (default) accepts every T.
+        kwargs: arguments of ``mmdet.Shared2FCBBoxHead``.
     """
 
     def __init__(self, *args, neuron: dict | None = None, num_steps: int | None = None, **kwargs):
@@ -187,11 +190,10 @@ class SpikeShared2FCBBoxHead(Shared2FCBBoxHead):
         self.neurons = nn.ModuleList(build_neuron(neuron) for _ in self.shared_fcs)
 
     def forward(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """(T, N, C, h, w) -> scores (T, N, K + 1) and deltas (T, N, 4 K), None without that
-        branch."""
+        """Return scores (T, N, K + 1) and deltas (T, N, 4 K) for RoI features (T, N, C, h, w); None
+        for a branch that does not exist."""
         for neuron, linear in zip(self.neurons, self.shared_fcs):
-            # behind the first layer as maps of one cell: some neurons read shapes as
-            # (T, B, C, H, W)
+            # after the first layer as maps of one cell, because some neurons need (T, B, C, H, W)
             x = linear(neuron(x if x.ndim == 5 else x[..., None, None]).flatten(2))
         return self.fc_cls(x) if self.with_cls else None, self.fc_reg(x) if self.with_reg else None
 
@@ -206,13 +208,14 @@ class SpikeFCNMaskHead(FCNMaskHead):
         neuron, 1x1 conv
                     -> mean over T -> logits (N,K,2h,2w)
 
-    The ReLUs are the official ones; an integer neuron behind them sees no difference. Parameters
-    have the names of mmdet's head.
+    The ReLUs are those of the official code; with integer neurons they change nothing. Parameters
+    have the names of mmdet's head. N is the number of RoIs, K the number of classes.
 
     Args:
-        neuron: neuron config; None is the official one, counts 0 .. 4.
-        num_steps: T, for neurons whose parameters depend on it.
-        kwargs: see ``mmdet.FCNMaskHead``.
+        neuron: config of the neurons; None (default) is the official integer neuron with counts 0
+            .. 4.
+        num_steps: T, for neurons whose parameters depend on it; None (default) accepts every T.
+        kwargs: arguments of ``mmdet.FCNMaskHead``.
     """
 
     def __init__(self, *args, neuron: dict | None = None, num_steps: int | None = None, **kwargs):
@@ -223,7 +226,7 @@ class SpikeFCNMaskHead(FCNMaskHead):
         self.logits_neuron = build_neuron(neuron)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, N, C, h, w) -> logits (N, K, 2 h, 2 w)."""
+        """Return mask logits (N, K, 2 h, 2 w) for RoI features (T, N, C, h, w)."""
         for neuron, conv in zip(self.neurons, self.convs):
             x = each_step(conv, neuron(x))
         if self.upsample is not None:

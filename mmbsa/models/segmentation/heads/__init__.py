@@ -1,4 +1,4 @@
-"""Spiking decode heads: time-major maps -> logits."""
+"""Spiking decode heads: from time-major maps to logits."""
 
 from mmbsa.models.segmentation.heads.spike2former import Spike2FormerHead
 from mmbsa.models.segmentation.heads.spike_fcn_head import SpikeFCNHead

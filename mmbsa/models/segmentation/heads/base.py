@@ -1,4 +1,4 @@
-"""What spiking decode heads share."""
+"""Base classes of spiking decode heads."""
 
 from collections.abc import Sequence
 
@@ -11,8 +11,13 @@ from mmbsa.models.neurons import bind_steps, build_neuron
 
 
 def resize(x: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
-    """Time-major map -> the map at another size, bilinear; the same tensor where the size is
-    right."""
+    """Resize a time-major map bilinearly; a map that already has the size is returned unchanged.
+
+    Args:
+        x: map (T, B, C, H, W).
+        size: height and width of the result in pixels.
+        align_corners: as in ``torch.nn.functional.interpolate``; default False.
+    """
     if x.shape[-2:] == tuple(size):
         return x
     return split_time(
@@ -22,16 +27,17 @@ def resize(x: Tensor, size: Sequence[int], align_corners: bool = False) -> Tenso
 
 
 class TimeMajorHead(BaseDecodeHead):
-    """mmseg's decode head, over several time-major maps.
+    """Base class of decode heads for time-major maps, derived from mmseg's ``BaseDecodeHead``.
 
-    Maps (B, C, H, W), of a stock backbone or of ``mmbsa.TemporalReadout``, are one step.
+    Maps (B, C, H, W), from a backbone of an mm package or from ``mmbsa.TemporalReadout``, count as
+    one time step.
 
     Args:
-        num_steps: T, for neurons whose parameters depend on it; None takes any T.
-        kwargs: mmseg's ``BaseDecodeHead``; ``norm_cfg`` is BN unless given.
+        num_steps: T, for neurons whose parameters depend on it; None (default) accepts every T.
+        kwargs: arguments of mmseg's ``BaseDecodeHead``; the default of ``norm_cfg`` is BN.
     """
 
-    #: tells ``swap_backbone`` that time need not be read out in front of this head.
+    #: True means that ``swap_backbone`` adds no readout before this head.
     reads_time = True
 
     def __init__(self, num_steps: int | None = None, **kwargs):
@@ -40,22 +46,28 @@ class TimeMajorHead(BaseDecodeHead):
         self.num_steps = num_steps
 
     def read(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """All maps of the neck or backbone -> the maps (T, B, C_i, H_i, W_i) of ``in_index``."""
+        """Return the maps (T, B, C_i, H_i, W_i) of ``in_index``.
+
+        Args:
+            inputs: all maps of the neck or backbone, (T, B, C_i, H_i, W_i) or (B, C_i, H_i, W_i).
+        """
         maps = [x.unsqueeze(0) if x.ndim == 4 else x for x in self._transform_inputs(inputs)]
         check_steps(maps[0], self.num_steps, 'decode_head.num_steps')
         return maps
 
 
 class SpikeDecodeHead(TimeMajorHead):
-    """Base of heads that classify every position; time is read out on the logits.
+    """Base class of heads that classify every position; the readout is the mean of the logits over
+    T.
 
-    Subclasses define :meth:`fuse_maps`, and build their layers from ``self.unit``.
+    Subclasses define :meth:`fuse_maps`, and build their layers with the configs in ``self.unit``.
 
     Args:
-        neuron: neuron config; None is integers up to 4.
-        num_steps: T, for neurons whose parameters depend on it; None takes any T.
-        kwargs: mmseg's ``BaseDecodeHead``: in_channels, in_index, channels, num_classes,
-            loss_decode, ...; ``dropout_ratio`` is 0 and ``norm_cfg`` is BN unless given.
+        neuron: config of the neurons; None (default) is the integer neuron with counts 0 .. 4.
+        num_steps: T, for neurons whose parameters depend on it; None (default) accepts every T.
+        kwargs: arguments of mmseg's ``BaseDecodeHead``: in_channels, in_index, channels,
+            num_classes, loss_decode, ...; the default of ``dropout_ratio`` is 0, that of
+            ``norm_cfg`` is BN.
     """
 
     def __init__(self, neuron: dict | None = None, num_steps: int | None = None, **kwargs):
@@ -66,11 +78,12 @@ class SpikeDecodeHead(TimeMajorHead):
         self.out_neuron = build_neuron(neuron)
 
     def fuse_maps(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Maps (T, B, C_i, H_i, W_i), fine to coarse -> potentials (T, B, channels, H_0, W_0)."""
+        """Return membrane potentials (T, B, channels, H_0, W_0) for maps (T, B, C_i, H_i, W_i),
+        fine to coarse."""
         raise NotImplementedError(f'{type(self).__name__} must define fuse_maps')
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Time-major maps (T, B, C_i, H_i, W_i) -> logits (B, num_classes, H_0, W_0)."""
+        """Return logits (B, num_classes, H_0, W_0) for time-major maps (T, B, C_i, H_i, W_i)."""
         out = self.fuse_maps(self.read(inputs))
         logits = self.cls_seg(merge_time(self.out_neuron(out)))
         return TIME_MODES['mean'](split_time(logits, len(out)))

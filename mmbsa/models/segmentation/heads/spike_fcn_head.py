@@ -13,27 +13,32 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class SpikeFCNHead(BaseDecodeHead):
-    """mmseg's ``FCNHead`` on one time-major map, with spiking units; time is read out on the
-    logits.
+    """Spiking version of mmseg's ``FCNHead`` for one time-major map; the readout is the mean of the
+    logits over T.
 
     Data flow::
 
         map --(neuron, conv, norm) * num_convs--> [with the map: neuron, conv, norm]
         --neuron, dropout, 1x1 conv--> logits (T,B,K,H,W) --mean over T--> (B,K,H,W)
 
-    STEP has ``num_convs=0, concat_input=False, dropout_ratio=0``: neuron and 1x1 convolution alone.
+    STEP uses ``num_convs=0, concat_input=False, dropout_ratio=0``: only a neuron and a 1x1
+    convolution.
 
     Args:
-        num_convs: number of units.
-        kernel_size: of their convolutions, odd.
-        concat_input: a unit over the map beside the result of the units.
-        neuron: neuron config; None is LIF with tau 2 and a sigmoid surrogate, alpha 4.
-        num_steps: T, for neurons whose parameters depend on it; None takes any T.
-        kwargs: mmseg's ``BaseDecodeHead``: in_channels, in_index, channels, num_classes,
-            loss_decode, ...; ``dropout_ratio`` is 0 and ``norm_cfg`` is BN unless given.
+        num_convs: number of units of neuron, convolution and norm; default 2.
+        kernel_size: kernel size of these convolutions in pixels, odd; default 3.
+        concat_input: whether another unit combines the map and the result of the units; default
+            True.
+        neuron: config of the neurons; None (default) is LIF with tau 2 and a sigmoid surrogate,
+            alpha 4.
+        num_steps: T, for neurons whose parameters depend on it; None (default) accepts every T.
+        kwargs: arguments of mmseg's ``BaseDecodeHead``: in_channels, in_index, channels,
+            num_classes, loss_decode, ...; the default of ``dropout_ratio`` is 0, that of
+            ``norm_cfg`` is BN.
 
     Raises:
-        ValueError: no units, but other channels than the map has; or several maps.
+        ValueError: ``in_channels`` is not one number, ``num_convs`` is negative, ``kernel_size`` is
+            even, or ``num_convs=0`` and ``channels`` differs from ``in_channels``.
     """
 
     def __init__(
@@ -50,8 +55,8 @@ class SpikeFCNHead(BaseDecodeHead):
         super().__init__(**kwargs)
         if not isinstance(self.in_channels, int):
             raise ValueError(
-                f'SpikeFCNHead: decode_head.in_channels={self.in_channels} must be one number: it '
-                'reads one map'
+                f'SpikeFCNHead: decode_head.in_channels={self.in_channels} must be one number, '
+                'because the head uses one map'
             )
         if num_convs < 0 or kernel_size % 2 == 0:
             raise ValueError(
@@ -60,7 +65,7 @@ class SpikeFCNHead(BaseDecodeHead):
             )
         if num_convs == 0 and not concat_input and self.in_channels != self.channels:
             raise ValueError(
-                f'SpikeFCNHead: without units decode_head.channels={self.channels} must be '
+                f'SpikeFCNHead: with num_convs=0 decode_head.channels={self.channels} must be '
                 'in_channels='
                 f'{self.in_channels}'
             )
@@ -91,8 +96,8 @@ class SpikeFCNHead(BaseDecodeHead):
         self.out_neuron = build_neuron(neuron)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Time-major maps (T, B, C_i, H_i, W_i) -> logits (B, num_classes, H, W) of the map
-        ``in_index``."""
+        """Return logits (B, num_classes, H, W) for time-major maps (T, B, C_i, H_i, W_i); the map
+        ``in_index`` is used."""
         x = self._transform_inputs(inputs)
         check_steps(x, self.num_steps, 'decode_head.num_steps')
         out = self.convs(x)

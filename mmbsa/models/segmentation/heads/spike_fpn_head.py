@@ -11,8 +11,17 @@ from mmbsa.registry import MODELS
 
 
 class ScaleHead(nn.ModuleList):
-    """``number`` units of neuron -> 3x3 conv -> norm at one scale, each followed by bilinear x2
-    when ``upsample``."""
+    """Units of neuron -> 3x3 conv -> norm at one scale, each followed by bilinear x2 with
+    ``upsample``.
+
+    Args:
+        number: number of units.
+        in_channels: channels of the input.
+        channels: channels of the output.
+        upsample: whether each unit is followed by bilinear upsampling with factor 2.
+        align_corners: as in ``torch.nn.functional.interpolate``.
+        unit: the keys ``neuron`` and ``norm_cfg``, configs for every layer.
+    """
 
     def __init__(
         self,
@@ -30,8 +39,8 @@ class ScaleHead(nn.ModuleList):
         self.upsample, self.align_corners = upsample, align_corners
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C_in, H, W) -> (T, B, C, H * 2^n, W * 2^n), or the same size without
-        upsampling."""
+        """Return (T, B, C, H * 2^n, W * 2^n), or (T, B, C, H, W) without upsampling, for an input
+        (T, B, C_in, H, W) and n units."""
         for conv in self:
             x = conv(x)
             if self.upsample:
@@ -41,7 +50,7 @@ class ScaleHead(nn.ModuleList):
 
 @MODELS.register_module()
 class SpikeFPNHead(SpikeDecodeHead):
-    """Semantic FPN over time-major maps with spiking units; time is read out on the logits.
+    """Spiking semantic FPN head for time-major maps; the readout is the mean of the logits over T.
 
     Data flow::
 
@@ -49,17 +58,18 @@ class SpikeFPNHead(SpikeDecodeHead):
         --neuron, dropout, 1x1 conv--> logits (T,B,K,H,W) --mean over T--> (B,K,H,W)
         n_i = max(1, log2(stride_i / stride_0))
 
-    Facts of the official head that are kept because published results contain them:
-    ``feature_strides`` are named (4, 8, 16, 32) although the real ones are (2, 4, 8, 16), which
-    gives the same n_i; dropout is configured there but never applied, so the default ratio here is
-    0; the finest scale is not upsampled after its unit.
+    Published results depend on three properties of the official head. It sets ``feature_strides``
+    to (4, 8, 16, 32) although the real strides are (2, 4, 8, 16), which gives the same n_i. Its
+    dropout is configured but never applied, so the default ratio here is 0. The finest scale is not
+    upsampled after its unit.
 
     Args:
-        feature_strides: of the inputs, ascending; only their ratios matter.
-        kwargs: see :class:`SpikeDecodeHead`.
+        feature_strides: strides of the input maps in pixels, ascending; only their ratios are used.
+        kwargs: arguments of :class:`SpikeDecodeHead`.
 
     Raises:
-        ValueError: strides that do not match ``in_channels`` or do not ascend.
+        ValueError: the number of strides differs from that of ``in_channels``, or strides are not
+            ascending.
     """
 
     def __init__(self, feature_strides: Sequence[int], **kwargs):
@@ -67,7 +77,7 @@ class SpikeFPNHead(SpikeDecodeHead):
         strides = tuple(feature_strides)
         if len(strides) != len(self.in_channels) or strides != tuple(sorted(strides)):
             raise ValueError(
-                f'SpikeFPNHead: feature_strides={strides} must ascend, one per in_channels='
+                f'SpikeFPNHead: feature_strides={strides} must be ascending, one per in_channels='
                 f'{tuple(self.in_channels)}'
             )
         self.scale_heads = nn.ModuleList(
@@ -83,7 +93,8 @@ class SpikeFPNHead(SpikeDecodeHead):
         )
 
     def fuse_maps(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Maps (T, B, C_i, H_i, W_i), fine to coarse -> potentials (T, B, channels, H_0, W_0)."""
+        """Return membrane potentials (T, B, channels, H_0, W_0) for maps (T, B, C_i, H_i, W_i),
+        fine to coarse."""
         out = self.scale_heads[0](inputs[0])
         for head, x in zip(self.scale_heads[1:], inputs[1:]):
             out = out + resize(head(x), out.shape[-2:], self.align_corners)

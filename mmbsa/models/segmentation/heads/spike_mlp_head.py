@@ -1,4 +1,4 @@
-"""Spiking MLP head, after SegFormer's."""
+"""Spiking MLP head, based on that of SegFormer."""
 
 from collections.abc import Sequence
 
@@ -12,8 +12,8 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class SpikeMLPHead(SpikeDecodeHead):
-    """All-MLP head (SegFormer, NeurIPS 2021) of spiking units **[ours]**; time is read out on the
-    logits.
+    """Spiking version of SegFormer's all-MLP head (NeurIPS 2021) **[ours]**; the readout is the
+    mean of the logits over T.
 
     Data flow, every unit is neuron -> 1x1 conv -> norm::
 
@@ -21,7 +21,7 @@ class SpikeMLPHead(SpikeDecodeHead):
         --neuron, dropout, 1x1 conv--> logits
 
     Args:
-        kwargs: see :class:`SpikeDecodeHead`.
+        kwargs: arguments of :class:`SpikeDecodeHead`.
     """
 
     def __init__(self, **kwargs):
@@ -34,7 +34,8 @@ class SpikeMLPHead(SpikeDecodeHead):
         )
 
     def fuse_maps(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Maps (T, B, C_i, H_i, W_i), fine to coarse -> potentials (T, B, channels, H_0, W_0)."""
+        """Return membrane potentials (T, B, channels, H_0, W_0) for maps (T, B, C_i, H_i, W_i),
+        fine to coarse."""
         maps = [
             resize(project(x), inputs[0].shape[-2:], self.align_corners)
             for project, x in zip(self.projections, inputs)

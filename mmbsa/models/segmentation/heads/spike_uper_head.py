@@ -12,8 +12,8 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class SpikeUPerHead(SpikeDecodeHead):
-    """Unified perceptual parsing head (UPerNet, ECCV 2018) of spiking units **[ours]**; time is
-    read out on the logits.
+    """Spiking version of the UPerNet head (ECCV 2018) **[ours]**; the readout is the mean of the
+    logits over T.
 
     Data flow, every unit is neuron -> conv -> norm::
 
@@ -24,8 +24,8 @@ class SpikeUPerHead(SpikeDecodeHead):
         neuron, dropout, 1x1 conv --> logits
 
     Args:
-        pool_scales: s, sides of the pooled maps.
-        kwargs: see :class:`SpikeDecodeHead`.
+        pool_scales: sides s of the pooled maps in cells; default (1, 2, 3, 6).
+        kwargs: arguments of :class:`SpikeDecodeHead`.
     """
 
     def __init__(self, pool_scales: Sequence[int] = (1, 2, 3, 6), **kwargs):
@@ -44,7 +44,8 @@ class SpikeUPerHead(SpikeDecodeHead):
         self.fusion = SpikeConv(channels * len(self.in_channels), channels, 3, **self.unit)
 
     def fuse_maps(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Maps (T, B, C_i, H_i, W_i), fine to coarse -> potentials (T, B, channels, H_0, W_0)."""
+        """Return membrane potentials (T, B, channels, H_0, W_0) for maps (T, B, C_i, H_i, W_i),
+        fine to coarse."""
         coarsest = inputs[-1]
         pooled = [
             resize(pool(coarsest), coarsest.shape[-2:], self.align_corners) for pool in self.pools

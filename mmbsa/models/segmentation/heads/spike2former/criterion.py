@@ -1,4 +1,4 @@
-"""Matching of queries to the classes of an image, and the losses of matched masks (MaskFormer,
+"""Matching of queries with the classes of an image, and the losses of matched masks (MaskFormer,
 NeurIPS 2021)."""
 
 from collections.abc import Sequence
@@ -11,39 +11,46 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
 
-#: queries and masks that belong together: indices of both, of equal length.
+#: indices of matched queries and masks, two tensors of equal length.
 Match = tuple[Tensor, Tensor]
 
 
 @dataclass
 class Target:
-    """Classes of an image, labels (n,), and where they are, masks (n, H, W) of booleans."""
+    """The classes of an image: ``labels`` (n,), and ``masks`` (n, H, W) of booleans with their
+    pixels."""
 
     labels: Tensor
     masks: Tensor
 
 
 class MaskCriterion:
-    r"""Losses of a set of masks with classes against a semantic map.
+    r"""Losses of predicted masks and classes with respect to a semantic map.
 
-    Every class of the map is one target. Void pixels are negatives of every mask. Queries and
-    targets are matched one to one at the least cost, on targets reduced to the size of the
-    prediction by nearest:
+    Every class of the map is one target. Void pixels are negative for every mask. Queries and
+    targets are matched one to one with the least cost. For the cost, targets are resized to the
+    size of the prediction by nearest-neighbour interpolation:
 
     .. math:: -c_{cls}\,p[\mathrm{class}] + c_{mask}\,\mathrm{focal} + c_{dice}\,\mathrm{dice}
 
-    Losses: cross-entropy of all queries with the weight ``no_object_weight`` on those without a
-    target, divided by the sum of weights; focal loss and dice loss of matched masks at the size of
-    the target (predictions are enlarged bilinearly), divided by the number of masks, which counts
-    at least one per image and is averaged over devices.
+    There are three losses. The cross-entropy of all queries has the weight ``no_object_weight`` for
+    queries without a target, and is divided by the sum of weights. The focal loss and the dice loss
+    of matched masks are computed at the size of the target (predictions are resized bilinearly),
+    and are divided by the number of masks, which is at least one per image and is averaged over
+    devices.
 
     Args:
-        num_classes: K; index K means no object.
-        loss_cls, loss_mask, loss_dice: weights of the losses.
-        cost_cls, cost_mask, cost_dice: weights of the costs.
-        no_object_weight: weight of queries without a target.
-        alpha, gamma: of the focal loss and cost.
-        eps: added to both sides of the dice ratio, in loss and cost.
+        num_classes: K, number of classes; the index K means no object.
+        loss_cls: weight of the cross-entropy; default 1.
+        loss_mask: weight of the focal loss; default 20.
+        loss_dice: weight of the dice loss; default 1.
+        cost_cls: weight of the class probability in the cost; default 2.
+        cost_mask: weight of the focal loss in the cost; default 20.
+        cost_dice: weight of the dice loss in the cost; default 1.
+        no_object_weight: weight of queries without a target in the cross-entropy; default 0.1.
+        alpha: alpha of the focal loss and cost; default 0.25.
+        gamma: gamma of the focal loss and cost; default 2.
+        eps: added to numerator and denominator of the dice ratio, in loss and cost; default 1.
     """
 
     def __init__(
@@ -66,10 +73,14 @@ class MaskCriterion:
         self.alpha, self.gamma, self.eps = alpha, gamma, eps
 
     def targets(self, labels: Tensor, ignore_index: int = 255) -> list[Target]:
-        """Semantic maps (B, H, W) -> one target per image; an image without labels has none in it.
+        """Return one target per image; the target of an image without labels is empty.
+
+        Args:
+            labels: semantic maps (B, H, W) of class indices.
+            ignore_index: label of void pixels; default 255.
 
         Raises:
-            ValueError: a label that is neither a class nor ``ignore_index``.
+            ValueError: a label is neither a class nor ``ignore_index``.
         """
         found = []
         for image in labels:
@@ -78,7 +89,7 @@ class MaskCriterion:
             strangers = classes[(classes < 0) | (classes >= self.num_classes)]
             if len(strangers):
                 raise ValueError(
-                    f'the semantic map holds label {int(strangers[0])}, expected 0 .. '
+                    f'the semantic map has label {int(strangers[0])}, expected 0 .. '
                     f'{self.num_classes - 1} (decode_head.num_classes={self.num_classes}) or '
                     f'decode_head.ignore_index={ignore_index}; does the data set need '
                     'reduce_zero_label?'
@@ -87,7 +98,12 @@ class MaskCriterion:
         return found
 
     def count(self, targets: Sequence[Target], num_queries: int) -> float:
-        """Number of masks that loss_mask and loss_dice are divided by."""
+        """Return the number of masks by which loss_mask and loss_dice are divided.
+
+        Args:
+            targets: one target per image.
+            num_queries: Q; at most Q masks of an image count.
+        """
         total = sum(max(min(len(target.labels), num_queries), 1) for target in targets)
         total = torch.tensor(float(total), device=targets[0].labels.device)
         all_reduce(total, op='mean')
@@ -97,13 +113,18 @@ class MaskCriterion:
     def match(
         self, scores: Tensor, masks: Tensor, targets: Sequence[Target], name: str = 'the head'
     ) -> list[Match]:
-        """Class logits (B, Q, K + 1) and mask logits (B, Q, h, w) -> indices of matched queries and
-        targets per image.
+        """Match queries with targets, and return the indices of both per image.
 
-        With more targets than queries, the best queries' worth of targets is matched.
+        With more targets than queries, every query is matched, with the least total cost.
+
+        Args:
+            scores: class logits (B, Q, K + 1).
+            masks: mask logits (B, Q, h, w).
+            targets: one target per image.
+            name: what the logits are, for messages; default ``'the head'``.
 
         Raises:
-            FloatingPointError: logits that are not finite.
+            FloatingPointError: logits are not finite.
         """
         for kind, logits in (('class', scores), ('mask', masks)):
             if not logits.isfinite().all():
@@ -123,7 +144,8 @@ class MaskCriterion:
         return matches
 
     def _costs(self, score: Tensor, mask: Tensor, target: Target) -> Tensor:
-        """(Q, K + 1), (Q, h, w) -> costs (Q, n)."""
+        """Return costs (Q, n) for class scores (Q, K + 1), mask logits (Q, h, w) and a target of n
+        masks."""
         truth = (
             F.interpolate(target.masks[:, None].float(), mask.shape[-2:], mode='nearest')
             .flatten(1)
@@ -143,7 +165,13 @@ class MaskCriterion:
     def query_labels(
         self, targets: Sequence[Target], matches: Sequence[Match], num_queries: int
     ) -> Tensor:
-        """Class of every query (B, Q), K where it has no target."""
+        """Return the class of every query (B, Q), K for queries without a target.
+
+        Args:
+            targets: one target per image.
+            matches: indices of matched queries and targets per image.
+            num_queries: Q, number of queries.
+        """
         labels = torch.full(
             (len(targets), num_queries), self.num_classes, device=targets[0].labels.device
         )
@@ -159,13 +187,20 @@ class MaskCriterion:
         matches: Sequence[Match],
         count: float,
     ) -> dict[str, Tensor]:
-        """Class logits (B, Q, K + 1) and mask logits (B, Q, h, w) -> ``loss_cls``, ``loss_mask``
-        and ``loss_dice``."""
+        """Return a dict with ``loss_cls``, ``loss_mask`` and ``loss_dice``.
+
+        Args:
+            scores: class logits (B, Q, K + 1).
+            masks: mask logits (B, Q, h, w).
+            targets: one target per image.
+            matches: indices of matched queries and targets per image.
+            count: number of masks by which loss_mask and loss_dice are divided.
+        """
         labels = self.query_labels(targets, matches, scores.size(1))
         weight = scores.new_ones(self.num_classes + 1, dtype=torch.float32)
         weight[-1] = self.no_object_weight
         loss_cls = F.cross_entropy(scores.float().flatten(0, 1), labels.flatten(), weight)
-        # a zero that every parameter has a part in
+        # a zero that depends on every parameter
         loss_mask = loss_dice = masks.float()[:, :0].sum()
         for mask, target, (queries, chosen) in zip(masks, targets, matches):
             if not len(queries):

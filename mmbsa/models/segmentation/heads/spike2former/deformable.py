@@ -22,23 +22,24 @@ class SpikeDeformableAttention(nn.Module):
         a --1x1 conv, norm, neuron--> masks (T,B,g P,H,W)
         sum_p mask_p * v[bilinear at position + p + offset_p] --separable conv--> (T,B,C,H,W)
 
-    Masks are spikes; they are neither normalised nor passed through softmax. Outside of the map v
-    is 0. Channels of the offsets are (group, column of the point, row of the point, (x, y)), those
-    of the masks (group, column, row).
+    Masks are spikes; they are not normalised. Outside of the map v is 0. The order of the offset
+    channels is (group, column of the point, row of the point, (x, y)), that of the mask channels
+    (group, column, row).
 
     Args:
-        channels: C.
-        groups: g, must divide C; channels of a group share offsets and masks.
-        kernel_size: k, odd.
-        depthwise_size: side of all depth-wise convolutions.
-        ratio: expansion of the separable convolutions.
-        neuron: neuron config.
-        norm_cfg: norm config.
-        official_quirks: read the memory of offsets and masks in the wrong order, as the official
-            code does.
+        channels: C, channels of input and output.
+        groups: g, number of channel groups; must divide C; default 32. Channels of a group have the
+            same offsets and masks.
+        kernel_size: k, side of the square of sampled points, odd; default 3.
+        depthwise_size: kernel size of all depth-wise convolutions in pixels; default 5.
+        ratio: hidden channels of the separable convolutions divided by C; default 2.
+        neuron: config of the neurons.
+        norm_cfg: config of the norms.
+        official_quirks: whether the memory of offsets and masks is read in the wrong order, as in
+            the official code; default False.
 
     Raises:
-        ValueError: groups that do not divide the channels, or an even kernel.
+        ValueError: ``groups`` does not divide ``channels``, or ``kernel_size`` is even.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class SpikeDeformableAttention(nn.Module):
             nn.init.zeros_(conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, H, W) -> (T, B, C, H, W)."""
+        """Return the output (T, B, C, H, W) for an input (T, B, C, H, W)."""
         context = self.neuron(self.context(x))
         offset, mask = self.offset(context), self.mask(context)
         if self.official_quirks:
@@ -85,9 +86,15 @@ class SpikeDeformableAttention(nn.Module):
         return self.project_out(split_time(out, len(x)))
 
     def sample(self, value: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
-        """value (N, C, H, W), offset (N, 2 g P, H, W), mask (N, g P, H, W) -> (N, C, H, W)."""
+        """Return the weighted sum of sampled values, (N, C, H, W).
+
+        Args:
+            value: values (N, C, H, W).
+            offset: offsets (N, 2 g P, H, W) in pixels.
+            mask: masks (N, g P, H, W).
+        """
         size, sides = self.kernel_size, (self.groups, self.kernel_size, self.kernel_size)
-        # torchvision wants rows of points first, and (y, x)
+        # torchvision needs rows of points first, and (y, x)
         offset = offset.unflatten(1, (*sides, 2)).transpose(2, 3).flip(4).flatten(1, 4)
         mask = mask.unflatten(1, sides).transpose(2, 3).flatten(1, 3)
         # there is no kernel in 16 bits for every device
@@ -99,7 +106,7 @@ class SpikeDeformableAttention(nn.Module):
         return out.to(value.dtype)
 
     def extra_repr(self) -> str:
-        """Sizes."""
+        """Return the sizes for ``repr``."""
         return (
             f'groups={self.groups}, kernel_size={self.kernel_size}, '
             f'official_quirks={self.official_quirks}'

@@ -1,4 +1,4 @@
-"""The MLP of Spike2Former's encoder and decoder layers."""
+"""The MLP in the encoder and decoder layers of Spike2Former."""
 
 from torch import Tensor, nn
 
@@ -11,15 +11,16 @@ from mmbsa.models.segmentation.heads.spike2former.official import (
 
 
 class FeedForward(nn.Module):
-    """Two units of neuron -> 1x1 conv with bias -> norm.
+    """MLP: two units of neuron -> 1x1 conv with bias -> norm.
 
     Args:
-        channels: C of input and output.
-        hidden_channels: between the units.
-        neuron: neuron config.
-        norm_cfg: norm config.
-        misread: quirk of the official code: ``'map'`` reads the result in the wrong order,
-            ``'tokens'`` the input, and the result back; None does neither.
+        channels: C, channels of input and output.
+        hidden_channels: channels between the units.
+        neuron: config of the neurons.
+        norm_cfg: config of the norms.
+        misread: a mistake of the official code: with ``'map'`` the memory of the result is read in
+            the wrong order; with ``'tokens'`` that of the input, and the result is put back into
+            the right order. None (default) reads both correctly.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class FeedForward(nn.Module):
         self.misread = misread
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, H, W) -> (T, B, C, H, W)."""
+        """Return the output (T, B, C, H, W) for an input (T, B, C, H, W)."""
         x = self.reduce(self.expand(misread_tokens(x) if self.misread == 'tokens' else x))
         if self.misread is None:
             return x

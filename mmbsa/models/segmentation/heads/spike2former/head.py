@@ -18,14 +18,14 @@ from mmbsa.models.segmentation.heads.spike2former.transformer import (
 )
 from mmbsa.registry import MODELS
 
-#: levels of the pyramid that queries attend to, in turn.
+#: number of pyramid levels; the cross-attention of successive layers uses them in turn.
 NUM_LEVELS = 3
 
 
 @MODELS.register_module()
 class Spike2FormerHead(TimeMajorHead):
-    """Mask decoder with spiking self- and cross-attention; time is read out on class and mask
-    logits.
+    """Mask decoder with spiking self- and cross-attention; the readout is the mean of class and
+    mask logits over T.
 
     Data flow (Q queries, L decoder layers)::
 
@@ -35,46 +35,52 @@ class Spike2FormerHead(TimeMajorHead):
         queries --spiking MLP, + w * (conv between queries)--> neuron --> e
         e * mask features --mean over T--> mask logits (B,Q,H_0,W_0)
 
-    In training all L + 1 sets of queries, the learned ones included, are supervised; inference uses
-    the last. The score of a class is the sum over queries of its probability times the sigmoid of
-    the mask.
+    In training all L + 1 sets of queries (the learned ones and those of each layer) have losses;
+    inference uses the last set. The score of a class is the sum over queries of its probability
+    times the sigmoid of the mask.
 
-    Where paper and official code differ, the defaults are the paper's: neurons with 4 levels and
-    memory over T, no sigmoid of the queries (eq. 14). The official off-by-one in the start of the
-    finest pyramid convolutions is not kept.
+    If paper and official code differ, the defaults are those of the paper: neurons with 4 levels
+    and memory over T, no sigmoid of the queries (eq. 14). The off-by-one error in the
+    initialisation of the finest pyramid convolutions of the official code is not reproduced.
 
     Args:
-        in_channels: of the maps, fine to coarse, two or more.
-        channels: C, a multiple of 4.
-        num_classes: K, at least 2.
-        num_queries: Q.
-        num_layers: L.
-        num_encoder_layers: layers of the pixel decoder on the coarsest map.
-        num_heads: of the attentions.
-        groups: of the deformable attention.
-        feedforward_channels, encoder_feedforward_channels: hidden channels of the MLPs.
-        kernel_size, depthwise_size: see :class:`Spike2FormerEncoderLayer`.
-        attention: config of the attention kind of the decoder, self and cross; None is
-            Spike2Former's own.
-        cross_attention: the kind of cross-attention where it is another one.
-        neuron: neuron config; None is ``IntegerNode(levels=4)``, with ``official_quirks``
-            ``IntegerNode(levels=8, decay=0)``.
-        num_steps: T, for neurons whose parameters depend on it; None takes any T.
-        official_quirks: three reinterpretations of memory, and the default neuron of the official
-            code.
-        query_sigmoid: apply a sigmoid to queries in front of the class and mask heads, so that
-            integer neurons see the sign of a query only; neurons with a threshold of 1 never fire
-            then. None means ``official_quirks``.
-        spike_scale: what spikes are multiplied by in the class and mask heads.
-        criterion: arguments of :class:`MaskCriterion`.
-        save_memory: recompute the mask logits of one set of queries after the other in the backward
-            pass, so that those of all sets are never held at once.
-        kwargs: mmseg's ``BaseDecodeHead``: in_index, norm_cfg, ignore_index, init_cfg, ...;
-            ``loss_decode``, ``sampler`` and ``dropout_ratio`` have no use here.
+        in_channels: channels of the input maps, fine to coarse, two or more.
+        channels: C, channels of queries and mask features, a multiple of 4; default 256.
+        num_classes: K, number of classes, at least 2.
+        num_queries: Q, number of queries; default 100.
+        num_layers: L, number of decoder layers; default 6.
+        num_encoder_layers: number of layers of the pixel decoder on the coarsest map; default 6.
+        num_heads: number of heads of all attentions; default 8.
+        groups: number of channel groups of the deformable attention; default 32.
+        feedforward_channels: hidden channels of the MLPs in decoder layers; default 2048.
+        encoder_feedforward_channels: hidden channels of the MLPs in the pixel decoder; default
+            1024.
+        kernel_size: kernel size of the separable convolution in encoder layers, in pixels; default
+            3.
+        depthwise_size: kernel size of the depth-wise convolutions in the deformable attention, in
+            pixels; default 5.
+        attention: config of the attention kind of self- and cross-attention in the decoder; None
+            (default) is that of Spike2Former.
+        cross_attention: config of the attention kind of cross-attention; None (default) means
+            ``attention``.
+        neuron: config of the neurons; None (default) is ``IntegerNode(levels=4)``, with
+            ``official_quirks`` ``IntegerNode(levels=8, decay=0)``.
+        num_steps: T, for neurons whose parameters depend on it; None (default) accepts every T.
+        official_quirks: whether to reproduce three places of the official code that read memory in
+            the wrong order, and its default neuron; default False.
+        query_sigmoid: whether a sigmoid is applied to queries before the class and mask heads. The
+            output of integer neurons then depends on the sign of a query only, and neurons with a
+            threshold of 1 emit no spikes. None (default) means the value of ``official_quirks``.
+        spike_scale: factor on spikes in the class and mask heads; default 4.
+        criterion: arguments of :class:`MaskCriterion`; None (default) means its defaults.
+        save_memory: whether the backward recomputes the mask logits of each set of queries, so that
+            only one set is in memory at a time; default True.
+        kwargs: arguments of mmseg's ``BaseDecodeHead``: in_index, norm_cfg, ignore_index, init_cfg,
+            ...; ``loss_decode``, ``sampler`` and ``dropout_ratio`` have no effect.
 
     Raises:
-        ValueError: fewer than two maps or classes, or channels that do not fit heads, groups or the
-            encoding of positions.
+        ValueError: fewer than two maps or classes, or ``channels`` is not a multiple of 4, of
+            ``num_heads`` or of ``groups``.
     """
 
     def __init__(
@@ -104,20 +110,21 @@ class Spike2FormerHead(TimeMajorHead):
     ):
         if num_classes < 2 or channels % 4 or num_queries < 1 or num_layers < 1:
             raise ValueError(
-                'Spike2FormerHead needs num_classes >= 2, channels in multiples of 4, num_queries '
+                'Spike2FormerHead needs num_classes >= 2, channels divisible by 4, num_queries '
                 '>= 1 '
                 f'and num_layers >= 1, got {num_classes=}, {channels=}, {num_queries=}, '
                 f'{num_layers=}'
             )
         kwargs.setdefault('in_index', list(range(len(in_channels))))
-        # layers are started where they are made; the base's default is for its conv_seg
+        # layers are initialised where they are built; the default of the base class is for its
+        # conv_seg
         kwargs.setdefault('init_cfg', None)
-        # the base builds one
+        # the base class needs the config of a loss
         kwargs['loss_decode'] = dict(type='CrossEntropyLoss', avg_non_ignore=True)
         super().__init__(
             num_steps, in_channels=in_channels, channels=channels, num_classes=num_classes, **kwargs
         )
-        del self.conv_seg, self.loss_decode  # of heads that classify pixels
+        del self.conv_seg, self.loss_decode  # only for heads that classify pixels
         self.official_quirks, self.save_memory = official_quirks, save_memory
         self.query_sigmoid = official_quirks if query_sigmoid is None else query_sigmoid
         self.spike_scale, self.num_queries = spike_scale, num_queries
@@ -171,8 +178,8 @@ class Spike2FormerHead(TimeMajorHead):
         self.criterion = MaskCriterion(num_classes, **(criterion or {}))
 
     def decode(self, inputs: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Maps (T, B, C_i, H_i, W_i) -> mask features (T, B, C, H_0, W_0), and L + 1 sets of
-        queries (T, B, C, Q, 1)."""
+        """Return mask features (T, B, C, H_0, W_0) and L + 1 sets of queries (T, B, C, Q, 1) for
+        maps (T, B, C_i, H_i, W_i)."""
         features, levels = self.pixel_decoder(self.read(inputs))
         sources = []
         for level, embed in zip(levels, self.level_embed):
@@ -188,8 +195,8 @@ class Spike2FormerHead(TimeMajorHead):
         return features, queries
 
     def embed(self, queries: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """n sets of queries (T, B, C, Q, 1) -> class logits (n, B, Q, K + 1), mask embeddings (T,
-        n, B, C, Q)."""
+        """Return class logits (n, B, Q, K + 1) and mask embeddings (T, n, B, C, Q) for n sets of
+        queries (T, B, C, Q, 1)."""
         sets = len(queries)
         queries = torch.stack(tuple(queries), 1).flatten(1, 2)  # (T, n B, C, Q, 1)
         if self.query_sigmoid:
@@ -208,13 +215,24 @@ class Spike2FormerHead(TimeMajorHead):
 
     @staticmethod
     def masks(embedding: Tensor, features: Tensor) -> Tensor:
-        """Embeddings (T, B, C, Q) and mask features (T, B, C, H, W) -> mask logits (B, Q, H, W),
-        the mean over T."""
+        """Return mask logits (B, Q, H, W), the mean over T.
+
+        Args:
+            embedding: mask embeddings (T, B, C, Q).
+            features: mask features (T, B, C, H, W).
+        """
         return torch.einsum('tbcq,tbchw->bqhw', embedding, features) / len(features)
 
     def outputs(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Maps -> class logits (L + 1, B, Q, K + 1), mask logits (L + 1, B, Q, H_0, W_0), and the
-        mask features (T, B, C, H_0, W_0), all held at once."""
+        """Return the outputs of all sets of queries for time-major maps, all in memory at once.
+
+        Args:
+            inputs: maps (T, B, C_i, H_i, W_i), fine to coarse.
+
+        Returns:
+            Class logits (L + 1, B, Q, K + 1), mask logits (L + 1, B, Q, H_0, W_0), and mask
+            features (T, B, C, H_0, W_0).
+        """
         features, queries = self.decode(inputs)
         scores, embeddings = self.embed(queries)
         return (
@@ -233,18 +251,24 @@ class Spike2FormerHead(TimeMajorHead):
         return torch.einsum('bqk,bqhw->bkhw', scores.softmax(-1)[..., :-1], masks.sigmoid())
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Time-major maps (T, B, C_i, H_i, W_i) -> scores of classes (B, K, H_0, W_0), each between
-        0 and Q."""
+        """Return class scores (B, K, H_0, W_0), each between 0 and Q, for time-major maps (T, B,
+        C_i, H_i, W_i)."""
         return self._semantic(*self._last(inputs))
 
     def predict(
         self, inputs: Sequence[Tensor], batch_img_metas: list[dict], test_cfg: dict | None = None
     ) -> Tensor:
-        """Time-major maps -> scores of classes (B, K, H, W) at the size of the images; masks are
-        enlarged bilinearly."""
+        """Return class scores (B, K, H, W) at the size of the images; masks are resized bilinearly.
+
+        Args:
+            inputs: maps (T, B, C_i, H_i, W_i), fine to coarse.
+            batch_img_metas: meta information of the images.
+            test_cfg: accepted and not used; default None.
+        """
         scores, masks = self._last(inputs)
         meta = batch_img_metas[0]
-        # crops of slide inference have a torch.Size, whole images may be padded, see BaseDecodeHead
+        # in slide inference img_shape is a torch.Size; whole images may be padded, see
+        # BaseDecodeHead
         size = meta['img_shape']
         if not isinstance(size, torch.Size) and 'pad_shape' in meta:
             size = meta['pad_shape']
@@ -255,11 +279,17 @@ class Spike2FormerHead(TimeMajorHead):
     def loss(
         self, inputs: Sequence[Tensor], batch_data_samples: list, train_cfg: dict | None = None
     ) -> dict[str, Tensor]:
-        """Time-major maps and data samples -> ``loss_cls``, ``loss_mask``, ``loss_dice`` of the
-        last set of queries, and ``d0.loss_cls`` .. of the earlier ones.
+        """Return a dict of losses: ``loss_cls``, ``loss_mask``, ``loss_dice`` of the last set of
+        queries, and ``d0.loss_cls``, ... of the earlier sets.
+
+        Args:
+            inputs: maps (T, B, C_i, H_i, W_i), fine to coarse.
+            batch_data_samples: samples with ``gt_sem_seg``.
+            train_cfg: accepted and not used; default None.
 
         Raises:
-            FloatingPointError: logits that are not finite. ValueError: labels that are no classes.
+            FloatingPointError: logits are not finite.
+            ValueError: a label is neither a class nor ``ignore_index``.
         """
         labels = self._stack_batch_gt(batch_data_samples).squeeze(1)
         targets = self.criterion.targets(labels, self.ignore_index)
@@ -296,7 +326,7 @@ class Spike2FormerHead(TimeMajorHead):
         count: float,
         name: str,
     ) -> dict[str, Tensor]:
-        """Losses of one set of queries; matches are found in the first of two calls."""
+        """Return the losses of one set of queries; the first of two calls finds the matches."""
         masks = self.masks(embedding, features)
         if not matches:
             matches.extend(self.criterion.match(score, masks, targets, name))

@@ -1,5 +1,5 @@
-"""Pixel decoder of Spike2Former: deformable encoder on the coarsest map, then a pyramid down to the
-finest."""
+"""Pixel decoder of Spike2Former: a deformable encoder on the coarsest map, then a pyramid to the
+finest map."""
 
 from collections.abc import Sequence
 
@@ -15,18 +15,20 @@ from mmbsa.registry import MODELS
 
 @MODELS.register_module()
 class Spike2FormerEncoderLayer(nn.Sequential):
-    """x + separable 3x3 convolution, x + deformable attention, x + MLP, each with a layer scale
-    that starts at 1e-6.
+    """Encoder layer: x + separable convolution, x + deformable attention, x + MLP, each with a
+    layer scale that starts at 1e-6.
 
     Args:
-        channels: C.
-        feedforward_channels: hidden channels of the MLP.
-        groups: of the deformable attention.
-        kernel_size: of the separable convolution.
-        depthwise_size: of the depth-wise convolutions in the deformable attention.
-        neuron: neuron config.
-        norm_cfg: norm config.
-        official_quirks: of the deformable attention, and the MLP's result read in the wrong order.
+        channels: C, channels of input and output.
+        feedforward_channels: hidden channels of the MLP; default 1024.
+        groups: number of channel groups of the deformable attention; default 32.
+        kernel_size: kernel size of the separable convolution in pixels; default 3.
+        depthwise_size: kernel size of the depth-wise convolutions in the deformable attention in
+            pixels; default 5.
+        neuron: config of the neurons.
+        norm_cfg: config of the norms.
+        official_quirks: whether the deformable attention and the MLP read memory in the wrong
+            order, as in the official code; default False.
     """
 
     def __init__(
@@ -59,8 +61,8 @@ class Spike2FormerEncoderLayer(nn.Sequential):
 
 @MODELS.register_module()
 class Spike2FormerPixelDecoder(nn.Module):
-    """Maps of a backbone -> mask features at the finest stride, and maps for the transformer
-    decoder.
+    """Pixel decoder: from maps of a backbone to mask features at the finest stride and maps for the
+    transformer decoder.
 
     Data flow, every unit is neuron -> conv -> norm::
 
@@ -70,14 +72,19 @@ class Spike2FormerPixelDecoder(nn.Module):
         y --neuron, 1x1 conv--> mask features (T,B,C,H_0,W_0), real-valued
 
     Args:
-        in_channels: of the maps, fine to coarse, two or more.
-        channels: C.
-        num_layers: encoder layers.
-        feedforward_channels, groups, kernel_size, depthwise_size: see
-            :class:`Spike2FormerEncoderLayer`.
-        neuron: neuron config.
-        norm_cfg: norm config.
-        official_quirks: see :class:`Spike2FormerEncoderLayer`.
+        in_channels: channels of the input maps, fine to coarse, two or more.
+        channels: C, channels of all outputs; default 256.
+        num_layers: number of encoder layers; default 6.
+        feedforward_channels: hidden channels of the MLP in encoder layers; default 1024.
+        groups: number of channel groups of the deformable attention; default 32.
+        kernel_size: kernel size of the separable convolution in encoder layers, in pixels; default
+            3.
+        depthwise_size: kernel size of the depth-wise convolutions in the deformable attention, in
+            pixels; default 5.
+        neuron: config of the neurons.
+        norm_cfg: config of the norms.
+        official_quirks: whether encoder layers read memory in the wrong order, as in the official
+            code; default False.
 
     Raises:
         ValueError: fewer than two maps.
@@ -137,8 +144,12 @@ class Spike2FormerPixelDecoder(nn.Module):
             caffe2_xavier_init(part.conv, bias=0)
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Maps (T, B, C_i, H_i, W_i), fine to coarse -> mask features (T, B, C, H_0, W_0), and the
-        maps (T, B, C, H_i, W_i) of all levels, coarse to fine."""
+        """Return mask features (T, B, C, H_0, W_0), and maps (T, B, C, H_i, W_i) of all levels,
+        coarse to fine.
+
+        Args:
+            inputs: maps (T, B, C_i, H_i, W_i), fine to coarse.
+        """
         y = self.project_out(self.encoder(self.project_in(inputs[-1])))
         outs = [y]
         for index in range(len(self.laterals) - 1, -1, -1):

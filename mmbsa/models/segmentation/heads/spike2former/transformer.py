@@ -1,4 +1,5 @@
-"""Transformer decoder of Spike2Former: queries attend to maps and to each other."""
+"""Transformer decoder of Spike2Former: cross-attention of queries to maps, and self-attention of
+queries."""
 
 import torch
 from torch import Tensor, nn
@@ -9,18 +10,25 @@ from mmbsa.models.neurons import build_neuron
 from mmbsa.models.segmentation.heads.spike2former.feed_forward import FeedForward
 from mmbsa.registry import MODELS
 
-#: Spike2Former's own attention: spikes without softmax, scores divided by the root of all channels.
+#: attention kind of Spike2Former: spikes without softmax; scores are divided by the square root of
+#: all channels.
 NATIVE = dict(type='mmbsa.EfficientSpikeDrivenSelfAttention')
 
 
 def sine_positions(
     height: int, width: int, channels: int, device: torch.device | None = None
 ) -> Tensor:
-    """Sine encoding of positions of a map, (C, H, W) in float32: C / 2 channels for rows, then C /
-    2 for columns.
+    """Return the sine encoding of the positions of a map, (C, H, W) in float32 (DETR; temperature
+    10000).
 
-    Rows are counted from 1 and scaled such that the last one is 2 pi, columns likewise (DETR;
-    temperature 10000).
+    The first C / 2 channels are for rows, the others for columns. Rows are counted from 1 and
+    scaled so that the last one is 2 pi; columns likewise.
+
+    Args:
+        height: H, number of rows.
+        width: W, number of columns.
+        channels: C, a multiple of 4.
+        device: device of the result; None (default) is torch's default.
     """
     half = channels // 2
     frequencies = 10000 ** (
@@ -48,7 +56,7 @@ class QueryAttention(nn.Module):
         q, k, v --attention kind--> spikes --1x1 conv, norm--> (T,B,C,Q,1)
 
     Args:
-        channels: number C of channels of queries, source and output.
+        channels: C, channels of queries, source and output.
         num_heads: number of attention heads.
         attention: config of the attention kind.
         neuron: neuron config of the projections and the attention kind.
@@ -71,7 +79,8 @@ class QueryAttention(nn.Module):
         cross: bool,
     ):
         super().__init__()
-        # the official code divides scores by the root of all channels, whatever the number of heads
+        # the official code divides scores by the square root of all channels, for any number of
+        # heads
         self.attn = attn = build_attention(
             attention,
             embed_dims=channels,
@@ -81,14 +90,13 @@ class QueryAttention(nn.Module):
         )
         if cross and attn.pointwise:
             raise ValueError(
-                f'{type(attn).__name__} multiplies q and k position by position, so it is no '
-                'cross-attention: give decode_head.cross_attention another kind'
+                f'{type(attn).__name__} multiplies q and k position by position, so it does not '
+                'support cross-attention: use another kind in decode_head.cross_attention'
             )
         if attn.gate_dims or len(attn.query_dims) > 1:
             raise ValueError(
-                f'{type(attn).__name__} needs several queries and a gate, which this head does not '
-                'project: '
-                'give decode_head.attention another kind'
+                f'{type(attn).__name__} needs several projections of q and a gate, which this head '
+                'does not have: use another kind in decode_head.attention'
             )
         unit = dict(bias=True, norm_cfg=norm_cfg)
         self.q = (
@@ -103,25 +111,35 @@ class QueryAttention(nn.Module):
     def forward(
         self, query: Tensor, source: Tensor, query_pos: Tensor, source_pos: Tensor
     ) -> Tensor:
-        """query (T, B, C, Q, 1), source (T, B, C, h, w), positions that broadcast over them -> (T,
-        B, C, Q, 1)."""
+        """Return the output (T, B, C, Q, 1).
+
+        Args:
+            query: queries (T, B, C, Q, 1).
+            source: map or queries (T, B, C, h, w).
+            query_pos: position code that broadcasts to ``query``.
+            source_pos: position code that broadcasts to ``source``.
+        """
         v = None if self.v is None else self.v(source)
         return self.proj(self.attn(self.q(query + query_pos), self.k(source + source_pos), v))
 
 
 @MODELS.register_module()
 class Spike2FormerDecoderLayer(nn.Module):
-    """query + cross-attention, query + self-attention, query + MLP; the query stays real-valued.
+    """Decoder layer: query + cross-attention, query + self-attention, query + MLP; queries are
+    real-valued.
 
     Args:
-        channels: C.
-        num_heads: of both attentions.
-        feedforward_channels: hidden channels of the MLP.
-        attention: config of the kind of self-attention; None is Spike2Former's own.
-        cross_attention: the same for cross-attention; None means ``attention``.
-        neuron: neuron config.
-        norm_cfg: norm config.
-        official_quirks: the MLP reads queries and channels in the wrong order.
+        channels: C, channels of queries and maps.
+        num_heads: number of heads of both attentions; default 8.
+        feedforward_channels: hidden channels of the MLP; default 2048.
+        attention: config of the attention kind of self-attention; None (default) is that of
+            Spike2Former.
+        cross_attention: config of the attention kind of cross-attention; None (default) means
+            ``attention``.
+        neuron: config of the neurons.
+        norm_cfg: config of the norms.
+        official_quirks: whether the MLP reads queries and channels in the wrong order, as in the
+            official code; default False.
     """
 
     def __init__(
@@ -152,8 +170,14 @@ class Spike2FormerDecoderLayer(nn.Module):
     def forward(
         self, query: Tensor, source: Tensor, query_pos: Tensor, source_pos: Tensor
     ) -> Tensor:
-        """query (T, B, C, Q, 1), source (T, B, C, h, w), positions that broadcast over them -> (T,
-        B, C, Q, 1)."""
+        """Return the new queries (T, B, C, Q, 1).
+
+        Args:
+            query: queries (T, B, C, Q, 1).
+            source: map (T, B, C, h, w).
+            query_pos: position code that broadcasts to ``query``.
+            source_pos: position code that broadcasts to ``source``.
+        """
         query = query + self.cross_attn(query, source, query_pos, source_pos)
         query = query + self.self_attn(query, query, query_pos, query_pos)
         return query + self.ffn(query)
