@@ -15,7 +15,7 @@ train_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type='MovingTargets',
-        length=48,
+        length=128,
         split='train',
         num_steps=num_steps,
         samples_per_epoch=1600,

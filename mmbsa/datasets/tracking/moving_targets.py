@@ -184,7 +184,7 @@ class Scene:
             )
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=256)
 def _render(scene: Scene) -> np.ndarray:
     """Event pictures (N, T, H, W, 3) uint8: trajectory, darker, brighter."""
     pictures = np.stack(list(draw_trajectory(scene.events(), scene.size)))
@@ -232,8 +232,8 @@ class MovingTargets(BaseTrackingDataset):
         size: Sequence[int] = (96, 128),
         split: str = 'train',
         num_steps: int = 1,
-        clutter: int = 4,
-        clutter_contrast: float = 0.5,
+        clutter: int = 3,
+        clutter_contrast: float = 0.4,
         threshold_noise: float = 0.15,
         noise_rate: float = 0.5,
         **kwargs,
