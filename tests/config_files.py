@@ -50,7 +50,7 @@ def entry(path: str) -> dict:
     return found[0]
 
 
-def host(path: str) -> str:
+def native_config(path: str) -> str:
     """The config of the same model, data and size with the family's own attention: that of the same
     recipe, or else the only one."""
     *model, recipe, data = Path(path).stem.split('_')

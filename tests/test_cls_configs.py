@@ -105,14 +105,14 @@ def test_config_holds_a_whole_run(path):
         )
 
 
-HOSTS = {path: config_files.host(path) for path in CONFIGS if '_bsa' in path}
+NATIVE = {path: config_files.native_config(path) for path in CONFIGS if '_bsa' in path}
 
 
-@pytest.mark.parametrize('path', HOSTS)
-def test_bipolar_config_is_its_host_with_another_attention(path):
+@pytest.mark.parametrize('path', NATIVE)
+def test_bipolar_config_is_its_native_config_with_another_attention(path):
     """On CIFAR and events nothing else differs; on ImageNet the paper of BSA has schedules of its
     own."""
-    bipolar, native = load(path).to_dict(), load(HOSTS[path]).to_dict()
+    bipolar, native = load(path).to_dict(), load(NATIVE[path]).to_dict()
     assert bipolar['model']['backbone'].pop('attention') == BSA
     if 'imagenet' in path:
         assert bipolar['model'] == native['model']

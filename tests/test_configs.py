@@ -78,16 +78,16 @@ def test_config_holds_a_whole_run(path):
     ] == [crop]
 
 
-HOSTS = {
-    path: config_files.host(path)
+NATIVE = {
+    path: config_files.native_config(path)
     for path in CONFIGS
     if path.startswith('configs/espikeformer/') and '_bsa_' in path
 }
 
 
-@pytest.mark.parametrize('path, host', HOSTS.items())
-def test_bipolar_config_differs_from_its_host_in_one_line(path, host):
-    bipolar, native = load(path).to_dict(), load(host).to_dict()
+@pytest.mark.parametrize('path, native_path', NATIVE.items())
+def test_bipolar_config_differs_from_its_native_config_in_one_line(path, native_path):
+    bipolar, native = load(path).to_dict(), load(native_path).to_dict()
     assert bipolar['model']['backbone'].pop('attention') == dict(type='mmbsa.BipolarSelfAttention')
     assert bipolar == native
 
@@ -115,7 +115,7 @@ SPIKE2FORMER = [
 
 def native_of(path):
     """The config with the native attention; the quickstart is an entry point with a fixed name."""
-    return path.replace('_bsa', '') if 'quickstart' in path else config_files.host(path)
+    return path.replace('_bsa', '') if 'quickstart' in path else config_files.native_config(path)
 
 
 @pytest.mark.parametrize('path', SPIKE2FORMER)

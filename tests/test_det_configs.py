@@ -14,7 +14,11 @@ from mmengine.registry import init_default_scope
 pytest.importorskip('mmdet')
 BSA = dict(type='mmbsa.BipolarSelfAttention')
 CONFIGS = config_files.of_scope('mmdet')
-HOSTS = {path: config_files.host(path) for path in CONFIGS if '_coco-' in path and '_bsa_' in path}
+NATIVE = {
+    path: config_files.native_config(path)
+    for path in CONFIGS
+    if '_coco-' in path and '_bsa_' in path
+}
 
 
 def build(cfg):
@@ -77,9 +81,9 @@ def test_config_holds_a_whole_run(path):
         assert head.num_classes == len(classes)
 
 
-@pytest.mark.parametrize('path, host', HOSTS.items())
-def test_bipolar_config_differs_from_its_host_in_one_line(path, host):
-    bipolar, native = load(path).to_dict(), load(host).to_dict()
+@pytest.mark.parametrize('path, native_path', NATIVE.items())
+def test_bipolar_config_differs_from_its_native_config_in_one_line(path, native_path):
+    bipolar, native = load(path).to_dict(), load(native_path).to_dict()
     assert bipolar['model']['backbone'].pop('attention') == BSA
     assert bipolar == native
 

@@ -72,8 +72,8 @@ def test_config_holds_a_whole_run(path):
 
 
 @pytest.mark.parametrize('path', [path for path in BENCHMARKS if '_bsa_' in path])
-def test_bipolar_config_differs_from_its_host_in_one_line(path):
-    bipolar, native = load(path).to_dict(), load(config_files.host(path)).to_dict()
+def test_bipolar_config_differs_from_its_native_config_in_one_line(path):
+    bipolar, native = load(path).to_dict(), load(config_files.native_config(path)).to_dict()
     assert bipolar['model']['backbone'].pop('attention') == BSA
     assert bipolar == native
 

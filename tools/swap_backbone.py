@@ -18,7 +18,7 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from mmbsa.apis.swap import SwapError, list_names, load_config, swap_backbone
-from mmbsa.apis.swap.maps import SCOPES, host
+from mmbsa.apis.swap.maps import SCOPES, backbone_owner
 from mmbsa.utils.files import check_output
 
 # workers of the survey inherit the path, so they find these modules too
@@ -118,9 +118,9 @@ def swap(args) -> None:
     cfg = swap_backbone(stock, backbone_of(args), args.readout)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     cfg.dump(args.out)
-    print(f'{args.out}: backbone = {host(cfg.model).backbone.to_dict()}')
+    print(f'{args.out}: backbone = {backbone_owner(cfg.model).backbone.to_dict()}')
     if cfg.get('default_scope') in SCOPES:
-        print(f'neck = {host(cfg.model).neck}')
+        print(f'neck = {backbone_owner(cfg.model).neck}')
         check_features(cfg, stock)
         return
     print(f'neck = {cfg.model.neck.to_dict()}')

@@ -54,7 +54,7 @@ def batch_first(info, in_dims: tuple, *tensors: Tensor | None) -> list[Tensor | 
     ]
 
 
-class Op:
+class CustomOp:
     """An op of ``torch.ops.mmbsa``: its kernel, shapes, gradient and rule for ``torch.vmap``.
 
     Every call is a call of the registered op, so that compilers, exporters, modes, profilers and
@@ -70,8 +70,8 @@ class Op:
             values.
         vmap: rule for :func:`torch.library.register_vmap`; it calls this object. Default None.
         backward: function of ``(ctx, *grads)`` that returns a gradient or None per argument; it
-            calls another ``Op``. With None (default) the op has no gradient, and a backward raises
-            NotImplementedError.
+            calls another ``CustomOp``. With None (default) the op has no gradient, and a backward
+            raises NotImplementedError.
         setup_context: function of ``(ctx, inputs, output)`` that saves the tensors for
             ``backward``. Default None.
     """

@@ -13,7 +13,7 @@ from swap_survey import survey_config, zoo  # noqa: E402
 from swap_trial_maps import feature_shapes, train_step  # noqa: E402
 
 from mmbsa.apis.swap import SwapError, load_config, swap_backbone  # noqa: E402
-from mmbsa.apis.swap.maps import host  # noqa: E402
+from mmbsa.apis.swap.maps import backbone_owner  # noqa: E402
 
 TINY = dict(
     type='mmbsa.ESpikeFormer',
@@ -36,7 +36,7 @@ DETECTORS = [
 @pytest.mark.parametrize('name', DETECTORS)
 def test_features_keep_their_shapes(name):
     swapped, stock = swap_backbone(f'mmdet::{name}', TINY), Config(load_config(f'mmdet::{name}'))
-    assert host(swapped.model).backbone.type == 'mmbsa.ESpikeFormer'
+    assert backbone_owner(swapped.model).backbone.type == 'mmbsa.ESpikeFormer'
     assert swapped.custom_imports['imports'][0] == 'mmbsa.utils.mmcv_ops'
     assert feature_shapes(swapped) == feature_shapes(stock)
 

@@ -58,7 +58,7 @@ def test_qgate_is_the_quadratic_gate():
 def test_mixture_of_one_dynamic_is_that_neuron():
     """With all weight on one gate the mixture is an IF or LIF neuron."""
     x = 2 * torch.rand(6, 3, 4, generator=torch.Generator().manual_seed(0))
-    for index, host in (
+    for index, inner in (
         (0, dict(type='mmbsa.IFNode')),
         (1, dict(type='mmbsa.LIFNode', tau=3.0)),
         (2, dict(type='mmbsa.LIFNode', tau=3.0)),
@@ -66,7 +66,7 @@ def test_mixture_of_one_dynamic_is_that_neuron():
         node = HDLIFNode(tau=3.0)
         with torch.no_grad():
             node.gate.bias.fill_(-100).index_fill_(0, torch.tensor(index), 100)
-        assert torch.equal(node(x), build_neuron(host)(x))
+        assert torch.equal(node(x), build_neuron(inner)(x))
         assert node(x).any()
 
 

@@ -139,16 +139,16 @@ def test_the_configs_neuron_is_everywhere(family, name, attention):
     model = build(family, num_steps=3, neuron=cfg, attention=attention and dict(type=attention))
     nodes = neurons(model)
     ternary = [n for n in nodes if isinstance(n, (sj.TernaryLIFNode, sj.TernaryIFNode))]
-    hosts = [n for n in nodes if n not in ternary]
-    assert hosts and bool(ternary) == (attention is not None)
-    assert {type(n) for n in hosts} == {type(MODELS.build(cfg))}
+    family_nodes = [n for n in nodes if n not in ternary]
+    assert family_nodes and bool(ternary) == (attention is not None)
+    assert {type(n) for n in family_nodes} == {type(MODELS.build(cfg))}
     for node in nodes:
         assert (
             type(node.surrogate_function).__name__ == 'ATan'
             and node.surrogate_function.alpha == 5.0
         )
         # attention neurons of some families have 0.5, the output of bipolar attention an eighth of
-        # the host's threshold
+        # the family's threshold
         assert node.detach_reset and node.v_threshold in (
             (0.7, 0.7 / 8) if node in ternary else (0.7, 0.5)
         )

@@ -224,11 +224,11 @@ def test_integer_node_over_time_is_spikingjellys_ilif(current):
     torch.testing.assert_close(x.grad, y.grad)
 
 
-def test_ternary_neuron_takes_over_the_host():
-    host = dict(
+def test_ternary_neuron_takes_over_the_family_neuron():
+    family = dict(
         type='mmbsa.LIFNode', tau=1.5, v_threshold=0.5, detach_reset=True, surrogate_function='ATan'
     )
-    node = MODELS.build(ternary_neuron(host))
+    node = MODELS.build(ternary_neuron(family))
     assert (type(node).__name__, node.tau, node.v_threshold, node.detach_reset) == (
         'TernaryLIFNode',
         1.5,
@@ -238,9 +238,9 @@ def test_ternary_neuron_takes_over_the_host():
     assert isinstance(node.surrogate_function, sj_surrogate.ATan)
     integer = MODELS.build(ternary_neuron(dict(type='mmbsa.IntegerNode', decay=0.25)))
     assert integer.tau == pytest.approx(4 / 3) and not integer.decay_input
-    assert MODELS.build(ternary_neuron(host, v_threshold=2.0)).v_threshold == 2.0
+    assert MODELS.build(ternary_neuron(family, v_threshold=2.0)).v_threshold == 2.0
     assert (
-        ternary_neuron(host, type='mmbsa.SignedIntegerNode', levels=1)['type']
+        ternary_neuron(family, type='mmbsa.SignedIntegerNode', levels=1)['type']
         == 'mmbsa.SignedIntegerNode'
     )
 

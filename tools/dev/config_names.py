@@ -96,8 +96,8 @@ def model_names(cfg: Config) -> list[str]:
         return [family, TRACKERS[backbone.arch.embed_dims[-1]]]
     arch = arch_name(backbone)
     if family == 'spike2former':
-        host = preset_name(bare(backbone.type), '').rstrip('_').replace('_', '-')
-        return [family, f'{host}-{arch}']
+        name = preset_name(bare(backbone.type), '').rstrip('_').replace('_', '-')
+        return [family, f'{name}-{arch}']
     head = bare(cfg.model.get('decode_head', {}).get('type', ''))
     parts = [family, arch, head.lower().removeprefix('spike').removesuffix('head')]
     parts.append(DETECTORS.get(cfg.model.type, ''))

@@ -8,7 +8,7 @@ from mmengine.registry import MODELS as ROOT_MODELS
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
-from mmbsa.apis.swap.maps import host, neck_list
+from mmbsa.apis.swap.maps import backbone_owner, neck_list
 from mmbsa.apis.swap.measure import build_skeleton, default_scope
 
 #: size of the images for features, and of the images of a real training step.
@@ -37,7 +37,7 @@ def feature_shapes(cfg: Config | dict, size: tuple[int, int] = IMAGE) -> list[tu
     Raises:
         Exception: any error of building or running them.
     """
-    scope, part = cfg['default_scope'], host(cfg['model'])
+    scope, part = cfg['default_scope'], backbone_owner(cfg['model'])
     parts = [build_skeleton(dict(item), scope) for item in (part['backbone'], *neck_list(part))]
     channels = part['backbone'].get('in_channels', 3)
     with default_scope(scope), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):

@@ -24,7 +24,7 @@ REFUSED = {
 POOLING = 'GlobalAveragePooling'
 
 
-def host(model: dict) -> dict:
+def backbone_owner(model: dict) -> dict:
     """Return the part of a model config with the backbone: the model, or a tracker's detector.
 
     Raises:
@@ -121,7 +121,7 @@ def plan_maps(
     new channels if possible; otherwise convolutions restore the old ones.
 
     Args:
-        part: result of :func:`host`; its head is changed in place if it reads the channels of the
+        part: result of :func:`backbone_owner`; its head is changed in place if it reads the channels of the
             last map.
         outputs: outputs of the old backbone.
         new: levels of the new backbone, fine to coarse.

@@ -18,8 +18,8 @@ from mmbsa.apis.swap.level import Level, SwapError
 from mmbsa.apis.swap.load import load_config
 from mmbsa.apis.swap.maps import (
     SCOPES,
+    backbone_owner,
     check_necks,
-    host,
     import_first,
     neck_list,
     plan_maps,
@@ -197,7 +197,7 @@ def swap_backbone(
         )
     if scope == 'mmseg':
         _check(cfg['model'])
-    part = host(cfg['model'])
+    part = backbone_owner(cfg['model'])
     if is_ours(part['backbone']):
         raise SwapError(
             f'backbone {type_name(part["backbone"])} is spiking already: swap the stock config '

@@ -11,7 +11,7 @@ from mmbsa.ops import dispatch, triton_support
 from mmbsa.ops.bipolar_attention import launch, native, reference, sdpa
 from mmbsa.ops.bipolar_attention.common import GRADS, NORMALIZERS, PRODUCTS, as_heads
 from mmbsa.ops.bytes import from_bytes, is_power_of_two, to_bytes
-from mmbsa.ops.registration import Op, batch_first, without_autocast, working_dtype
+from mmbsa.ops.registration import CustomOp, batch_first, without_autocast, working_dtype
 
 NAME = 'bipolar_attention'
 #: Environment variable: with 1 every call checks the values of q and k, which costs one more read
@@ -283,7 +283,7 @@ def _vmap_backward(info, in_dims, *args):
 
 
 _OPTIONS = 'str product, str normalizer, float scale, str grad, str impl'
-_OP = Op(
+_OP = CustomOp(
     f'bipolar_attention(Tensor q, Tensor k, Tensor v, {_OPTIONS}, float[] units=[]) '
     '-> (Tensor out, Tensor g, Tensor weight_sum)',
     _forward,
@@ -292,7 +292,7 @@ _OP = Op(
     _autograd_backward,
     _setup_context,
 )
-_BACKWARD = Op(
+_BACKWARD = CustomOp(
     'bipolar_attention_bwd(Tensor grad_out, Tensor q, Tensor k, Tensor v, Tensor out, '
     f'Tensor g, Tensor weight_sum, {_OPTIONS}) -> (Tensor, Tensor, Tensor)',
     _backward,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mmbsa.ops import dispatch
 from mmbsa.ops.conv_weight_grad import native, reference
-from mmbsa.ops.registration import Op
+from mmbsa.ops.registration import CustomOp
 
 NAME = 'conv_weight_grad'
 
@@ -213,7 +213,7 @@ def _empty(
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=_layout(channels_last))
 
 
-_OP = Op(
+_OP = CustomOp(
     'conv_weight_grad(Tensor x, Tensor grad, int[2] kernel_size, int[2] stride, int[2] padding, '
     'int groups, '
     'bool channels_last, str impl) -> Tensor',

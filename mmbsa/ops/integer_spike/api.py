@@ -7,7 +7,7 @@ from torch import Tensor
 from mmbsa.ops import dispatch
 from mmbsa.ops.integer_spike import native, reference
 from mmbsa.ops.layout import layout_of
-from mmbsa.ops.registration import Op, batch_first
+from mmbsa.ops.registration import CustomOp, batch_first
 
 NAME = 'integer_spike'
 
@@ -116,7 +116,7 @@ def _vmap_backward(info, in_dims, grad: Tensor, passing: Tensor, *rest):
     return _BACKWARD.registered(*batch_first(info, in_dims, grad, passing), *rest), 0
 
 
-_OP = Op(
+_OP = CustomOp(
     'integer_spike(Tensor u, float low, float high, float norm, bool half_up, bool inclusive, '
     'str impl) -> (Tensor spikes, Tensor passing)',
     _forward,
@@ -125,7 +125,7 @@ _OP = Op(
     _autograd_backward,
     _setup_context,
 )
-_BACKWARD = Op(
+_BACKWARD = CustomOp(
     'integer_spike_bwd(Tensor grad, Tensor passing, float norm, str impl) -> Tensor',
     _backward,
     _fake_backward,

@@ -10,7 +10,7 @@ from mmbsa.ops import dispatch, triton_support
 from mmbsa.ops.layout import layout_of
 from mmbsa.ops.lif import launch, native, reference
 from mmbsa.ops.lif.common import SURROGATES, Parameters
-from mmbsa.ops.registration import Op, batch_first, working_dtype
+from mmbsa.ops.registration import CustomOp, batch_first, working_dtype
 
 NAME = 'lif'
 
@@ -242,7 +242,7 @@ _PARAMETERS = (
     'float? tau, bool decay_input, float v_threshold, float? v_reset, '
     'bool detach_reset, str surrogate, float alpha, bool signed, str impl'
 )
-_OP = Op(
+_OP = CustomOp(
     f'lif(Tensor x, Tensor? v0, {_PARAMETERS}) -> (Tensor spikes, Tensor v)',
     _forward,
     _fake_forward,
@@ -250,7 +250,7 @@ _OP = Op(
     _autograd_backward,
     _setup_context,
 )
-_BACKWARD = Op(
+_BACKWARD = CustomOp(
     f'lif_bwd(Tensor grad, Tensor grad_v, Tensor x, Tensor? v0, {_PARAMETERS}) -> (Tensor, Tensor)',
     _backward,
     _fake_backward,

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from mmbsa.ops import dispatch
-from mmbsa.ops.registration import Op, batch_first, working_dtype
+from mmbsa.ops.registration import CustomOp, batch_first, working_dtype
 from mmbsa.ops.shiftmax import reference
 
 GRADS = ('ste', 'detach')
@@ -100,7 +100,7 @@ def _vmap_backward(info, in_dims, grad_out: Tensor, weight: Tensor, dim: int, gr
     return _BACKWARD.registered(*tensors, dim + 1 if dim >= 0 else dim, grad, impl), 0
 
 
-_OP = Op(
+_OP = CustomOp(
     'shiftmax(Tensor x, int dim, str grad, str impl) -> Tensor',
     _forward,
     _fake_forward,
@@ -108,7 +108,7 @@ _OP = Op(
     _autograd_backward,
     _setup_context,
 )
-_BACKWARD = Op(
+_BACKWARD = CustomOp(
     'shiftmax_bwd(Tensor grad_out, Tensor weight, int dim, str grad, str impl) -> Tensor',
     _backward,
     _fake_backward,

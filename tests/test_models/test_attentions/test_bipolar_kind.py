@@ -1,17 +1,17 @@
-"""The corner of the ablation's grid that is no Bipolar Self-attention: the host's own."""
+"""The corner of the ablation's grid that is no Bipolar Self-attention: the family's own."""
 
 import pytest
 import torch
 
 from mmbsa.registry import MODELS
 
-HOST = dict(
+FAMILY = dict(
     type='mmbsa.LIFNode',
     tau=2.0,
     detach_reset=True,
     surrogate_function=dict(type='Sigmoid', alpha=4.0),
 )
-SIZES = dict(embed_dims=16, num_heads=2, neuron=HOST)
+SIZES = dict(embed_dims=16, num_heads=2, neuron=FAMILY)
 CORNER = dict(
     normalizer='none', v_neuron='family', scale=0.125, out_neuron='family', out_threshold=0.5
 )
@@ -32,15 +32,15 @@ def test_binary_product_without_normalizer_is_spiking_self_attention():
         out = kind(q, k, v)
         outs.append((out, *torch.autograd.grad(out.sum(), (q, k, v))))
     assert 0.05 < outs[0][0].mean() < 0.95 and set(outs[0][0].unique().tolist()) == {0, 1}
-    for ours, host in zip(*outs):
-        torch.testing.assert_close(ours, host)
+    for ours, native in zip(*outs):
+        torch.testing.assert_close(ours, native)
 
 
 def test_value_and_output_neurons():
     assert isinstance(build().v_neuron, torch.nn.Identity), 'V stays a potential, as in the paper'
     assert (
         build(v_neuron='family').v_neuron.v_threshold == 1
-        and build(v_neuron=dict(HOST, tau=3.0)).v_neuron.tau == 3
+        and build(v_neuron=dict(FAMILY, tau=3.0)).v_neuron.tau == 3
     )
     assert build(out_neuron='family').out_neuron.v_threshold == 1
     old = build(v_neuron='host', out_neuron='host', out_threshold=0.5)  # names of mmbsa 0.1

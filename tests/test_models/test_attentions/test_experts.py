@@ -30,8 +30,10 @@ def potentials(experts=3):
 def test_experts_are_gated_and_summed():
     """The sum over experts of router spike times attention, each with neurons of its own."""
     model, (q, k, v, gate) = kind(), potentials()
-    host = SpikingSelfAttention(8, 1, LIF, value_dims=16, scale=0.125, out_threshold=None)
-    expected = sum(host(q[e], k, v) * model.router_neuron(gate)[:, :, e : e + 1] for e in range(3))
+    native = SpikingSelfAttention(8, 1, LIF, value_dims=16, scale=0.125, out_threshold=None)
+    expected = sum(
+        native(q[e], k, v) * model.router_neuron(gate)[:, :, e : e + 1] for e in range(3)
+    )
     out = model(q, k, v, gate)
     assert torch.equal(out, expected) and out.max() > 1
     assert model.domain == SpikeDomain(0, 3) and model.domain.contains(out)

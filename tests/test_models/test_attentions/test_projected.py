@@ -68,7 +68,7 @@ def test_any_projection_can_be_frozen(frozen):
     )
 
 
-def test_rep_conv_projections_take_the_norm_of_the_host():
+def test_rep_conv_projections_take_the_norm_of_the_family():
     block = build(dict(SSA, projection='rep_conv', frozen='k'), value_dims=16)
     for name in ('q', 'k', 'v', 'proj'):
         part = getattr(block, name)
@@ -112,7 +112,7 @@ def test_step_ablations_in_families(family, arch, ablation):
     model(torch.randn(2, 3, 32, 32))[-1].sum().backward()
 
 
-def test_dual_spikes_take_the_hosts_spikes_as_queries():
+def test_dual_spikes_take_the_familys_spikes_as_queries():
     block = build(dict(type='mmbsa.DualSpikeSelfAttention'))
     assert block.q is None and block.v is None and block.k.conv.out_channels == 2 * C
     assert block(torch.randn(T, 3, C, 4, 4)).shape == (T, 3, C, 4, 4)

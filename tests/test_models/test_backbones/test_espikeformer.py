@@ -106,8 +106,8 @@ def test_the_output_neuron_is_an_option(options, name, threshold):
 
 
 def test_bipolar_attention_speaks_at_the_beginning_of_a_training():
-    """With norms as initialised and 196 tokens, the output neuron fires; at the host's threshold it
-    hardly would."""
+    """With norms as initialised and 196 tokens, the output neuron fires; at the family's threshold
+    it hardly would."""
     rates = {}
     for threshold in (None, 1.0):
         model = build('t', attention=dict(**BSA, out_threshold=threshold))
