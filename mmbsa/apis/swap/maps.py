@@ -121,8 +121,8 @@ def plan_maps(
     new channels if possible; otherwise convolutions restore the old ones.
 
     Args:
-        part: result of :func:`backbone_owner`; its head is changed in place if it reads the channels of the
-            last map.
+        part: result of :func:`backbone_owner`; its head is changed in place if it reads the
+            channels of the last map.
         outputs: outputs of the old backbone.
         new: levels of the new backbone, fine to coarse.
         scope: ``'mmdet'`` or ``'mmpretrain'``.
