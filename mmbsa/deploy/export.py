@@ -106,7 +106,7 @@ def trace(
     if hasattr(model, 'roi_head'):
         raise ValueError(
             f'{name} cannot be exported: its roi_head runs on proposals, whose number depends on '
-            'picture; export a one-stage detector'
+            'the picture; export a one-stage detector'
         )
     tracker = hasattr(model, 'track') and hasattr(model, 'features')
     shapes = []

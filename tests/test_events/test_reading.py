@@ -209,7 +209,7 @@ def test_unknown_files(tmp_path):
         ('b.raw', b'% evt 2.1\n% end\n', 'EVT 2.1'),
         ('a.aedat', b'#!AER-DAT5.0\r\n', '5.0'),
         ('a.dat', b'% Version 2\n\x0e\x08', '0x0E'),
-        ('b.dat', b'% Version 2\n\x00\x10', 'says 16'),
+        ('b.dat', b'% Version 2\n\x00\x10', 'states 16'),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ev.RecordingError, match=f'{name}: .*{message}'):
