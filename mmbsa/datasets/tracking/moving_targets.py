@@ -36,11 +36,11 @@ class MovingObject:
     """A textured star-shaped polygon on a smooth path that stays inside a picture.
 
     Args:
-        rng: draws shape, texture and path.
-        size: (height, width) of the picture.
-        side: of the object in pixels at its middle scale.
-        speed: periods of the path per frame, about.
-        contrast: of the texture, 0 for a uniform grey to 1.
+        rng: generator of shape, texture and path.
+        size: (height, width) of the picture in pixels.
+        side: mean side of the object in pixels.
+        speed: approximate number of periods of the path per frame.
+        contrast: contrast of the texture from 0 (uniform grey) to 1 (default).
     """
 
     def __init__(
@@ -111,14 +111,15 @@ class Scene:
     """Scene ``index`` of a split: the same on every machine.
 
     Attributes:
-        seed: of the split.
-        index: of the scene.
-        size: (height, width) in pixels.
-        length: frames.
-        steps: T, sub-frames per frame.
-        clutter: objects behind the target.
-        clutter_contrast: of their textures, as a part of the target's.
-        threshold_noise, noise_rate: of the camera.
+        seed: seed of the split.
+        index: index of the scene in the split.
+        size: (height, width) of the picture in pixels.
+        length: number of frames.
+        steps: number of sub-frames T per frame.
+        clutter: number of objects behind the target.
+        clutter_contrast: contrast of their textures; 1 is the contrast of the target.
+        threshold_noise: see :class:`EventCamera`.
+        noise_rate: see :class:`EventCamera`.
     """
 
     seed: int
@@ -203,20 +204,21 @@ def read_frame(scene: Scene, row: int) -> np.ndarray:
 class MovingTargets(BaseTrackingDataset):
     """Scenes of one target in front of clutter, seen by a model of an event camera.
 
-    Every object, the target too, is a random polygon with a random texture on a random smooth path,
-    so nothing but the template tells which one is meant; the target is larger than most and drawn
-    in front. Scene i of a split is the same on every machine. Frames are Global Trajectory Prompts.
+    Every object, the target too, is a random polygon with a random texture on a random smooth path.
+    Only the template defines which object is the target. The target is drawn in front, is larger
+    than most other objects, and its texture has more contrast. Scene i of a split is the same on every machine. Frames are Global Trajectory Prompts.
 
     Args:
-        length: number of scenes.
-        frames: per scene.
-        size: (height, width) in pixels, at least 48 each.
-        split: ``'train'``, ``'val'`` or ``'test'``; splits never share a scene.
-        num_steps: T, sub-frames per frame.
-        clutter: objects behind the target.
-        clutter_contrast: of their textures, 0 to 1 (that of the target).
-        threshold_noise: spread of the pixels' thresholds, as a part of their mean.
-        noise_rate: random events per pixel and second.
+        length: number of scenes; default 32.
+        frames: number of frames per scene; default 60.
+        size: (height, width) of the picture in pixels, at least 48 each; default (96, 128).
+        split: ``'train'`` (default), ``'val'`` or ``'test'``; splits never share a scene.
+        num_steps: number of sub-frames T per frame; default 1.
+        clutter: number of objects behind the target; default 3.
+        clutter_contrast: contrast of their textures, from 0 to 1 (as the target); default 0.4.
+        threshold_noise: standard deviation of the pixels' thresholds as a fraction of their mean;
+            default 0.15.
+        noise_rate: random events per pixel and second; default 0.5.
         kwargs: see :class:`BaseTrackingDataset`.
 
     Raises:
