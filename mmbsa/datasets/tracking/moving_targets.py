@@ -202,11 +202,12 @@ def read_frame(scene: Scene, row: int) -> np.ndarray:
 
 @DATASETS.register_module()
 class MovingTargets(BaseTrackingDataset):
-    """Scenes of one target in front of clutter, seen by a model of an event camera.
+    """Generated event frames of one target that moves in front of moving clutter.
 
     Every object, the target too, is a random polygon with a random texture on a random smooth path.
     Only the template defines which object is the target. The target is drawn in front, is larger
-    than most other objects, and its texture has more contrast. Scene i of a split is the same on every machine. Frames are Global Trajectory Prompts.
+    than most other objects, and its texture has more contrast. Scene i of a split is the same on
+    every machine. Frames are Global Trajectory Prompts.
 
     Args:
         length: number of scenes; default 32.
