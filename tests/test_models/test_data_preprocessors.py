@@ -119,7 +119,7 @@ def test_preprocessor_refuses_bad_input():
         ValueError, match=r'frames \(T, P, H, W\), got a sample of shape \(2, 6, 8\)'
     ):
         build()(batch((2, 6, 8)))
-    with pytest.raises(ValueError, match=r'\[2, 3\] channels'):
+    with pytest.raises(ValueError, match=r'same number of channels, got \[2, 3\]'):
         build()(batch((4, 2, 6, 8), (4, 3, 6, 8)))
     with pytest.raises(ValueError, match='EventMix: alpha'):
         MODELS.build(dict(type='mmbsa.EventMix', alpha=0.0))

@@ -300,7 +300,7 @@ def test_logits_that_are_not_finite_are_named():
     'changes, words',
     [
         (dict(num_classes=1), 'num_classes >= 2'),
-        (dict(channels=18, groups=2), 'multiples of 4'),
+        (dict(channels=18, groups=2), 'divisible by 4'),
         (dict(groups=3), 'groups=3 does not divide channels=16'),
         (dict(num_heads=3), 'num_heads=3 does not divide'),
         (dict(in_channels=(4,)), 'two maps or more'),
