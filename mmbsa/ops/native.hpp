@@ -1,4 +1,4 @@
-// What the native kernels share: the calling convention, vectors of floats, 16-bit floats, an exponential.
+// Common parts of the native kernels: the calling convention, vectors of floats, 16-bit floats, an exponential.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -25,8 +25,8 @@ constexpr int WIDTH = 8;
 constexpr int WIDTH = 4;
 #endif
 
-// Memory that a thread keeps from call to call, as much as its largest call took: the first touch of fresh pages costs more
-// than the passes over them. Null where there is not enough.
+// Memory that a thread keeps between calls, of the size of its largest call: the first access to new pages costs more than
+// the passes over them. Null if there is not enough memory.
 template <int SLOT> float *scratch(size_t count) {
     static thread_local std::unique_ptr<float[]> memory;
     static thread_local size_t held = 0;
@@ -96,7 +96,7 @@ MMBSA_INLINE floats fma(floats a, floats b, floats c) {
 // e^-u for u >= 0, infinity included, within 2 units of the last place; 0 where that is below the normal range; NaN for NaN.
 MMBSA_INLINE float exp_of_minus(float u) {
     float x = u > 87.f ? -87.f : -u;
-    float shifted = x * 1.44269504088896341f + 12582912.f;  // the integer stands in the low bits
+    float shifted = x * 1.44269504088896341f + 12582912.f;  // the integer is in the low bits
     float k = shifted - 12582912.f;
     float r = x - k * 0.693359375f;
     r = r + k * 2.12194440e-4f;

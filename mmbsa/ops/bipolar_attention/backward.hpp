@@ -7,7 +7,7 @@ using namespace mmbsa;
 namespace {
 
 constexpr int64_t BQ = 120, BK = 128;  // queries and keys of a block; three maps of a block fit the second-level cache
-constexpr int64_t LD = 136;            // of such a map, so that rows do not fall on each other in the cache
+constexpr int64_t LD = 136;            // of such a map, so that rows do not collide in the cache
 constexpr float LN2 = 0.69314718055994531f;
 
 // A spike as a term of a sum of rows of a map.
@@ -56,16 +56,16 @@ struct Backward {
     // Of the queries of a head, block by block:
     int32_t *lists;         // n_q d offsets into a block of k^T
     Query *query_of;        // (n_q)
-    int64_t *live;          // (blocks): queries that fire; what follows holds only these, in their order
-    int64_t *place;         // (n_q): where in its block a query lies
+    int64_t *live;          // (blocks): queries with spikes; the following arrays hold only these, in their order
+    int64_t *place;         // (n_q): index of a query in its block
     int64_t *bias;          // (n_q): of the exponent of a score, 127 - g
     Term *query_terms;      // n_q d
     Term **query_channels;  // (blocks, d + 1): where the terms of a channel begin
     float *upstream;        // (blocks, panels, BQ, LANES)
     float *delta;           // (blocks, BQ)
     float *grad_q;          // (blocks, padded d, BK)
-    float *result;          // (blocks, BQ, padded d): the gradient of all queries, the silent ones first
-    float *silent;          // (panels, LANES): what silent queries give to the gradient of each value
+    float *result;          // (blocks, BQ, padded d): the gradient of all queries, those without spikes first
+    float *silent;          // (panels, LANES): contribution of queries without spikes to the gradient of each value
     // Of its keys:
     int8_t *key_bytes;     // (blocks, padded d, BK)
     Term *key_terms;       // n_k d
@@ -129,7 +129,7 @@ struct Backward {
     void write_values(const Matrix &to, int64_t block);
 };
 
-// The spikes of each channel of (channels, BK) as terms, behind each other from `terms` on; returns where they end.
+// The spikes of each channel of (channels, BK) as terms, one after the other from `terms` on; returns their end.
 Term *terms_of(const int8_t *columns, int64_t d, int64_t count, Term *terms, Term **channels) {
     for (int64_t c = 0; c < d; c++) {
         channels[c] = terms;
@@ -144,7 +144,7 @@ Term *terms_of(const int8_t *columns, int64_t d, int64_t count, Term *terms, Ter
     return channels[d] = terms;
 }
 
-// The queries of a block that fire move together; returns their number.
+// Moves the queries of a block that have spikes together; returns their number.
 int64_t Backward::gather(int64_t block, const float *g, int32_t *&list) {
     const int64_t first = queries.first(block);
     int64_t count = 0;
@@ -164,7 +164,7 @@ int64_t Backward::gather(int64_t block, const float *g, int32_t *&list) {
     return count;
 }
 
-// For a silent query all weights are one number w: dq = w (dout v^T k - delta sum_j k_j), in O(d d_v).
+// For a query without spikes all weights are one number w: dq = w (dout v^T k - delta sum_j k_j), in O(d d_v).
 void Backward::sum_moments() {
     float *sums = grad_k;  // (padded d, BK), not in use yet
     for (int64_t start = 0; start < size.d_v; start += BK) {
@@ -186,7 +186,7 @@ void Backward::sum_moments() {
         }
 }
 
-// `weight_sum` is null where the gradient takes g for a constant.
+// `weight_sum` is null if the gradient treats g as a constant.
 void Backward::pack_queries(const Matrix &q, const Matrix &grad_out, const Matrix &out, const float *g, const float *weight_sum) {
     int32_t *list = lists;
     Term *terms = query_terms;
@@ -351,7 +351,7 @@ void write_rows(const Matrix &m, int64_t first, int64_t rows, int64_t columns, c
         write_rows((float *)m.data + first * m.token, m, rows, columns, from, ld);
 }
 
-// A block of the gradient of q or k, which lies (channels, tokens), as (tokens, channels); the scores' base 2 enters here.
+// A block of the gradient of q or k, from (channels, tokens) to (tokens, channels), times the factor of the scores' base 2.
 void Backward::tokens_of(const float *from, int64_t count, float *to) {
     transpose(from, BK, padded_d, count, to, padded_d);
     for (int64_t i = 0; i < count * padded_d; i++)
@@ -402,7 +402,7 @@ int64_t backward(const Operand &grad_out, const Operand &q, const Operand &k, co
                  const float *g, const float *weight_sum, const Operand &grad_q, const Operand &grad_k, const Operand &grad_v,
                  const Call &call) {
     const Sizes s = call.size;
-    // Halves of a head's work repeat its scores; together they are only quicker where threads would be idle.
+    // Both halves of a head's work compute its scores; the split is only faster if threads would be idle.
     const int64_t parts = call.maps() >= call.threads ? 1 : 2 * parts_of(call, (s.n_k + BK - 1) / BK);
     int64_t failed = 0;
 #pragma omp parallel num_threads(call.threads) reduction(| : failed)

@@ -19,10 +19,10 @@ struct Forward {
     Sizes size;
     Panels panels;
     int64_t padded_d;
-    int8_t *keys, *rows, *room;       // (blocks, d, KEYS), (QUERIES, padded d), what turning bytes takes
-    float *values, *sum;              // (panels, n_k, LANES), (panels, LANES): of all keys, for silent queries
+    int8_t *keys, *rows, *room;       // (blocks, d, KEYS), (QUERIES, padded d), memory for transposing bytes
+    float *values, *sum;              // (panels, n_k, LANES), (panels, LANES): of all keys, for queries without spikes
     int32_t *lists;                   // (QUERIES, d)
-    Query *queries;                   // (QUERIES): those that fire, at their place in the block
+    Query *queries;                   // (QUERIES): those with spikes, at their place in the block
     int64_t *place, *reference;       // (QUERIES)
     double *total;                    // (QUERIES)
     float *weights, *products;        // (QUERIES, KEYS), (panels, QUERIES, LANES)
@@ -74,7 +74,7 @@ void Forward::pack(const Matrix &k, const Matrix &v) {
     }
 }
 
-// The number of queries that fire; they are gathered.
+// Gathers the queries with spikes, and returns their number.
 int64_t Forward::pack_queries(const Matrix &q, int64_t first, int64_t count) {
     spikes(q, first, count, size.d, true, rows, padded_d, room);
     int64_t live = 0;
@@ -163,8 +163,8 @@ MMBSA_INLINE double power(int64_t exponent) {
     return value;
 }
 
-// Shiftmax's exponent of a row whose sum is known; the sum is below 2^24 of the smallest powers a row can hold, or off the
-// powers of two by more than it can err, or added up again.
+// Shiftmax's exponent of a row whose sum is known; the sum is below 2^24 of the smallest powers a row can hold, or differs
+// from every power of two by more than its error, or it is added again exactly.
 int64_t Forward::normaliser(int64_t row, float &weight_sum) {
     uint64_t bits;
     std::memcpy(&bits, &total[row], 8);
@@ -227,14 +227,14 @@ struct Call {
     Matrix head(const Operand &x, int64_t map) const { return x.at(map / heads, map % heads); }
 };
 
-// Parts that a head is cut into where there are too few heads for the threads.
+// Number of parts of a head, if there are fewer heads than threads.
 int64_t parts_of(const Call &call, int64_t blocks) {
     if (call.threads == 1 || call.maps() >= 2 * call.threads)
         return 1;
     return std::min(blocks, (4 * call.threads + call.maps() - 1) / call.maps());
 }
 
-// Blocks of like size, a multiple of `multiple`.
+// Blocks of similar size, a multiple of `multiple`.
 struct Blocks {
     int64_t n, size;
 
@@ -260,7 +260,7 @@ int64_t forward(const Operand &q, const Operand &k, const Operand &v, T *out, fl
         f.panels = {s.d_v};
         f.padded_d = rounded(s.d, 8);
         const bool ready = furnish<0>([&](Arena &a) { f.layout(a); });
-        int64_t packed = -1;  // the map that lies in this thread's memory
+        int64_t packed = -1;  // the map that is in this thread's memory
         failed = !ready;
 #pragma omp for schedule(dynamic, 1) nowait
         for (int64_t task = 0; task < call.maps() * parts; task++) {

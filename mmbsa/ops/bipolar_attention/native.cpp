@@ -1,17 +1,17 @@
 // Bipolar attention of spikes on a CPU: (q k^T) as sums of bytes, 2^score as bits, and products with v in registers.
 //
-// A query names the few channels in which it fires. Its scores are the rows of k^T of these channels, added and subtracted
-// as bytes, 32 keys per instruction. The exponent of a weight, x + 127, is such a byte too: shifted by 23 it is the float
-// 2^x. What is left is one dense product (weights v) forward, and two backward (dout v^T, weights^T dout); dq and dk are
-// again sums of rows, those where k and q fire.
+// A query is a list of the few channels in which it has spikes. Its scores are the rows of k^T of these channels, added
+// and subtracted as bytes, 32 keys per instruction. The exponent of a weight, x + 127, is such a byte too: shifted by
+// 23 it is the float 2^x. The rest is one dense product (weights v) forward, and two backward (dout v^T, weights^T
+// dout); dq and dk are again sums of rows, those where k and q have spikes.
 //
-// g is exact. A float sum of powers of two is exact below 2^24 times the smallest of them; rows that cannot be told from a
-// power of two by a rounded sum are added up again as whole numbers (`exact_exponent`).
+// g is exact. A float sum of powers of two is exact below 2^24 times the smallest of them; rows whose rounded sum is
+// too close to a power of two are added again as integers (`exact_exponent`).
 //
 // Rows of at most 64 spikes keep 2^score as it is until they are divided, so that values times 2^-64 to 2^64, and sums of n
-// values, must fit a float32; rows of more are brought to their largest score first.
+// values, must fit a float32; rows of more have their largest score subtracted first.
 //
-// Results do not depend on the number of threads: every sum has one order.
+// Results do not depend on the number of threads: every sum has a fixed order.
 #include "backward.hpp"
 
 #define OPERAND(x) void *x, int64_t x##_batch, int64_t x##_head, int64_t x##_token, int64_t x##_channel, int64_t x##_type

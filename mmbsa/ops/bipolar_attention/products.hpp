@@ -1,4 +1,4 @@
-// Products of float32 whose sums stay in registers, and turned copies.
+// Products of float32 whose sums stay in registers, and transposed copies.
 #pragma once
 #include "spikes.hpp"
 

@@ -52,7 +52,7 @@ struct Operand {
 
 int64_t rounded(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-// Hands out parts of one memory; counts only, as long as it has none.
+// Allocates parts of one memory; without memory it only counts their size.
 struct Arena {
     char *base;
     int64_t used;
@@ -64,7 +64,7 @@ struct Arena {
     }
 };
 
-// The parts that `layout` takes, in a thread's own memory.
+// The parts that `layout` allocates, in a thread's own memory.
 template <int SLOT, class Layout> bool furnish(Layout layout) {
     Arena counter{nullptr, 0};
     layout(counter);
@@ -154,7 +154,7 @@ void transpose(const int8_t *in, int64_t in_ld, int64_t rows, int64_t columns, i
 }
 
 // Signs of `count` tokens as (tokens, ld) or (channels, ld), zero where padded to multiples of 8; ld is one, too. Memory is
-// read in its own order, and turned as bytes.
+// read in its own order, and transposed as bytes.
 void spikes(const Matrix &m, int64_t first, int64_t count, int64_t d, bool by_token, int8_t *out, int64_t ld, int8_t *room) {
     const bool lies_by_token = m.channel <= m.token;
     if (lies_by_token == by_token) {
@@ -184,7 +184,7 @@ struct Fired {
     }
 };
 
-// Where a query fires: offsets of rows of k^T, those to add before those to subtract.
+// The spikes of a query: offsets of rows of k^T, those to add before those to subtract.
 struct Query {
     const int32_t *plus, *minus, *end;
     int64_t count() const { return end - plus; }
@@ -251,7 +251,7 @@ template <int N> ALONE void exponents(const Query &q, const int8_t *keys, int64_
         out[i] = uint8_t(std::max(0, std::min(255, room[i] + int(bias))));
 }
 
-// ceil(log2 sum 2^(score - lowest)) + lowest of counted scores: carried from the lowest bit up, in whole numbers.
+// ceil(log2 sum 2^(score - lowest)) + lowest of counted scores: carried from the lowest bit up, in integers.
 int64_t ceil_log2(const int64_t *counts, int64_t size, int64_t lowest) {
     int64_t top = size - 1, sum = 0;
     while (!counts[top])

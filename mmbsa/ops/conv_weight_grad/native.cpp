@@ -1,12 +1,12 @@
 // Weight gradients of convolutions over channels-last maps.
 //
 // With positions l of the gradient G and columns j = (tap, c), dW[o, j] = sum over l of G[l, o] X[l at tap, c]. Dense and
-// grouped: a product of matrices, whose tiles of dW stay in registers while a block of positions streams by; G is packed
+// grouped: a product of matrices, whose tiles of dW stay in registers during a block of positions; G is packed
 // once per block, X is unfolded a panel of columns at a time and stays in the first-level cache for all outputs.
 // Depth-wise: lanes are channels, and a row of taps stays in registers.
 //
-// A sum runs over one block in registers; blocks are added up in memory. Threads share the columns, and where there are too
-// few of them the positions, too: each then has sums of its own, which are added in order at the end.
+// A sum runs over one block in registers; blocks are added up in memory. The columns are divided among the
+// threads; with too few columns the positions are divided too: each part then has its own sums, added in order at the end.
 #include "native.hpp"
 
 #include <algorithm>
@@ -110,7 +110,7 @@ template <int R> Tile tile_of(int rows) {
         return rows == R ? tile<R> : tile_of<R - 1>(rows);
 }
 
-// n positions of `outputs` channels in tiles of rows, position after position.
+// n positions of `outputs` channels in tiles of rows, one position after the other.
 void pack_outputs(const float *__restrict g, int64_t stride, int64_t n, int64_t outputs, float *__restrict to) {
     constexpr int64_t STRIP = 16;  // reads along the channels meet writes along the positions
     for (int64_t start = 0; start < n; start += STRIP) {
@@ -163,9 +163,9 @@ void edges(const float *line, int64_t size, int64_t first, int64_t step, int64_t
         }
 }
 
-// Columns that lie side by side in the input: `length` floats of row `ky` of the kernel, `offset` from a window's left end.
+// Columns that are contiguous in the input: `length` floats of row `ky` of the kernel, `offset` from a window's left end.
 //
-// A row of the map is one line of w c floats here: what a window sees of it is the part of [0, w c) that it covers.
+// A row of the map is one line of w c floats here; a window covers a part of [0, w c).
 void unfold(const Conv &p, const float *x, int64_t ky, int64_t offset, int64_t length, int64_t start, int64_t n, float *to) {
     const int64_t line = p.w * p.c, step = p.sw * p.c, base = offset - p.pw * p.c;
     const int64_t inner = base < 0 ? ceil_div(-base, step) : 0;
@@ -194,7 +194,7 @@ void unfold(const Conv &p, const float *x, int64_t ky, int64_t offset, int64_t l
     }
 }
 
-// A panel of columns at n positions; groups lie apart in the input, taps of a row side by side unless there are groups.
+// A panel of columns at n positions; groups are apart in the input, taps of a row are contiguous without groups.
 void pack_panel(const Conv &p, const float *x, int64_t group, int64_t panel, int64_t start, int64_t n, float *to) {
     const int64_t end = std::min((panel + 1) * COLUMNS, p.columns()), run = p.groups == 1 ? p.kw * p.c : p.inputs();
     int64_t column = panel * COLUMNS, done = 0;
@@ -209,7 +209,7 @@ void pack_panel(const Conv &p, const float *x, int64_t group, int64_t panel, int
         blanks(n, COLUMNS - done, to + done);
 }
 
-// Adds what `positions` give to the sums [panel][output][column] of `panels`.
+// Adds the contribution of `positions` to the sums [panel][output][column] of `panels`.
 void accumulate(const Conv &p, const float *x, const float *g, Range positions, Range panels, float *room, float *sums) {
     const int64_t outputs = p.outputs(), total = positions.end - positions.begin;
     const int64_t blocks = ceil_div(total, POSITIONS), splits = ceil_div(outputs, OUTPUTS);
@@ -278,7 +278,7 @@ int64_t dense(const Conv &p, const float *x, const float *g, float *out, bool ch
         float *room = aligned_scratch<1>(POSITIONS * (COLUMNS + OUTPUTS + ROWS));
         if (!room)
             failed = 1;
-        // Loops instead of the thread's number: a smaller team must still do everything.
+        // A loop instead of the number of the thread: fewer threads must also do all the work.
 #pragma omp for schedule(static)
         for (int64_t thread = 0; thread < threads; thread++) {
             if (!room)
@@ -330,13 +330,13 @@ struct Block {
     int64_t height(const Conv &p) const { return (rows.end - rows.begin - 1) * p.sh + p.kh; }
 };
 
-// Asks for the next channels of `count` positions: their lines are too far apart for the processor to see them coming.
+// Prefetches the next channels of `count` positions: their lines are too far apart for the prefetcher of the processor.
 void prefetch_next(const float *from, int64_t stride, int64_t count) {
     for (int64_t i = 0; i < count; i++)
         __builtin_prefetch(from + i * stride + COLUMNS);
 }
 
-// What a block of outputs sees of `lanes` channels: [height][width][COLUMNS], zero outside of the map.
+// The input of a block of outputs for `lanes` channels: [height][width][COLUMNS], zero outside of the map.
 void pack_input(const Conv &p, const Block &b, const float *x, int64_t lanes, float *to) {
     const int64_t width = b.width(p), height = b.height(p);
     const int64_t left = b.columns.begin * p.sw - p.pw, top = b.rows.begin * p.sh - p.ph;
@@ -358,7 +358,7 @@ void pack_input(const Conv &p, const Block &b, const float *x, int64_t lanes, fl
     }
 }
 
-// Adds what a block gives to the sums [tap][lane] of the channels from `first` on.
+// Adds the contribution of a block to the sums [tap][lane] of the channels from `first` on.
 void accumulate_channels(const Conv &p, const Block &b, const float *x, const float *g, int64_t first, float *room,
                          float *sums) {
     const int64_t lanes = std::min(int64_t(COLUMNS), p.c - first), width = b.width(p), count = b.columns.end - b.columns.begin;
@@ -430,7 +430,7 @@ int64_t depthwise(const Conv &p, const float *x, const float *g, float *out, int
 
 }  // namespace
 
-// x (n, h, w, c) and g (n, oh, ow, o) as they lie; out (o, kh, kw, c / groups) or (o, c / groups, kh, kw).
+// x (n, h, w, c) and g (n, oh, ow, o) in this memory order; out (o, kh, kw, c / groups) or (o, c / groups, kh, kw).
 MMBSA_EXPORT int64_t conv_weight_grad(const void *x, const void *g, void *out, int64_t n, int64_t c, int64_t h, int64_t w,
                                       int64_t o, int64_t oh, int64_t ow, int64_t kh, int64_t kw, int64_t sh, int64_t sw,
                                       int64_t ph, int64_t pw, int64_t groups, int64_t channels_last, int64_t threads) {

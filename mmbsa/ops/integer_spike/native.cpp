@@ -1,4 +1,4 @@
-// Integer spikes: one read of u, one write of the spikes and of a byte that says whether the gradient passes.
+// Integer spikes: one read of u, one write of the spikes, and of a byte that is 1 where the gradient is 1 / norm.
 #include "native.hpp"
 
 #include <cmath>
@@ -7,7 +7,7 @@ using namespace mmbsa;
 
 namespace {
 
-constexpr int64_t BLOCK = 4096;  // elements of a thread's share at least
+constexpr int64_t BLOCK = 4096;  // smallest number of elements per thread
 
 template <class T, bool HALF_UP, bool INCLUSIVE>
 void forward(const T *__restrict u, T *__restrict spikes, uint8_t *__restrict passing, int64_t n, float low, float high,
@@ -21,7 +21,7 @@ void forward(const T *__restrict u, T *__restrict spikes, uint8_t *__restrict pa
         float x = widen(u[i]);
         float count = x < low ? low : (x > high ? high : x);
         passing[i] = INCLUSIVE ? count == x : (x > low) & (x < high);
-        // A 16-bit membrane is rounded to 16 bits between the operations of the reference, too.
+        // The reference also rounds a 16-bit membrane to 16 bits between its operations.
         T shifted;
         narrow(HALF_UP ? count + 0.5f : count, shifted);
         float whole = HALF_UP ? std::floor(widen(shifted)) : __builtin_rintf(count);

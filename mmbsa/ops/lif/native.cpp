@@ -1,7 +1,7 @@
 // LIF over blocks of neurons that stay in the first-level cache for all steps: x is read once, spikes are written once.
 //
-// The backward charges the membranes of its block again from x, then walks back through the steps. Rounding is that of
-// SpikingJelly's float32 operations, one by one; only the surrogate's exponential is another one.
+// The backward computes the membranes of its block again from x, then goes through the steps in reverse order. Rounding is
+// that of SpikingJelly's float32 operations; only the exponential of the surrogate is a different one.
 #include "native.hpp"
 
 #include <cmath>
@@ -37,7 +37,7 @@ template <bool SIGNED> MMBSA_INLINE float fire(float h, float threshold) {
     return SIGNED ? s - (-h >= threshold ? 1.f : 0.f) : s;
 }
 
-// One step of a block: v becomes V, H is written to `charged` and S to `spikes` where there are such.
+// One step of a block: v becomes V, H is written to `charged` and S to `spikes` if these are not null.
 template <int LEAK, bool HARD, bool SIGNED, bool KEEP, bool FIRE>
 void advance(int64_t n, const float *__restrict x, float *__restrict v, float *__restrict charged,
              float *__restrict spikes, const Neuron &p) {
@@ -148,7 +148,7 @@ Retreat retreat_of(const Neuron &p) {
     }
 }
 
-// n numbers, `stride` apart, as contiguous float32: as they lie, or in `room`.
+// n numbers, `stride` apart, as contiguous float32: without a copy if possible, otherwise in `room`.
 template <class T> const float *dense(const T *from, int64_t stride, int64_t n, float *room) {
     if constexpr (std::is_same_v<T, float>)
         if (stride == 1)
@@ -168,7 +168,7 @@ void deliver(bfloat16 *to, const float *room, int64_t n) {
 }
 
 // Calls body(v, start, size) for every block of n neurons; v are its membranes before the first step, those of `v0` or at
-// rest where that is null, with `blocks` - 1 blocks of room behind them.
+// rest where that is null, followed by `blocks` - 1 blocks of free memory.
 template <class Body>
 int64_t each_block(int64_t n, int64_t blocks, const float *v0, const Neuron &p, int threads, Body body) {
     int64_t failed = 0;
