@@ -115,7 +115,8 @@ def tool(monkeypatch, capsys):
 def test_refusals_are_one_line_and_an_exit_code(tool, tmp_path):
     out = tmp_path / 'out.py'
     code, _ = tool('mmseg::san/san-vit-b16_voc12aug-640x640', '-o', out)
-    assert code.startswith('swap not possible: decode_head SideAdapterCLIPHead') and '\n' not in code
+    assert code.startswith('swap not possible: decode_head SideAdapterCLIPHead')
+    assert '\n' not in code
     assert not out.exists()
 
 

@@ -114,7 +114,7 @@ def test_annotation_of_tests_may_mix_separators(tmp_path):
         (
             lambda f: (f / 'inter1_stack_3008' / '0000_1.png').write_bytes(b'x'),
             ValueError,
-            'no picture',
+            'as a picture',
         ),
         (
             lambda f: (f / 'groundtruth.txt').unlink(),
