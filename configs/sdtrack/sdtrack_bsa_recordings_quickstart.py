@@ -8,6 +8,7 @@ recordings = dict(
     _delete_=True,
     type='TrackingDataset',
     layout='frames',
+    num_steps=1,
     data_root='{{$RECORDINGS_ROOT:data/recordings}}',
     sequences=None,  # all folders; or a list of names
 )
