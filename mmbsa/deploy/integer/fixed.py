@@ -3,7 +3,9 @@
 Rounding rules, everywhere in the integer network:
 
 * :func:`shift` to the right rounds to nearest, halves up: ``(x + 2^(n-1)) >> n``;
-* leaks of membranes floor: ``x >> n`` (arithmetic, towards minus infinity);
+* leaks of membranes floor: ``x >> n`` (arithmetic, towards minus infinity). A floored membrane
+  reaches a whole threshold exactly when the membrane before the shift does; one that is rounded to
+  nearest fires up to half a step too early;
 * integer neurons round halves to even, as ``torch.round`` does, or up, as their config says.
 """
 
@@ -19,10 +21,13 @@ class Rules:
 
     Args:
         weight_bits: of signed weights.
+        first_bits: of the weights that pixels are multiplied by, if that is more than weight_bits:
+            pixels are never zero, so errors of these weights reach every neuron.
         fraction: bits below the point of membranes, residual streams and other potentials: their
             step is 2^-fraction.
         potential_bits: of a signed potential, sign included.
         accumulator_bits: of sums within a layer, sign included.
+        spare: bits that potentials must leave unused, below potential_bits.
         guard: bits that V is widened by before it is shifted by Shiftmax's weights.
         multiplier_bits: of the multipliers that ``multiply`` allows; their relative error is at
             most 2^-multiplier_bits.
@@ -32,9 +37,11 @@ class Rules:
     """
 
     weight_bits: int = 8
+    first_bits: int = 12
     fraction: int = 8
     potential_bits: int = 24
     accumulator_bits: int = 32
+    spare: int = 0
     guard: int = 8
     multiplier_bits: int = 16
     multiply: bool = False
@@ -42,9 +49,11 @@ class Rules:
     def __post_init__(self):
         for name, least, most in (
             ('weight_bits', 2, 24),
+            ('first_bits', 2, 24),
             ('fraction', 0, 24),
             ('potential_bits', 2, 48),
             ('accumulator_bits', 8, 62),
+            ('spare', 0, 8),
             ('guard', 0, 16),
             ('multiplier_bits', 2, 31),
         ):
@@ -53,6 +62,11 @@ class Rules:
                 raise ValueError(
                     f'Rules: {name} must be an integer in {least}..{most}, got {value!r}'
                 )
+
+    @property
+    def room(self) -> int:
+        """Bits that a potential may use, sign included."""
+        return self.potential_bits - self.spare
 
 
 @dataclass(frozen=True)

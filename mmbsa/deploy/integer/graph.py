@@ -18,7 +18,9 @@ from mmbsa.utils.files import atomic_open
 _MOST_THRESHOLDS = 16
 
 
-def export_integer(network: IntegerNetwork, path: str | Path, batch: int = 1) -> dict[str, int]:
+def export_integer(
+    network: IntegerNetwork, path: str | Path, batch: int = 1, checked: bool = False
+) -> dict[str, int]:
     """Write an integer network as an ONNX file.
 
     Input ``pixels`` (batch, C, H, W) uint8; outputs ``output_0``, ... int32 or int64, which are the
@@ -29,12 +31,14 @@ def export_integer(network: IntegerNetwork, path: str | Path, batch: int = 1) ->
         network: to write.
         path: of the file; it appears whole or not at all.
         batch: number of maps, which is fixed in the file.
+        checked: add an output ``fits``, bool, which is false where the reference raises
+            OverflowError. It costs a largest and a smallest value per potential.
 
     Returns:
         The number of nodes by operator.
 
     Raises:
-        ValueError: weights of more than 8 bits, or another operation that has no form in the graph.
+        ValueError: an operation that has no form in the graph.
         ImportError: onnx is missing (the extra ``deploy``).
     """
     try:
@@ -44,10 +48,6 @@ def export_integer(network: IntegerNetwork, path: str | Path, batch: int = 1) ->
         raise ImportError(
             f'export_integer needs onnx ({error}): pip install "mmbsa[deploy]"'
         ) from None
-    if network.rules.weight_bits > 8:
-        raise ValueError(
-            f'integer graph: weight_bits={network.rules.weight_bits}; its products take 8 bits'
-        )
     graph, shape = Graph(), (batch, *network.shape)
     found = network.forward(Symbol(graph, 'pixels', np.uint8, shape, 0, 255))
     outputs, types = [], []
@@ -61,6 +61,10 @@ def export_integer(network: IntegerNetwork, path: str | Path, batch: int = 1) ->
     first = types[0][1]
     outputs.append('prediction')
     types.append((np.int64, (first[0], *first[2:])))
+    if checked:
+        graph.nodes.append(helper.make_node('Identity', [_fits(graph)], ['fits']))
+        outputs.append('fits')
+        types.append((np.bool_, ()))
     nodes = _needed(graph.nodes, set(outputs))
     used = {name for node in nodes for name in node.input}
     model = helper.make_model(
@@ -87,6 +91,21 @@ def export_integer(network: IntegerNetwork, path: str | Path, batch: int = 1) ->
     for node in nodes:
         counts[node.op_type] = counts.get(node.op_type, 0) + 1
     return dict(sorted(counts.items()))
+
+
+def _fits(graph: Graph) -> str:
+    """Name of a boolean: whether all potentials fit their widths."""
+    result = graph.constant(True, np.bool_)
+    for value, bits in list(graph.checks):
+        part, most = value.settle(), (1 << (bits - 1)) - 1
+        if not np.can_cast(part.dtype, np.int64) or most >= np.iinfo(part.dtype).max:
+            continue
+        low, high = (graph.constant(bound, part.dtype) for bound in (-most - 1, most))
+        for op, inputs in (('ReduceMin', [low]), ('ReduceMax', [high])):
+            inputs.append(graph.add(op, [part.name], keepdims=0))
+            inputs = inputs[::-1] if op == 'ReduceMin' else inputs
+            result = graph.add('And', [result, graph.add('GreaterOrEqual', inputs)])
+    return result
 
 
 def _needed(nodes: list, wanted: set[str]) -> list:
@@ -122,6 +141,12 @@ def _blocks(weight: np.ndarray, groups: int) -> np.ndarray:
 @layers.conv2d.register
 def _conv2d(x: Symbol, weight: np.ndarray, stride, padding, dilation, groups: int) -> Symbol:
     """MatMulInteger of the taps of every place: runtimes do it far faster than ConvInteger."""
+    (weight, _), *wider = reversed(_int8_planes(weight))
+    if wider:  # the high bits first
+        total = _conv2d(x, weight, stride, padding, dilation, groups)
+        for plane, _ in wider:
+            total = (total << 8) + _conv2d(x, plane, stride, padding, dilation, groups)
+        return total
     graph, (kh, kw), n = x.graph, weight.shape[2:], x.shape[0]
     size = [
         (length + 2 * p - d * (k - 1) - 1) // s + 1
@@ -195,12 +220,23 @@ def _planes(x: Symbol) -> list[tuple[str, str, int]]:
     return planes
 
 
+def _int8_planes(weight: np.ndarray) -> list[tuple[np.ndarray, int]]:
+    """Weights as a sum of arrays that fit int8, with the power of two that each one counts."""
+    planes, places = [], 0
+    while weight.min(initial=0) < -128 or weight.max(initial=0) > 127:
+        high = (weight + 128) >> 8
+        planes.append((weight - (high << 8), places))
+        weight, places = high, places + 8
+    return [*planes, (weight, places)]
+
+
 @layers.matmul.register(Symbol)
 def _matmul(a: Symbol, b) -> Symbol:
     graph, length = a.graph, a.shape[-1]
     if isinstance(b, np.ndarray):
         shape, low, high = b.shape, int(b.min()), int(b.max())
-        right = [(graph.constant(b, np.int8), graph.constant(0, np.int8), 0)]
+        zero = graph.constant(0, np.int8)
+        right = [(graph.constant(w, np.int8), zero, places) for w, places in _int8_planes(b)]
     else:
         shape, low, high = b.shape, b.low, b.high
         right = _planes(b)

@@ -11,6 +11,7 @@ from torch.fx import Node
 from mmbsa.deploy.integer import layers
 from mmbsa.deploy.integer.fixed import (
     Fixed,
+    Rules,
     as_ratio,
     bits_of,
     check_width,
@@ -86,7 +87,7 @@ def plain(network, node: Node, x: Fixed, fraction: int | None = None) -> Fixed:
         check_width(f'{node.name}: product', data, 63 - network.rules.multiplier_bits)
         data, places = data * factor, places + more
     data = shift(data, places)
-    check_width(f'{node.name}: potential', data, network.rules.potential_bits)
+    check_width(f'{node.name}: potential', data, network.rules.room)
     return Fixed(data, fraction)
 
 
@@ -202,9 +203,7 @@ def _lif(
     unit = 1 << rules.fraction
     threshold = int(np.ceil(v_threshold * unit))
     reset = None if v_reset is None else int(round(v_reset * unit))
-    spikes = layers.lif(
-        x.data, leak, decay_input, threshold, reset, signed, name, rules.potential_bits
-    )
+    spikes = layers.lif(x.data, leak, decay_input, threshold, reset, signed, name, rules.room)
     operations = dict(adds=2 * x.data.size, comparisons=x.data.size * (1 + signed))
     if leak is not None:
         operations['multiplications' if leak.multiplies else 'shifts'] = x.data.size
@@ -318,7 +317,7 @@ def _add(network, node, a, b, alpha=1):
     if a.limit is not None:
         limit = (a.limit << fraction - a.fraction) + (b.limit << fraction - b.fraction)
     else:
-        check_width(f'{node.name}: sum', data, network.rules.potential_bits)
+        check_width(f'{node.name}: sum', data, network.rules.room)
     return Fixed(data, fraction, a.unit, limit)
 
 
@@ -360,6 +359,15 @@ def _mean(network, node, x, dims, keepdim=False, dtype=None):
 
 # weights
 # ------------------------------------------------------------------------------
+#: most bits below the point of potentials that a linear head multiplies; no neuron compares them.
+_HEAD_FRACTION = 8
+
+
+def _weight_bits(rules: Rules, x: Fixed) -> int:
+    """Width of the weights that x meets."""
+    return max(rules.weight_bits, rules.first_bits) if isinstance(x, Pixels) else rules.weight_bits
+
+
 def _quantized(
     network, node, x: Fixed, weight: Real, bias: Real | None, product: Callable, axis: int
 ) -> tuple:
@@ -381,10 +389,13 @@ def _quantized(
     real_bias = real_bias.reshape(channels)
     if isinstance(x, Pixels):
         weights = weights / network.std.reshape(1, -1, *[1] * (weights.ndim - 2))
+    integers, scale = quantize_weight(weights, _weight_bits(rules, x), rules.multiply)
+    if isinstance(x, Pixels):
         mean = network.mean.reshape(1, *channels)
         inside = np.broadcast_to(mean, (1, *x.data.shape[1:]))
-        real_bias = real_bias - product(np.ascontiguousarray(inside), weights)
-    integers, scale = quantize_weight(weights, rules.weight_bits, rules.multiply)
+        # with the rounded weights: their errors then meet pixel - mean, not the pixel
+        rounded = integers * scale.reshape(-1, *[1] * (weights.ndim - 1))
+        real_bias = real_bias - product(np.ascontiguousarray(inside), rounded)
     step = scale * 2.0**-x.fraction
     biases = np.rint(real_bias / step.reshape(channels)).astype(np.int64)
     bound = int(np.abs(integers).reshape(len(integers), -1).sum(1).max() * x.limit)
@@ -430,10 +441,10 @@ def _weighted(
     """A convolution or a linear layer: sums of weights, then a shift per channel, which is
     ``axis``."""
     if x.limit is None and kind == 'linear' and network.rules.multiply:
-        x = plain(network, node, x)
         rules, terms = network.rules, bits_of(0, x.data.shape[-1])
+        x = plain(network, node, x, min(rules.fraction, _HEAD_FRACTION))
         room = rules.accumulator_bits - rules.weight_bits - terms
-        check_width(f'{node.name}: input', x.data, room)
+        check_width(f'{node.name}: input', x.data, room - rules.spare)
         x = replace(x, limit=1 << (room - 1))
     if x.limit is None:
         raise refuse(
@@ -445,8 +456,8 @@ def _weighted(
         network, node, x, weight, bias, product, axis
     )
     out = shift((product(x.data, integers) + biases) * factors, places)
-    check_width(f'{node.name}: output', out, network.rules.potential_bits)
-    uses = integers[0].size * out.size
+    check_width(f'{node.name}: output', out, network.rules.room)
+    uses, bits = integers[0].size * out.size, _weight_bits(network.rules, x)
     counted = isinstance(x, Pixels) or x.limit > 255
     operations = {'multiplications' if counted else 'adds': uses, 'shifts': out.size}
     if network.rules.multiply:
@@ -457,11 +468,11 @@ def _weighted(
         operations,
         dict(
             input=bits_of(0 if isinstance(x, Pixels) else -x.limit, x.limit),
-            weight=network.rules.weight_bits,
+            weight=bits,
             accumulator=width,
             output=network.rules.potential_bits,
         ),
-        integers.size * network.rules.weight_bits // 8 + distinct(biases).size * 4,
+        integers.size * bits // 8 + distinct(biases).size * 4,
     )
     return Fixed(out, network.rules.fraction)
 

@@ -66,6 +66,8 @@ class Graph:
         self._helper, self._numpy_helper = helper, numpy_helper
         self.nodes, self.constants = [], {}
         self._named: dict[tuple, str] = {}
+        #: values that the reference checks, and the bits that they must fit.
+        self.checks: list[tuple[Symbol, int]] = []
 
     def constant(self, value, dtype) -> str:
         """Name of a constant; equal ones are stored once."""
@@ -147,8 +149,10 @@ class Symbol:
 
     def narrow(self, bits: int) -> None:
         """Take in that the reference raises where a value does not fit so many bits."""
-        self.low = max(self.low, -(1 << (bits - 1)))
-        self.high = min(self.high, (1 << (bits - 1)) - 1)
+        low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+        if self.low < low or self.high > high:
+            self.graph.checks.append((self, bits))
+        self.low, self.high = max(self.low, low), min(self.high, high)
 
     def _like(self, name, dtype, shape=None, low=None, high=None, **pending) -> 'Symbol':
         """Another tensor of this graph; bounds and shape are this one's unless given."""
