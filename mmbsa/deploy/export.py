@@ -29,6 +29,9 @@ class Predictor(nn.Module):
     * segmentor: (B, C, H, W) -> logits (B, K, H, W) at the input's size;
     * detector: (B, C, H, W) -> what its heads say about every level, in the order of the head,
       before boxes are decoded; (T, B, ...) where a spiking head averages T afterwards;
+    * two-stage detector: (B, C, H, W) -> the maps (B, C', h, w) of its neck, level by level, then
+      the scores (B, A, h, w) and the deltas (B, 4 A, h, w) that its proposal head gives to A
+      anchors per place; proposals, RoIAlign and what follows are left to the caller;
     * tracker: template (T, B, 3, z, z) and search crop (T, B, 3, s, s) -> boxes (B, 1, 4), and maps
       of score (B, 1, h, w), size (B, 2, h, w) and offset (B, 2, h, w);
     * any other module: its ``forward``.
@@ -59,6 +62,9 @@ class Predictor(nn.Module):
             and hasattr(model, 'head')
         ):
             return _logits(model, inputs[0])
+        if hasattr(model, 'roi_head'):
+            maps = model.extract_feat(inputs[0])
+            return _flat((maps, model.rpn_head(maps)))
         if hasattr(model, 'bbox_head'):
             return _flat(model(*inputs, mode='tensor'))
         return _flat(model(*inputs))
@@ -102,11 +108,6 @@ def trace(
     if unknown:
         raise ValueError(
             f'export of {name}: dynamic={tuple(dynamic)} must hold names among {", ".join(AXES)}'
-        )
-    if hasattr(model, 'roi_head'):
-        raise ValueError(
-            f'{name} cannot be exported: its roi_head runs on proposals, whose number depends on '
-            'the picture; export a one-stage detector'
         )
     tracker = hasattr(model, 'track') and hasattr(model, 'features')
     shapes = []

@@ -142,14 +142,6 @@ def test_quantize_refuses(files, tool):
     assert not list(files.glob('*never*'))
 
 
-def test_two_stage_detectors_are_refused(tool, tmp_path):
-    pytest.importorskip('mmdet')
-    config = tiny_tools.ROOT / 'configs' / 'bsa_detection_quickstart.py'
-    words = tool('export', config, '--out', tmp_path / 'never.onnx', *SIZE, fails=True)
-    assert 'MaskRCNN cannot be exported: its roi_head runs on proposals' in words
-    assert not list(tmp_path.iterdir())
-
-
 def test_benchmark_prints_a_row_per_runtime(files, monkeypatch, tool, capsys):
     """In this process, because new ones take seconds to import everything."""
     import multiprocessing

@@ -2,10 +2,10 @@
 
     python tools/deployment/benchmark.py CONFIG [CONFIG ...] --size 224 224 --batches 1 8
 
-Runtimes: ``torch``, ``compiled`` (``torch.compile``), ``onnxruntime`` (the float graph, norms
-folded), ``int8`` (onnxruntime's static 8-bit version of it) and ``integer`` (the integer graph in
-onnxruntime). Every measurement runs in a process of its own; files are written by another process
-before. ``CPU ms`` is the least processor time of a run, which other processes on the machine hardly
+Runtimes: ``torch``, ``compiled`` (``torch.compile``), ``aoti`` (a package of AOTInductor, which
+takes minutes to compile), ``onnxruntime`` (the float graph, norms folded), ``int8``
+(onnxruntime's static 8-bit version of it) and ``integer`` (the integer graph in onnxruntime). Every
+measurement runs in a process of its own; files are written by another process before. ``CPU ms`` is the least processor time of a run, which other processes on the machine hardly
 lengthen. ``memory`` is the largest resident set of the process that measures, so for graphs it does
 not hold PyTorch. ``file`` of the first two runtimes is the size of the weights. Weights are random
 unless ``--checkpoint`` is given; no runtime here makes use of zeros.
@@ -22,23 +22,25 @@ from pathlib import Path
 
 import numpy as np
 
-RUNTIMES = ('torch', 'compiled', 'onnxruntime', 'int8', 'integer')
-GRAPHS = RUNTIMES[2:]
+RUNTIMES = ('torch', 'compiled', 'aoti', 'onnxruntime', 'int8', 'integer')
+GRAPHS = RUNTIMES[3:]
 
 
 def write_files(args: argparse.Namespace, config: str, folder: str) -> dict[str, str]:
     """Write the graphs of a model; runtime -> what went wrong."""
     from export import examples, load
 
-    from mmbsa.deploy import export_int8, export_onnx
+    from mmbsa.deploy import export_aoti, export_int8, export_onnx
     from mmbsa.deploy.integer import IntegerNetwork, export_integer
     from mmbsa.models.layers import fuse
 
     model, wrong = load(config, args.checkpoint), {}
     path, inputs = Path(folder) / 'onnxruntime.onnx', examples(model, args.size)
-    for runtime in (name for name in GRAPHS if name in args.runtimes):
+    for runtime in (name for name in RUNTIMES[2:] if name in args.runtimes):
         try:
-            if runtime != 'integer' and not path.exists():
+            if runtime == 'aoti':
+                export_aoti(fuse(model), inputs, Path(folder) / 'aoti.pt2')
+            if runtime in ('onnxruntime', 'int8') and not path.exists():
                 export_onnx(fuse(model), inputs, path)
             if runtime == 'int8':
                 export_int8(path, [inputs], Path(folder) / 'int8.onnx')
@@ -89,6 +91,10 @@ def runner(args: argparse.Namespace, runtime: str, config: str, batch: int, fold
     torch.set_num_threads(args.threads)
     model = fuse(load(config, args.checkpoint))
     inputs = examples(model, args.size, batch)
+    if runtime == 'aoti':
+        path = Path(folder) / 'aoti.pt2'
+        package = torch._inductor.aoti_load_package(str(path))
+        return lambda: package(*inputs), path.stat().st_size
     predict = Predictor(model)
     size = sum(t.numel() * t.element_size() for t in model.state_dict().values())
     predict = torch.compile(predict) if runtime == 'compiled' else predict
