@@ -3,12 +3,13 @@
     python tools/deployment/benchmark.py CONFIG [CONFIG ...] --size 224 224 --batches 1 8
 
 Runtimes: ``torch``, ``compiled`` (``torch.compile``), ``aoti`` (a package of AOTInductor, which
-takes minutes to compile), ``onnxruntime`` (the float graph, norms folded), ``int8``
-(onnxruntime's static 8-bit version of it) and ``integer`` (the integer graph in onnxruntime). Every
-measurement runs in a process of its own; files are written by another process before. ``CPU ms`` is the least processor time of a run, which other processes on the machine hardly
-lengthen. ``memory`` is the largest resident set of the process that measures, so for graphs it does
-not hold PyTorch. ``file`` of the first two runtimes is the size of the weights. Weights are random
-unless ``--checkpoint`` is given; no runtime here makes use of zeros.
+takes minutes to compile), ``onnxruntime`` (the float graph, norms folded), ``int8`` (onnxruntime's
+static 8-bit version of it) and ``integer`` (the integer graph in onnxruntime). Every measurement
+runs in a process of its own; files are written by another process before. ``CPU ms`` is the least
+processor time of a run, which other processes on the machine hardly lengthen. ``memory`` is the
+largest resident set of the process that measures, so for graphs it does not hold PyTorch. ``file``
+of the first two runtimes is the size of the weights. Weights are random unless ``--checkpoint`` is
+given; no runtime here makes use of zeros.
 """
 
 import argparse
