@@ -81,7 +81,7 @@ def tool(monkeypatch, capsys):
         return str(caught.value.code)
 
     yield run
-    for name in ('export', 'check'):
+    for name in ('export', 'check', 'quantize'):
         sys.modules.pop(name, None)
 
 
@@ -127,6 +127,21 @@ def test_quantize_writes_graph_and_report(files, tool):
     pixels = onnxruntime.InferenceSession(str(out)).get_inputs()[0]
     assert pixels.name == 'pixels' and pixels.shape == [4, 3, 32, 32]
     assert 'accumulator' in report.read_text()
+
+
+def test_quantize_judges_int8_on_samples_of_all_classes(files, tool):
+    out = files / 'int8.onnx'
+    own = (files / 'own.py', files / 'own.pth', '--data', files / 'photos')
+    words = tool('quantize', *own, '--out', out, '--format', 'int8', '--samples', 2)
+    assert 'static int8 graph of onnxruntime' in words and '| accuracy/top1 |' in words
+    assert '2 samples; predictions that differ: ' in words
+    x = onnxruntime.InferenceSession(str(out)).get_inputs()[0]
+    assert x.name == 'input_0' and x.type == 'tensor(float)'
+    from quantize import batches
+
+    cfg = Config.fromfile(files / 'own.py')
+    (batch,) = batches(cfg, 'test', 4, samples=2)
+    assert [int(sample.gt_label) for sample in batch['data_samples']] == [0, 1]
 
 
 def test_quantize_refuses(files, tool):
