@@ -7,8 +7,9 @@ from test_integer_network import BSA, MEAN, STD, classifier, pixels
 import mmbsa.models  # noqa: F401  (registers everything)
 from mmbsa.deploy.integer import IntegerNetwork, Rules, export_integer, layers
 from mmbsa.deploy.integer.fixed import shift
-from mmbsa.deploy.integer.graph import _int8_planes
-from mmbsa.deploy.integer.symbol import Graph, Symbol
+from mmbsa.deploy.integer.graph_layers import _int8_planes
+from mmbsa.deploy.integer.nodes import Graph
+from mmbsa.deploy.integer.symbol import Symbol
 
 onnx = pytest.importorskip('onnx')
 onnxruntime = pytest.importorskip('onnxruntime')
@@ -118,6 +119,18 @@ def test_shiftmax_sticky_bits_far_below():
     for gaps in rows:
         check(layers.exponent_of_sum, np.array([gaps]))
     check(layers.exponent_of_sum, np.array([[0, *range(1, 70), 69], [0, *range(1, 71)]]))
+
+
+def test_numpy_functions_move_symbols_as_arrays():
+    """Of :mod:`mmbsa.deploy.integer.functions`; another one is refused by its name."""
+    x, y = draw(-9, 9, 2, 3, 4), draw(-9, 9, 2, 3, 4, seed=1)
+    check(lambda x: np.moveaxis(np.expand_dims(x, 1), 2, -1), x)
+    check(lambda x: np.swapaxes(np.transpose(x, (2, 0, 1)), 0, -1), x)
+    check(lambda x: np.take(np.broadcast_to(x, (5, 2, 3, 4)), [2, 0], -1), x)
+    check(lambda x, y: np.concatenate([np.stack([x, y]), np.stack([y, x])], 1), x, y)
+    check(lambda x, y: np.where(np.clip(x, -3, 3) >= 2, y, 0), x, y)
+    with pytest.raises(ValueError, match='numpy.sort has no form'):
+        check(np.sort, x)
 
 
 def test_pooling_and_resizing():

@@ -1,7 +1,7 @@
 """What the layers of an integer network compute, on int64 arrays: sums, comparisons and shifts.
 
 Functions under ``singledispatch`` have another form in the integer graph, see
-:mod:`mmbsa.deploy.integer.graph`; the others are run on its symbols as they are.
+:mod:`mmbsa.deploy.integer.graph_layers`; the others are run on its symbols as they are.
 """
 
 from functools import singledispatch
