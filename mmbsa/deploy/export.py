@@ -29,9 +29,9 @@ class Predictor(nn.Module):
     * segmentor: (B, C, H, W) -> logits (B, K, H, W) at the input's size;
     * detector: (B, C, H, W) -> what its heads say about every level, in the order of the head,
       before boxes are decoded; (T, B, ...) where a spiking head averages T afterwards;
-    * two-stage detector: (B, C, H, W) -> the maps (B, C', h, w) of its neck, level by level, then
-      the scores (B, A, h, w) and the deltas (B, 4 A, h, w) that its proposal head gives to A
-      anchors per place; proposals, RoIAlign and what follows are left to the caller;
+    * two-stage detector: (B, C, H, W) -> the maps of its neck, level by level, then the scores
+      (B, A, h, w) and the deltas (B, 4 A, h, w) that its proposal head gives to A anchors per
+      place, of a spiking head (T, B, ...); proposals, RoIAlign and the rest are not exported;
     * tracker: template (T, B, 3, z, z) and search crop (T, B, 3, s, s) -> boxes (B, 1, 4), and maps
       of score (B, 1, h, w), size (B, 2, h, w) and offset (B, 2, h, w);
     * any other module: its ``forward``.

@@ -323,7 +323,8 @@ def test_two_stage_detectors_give_maps_and_proposal_heads(tmp_path):
     assert len(found) == 3 * len(maps) == 12
     for a, b in zip(found, (*maps, *scores, *deltas)):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
-    assert scores[0].shape == (2, 3, 16, 16) and scores[0].std() > 1e-4
+    assert scores[0].shape == (1, 2, 3, 16, 16)  # (T, B, anchors, H, W)
+    assert maps[0].std() > 1e-4
 
 
 def photos(shared_path, size, number=8):
