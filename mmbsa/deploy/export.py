@@ -1,4 +1,4 @@
-"""Export of whole models in float32: programs, ahead-of-time compiled packages and ONNX files."""
+"""Exported programs, ahead-of-time compiled packages and ONNX files of whole models, in float32."""
 
 import contextlib
 import tempfile
@@ -13,29 +13,33 @@ from torch.export import Dim, ExportedProgram
 from mmbsa.deploy.decompose import decompose
 from mmbsa.utils.files import atomic_open
 
-#: version of ONNX's default operator set in the written files; the exporter itself uses 18.
+#: version of ONNX's default operator set that files are written for; 18 is what the exporter itself
+#: is written in.
 OPSET = 18
-#: name of an axis that may vary -> its index in an input (B, C, H, W) or (B, T, C, H, W).
+#: names of the axes that may vary, and the axis of an input (B, C, H, W) or (B, T, C, H, W) that
+#: each one is.
 AXES = dict(batch=0, height=-2, width=-1)
 
 
 class Predictor(nn.Module):
-    """Prediction of a model as a function of tensors, for export.
-
-    It uses the ``tensor`` or ``encode_decode`` mode of OpenMMLab's models.
+    """What a model predicts, as one function of tensors: the ``tensor`` or ``encode_decode`` mode
+    of OpenMMLab's models.
 
     * classifier: (B, C, H, W) or (B, T, C, H, W) -> logits (B, K);
     * segmentor: (B, C, H, W) -> logits (B, K, H, W) at the size of the input;
     * detector: (B, C, H, W) -> outputs of its heads for every level, in the order of the head,
       before boxes are decoded; (T, B, ...) if a spiking head averages T afterwards;
+    * two-stage detector: (B, C, H, W) -> the maps of its neck, level by level, then the scores
+      (B, A, h, w) and box deltas (B, 4 A, h, w) of its proposal head for A anchors per position;
+      (T, B, ...) for a spiking head. Proposals, RoIAlign and later parts are not exported;
     * tracker: template (T, B, 3, z, z) and search crop (T, B, 3, s, s) -> boxes (B, 1, 4), and maps
       of score (B, 1, h, w), size (B, 2, h, w) and offset (B, 2, h, w);
     * any other module: its ``forward``.
 
-    Inputs are the outputs of the model's data preprocessor: normalised float32.
+    Inputs are what the model's data preprocessor gives: normalised float32.
 
     Args:
-        model: the trained model in evaluation mode; it is not copied.
+        model: the trained model; it is used as it is, in evaluation mode.
     """
 
     def __init__(self, model: nn.Module):
@@ -46,7 +50,7 @@ class Predictor(nn.Module):
         """Predict from tensors; the result is a tensor or a tuple of tensors."""
         model = self.model
         if hasattr(model, 'encode_decode'):
-            # heads read only the size of the first image's meta; a list per image would fix the
+            # heads read the size of the first image's meta only; a list per image would fix the
             # batch
             return model.encode_decode(inputs[0], [dict(img_shape=inputs[0].shape[2:])])
         if hasattr(model, 'track') and hasattr(model, 'features'):
@@ -58,6 +62,9 @@ class Predictor(nn.Module):
             and hasattr(model, 'head')
         ):
             return _logits(model, inputs[0])
+        if hasattr(model, 'roi_head'):
+            maps = model.extract_feat(inputs[0])
+            return _flat((maps, model.rpn_head(maps)))
         if hasattr(model, 'bbox_head'):
             return _flat(model(*inputs, mode='tensor'))
         return _flat(model(*inputs))
@@ -103,11 +110,6 @@ def trace(
         raise ValueError(
             f'export of {name}: dynamic={tuple(dynamic)} must hold names among {", ".join(AXES)}'
         )
-    if hasattr(model, 'roi_head'):
-        raise ValueError(
-            f'{name} cannot be exported: its roi_head runs on proposals, whose number depends on '
-            'the picture; export a one-stage detector'
-        )
     tracker = hasattr(model, 'track') and hasattr(model, 'features')
     shapes = []
     for index, x in enumerate(inputs):
@@ -125,7 +127,7 @@ def trace(
             return torch.export.export(
                 Predictor(model), inputs, dynamic_shapes=(tuple(shapes),), strict=False
             )
-    except Exception as error:  # exporters raise many types
+    except Exception as error:  # what exporters raise is of many kinds
         raise ValueError(
             f'{name} cannot be exported with dynamic={tuple(dynamic)}: {_first_lines(error)}'
         ) from error
@@ -286,7 +288,7 @@ def export_int8(graph: str | Path, batches: Sequence[Sequence[Tensor]], path: st
             f'export_int8 needs onnxruntime ({error}): pip install "mmbsa[deploy]"'
         ) from None
     if not batches:
-        raise ValueError('export_int8: there are no batches for calibration')
+        raise ValueError('export_int8: there are no batches to calibrate with')
 
     class Reader(quantization.CalibrationDataReader):
         feeds = iter([{f'input_{i}': x.numpy() for i, x in enumerate(b)} for b in batches])

@@ -81,7 +81,7 @@ def tool(monkeypatch, capsys):
         return str(caught.value.code)
 
     yield run
-    for name in ('export', 'check'):
+    for name in ('export', 'check', 'quantize'):
         sys.modules.pop(name, None)
 
 
@@ -129,6 +129,21 @@ def test_quantize_writes_graph_and_report(files, tool):
     assert 'accumulator' in report.read_text()
 
 
+def test_quantize_judges_int8_on_samples_of_all_classes(files, tool):
+    out = files / 'int8.onnx'
+    own = (files / 'own.py', files / 'own.pth', '--data', files / 'photos')
+    words = tool('quantize', *own, '--out', out, '--format', 'int8', '--samples', 2)
+    assert 'static int8 graph of onnxruntime' in words and '| accuracy/top1 |' in words
+    assert '2 samples; predictions that differ: ' in words
+    x = onnxruntime.InferenceSession(str(out)).get_inputs()[0]
+    assert x.name == 'input_0' and x.type == 'tensor(float)'
+    from quantize import batches
+
+    cfg = Config.fromfile(files / 'own.py')
+    (batch,) = batches(cfg, 'test', 4, samples=2)
+    assert [int(sample.gt_label) for sample in batch['data_samples']] == [0, 1]
+
+
 def test_quantize_refuses(files, tool):
     out = files / 'never.onnx'
     own = (files / 'own.py', files / 'own.pth', '--out', out)
@@ -140,14 +155,6 @@ def test_quantize_refuses(files, tool):
     words = tool('quantize', *softmax, '--data', files / 'photos', fails=True)
     assert 'softmax divides and takes exponentials' in words
     assert not list(files.glob('*never*'))
-
-
-def test_two_stage_detectors_are_refused(tool, tmp_path):
-    pytest.importorskip('mmdet')
-    config = tiny_tools.ROOT / 'configs' / 'bsa_detection_quickstart.py'
-    words = tool('export', config, '--out', tmp_path / 'never.onnx', *SIZE, fails=True)
-    assert 'MaskRCNN cannot be exported: its roi_head runs on proposals' in words
-    assert not list(tmp_path.iterdir())
 
 
 def test_benchmark_prints_a_row_per_runtime(files, monkeypatch, tool, capsys):

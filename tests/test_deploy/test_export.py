@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,11 @@ class Small(nn.Module):
 def small():
     torch.manual_seed(0)
     return settled(Small()).float()
+
+
+def compiler():
+    """Path of the C++ compiler that torch would call, or None."""
+    return shutil.which(os.environ.get('CXX', 'g++'))
 
 
 def image(*shape, seed=0):
@@ -143,6 +149,17 @@ def test_onnx_shiftmax_is_exact_for_silent_queries(tmp_path):
         torch.testing.assert_close(
             silent, v.mean((-1, -2), keepdim=True).expand_as(silent), rtol=1e-5, atol=1e-6
         )
+
+
+@pytest.mark.skipif(not compiler(), reason='there is no C++ compiler')
+def test_a_compiled_package_predicts_as_torch_does(tmp_path):
+    model, x = small(), image(2, 3, 12, 12, seed=1)
+    export_aoti(model, (x,), tmp_path / 'm.pt2', dynamic=())
+    found = torch._inductor.aoti_load_package(str(tmp_path / 'm.pt2'))(x)
+    with torch.no_grad():
+        expected = model(x)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert torch.equal(found.argmax(1), expected.argmax(1)) and expected.abs().max() > 1e-2
 
 
 def test_int8_of_a_float_graph(tmp_path):
@@ -284,6 +301,30 @@ def test_detectors_give_what_their_heads_say(tmp_path):
     for a, b in zip(found, (*scores, *boxes)):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
     assert scores[0].shape == (1, 3, 3, 2, 2) and scores[0].std() > 1e-4  # (T, B, K, H, W)
+
+
+def test_two_stage_detectors_give_maps_and_proposal_heads(tmp_path):
+    """What mmdet's own proposals are made of: the neck's maps and the maps of the RPN head."""
+    pytest.importorskip('onnxruntime')
+    pytest.importorskip('mmdet')
+    from mmengine.config import Config
+
+    from mmbsa.apis.inference import build_model
+
+    root = Path(__file__).parents[2]
+    torch.manual_seed(0)
+    model = settled(build_model(Config.fromfile(root / 'configs/bsa_detection_quickstart.py')))
+    model, x = model.float(), image(2, 3, 64, 64, seed=1)
+    export_onnx(model, (x,), tmp_path / 'm.onnx')
+    with torch.no_grad():
+        maps = model.extract_feat(x)
+        scores, deltas = model.rpn_head(maps)
+    found = run_onnx(tmp_path / 'm.onnx', x)
+    assert len(found) == 3 * len(maps) == 12
+    for a, b in zip(found, (*maps, *scores, *deltas)):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+    assert scores[0].shape == (1, 2, 3, 16, 16)  # (T, B, anchors, H, W)
+    assert maps[0].std() > 1e-4
 
 
 def photos(shared_path, size, number=8):

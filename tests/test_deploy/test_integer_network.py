@@ -4,7 +4,9 @@ import torch
 from family_checks import settled
 
 import mmbsa.models  # noqa: F401  (registers everything)
-from mmbsa.deploy.integer import IntegerNetwork, Rules
+from mmbsa.deploy.integer import Fixed, IntegerNetwork, Rules
+from mmbsa.deploy.integer.handlers.pointwise import times
+from mmbsa.deploy.integer.handlers.products import distinct
 from mmbsa.models.layers import fuse
 from mmbsa.registry import MODELS
 
@@ -73,9 +75,10 @@ def test_eight_bits_without_multiplications():
         classifier('Spikformer', attention=BSA, num_steps=2), pixels(1), MEAN, STD
     )
     first, *rest = network.report
-    assert (
-        first.kind == 'conv' and 'multiplications' in first.operations and first.bits['weight'] == 8
-    )
+    assert first.kind == 'conv' and 'multiplications' in first.operations
+    assert first.bits['weight'] == 12 and {
+        layer.bits['weight'] for layer in rest if layer.kind == 'conv'
+    } == {8}
     multiplying = [layer.name for layer in rest if 'multiplications' in layer.operations]
     assert all(layer.bits for layer in network.report) and not any(
         'conv' in name for name in multiplying
@@ -94,6 +97,38 @@ def test_eight_bits_without_multiplications():
     together = network.run(x)[0].data
     apart = np.concatenate([network.run(x[i : i + 1])[0].data for i in range(3)])
     assert (together == apart).all()
+
+
+def test_the_first_layer_is_unbiased():
+    """Errors of its weights meet pixel - mean: a picture of the mean gives the exact bias."""
+    model, mean = classifier('Spikformer', num_steps=1), [118, 120, 110]
+    x = np.broadcast_to(np.uint8(mean).reshape(1, 3, 1, 1), (1, 3, 32, 32))
+    with torch.no_grad():
+        bias = fuse(model, merge=True).backbone.stem.conv.bias.numpy()
+    network = IntegerNetwork(model, x, mean, STD, Rules(weight_bits=4, first_bits=4))
+    weights, biases, _, places, _ = next(iter(network.integers.values()))
+    sums = (weights * np.reshape(mean, (1, 3, 1, 1))).sum((1, 2, 3)) + biases[0, :, 16, 16]
+    step = 2.0 ** -(places.reshape(-1) + network.rules.fraction)
+    assert (np.abs(sums * step - bias) <= step / 2 * (1 + 1e-9)).all() and bias.any()
+
+
+def test_distinct_biases_are_counted_once():
+    """Only the border of a padded map differs: 3 x 3 of 5 x 6 places are stored."""
+    biases = np.full((1, 2, 5, 6), 7)
+    biases[:, :, 0] += 1
+    biases[:, :, -1] += 2
+    biases[..., 0] += 4
+    biases[..., -1] += 8
+    assert distinct(biases).shape == (1, 2, 3, 3)
+    assert distinct(biases[:, :, 1:-1, 1:-1]).shape == (1, 2, 1, 1)
+
+
+@pytest.mark.parametrize('factor', [0.125, 4, 0.3])
+def test_times_moves_the_point_or_leaves_a_unit(factor):
+    x = Fixed(np.arange(-5, 6), 3)
+    found = times(None, None, x, factor)
+    assert (found.data == x.data).all() and (found.unit == 1) == (factor != 0.3)
+    np.testing.assert_allclose(found.real(), x.real() * factor, rtol=1e-15)
 
 
 def test_integer_segmentor_predicts():

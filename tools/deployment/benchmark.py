@@ -2,13 +2,14 @@
 
     python tools/deployment/benchmark.py CONFIG [CONFIG ...] --size 224 224 --batches 1 8
 
-Runtimes: ``torch``, ``compiled`` (``torch.compile``), ``onnxruntime`` (the float graph with folded
-norms), ``int8`` (onnxruntime's static 8-bit version of it) and ``integer`` (the integer graph in
-onnxruntime). Every measurement runs in a separate process; another process writes the files before.
-``CPU ms`` is the smallest processor time of a run, which other processes on the machine hardly
-change. ``memory`` is the largest resident set of the measuring process, so for graphs it does not
-include PyTorch. ``file`` of the first two runtimes is the size of the weights. Weights are random
-unless ``--checkpoint`` is given; no runtime here exploits zeros.
+Runtimes: ``torch``, ``compiled`` (``torch.compile``), ``aoti`` (a package of AOTInductor, which
+takes minutes to compile), ``onnxruntime`` (the float graph with folded norms), ``int8``
+(onnxruntime's static 8-bit version of it) and ``integer`` (the integer graph in onnxruntime). Every
+measurement runs in a separate process; another process writes the files before. ``CPU ms`` is the
+smallest processor time of a run, which other processes on the machine hardly change. ``memory`` is
+the largest resident set of the measuring process, so for graphs it does not include PyTorch.
+``file`` of the first two runtimes is the size of the weights. Weights are random unless
+``--checkpoint`` is given; no runtime here exploits zeros.
 """
 
 import argparse
@@ -22,23 +23,25 @@ from pathlib import Path
 
 import numpy as np
 
-RUNTIMES = ('torch', 'compiled', 'onnxruntime', 'int8', 'integer')
-GRAPHS = RUNTIMES[2:]
+RUNTIMES = ('torch', 'compiled', 'aoti', 'onnxruntime', 'int8', 'integer')
+GRAPHS = RUNTIMES[3:]
 
 
 def write_files(args: argparse.Namespace, config: str, folder: str) -> dict[str, str]:
     """Write the graphs of a model, and return runtime -> error."""
     from export import examples, load
 
-    from mmbsa.deploy import export_int8, export_onnx
+    from mmbsa.deploy import export_aoti, export_int8, export_onnx
     from mmbsa.deploy.integer import IntegerNetwork, export_integer
     from mmbsa.models.layers import fuse
 
     model, wrong = load(config, args.checkpoint), {}
     path, inputs = Path(folder) / 'onnxruntime.onnx', examples(model, args.size)
-    for runtime in (name for name in GRAPHS if name in args.runtimes):
+    for runtime in (name for name in RUNTIMES[2:] if name in args.runtimes):
         try:
-            if runtime != 'integer' and not path.exists():
+            if runtime == 'aoti':
+                export_aoti(fuse(model), inputs, Path(folder) / 'aoti.pt2')
+            if runtime in ('onnxruntime', 'int8') and not path.exists():
                 export_onnx(fuse(model), inputs, path)
             if runtime == 'int8':
                 export_int8(path, [inputs], Path(folder) / 'int8.onnx')
@@ -89,6 +92,10 @@ def runner(args: argparse.Namespace, runtime: str, config: str, batch: int, fold
     torch.set_num_threads(args.threads)
     model = fuse(load(config, args.checkpoint))
     inputs = examples(model, args.size, batch)
+    if runtime == 'aoti':
+        path = Path(folder) / 'aoti.pt2'
+        package = torch._inductor.aoti_load_package(str(path))
+        return lambda: package(*inputs), path.stat().st_size
     predict = Predictor(model)
     size = sum(t.numel() * t.element_size() for t in model.state_dict().values())
     predict = torch.compile(predict) if runtime == 'compiled' else predict
@@ -121,7 +128,7 @@ def measure(args, runtime: str, config: str, batch: int, folder: str) -> list[st
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('configs', nargs='+')
-    parser.add_argument('--checkpoint', help='weights; only with a single config')
+    parser.add_argument('--checkpoint', help='of the one config')
     parser.add_argument(
         '--size', nargs=2, type=int, default=(224, 224), metavar=('HEIGHT', 'WIDTH')
     )
@@ -131,7 +138,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--runtimes', nargs='+', choices=RUNTIMES, default=RUNTIMES)
     args = parser.parse_args()
     if args.checkpoint and len(args.configs) > 1:
-        parser.error('--checkpoint needs a single config')
+        parser.error('--checkpoint is of one config')
     return args
 
 
@@ -139,7 +146,7 @@ def main() -> None:
     args, failed = parse(), False
     print('| model | batch | runtime | median ms | CPU ms | memory MiB | file MiB |')
     print('|---|---|---|---|---|---|---|', flush=True)
-    # one task per process: the memory of a runtime does not count for the next one
+    # one task per process: memory of one runtime is not counted for the next
     with multiprocessing.get_context('spawn').Pool(1, maxtasksperchild=1) as pool:
         for config in args.configs:
             with tempfile.TemporaryDirectory() as folder:

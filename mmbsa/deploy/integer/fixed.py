@@ -1,9 +1,11 @@
-"""Fixed-point numbers, and the shifts between their formats.
+"""Whole numbers that stand for real ones, and the shifts between their formats.
 
-Rounding rules of the whole integer network:
+Rounding rules, everywhere in the integer network:
 
 * :func:`shift` to the right rounds to nearest, halves up: ``(x + 2^(n-1)) >> n``;
-* leaks of membranes round down: ``x >> n`` (arithmetic, towards minus infinity);
+* leaks of membranes round down: ``x >> n`` (arithmetic, towards minus infinity). A membrane that
+  is rounded down reaches a whole threshold exactly when the membrane before the shift does; one that is rounded to
+  nearest fires up to half a step too early;
 * integer neurons round halves to even, as ``torch.round`` does, or up, as their config specifies.
 """
 
@@ -15,14 +17,17 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Rules:
-    """Bit widths of an integer network.
+    """Widths of an integer network.
 
     Args:
         weight_bits: bits of signed weights.
+        first_bits: bits of the weights of the first layer, if larger than ``weight_bits``. Pixels
+            are never zero, so errors of these weights reach every neuron.
         fraction: fractional bits of membranes, residual streams and other potentials: their step is
             2^-fraction.
         potential_bits: bits of a signed potential, with the sign.
         accumulator_bits: bits of sums within a layer, with the sign.
+        spare: number of the highest of ``potential_bits`` that potentials must not use.
         guard: additional bits of V before it is shifted by Shiftmax's weights.
         multiplier_bits: bits of the multipliers that ``multiply`` allows; their relative error is
             at most 2^-multiplier_bits.
@@ -35,9 +40,11 @@ class Rules:
     """
 
     weight_bits: int = 8
+    first_bits: int = 12
     fraction: int = 8
     potential_bits: int = 24
     accumulator_bits: int = 32
+    spare: int = 0
     guard: int = 8
     multiplier_bits: int = 16
     multiply: bool = False
@@ -45,9 +52,11 @@ class Rules:
     def __post_init__(self):
         for name, least, most in (
             ('weight_bits', 2, 24),
+            ('first_bits', 2, 24),
             ('fraction', 0, 24),
             ('potential_bits', 2, 48),
             ('accumulator_bits', 8, 62),
+            ('spare', 0, 8),
             ('guard', 0, 16),
             ('multiplier_bits', 2, 31),
         ):
@@ -56,6 +65,11 @@ class Rules:
                 raise ValueError(
                     f'Rules: {name} must be an integer in {least}..{most}, got {value!r}'
                 )
+
+    @property
+    def room(self) -> int:
+        """Bits that a potential may use, sign included."""
+        return self.potential_bits - self.spare
 
 
 @dataclass(frozen=True)

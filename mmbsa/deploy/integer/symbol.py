@@ -1,19 +1,23 @@
-"""Arrays that write an ONNX graph instead of computing.
+"""Arrays that write an ONNX graph instead of computing: the reference's own code, run on them,
+gives the integer graph.
 
-The code of the reference runs on them and writes the integer graph. A :class:`Symbol` has the
-operators and the numpy functions that the integer network uses. It has the least and the largest
-value that the tensor can hold, which determine the types in the graph: 8 bits before products, 32
-or 64 bits elsewhere. Additions of constants and shifts are pending until the value is used; a
-comparison adds them to its constant.
+A :class:`Symbol` has the operators and the numpy functions that the integer network uses. It knows
+the least and the largest value that it can hold, and the types of the graph follow from them: 8
+bits in front of products, 32 or 64 bits elsewhere. Additions of constants and shifts are kept back
+until somebody needs the value: a comparison takes them into its constant.
 
-Maps (..., C, H, W) from convolutions also exist as (..., H, W, C), the layout in which convolutions
-are matrix products. Nodes of a layout that is not used are not part of the graph.
+Maps (..., C, H, W) that come from convolutions are also there as (..., H, W, C), the layout in
+which convolutions are products of matrices. What is written in both and used in one only is
+not part of the graph.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
+
+from mmbsa.deploy.integer.nodes import const, highest, int_type, lowest
+from mmbsa.deploy.integer.value import Value
 
 _FUNCTIONS: dict[Callable, Callable] = {}
 
@@ -58,220 +62,14 @@ def implements(function: Callable):
     return decorate
 
 
-class Graph:
-    """Nodes and constants of an ONNX graph in the order in which they were written."""
-
-    def __init__(self):
-        from onnx import helper, numpy_helper
-
-        self._helper, self._numpy_helper = helper, numpy_helper
-        self.nodes, self.constants = [], {}
-        self._named: dict[tuple, str] = {}
-
-    def constant(self, value, dtype) -> str:
-        """Store a constant and return its name; equal constants are stored once.
-
-        Args:
-            value: value of the constant.
-            dtype: its type in the graph.
-        """
-        value = np.asarray(value)
-        array = np.ascontiguousarray(value.astype(dtype)).reshape(value.shape)
-        assert (array == value).all(), 'a constant does not fit its type'
-        key = (array.dtype.str, array.shape, array.tobytes())
-        if key not in self._named:
-            name = self._named[key] = f'c{len(self.constants)}'
-            self.constants[name] = self._numpy_helper.from_array(array, name)
-        return self._named[key]
-
-    def add(self, op: str, inputs: Sequence[str], **attributes) -> str:
-        """Write a node and return the name of its output.
-
-        Args:
-            op: name of the ONNX operator.
-            inputs: names of its inputs.
-            attributes: its attributes.
-        """
-        name = f'{op.lower()}_{len(self.nodes)}'
-        self.nodes.append(self._helper.make_node(op, list(inputs), [name], name, **attributes))
-        return name
-
-
-def int_type(low: int, high: int) -> np.dtype:
-    """Return the type of sums and shifts between these bounds.
-
-    Args:
-        low, high: smallest and largest value.
-
-    Raises:
-        OverflowError: no 64-bit type holds them.
-    """
-    for dtype in (np.int32, np.int64):
-        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
-            return np.dtype(dtype)
-    raise OverflowError(f'integer graph: values {low} .. {high} do not fit 64 bits')
-
-
-def _low(constant) -> int:
-    return int(np.min(constant))
-
-
-def _high(constant) -> int:
-    return int(np.max(constant))
-
-
-def _const(value) -> np.ndarray:
-    """An int64 array without leading axes of length 1."""
-    value = np.asarray(value, np.int64)
-    while value.ndim and value.shape[0] == 1:
-        value = value[0]
-    return np.asarray(value)
-
-
-class Symbol:
-    """A tensor of the graph: ``((raw + pre) >> places) + post``.
-
-    Args:
-        graph: graph of the tensor.
-        name, dtype, shape: name, type and shape of the tensor ``raw``.
-        low, high: bounds of ``raw``.
-        pre, places, post: pending constants that broadcast against ``raw``; 0 by default.
-    """
-
-    __array_ufunc__ = None  # so numpy's operators call the operators of this class
-
-    def __init__(self, graph, name, dtype, shape, low, high, pre=0, places=0, post=0):
-        self.graph, self.name, self.dtype = graph, name, np.dtype(dtype)
-        self.shape, self.raw_low, self.raw_high = tuple(shape), int(low), int(high)
-        self.pre, self.places, self.post = _const(pre), _const(places), _const(post)
-        self.low = _low(((self.raw_low + self.pre) >> self.places) + self.post)
-        self.high = _high(((self.raw_high + self.pre) >> self.places) + self.post)
-        self._settled: Symbol | None = None
-        #: the same map as (..., H, W, C), if it exists.
-        self.last: Symbol | None = None
-        #: (symbol, low, high), if this symbol is the clipped value of another one.
-        self.clipped: tuple | None = None
-
-    ndim = property(lambda self: len(self.shape))
-    size = property(lambda self: math.prod(self.shape))
+class Symbol(Value):
+    """A :class:`Value` with the operators and the methods of numpy's arrays."""
 
     def __array_function__(self, function, types, args, kwargs):
         if function not in _FUNCTIONS:
-            raise ValueError(f'integer graph: numpy.{function.__name__} is not supported')
+            raise ValueError(f'integer graph: numpy.{function.__name__} has no form in it')
         return _FUNCTIONS[function](*args, **kwargs)
 
-    def narrow(self, bits: int) -> None:
-        """Narrow the bounds to ``bits`` bits; the reference raises for other values."""
-        self.low = max(self.low, -(1 << (bits - 1)))
-        self.high = min(self.high, (1 << (bits - 1)) - 1)
-
-    def _like(self, name, dtype, shape=None, low=None, high=None, **pending) -> 'Symbol':
-        """Return another tensor of this graph, by default with the same bounds and shape."""
-        return Symbol(
-            self.graph,
-            name,
-            dtype,
-            self.shape if shape is None else shape,
-            self.low if low is None else low,
-            self.high if high is None else high,
-            **pending,
-        )
-
-    # pending constants
-    # --------------------------------------------------------------------------------------------
-    def cast(self, dtype) -> str:
-        """Return the name of the raw tensor in another type."""
-        dtype = np.dtype(dtype)
-        if dtype == self.dtype:
-            return self.name
-        to = self.graph._helper.np_dtype_to_tensor_dtype(dtype)
-        return self.graph.add('Cast', [self.name], to=to)
-
-    def shifted(self) -> 'Symbol':
-        """Return the same value with no pending constant but ``post``."""
-        if not self.places.any():
-            if not self.pre.any():
-                return self
-            post = self.pre + self.post
-            return self._bounded(
-                Symbol(
-                    self.graph,
-                    self.name,
-                    self.dtype,
-                    self.shape,
-                    self.raw_low,
-                    self.raw_high,
-                    post=post,
-                )
-            )
-        low, high = self.raw_low + self.pre, self.raw_high + self.pre
-        # BitShift has no sign: add a multiple of 2^places before it, and subtract the result after
-        lift = np.where(low < 0, -(low >> self.places), 0)
-        offset = self.pre + (lift << self.places)
-        dtype = int_type(
-            min(self.raw_low, _low(offset)), max(_high(high + (lift << self.places)), _high(offset))
-        )
-        name = self.cast(dtype)
-        if offset.any():
-            name = self.graph.add('Add', [name, self.graph.constant(offset, dtype)])
-        unsigned = np.uint32 if dtype == np.int32 else np.uint64
-        to = self.graph._helper.np_dtype_to_tensor_dtype
-        name = self.graph.add('Cast', [name], to=to(np.dtype(unsigned)))
-        places = self.graph.constant(self.places, unsigned)
-        name = self.graph.add('BitShift', [name, places], direction='RIGHT')
-        result = (low >> self.places) + lift, (high >> self.places) + lift
-        bounds = _low(result[0]), _high(result[1])
-        dtype = int_type(*bounds)
-        name = self.graph.add('Cast', [name], to=to(dtype))
-        return self._bounded(self._like(name, dtype, None, *bounds, post=self.post - lift))
-
-    def _bounded(self, other: 'Symbol') -> 'Symbol':
-        """Return ``other`` with the narrower bounds of both."""
-        other.low, other.high = max(self.low, other.low), min(self.high, other.high)
-        return other
-
-    def settle(self) -> 'Symbol':
-        """Return the same value without pending constants, as int32, int64 or in 8 bits."""
-        if self._settled is None:
-            part = self.shifted()
-            if part.post.any():
-                dtype = int_type(
-                    min(part.raw_low, part.low), max(part.raw_high, part.high, _high(part.post))
-                )
-                name = self.graph.add(
-                    'Add', [part.cast(dtype), self.graph.constant(part.post, dtype)]
-                )
-                part = self._like(name, dtype)
-            else:
-                part = self._like(part.name, part.dtype)
-            self._settled = part
-            part._settled = part
-        return self._settled
-
-    def wide(self, dtype=None) -> str:
-        """Return the name of the settled value in int32, int64, or the given type."""
-        part = self.settle()
-        return part.cast(dtype or int_type(part.low, part.high))
-
-    def narrowest(self) -> tuple[str, str]:
-        """Return the names of an 8-bit tensor and of its zero point, which represent this value.
-
-        Raises:
-            ValueError: the value does not fit 8 bits.
-        """
-        part = self.shifted()
-        if part.dtype == np.uint8 and not part.post.ndim and -255 <= part.post <= 0:
-            return part.name, self.graph.constant(-part.post, np.uint8)
-        part = self.settle()
-        for dtype in (np.uint8, np.int8):
-            if np.iinfo(dtype).min <= part.low and part.high <= np.iinfo(dtype).max:
-                return part.cast(dtype), self.graph.constant(0, dtype)
-        raise ValueError(
-            f'integer graph: {self.name} with values {self.low} .. {self.high} does not fit 8 bits'
-        )
-
-    # arithmetic
-    # --------------------------------------------------------------------------------------------
     @pointwise
     def __add__(self, other):
         if not isinstance(other, Symbol):
@@ -292,9 +90,9 @@ class Symbol:
                 self.post + other,
             )
             if not self.places.any():
-                out.pre, out.post = out.pre + out.post, _const(0)
-            out.low = max(out.low, self.low + _low(other))
-            out.high = min(out.high, self.high + _high(other))
+                out.pre, out.post = out.pre + out.post, const(0)
+            out.low = max(out.low, self.low + lowest(other))
+            out.high = min(out.high, self.high + highest(other))
             return out
         return self._joined(other, 'Add')
 
@@ -305,7 +103,7 @@ class Symbol:
         """Return the sum or difference of two tensors; constants added after it are pending."""
         a, b = self.shifted(), other.shifted()
         sign = 1 if op == 'Add' else -1
-        ends = [(p.low - _high(p.post), p.high - _low(p.post)) for p in (a, b)]
+        ends = [(p.low - highest(p.post), p.high - lowest(p.post)) for p in (a, b)]
         ends[1] = sorted(sign * v for v in ends[1])
         low, high = ends[0][0] + ends[1][0], ends[0][1] + ends[1][1]
         dtype = int_type(min(low, a.raw_low, b.raw_low), max(high, a.raw_high, b.raw_high))
@@ -327,9 +125,9 @@ class Symbol:
 
     def _constant(self, value) -> 'Symbol':
         value = np.asarray(value, np.int64)
-        dtype = int_type(_low(value), _high(value))
+        dtype = int_type(lowest(value), highest(value))
         name = self.graph.constant(value, dtype)
-        return self._like(name, dtype, value.shape, _low(value), _high(value))
+        return self._like(name, dtype, value.shape, lowest(value), highest(value))
 
     @pointwise
     def __mul__(self, other):
@@ -351,7 +149,7 @@ class Symbol:
 
     @pointwise
     def __rshift__(self, places):
-        places = np.minimum(_const(places), 62)
+        places = np.minimum(const(places), 62)
         if not places.any():
             return self
         base = self if not self.places.any() else self.settle()
@@ -365,8 +163,8 @@ class Symbol:
             base.pre + base.post,
             places,
         )
-        out.low = max(out.low, _low(base.low >> places))
-        out.high = min(out.high, _high(base.high >> places))
+        out.low = max(out.low, lowest(base.low >> places))
+        out.high = min(out.high, highest(base.high >> places))
         return out
 
     @pointwise
@@ -379,12 +177,12 @@ class Symbol:
         else:
             part = self
             wanted = np.asarray(constant, np.int64) - self.post
-            # outside of the bounds of the shifted value, the result of the comparison is fixed
+            # beyond what the shifted value can be, the comparison is decided
             least = (self.raw_low + self.pre) >> self.places
             most = ((self.raw_high + self.pre) >> self.places) + 1
             bound = (np.clip(wanted, least, most) << self.places) - self.pre
-            dtype = int_type(min(part.raw_low, _low(bound)), max(part.raw_high, _high(bound)))
-        name = self.graph.add(op, [part.cast(dtype), self.graph.constant(_const(bound), dtype)])
+            dtype = int_type(min(part.raw_low, lowest(bound)), max(part.raw_high, highest(bound)))
+        name = self.graph.add(op, [part.cast(dtype), self.graph.constant(const(bound), dtype)])
         return self._like(name, np.bool_, None, 0, 1)
 
     def __ge__(self, other):
@@ -433,8 +231,6 @@ class Symbol:
         dtype = int_type(part.low, part.high)
         return self._like(name, dtype, _reduced(self.shape, axes, keepdims))
 
-    # shapes
-    # --------------------------------------------------------------------------------------------
     def _moved(self, shape, op: str, *inputs, kept: int = 0, **attributes) -> 'Symbol':
         """Apply an operation that moves elements and keeps the last ``kept`` axes."""
         part = self
@@ -473,7 +269,7 @@ class Symbol:
         return out
 
     def squeeze(self, axis: int) -> 'Symbol':
-        """Squeeze as in numpy."""
+        """Reshape as in numpy."""
         axis %= self.ndim
         return self.reshape(self.shape[:axis] + self.shape[axis + 1 :])
 
@@ -506,132 +302,3 @@ class Symbol:
 def _reduced(shape, axes, keepdims: bool) -> tuple[int, ...]:
     kept = [1 if i in axes else n for i, n in enumerate(shape)]
     return tuple(n for i, n in enumerate(kept) if keepdims or i not in axes)
-
-
-# numpy's functions
-# ------------------------------------------------------------------------------------------------
-@implements(np.expand_dims)
-def _expand_dims(x: Symbol, axis: int) -> Symbol:
-    axis %= x.ndim + 1
-    return x.reshape((*x.shape[:axis], 1, *x.shape[axis:]))
-
-
-@implements(np.transpose)
-def _transpose(x: Symbol, axes) -> Symbol:
-    axes = [a % x.ndim for a in axes]
-    kept = 0
-    while kept < x.ndim and axes[-1 - kept] == x.ndim - 1 - kept:
-        kept += 1
-    return x._moved(tuple(x.shape[a] for a in axes), 'Transpose', kept=kept, perm=axes)
-
-
-@implements(np.swapaxes)
-def _swapaxes(x: Symbol, a: int, b: int) -> Symbol:
-    axes = list(range(x.ndim))
-    axes[a], axes[b] = axes[b], axes[a]
-    return _transpose(x, axes)
-
-
-@implements(np.moveaxis)
-def _moveaxis(x: Symbol, source: int, target: int) -> Symbol:
-    axes = [a for a in range(x.ndim) if a != source % x.ndim]
-    axes.insert(target % x.ndim, source % x.ndim)
-    return x if axes == sorted(axes) else _transpose(x, axes)
-
-
-@implements(np.take)
-def _take(x: Symbol, indices, axis: int) -> Symbol:
-    axis %= x.ndim
-    indices = np.asarray(indices, np.int64)
-    shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
-    places = x.graph.constant(indices, np.int64)
-    out = x._moved(shape, 'Gather', places, kept=x.ndim - axis - 1, axis=axis)
-    if x.last is not None and (axis < x.ndim - 3 or indices.ndim == 1):
-        place = {x.ndim - 3: x.ndim - 1, x.ndim - 2: x.ndim - 3, x.ndim - 1: x.ndim - 2}
-        out.last = _take(x.last, indices, place.get(axis, axis))
-    return out
-
-
-@implements(np.broadcast_to)
-def _broadcast_to(x: Symbol, shape) -> Symbol:
-    shape = tuple(int(n) for n in shape)
-    if shape == x.shape:
-        return x
-    return x.settle()._moved(shape, 'Expand', x.graph.constant(shape, np.int64))
-
-
-def _together(parts: Sequence[Symbol]) -> tuple[list[str], Symbol, dict]:
-    """Return names of tensors of one type, the first part, and the pending constants."""
-    parts = [part.shifted() for part in parts]
-    first = parts[0]
-    same = all(
-        part.dtype == first.dtype and not part.post.ndim and part.post == first.post
-        for part in parts
-    )
-    if same:
-        raw = min(p.raw_low for p in parts), max(p.raw_high for p in parts)
-        return [p.name for p in parts], first, dict(bounds=raw, dtype=first.dtype, post=first.post)
-    bounds = min(p.low for p in parts), max(p.high for p in parts)
-    dtype = int_type(*bounds)
-    return [p.wide(dtype) for p in parts], first, dict(bounds=bounds, dtype=dtype, post=0)
-
-
-@implements(np.concatenate)
-def _concatenate(parts: Sequence[Symbol], axis: int = 0) -> Symbol:
-    if len(parts) == 1:
-        return parts[0]
-    names, first, found = _together(parts)
-    axis %= first.ndim
-    length = sum(part.shape[axis] for part in parts)
-    name = first.graph.add('Concat', names, axis=axis)
-    shape = (*first.shape[:axis], length, *first.shape[axis + 1 :])
-    out = first._like(name, found['dtype'], shape, *found['bounds'], post=found['post'])
-    out.low = max(out.low, min(part.low for part in parts))
-    out.high = min(out.high, max(part.high for part in parts))
-    if axis < first.ndim - 3 and all(part.last is not None for part in parts):
-        out.last = _concatenate([part.last for part in parts], axis)
-    return out
-
-
-@implements(np.stack)
-def _stack(parts: Sequence[Symbol], axis: int = 0) -> Symbol:
-    return _concatenate([_expand_dims(part, axis) for part in parts], axis)
-
-
-@implements(np.clip)
-@pointwise
-def _clip(x: Symbol, low: int, high: int) -> Symbol:
-    part = x.settle()
-    dtype = int_type(min(part.low, low), max(part.high, high))
-    bounds = [x.graph.constant(v, dtype) for v in (low, high)]
-    name = x.graph.add('Clip', [part.cast(dtype), *bounds])
-    out = x._like(name, dtype, None, max(low, min(high, x.low)), min(high, max(low, x.high)))
-    out.clipped = x, low, high
-    return out
-
-
-@implements(np.where)
-@pointwise
-def _where(condition: Symbol, a, b) -> Symbol:
-    parts = [p if isinstance(p, Symbol) else condition._constant(p) for p in (a, b)]
-    low, high = min(p.low for p in parts), max(p.high for p in parts)
-    shape = np.broadcast_shapes(condition.shape, *(p.shape for p in parts))
-    base = min(low, 0)
-    if high - base <= 255 and all(
-        not isinstance(p, Symbol) or p.dtype == np.uint8 and not p.post.ndim and p.post == base
-        for p in (a, b)
-    ):  # spikes: 8 bits and a zero point
-        names = [
-            p.name if isinstance(p, Symbol) else condition.graph.constant(p - base, np.uint8)
-            for p in (a, b)
-        ]
-        name = condition.graph.add('Where', [condition.name, *names])
-        return condition._like(name, np.uint8, shape, low - base, high - base, post=base)
-    dtype = int_type(low, high)
-    name = condition.graph.add('Where', [condition.name, *(p.wide(dtype) for p in parts)])
-    return condition._like(name, dtype, shape, low, high)
-
-
-@implements(np.full_like)
-def _full_like(x: Symbol, value: int) -> np.ndarray:
-    return np.full((1,) * x.ndim, value, np.int64)

@@ -42,7 +42,7 @@ def calibrate(
         raise ValueError('calibrate: there are no photos')
     rules, problem = rules or Rules(), None
     for fraction in fractions:
-        spare = replace(rules, fraction=fraction, potential_bits=rules.potential_bits - 1)
+        spare = replace(rules, fraction=fraction, spare=rules.spare + 1)
         try:
             network = IntegerNetwork(model, photos[:1], rules=spare)
             for start in range(0, len(photos), batch):
@@ -50,15 +50,7 @@ def calibrate(
         except OverflowError as error:
             problem = error
             continue
-        network.rules = replace(spare, potential_bits=rules.potential_bits)
-        for layer in network.report:
-            layer.bits.update(
-                {
-                    key: bits + 1
-                    for key, bits in layer.bits.items()
-                    if key in ('membrane', 'output') and bits == spare.potential_bits
-                }
-            )
+        network.rules = replace(spare, spare=rules.spare)
         return network
     raise problem
 

@@ -1,0 +1,14 @@
+"""The integer form of every operation that exported spiking networks are made of."""
+
+from mmbsa.deploy.integer.handlers import maps, pointwise, products
+from mmbsa.deploy.integer.handlers.registry import Pixels, Real, apply, module_of
+
+__all__ = [
+    'Pixels',
+    'Real',
+    'apply',
+    'maps',
+    'module_of',
+    'pointwise',
+    'products',
+]

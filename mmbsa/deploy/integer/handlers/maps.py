@@ -1,0 +1,124 @@
+"""Operations on places: views, joins, slices, pooling and resizing of maps."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from mmbsa.deploy.integer import layers
+from mmbsa.deploy.integer.handlers.registry import handles, plain, refuse
+
+
+def _view(function: Callable) -> Callable:
+    def handler(network, node, x, *args, **kwargs):
+        return replace(x, data=function(x.data, *args))
+
+    return handler
+
+
+def _unflatten(x: np.ndarray, dim: int, sizes) -> np.ndarray:
+    dim %= x.ndim
+    return x.reshape(*x.shape[:dim], *sizes, *x.shape[dim + 1 :])
+
+
+def _flatten(x: np.ndarray, start: int = 0, end: int = -1) -> np.ndarray:
+    start, end = start % x.ndim, end % x.ndim
+    return x.reshape(*x.shape[:start], -1, *x.shape[end + 1 :])
+
+
+def _expand(x: np.ndarray, sizes, *_) -> np.ndarray:
+    offset = len(sizes) - x.ndim
+    return np.broadcast_to(
+        x, [x.shape[i - offset] if size == -1 else size for i, size in enumerate(sizes)]
+    )
+
+
+def _slice(x: np.ndarray, dim: int = 0, start=None, end=None, step: int = 1) -> np.ndarray:
+    index = [slice(None)] * x.ndim
+    index[dim] = slice(start, end, step)
+    return x[tuple(index)]
+
+
+for _names, _function in (
+    (('aten.unsqueeze',), np.expand_dims),
+    (('aten.flatten.using_ints',), _flatten),
+    (('aten.squeeze.dim',), lambda x, dim: x.squeeze(dim) if x.shape[dim] == 1 else x),
+    (('aten.unflatten.int',), _unflatten),
+    (('aten.permute',), np.transpose),
+    (('aten.transpose.int',), np.swapaxes),
+    (('aten.select.int',), lambda x, dim, i: np.take(x, i, dim)),
+    (('aten.expand',), _expand),
+    (('aten.slice.Tensor',), _slice),
+    (('aten.view', 'aten.reshape'), lambda x, shape: x.reshape(shape)),
+    (
+        (
+            'aten.contiguous',
+            'aten.clone',
+            'aten.detach',
+            'aten.to.dtype',
+            'aten.alias',
+            'aten.detach_',
+        ),
+        lambda x, *_: x,
+    ),
+):
+    handles(*_names)(_view(_function))
+
+
+@handles('aten.expand_as')
+def _expand_as(network, node, x, other):
+    return replace(x, data=np.broadcast_to(x.data, other.data.shape))
+
+
+@handles('aten.unbind.int')
+def _unbind(network, node, x, dim=0):
+    return [replace(x, data=part) for part in np.moveaxis(x.data, dim, 0)]
+
+
+@handles('aten.sym_size.int')
+def _size(network, node, x, dim):
+    return x.data.shape[dim]
+
+
+@handles('aten.stack', 'aten.cat')
+def _join(network, node, parts, dim=0):
+    if len({(part.fraction, part.unit) for part in parts}) > 1:
+        parts = [plain(network, node, part) for part in parts]
+    limits = [part.limit for part in parts]
+    join = np.stack if 'stack' in str(node.target) else np.concatenate
+    return replace(
+        parts[0],
+        data=join([part.data for part in parts], dim),
+        limit=None if None in limits else max(limits),
+    )
+
+
+@handles('aten.max_pool2d')
+def _max_pool(
+    network, node, x, kernel, stride=(), padding=(0, 0), dilation=(1, 1), ceil_mode=False
+):
+    if tuple(dilation) != (1, 1) and tuple(dilation) != (1,) or ceil_mode:
+        raise refuse(node, 'dilation and ceil_mode are not supported')
+    pairs = [tuple(value) * (2 // len(value)) for value in (kernel, stride or kernel, padding)]
+    return replace(x, data=layers.max_pool2d(x.data, *pairs))
+
+
+@handles('aten.upsample_bilinear2d.vec')
+def _bilinear(network, node, x, size, align_corners, scales):
+    x = plain(network, node, x)
+    size = tuple(size) if size else tuple(int(n * s) for n, s in zip(x.data.shape[-2:], scales))
+    data = layers.bilinear(x.data, size, align_corners)
+    network.note(
+        node,
+        'bilinear',
+        dict(adds=8 * data.size, shifts=data.size),
+        dict(weight=5, accumulator=(network.rules.potential_bits + 8)),
+    )
+    return replace(x, data=data)
+
+
+@handles('aten.upsample_nearest2d.vec')
+def _nearest(network, node, x, size, scales):
+    size = tuple(size) if size else tuple(int(n * s) for n, s in zip(x.data.shape[-2:], scales))
+    rows, columns = (np.arange(target) * n // target for n, target in zip(x.data.shape[-2:], size))
+    return replace(x, data=np.take(np.take(x.data, rows, -2), columns, -1))

@@ -1,0 +1,190 @@
+"""Operations on every element: neurons, sums, means, products with numbers and masks."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from mmbsa.deploy.integer import layers
+from mmbsa.deploy.integer.fixed import Fixed, bits_of, check_width, power_of_two
+from mmbsa.deploy.integer.handlers.registry import Real, handles, plain, refuse
+
+
+@handles('mmbsa.lif')
+def _lif(
+    network,
+    node,
+    x,
+    v0,
+    tau,
+    decay_input,
+    v_threshold,
+    v_reset,
+    detach_reset,
+    surrogate,
+    alpha,
+    signed,
+    impl,
+):
+    rules, name = network.rules, str(node.name)
+    if v0 is not None:
+        raise refuse(node, 'it continues from a membrane')
+    x = plain(network, node, x)
+    leak = None if tau is None else layers.Leak(name, tau, rules)
+    unit = 1 << rules.fraction
+    threshold = int(np.ceil(v_threshold * unit))
+    reset = None if v_reset is None else int(round(v_reset * unit))
+    spikes = layers.lif(x.data, leak, decay_input, threshold, reset, signed, name, rules.room)
+    operations = dict(adds=2 * x.data.size, comparisons=x.data.size * (1 + signed))
+    if leak is not None:
+        operations['multiplications' if leak.multiplies else 'shifts'] = x.data.size
+    network.note(node, 'lif', operations, dict(membrane=rules.potential_bits, output=1 + signed))
+    return Fixed(spikes, limit=1), None
+
+
+@handles('aten.clamp')
+def _clamp(network, node, x, low=None, high=None):
+    if x.unit != 1 and not network.rules.multiply and float(low).is_integer():
+        return _counted(network, node, x, int(low), int(high))
+    if x.limit is None or x.unit != 1:
+        x = plain(network, node, x)
+    bounds = [int(np.floor(bound * 2**x.fraction)) for bound in (low, high)]
+    network.note(
+        node,
+        'integer neuron',
+        dict(comparisons=2 * x.data.size, shifts=x.data.size),
+        dict(membrane=network.rules.potential_bits, output=bits_of(int(low), int(high))),
+    )
+    return Fixed(np.clip(x.data, *bounds), x.fraction, limit=max(map(abs, bounds)))
+
+
+def _counted(network, node, x: Fixed, low: int, high: int) -> Fixed:
+    """Clip and round potentials with a factor that is not a power of two.
+
+    The factor is part of the thresholds (n - 1/2) / factor. Ties of integers are rare; they round
+    up.
+    """
+    step = 2.0**x.fraction / x.unit
+    thresholds = [int(np.ceil((n - 0.5) * step)) for n in range(low + 1, high + 1)]
+    network.note(
+        node,
+        'integer neuron',
+        dict(comparisons=len(thresholds) * x.data.size),
+        dict(membrane=network.rules.potential_bits, output=bits_of(low, high)),
+    )
+    return Fixed(layers.reached(x.data, thresholds, low), limit=max(abs(low), high))
+
+
+@handles('aten.round')
+def _round(network, node, x):
+    limit = None if x.limit is None else -(-x.limit >> x.fraction)
+    return Fixed(layers.round_half_even(x.data, x.fraction), limit=limit and max(limit, 1))
+
+
+@handles('aten.floor')
+def _floor(network, node, x):
+    return Fixed(
+        x.data >> x.fraction, limit=None if x.limit is None else max(x.limit >> x.fraction, 1)
+    )
+
+
+@handles('aten.div.Tensor')
+def _divide(network, node, x, by):
+    if isinstance(by, Fixed | Real):
+        raise refuse(node, 'it divides by a tensor')
+    return times(network, node, x, 1 / by)
+
+
+def times(network, node, x: Fixed, factor: float) -> Fixed:
+    """Return x times a number.
+
+    A power of two moves the binary point; another factor goes into the next weights.
+    """
+    k = power_of_two(abs(factor))
+    if factor <= 0:
+        raise refuse(node, f'the factor {factor:g} is not positive')
+    return (
+        replace(x, fraction=x.fraction - k) if k is not None else replace(x, unit=x.unit * factor)
+    )
+
+
+def _constant(network, node, x: Real, fraction: int) -> Fixed:
+    if node.name not in network.integers:
+        network.integers[node.name] = (
+            np.rint(x.numpy() * 2.0**fraction).astype(np.int64),
+            fraction,
+        )
+    data, fraction = network.integers[node.name]
+    return Fixed(data, fraction)
+
+
+@handles('aten.add.Tensor', 'aten.sub.Tensor')
+def _add(network, node, a, b, alpha=1):
+    sign = -1 if 'sub' in str(node.target) else 1
+    if isinstance(b, int | float):
+        unit = 1 << max(a.fraction, 1)
+        a = a if a.fraction else replace(a, data=a.data << 1, fraction=1)
+        return replace(
+            a,
+            data=a.data + sign * int(round(alpha * b * unit)),
+            limit=None if a.limit is None else a.limit + unit,
+        )
+    a, b = (
+        _constant(network, node, x, network.rules.fraction) if isinstance(x, Real) else x
+        for x in (a, b)
+    )
+    if alpha != 1:
+        k = power_of_two(alpha)
+        if k is not None and k < 0:
+            b = plain(network, node, b)
+            b = replace(
+                b, data=b.data >> -k
+            )  # the leak of an integer neuron: floored, as all leaks are
+        else:
+            b = times(network, node, b, alpha)
+            b = b if b.unit == 1 else plain(network, node, b)
+    if a.unit != b.unit or a.limit is None or b.limit is None:
+        a, b = (plain(network, node, x) for x in (a, b))
+    fraction = max(a.fraction, b.fraction)
+    data = (a.data << fraction - a.fraction) + sign * (b.data << fraction - b.fraction)
+    limit = None
+    if a.limit is not None:
+        limit = (a.limit << fraction - a.fraction) + (b.limit << fraction - b.fraction)
+    else:
+        check_width(f'{node.name}: sum', data, network.rules.room)
+    return Fixed(data, fraction, a.unit, limit)
+
+
+@handles('aten.mul.Tensor')
+def _multiply(network, node, a, b):
+    if isinstance(b, int | float):
+        return times(network, node, a, b)
+    if isinstance(a, Real) or isinstance(b, Real):
+        raise refuse(
+            node,
+            'it scales potentials by a tensor; only scales that end in a convolution fold into it',
+        )
+    if a.limit is None or b.limit is None:
+        raise refuse(node, 'it is a product of potentials')
+    network.note(
+        node,
+        'mask',
+        dict(ands=max(a.data.size, b.data.size)),
+        dict(output=bits_of(0, a.limit * b.limit)),
+    )
+    return Fixed(a.data * b.data, a.fraction + b.fraction, a.unit * b.unit, a.limit * b.limit)
+
+
+@handles('aten.sum.dim_IntList')
+def _sum(network, node, x, dims, keepdim=False, dtype=None):
+    data = x.data.sum(tuple(dims), keepdims=keepdim)
+    count = x.data.size // max(data.size, 1)
+    check_width(f'{node.name}: sum', data, network.rules.accumulator_bits)
+    return replace(x, data=data, limit=None if x.limit is None else x.limit * count)
+
+
+@handles('aten.mean.dim')
+def _mean(network, node, x, dims, keepdim=False, dtype=None):
+    total = _sum(network, node, x, dims, keepdim)
+    out = times(network, node, total, total.data.size / x.data.size)
+    network.note(node, 'mean', dict(adds=x.data.size), dict(sum=network.rules.accumulator_bits))
+    return out if out.limit is not None or out.unit != 1 else plain(network, node, out)

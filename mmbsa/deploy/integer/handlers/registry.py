@@ -1,0 +1,101 @@
+"""Which function runs which operation of an exported graph on integers."""
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+from torch.fx import Node
+
+from mmbsa.deploy.integer.fixed import Fixed, as_ratio, check_width, shift
+
+
+@dataclass(frozen=True)
+class Pixels(Fixed):
+    """Raw pixels; the first convolution absorbs the normalisation."""
+
+
+@dataclass(frozen=True)
+class Real:
+    """A weight of the graph; the first layer that uses it quantises it."""
+
+    name: str
+    tensor: Tensor | None
+
+    def numpy(self) -> np.ndarray:
+        """float64."""
+        return self.tensor.detach().double().numpy()
+
+
+_HANDLERS: dict[str, Callable] = {}
+
+
+def module_of(node: Node) -> str:
+    """Return the name of the module that created a node of a graph."""
+    stack = list((node.meta.get('nn_module_stack') or {}).values())
+    name = stack[-1][0] if stack else node.name
+    return name.removeprefix('model.') or node.name
+
+
+def handles(*names: str):
+    """Return a decorator that registers the handler of ``aten`` or ``mmbsa`` operations.
+
+    The handler is a function ``(network, node, *args, **kwargs)``.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        _HANDLERS.update(dict.fromkeys(names, function))
+        return function
+
+    return decorate
+
+
+def refuse(node: Node, why: str) -> ValueError:
+    """Return the ValueError for an operation without an integer form.
+
+    Args:
+        node: node of the operation.
+        why: reason, for the message.
+    """
+    return ValueError(f'{module_of(node)}: {str(node.target)} has no integer form: {why}')
+
+
+def apply(network, node: Node, args: tuple, kwargs: dict):
+    """Run one node on integers.
+
+    Args:
+        network: the integer network.
+        node: node of the exported graph.
+        args, kwargs: arguments of the operation, with integers instead of tensors.
+    """
+    name = str(node.target).removesuffix('.default')
+    if node.target is operator.getitem:
+        return args[0][args[1]]
+    if name in _HANDLERS:
+        return _HANDLERS[name](network, node, *args, **kwargs)
+    if not any(isinstance(x, Fixed | Real) for x in args):
+        return node.target(*args, **kwargs)  # arithmetic on sizes
+    raise refuse(node, 'it is real-valued')
+
+
+def plain(network, node: Node, x: Fixed, fraction: int | None = None) -> Fixed:
+    """Return x as a potential with unit 1, rounded to the network's step or to ``fraction``.
+
+    Args:
+        network: the integer network.
+        node: node of the operation, for messages.
+        x: integers with their format.
+        fraction: number of fractional bits of the result; None (default) uses that of the network.
+    """
+    fraction = network.rules.fraction if fraction is None else fraction
+    data, places = x.data, x.fraction - fraction
+    if x.unit != 1:
+        if not network.rules.multiply:
+            raise refuse(node, f'the factor {x.unit:g} is no power of two; set multiply=True')
+        factor, more = as_ratio(x.unit, network.rules.multiplier_bits)
+        check_width(f'{node.name}: product', data, 63 - network.rules.multiplier_bits)
+        data, places = data * factor, places + more
+    data = shift(data, places)
+    check_width(f'{node.name}: potential', data, network.rules.room)
+    return Fixed(data, fraction)
