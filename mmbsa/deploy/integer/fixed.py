@@ -4,8 +4,8 @@ Rounding rules, everywhere in the integer network:
 
 * :func:`shift` to the right rounds to nearest, halves up: ``(x + 2^(n-1)) >> n``;
 * leaks of membranes round down: ``x >> n`` (arithmetic, towards minus infinity). A membrane that
-  is rounded down reaches a whole threshold exactly when the membrane before the shift does; one that is rounded to
-  nearest fires up to half a step too early;
+  is rounded down reaches a whole threshold exactly when the membrane before the shift does; one
+  that is rounded to nearest fires up to half a step too early;
 * integer neurons round halves to even, as ``torch.round`` does, or up, as their config specifies.
 """
 
