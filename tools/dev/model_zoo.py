@@ -205,7 +205,7 @@ def render_family(folder: str) -> str:
         '',
         '<!-- generated from metafile.yml by tools/dev/model_zoo.py -->',
         '',
-        *wrap(collection['Description'], 100),
+        *wrap(collection['Description'], 100, break_on_hyphens=False),
         '',
         f'Paper: {paper(collection)}. Code: [{collection["Code"]["URL"]}]'
         f'(../../{collection["Code"]["URL"]}).',
