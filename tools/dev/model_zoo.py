@@ -19,13 +19,13 @@ ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / 'docs' / 'model_zoo.md'
 #: values of a result's ``stated in``: where the figure is published.
 STATED = {
-    'official repository': "the README or a log of the authors' code states it",
-    'paper': 'the paper of the method states it (of Bipolar Self-attention: for its own models)',
+    'official repository': "the README or a log of the authors' code has the figure",
+    'paper': 'the paper of the method has the figure (Bipolar Self-attention: for its own models)',
     'paper, unverified': (
-        "attributed to the paper from memory, and not stated by the authors' code: "
-        'verify before quoting'
+        "attributed to the paper from memory; the authors' code does not have the figure: "
+        'verify it before you cite it'
     ),
-    'third party': "another method's repository restates it",
+    'third party': 'the repository of another method cites the figure',
 }
 #: keys of a result that differ from those of the model, as the table prints them.
 CONDITIONS = {
@@ -61,20 +61,20 @@ HEAD = """# Model zoo
 
 Generated from the metafiles under `configs/` by `tools/dev/model_zoo.py`; do not edit.
 
-Every classifier below is a timm model of that name after `import mmbsa.models`, and a backbone
-`dict(type='mmbsa.<family>', arch='<arch>')` for dense tasks. Every name also exists with `_bsa`:
-the same network with Bipolar Self-attention; rows are listed for those of which its paper gives
-figures.
+Every classifier in these tables is a timm model with this name after `import mmbsa.models`, and a
+backbone `dict(type='mmbsa.<family>', arch='<arch>')` for dense tasks. Every name also exists with
+`_bsa`: the same network with Bipolar Self-attention. The tables have rows for the `_bsa` models for
+which the paper gives figures.
 
-* **T** steps, **D** levels: what the model is built with by default. D = 1 are binary spikes.
-* **parameters** are counted from the model built here, with the classes of the data it is listed
-  under, and a test compares them. They are those of the official code without tensors that its
+* **T**, **D**: the default number of time steps and of levels. D = 1 means binary spikes.
+* **parameters**: the number of parameters of our model, with the number of classes of the data set.
+  A test checks it. It is equal to that of the official code without tensors that the official
   forward never uses: two LayerNorms per block (Spikformer, Spikingformer), a position embedding and
   a LayerNorm (Spikformer for events), and the talking heads (Spike-driven Transformer).
-* **SOPs** synaptic operations, and **mJ** energy, of one image, as published; `-` is unknown.
-* **with** conditions of a result that differ from the model's own: T, D, size of the input, epochs.
-* **top 1** and **mIoU** in percent. No figure here was measured by us unless its source says
-  *ours*.
+* **SOPs**, **mJ**: published synaptic operations and energy of one image; `-` means unknown.
+* **with**: conditions of a result that differ from the defaults of the model: T, D, input size,
+  epochs.
+* **top 1**, **mIoU**: in percent. Only figures with the source *ours* were measured here.
 
 | source | meaning |
 |---|---|
@@ -180,10 +180,10 @@ def render() -> str:
         '',
         '# Configs',
         '',
-        'Each name is that of a file in the folder of its family, or an entry point in `configs/`; '
-        '`tools/dev/config_names.py` has the scheme of the names. Recipes are the official ones, '
-        'and with BSA those of its paper where it has one. Figures are those published for the '
-        'model.',
+        'Each name is the name of a config file in the folder of its family or in `configs/`. '
+        '`tools/dev/config_names.py` explains the names. The recipes are the official ones; '
+        'with BSA they are those of its paper, if it has one. The figures are the published ones '
+        'of the model.',
     ]
     for task, group in by_task(entry_points + models).items():
         lines += ['', f'## {task}', '', *table(group, TASKS[task])]
@@ -205,11 +205,11 @@ def render_family(folder: str) -> str:
         '',
         '<!-- generated from metafile.yml by tools/dev/model_zoo.py -->',
         '',
-        *wrap(collection['Description'], 100),
+        *wrap(collection['Description'], 100, break_on_hyphens=False),
         '',
         f'Paper: {paper(collection)}. Code: [{collection["Code"]["URL"]}]'
         f'(../../{collection["Code"]["URL"]}).',
-        'Presets and what the columns mean: [model zoo](../../docs/model_zoo.md).',
+        'The [model zoo](../../docs/model_zoo.md) has all presets and explains the columns.',
     ]
     for task, group in by_task(models).items():
         lines += [
