@@ -37,7 +37,7 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=1e-4),
     clip_grad=dict(max_norm=1.0),
 )
-max_epochs = 16
+max_epochs = 32
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=50),
     dict(
@@ -49,8 +49,8 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=4)
+train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=8)
 val_cfg = dict()
 test_cfg = dict()
-default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=4))
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=8))
 randomness = dict(seed=0)
