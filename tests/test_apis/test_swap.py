@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 
 from mmbsa.apis.swap import SwapError, load_config, swap_backbone
-from mmbsa.apis.swap.heads import head_list, readers
+from mmbsa.apis.swap.heads import head_list, input_parts
 
 pytest.importorskip('mmseg')
 from swap_survey import survey_config, table, unbuildable, zoo  # noqa: E402
@@ -364,11 +364,11 @@ def test_readers_of_every_head_follow_their_maps():
         with torch.no_grad():
             maps = model.extract_feat(torch.randn(1, 3, 64, 64))
         for key in ('decode_head', 'auxiliary_head'):
-            for reader in (r for head in head_list(cfg.model, key) for r in readers(head)):
-                index, channels = reader.get('in_index', -1), reader['in_channels']
+            for part in (r for head in head_list(cfg.model, key) for r in input_parts(head)):
+                index, channels = part.get('in_index', -1), part['in_channels']
                 indices = index if isinstance(index, (list, tuple)) else [index]
                 channels = channels if isinstance(channels, (list, tuple)) else [channels]
                 assert [maps[i].shape[1] for i in indices] == list(channels), (
                     family,
-                    reader['type'],
+                    part['type'],
                 )

@@ -4,18 +4,18 @@ from copy import deepcopy
 
 import pytest
 
-from mmbsa.apis.swap.heads import positions, readers, rewrite_reader
+from mmbsa.apis.swap.heads import input_indices, input_parts, rewrite_inputs
 from mmbsa.apis.swap.level import Level, SwapError
 
 OLD = [Level(256, 4), Level(512, 8), Level(1024, 8), Level(2048, 8)]
 NEW = [Level(24, 4), Level(96, 16), Level(128, 16)]
-PLACES = {0: 0, 2: 1, 3: 2}
+NEW_INDICES = {0: 0, 2: 1, 3: 2}
 
 
-def rewritten(head: dict, maps=NEW, places=PLACES, number=4, old=OLD) -> dict:
+def rewritten(head: dict, maps=NEW, new_indices=NEW_INDICES, number=4, old=OLD) -> dict:
     head = deepcopy(head)
-    for reader in readers(head):
-        rewrite_reader(reader, maps, places, number, old)
+    for part in input_parts(head):
+        rewrite_inputs(part, maps, new_indices, number, old)
     return head
 
 
@@ -87,22 +87,22 @@ def test_heads_of_a_dilated_resnet(head, expected):
 
 def test_strides_follow():
     maps = [Level(24, 4), Level(48, 8), Level(96, 16), Level(128, 16)]
-    places = {i: i for i in range(4)}
+    new_indices = {i: i for i in range(4)}
     head = dict(
         type='FPNHead', in_channels=[256] * 4, in_index=[0, 1, 2, 3], feature_strides=[4, 8, 16, 32]
     )
-    assert rewritten(head, maps, places)['feature_strides'] == [4, 8, 16, 16]
+    assert rewritten(head, maps, new_indices)['feature_strides'] == [4, 8, 16, 16]
     head = dict(type='Mask2FormerHead', in_channels=[256, 512, 1024, 2048], strides=[4, 8, 16, 32])
-    assert rewritten(head, maps, places) == dict(
+    assert rewritten(head, maps, new_indices) == dict(
         type='Mask2FormerHead', in_channels=[24, 48, 96, 128], strides=[4, 8, 16, 16]
     )
 
 
 def test_what_a_head_reads():
-    assert positions(dict(type='H', in_channels=8), 4) == [3]
-    assert positions(dict(type='H', in_channels=[1, 2, 3]), 3) == [0, 1, 2]
-    assert positions(dict(type='H', in_channels=8, in_index=-2), 4) == [2]
+    assert input_indices(dict(type='H', in_channels=8), 4) == [3]
+    assert input_indices(dict(type='H', in_channels=[1, 2, 3]), 3) == [0, 1, 2]
+    assert input_indices(dict(type='H', in_channels=8, in_index=-2), 4) == [2]
     with pytest.raises(SwapError, match=r'H reads in_index=\[4\]'):
-        positions(dict(type='H', in_channels=8, in_index=4), 4)
+        input_indices(dict(type='H', in_channels=8, in_index=4), 4)
     with pytest.raises(SwapError, match='H has no in_channels'):
-        positions(dict(type='H'), 4)
+        input_indices(dict(type='H'), 4)

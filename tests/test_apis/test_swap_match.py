@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmbsa.apis.swap.level import Level
-from mmbsa.apis.swap.match import match, match_decoded, nest
+from mmbsa.apis.swap.match import match, match_decoded, match_strides
 
 OURS = (2, 4, 8, 16, 16)
 
@@ -32,7 +32,7 @@ def levels(*strides: int, width: int = 0, coarsest: int = 0) -> list[Level]:
     ],
 )
 def test_match_of_pyramids(strides, new, expected):
-    assert nest(strides, new) == expected
+    assert match_strides(strides, new) == expected
 
 
 @given(
@@ -42,7 +42,7 @@ def test_match_of_pyramids(strides, new, expected):
 @settings(max_examples=200, deadline=None)
 def test_nesting_is_ordered_ends_deep_and_never_beats_the_best_single_choice(old, new):
     strides, ours = sorted(2**o for o in old), sorted(2**n for n in new)
-    found = nest(strides, ours)
+    found = match_strides(strides, ours)
     assert found == sorted(found) and found[-1] == len(ours) - 1
     alone = sum(min(abs(log2(s / t)) for t in ours) for s in strides)
     assert sum(abs(log2(s / ours[j])) for s, j in zip(strides, found)) >= alone

@@ -43,7 +43,7 @@ def reads_time(head: dict) -> bool:
     return getattr(cls, 'reads_time', False)
 
 
-def readers(head: dict) -> list[dict]:
+def input_parts(head: dict) -> list[dict]:
     """Return the modules of a head that read maps: the head, or its nested heads (K-Net)."""
     if 'in_channels' in head or 'in_index' in head:
         return [head]
@@ -63,8 +63,8 @@ class Consumers:
 
     Attributes:
         heads: configs of all heads.
-        main: readers of the decode heads.
-        auxiliary: readers of the auxiliary heads.
+        main: parts of the decode heads.
+        auxiliary: parts of the auxiliary heads.
     """
 
     heads: tuple[dict, ...]
@@ -72,32 +72,32 @@ class Consumers:
     auxiliary: tuple[dict, ...]
 
     @property
-    def readers(self) -> tuple[dict, ...]:
-        """All readers, with those of the decode heads first."""
+    def parts(self) -> tuple[dict, ...]:
+        """All parts that read maps, with those of the decode heads first."""
         return self.main + self.auxiliary
 
 
 def consumers(model: dict) -> Consumers:
-    """Return the heads of a model's config; the readers are parts of the config, not copies."""
+    """Return the heads of a model's config and the parts that read maps, which are not copied."""
     main, auxiliary = head_list(model, 'decode_head'), head_list(model, 'auxiliary_head')
     return Consumers(
         (*main, *auxiliary),
-        tuple(reader for head in main for reader in readers(head)),
-        tuple(reader for head in auxiliary for reader in readers(head)),
+        tuple(part for head in main for part in input_parts(head)),
+        tuple(part for head in auxiliary for part in input_parts(head)),
     )
 
 
-def positions(reader: dict, number: int) -> list[int]:
-    """Return the positions of the maps that a head reads, in the order of the head.
+def input_indices(part: dict, number: int) -> list[int]:
+    """Return the indices of the maps that a head reads, in the order of the head.
 
     Args:
-        reader: config from :func:`readers`.
+        part: config from :func:`input_parts`.
         number: number of maps.
 
     Raises:
         SwapError: the head has no in_channels, or reads a map that does not exist.
     """
-    name, channels, index = type_name(reader), reader.get('in_channels'), reader.get('in_index')
+    name, channels, index = type_name(part), part.get('in_channels'), part.get('in_index')
     if channels is None:
         raise SwapError(f'{name} has no in_channels, so the maps that it reads are unknown')
     if index is None:
@@ -108,9 +108,9 @@ def positions(reader: dict, number: int) -> list[int]:
     return [i % number for i in index]
 
 
-def implicit_positions(reader: dict) -> list[int]:
-    """Return the positions of maps that a head reads without ``in_index`` (DeepLabV3+)."""
-    return [0] if reader.get('c1_in_channels') else []
+def default_indices(part: dict) -> list[int]:
+    """Return the indices of maps that a head reads without ``in_index`` (DeepLabV3+)."""
+    return [0] if part.get('c1_in_channels') else []
 
 
 def _like(old: Any, values: Sequence[int]) -> Any:
@@ -122,57 +122,57 @@ def _total(channels: Any) -> int:
     return sum(channels) if isinstance(channels, (list, tuple)) else channels
 
 
-def rewrite_reader(
-    reader: dict,
+def rewrite_inputs(
+    part: dict,
     maps: Sequence[Level],
-    places: dict[int, int],
+    new_indices: dict[int, int],
     number: int,
     old: Sequence[Level] | None = None,
 ) -> None:
     """Update, in place, all entries of a head's config that depend on the maps it reads.
 
     Args:
-        reader: config from :func:`readers`.
+        part: config from :func:`input_parts`.
         maps: the new maps.
-        places: old position -> position among the new maps.
+        new_indices: old position -> index of the new map.
         number: number of old maps.
         old: the old maps if known, for values that scale with the stride; None by default.
 
     Raises:
         SwapError: the head cannot read the new maps.
     """
-    where = positions(reader, number)
-    new = [maps[places[i]] for i in where]
-    before = reader['in_channels']
-    reader['in_channels'] = _like(before, [level.channels for level in new])
-    indices = [places[i] for i in where]
-    if 'in_index' in reader:
-        reader['in_index'] = _like(reader['in_index'], indices)
+    where = input_indices(part, number)
+    new = [maps[new_indices[i]] for i in where]
+    before = part['in_channels']
+    part['in_channels'] = _like(before, [level.channels for level in new])
+    indices = [new_indices[i] for i in where]
+    if 'in_index' in part:
+        part['in_index'] = _like(part['in_index'], indices)
     elif isinstance(before, (list, tuple)):
         if indices != list(range(len(maps))):
             raise SwapError(
-                f'{type_name(reader)} reads all maps in order, and the new maps are not in order'
+                f'{type_name(part)} reads all maps in order, and the new maps are not in order'
             )
     elif indices != [len(maps) - 1]:
-        reader['in_index'] = indices[0]
-    if implicit_positions(reader):
-        if places[0] != 0:
+        part['in_index'] = indices[0]
+    if default_indices(part):
+        if new_indices[0] != 0:
             raise SwapError(
-                f'{type_name(reader)} reads the first map as c1, which is not the finest map here'
+                f'{type_name(part)} reads the first map as c1, which is not the finest map here'
             )
-        reader['c1_in_channels'] = maps[0].channels
+        part['c1_in_channels'] = maps[0].channels
     for key in ('feature_strides', 'strides'):
-        if isinstance(reader.get(key), (list, tuple)) and len(reader[key]) == len(new):
-            reader[key] = _like(reader[key], [level.stride for level in new])
-    width = ONE_WIDTH.get(type_name(reader))
+        if isinstance(part.get(key), (list, tuple)) and len(part[key]) == len(new):
+            part[key] = _like(part[key], [level.stride for level in new])
+    width = ONE_WIDTH.get(type_name(part))
     if width:
-        reader[width] = new[0].channels
-    if reader.get('num_convs') == 0 and reader.get('channels') == _total(before):
-        reader['channels'] = _total(
-            reader['in_channels']
+        part[width] = new[0].channels
+    if part.get('num_convs') == 0 and part.get('channels') == _total(before):
+        part['channels'] = _total(
+            part['in_channels']
         )  # without convolutions they are the same maps
-    if 'mask_size' in reader and old is not None:
+    if 'mask_size' in part and old is not None:
         ratio = new[0].stride / old[where[0]].stride  # PSANet's window covers the whole map
-        reader['mask_size'] = _like(
-            reader['mask_size'], [max(1, round((m - 1) / ratio) + 1) for m in reader['mask_size']]
+        part['mask_size'] = _like(
+            part['mask_size'], [max(1, round((m - 1) / ratio) + 1) for m in part['mask_size']]
         )

@@ -12,7 +12,9 @@ from mmbsa.apis.swap.level import Level
 SHARED = 1.01
 
 
-def nest(strides: Sequence[int], new_strides: Sequence[int], to_last: bool = True) -> list[int]:
+def match_strides(
+    strides: Sequence[int], new_strides: Sequence[int], to_last: bool = True
+) -> list[int]:
     """Return levels for maps from shallow to deep: in order, nearest in stride, deeper if equal.
 
     Args:
@@ -60,7 +62,7 @@ def match(old: Sequence[Level], new: Sequence[Level], one_width: bool = False) -
         deep = deep[-1:] if one_width else deep
         return [deep[i * len(deep) // len(old)] for i in range(len(old))]
     order = sorted(range(len(old)), key=lambda i: (old[i].stride, old[i].depth, i))
-    levels = nest([old[i].stride for i in order], [level.stride for level in new])
+    levels = match_strides([old[i].stride for i in order], [level.stride for level in new])
     return [levels[order.index(i)] for i in range(len(old))]
 
 
@@ -74,5 +76,7 @@ def match_decoded(old: Sequence[Level], new: Sequence[Level]) -> list[int]:
         new: levels of the new backbone, fine to coarse.
     """
     strides = sorted({level.stride for level in old})
-    levels = dict(zip(strides, nest(strides, [level.stride for level in new], to_last=False)))
+    levels = dict(
+        zip(strides, match_strides(strides, [level.stride for level in new], to_last=False))
+    )
     return [levels[level.stride] for level in old]

@@ -7,8 +7,8 @@ from mmbsa.apis.swap.heads import (
     EXACT,
     ONE_WIDTH,
     Consumers,
-    implicit_positions,
-    positions,
+    default_indices,
+    input_indices,
 )
 from mmbsa.apis.swap.level import Level, SwapError
 from mmbsa.apis.swap.match import match, match_decoded
@@ -27,13 +27,13 @@ class Plan:
         levels: ascending indices of the returned levels in the given list.
         neck: config of the neck after the temporal readout; None for no neck.
         maps: maps that the heads read; None if a neck returns the old maps.
-        places: old position -> position in ``maps``.
+        new_indices: old index -> index in ``maps``.
     """
 
     levels: list[int]
     neck: dict | None = None
     maps: list[Level] | None = None
-    places: dict[int, int] = field(default_factory=dict)
+    new_indices: dict[int, int] = field(default_factory=dict)
 
 
 def adapter(maps: Sequence[Level], sources: Sequence[int], **options) -> dict:
@@ -97,7 +97,7 @@ def plan_with_neck(neck: dict, outputs: Outputs, new: Sequence[Level], scope: st
                 f'neck {name} does not build here, so what it returns is unknown: {error}'
             ) from error
         return plan
-    plan.places = {i: i for i in range(len(plan.maps))}
+    plan.new_indices = {i: i for i in range(len(plan.maps))}
     return plan
 
 
@@ -122,9 +122,9 @@ def plan_without_neck(read_by: Consumers, outputs: Outputs, new: Sequence[Level]
     else:
         exact = next((EXACT[type_name(r)][0] for r in main if type_name(r) in EXACT), None)
         read = sorted(
-            {i for r in read_by.readers for i in (*positions(r, len(old)), *implicit_positions(r))}
+            {i for r in read_by.parts for i in (*input_indices(r, len(old)), *default_indices(r))}
         )
-        decoded = any(all(old[i].decoded for i in positions(r, len(old))) for r in main)
+        decoded = any(all(old[i].decoded for i in input_indices(r, len(old))) for r in main)
     if exact or outputs.tokens:
         read = list(range(len(old)))
     matched = (
@@ -135,13 +135,15 @@ def plan_without_neck(read_by: Consumers, outputs: Outputs, new: Sequence[Level]
     used = sorted({matched[i] for i in read})
     if decoded:
         used = list(range(used[0], len(new)))
-    plan = Plan(used, maps=[new[j] for j in used], places={i: used.index(matched[i]) for i in read})
+    plan = Plan(
+        used, maps=[new[j] for j in used], new_indices={i: used.index(matched[i]) for i in read}
+    )
     if not (decoded or exact or outputs.tokens):
         return plan
 
     low, high = DECODER_WIDTHS
     width = min(high, max(low, *(old[i].channels for i in read))) if decoded else None
-    sources = [plan.places[i] for i in read]
+    sources = [plan.new_indices[i] for i in read]
     # the decode head's norm, also for the adapter's convolutions
     norm_cfg = next((dict(r['norm_cfg']) for r in main if r.get('norm_cfg')), None)
     plan.neck = adapter(
@@ -161,5 +163,5 @@ def plan_without_neck(read_by: Consumers, outputs: Outputs, new: Sequence[Level]
         )
         for i, source in zip(read, sources)
     ]
-    plan.places = {i: place for place, i in enumerate(read)}
+    plan.new_indices = {i: place for place, i in enumerate(read)}
     return plan

@@ -12,7 +12,7 @@ from mmbsa.apis.swap.heads import (
     consumers,
     head_list,
     reads_time,
-    rewrite_reader,
+    rewrite_inputs,
 )
 from mmbsa.apis.swap.level import Level, SwapError
 from mmbsa.apis.swap.load import load_config
@@ -88,7 +88,7 @@ def _by_index(model: dict, read_by: Consumers) -> bool:
 
     This requires a backbone that returns the same maps in train and eval mode.
     """
-    return bool(model.get('neck')) or any('in_index' in reader for reader in read_by.readers)
+    return bool(model.get('neck')) or any('in_index' in part for part in read_by.parts)
 
 
 def _old_outputs(cfg: dict, part: dict, read_by: Consumers, scope: str) -> Outputs:
@@ -238,12 +238,12 @@ def _swap_segmentor(model: dict, cfg: dict, given: dict, readout: str) -> None:
         plan = plan_with_neck(model['neck'], outputs, list(levels.values()), 'mmseg')
     else:
         plan = plan_without_neck(read_by, outputs, list(levels.values()))
-    for reader in read_by.readers:
+    for part in read_by.parts:
         if plan.maps is not None and outputs.eval_out is None:
             old = None if model.get('neck') else outputs.levels
             number = len(plan.maps) if old is None else len(old)
-            rewrite_reader(reader, plan.maps, plan.places, number, old)
-        reader.update(EXACT.get(type_name(reader), (None, {}))[1])
+            rewrite_inputs(part, plan.maps, plan.new_indices, number, old)
+        part.update(EXACT.get(type_name(part), (None, {}))[1])
     model['backbone'] = _new_backbone(given, plan, list(levels), model)
     if plan.neck or not all(map(reads_time, read_by.heads)):
         model['neck'] = _readout(readout, plan)
