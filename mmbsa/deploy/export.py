@@ -288,7 +288,7 @@ def export_int8(graph: str | Path, batches: Sequence[Sequence[Tensor]], path: st
             f'export_int8 needs onnxruntime ({error}): pip install "mmbsa[deploy]"'
         ) from None
     if not batches:
-        raise ValueError('export_int8: there are no batches to calibrate with')
+        raise ValueError('export_int8: there are no batches for calibration')
 
     class Reader(quantization.CalibrationDataReader):
         feeds = iter([{f'input_{i}': x.numpy() for i, x in enumerate(b)} for b in batches])

@@ -128,7 +128,7 @@ def measure(args, runtime: str, config: str, batch: int, folder: str) -> list[st
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('configs', nargs='+')
-    parser.add_argument('--checkpoint', help='of the one config')
+    parser.add_argument('--checkpoint', help='weights; only with a single config')
     parser.add_argument(
         '--size', nargs=2, type=int, default=(224, 224), metavar=('HEIGHT', 'WIDTH')
     )
@@ -138,7 +138,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--runtimes', nargs='+', choices=RUNTIMES, default=RUNTIMES)
     args = parser.parse_args()
     if args.checkpoint and len(args.configs) > 1:
-        parser.error('--checkpoint is of one config')
+        parser.error('--checkpoint needs a single config')
     return args
 
 

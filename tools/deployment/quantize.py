@@ -119,14 +119,14 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('config')
     parser.add_argument('checkpoint')
-    parser.add_argument('--data', required=True, help='folder of photos to calibrate with')
-    parser.add_argument('--number', type=int, default=16, help='of photos to calibrate with')
+    parser.add_argument('--data', required=True, help='folder of photos for calibration')
+    parser.add_argument('--number', type=int, default=16, help='number of photos; default 16')
     parser.add_argument(
         '--size',
         nargs=2,
         type=int,
         metavar=('HEIGHT', 'WIDTH'),
-        help="of the network's maps; default: of the first test sample",
+        help="height and width of the network's maps; default: of the first test sample",
     )
     parser.add_argument(
         '--format',
@@ -145,12 +145,12 @@ def parse() -> argparse.Namespace:
         '--fraction',
         type=int,
         nargs='+',
-        help='bits below the point of potentials to try, in this order',
+        help='fractional bits of potentials to try, in this order',
     )
     parser.add_argument(
         '--multiply',
         action='store_true',
-        help='allow multiplications and shifts where factors are no powers of two',
+        help='allow multiplications and shifts for factors that are not powers of two',
     )
     parser.add_argument('--fine-tune', type=int, default=0, metavar='STEPS')
     parser.add_argument('--lr', type=float, default=1e-4, help='learning rate of --fine-tune')

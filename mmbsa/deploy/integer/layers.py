@@ -69,8 +69,8 @@ class Leak:
         self.multiplies = self.part is None and self.kept is None
         if self.multiplies and not rules.multiply:
             raise ValueError(
-                f'{name}: the leak 1 / tau = {1 / tau:g} is no shift: neither it nor what is kept '
-                'is a power of two; set multiply=True, or train with such a tau (2, 4, 4/3, ...)'
+                f'{name}: the leak 1 / tau = {1 / tau:g} is not a shift: neither 1 / tau nor '
+                '1 - 1 / tau is a power of two; set multiply=True, or train with tau=2, 4, 4/3, ...'
             )
 
     def __call__(self, x: np.ndarray) -> np.ndarray:

@@ -67,7 +67,7 @@ class Symbol(Value):
 
     def __array_function__(self, function, types, args, kwargs):
         if function not in _FUNCTIONS:
-            raise ValueError(f'integer graph: numpy.{function.__name__} has no form in it')
+            raise ValueError(f'integer graph: numpy.{function.__name__} is not supported')
         return _FUNCTIONS[function](*args, **kwargs)
 
     @pointwise

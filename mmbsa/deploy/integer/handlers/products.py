@@ -107,7 +107,7 @@ def _weighted(
     if x.limit is None:
         raise refuse(
             node,
-            'its input are potentials, so it needs multiplications; only spikes and pixels add up '
+            'its inputs are potentials, so it needs multiplications; only spikes and pixels add up '
             '(a linear head is allowed to multiply by multiply=True)',
         )
     integers, biases, factors, places, width = _quantized(

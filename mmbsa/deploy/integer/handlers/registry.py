@@ -92,7 +92,7 @@ def plain(network, node: Node, x: Fixed, fraction: int | None = None) -> Fixed:
     data, places = x.data, x.fraction - fraction
     if x.unit != 1:
         if not network.rules.multiply:
-            raise refuse(node, f'the factor {x.unit:g} is no power of two; set multiply=True')
+            raise refuse(node, f'the factor {x.unit:g} is not a power of two; set multiply=True')
         factor, more = as_ratio(x.unit, network.rules.multiplier_bits)
         check_width(f'{node.name}: product', data, 63 - network.rules.multiplier_bits)
         data, places = data * factor, places + more
