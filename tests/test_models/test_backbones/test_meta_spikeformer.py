@@ -60,7 +60,7 @@ def test_drop_path():
     'kwargs, error, words',
     [
         (dict(arch='9-384'), KeyError, '8-384'),
-        (dict(arch=dict(embed_dims=(8, 16, 16))), ValueError, '= 4 widths'),
+        (dict(arch=dict(embed_dims=(8, 16, 16))), ValueError, '= 4 entries'),
         (dict(arch=dict(TINY, embed_dims=(9, 16, 16, 24))), ValueError, 'must be even'),
         (dict(arch=dict(TINY, head=3)), ValueError, 'num_heads'),
         (dict(norm_cfg=dict(type='GN', num_groups=2)), ValueError, 'batch norm'),

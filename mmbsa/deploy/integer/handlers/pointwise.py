@@ -161,7 +161,8 @@ def _multiply(network, node, a, b):
     if isinstance(a, Real) or isinstance(b, Real):
         raise refuse(
             node,
-            'it scales potentials by a tensor; only a scale after a convolution can be folded into it',
+            'it scales potentials by a tensor; only a scale after a convolution can be folded '
+            'into it',
         )
     if a.limit is None or b.limit is None:
         raise refuse(node, 'it is a product of potentials')
