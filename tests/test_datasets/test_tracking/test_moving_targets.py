@@ -18,6 +18,7 @@ def scene(**changes):
                 length=6,
                 steps=1,
                 clutter=2,
+                clutter_contrast=0.4,
                 threshold_noise=0.15,
                 noise_rate=0.5,
             ),
@@ -80,6 +81,15 @@ def test_boxes_surround_the_target():
         assert inside.mean() == 1
 
 
+def test_contrast_of_clutter_leaves_path_and_target_unchanged():
+    faint, full = scene(clutter_contrast=0.0), scene(clutter_contrast=1.0)
+    np.testing.assert_array_equal(faint.boxes(), full.boxes())
+    objects = [s.objects(np.random.default_rng((s.seed, s.index))) for s in (faint, full)]
+    assert all(np.ptp(thing.texture) == 0 for thing in objects[0][:-1])
+    assert all(np.ptp(thing.texture) > 0.5 for thing in objects[1])
+    np.testing.assert_array_equal(objects[0][-1].texture, objects[1][-1].texture)
+
+
 def test_sub_frames_share_the_events_of_a_frame():
     whole = _render.__wrapped__(scene(threshold_noise=0, noise_rate=0))
     parts = _render.__wrapped__(scene(threshold_noise=0, noise_rate=0, steps=2))
@@ -93,6 +103,12 @@ def test_dataset_lists_scenes_and_refuses_nonsense():
     data = MovingTargets(length=3, frames=22, size=(48, 64), split='val', test_mode=True)
     assert len(data) == 3 and data.get_data_info(2)['gt_boxes'].shape == (22, 4)
     assert data.get_data_info(0)['frames'][4].shape == (1, 48, 64, 3)
-    for wrong in (dict(split='all'), dict(length=0), dict(size=(20, 64)), dict(clutter=-1)):
+    for wrong in (
+        dict(split='all'),
+        dict(length=0),
+        dict(size=(20, 64)),
+        dict(clutter=-1),
+        dict(clutter_contrast=1.5),
+    ):
         with pytest.raises(ValueError, match='MovingTargets'):
             MovingTargets(**wrong)

@@ -65,7 +65,7 @@ def test_nothing_half_written_stays(tmp_path, monkeypatch):
 
 def test_what_is_wrong_is_named(tmp_path):
     folder = sequence(tmp_path, 'seq')
-    with pytest.raises(ValueError, match='the first 40 are left out'):
+    with pytest.raises(ValueError, match='the first 40 are skipped'):
         stack_sequence(folder, 'FE108', first=40)
     with pytest.raises(ValueError, match='COESOT.*no stacked frames'):
         stack_sequence(folder, 'COESOT')
