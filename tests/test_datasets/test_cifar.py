@@ -86,7 +86,7 @@ def test_broken_pickles_and_archives_are_named(tmp_path):
     write_cifar(tmp_path / 'a', 100, 'py', archive=True)
     archive = tmp_path / 'a' / 'cifar-100-python.tar.gz'
     archive.write_bytes(archive.read_bytes()[:5000])
-    with pytest.raises(ValueError, match='cifar-100-python.tar.gz: not a whole tar archive'):
+    with pytest.raises(ValueError, match='cifar-100-python.tar.gz: not a complete tar archive'):
         CIFAR100(str(tmp_path / 'a'))
 
 

@@ -239,5 +239,5 @@ def test_red_tests_silence_a_benchmark(harness, tmp_path):
 
 def test_files_that_cannot_be_compared(harness, tmp_path):
     (tmp_path / 'a.json').write_text('{}')
-    with pytest.raises(SystemExit, match=r'a\.json is no report of a benchmark'):
+    with pytest.raises(SystemExit, match=r'a\.json is not a report of a benchmark'):
         harness.compare([tmp_path / 'a.json'] * 2, lambda row: (row['name'],))
