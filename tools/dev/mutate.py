@@ -219,7 +219,7 @@ class Tests:
         self.seconds: dict[str, float] = {}
         self.names: dict[str, str] = {}
         for case in tree.parse(junit).iter('testcase'):
-            if case.find('skipped') is not None:
+            if any(case.find(state) is not None for state in ('skipped', 'failure', 'error')):
                 continue
             name = f'{case.get("classname", "").replace(".", "/")}.py::{case.get("name")}'
             self.seconds[name] = float(case.get('time', 0))
