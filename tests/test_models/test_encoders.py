@@ -99,3 +99,11 @@ def test_bad_encoders_are_named():
             TTFSEncoder(2, **bad)
     with pytest.raises(ValueError, match='bits'):
         PhaseEncoder(2, bits=0)
+
+
+def test_first_spike_of_spikingjelly_needs_two_steps():
+    x = torch.rand(2, 3, 4, 4)
+    one = TTFSEncoder(num_steps=1, latency='linear').encode_pixels(x)
+    assert torch.equal(one, torch.ones(1, *x.shape))
+    two = TTFSEncoder(num_steps=2, latency='linear').encode_pixels(x)
+    assert two.shape == (2, *x.shape) and (two.ne(0).sum(0) == 1).all()

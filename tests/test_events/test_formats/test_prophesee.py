@@ -90,6 +90,20 @@ def test_evt2_is_decoded_by_its_rules(seed, count, blocks):
     assert decode(Evt2(Request(path='a.raw')), words, '<u4', blocks) == evt2_by_word(words)
 
 
+@pytest.mark.parametrize('kind', range(16))
+def test_every_type_of_the_evt3_format_is_known(tmp_path, kind):
+    """0x1, 0x9, 0xB, 0xC and 0xD are no types of EVT 3.0."""
+    path = tmp_path / 'a.raw'
+    start = write.WRITERS['evt3'][0](path, write.some_events())
+    path.write_bytes(path.read_bytes() + bytes([0, kind << 4]))
+    assert start
+    if kind in (0x1, 0x9, 0xB, 0xC, 0xD):
+        with pytest.raises(ev.RecordingError, match=f'type 0x{kind:X}'):
+            ev.read_events(path)
+    else:
+        assert len(ev.read_events(path)) >= len(write.some_events())
+
+
 @pytest.mark.parametrize('name, unit', [('evt2', 4), ('evt3', 2)])
 def test_a_word_of_an_unknown_type_is_named(tmp_path, name, unit):
     path = tmp_path / 'a.raw'

@@ -38,3 +38,10 @@ def test_image_size_prefers_the_batch():
 def test_check_time_major_names_the_shape():
     with pytest.raises(ValueError, match=r'head needs maps \(T, B, C, H, W\), got \(2, 3, 4, 4\)'):
         check_time_major([torch.zeros(2, 3, 4, 4)], 'head')
+
+
+def test_true_strides_takes_the_nearest_power_of_two_of_the_longer_side():
+    """30 cells of 100 pixels fit no stride exactly: 100 / 30 is nearest to 4, 100 / 55 to 2."""
+    maps = [torch.zeros(1, 1, 20, 30), torch.zeros(1, 1, 20, 55)]
+    assert true_strides(maps, (60, 100)) == (4, 2)
+    assert true_strides([torch.zeros(1, 1, 30, 20)], (100, 60)) == (4,)

@@ -87,3 +87,14 @@ def test_it_does_not_stream_and_says_why():
 def test_mistakes_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_logit_of_zero_counts_as_absent_with_the_official_mistake_alone():
+    """The second largest of the four logits is exactly 0."""
+    for quirks in (False, True):
+        node = neuron(official_quirks=quirks).eval()
+        with torch.no_grad():
+            node.gate.weight.zero_()
+            node.gate.bias.copy_(torch.tensor([1.0, 0.0, -1.0, -2.0]))
+        shares = node.shares(current())[:, 0, 0, 0]
+        assert (shares > 0).tolist() == [True, not quirks, False, False]

@@ -1,5 +1,7 @@
 """Losses and their gradients against the official ones."""
 
+import math
+
 import pytest
 import torch
 import tracking_fixtures
@@ -102,3 +104,15 @@ def test_iou_of_equal_and_of_distant_boxes():
     giou, iou = generalized_iou(a, b)
     assert iou.tolist() == [1, 0]
     torch.testing.assert_close(giou, torch.tensor([1.0, -0.5]))
+
+
+def test_heatmap_is_a_gaussian_inside_the_radius():
+    box = torch.tensor([[0.25, 0.25, 0.5, 0.5]])
+    (heatmap,) = centre_heatmap(box, 16)
+    radius = int(gaussian_radius(box[:, 2:] * 16).item())
+    sigma = (2 * radius + 1) / 6
+    for y, x in ((8, 8), (8, 9), (7, 9), (8 + radius, 8), (8 + radius + 1, 8)):
+        inside = max(abs(y - 8), abs(x - 8)) <= radius
+        squared = (y - 8) ** 2 + (x - 8) ** 2
+        expected = math.exp(-squared / (2 * sigma**2)) if inside else 0.0
+        assert heatmap[y, x].item() == pytest.approx(expected, abs=1e-6)
