@@ -154,15 +154,13 @@ def draw(
             tiles(spikes), cmap=signs, vmin=-top, vmax=top, interpolation='nearest', aspect='auto'
         )
         silent = 100 * (spikes == 0).mean()
-        axis.set_title(
-            f'spikes of {name} ({len(spikes)} channels, {silent:.0f} % without spikes)', fontsize=9
-        )
+        axis.set_title(f'{name}: {len(spikes)} channels, {silent:.0f} % zero', fontsize=9)
     top = max(1, np.abs(scores).max())
     shown = axes[3].imshow(
         scores, cmap='PuOr_r', vmin=-top, vmax=top, extent=span, interpolation='nearest'
     )
     fig.colorbar(shown, ax=axes[3], fraction=0.05)
-    axes[3].set_title('scores of the query', fontsize=9)
+    axes[3].set_title('scores q k of this query', fontsize=9)
     axes[4].imshow(image.mean(-1), cmap='gray', vmin=0, vmax=255)
     if options['normalizer'] == 'none':
         shown = axes[4].imshow(
@@ -178,7 +176,7 @@ def draw(
             alpha=0.75,
             interpolation='nearest',
         )
-        label = f'log2 of the {options["normalizer"]} weights, sum {weights.sum():.3f}'
+        label = f'log2 of the {options["normalizer"]} weights (sum {weights.sum():.3f})'
     fig.colorbar(shown, ax=axes[4], fraction=0.05)
     axes[4].set_title(label, fontsize=9)
     for axis in (axes[0], axes[3], axes[4]):
@@ -190,7 +188,7 @@ def draw(
             markeredgecolor='red',
             markeredgewidth=2,
         )
-    axes[0].set_title('picture and query', fontsize=9)
+    axes[0].set_title('image; the circle is the query', fontsize=9)
     for axis in axes:
         axis.set_xticks([])
         axis.set_yticks([])
@@ -241,7 +239,7 @@ def main(argv=None) -> int:
         weights[head].numpy(),
         place,
         layer.options,
-        f'{name}, head {head}',
+        f'attention layer {name}, head {head}; spikes of q and k: red 1, white 0, blue -1',
     )
     with atomic_open(args.out) as file:
         file.write(png)
