@@ -94,8 +94,8 @@ def task_of(model: dict) -> str:
     name = str(first.get('type')).rpartition('.')[2]
     if name not in EVALUATORS:
         raise ValueError(
-            f'{model["Config"]}: test_evaluator.type is {name}; docs/_ext/zoo_table.py knows the '
-            f'task of {", ".join(EVALUATORS)}'
+            f'{model["Config"]}: test_evaluator.type is {name}; docs/_ext/zoo_table.py has the '
+            f'tasks of {", ".join(EVALUATORS)}'
         )
     return EVALUATORS[name]
 

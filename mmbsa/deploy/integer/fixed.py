@@ -1,4 +1,4 @@
-"""Whole numbers that stand for real ones, and the shifts between their formats.
+"""Fixed-point numbers, and the shifts between their formats.
 
 Rounding rules, everywhere in the integer network:
 

@@ -1,4 +1,4 @@
-"""numpy's functions on symbols of the integer graph."""
+"""The functions of numpy for symbols of the integer graph."""
 
 from collections.abc import Sequence
 

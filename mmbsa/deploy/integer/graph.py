@@ -1,7 +1,7 @@
-"""The integer network as an ONNX graph of integer operations, bit-equal to the reference.
+"""Export of an integer network as an ONNX graph of integer operators, bit-equal to the reference.
 
-Products are MatMulInteger of 8-bit tensors; everything else is additions, BitShift,
-comparisons, selections and moves of int32 (int64 where the proven bounds ask for it).
+Products are MatMulInteger on 8-bit tensors. All other nodes are additions, BitShift, comparisons,
+selections and moves of int32 tensors (int64 if the bounds need it).
 """
 
 from pathlib import Path

@@ -1,5 +1,6 @@
-"""The layers whose form in the integer graph differs from that on arrays: products, rounding of
-integer neurons, Shiftmax, pooling."""
+"""Layers with another form in the integer graph than on arrays: products, rounding of integer
+neurons, Shiftmax, pooling.
+"""
 
 import numpy as np
 

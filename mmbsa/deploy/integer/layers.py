@@ -1,4 +1,4 @@
-"""What the layers of an integer network compute, on int64 arrays: sums, comparisons and shifts.
+"""Layers of an integer network on int64 arrays: sums, comparisons and shifts.
 
 Functions with ``singledispatch`` have another form in the integer graph, see
 :mod:`mmbsa.deploy.integer.graph_layers`; the other functions also run on its symbols.

@@ -1,4 +1,4 @@
-"""Nodes, constants and types of the ONNX graph that the integer network becomes."""
+"""Nodes, constants and types of the ONNX graph of an integer network."""
 
 from collections.abc import Sequence
 

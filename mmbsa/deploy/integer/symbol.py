@@ -1,14 +1,13 @@
-"""Arrays that write an ONNX graph instead of computing: the reference's own code, run on them,
-gives the integer graph.
+"""Symbols: arrays that add nodes to an ONNX graph in place of computing.
 
-A :class:`Symbol` has the operators and the numpy functions that the integer network uses. It knows
-the least and the largest value that it can hold, and the types of the graph follow from them: 8
-bits in front of products, 32 or 64 bits elsewhere. Additions of constants and shifts are kept back
-until somebody needs the value: a comparison takes them into its constant.
+The code of the reference runs on symbols; this gives the integer graph. A :class:`Symbol` has the
+operators and the numpy functions that the integer network uses. It stores the smallest and the
+largest value that it can have, and these bounds define the types of the graph: 8 bits before
+products, 32 or 64 bits elsewhere. Constants that are added and shifts are added to the graph only
+when the value is used; a comparison moves them into its constant.
 
-Maps (..., C, H, W) that come from convolutions are also there as (..., H, W, C), the layout in
-which convolutions are products of matrices. What is written in both and used in one only is
-not part of the graph.
+Maps (..., C, H, W) from convolutions also exist as (..., H, W, C), the layout in which convolutions
+are matrix products. A layout that is not used is not part of the graph.
 """
 
 import math

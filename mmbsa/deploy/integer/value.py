@@ -1,4 +1,4 @@
-"""A tensor of the integer graph with its bounds, and what is kept back until it is needed."""
+"""A tensor of the integer graph, with bounds, and with a sum and a shift not yet in the graph."""
 
 import math
 
@@ -79,7 +79,7 @@ class Value:
                 )
             )
         low, high = self.raw_low + self.pre, self.raw_high + self.pre
-        # BitShift knows no sign: a multiple of 2^places lifts values above zero and comes off again
+        # BitShift has no sign: a multiple of 2^places is added before it and subtracted after it
         lift = np.where(low < 0, -(low >> self.places), 0)
         offset = self.pre + (lift << self.places)
         dtype = int_type(

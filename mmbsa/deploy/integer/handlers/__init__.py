@@ -1,4 +1,4 @@
-"""The integer form of every operation that exported spiking networks are made of."""
+"""Integer forms of the operations of exported spiking networks."""
 
 from mmbsa.deploy.integer.handlers import maps, pointwise, products
 from mmbsa.deploy.integer.handlers.registry import Pixels, Real, apply, module_of

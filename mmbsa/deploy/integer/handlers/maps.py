@@ -1,4 +1,4 @@
-"""Operations on places: views, joins, slices, pooling and resizing of maps."""
+"""Handlers of operations on axes and maps: views, concatenation, slices, pooling, resizing."""
 
 from collections.abc import Callable
 from dataclasses import replace

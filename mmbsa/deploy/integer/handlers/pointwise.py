@@ -1,4 +1,4 @@
-"""Operations on every element: neurons, sums, means, products with numbers and masks."""
+"""Handlers of element-wise operations: neurons, sums, means, products with numbers and masks."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Convolutions and linear layers with quantised weights, and bipolar attention."""
+"""Handlers of convolutions and linear layers with quantised weights, and of bipolar attention."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Which function runs which operation of an exported graph on integers."""
+"""Registry: operation of an exported graph -> function that computes it on integers."""
 
 import operator
 from collections.abc import Callable
