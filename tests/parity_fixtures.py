@@ -4,7 +4,8 @@ of the repository.
 A fixture is ``NAME.weights.safetensors``, ``NAME.io.safetensors`` and ``NAME.json``.
 ``MMBSA_ORACLE_DIR`` names the folder of full ones, by default ``../shared/oracle`` beside the
 checkout. The compact ones (``tests/data/parity``, made by ``tools/dev/compact_fixtures.py``) are
-unpacked into the same form in a temporary folder.
+unpacked into the same form in a temporary folder. Fixtures without weights (losses, metrics,
+pictures) are the same files in both.
 """
 
 import hashlib
@@ -31,10 +32,13 @@ def oracle_folder() -> Path:
     if not folder.is_dir():
         partial = Path(tempfile.mkdtemp(prefix=folder.name, dir=folder.parent))
         for file in files:
-            if file.suffix == '.json':
+            if file.suffix != '.npz':
                 shutil.copy(file, partial)
                 continue
             with np.load(file) as arrays:
+                if not any(key.startswith('weights/') for key in arrays.files):
+                    shutil.copy(file, partial)
+                    continue
                 for part, ending in (('weights/', 'weights'), ('io/', 'io')):
                     tensors = {
                         k.removeprefix(part): arrays[k] for k in arrays.files if k.startswith(part)

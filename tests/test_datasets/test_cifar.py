@@ -40,6 +40,15 @@ def test_the_folder_itself_may_be_the_root(tmp_path):
     assert len(CIFAR10(str(tmp_path / 'cifar-10-batches-py'))) == 20
 
 
+def test_other_members_of_an_archive_are_not_read(tmp_path):
+    write_cifar(tmp_path, 10, 'py', archive=True)
+    (path,) = tmp_path.glob('*.tar.gz')
+    data = CIFAR10(str(tmp_path), split='test')
+    assert set(data._members(path)) == {'test_batch', 'batches.meta'} & set(
+        name for names in data.FILES['test'] for name in names
+    )
+
+
 def test_nothing_there(tmp_path):
     with pytest.raises(
         FileNotFoundError, match=rf'cifar-10-python.tar.gz.*{tmp_path}.*download=True'

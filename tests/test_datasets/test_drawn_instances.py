@@ -96,6 +96,11 @@ def test_classes_can_be_chosen():
     assert dataset[0]['thing_labels'] == {CLASSES.index('tree'): 0, CLASSES.index('car'): 1}
 
 
+def test_pictures_have_the_stated_size():
+    info = DrawnInstances(length=1, size=(48, 80)).get_data_info(0)
+    assert (info['height'], info['width']) == info['scene_size'] == (48, 80)
+
+
 @pytest.mark.parametrize(
     'wrong, message',
     [

@@ -199,6 +199,7 @@ def test_event_pictures(tmp_path):
     img = EventPictureToChannels()(results)['img']
     assert img.shape == (5, 6, 2) and img.dtype == np.float32
     assert np.argwhere(img).tolist() == [[1, 2, 0], [3, 4, 1]]
+    assert np.array_equal(EventPictureToChannels()(dict(img=picture[..., None]))['img'], img)
     with pytest.raises(ValueError, match=r'also found \[100\]'):
         EventPictureToChannels()(dict(img=np.full((2, 2), 100, np.uint8)))
     with pytest.raises(ValueError, match='grayscale'):

@@ -185,6 +185,10 @@ def test_mistakes_are_named(tmp_path):
     write_h5(path, data=np.zeros((2, 5, 3)), label=[0, 15])
     with pytest.raises(ValueError, match='0..14'):
         ScanObjectNN(str(tmp_path))
+    path.unlink()
+    write_h5(path, data=np.zeros((2, 5, 3)), label=[0, 1, 2])
+    with pytest.raises(ValueError, match="differ in their lengths: {'data': 2, 'label': 3}"):
+        ScanObjectNN(str(tmp_path))
     (tmp_path / 'words.txt').write_text('a b c\n')
     with pytest.raises(ValueError, match='not a table of numbers'):
         read_points(tmp_path / 'words.txt')

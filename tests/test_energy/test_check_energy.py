@@ -2,10 +2,10 @@
 
 import importlib.util
 import json
-import os
 from pathlib import Path
 
 import pytest
+from parity_fixtures import oracle_folder
 
 from mmbsa.ops import implementations
 
@@ -15,7 +15,7 @@ spec = importlib.util.spec_from_file_location(
 )
 tool = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tool)
-ORACLE = Path(os.environ.get('MMBSA_ORACLE_DIR', ROOT.parent / 'shared' / 'oracle'))
+ORACLE = oracle_folder()
 
 OWN = {
     'units': {'mac_fj': 4600, 'ac_fj': 900, 'shift_fj': 45},
@@ -63,7 +63,7 @@ OWN = {
 
 
 def files() -> list[Path]:
-    return sorted(ORACLE.glob('*energy*toy*.json')) if ORACLE.is_dir() else []
+    return sorted(ORACLE.glob('*energy*toy*.json'))
 
 
 @pytest.mark.shared

@@ -199,6 +199,22 @@ def test_negative_labels_are_refused():
         )
 
 
+def test_label_maps_of_nested_transforms_are_compared():
+    structures = pytest.importorskip('mmseg.structures')
+    pixel_data = pytest.importorskip('mmengine.structures').PixelData
+
+    def pack(data):
+        sample = structures.SegDataSample(metainfo=dict(ori_shape=(8, 6)))
+        sample.gt_sem_seg = pixel_data(data=torch.zeros(data['shape'], dtype=torch.long))
+        return dict(inputs=torch.zeros(3, 8, 6), data_samples=sample)
+
+    guarded = GuardedPipeline([pack], 3, [255], 'x')
+    assert guarded(dict(img_path='a.png', shape=(1, 8, 6)))['inputs'].shape == (3, 8, 6)
+    for shape in ((1, 6, 8), (2, 8, 6)):
+        with pytest.raises(DataError, match='a.png'):
+            guarded(dict(img_path='a.png', shape=shape))
+
+
 def test_samples_of_no_class_pass():
     structures = pytest.importorskip('mmpretrain.structures')
     sample = structures.DataSample().set_gt_label([])

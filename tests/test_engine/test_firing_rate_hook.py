@@ -94,6 +94,17 @@ def test_rates_are_those_counted_by_hand(runner, tmp_path):
     )
 
 
+def test_a_validation_that_was_stopped_leaves_no_counts(runner, tmp_path):
+    hook, batch = FiringRateHook(), torch.randn(3, 2, 5)
+    hook.before_val_epoch(runner)
+    runner.model(batch)  # no after_val_epoch: an error stopped it
+    measure(hook, runner, [batch])
+    once = json.loads((tmp_path / 'firing_rates.json').read_text())
+    measure(FiringRateHook(), runner, [batch])
+    assert once == json.loads((tmp_path / 'firing_rates.json').read_text())
+    assert not any(module._forward_hooks for module in runner.model.modules())
+
+
 def test_layers_weigh_as_many_neurons_as_they_have(runner, tmp_path):
     class Two(nn.Module):
         def __init__(self):

@@ -1,16 +1,15 @@
 """The Global Trajectory Prompt: the official script's pictures, and the loop it follows."""
 
 import json
-import os
-from pathlib import Path
 
 import event_writers as write
 import numpy as np
 import pytest
+from parity_fixtures import oracle_folder
 
 from mmbsa import events as ev
 
-ORACLE = Path(os.environ.get('MMBSA_ORACLE_DIR', Path(__file__).parents[3] / 'shared' / 'oracle'))
+ORACLE = oracle_folder()
 FIXTURES = sorted(ORACLE.glob('gtp_events*.json'))
 
 

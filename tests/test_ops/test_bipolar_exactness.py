@@ -1,6 +1,8 @@
 """g of bipolar attention is what Python's big integers give, in every implementation usable
 here."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,7 @@ from score_rows import (
 )
 
 from mmbsa.ops import implementations
-from mmbsa.ops.bipolar_attention import sdpa
+from mmbsa.ops.bipolar_attention import exact_rows, sdpa
 
 IMPLS = [
     name for name in implementations('bipolar_attention') if name != 'triton'
@@ -163,6 +165,37 @@ def test_bound_of_the_float_error(case, dtype):
     assert torch.equal(
         log2_sum.ceil()[clear].double(), torch.tensor([oracle_g(r) for r in rows]).double()[clear]
     )
+
+
+def test_bound_of_the_float_error_is_the_documented_one():
+    """u (6 |L| + 6 log2 n + 58 + 1.81 n), twice, where u is the roundoff of the accumulator."""
+    for dtype, eps, room in (
+        (torch.float64, 2.0**-52, 0.0),
+        (torch.float32, 2.0**-23, 0.0),
+        (torch.bfloat16, 2.0**-23, 2.0**-11),
+    ):
+        for n in (1, 64, 4096):
+            slope, constant = sdpa._error(n, dtype)
+            assert slope == pytest.approx(6 * eps, rel=1e-12)
+            expected = eps * (6 * math.log2(n) + 58 + 1.81 * n) + room
+            assert constant == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize('n', [48, 64])
+def test_rows_near_an_integer_are_exact_whatever_their_estimate(n, monkeypatch):
+    """Dead and working queries, for few rows and for many; a wrong estimate is replaced."""
+    q, k = (spikes((2, 2, n, 8), 0.4, seed=seed) for seed in (0, 1))
+    q[:, 0, ::2] = 0
+    k[0, 1] = 0  # the keys of a head are silent: (k^T k) q = 0
+    scores = (q @ k.transpose(-1, -2)).to(torch.int64)
+    expected = torch.tensor(
+        [oracle_g(row) for row in scores.flatten(0, -2).tolist()], dtype=torch.float32
+    ).view(2, 2, n)
+    for tile in (1, 1 << 24):
+        monkeypatch.setattr(exact_rows, 'TILE', tile)
+        wrong = torch.full_like(expected, -7.0)
+        found = exact_rows.exact_normaliser(wrong, 0.0, 0.5, q, k, 'binary', 1.0)
+        assert torch.equal(found, expected)
 
 
 def test_band_of_the_float_error_is_narrow():

@@ -32,6 +32,11 @@ def test_exp2_of_integers_is_exact_here():
         ]
 
 
+def test_rows_longer_than_the_limit_are_refused():
+    with pytest.raises(ValueError, match='16777216'):
+        gaps(torch.zeros(1).expand((1 << 24) + 1))
+
+
 @settings(max_examples=150, deadline=None)
 @given(score_rows())
 def test_scores_of_attention(case):

@@ -168,7 +168,7 @@ def read_only_cache(folder: Path, draw: random.Random) -> list[str]:
 def no_home(folder: Path, draw: random.Random) -> list[str]:
     """HOME is unset, or is a folder that does not exist; both runs must train."""
     faults = []
-    for name, home in (('unset', None), ('missing', '/nonexistent/home')):
+    for name, home in (('unset', None), ('missing', '/dev/null/home')):
 
         def work(name=name, home=home) -> None:
             os.environ.pop('HOME', None)

@@ -7,11 +7,13 @@ A full fixture contains the results of an official implementation: ``NAME.weight
 state dict), ``NAME.io.safetensors`` (input, outputs, cotangents, gradients, updated buffers) and
 ``NAME.json`` (constructor arguments, spike counts, repository and commit). The compact fixture,
 ``NAME.npz`` (LZMA) and ``NAME.json``, contains weights, inputs, outputs and cotangents, the updated
-buffers of one norm, and gradients (of a few parameters if all would be large), bit for bit.
+buffers of one norm, and gradients (of a few parameters if all would be large), bit for bit. The
+files of a fixture without weights are copied.
 """
 
 import argparse
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -58,6 +60,10 @@ def chosen(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def compact(folder: Path, name: str, out: Path) -> int:
     """Write one fixture and return its size in bytes."""
+    out.mkdir(parents=True, exist_ok=True)
+    if not (folder / f'{name}.weights.safetensors').exists():
+        files = [path for path in folder.iterdir() if path.name.split('.')[0] == name]
+        return sum(Path(shutil.copy(path, out)).stat().st_size for path in files)
     meta = json.loads((folder / f'{name}.json').read_text())
     meta = {key: value for key, value in meta.items() if key not in DROPPED}
     meta['firing_rates'] = [
@@ -70,7 +76,6 @@ def compact(folder: Path, name: str, out: Path) -> int:
         f'io/{key}': value
         for key, value in chosen(load_file(folder / f'{name}.io.safetensors')).items()
     }
-    out.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(out / f'{name}.npz', 'w', zipfile.ZIP_LZMA) as archive:
         for key, value in tensors.items():
             entry = zipfile.ZipInfo(f'{key}.npy', (1980, 1, 1, 0, 0, 0))  # for reproducible files

@@ -79,12 +79,15 @@ class Mutant:
         line: line number, from 1.
         place: number of the node in the order of :func:`ast.walk`.
         kind: kind of the change.
+        statement: first and last line of the smallest statement around the node (of its head, if
+            it contains statements).
     """
 
     file: str
     line: int
     place: int
     kind: str
+    statement: tuple[int, int]
 
     @property
     def name(self) -> str:
@@ -111,7 +114,7 @@ def changes(node: ast.AST) -> Iterator[str]:
             yield 'number'
     if isinstance(node, ast.If):
         yield 'condition'
-    if isinstance(node, ast.Return) and node.value is not None:
+    if isinstance(node, ast.Return) and node.value is not None and not _is_none(node.value):
         yield 'return'
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         yield 'call'
@@ -119,6 +122,10 @@ def changes(node: ast.AST) -> Iterator[str]:
 
 def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def _is_none(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
 
 
 def apply(node: ast.AST, kind: str) -> ast.AST:
@@ -190,12 +197,29 @@ def all_mutants(packages: tuple[str, ...]) -> list[Mutant]:
     for package in packages:
         for path in sorted((ROOT / 'mmbsa' / package).rglob('*.py')):
             parsed = ast.parse(path.read_text())
-            left_out = _messages(parsed)
+            left_out, around = _messages(parsed), _statements(parsed)
             for place, node in enumerate(ast.walk(parsed)):
                 if id(node) not in left_out:
                     for kind in changes(node):
                         file = str(path.relative_to(ROOT))
-                        found.append(Mutant(file, node.lineno, place, kind))
+                        found.append(Mutant(file, node.lineno, place, kind, around[id(node)]))
+    return found
+
+
+def _statements(parsed: ast.AST) -> dict[int, tuple[int, int]]:
+    """Return the lines of the smallest statement around every node, by the node's id.
+
+    Coverage does not list every line of a statement that is written on several lines.
+    """
+    found: dict[int, tuple[int, int]] = {}
+    for statement in ast.walk(parsed):  # outer ones first
+        if isinstance(statement, ast.stmt):
+            last = statement.end_lineno or statement.lineno
+            for body in ('body', 'orelse', 'finalbody'):
+                for inner in getattr(statement, body, [])[:1]:
+                    last = min(last, max(inner.lineno - 1, statement.lineno))
+            for node in ast.walk(statement):
+                found[id(node)] = (statement.lineno, last)
     return found
 
 
@@ -225,22 +249,32 @@ class Tests:
             self.seconds[name] = float(case.get('time', 0))
 
     def reaching(self, mutant: Mutant, limit: float) -> list[str]:
-        """Return the tests that run the mutant's line, fast ones first.
+        """Return the tests that run the mutant's statement: those of the module's own test file
+        first, and fast ones first.
 
-        For a line that runs at import these are the tests of the file. They take ``limit`` seconds
-        in total, but there are at least three.
+        For a statement that runs at import these are the tests of the file. They take ``limit``
+        seconds in total, but there are at least three.
         """
         lines = self.lines.get(str(ROOT / mutant.file), {})
         contexts = {context for context in lines.get(mutant.line, ()) if context}
-        if not contexts and mutant.line in lines:
+        if not contexts:
+            first, last = mutant.statement
+            near = [lines[number] for number in range(first, last + 1) if number in lines]
+            contexts = {context for found in near for context in found if context}
+        if not contexts and near:
             contexts = {context for found in lines.values() for context in found if context}
         names = {context.split('|')[0] for context in contexts}
         if not names and 'triton' in Path(mutant.file).stem:
             # Triton's interpreter runs a rewritten copy of a kernel, which coverage does not see
             names = {name for name in self.seconds if 'triton' in name.split('::')[0]}
-        known = sorted((self.seconds[name], name) for name in names if name in self.seconds)
+        own = f'test_{Path(mutant.file).stem}.py'
+        known = sorted(
+            (f'/{own}::' not in name and 'test_module_tables' not in name, self.seconds[name], name)
+            for name in names
+            if name in self.seconds
+        )
         chosen, total = [], 0.0
-        for seconds, name in known:
+        for _, seconds, name in known:
             total += seconds
             if total > limit and len(chosen) >= 3:
                 break

@@ -51,6 +51,16 @@ def test_pixels_fire_once_per_threshold_of_log_intensity():
     assert eye.see(brighter, 300, 400)['p'].tolist() == [0, 0]
 
 
+def test_each_event_of_a_pixel_has_an_interval_of_its_own():
+    picture, eye = camera(threshold=0.2)
+    events = eye.see(picture * np.exp(1.0001), 1000, 6000)  # five thresholds
+    for x in range(5):
+        for y in range(4):
+            times = events['t'][(events['x'] == x) & (events['y'] == y)]
+            assert ((times - 1000) // 1000).tolist() == [0, 1, 2, 3, 4]
+    assert len(np.unique(events['t'])) > 50, 'pixels do not emit at the same times'
+
+
 def test_noise_spreads_thresholds_and_fires_at_random():
     picture, eye = camera(threshold_noise=0.2)
     assert eye.thresholds.std() > 0.01 and eye.thresholds.min() > 0

@@ -116,6 +116,17 @@ def test_the_width_of_addresses_is_checked_where_no_chip_is_named(tmp_path):
         ev.read_events(tmp_path / 'b.aedat', sensor_size=(260, 346))
 
 
+def test_narrow_addresses_are_suspicious_from_a_hundred_on():
+    from mmbsa.events.formats.aedat import _check_width
+
+    _check_width('a', np.full(99, 0xFFFF), 'davis346', 0)
+    _check_width('a', np.full(100, 0x10000), 'davis346', 0)
+    _check_width('a', np.full(100, 0xFFFF), 'dvs128', 0)
+    for addresses, layout in ((np.full(100, 0xFFFF), 'davis346'), (np.full(1, 0x10000), 'dvs128')):
+        with pytest.raises(ev.RecordingError, match='do not fit the layout'):
+            _check_width('a', addresses, layout, 0)
+
+
 def test_a_layout_that_is_none(tmp_path):
     write.write_aedat2(tmp_path / 'a.aedat', write.some_events())
     with pytest.raises(ValueError, match="layout must be one of .*'cifar10'"):

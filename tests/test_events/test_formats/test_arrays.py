@@ -30,6 +30,18 @@ def test_types_of_npz_columns(tmp_path):
     assert np.array_equal(ev.read_events(tmp_path / 'c.npz'), events)
 
 
+def test_columns_of_two_axes_in_either_order(tmp_path):
+    """(N, 1) is the same in both orders of numpy; (N, 2) is not."""
+    events = write.some_events()
+    columns = {name: np.asfortranarray(events[name][:, None]) for name in 'xytp'}
+    np.savez(tmp_path / 'a.npz', **columns)
+    assert np.array_equal(ev.read_events(tmp_path / 'a.npz'), events)
+    columns = {name: np.asfortranarray(np.ones((4, 2), np.int64)) for name in 'xytp'}
+    np.savez(tmp_path / 'b.npz', **columns)
+    with pytest.raises(ev.RecordingError, match='b.npz'):
+        ev.read_events(tmp_path / 'b.npz')
+
+
 def test_a_changed_byte_of_an_npz_is_found(tmp_path):
     write.write_npz(tmp_path / 'a.npz', write.some_events())
     content = bytearray((tmp_path / 'a.npz').read_bytes())

@@ -156,6 +156,14 @@ def test_dat_words(tmp_path):
         ev.read_events(path)
 
 
+def test_dat_words_of_version_one(tmp_path):
+    """9 bits x, 8 bits y, 1 bit polarity."""
+    path = tmp_path / 'a.dat'
+    words = np.array([[5, 3 | 2 << 9 | 1 << 17], [9, 0x1FF | 0xFF << 9]], '<u4')
+    path.write_bytes(b'% Data file\n% Version 1\n\x00\x08' + words.tobytes())
+    assert ev.read_events(path).tolist() == [(3, 2, 5, 1), (0x1FF, 0xFF, 9, 0)]
+
+
 @pytest.mark.shared
 def test_a_real_evt3_recording(shared_path):
     path = shared_path('data/event_file_samples/prophesee_evt3_1280x720.raw')

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import tracking_fixtures
+from torch import nn
 
 from mmbsa.models.tracking import CentreHead, CentreMaps, decode_boxes, tracking_losses
 from mmbsa.structures import hann_window
@@ -76,6 +77,18 @@ def test_head_reads_time_out_before_the_sigmoid():
     assert maps.score.shape == (3, 1, 4, 4) and maps.size.shape == maps.offset.shape == (3, 2, 4, 4)
     torch.testing.assert_close(maps.score, logits.sigmoid())
     assert 1e-4 <= float(maps.size.min()) and float(maps.size.max()) <= 1 - 1e-4
+
+
+def test_scores_and_sizes_stay_away_from_zero_and_one():
+    head = CentreHead(6, 8).eval()
+    for value, expected in ((40.0, 1 - 1e-4), (-40.0, 1e-4)):
+        for parameter in head.parameters():
+            nn.init.constant_(parameter, 0.0)
+        for branch in head.branches.values():
+            [*branch.modules()][-1].bias.data.fill_(value)
+        maps = head(torch.zeros(1, 1, 6, 2, 2))
+        for found in (maps.score, maps.size):
+            torch.testing.assert_close(found, torch.full_like(found, expected), rtol=0, atol=1e-7)
 
 
 def test_published_widths_have_the_published_parameters():

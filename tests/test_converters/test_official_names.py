@@ -1,0 +1,87 @@
+"""Names and shapes of official tensors, and what each becomes, for sources of which the repository
+has no compact fixture.
+
+``python tests/test_converters/test_official_names.py ../shared/oracle`` writes them from full
+fixtures, which ``test_parity.py`` and its neighbours judge by their outputs.
+"""
+
+import gzip
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmbsa.converters import build_from_official
+
+STORED = Path(__file__).resolve().parents[1] / 'data' / 'official_names.json.gz'
+SOURCES = (
+    'qkformer_imagenet',
+    'qkformer_imagenet_sepT',
+    'sdt_v3_seg_full',
+    'sdtrack_base',
+    'sdtrack_tiny',
+    'sdtrack_tiny_T4D1',
+    'sglformer_dvs',
+    'sglformer_imagenet2',
+    'sglformer_imagenet_sepT',
+    'spike2former_head',
+    'spike2former_head_noreorder',
+    'spikf_semm_cifar_step',
+    'spt_direct',
+    'tim_dvs_asrun',
+)
+
+
+def numbered(shapes):
+    """A tensor for every name, each with numbers of its own."""
+    return {
+        name: torch.arange(torch.Size(shape).numel(), dtype=torch.float64)
+        .add(1000 * place)
+        .reshape(shape)
+        for place, (name, shape) in enumerate(shapes.items())
+    }
+
+
+def convert(source, args, shapes):
+    """Official name -> our name, or None for a tensor that is not used."""
+    official = numbered(shapes)
+    model = build_from_official(source, official, **args)
+    ours, keys = model.state_dict(), model.conversion_report.keys
+    for key, name in keys.items():
+        expected = official[name].to(ours[key].dtype).flatten()
+        assert torch.equal(ours[key].flatten(), expected), f'{name} is not what {key} has'
+    renamed = {name: key for key, name in keys.items()}
+    return {name: renamed.get(name) for name in shapes}
+
+
+@pytest.mark.seg
+@pytest.mark.parametrize('source', SOURCES)
+def test_official_names_become_ours(source):
+    pytest.importorskip('mmseg')
+    stored = json.loads(gzip.decompress(STORED.read_bytes()))[source]
+    shapes = {name: shape for name, (shape, _) in stored['names'].items()}
+    found = convert(source, stored['args'], shapes)
+    assert found == {name: ours for name, (_, ours) in stored['names'].items()}
+
+
+def main(folder):
+    from safetensors import safe_open
+
+    stored = {}
+    for source in SOURCES:
+        meta = json.loads((folder / f'{source}.json').read_text())
+        args = dict(meta['constructor_args'])
+        if meta.get('T') is not None and not source.startswith('spike2former'):
+            args.setdefault('T', meta['T'])
+        with safe_open(folder / f'{source}.weights.safetensors', 'pt') as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}
+        names = convert(source, args, shapes)
+        stored[source] = dict(args=args, names={k: [shapes[k], names[k]] for k in shapes})
+    content = json.dumps(stored, separators=(',', ':')).encode()
+    STORED.write_bytes(gzip.compress(content, mtime=0))
+
+
+if __name__ == '__main__':
+    main(Path(sys.argv[1]))

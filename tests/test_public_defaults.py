@@ -1,0 +1,98 @@
+"""Defaults of arguments, and tables of facts (sensors, classes, palettes, presets, limits): users
+rely on them without naming them, so a change must be intended.
+
+``python tests/test_public_defaults.py`` writes the stored ones again, after an intended change;
+``git diff`` shows what changed, one line per value.
+"""
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import json
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+STORED = Path(__file__).resolve().parent / 'data' / 'public_defaults.json'
+PACKAGES = ('ops', 'models', 'engine', 'events', 'datasets', 'structures', 'spiking')
+PLAIN = (int, float, str, bytes, type(None), range)
+
+
+def is_plain(value):
+    if isinstance(value, dict):
+        return all(is_plain(item) for pair in value.items() for item in pair)
+    if isinstance(value, tuple | list | set | frozenset):
+        return all(map(is_plain, value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return all(is_plain(getattr(value, f.name)) for f in dataclasses.fields(value))
+    return isinstance(value, PLAIN)
+
+
+def text(value):
+    return repr(sorted(value) if isinstance(value, set | frozenset) else value)
+
+
+def defaults_of(function):
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # classes written in C have no signature
+        return {}
+    return {p.name: text(p.default) for p in parameters if is_plain(p.default)}
+
+
+def imported_names(owner):
+    """Names that a module has from another one."""
+    if not inspect.ismodule(owner):
+        return set()
+    imports = (
+        n for n in ast.walk(ast.parse(inspect.getsource(owner))) if isinstance(n, ast.ImportFrom)
+    )
+    return {alias.asname or alias.name for node in imports for alias in node.names}
+
+
+def values_of(owner, name):
+    """Plain values of a module or class, and defaults of its functions."""
+    elsewhere = imported_names(owner)
+    for key, value in sorted(vars(owner).items()):
+        if key in elsewhere or key.startswith('_') and key != '__init__':
+            continue
+        if isinstance(value, staticmethod | classmethod):
+            value = value.__func__
+        if is_plain(value):
+            yield f'{name}.{key}', text(value)
+        elif inspect.isfunction(value):
+            if value.__module__ == getattr(owner, '__module__', owner.__name__):
+                for argument, default in defaults_of(value).items():
+                    yield f'{name}.{key}({argument})', default
+        elif inspect.isclass(value) and value.__module__ == name:
+            yield from values_of(value, f'{name}.{key}')
+
+
+def found_values():
+    values = {}
+    for package in PACKAGES:
+        root = importlib.import_module(f'mmbsa.{package}')
+        names = [
+            root.__name__,
+            *(m.name for m in pkgutil.walk_packages(root.__path__, f'{root.__name__}.')),
+        ]
+        for name in names:
+            values.update(values_of(importlib.import_module(name), name))
+    return values
+
+
+@pytest.mark.seg
+def test_defaults_and_tables_are_the_stored_ones():
+    for package in ('mmseg', 'mmpretrain', 'mmdet', 'h5py'):
+        pytest.importorskip(package)
+    stored, found = json.loads(STORED.read_text()), found_values()
+    changed = {
+        k: (stored.get(k), found.get(k)) for k in stored | found if stored.get(k) != found.get(k)
+    }
+    assert not changed, 'intended? then run python tests/test_public_defaults.py'
+
+
+if __name__ == '__main__':
+    STORED.write_text(json.dumps(found_values(), indent=0, sort_keys=True) + '\n')
