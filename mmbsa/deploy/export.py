@@ -31,7 +31,7 @@ class Predictor(nn.Module):
       before boxes are decoded; (T, B, ...) if a spiking head averages T afterwards;
     * two-stage detector: (B, C, H, W) -> the maps of its neck, level by level, then the scores
       (B, A, h, w) and box deltas (B, 4 A, h, w) of its proposal head for A anchors per position;
-      (T, B, ...) for a spiking head. Proposals, RoIAlign and later parts are not exported;
+      (T, B, ...) for a spiking head. :class:`mmbsa.deploy.BoxPredictor` predicts boxes and masks;
     * tracker: template (T, B, 3, z, z) and search crop (T, B, 3, s, s) -> boxes (B, 1, 4), and maps
       of score (B, 1, h, w), size (B, 2, h, w) and offset (B, 2, h, w);
     * any other module: its ``forward``.

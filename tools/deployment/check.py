@@ -3,7 +3,9 @@
     python tools/deployment/check.py CONFIG CHECKPOINT model.onnx --images FOLDER --size 224 224
 
 It prints the largest difference and the share of equal predictions. The exit status is 1 if the
-difference exceeds ``--tolerance`` or a prediction differs.
+difference exceeds ``--tolerance`` or a prediction differs. For a file of ``export.py --boxes``,
+give ``--boxes``: the differences are those of boxes (relative to the longer side of the image),
+scores and masks, and the predictions are the classes.
 """
 
 import argparse
@@ -11,7 +13,7 @@ import sys
 
 import numpy as np
 import torch
-from export import load
+from export import boxes_of, load
 from PIL import Image
 
 from mmbsa.apis.inference import in_channels
@@ -63,6 +65,7 @@ def main() -> None:
     )
     parser.add_argument('--number', type=int, default=16, help='of photos')
     parser.add_argument('--tolerance', type=float, default=1e-5)
+    parser.add_argument('--boxes', action='store_true', help='the file is from export.py --boxes')
     args = parser.parse_args()
     import onnxruntime
 
@@ -71,10 +74,15 @@ def main() -> None:
         pixels = photos(args.images, args.size, args.number, in_channels(model))
         x = normalise(pixels, getattr(model, 'data_preprocessor', None))
         session = onnxruntime.InferenceSession(args.file, providers=['CPUExecutionProvider'])
-        with torch.no_grad():
-            expected = Predictor(model)(x)
-        expected = expected if isinstance(expected, tuple) else (expected,)
-        found = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+        predictor = boxes_of(model, args.size) if args.boxes else Predictor(model)
+        name, found, expected = session.get_inputs()[0].name, [], []
+        for part in x.split(1) if args.boxes else [x]:
+            with torch.no_grad():
+                out = predictor(part)
+            out = out if isinstance(out, tuple) else (out,)
+            expected += [out[0] / max(args.size), *out[1:]] if args.boxes else out
+            out = session.run(None, {name: part.numpy()})
+            found += [out[0] / max(args.size), *out[1:]] if args.boxes else out
         shapes = [[tuple(y.shape) for y in part] for part in (found, expected)]
         if shapes[0] != shapes[1]:
             raise ValueError(
@@ -86,7 +94,12 @@ def main() -> None:
     worst, equal = 0.0, []
     for a, b in zip(found, expected):
         a = torch.from_numpy(a)
+        if args.boxes and not a.is_floating_point():
+            equal.append((a == b).double().mean())
+            continue
         worst = max(worst, float((a - b).abs().max()))
+        if args.boxes:
+            continue
         channels = -3 if a.dim() > 3 else 1  # spiking heads have (T, B, C, H, W)
         equal.append((a.argmax(channels) == b.argmax(channels)).double().mean())
     share = float(sum(equal) / len(equal))

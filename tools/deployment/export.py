@@ -4,7 +4,9 @@
 
 ``--format`` sets the format of the file: ``onnx`` (onnxruntime and others), ``torch``
 (``torch.export.load``), ``aoti`` (``torch._inductor.aoti_load_package``). Inputs of the exported
-model are the outputs of the config's data preprocessor.
+model are the outputs of the config's data preprocessor. ``--boxes`` exports boxes, scores, classes
+and masks of a detector, for one image of the given size; without it the outputs are the maps of its
+heads.
 """
 
 import argparse
@@ -15,7 +17,7 @@ import torch
 from torch import nn
 
 from mmbsa.apis.inference import build_model, in_channels
-from mmbsa.deploy import export_aoti, export_onnx, export_torch
+from mmbsa.deploy import BoxPredictor, export_aoti, export_onnx, export_torch
 from mmbsa.deploy.export import AXES, OPSET
 from mmbsa.models.layers import fuse
 from mmbsa.utils.checkpoint import fit_state, load_checkpoint_file
@@ -65,6 +67,17 @@ def examples(
     return (torch.randn(batch, in_channels(model), *size, generator=generator),)
 
 
+def boxes_of(model: nn.Module, size: tuple[int, int]) -> BoxPredictor:
+    """Return a detector as a function of one image.
+
+    Raises:
+        ValueError: the model is no detector.
+    """
+    if not hasattr(model, 'bbox_head') and not hasattr(model, 'rpn_head'):
+        raise ValueError(f'--boxes is for detectors, the model is a {type(model).__name__}')
+    return BoxPredictor(model, size)
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('config')
@@ -76,6 +89,11 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument(
         '--dynamic', nargs='*', choices=sorted(AXES), default=['batch'], help='axes that may vary'
+    )
+    parser.add_argument(
+        '--boxes',
+        action='store_true',
+        help='detectors: export boxes, scores, classes and masks of one image',
     )
     parser.add_argument(
         '--fold', action='store_true', help='fold batch norms into convolutions first'
@@ -100,12 +118,13 @@ def main() -> None:
         check_output(args.out, args.config, *filter(None, [args.checkpoint]))
         model = load(args.config, args.checkpoint)
         model = fuse(model) if args.fold else model
+        inputs = examples(model, args.size)
+        if args.boxes:
+            model, args.dynamic = boxes_of(model, args.size), []
         options = dict(onnx=dict(opset=args.opset), torch=dict(plain=args.plain), aoti={})[
             args.format
         ]
-        EXPORTERS[args.format](
-            model, examples(model, args.size), args.out, dynamic=args.dynamic, **options
-        )
+        EXPORTERS[args.format](model, inputs, args.out, dynamic=args.dynamic, **options)
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f'error: {error}')
     print(f'{args.out}: {Path(args.out).stat().st_size / 2**20:.2f} MiB, format {args.format}')
