@@ -32,12 +32,15 @@ class BoxPredictor(nn.Module):
         candidates: largest number of (box, class) pairs that reach the last NMS of a two-stage
             detector; default 1000. mmdet has no limit, so the result is the same if at most that
             many pairs are above ``score_thr``.
+        channels: C, channels of the images; default 3.
 
     Raises:
         ValueError: the detector's head has no anchors, or uses another NMS or RoI layer.
     """
 
-    def __init__(self, model: nn.Module, size: Sequence[int], candidates: int = 1000):
+    def __init__(
+        self, model: nn.Module, size: Sequence[int], candidates: int = 1000, channels: int = 3
+    ):
         super().__init__()
         self.model, self.size, self.candidates = model.eval(), tuple(size), candidates
         self.two_stage = hasattr(model, 'roi_head')
@@ -50,7 +53,7 @@ class BoxPredictor(nn.Module):
                     f"nms=dict(type='nms', iou_threshold=..), got {cfg}"
                 )
         # a prediction of mmdet measures the strides of spiking heads and RoI extractors
-        outs = self._measure(next(model.parameters()))
+        outs = self._measure(next(model.parameters()).new_zeros(1, channels, *self.size))
         if len(outs) != 2 or not hasattr(self.dense.prior_generator, 'base_anchors'):
             raise ValueError(
                 f'{type(self.dense).__name__} cannot be exported: expected an anchor head with '
@@ -66,12 +69,8 @@ class BoxPredictor(nn.Module):
         self.levels = len(anchors)
 
     @torch.no_grad()
-    def _measure(self, like: Tensor) -> tuple:
-        """Return the outputs of the dense head for an empty image, after one prediction of
-        mmdet."""
-        processor = self.model.data_preprocessor
-        channels = len(processor.mean) if getattr(processor, 'mean', None) is not None else 3
-        image = like.new_zeros(1, channels, *self.size)
+    def _measure(self, image: Tensor) -> tuple:
+        """Return the outputs of the dense head for an image, after one prediction of mmdet."""
         meta = dict(
             img_shape=self.size,
             ori_shape=self.size,

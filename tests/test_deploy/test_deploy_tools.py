@@ -108,6 +108,43 @@ def test_export_then_check(files, tool):
     assert 'own.onnx is from another model' in words
 
 
+RETINANET = """
+default_scope = 'mmdet'
+neuron = dict(type='mmbsa.IntegerNode', levels=4)
+norm = dict(type='BN')
+model = dict(
+    type='RetinaNet', data_preprocessor=dict(type='DetDataPreprocessor', mean=[0.0], std=[1.0]),
+    backbone=dict(type='mmbsa.ESpikeFormer', out_indices=(3, 4), num_steps=1, arch=dict(
+        embed_dims=(8, 16, 16, 24), depths=(1, 1), num_heads=2)),
+    neck=dict(type='mmbsa.SpikeFPN', in_channels=[16, 24], out_channels=8, norm_cfg=norm),
+    bbox_head=dict(
+        type='mmbsa.SpikeRetinaHead', num_classes=3, in_channels=8, feat_channels=8,
+        stacked_convs=1, norm_cfg=norm, anchor_generator=dict(
+            type='AnchorGenerator', scales=[4], ratios=[1.0], strides=[16, 16]),
+        bbox_coder=dict(type='DeltaXYWHBBoxCoder')),
+    test_cfg=dict(nms_pre=100, score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5),
+                  max_per_img=20))
+"""
+
+
+def test_export_then_check_boxes(files, tool):
+    pytest.importorskip('mmdet')
+    from mmbsa.apis.inference import build_model
+
+    config, out = files / 'boxes.py', files / 'boxes.onnx'
+    config.write_text(RETINANET)
+    model = build_model(Config.fromfile(config))
+    torch.save(dict(state_dict=model.state_dict()), files / 'boxes.pth')
+    tool('export', config, files / 'boxes.pth', '--out', out, '--boxes', *SIZE)
+    args = (config, files / 'boxes.pth', out, '--images', files / 'photos', *SIZE)
+    words = tool('check', *args, '--boxes')
+    assert '6 photos' in words and 'equal predictions 100.0000%' in words
+    assert 'Got: 6 Expected: 1' in tool('check', *args, fails=True)
+    words = tool('export', files / 'own.py', '--out', files / 'never.onnx', '--boxes', fails=True)
+    assert '--boxes is for detectors, the model is a SpikingImageClassifier' in words
+    assert not list(files.glob('*never*'))
+
+
 def test_a_checkpoint_of_another_model(files, tool):
     out = files / 'never.onnx'
     for name, more in (('export', ()), ('quantize', ('--data', files / 'photos'))):

@@ -75,7 +75,7 @@ def boxes_of(model: nn.Module, size: tuple[int, int]) -> BoxPredictor:
     """
     if not hasattr(model, 'bbox_head') and not hasattr(model, 'rpn_head'):
         raise ValueError(f'--boxes is for detectors, the model is a {type(model).__name__}')
-    return BoxPredictor(model, size)
+    return BoxPredictor(model, size, channels=in_channels(model))
 
 
 def parse() -> argparse.Namespace:
