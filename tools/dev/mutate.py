@@ -25,7 +25,7 @@ import sys
 import tempfile
 import xml.etree.ElementTree as tree
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -171,12 +171,12 @@ def mutated(source: str, mutant: Mutant) -> str:
 def _messages(parsed: ast.AST) -> set[int]:
     """Return ids of nodes whose change is no fault, or only a fault of a text.
 
-    They are the nodes of annotations, docstrings, ``__repr__`` and raised errors.
+    They are the nodes of annotations, docstrings, ``__repr__``, formatted texts and raised errors.
     """
     found: set[int] = set()
     for node in ast.walk(parsed):
         parts: list[ast.AST | None] = []
-        if isinstance(node, ast.Raise):
+        if isinstance(node, ast.Raise | ast.JoinedStr):
             parts = [node]
         elif isinstance(node, ast.FunctionDef):
             parts = [
@@ -228,10 +228,10 @@ class Tests:
 
     Args:
         coverage: data file of ``pytest --cov-context=test``.
-        junit: report of the same run.
+        junits: reports of the same run, or of more runs.
     """
 
-    def __init__(self, coverage: Path, junit: Path):
+    def __init__(self, coverage: Path, junits: Sequence[Path]):
         from coverage import CoverageData
 
         data = CoverageData(str(coverage))
@@ -242,7 +242,7 @@ class Tests:
         }
         self.seconds: dict[str, float] = {}
         self.names: dict[str, str] = {}
-        for case in tree.parse(junit).iter('testcase'):
+        for case in (case for path in junits for case in tree.parse(path).iter('testcase')):
             if any(case.find(state) is not None for state in ('skipped', 'failure', 'error')):
                 continue
             name = f'{case.get("classname", "").replace(".", "/")}.py::{case.get("name")}'
@@ -262,14 +262,20 @@ class Tests:
             near = [lines[number] for number in range(first, last + 1) if number in lines]
             contexts = {context for found in near for context in found if context}
         if not contexts and near:
+            # it runs at import; test_public_defaults.py imports everything in another process
             contexts = {context for found in lines.values() for context in found if context}
+            contexts |= {name for name in self.seconds if 'test_public_defaults' in name}
         names = {context.split('|')[0] for context in contexts}
-        if not names and 'triton' in Path(mutant.file).stem:
+        if 'triton' in Path(mutant.file).stem:
             # Triton's interpreter runs a rewritten copy of a kernel, which coverage does not see
-            names = {name for name in self.seconds if 'triton' in name.split('::')[0]}
+            names |= {name for name in self.seconds if 'triton' in name.split('::')[0]}
         own = f'test_{Path(mutant.file).stem}.py'
         known = sorted(
-            (f'/{own}::' not in name and 'test_module_tables' not in name, self.seconds[name], name)
+            (
+                f'/{own}::' not in name and 'test_public_defaults' not in name,
+                self.seconds[name],
+                name,
+            )
             for name in names
             if name in self.seconds
         )
@@ -334,7 +340,9 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--coverage', type=Path, required=True, help='data file of pytest --cov')
-    parser.add_argument('--junit', type=Path, required=True, help='report of the same run')
+    parser.add_argument(
+        '--junit', type=Path, nargs='+', required=True, help='reports of the same tests'
+    )
     parser.add_argument('--packages', nargs='+', default=PACKAGES, help='folders of mmbsa')
     parser.add_argument('--count', type=int, default=300, help='number of mutants to draw')
     parser.add_argument('--seed', type=int, default=0)
