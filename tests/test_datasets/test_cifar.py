@@ -126,3 +126,12 @@ def test_download_only_when_asked(tmp_path, monkeypatch):
     assert not asked
     assert len(CIFAR10(str(tmp_path), download=True)) == 20
     assert [a[1] for a in asked] == ['cifar-10-python.tar.gz'] and len(asked[0][2]) == 32
+
+
+def test_other_processes_wait_for_the_download(tmp_path, monkeypatch):
+    def arrive():
+        write_cifar(tmp_path, 10, 'py', archive=True)
+
+    monkeypatch.setattr('mmbsa.datasets.cifar.is_main_process', lambda: False)
+    monkeypatch.setattr('mmbsa.datasets.cifar.barrier', arrive)
+    assert len(CIFAR10(str(tmp_path), download=True)) == 20

@@ -297,6 +297,19 @@ def test_archives_are_prepared_once_and_a_killed_preparation_leaves_nothing(
     assert len(EventDataset(str(tmp_path), 'test', 'NMNIST')) == 10  # nothing is done twice
 
 
+def test_other_processes_wait_for_the_preparation(tmp_path, monkeypatch):
+    from mmbsa.datasets import event_dataset
+
+    md5s = []
+    nmnist_archives(tmp_path / 'download', md5s)
+    monkeypatch.setattr(spikingjelly.NMNIST, 'resource_url_md5', lambda: md5s)
+    monkeypatch.setattr(event_dataset, 'is_main_process', lambda: False)
+    monkeypatch.setattr(
+        event_dataset, 'barrier', lambda: event_dataset.prepare('NMNIST', tmp_path, 'train')
+    )
+    assert len(EventDataset(str(tmp_path), 'train', 'NMNIST')) == 10
+
+
 def test_archives_that_are_missing_or_damaged(tmp_path, monkeypatch):
     md5s = []
     nmnist_archives(tmp_path / 'download', md5s)

@@ -417,3 +417,44 @@ def test_a_validation_without_training_saves_nothing(config, tmp_path):
     assert tiny_run.finish(tiny_run.start(validate, str(config), str(tmp_path / 'run'))) == [0]
     assert 0 <= float((tmp_path / 'run' / 'mIoU').read_text()) <= 100
     assert not list(tmp_path.rglob('*.pth'))
+
+
+@pytest.mark.parametrize('resume', [False, True])
+def test_other_machines_receive_the_checkpoint(tmp_path, monkeypatch, resume):
+    """The path of a copy is loaded where the file is on another machine, and removed after it."""
+    from mmbsa.engine import ResumableCheckpointHook, checkpoint_hook
+
+    asked, copy = [], tmp_path / 'copy.pth'
+
+    def share(path, folder):
+        asked.append((path, folder))
+        copy.write_bytes(b'weights')
+        return str(copy)
+
+    monkeypatch.setattr(checkpoint_hook, 'share_file', share)
+    monkeypatch.setattr(
+        ResumableCheckpointHook, 'saved', lambda self, runner: [Path('there/iter_2.pth')]
+    )
+    monkeypatch.setattr(checkpoint_hook, 'whole_checkpoints', lambda paths: iter(paths))
+    hook = ResumableCheckpointHook(interval=2)
+    runner = SimpleNamespace(
+        _hooks=[hook],
+        _load_from=None if resume else 'there/weights.pth',
+        _resume=resume,
+        work_dir=str(tmp_path),
+        model=torch.nn.Linear(1, 1),
+    )
+    hook.before_run(runner)
+    wanted = 'there/iter_2.pth' if resume else 'there/weights.pth'
+    assert asked == [(wanted, str(tmp_path))] and runner._load_from == str(copy)
+    hook.after_load_checkpoint(runner, dict(state_dict=runner.model.state_dict(), **{}))
+    assert not copy.exists()
+    runner._load_from, runner._resume = 'https://there/weights.pth', False
+    hook.before_run(runner)
+    assert len(asked) == 1 and runner._load_from.startswith('https')
+    monkeypatch.setattr(ResumableCheckpointHook, 'saved', lambda self, runner: [])
+    said = []
+    runner._load_from, runner._resume = None, True
+    runner.logger = SimpleNamespace(info=said.append)
+    hook.before_run(runner)
+    assert runner._load_from is None and len(asked) == 1 and 'no checkpoint' in said[0]
