@@ -249,8 +249,8 @@ class Tests:
             self.seconds[name] = float(case.get('time', 0))
 
     def reaching(self, mutant: Mutant, limit: float) -> list[str]:
-        """Return the tests that run the mutant's statement: those of the module's own test file
-        first, and fast ones first.
+        """Return the tests that run the mutant's statement: the stored defaults, those of the module's
+        own test file, then the fast ones.
 
         For a statement that runs at import these are the tests of the file. They take ``limit``
         seconds in total, but there are at least three.
@@ -280,7 +280,7 @@ class Tests:
             if name in self.seconds
         )
         chosen, total = [], 0.0
-        for _, seconds, name in known:
+        for *_, seconds, name in known:
             total += seconds
             if total > limit and len(chosen) >= 3:
                 break
