@@ -249,8 +249,10 @@ class Tests:
             self.seconds[name] = float(case.get('time', 0))
 
     def reaching(self, mutant: Mutant, limit: float) -> list[str]:
-        """Return the tests that run the mutant's statement: the stored defaults, those of the module's
-        own test file, then the fast ones.
+        """Return the tests that run the mutant's statement.
+
+        The test of stored defaults is first, then those of the module's own test file, and fast
+        ones.
 
         For a statement that runs at import these are the tests of the file. They take ``limit``
         seconds in total, but there are at least three.
@@ -272,7 +274,8 @@ class Tests:
         own = f'test_{Path(mutant.file).stem}.py'
         known = sorted(
             (
-                f'/{own}::' not in name and 'test_public_defaults' not in name,
+                'test_public_defaults' not in name,
+                f'/{own}::' not in name,
                 self.seconds[name],
                 name,
             )
