@@ -80,13 +80,16 @@ def rename(state_dict: Mapping[str, Tensor], recipe: Recipe) -> tuple[dict[str, 
         ValueError: two official keys get the same name.
     """
     keys, unused = {}, []
+    # compiled once: some recipes have more rules than Python's cache of expressions
+    ignored = [re.compile(pattern) for pattern in recipe.unused]
+    rules = [(re.compile(pattern), replacement) for pattern, replacement in recipe.rules]
     for official in state_dict:
-        if any(re.search(pattern, official) for pattern in recipe.unused):
+        if any(pattern.search(official) for pattern in ignored):
             unused.append(official)
             continue
         key = official
-        for pattern, replacement in recipe.rules:
-            key = re.sub(pattern, replacement, key)
+        for pattern, replacement in rules:
+            key = pattern.sub(replacement, key)
         if key in keys:
             raise ValueError(f'{official!r} and {keys[key]!r} both become {key!r}')
         keys[key] = official
