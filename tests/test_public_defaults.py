@@ -1,5 +1,5 @@
-"""Defaults of arguments, and tables of facts (sensors, classes, palettes, presets, limits): users
-rely on them without naming them, so a change must be intended.
+"""Defaults of arguments, and tables of facts (sensors, classes, palettes, presets, limits, measured
+sizes of kernels): users rely on them without naming them, so a change must be intended.
 
 ``python tests/test_public_defaults.py`` writes the stored ones again, after an intended change;
 ``git diff`` shows what changed, one line per value.
@@ -58,7 +58,9 @@ def values_of(owner, name):
     """Plain values of a module or class, and defaults of its functions."""
     elsewhere = imported_names(owner)
     for key, value in sorted(vars(owner).items()):
-        if key in elsewhere or key.startswith('_') and key != '__init__':
+        hidden = key.startswith('_') and key != '__init__'
+        hidden = hidden and (not key.isupper() or isinstance(value, str))
+        if key in elsewhere or hidden:
             continue
         if isinstance(value, staticmethod | classmethod):
             value = value.__func__
