@@ -10,7 +10,14 @@ import matplotlib
 
 from mmbsa.apis.ablation.grid import Grid
 from mmbsa.apis.ablation.state import CellFolder
-from mmbsa.apis.ablation.table import Row, collect, columns, comma_separated, markdown
+from mmbsa.apis.ablation.table import (
+    Row,
+    collect,
+    columns,
+    comma_separated,
+    markdown,
+    rounded,
+)
 from mmbsa.utils.files import atomic_open
 from mmbsa.utils.page import html_image, html_page, html_table
 
@@ -103,7 +110,7 @@ def curves(grid: Grid, rows: list[Row], metric: str, folders: list[CellFolder]) 
             color=colour,
             linestyle=line,
             linewidth=1.8,
-            label=f'{row.label}: {row.mean():.2f}',
+            label=f'{row.label}: {rounded(row.mean())}',
         )
         axis.fill_between(
             steps,
@@ -204,7 +211,8 @@ def _panel(
         room = (high - low) or abs(high) or 1
         axis.set_ylim(low - 0.6 * room, high + 0.25 * room)
         for p, _, height, _ in seen:  # at the bottom of a bar, where no error bar and no run is
-            axis.text(p, low - 0.55 * room, f'{height:.1f}', ha='center', va='bottom', fontsize=8)
+            text = f'{height:.{1 if abs(height) > 1 else 3}f}'
+            axis.text(p, low - 0.55 * room, text, ha='center', va='bottom', fontsize=8)
     axis.set_xticks(
         places,
         ['\n'.join(row.values.values()) for row in rows],

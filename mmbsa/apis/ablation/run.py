@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mmbsa.apis.ablation.grid import GridError
 from mmbsa.apis.ablation.state import LOG, CellFolder
+from mmbsa.apis.ablation.table import rounded
 
 #: seconds between two checks of the running trainings, and between SIGTERM and SIGKILL.
 PAUSE, GRACE = 0.2, 20
@@ -177,7 +178,7 @@ class LocalRunner:
         if folder.is_done():  # its last validation is on the disk, whatever happened after it
             folder.note(**spent)
             self.say(
-                f'{name}: {folder.metric} {folder.read()["final"]:.2f} after '
+                f'{name}: {folder.metric} {rounded(folder.read()["final"])} after '
                 f'{spent["seconds"]:.0f} s, '
                 f'{spent["core_seconds"]:.0f} s of one core'
                 + (f'; then ended with {code}' if code else '')

@@ -72,6 +72,16 @@ class Row:
         return points
 
 
+def rounded(value: float, largest: float | None = None) -> str:
+    """Return a metric as text: two decimals, or four if it is a fraction.
+
+    Args:
+        value: the metric, or its standard deviation.
+        largest: a value that tells whether the metric is a fraction; default ``value``.
+    """
+    return f'{value:.{4 if abs(value if largest is None else largest) <= 1 else 2}f}'
+
+
 def collect(grid: Grid, folders: list[CellFolder]) -> list[Row]:
     """Return one row per combination with the runs that are done, in the order of the grid."""
     rows: dict[tuple, Row] = {}
@@ -98,7 +108,9 @@ def columns(grid: Grid, rows: list[Row], metric: str) -> tuple[list[str], list[l
 
     def spread(row: Row, key: str) -> str:
         mean, std = row.mean(key), row.std(key)
-        return '-' if mean is None else f'{mean:.2f}' + ('' if std is None else f' ± {std:.2f}')
+        if mean is None:
+            return '-'
+        return rounded(mean) + ('' if std is None else f' ± {rounded(std, mean)}')
 
     def whole(row: Row, key: str) -> str:
         return '-' if row.mean(key) is None else f'{row.mean(key):.0f}'
@@ -114,7 +126,7 @@ def columns(grid: Grid, rows: list[Row], metric: str) -> tuple[list[str], list[l
                 else f'{len(row.runs)} of {row.total}'
             ),
         ),
-        ('each', True, lambda row: ', '.join(f'{value:.2f}' for value in row.each()) or '-'),
+        ('each', True, lambda row: ', '.join(map(rounded, row.each())) or '-'),
         (
             f'test {metric}, mean ± std',
             any(row.each('test') for row in rows),

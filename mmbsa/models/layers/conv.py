@@ -29,8 +29,6 @@ class _Convolution(torch.autograd.Function):
     None for real-valued x. ``ours`` selects our weight gradient.
     """
 
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(
         x: Tensor, weight: Tensor, bias: Tensor | None, counts: Tensor | None, *options

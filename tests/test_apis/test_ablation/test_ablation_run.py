@@ -20,6 +20,7 @@ from mmengine.config import Config
 
 from mmbsa.apis.ablation import CellFolder, LocalRunner, expand, read_grid
 from mmbsa.apis.ablation.report import write_report
+from mmbsa.apis.ablation.table import rounded
 
 ROOT = Path(__file__).resolve().parents[3]
 TOOL = ROOT / 'tools' / 'ablate.py'
@@ -108,7 +109,7 @@ def test_grid_with_a_failing_cell(grid, tmp_path):
     table = (work / 'table.md').read_text()
     mean, std = statistics.fmean(finals), statistics.stdev(finals)
     assert (
-        f'| one | {mean:.2f} ± {std:.2f} | 2 |' in table
+        f'| one | {rounded(mean)} ± {rounded(std, mean)} | 2 |' in table
         and '| 50 |' in table
         and 'Published: a paper.' in table
     )
@@ -296,3 +297,8 @@ def test_a_training_at_its_end_is_waited_for(grid, tmp_path):
         folder.note(status='done', metric='score')
         assert not runner._start(waiting, 1) and list(waiting) == [folder]
     assert runner._start(waiting, 1) and not waiting and not runner.running
+
+
+def test_fractions_have_four_decimals():
+    assert rounded(71.236) == '71.24' and rounded(0.77125) == '0.7712' and rounded(0) == '0.0000'
+    assert rounded(0.512, 70.1) == '0.51', 'a standard deviation has the decimals of its mean'

@@ -77,3 +77,8 @@ def test_aedat3_faults(tmp_path):
     path.write_bytes(broken)
     with pytest.raises(ev.RecordingError, match=f'at byte {start} .*packet header is damaged'):
         ev.read_events(path)
+    # a packet of 2^32 bytes: each of both numbers alone would be possible
+    struct.pack_into('<5i', broken, start + 4, 1 << 16, 0, 0, 1 << 16, 1)
+    path.write_bytes(broken)
+    with pytest.raises(ev.RecordingError, match=f'at byte {start} .*packet header is damaged'):
+        ev.read_events(path)
