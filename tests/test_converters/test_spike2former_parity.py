@@ -194,3 +194,16 @@ def test_losses_equal_the_fixture(path):
             error = float((value.grad - expected).norm())
             note(name, 'gradients', error / max(float(expected.norm()), 1e-12))
             assert error <= 1e-3 * float(expected.norm()), (case, key)
+
+
+@pytest.mark.parametrize(
+    'wrong', [dict(kernel_size=5), dict(stride=2), dict(offset_scale=0.5), dict(dilation=2)]
+)
+def test_options_that_are_not_converted_are_named(wrong):
+    """The official options of the deformable attention have one value each in every config."""
+    found = [path for path in (mark.values[0] for mark in FIXTURES) if path and '_dcn' in path.name]
+    if not found:
+        pytest.skip('there is no fixture of the deformable attention')
+    args = json.loads((found[0].parent / 'spike2former_dcn.json').read_text())['constructor_args']
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        build_from_official('spike2former_dcn', load_file(found[0]), **{**args, **wrong})

@@ -13,7 +13,7 @@ import tiny_data
 
 from mmbsa.datasets import EventDataset
 from mmbsa.datasets.event_files import read_events
-from mmbsa.datasets.event_sources import CIFAR10, SOURCES
+from mmbsa.datasets.event_sources import CIFAR10, SOURCES, prepare
 from mmbsa.datasets.readers import spikingjelly_readers
 from mmbsa.datasets.transforms import LoadEventFrames, LoadEvents
 
@@ -295,6 +295,9 @@ def test_archives_are_prepared_once_and_a_killed_preparation_leaves_nothing(
     assert columns_of(read_events(path)) == expected
     monkeypatch.setattr(reader, step, dies)
     assert len(EventDataset(str(tmp_path), 'test', 'NMNIST')) == 10  # nothing is done twice
+    before = sorted(tmp_path.rglob('*'))
+    prepare('NMNIST', tmp_path, 'test')
+    assert sorted(tmp_path.rglob('*')) == before
 
 
 def test_other_processes_wait_for_the_preparation(tmp_path, monkeypatch):

@@ -136,3 +136,9 @@ def test_bad_arguments_are_named():
             cls(**bad)
     with pytest.raises(KeyError, match='qgate, q-gate, gate, rectangle'):
         build_surrogate('gaussian')
+
+
+def test_gate_of_the_mixture_has_four_rows_per_step():
+    gate = HDLIFNode(kernel_size=5).gate
+    assert gate.weight.shape == (4, 1, 5) and gate.bias.shape == (4,)
+    assert not gate.weight.any() and not gate.bias.any()

@@ -62,7 +62,8 @@ def _fitting(configs, named_args, **kwargs):
     return small or configs[-1:]
 
 
-FORWARD = _configs(
+#: (BM, BN, warps, stages) and the largest number of registers, candidates of the autotuner
+FORWARD_SIZES = (
     (128, 64, 8, 3, 128),
     (128, 64, 8, 3),
     (128, 64, 4, 3),
@@ -71,9 +72,15 @@ FORWARD = _configs(
     (64, 32, 4, 3),
     (32, 32, 4, 2),
 )
-BACKWARD = _configs(
-    (64, 64, 4, 2), (128, 64, 8, 2), (64, 128, 8, 2), (64, 32, 4, 2), (32, 64, 4, 2), (32, 32, 4, 2)
+BACKWARD_SIZES = (
+    (64, 64, 4, 2),
+    (128, 64, 8, 2),
+    (64, 128, 8, 2),
+    (64, 32, 4, 2),
+    (32, 64, 4, 2),
+    (32, 32, 4, 2),
 )
+FORWARD, BACKWARD = _configs(*FORWARD_SIZES), _configs(*BACKWARD_SIZES)
 KEY = ['bucket_q', 'bucket_k', 'BD', 'BDV', 'SHIFTMAX', 'WHOLE']
 
 
