@@ -154,3 +154,12 @@ def test_warps_are_those_of_torchvision(degrees, x, interpolation):
         assert (ours != theirs).mean() < 0.01
     else:
         assert np.allclose(ours, theirs, atol=1e-4)
+
+
+def test_check_volume_takes_the_limit():
+    from mmbsa.events.frames import MAX_NUMBERS, check_volume
+
+    assert MAX_NUMBERS == 2**31
+    check_volume((2**16, 2**15), 'the frames')
+    with pytest.raises(ValueError, match='the frames would be .*expected at most 2147483648'):
+        check_volume((2**16 + 1, 2**15), 'the frames')
