@@ -87,6 +87,8 @@ def test_boxes_are_filtered_as_in_the_official_toolbox(tmp_path, sensor, side, o
         (600_000, 100, 100, 70, side - 0.1, 0),
         (600_000, 100, 100, side, other - 1, 0),
         (600_000, -70, 100, 70, 70, 0),
+        (600_000, 2000, 100, 70, 70, 0),
+        (600_000, 100, 2000, 70, 70, 0),
     ]
     write_boxes(tmp_path / 'a_bbox.npy', kept + dropped)
     (sample,) = EventBoxes(sensor, data_root=str(tmp_path))

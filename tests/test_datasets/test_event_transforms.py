@@ -213,3 +213,8 @@ def test_real_event_pictures(shared_path):
         LoadImageFromFile(color_type='grayscale')(dict(img_path=str(file)))
     )['img']
     assert img.shape == (128, 128, 2) and (img.sum((0, 1)) > 20).all() and img.sum(-1).max() == 1
+
+
+def test_one_frame_is_a_number_of_frames():
+    step = LoadEventFrames(num_frames=1, by='duration', duration=1000)
+    assert (step.num_frames, step.duration) == (1, 1000)

@@ -458,3 +458,13 @@ def test_other_machines_receive_the_checkpoint(tmp_path, monkeypatch, resume):
     runner.logger = SimpleNamespace(info=said.append)
     hook.before_run(runner)
     assert runner._load_from is None and len(asked) == 1 and 'no checkpoint' in said[0]
+
+
+def test_state_says_whether_its_iteration_was_validated(monkeypatch):
+    from mmbsa.engine import ResumableCheckpointHook, checkpoint_hook
+
+    monkeypatch.setattr(checkpoint_hook, 'half_accumulated', lambda optimizer: False)
+    hook, runner = ResumableCheckpointHook(interval=2), SimpleNamespace(optim_wrapper=None)
+    assert hook._gather_state(runner, 4)['validated'] is False
+    hook.before_val(SimpleNamespace(model=torch.nn.Linear(1, 1), hooks=[]))
+    assert hook._gather_state(runner, 4)['validated'] is True

@@ -428,3 +428,14 @@ def test_deformable_attention_samples_where_it_should():
     assert not any(conv.weight.any() for conv in (part.offset.conv, part.mask.conv)) and isinstance(
         part.mask.conv, Conv2d
     )
+
+
+def test_prediction_is_that_of_the_last_set_of_queries():
+    model, inputs = awake(head()), maps()
+    with torch.no_grad():
+        scores, masks, _ = model.outputs(inputs)
+        shares = scores[-1].softmax(-1)[..., :-1]
+        expected = torch.einsum('bqk,bqhw->bkhw', shares, masks[-1].sigmoid())
+        torch.testing.assert_close(model(inputs), expected)
+        others = [scores[index] - scores[-1] for index in range(len(scores) - 1)]
+        assert all(difference.abs().max() > 1e-3 for difference in others)
