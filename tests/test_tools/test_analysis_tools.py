@@ -164,6 +164,21 @@ def test_benchmark_runs_other_tasks(task, monkeypatch, capsys, tmp_path):
     assert 'images per second' in capsys.readouterr().out
 
 
+def test_benchmark_measures_training_steps(monkeypatch, capsys):
+    from mmbsa.apis import find_config
+
+    tool = load('benchmark', monkeypatch)
+    flags = ['--train', '--iters', '2', '--warmup', '1', '--device', 'cpu', '--batch-size', '2']
+    assert tool.main([str(find_config('bsa_quickstart')), *flags]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0][1:] == '2 of the train data on cpu'.split()
+    assert lines[3][:4] == 'core ms per batch'.split() and float(lines[3][4]) > 1
+    assert lines[4][:3] == 'peak memory MiB'.split() and 5 < float(lines[4][3]) < 2000
+    with pytest.raises(SystemExit):
+        tool.main([str(find_config('bsa_quickstart')), '--train', '--fuse'])
+    assert '--train takes neither' in capsys.readouterr().err
+
+
 def test_benchmark_names_what_it_cannot_time(monkeypatch, capsys):
     tool = load('benchmark', monkeypatch)
     config = str(Config.fromfile(FOLDER.parents[1] / 'configs/bsa_quickstart.py').filename)

@@ -4,10 +4,14 @@
 
 The time includes preprocessing, the network, and postprocessing. The inputs are random, with the
 size and the number of frames of the config's test pipeline. With --data they are the first samples
-of the config's test data; tracking and point clouds need this option.
+of the config's test data; tracking and point clouds need this option. --train measures steps of a
+training (forward, losses, backward, without the optimizer) on the first samples of the training
+data, and their peak memory.
 """
 
 import argparse
+import os
+import resource
 import statistics
 import sys
 import time
@@ -42,6 +46,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     )
     parser.add_argument('--data', action='store_true', help="use samples of the config's test data")
     parser.add_argument(
+        '--train', action='store_true', help='measure training steps, on the training data'
+    )
+    parser.add_argument(
         '--fuse', action='store_true', help='fold norms into convolutions first, as for deployment'
     )
     parser.add_argument('--device', default='cuda:0' if torch.cuda.is_available() else 'cpu')
@@ -55,6 +62,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     for name, low in (('batch_size', 1), ('iters', 1), ('warmup', 0)):
         if getattr(args, name) < low:
             parser.error(f'--{name.replace("_", "-")} must be at least {low}')
+    if args.train and (args.fuse or args.shape):
+        parser.error('--train takes neither --fuse nor --shape')
     if args.shape is not None and len(args.shape) > 2:
         parser.error('--shape takes one number or two')
     return args
@@ -101,16 +110,45 @@ def samples(model: nn.Module, shape: tuple[int, ...], number: int) -> dict:
     return dict(inputs=list(inputs), data_samples=[Sample(metainfo=meta) for _ in range(number)])
 
 
-def loaded(cfg: Config, number: int) -> dict:
-    """Return a batch of the first samples of the config's test data."""
-    loader = cfg.get('test_dataloader')
+def loaded(cfg: Config, number: int, split: str = 'test') -> dict:
+    """Return a batch of the first samples of the config's test or training data."""
+    loader = cfg.get(f'{split}_dataloader')
     if not loader:
-        raise ValueError('--data: the config has no test_dataloader')
+        raise ValueError(f'the config has no {split}_dataloader')
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     dataset = DATASETS.build(loader.dataset)
     if len(dataset) < number:
-        raise ValueError(f'--batch-size {number}: the test data has {len(dataset)} samples')
+        raise ValueError(f'--batch-size {number}: the {split} data has {len(dataset)} samples')
     return pseudo_collate([dataset[i] for i in range(number)])
+
+
+def measure_training(
+    model: nn.Module, batch: dict, iters: int, warmup: int
+) -> tuple[list[float], float, float]:
+    """Return the seconds of every timed step, the mean processor time of a step in seconds, and the
+    peak memory of the steps in MiB.
+
+    On CPUs the memory is the growth of the process, on GPUs what PyTorch allocates at most.
+    """
+    model.train()
+    seconds, cuda = [], next(model.parameters()).is_cuda
+    with open('/proc/self/statm') as file:
+        before = int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+    for i in range(warmup + iters):
+        if i == warmup:
+            used = time.process_time()
+        start = time.perf_counter()
+        data = model.data_preprocessor(dict(batch), True)
+        loss, _ = model.parse_losses(model(**data, mode='loss'))
+        loss.backward()
+        model.zero_grad(set_to_none=True)
+        if cuda:
+            torch.cuda.synchronize()
+        if i >= warmup:
+            seconds.append(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    peak = torch.cuda.max_memory_allocated() if cuda else peak
+    return seconds, (time.process_time() - used) / iters, peak / 2**20
 
 
 def measure(model: nn.Module, batch: dict, iters: int, warmup: int) -> list[float]:
@@ -150,8 +188,10 @@ def main(argv=None) -> int:
             model = build_model(cfg).to(args.device)
         else:
             model = load_model(cfg, str(args.checkpoint), args.device)
-        if args.data:
-            batch, what = loaded(cfg, args.batch_size), f'{args.batch_size} of the test data'
+        if args.train or args.data:
+            split = 'train' if args.train else 'test'
+            batch = loaded(cfg, args.batch_size, split)
+            what = f'{args.batch_size} of the {split} data'
         else:
             shape = input_shape(cfg, model, args.shape and (args.shape[0], args.shape[-1]))
             batch = samples(model, shape, args.batch_size)
@@ -159,6 +199,11 @@ def main(argv=None) -> int:
     except ValueError as error:
         print(f'error: {args.config}: {error}', file=sys.stderr)
         return 1
+    if args.train:
+        seconds, used, memory = measure_training(model, batch, args.iters, args.warmup)
+        print(to_text(seconds, args.batch_size, f'{what} on {args.device}'))
+        print(f'core ms per batch {1000 * used:.2f}\npeak memory MiB   {memory:.0f}')
+        return 0
     if args.fuse:
         model = fuse(model)
     seconds = measure(model, batch, args.iters, args.warmup)
