@@ -11,6 +11,8 @@ import torch
 from config_files import load
 from mmengine.registry import init_default_scope
 
+pytestmark = pytest.mark.det
+
 pytest.importorskip('mmdet')
 BSA = dict(type='mmbsa.BipolarSelfAttention')
 CONFIGS = config_files.of_scope('mmdet')

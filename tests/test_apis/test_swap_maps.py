@@ -69,6 +69,7 @@ def test_swapped_detector_takes_a_training_step(name):
             'Mask2FormerVideo takes no neck',
         ),
         ('common/lsj-100e_coco-detection.py', "has no 'model'"),
+        ('glip/odinw/override_category.py', "has no 'model'"),  # a program, no config
     ],
 )
 def test_detectors_that_cannot_be_swapped_are_refused(name, message):

@@ -22,7 +22,7 @@ FILES = sorted(
     for pattern in ('*_det_backbone', *(f'{part}*' for part in PARTS))
     for path in ORACLE.glob(f'{pattern}.weights.safetensors')
 )
-pytestmark = pytest.mark.shared
+pytestmark = [pytest.mark.shared, pytest.mark.det]
 
 
 def named(source, out):

@@ -15,6 +15,8 @@ from mmbsa.apis.inference import build_model  # noqa: E402
 from mmbsa.apis.swap.load import load_config  # noqa: E402
 from mmbsa.deploy import BoxPredictor, export_onnx  # noqa: E402
 
+pytestmark = pytest.mark.det
+
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (64, 96)
 

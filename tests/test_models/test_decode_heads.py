@@ -144,6 +144,31 @@ def test_every_map_reaches_the_logits(kind):
     assert all(map_.grad.any() for map_ in maps)
 
 
+def convolutions(head):
+    """(out, in, height, width) of every convolution."""
+    return [tuple(m.weight.shape) for m in head.modules() if isinstance(m, torch.nn.Conv2d)]
+
+
+def test_spiking_heads_have_the_documented_convolutions():
+    options = dict(in_channels=CHANNELS, in_index=[0, 1, 2, 3], channels=8, num_classes=5)
+    mlp = MODELS.build(dict(type='mmbsa.SpikeMLPHead', **options))
+    assert sorted(convolutions(mlp)) == sorted(
+        [(5, 8, 1, 1), *((8, width, 1, 1) for width in CHANNELS), (8, 32, 1, 1)]
+    )
+    uper = MODELS.build(dict(type='mmbsa.SpikeUPerHead', **options))
+    *finer, coarsest = CHANNELS
+    assert sorted(convolutions(uper)) == sorted(
+        [
+            (5, 8, 1, 1),
+            *[(8, coarsest, 1, 1)] * 4,  # one per scale of the pyramid pooling
+            (8, coarsest + 4 * 8, 3, 3),
+            *((8, width, 1, 1) for width in finer),
+            *[(8, 8, 3, 3)] * len(finer),
+            (8, 4 * 8, 3, 3),
+        ]
+    )
+
+
 def test_strides_must_match_channels():
     with pytest.raises(ValueError, match='feature_strides'):
         MODELS.build(

@@ -15,6 +15,8 @@ pytest.importorskip('mmdet')
 from mmbsa.apis.swap.load import installed_configs  # noqa: E402
 from mmbsa.utils.mmcv_ops import has_compiled_ops, main  # noqa: E402
 
+pytestmark = pytest.mark.det
+
 ROOT = Path(__file__).resolve().parents[2]
 TINY = """
 _base_ = {quickstart!r}

@@ -15,6 +15,8 @@ torchvision = pytest.importorskip('torchvision')
 from mmbsa.utils import mmcv_ops  # noqa: E402
 from mmbsa.utils.mmcv_ops import STAND_IN, MissingOp, has_compiled_ops  # noqa: E402
 
+pytestmark = pytest.mark.det
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -85,6 +87,7 @@ def test_roi_align_and_its_gradient(aligned, sampling_ratio):
     assert gradient.abs().sum() > 0
 
 
+@pytest.mark.skipif(has_compiled_ops(), reason="mmcv's compiled focal loss needs CUDA")
 @pytest.mark.parametrize('weighted', [False, True])
 def test_focal_loss_and_its_gradient(weighted):
     from mmcv.ops import sigmoid_focal_loss

@@ -95,11 +95,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, list):
         return [plain(item) for item in value]
     if isinstance(value, type) or callable(value):
-        package = value.__module__.partition('.')[0]
+        module = value.__module__ or ''  # None for functions that a config file defines
+        package = module.partition('.')[0]
         return (
             f'{package}.{value.__name__}'
             if package.startswith('mm')
-            else f'{value.__module__}.{value.__qualname__}'
+            else f'{module}.{value.__qualname__}'
         )
     return value
 

@@ -54,6 +54,8 @@ BOX = dict(
 MASK = dict(
     type='mmbsa.SpikeFCNMaskHead', num_convs=1, in_channels=8, conv_out_channels=8, num_classes=2
 )
+
+pytestmark = pytest.mark.det
 RCNN = dict(
     assigner=dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.5, min_pos_iou=0.5),
     sampler=dict(type='RandomSampler', num=16, pos_fraction=0.5, add_gt_as_proposals=True),

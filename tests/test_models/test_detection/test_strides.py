@@ -6,6 +6,8 @@ import torch
 pytest.importorskip('mmdet')
 from mmbsa.models.detection.strides import check_time_major, image_size, true_strides  # noqa: E402
 
+pytestmark = pytest.mark.det
+
 
 @pytest.mark.parametrize('size', [(64, 96), (96, 64), (75, 131), (32, 32), (33, 34), (800, 1344)])
 def test_true_strides_undoes_rounding(size):
