@@ -208,3 +208,13 @@ def test_wrong_input_is_named(folder, tmp_path_factory):
     (folder / 'drive_1_td.dat').unlink()
     with pytest.raises(FileNotFoundError, match='drive_1_bbox.npy: no recording drive_1_td.dat'):
         EventBoxes(data_root=str(folder))
+
+
+@pytest.mark.parametrize('sensor, factor', [('gen1', 1), ('1mpx', 2)])
+def test_a_box_at_the_least_diagonal_is_kept(tmp_path, sensor, factor):
+    write_dat(tmp_path / 'a_td.dat', some_events(50, SIZE, seed=0, span=1_200_000))
+    boxes = [(600_000, 100, 100, 18 * factor, height * factor, 0) for height in (24, 23.9)]
+    write_boxes(tmp_path / 'a_bbox.npy', boxes)
+    (sample,) = EventBoxes(sensor, data_root=str(tmp_path))
+    kept = [item['bbox'] for item in sample['instances']]
+    assert kept == [[100, 100, 100 + 18 * factor, 100 + 24 * factor]]

@@ -82,3 +82,13 @@ def test_aedat3_faults(tmp_path):
     path.write_bytes(broken)
     with pytest.raises(ev.RecordingError, match=f'at byte {start} .*packet header is damaged'):
         ev.read_events(path)
+
+
+def test_aedat3_byte_of_a_fault_is_named(tmp_path):
+    events = write.some_events(size=(120, 128))
+    events['x'][:] = 3
+    events['x'][2] = 127
+    start = write.write_aedat3(tmp_path / 'a.aedat', events)
+    with pytest.raises(ev.RecordingError, match='x=127') as error:
+        ev.read_events(tmp_path / 'a.aedat', sensor_size=(120, 100))
+    assert error.value.offset == start + 28, 'the events of the packet begin after its header'

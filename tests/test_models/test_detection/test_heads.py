@@ -255,6 +255,16 @@ def test_extractor_reads_every_step_at_the_true_place():
     assert not torch.allclose(quirky(x, rois)[:, :, 0, 3], expected.expand(steps, 2, 7), atol=0.12)
 
 
+@pytest.mark.parametrize('cascade', [False, True])
+def test_extractors_of_a_detector_have_the_true_strides(batch, cascade):
+    model = detector(cascade=cascade).eval()
+    with torch.no_grad():
+        model(**model.data_preprocessor(deepcopy(batch), False), mode='predict')
+    for part in (model.roi_head.bbox_roi_extractor, model.roi_head.mask_roi_extractor):
+        for extractor in part if isinstance(part, torch.nn.ModuleList) else [part]:
+            assert [1 / layer.spatial_scale for layer in extractor.roi_layers] == [4, 8, 16, 16]
+
+
 @pytest.mark.parametrize('steps', [1, 2])
 def test_no_roi_gives_no_output(steps):
     x, rois = maps(steps), torch.zeros(0, 5)
