@@ -53,7 +53,10 @@ def _check(model: dict) -> None:
                     f'{REFUSED[type_name(head)]}'
                 )
     if not head_list(model, 'decode_head'):
-        raise SwapError(f"model {type_name(model)} has no 'decode_head': expected a segmentor")
+        raise SwapError(
+            f"model {type_name(model)} has no 'decode_head': expected a segmentor, or a config of "
+            "mmdet or mmpretrain with its 'default_scope'"
+        )
 
 
 def _image_sizes(cfg: dict, part: dict) -> tuple[tuple[int, int], ...]:
