@@ -289,3 +289,10 @@ def test_backward_is_deterministic():
     upstream = torch.ones(2, 67, 16, device=DEVICE, dtype=torch.bfloat16)
     first, second = (run(operands_, upstream, impl='triton') for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second))
+
+
+def test_small_real_queries_do_not_make_a_sum_exact():
+    """1 + 2^-30 is 1 in float32; of real operands the sum of |q| says nothing about the scores."""
+    q = torch.full((1, 1, 1, 1), 0.125)
+    k = torch.tensor([0.0, -240.0]).view(1, 1, 2, 1)
+    check_rows([[0, -30]], q, k, torch.float32, 'real')
