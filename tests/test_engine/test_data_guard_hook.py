@@ -479,3 +479,14 @@ def test_loaders_of_own_batches_are_counted():
     )
     with pytest.raises(ValueError, match='gives no batch'):
         check_batches('val_dataloader', loader)
+
+
+def test_label_maps_are_compared_before_they_are_resized():
+    def load(data):
+        return dict(data, img=np.zeros((8, 6, 3)), gt_seg_map=np.zeros((4, 3)))
+
+    def resize(data):
+        return dict(data, gt_seg_map=np.zeros((8, 6)))
+
+    with pytest.raises(DataError, match='a.png'):
+        GuardedPipeline([load, resize], 3, [255], 'x')(dict(img_path='a.png', seg_map_path='b.png'))

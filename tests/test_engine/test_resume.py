@@ -468,3 +468,21 @@ def test_state_says_whether_its_iteration_was_validated(monkeypatch):
     assert hook._gather_state(runner, 4)['validated'] is False
     hook.before_val(SimpleNamespace(model=torch.nn.Linear(1, 1), hooks=[]))
     assert hook._gather_state(runner, 4)['validated'] is True
+
+
+def test_outdated_checkpoints_are_removed_last():
+    from mmbsa.engine import checkpoint_hook
+
+    gone = []
+    hook = SimpleNamespace(
+        file_backend=SimpleNamespace(remove=gone.append, name='disk'),
+        best_ckpt_path='best_a.pth',
+        best_ckpt_path_dict=dict(mIoU='best_b.pth'),
+    )
+    backend = hook.file_backend
+    with checkpoint_hook._removals_last(hook):
+        assert hook.file_backend.name == 'disk'
+        for name in ('old.pth', 'best_a.pth', 'best_b.pth'):
+            hook.file_backend.remove(name)
+        assert not gone
+    assert gone == ['old.pth'] and hook.file_backend is backend

@@ -205,3 +205,13 @@ def test_reasons_of_refusal(change, reason):
     with pytest.raises(RuntimeError, match=f"impl='native' does not support this call: .*{reason}"):
         bipolar_attention(*tensors, **call, impl='native')
     assert bipolar_attention(*tensors, **call).shape == (2, 4, 3)  # the others take it
+
+
+def test_limits_of_rows_and_widths():
+    def reason(n, d):
+        q, k, v = (torch.zeros(1).expand(1, 1, *shape) for shape in ((2, d), (n, d), (n, 4)))
+        return native.refuses(q, k, v, 'shiftmax', 'ternary', 1.0)
+
+    assert reason(1 << 24, native.MAX_WIDTH) is None
+    assert f'at most {native.MAX_WIDTH} channels, got' in reason(8, native.MAX_WIDTH + 1)
+    assert 'at most 16777216 keys, got 16777217' in reason((1 << 24) + 1, 8)

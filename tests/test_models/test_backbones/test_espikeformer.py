@@ -273,3 +273,13 @@ def test_bad_configs_name_the_key(kwargs, error, words):
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match='B, C, H, W'):
         build()(torch.zeros(3, 32, 32))
+
+
+def test_stages_after_the_last_map_do_not_run():
+    model, calls = build(), []
+    for index, stage in enumerate(model.stages):
+        for block in stage:
+            block.register_forward_hook(lambda *_, index=index: calls.append(index))
+    with torch.no_grad():
+        maps = model.forward(image(), out_indices=(0, 2))
+    assert len(maps) == 2 and set(calls) == {0, 1, 2}
