@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmbsa.converters import build_from_official
+from mmbsa.converters import RECIPES, build_from_official
 
 STORED = Path(__file__).resolve().parents[1] / 'data' / 'official_names.json.gz'
 SOURCES = (
@@ -64,6 +64,32 @@ def test_official_names_become_ours(source):
     shapes = {name: shape for name, (shape, _) in stored['names'].items()}
     found = convert(source, stored['args'], shapes)
     assert found == {name: ours for name, (_, ours) in stored['names'].items()}
+
+
+@pytest.mark.seg
+@pytest.mark.parametrize(
+    'wrong', [dict(backbone=dict(embed_dim=[1, 2, 3, 4])), dict(head=dict(channel=7))]
+)
+def test_arguments_that_contradict_the_tensors_are_named(wrong):
+    pytest.importorskip('mmseg')
+    stored = json.loads(gzip.decompress(STORED.read_bytes()))['sdtrack_tiny']
+    official = numbered({name: shape for name, (shape, _) in stored['names'].items()})
+    key = next(iter(next(iter(wrong.values()))))
+    with pytest.raises(ValueError, match=key):
+        build_from_official('sdtrack_tiny', official, **{**stored['args'], **wrong})
+
+
+def test_sources_are_those_of_the_documentation():
+    """Also those whose layout only ``test_layouts_without_fixtures.py`` describes."""
+    for package in ('mmseg', 'mmpretrain', 'mmdet'):
+        pytest.importorskip(package)
+    fixtures = {path.stem for path in (STORED.parent / 'parity').glob('*.npz')}
+    layouts = {
+        *('qkformer_dvs', 'qkformer_dvs_sepT', 'sdt_v3_171m', 'sdt_v3_83m'),
+        *('sglformer_imagenet2_sepT', 'spikformer_dvs', 'spikingformer_dvs'),
+    }
+    others = {'gtp_events', 'sdtrack_preproc', 'tracking_metrics'}  # no model
+    assert set(RECIPES) == (fixtures - others) | set(SOURCES) | layouts
 
 
 def main(folder):

@@ -256,3 +256,25 @@ def test_units_train_through_it(calls):
         calls.clear()
         unit(x).square().sum().backward()
         assert len(calls) == count and all(p.grad is not None for p in unit.parameters())
+
+
+@pytest.mark.parametrize(
+    'size, kernel, stride, padding, dilation, groups, wrong',
+    [
+        (8, 3, 2, 1, 1, 1, False),
+        (3, 3, 2, 0, 1, 1, True),  # one position along the side
+        (4, 3, 2, 0, 1, 1, True),
+        (5, 3, 2, 0, 1, 1, False),
+        (5, 3, 2, 0, 2, 1, True),
+        (3, 3, 2, 1, 1, 1, False),
+        (3, 3, 1, 0, 1, 1, False),
+        (8, 3, 1, 1, 2, 4, True),
+    ],
+)
+def test_wrong_results_of_onednn_are_predicted(
+    size, kernel, stride, padding, dilation, groups, wrong
+):
+    x = torch.zeros(1, 4, size, 9, dtype=torch.bfloat16)
+    pairs = [(value, value) for value in (kernel, stride, padding, dilation)]
+    assert conv.wrong_in_bfloat16(x, *pairs, groups) == wrong
+    assert not conv.wrong_in_bfloat16(x.float(), *pairs, groups)
