@@ -145,6 +145,7 @@ def test_limits_of_times_are_those_of_microseconds():
     """Nanoseconds may be a thousand times as large."""
     most = 2**62
     assert ev.make_events([1], [1], [most], [1], 'ns')['t'].tolist() == [most // 1000]
+    assert ev.make_events([1], [1], [-most], [1], 'ns')['t'].tolist() == [-most // 1000]
     times = np.array([2**60], np.int64)
     with pytest.raises(ValueError, match='t is in'):
         ev.make_events([1], [1], times, [1], 's')
