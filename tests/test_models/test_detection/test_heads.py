@@ -255,6 +255,16 @@ def test_extractor_reads_every_step_at_the_true_place():
     assert not torch.allclose(quirky(x, rois)[:, :, 0, 3], expected.expand(steps, 2, 7), atol=0.12)
 
 
+def test_extractor_does_not_depend_on_the_memory_of_maps():
+    """mmcv's compiled RoIAlign reads channels-last maps as if they were contiguous."""
+    extractor, x = build(EXTRACTOR), maps(2)
+    extractor.fit(x, (64, 96))
+    rois = torch.tensor([[1.0, 3.0, 4.0, 90.0, 60.0], [0.0, 10.0, 10.0, 25.0, 22.0]])
+    last = [m.flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (2, 2)) for m in x]
+    assert not last[0][0].is_contiguous()
+    assert torch.equal(extractor(last, rois), extractor(x, rois))
+
+
 @pytest.mark.parametrize('cascade', [False, True])
 def test_extractors_of_a_detector_have_the_true_strides(batch, cascade):
     model = detector(cascade=cascade).eval()

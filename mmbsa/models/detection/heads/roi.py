@@ -60,7 +60,9 @@ class SpikeRoIExtractor(SingleRoIExtractor):
         )  # step t of image b has the index t B + b
         repeated = rois.repeat(steps, 1)
         repeated[:, 0] += shifts.repeat_interleave(len(rois)).to(rois)
-        out = super().forward([merge_time(x) for x in feats], repeated, roi_scale_factor)
+        # mmcv's compiled RoIAlign misreads maps in channels-last memory
+        feats = [merge_time(x).contiguous() for x in feats]
+        out = super().forward(feats, repeated, roi_scale_factor)
         return out.unflatten(0, (steps, len(rois)))
 
 
