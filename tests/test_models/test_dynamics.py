@@ -142,3 +142,13 @@ def test_gate_of_the_mixture_has_four_rows_per_step():
     gate = HDLIFNode(kernel_size=5).gate
     assert gate.weight.shape == (4, 1, 5) and gate.bias.shape == (4,)
     assert not gate.weight.any() and not gate.bias.any()
+
+
+def test_rates_of_hodgkin_and_huxley_are_smooth_at_their_gaps():
+    v = torch.cat([torch.linspace(-90, 40, 261), torch.tensor([-40.0001, -54.9999])])
+    (m, _), _, (n, _) = HodgkinHuxleyNode.rates(v)
+    exact = v.double()
+    for found, shift, factor in ((m, 40, 0.1), (n, 55, 0.01)):
+        u = exact + shift
+        expected = factor * torch.where(u == 0, 10.0, u / -torch.expm1(-u / 10))
+        torch.testing.assert_close(found.double(), expected, rtol=2e-6, atol=1e-9)

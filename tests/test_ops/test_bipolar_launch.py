@@ -26,3 +26,15 @@ def test_the_maximum_is_subtracted_where_powers_could_overflow():
     assert not launch._direct(q, v, dict(WHOLE=False))
     assert not launch._direct(torch.zeros(1, 1, 4, 65), v, dict(WHOLE=True))
     assert not launch._direct(q, v.half(), dict(WHOLE=True))
+
+
+def test_windows_hold_all_bits_that_decide_a_row():
+    def windows(n, d, whole):
+        q, k = torch.zeros(1, 1, 2, d), torch.zeros(1, 1, n, d)
+        return launch.exactness(q, k, dict(WHOLE=whole))
+
+    assert windows(64, 8, True) == dict(BITS=55, WINDOWS=1)  # 2 d + 7 + 1 exponents
+    assert windows(64, 40, True) == dict(BITS=55, WINDOWS=2)
+    assert windows(64, 200, True) == dict(BITS=55, WINDOWS=3)  # at most 2^7 of them
+    assert windows(64, 8, False) == dict(BITS=55, WINDOWS=3)
+    assert windows(1, 8, False) == dict(BITS=61, WINDOWS=1)
