@@ -181,24 +181,29 @@ def _spiking_weights(gap: Tensor, widest: int) -> tuple[Tensor, Tensor]:
     """Return exponent (..., 1) and weights 2^-(gap + exponent) (..., n) of whole gaps.
 
     The dtype is that of ``gap``. Powers come from a table of exact values, which is faster and more
-    accurate than the power function of a runtime.
+    accurate than the power function of a runtime. Each is read once, because reading takes most of
+    the time of attention; products of powers of two are exact.
     """
     bits = _row_bits(gap.size(-1))
     width = 52 - bits
-    index = gap.long()
-    flat = index.reshape(-1)
-    distances = torch.arange(widest + 1, dtype=torch.float64, device=gap.device)
+    windows = widest // width + 1
+    powers = _negative_powers(gap, widest)
 
     def window_sum(w: int) -> Tensor:
-        inside = (distances >= w * width) & (distances < (w + 1) * width)
-        powers = torch.where(inside, torch.exp2(w * width - distances), 0.0)
-        return powers.index_select(0, flat).view(index.shape).sum(-1, keepdim=True)
+        if windows == 1:
+            return powers.sum(-1, keepdim=True)
+        inside = (gap >= w * width) & (gap < (w + 1) * width)
+        return torch.where(inside, powers * 2.0 ** (w * width), 0.0).sum(-1, keepdim=True)
 
-    exponent = _windowed(window_sum, widest // width + 1, width, bits)
-    places = torch.arange(widest + bits + 2, dtype=torch.float64, device=gap.device)
-    weights = torch.exp2(-places).to(gap.dtype)
-    place = (index + exponent.long()).reshape(-1)
-    return exponent.to(gap.dtype), weights.index_select(0, place).view(index.shape)
+    exponent = _windowed(window_sum, windows, width, bits)
+    weights = powers * _negative_powers(exponent, bits + 1)
+    return exponent.to(gap.dtype), weights.to(gap.dtype)
+
+
+def _negative_powers(exponent: Tensor, largest: int) -> Tensor:
+    """Return 2^-exponent in float64 for whole exponents 0 .. largest."""
+    table = torch.exp2(-torch.arange(largest + 1, dtype=torch.float64, device=exponent.device))
+    return table.index_select(0, exponent.long().reshape(-1)).view(exponent.shape)
 
 
 #: op -> plain-torch function with the same arguments and results.
