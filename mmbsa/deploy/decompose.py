@@ -5,6 +5,7 @@ may contain, and for the weight gradient. Steps over T are unrolled. Shiftmax ne
 ceil: its exponent is counted exactly by comparisons.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -20,6 +21,8 @@ from mmbsa.ops.registration import working_dtype
 
 #: number of bits for the number of keys of a row whose length is unknown before the graph runs.
 _ROW_BITS = 24
+#: largest range of whole gaps whose powers of two float32 represents, with a shared factor.
+_FLOAT32_GAPS = 240
 
 
 def lif(x: Tensor, v0: Tensor | None, *parameters) -> tuple[Tensor, Tensor]:
@@ -43,7 +46,10 @@ def integer_spike(
     count = u.clamp(low, high)
     passing = count.eq(u) if inclusive else (u > low).logical_and(u < high)
     count = (count + 0.5).floor() if half_up else count.round()
-    return count if norm == 1 else count / norm, passing.to(torch.uint8)
+    if norm != 1:
+        # a product with a power of two is exact, and faster than a quotient
+        count = count * (1 / norm) if math.frexp(norm)[0] == 0.5 else count / norm
+    return count, passing.to(torch.uint8)
 
 
 def bipolar_attention(
@@ -68,6 +74,9 @@ def bipolar_attention(
             return unnormalised(q, k, v, scale).to(v.dtype), empty, empty
         out = q @ (k.transpose(-1, -2) @ values)  # linear in the number of tokens
         return (out * scale).to(v.dtype), empty, empty
+    if normalizer == 'shiftmax' and product != 'real' and scale == 1.0:
+        out, g, total = _spiking_shiftmax(q, k, values, 2 if product == 'ternary' else 1)
+        return out.to(v.dtype), g, total
     score = q @ k.transpose(-1, -2)
     if scale != 1.0:
         score = score * scale
@@ -75,12 +84,8 @@ def bipolar_attention(
         g = torch.logsumexp(score, -1, keepdim=True)
         return (torch.exp(score - g) @ values).to(v.dtype), g.squeeze(-1), empty
     top = score.amax(-1, keepdim=True).floor()
-    if product != 'real' and scale == 1.0:
-        widest = q.size(-1) * (2 if product == 'ternary' else 1)
-        exponent, weight = _spiking_weights(top - score, widest)
-    else:
-        exponent = _exponent(top - score).to(dtype)
-        weight = torch.exp2(score - top - exponent)
+    exponent = _exponent(top - score).to(dtype)
+    weight = torch.exp2(score - top - exponent)
     total = weight.sum(-1).clamp(0.5, 1.0)
     return (weight @ values).to(v.dtype), (top + exponent).squeeze(-1), total
 
@@ -177,33 +182,59 @@ def _exponent(gap: Tensor) -> Tensor:
     return _windowed(window_sum, windows, width, bits, sticky)
 
 
-def _spiking_weights(gap: Tensor, widest: int) -> tuple[Tensor, Tensor]:
-    """Return exponent (..., 1) and weights 2^-(gap + exponent) (..., n) of whole gaps.
+def _spiking_shiftmax(
+    q: Tensor, k: Tensor, v: Tensor, levels: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return output, exponent and sum of the weights for spikes q, k: the gaps are whole numbers.
 
-    The dtype is that of ``gap``. Powers come from a table of exact values, which is faster and more
-    accurate than the power function of a runtime. Each is read once, because reading takes most of
-    the time of attention; products of powers of two are exact.
+    Every operation on all scores reads and writes as much memory as a large part of the network, so
+    there are few of them. For many channels the powers of two share a factor 2^``scaling``, which
+    keeps them in the range of the dtype.
+
+    Args:
+        q, k, v: (..., n, d), (..., n, d), (..., n, d_v) of one floating-point dtype.
+        levels: the scores of a row differ by at most ``levels * d``.
     """
-    bits = _row_bits(gap.size(-1))
+    widest, bits = levels * q.size(-1), _row_bits(k.size(-2))
+    dtype = torch.float64 if widest > _FLOAT32_GAPS else v.dtype
+    scaling = max(0, widest - 140) if dtype == torch.float32 else 0
+    ln_score = (q * math.log(2)).to(dtype) @ k.to(dtype).transpose(-1, -2)
+    ln_top = ln_score.amax(-1, keepdim=True)
+    powers = _powers(ln_score, scaling * math.log(2) - ln_top)
+
     width = 52 - bits
     windows = widest // width + 1
-    powers = _negative_powers(gap, widest)
+    exact = powers.double()
 
     def window_sum(w: int) -> Tensor:
-        if windows == 1:
-            return powers.sum(-1, keepdim=True)
-        inside = (gap >= w * width) & (gap < (w + 1) * width)
-        return torch.where(inside, powers * 2.0 ** (w * width), 0.0).sum(-1, keepdim=True)
+        # A window holds the part of every power between both edges.
+        upper = None if w == 0 else 2.0 ** (scaling + 1 - w * width)
+        lower = None if w == windows - 1 else 2.0 ** (scaling + 1 - (w + 1) * width)
+        part = exact if upper is None and lower is None else exact.clamp(lower, upper)
+        total = part.sum(-1, keepdim=True)
+        if lower is not None:
+            total = total - torch.full_like(exact[..., :1, :], lower).sum(-1, keepdim=True)
+        return total * 2.0 ** (w * width - scaling)
 
     exponent = _windowed(window_sum, windows, width, bits)
-    weights = powers * _negative_powers(exponent, bits + 1)
-    return exponent.to(gap.dtype), weights.to(gap.dtype)
+    factor = _powers(-math.log(2) * exponent, 0.0)
+    weights = powers * 2.0**-scaling if scaling else powers
+    out = (weights.to(v.dtype) @ v) * factor.to(v.dtype)
+    total = (exact.sum(-1) * (factor * 2.0**-scaling).squeeze(-1)).to(v.dtype).clamp(0.5, 1.0)
+    g = (ln_top / math.log(2)).round() + exponent
+    return out, g.squeeze(-1).to(v.dtype), total
 
 
-def _negative_powers(exponent: Tensor, largest: int) -> Tensor:
-    """Return 2^-exponent in float64 for whole exponents 0 .. largest."""
-    table = torch.exp2(-torch.arange(largest + 1, dtype=torch.float64, device=exponent.device))
-    return table.index_select(0, exponent.long().reshape(-1)).view(exponent.shape)
+def _powers(ln: Tensor, shift: Tensor | float) -> Tensor:
+    """Return the powers of two nearest to exp(ln + shift), exactly; the logarithms are approximate.
+
+    ``exp`` is the only function of powers that is fast in every runtime, and its result is not
+    exact. Adding a number whose last bit has the value of the power, and subtracting it, rounds the
+    power. A fused multiply-add gives the same result.
+    """
+    bits = 52 if ln.dtype == torch.float64 else 23
+    large = torch.exp(ln + (shift + math.log(1.5 * 2.0**bits)))
+    return (large * (1 / (1.5 * 2.0**bits)) + large) - large
 
 
 #: op -> plain-torch function with the same arguments and results.

@@ -245,7 +245,7 @@ def export_onnx(
     program = decompose(trace(model, example_inputs, dynamic))
     outputs = [f'output_{i}' for i in range(len(program.graph_signature.user_outputs))]
     inputs = [f'input_{i}' for i in range(len(example_inputs))]
-    with _quiet():
+    with quiet():
         try:
             translated = torch.onnx.export(
                 program,
@@ -264,57 +264,8 @@ def export_onnx(
     return program
 
 
-def export_int8(graph: str | Path, batches: Sequence[Sequence[Tensor]], path: str | Path) -> None:
-    """Write onnxruntime's static 8-bit version of a file of :func:`export_onnx`.
-
-    Convolutions and matrix products have int8 weights (one scale per channel) and uint8
-    activations; the other operations use float32. The graph is fast, but it is not an integer
-    network, and its spikes differ from those of the model.
-
-    Args:
-        graph: the float file.
-        batches: inputs on which the ranges of activations are measured.
-        path: the file to write; it is written completely or not at all.
-
-    Raises:
-        ValueError: there are no batches.
-        ImportError: onnxruntime is missing (the extra ``deploy``).
-    """
-    try:
-        from onnxruntime import quantization
-        from onnxruntime.quantization.shape_inference import quant_pre_process
-    except ImportError as error:
-        raise ImportError(
-            f'export_int8 needs onnxruntime ({error}): pip install "mmbsa[deploy]"'
-        ) from None
-    if not batches:
-        raise ValueError('export_int8: there are no batches for calibration')
-
-    class Reader(quantization.CalibrationDataReader):
-        feeds = iter([{f'input_{i}': x.numpy() for i, x in enumerate(b)} for b in batches])
-
-        def get_next(self):
-            return next(self.feeds, None)
-
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        ready, draft = Path(folder) / 'ready.onnx', Path(folder) / 'draft.onnx'
-        quant_pre_process(str(graph), str(ready), skip_symbolic_shape=True)
-        quantization.quantize_static(
-            str(ready),
-            str(draft),
-            Reader(),
-            quant_format=quantization.QuantFormat.QDQ,
-            per_channel=True,
-            op_types_to_quantize=['Conv', 'Gemm', 'MatMul'],
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-        )
-        with atomic_open(path) as file:
-            file.write(draft.read_bytes())
-
-
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Context that hides the exporter's messages about its own versions."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')

@@ -1,10 +1,11 @@
 import itertools
+import math
 import sys
 
 import pytest
 import torch
 
-from mmbsa.deploy.decompose import TABLE, decompose, own_ops
+from mmbsa.deploy.decompose import TABLE, _powers, decompose, own_ops
 from mmbsa.ops import bipolar_attention, integer_spike, lif
 
 OPS = torch.ops.mmbsa
@@ -83,7 +84,7 @@ def rows(kind, n, d, seed=0):
 
 
 @pytest.mark.parametrize('product', ['ternary', 'binary', 'real'])
-@pytest.mark.parametrize('n, d', [(1, 3), (64, 8), (256, 4), (49, 64), (33, 130)])
+@pytest.mark.parametrize('n, d', [(1, 3), (64, 8), (256, 4), (49, 64), (20, 100), (33, 130)])
 def test_shiftmax_attention_is_exact(product, n, d):
     """Silent queries at n = 64 and 256 sum to a power of two exactly."""
     q, k = rows(product, n, d)
@@ -99,6 +100,32 @@ def test_shiftmax_attention_is_exact(product, n, d):
             continue
         torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(total, total_expected)
+
+
+@pytest.mark.parametrize('dtype, lowest', [(torch.float32, -140), (torch.float64, -300)])
+def test_powers_of_approximate_logarithms_are_exact(dtype, lowest):
+    exponent = torch.arange(lowest, 61, dtype=torch.float64)
+    expected = torch.exp2(exponent).to(dtype)
+    for error in (-0.3, -1e-3, 0.0, 1e-3, 0.25):
+        ln = (exponent * math.log(2) + error).to(dtype)
+        assert torch.equal(_powers(ln - 1.0, 1.0), expected)
+
+
+def test_shiftmax_attention_of_far_keys():
+    """Every pair of the gaps 0 to 2 d: half of the powers of two, one key alone, and a carry."""
+    for d in (64, 100, 120):
+        gaps = [*range(2 * d + 1), 2 * d]  # the sum is exactly 2 if the last gap stands twice
+        for last in (gaps, gaps[:-1], [0, 2 * d], [0, 2 * d, 2 * d]):
+            keys = torch.ones(1, 1, len(last), d)
+            for key, gap in enumerate(last):
+                keys[0, 0, key, : gap // 2] = -1
+                if gap % 2:
+                    keys[0, 0, key, gap // 2] = 0
+            args = (torch.ones(1, 1, 1, d), keys, torch.ones(1, 1, len(last), 1))
+            _, g, _ = TABLE[OPS.bipolar_attention.default](
+                *args, 'ternary', 'shiftmax', 1.0, 'ste', 'auto'
+            )
+            assert g.item() == d + 1, (d, len(last))
 
 
 def test_shiftmax_attention_one_key_above_a_power_of_two():

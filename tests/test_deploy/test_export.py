@@ -11,7 +11,7 @@ from family_checks import settled
 from torch import nn
 
 import mmbsa.models  # noqa: F401  (registers everything)
-from mmbsa.deploy import export_aoti, export_int8, export_onnx, export_torch
+from mmbsa.deploy import export_aoti, export_onnx, export_torch
 from mmbsa.deploy.export import trace
 from mmbsa.models.attentions import build_attention
 from mmbsa.models.layers import SpikeConv
@@ -160,18 +160,6 @@ def test_a_compiled_package_predicts_as_torch_does(tmp_path):
         expected = model(x)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     assert torch.equal(found.argmax(1), expected.argmax(1)) and expected.abs().max() > 1e-2
-
-
-def test_int8_of_a_float_graph(tmp_path):
-    pytest.importorskip('onnxruntime')
-    model, x = small(), image(4, 3, 16, 16)
-    export_onnx(model, (x,), tmp_path / 'float.onnx')
-    export_int8(tmp_path / 'float.onnx', [(x,)], tmp_path / 'int8.onnx')
-    (found,), (exact,) = (run_onnx(tmp_path / f'{name}.onnx', x) for name in ('int8', 'float'))
-    assert 0 < (found - exact).abs().max() < 0.5 * exact.abs().max()
-    with pytest.raises(ValueError, match='there are no batches'):
-        export_int8(tmp_path / 'float.onnx', [], tmp_path / 'never.onnx')
-    assert not (tmp_path / 'never.onnx').exists()
 
 
 def test_mode_of_the_model_stays(tmp_path):

@@ -26,7 +26,8 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Subset
 
 from mmbsa.apis.inference import in_channels
-from mmbsa.deploy.export import Predictor, export_int8, export_onnx
+from mmbsa.deploy.export import Predictor, export_onnx
+from mmbsa.deploy.int8 import export_int8
 from mmbsa.deploy.integer import (
     IntegerNetwork,
     Rules,
