@@ -21,8 +21,8 @@ from mmbsa.ops.registration import working_dtype
 
 #: number of bits for the number of keys of a row whose length is unknown before the graph runs.
 _ROW_BITS = 24
-#: largest range of whole gaps whose powers of two float32 represents, with a shared factor.
-_FLOAT32_GAPS = 240
+#: largest whole gap for which float32 represents all powers of two of a row.
+_WIDEST = 240
 
 
 def lif(x: Tensor, v0: Tensor | None, *parameters) -> tuple[Tensor, Tensor]:
@@ -74,8 +74,9 @@ def bipolar_attention(
             return unnormalised(q, k, v, scale).to(v.dtype), empty, empty
         out = q @ (k.transpose(-1, -2) @ values)  # linear in the number of tokens
         return (out * scale).to(v.dtype), empty, empty
-    if normalizer == 'shiftmax' and product != 'real' and scale == 1.0:
-        out, g, total = _spiking_shiftmax(q, k, values, 2 if product == 'ternary' else 1)
+    widest = q.size(-1) * (2 if product == 'ternary' else 1)
+    if normalizer == 'shiftmax' and product != 'real' and scale == 1.0 and widest <= _WIDEST:
+        out, g, total = _spiking_shiftmax(q, k, values, widest)
         return out.to(v.dtype), g, total
     score = q @ k.transpose(-1, -2)
     if scale != 1.0:
@@ -183,7 +184,7 @@ def _exponent(gap: Tensor) -> Tensor:
 
 
 def _spiking_shiftmax(
-    q: Tensor, k: Tensor, v: Tensor, levels: int
+    q: Tensor, k: Tensor, v: Tensor, widest: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return output, exponent and sum of the weights for spikes q, k: the gaps are whole numbers.
 
@@ -193,33 +194,35 @@ def _spiking_shiftmax(
 
     Args:
         q, k, v: (..., n, d), (..., n, d), (..., n, d_v) of one floating-point dtype.
-        levels: the scores of a row differ by at most ``levels * d``.
+        widest: the scores of a row differ by at most ``widest``.
     """
-    widest, bits = levels * q.size(-1), _row_bits(k.size(-2))
-    dtype = torch.float64 if widest > _FLOAT32_GAPS else v.dtype
-    scaling = max(0, widest - 140) if dtype == torch.float32 else 0
-    ln_score = (q * math.log(2)).to(dtype) @ k.to(dtype).transpose(-1, -2)
+    scaling = max(0, widest - 140) if v.dtype == torch.float32 else 0
+    ln_score = (q * math.log(2)) @ k.transpose(-1, -2)
     ln_top = ln_score.amax(-1, keepdim=True)
     powers = _powers(ln_score, scaling * math.log(2) - ln_top)
 
+    bits = _row_bits(k.size(-2))
     width = 52 - bits
     windows = widest // width + 1
     exact = powers.double()
 
     def window_sum(w: int) -> Tensor:
-        # A window holds the part of every power between both edges.
-        upper = None if w == 0 else 2.0 ** (scaling + 1 - w * width)
-        lower = None if w == windows - 1 else 2.0 ** (scaling + 1 - (w + 1) * width)
-        part = exact if upper is None and lower is None else exact.clamp(lower, upper)
+        # A window holds the part of every power between both edges. It is not written as one
+        # clamp: onnxscript's rewriter would mix up the bounds of two clamps of one tensor.
+        part = exact
+        if w > 0:
+            part = part.clamp(max=2.0 ** (scaling + 1 - w * width))
+        if w < windows - 1:
+            part = (part - 2.0 ** (scaling + 1 - (w + 1) * width)).relu()
         total = part.sum(-1, keepdim=True)
-        if lower is not None:
-            total = total - torch.full_like(exact[..., :1, :], lower).sum(-1, keepdim=True)
-        return total * 2.0 ** (w * width - scaling)
+        # in two steps, because the exporter to ONNX stores numbers as float32
+        places = w * width - scaling
+        return total * 2.0 ** (places // 2) * 2.0 ** (places - places // 2)
 
     exponent = _windowed(window_sum, windows, width, bits)
     factor = _powers(-math.log(2) * exponent, 0.0)
     weights = powers * 2.0**-scaling if scaling else powers
-    out = (weights.to(v.dtype) @ v) * factor.to(v.dtype)
+    out = (weights @ v) * factor.to(v.dtype)
     total = (exact.sum(-1) * (factor * 2.0**-scaling).squeeze(-1)).to(v.dtype).clamp(0.5, 1.0)
     g = (ln_top / math.log(2)).round() + exponent
     return out, g.squeeze(-1).to(v.dtype), total

@@ -15,6 +15,7 @@ from mmbsa.deploy import export_aoti, export_onnx, export_torch
 from mmbsa.deploy.export import trace
 from mmbsa.models.attentions import build_attention
 from mmbsa.models.layers import SpikeConv
+from mmbsa.ops import bipolar_attention
 from mmbsa.registry import MODELS
 
 BSA = dict(type='mmbsa.BipolarSelfAttention')
@@ -160,6 +161,25 @@ def test_a_compiled_package_predicts_as_torch_does(tmp_path):
         expected = model(x)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     assert torch.equal(found.argmax(1), expected.argmax(1)) and expected.abs().max() > 1e-2
+
+
+class Wide(nn.Module):
+    """Bipolar attention of the ternary parts of x."""
+
+    def forward(self, x):
+        s = (x > 0.5).to(x.dtype) - (x < -0.5).to(x.dtype)
+        return bipolar_attention(s, s, x)
+
+
+@pytest.mark.parametrize('channels', [24, 100, 130])
+def test_onnx_of_attention_with_several_windows(channels, tmp_path):
+    """The exponent is counted in windows of 46 bits: 2, 5 and 6 of them."""
+    pytest.importorskip('onnxruntime')
+    x = image(2, 1, 40, channels, seed=3)
+    x[0, 0, :, : channels // 2] = 3 * x[0, 0, :1, : channels // 2]  # many equal keys
+    export_onnx(Wide(), (x,), tmp_path / 'wide.onnx')
+    (found,) = run_onnx(tmp_path / 'wide.onnx', x)
+    torch.testing.assert_close(found, Wide()(x), rtol=0, atol=1e-5)
 
 
 def test_mode_of_the_model_stays(tmp_path):

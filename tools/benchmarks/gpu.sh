@@ -37,7 +37,7 @@ if [ $smoke = 1 ]; then
     step attention $limit "$python" $ops --op bipolar_attention --n 49 --d 32 --json "$out/attention.json"
     step neurons $limit "$python" $ops --op lif ternary_lif --neurons 4096 --json "$out/neurons.json"
 else
-    device=cuda limit=150
+    device=cuda limit=138
     "$python" -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null ||
         { echo "gpu.sh: torch finds no GPU; --smoke runs every step with small sizes on the CPU" >&2; exit 2; }
     ops="$ops --device cuda --dtype bfloat16" models="$models --device cuda --dtype bfloat16 --batch 32"
