@@ -2,7 +2,9 @@
 
 import family_checks as checks
 import pytest
+import torch
 from family_checks import BSA
+from torch import nn
 
 from mmbsa.models.backbones import BaseSpikingBackbone
 from mmbsa.registry import MODELS
@@ -43,3 +45,23 @@ def test_repeated_forwards_agree_and_samples_are_independent(family):
 @pytest.mark.parametrize('family', FAMILIES)
 def test_event_frames(family):
     checks.check_event_frames(build(family, num_steps=3, in_channels=2))
+
+
+@pytest.mark.parametrize('readout', [None, 'mean'])
+@pytest.mark.parametrize('family', FAMILIES)
+def test_gradients_of_norms_have_the_layout_of_their_maps(family, readout):
+    """A mean over positions and layers of mm packages give contiguous gradients; batch norm and
+    neurons are many times slower with a second layout."""
+    model = build(family, readout=readout).train()
+    layouts = []
+
+    def watch(module, args, out):
+        out.register_hook(lambda grad: layouts.append((grad.stride(), out.stride())))
+
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.register_forward_hook(watch)
+    maps = model(torch.rand(2, 3, 64, 64))
+    sum(x.flatten(-2).mean(-1).square().sum() for x in maps).backward()
+    sizes = [own for _, own in layouts if len(own) == 4]
+    assert len(sizes) > 5 and all(grad == own for grad, own in layouts), layouts
