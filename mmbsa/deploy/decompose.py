@@ -22,7 +22,7 @@ from mmbsa.ops.registration import working_dtype
 #: number of bits for the number of keys of a row whose length is unknown before the graph runs.
 _ROW_BITS = 24
 #: largest whole gap for which float32 represents all powers of two of a row.
-_WIDEST = 240
+_WIDEST = 230
 
 
 def lif(x: Tensor, v0: Tensor | None, *parameters) -> tuple[Tensor, Tensor]:
@@ -196,7 +196,7 @@ def _spiking_shiftmax(
         q, k, v: (..., n, d), (..., n, d), (..., n, d_v) of one floating-point dtype.
         widest: the scores of a row differ by at most ``widest``.
     """
-    scaling = max(0, widest - 140) if v.dtype == torch.float32 else 0
+    scaling = max(0, widest - 128) if v.dtype == torch.float32 else 0
     ln_score = (q * math.log(2)) @ k.transpose(-1, -2)
     ln_top = ln_score.amax(-1, keepdim=True)
     powers = _powers(ln_score, scaling * math.log(2) - ln_top)
@@ -206,18 +206,19 @@ def _spiking_shiftmax(
     windows = widest // width + 1
     exact = powers.double()
 
+    keys = torch.ones_like(exact[..., :1, :]).sum(-1, keepdim=True)
+
     def window_sum(w: int) -> Tensor:
-        # A window holds the part of every power between both edges. It is not written as one
-        # clamp: onnxscript's rewriter would mix up the bounds of two clamps of one tensor.
-        part = exact
-        if w > 0:
-            part = part.clamp(max=2.0 ** (scaling + 1 - w * width))
-        if w < windows - 1:
-            part = (part - 2.0 ** (scaling + 1 - (w + 1) * width)).relu()
-        total = part.sum(-1, keepdim=True)
-        # in two steps, because the exporter to ONNX stores numbers as float32
+        # A window holds the part of every power between two edges. The graph must survive the
+        # exporter to ONNX: it stores numbers as float32, and onnxscript's rewriter drops
+        # differences with numbers below 1e-8 and mixes up the bounds of two clamps of one tensor.
+        part = exact.clamp(max=2.0 ** (scaling + 1 - w * width)) if w else exact
         places = w * width - scaling
-        return total * 2.0 ** (places // 2) * 2.0 ** (places - places // 2)
+        if w == windows - 1:
+            total = part.sum(-1, keepdim=True)
+            return total * 2.0 ** (places // 2) * 2.0 ** (places - places // 2)
+        part = (part * 2.0 ** (places + width - 1)).clamp(min=1.0)  # the lower edge is 1
+        return (part.sum(-1, keepdim=True) - keys) * 2.0 ** (1 - width)
 
     exponent = _windowed(window_sum, windows, width, bits)
     factor = _powers(-math.log(2) * exponent, 0.0)

@@ -1,6 +1,7 @@
 """Exported programs, ahead-of-time compiled packages and ONNX files of whole models, in float32."""
 
 import contextlib
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -137,7 +138,8 @@ def trace(
 
 
 def _first_lines(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = re.sub(r'\x1b\[[0-9;]*m', '', str(error))  # colours
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return f'{type(error).__name__}: ' + ' '.join(lines[:6])
 
 

@@ -22,6 +22,8 @@ from mmbsa.utils.files import atomic_open
 _MOVES = frozenset(
     'Squeeze Unsqueeze Reshape Transpose Identity Flatten Gather Slice MaxPool Expand'.split()
 )
+#: data types of ONNX: float, float16, double and bfloat16.
+_FLOATS = frozenset((1, 10, 11, 16))
 _COMPARISONS = frozenset('Greater GreaterOrEqual Less LessOrEqual Equal And Or Not'.split())
 
 
@@ -62,7 +64,8 @@ class Grid:
             node.output[0]: node.attribute[0].t for node in graph.node if node.op_type == 'Constant'
         }
         self.sizes = {
-            x.name: [d.dim_value for d in x.type.tensor_type.shape.dim] for x in graph.value_info
+            x.name: [d.dim_value for d in x.type.tensor_type.shape.dim]
+            for x in (*graph.input, *graph.value_info, *graph.output)
         }
         self._to_array = onnx.numpy_helper.to_array
 
@@ -90,7 +93,11 @@ class Grid:
         kind, inputs = node.op_type, node.input
         if kind in _MOVES:
             return self.levels(inputs[0])
+        if kind == 'Concat':
+            return self._joined(node)
         if kind == 'Cast':
+            if node.attribute[0].i not in _FLOATS:
+                return None
             source = self.producers.get(inputs[0])
             if source is not None and source.op_type in _COMPARISONS:
                 return Levels(1.0, 0, 1)
@@ -99,6 +106,8 @@ class Grid:
             factor, values = self.scalar(inputs[1]), self.levels(inputs[0])
             if not factor or values is None:
                 return None
+            if self._power(self.producers[inputs[0]]) is not None:
+                return values if math.frexp(factor)[0] == 0.5 else None  # the largest becomes 1
             return values.times(factor if kind == 'Mul' else 1 / factor)
         if kind in ('Round', 'Floor'):
             bounds = self.clip(inputs[0] if kind == 'Round' else self._before_half(inputs[0]))
@@ -115,10 +124,24 @@ class Grid:
 
     def _power(self, node) -> Levels | None:
         """Return the levels of ``decompose._powers`` up to 1, which are 2^0 to 2^-7, and 0."""
+        if node.op_type != 'Sub':
+            return None
         add, large = (self.producers.get(x) for x in node.input)
         if add is None or large is None or add.op_type != 'Add' or large.op_type != 'Exp':
             return None
-        return Levels(2.0**-7, 0, 128) if node.input[1] in add.input else None
+        small = self.producers.get(add.input[0])
+        if add.input[1] != node.input[1] or small is None or small.op_type != 'Mul':
+            return None
+        ratio = self.scalar(small.input[1])
+        known = ratio is not None and math.isclose(ratio, 1 / (1.5 * 2.0**23), rel_tol=1e-6)
+        return Levels(2.0**-7, 0, 128) if known and small.input[0] == node.input[1] else None
+
+    def _joined(self, node) -> Levels | None:
+        parts = [self.levels(x) for x in node.input]
+        first = parts[0]
+        if first is None or any(x is None or x.step != first.step for x in parts):
+            return None
+        return Levels(first.step, min(x.low for x in parts), max(x.high for x in parts))
 
     def _difference(self, node) -> Levels | None:
         a, b = (self.levels(x) for x in node.input)
@@ -215,7 +238,7 @@ def _join_rounding(model) -> None:
     for node in graph.node:
         for name in node.input:
             readers[name] = readers.get(name, 0) + 1
-    removed = []
+    removed: set[str] = set()
     for node in graph.node:
         if node.op_type != 'QuantizeLinear':
             continue
@@ -240,7 +263,7 @@ def _join_rounding(model) -> None:
         one = f'{node.output[0]}_step'
         graph.initializer.append(onnx.numpy_helper.from_array(np.float32(1.0), one))
         node.input[1] = one
-        removed += [x.name for x in arithmetic]
-    kept_nodes = [x for x in graph.node if x.name not in set(removed)]
+        removed |= {x.output[0] for x in arithmetic}
+    kept_nodes = [x for x in graph.node if x.output[0] not in removed]
     del graph.node[:]
     graph.node.extend(kept_nodes)

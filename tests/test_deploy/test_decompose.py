@@ -113,7 +113,7 @@ def test_powers_of_approximate_logarithms_are_exact(dtype, lowest):
 
 def test_shiftmax_attention_of_far_keys():
     """Every pair of the gaps 0 to 2 d: half of the powers of two, one key alone, and a carry."""
-    for d in (64, 100, 120):
+    for d in (64, 100, 115, 120):
         gaps = [*range(2 * d + 1), 2 * d]  # the sum is exactly 2 if the last gap stands twice
         for last in (gaps, gaps[:-1], [0, 2 * d], [0, 2 * d, 2 * d]):
             keys = torch.ones(1, 1, len(last), d)

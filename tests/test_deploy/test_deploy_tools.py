@@ -194,6 +194,28 @@ def test_quantize_refuses(files, tool):
     assert not list(files.glob('*never*'))
 
 
+def test_tools_check_files_and_numbers_first(files, tool, capsys):
+    out = files / 'never.onnx'
+    own, photos = (files / 'own.py', files / 'own.pth'), ('--data', files / 'photos')
+    before = (files / 'own.pth').read_bytes()
+    for option in ('--out', '--report'):
+        words = tool('quantize', *own, *photos, option, files / 'own.pth', fails=True)
+        assert f'{option} {files / "own.pth"} would overwrite an input file' in words
+    assert (files / 'own.pth').read_bytes() == before
+    damaged = files / 'damaged.pth'
+    damaged.write_bytes(before[: len(before) // 2])
+    for name, more in (('export', ()), ('quantize', photos)):
+        words = tool(name, files / 'own.py', damaged, '--out', out, *more, *SIZE, fails=True)
+        assert 'damaged.pth is truncated or damaged' in words
+        for option, value in (('--size', -3), ('--size', 0)):
+            code = tool(name, *own, '--out', out, *more, option, value, 32, fails=True)
+            assert code == '2' and f'at least 1, got {value}' in capsys.readouterr().err
+    for option in ('--number', '--batch', '--samples'):
+        code = tool('quantize', *own, *photos, option, 0, fails=True)
+        assert code == '2' and 'at least 1, got 0' in capsys.readouterr().err
+    assert not list(files.glob('*never*'))
+
+
 def test_benchmark_prints_a_row_per_runtime(files, monkeypatch, tool, capsys):
     """In this process, because new ones take seconds to import everything."""
     import multiprocessing

@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from options import positive
 
 RUNTIMES = ('torch', 'compiled', 'aoti', 'onnxruntime', 'int8', 'integer')
 GRAPHS = RUNTIMES[3:]
@@ -130,11 +131,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument('configs', nargs='+')
     parser.add_argument('--checkpoint', help='weights; only with a single config')
     parser.add_argument(
-        '--size', nargs=2, type=int, default=(224, 224), metavar=('HEIGHT', 'WIDTH')
+        '--size', nargs=2, type=positive, default=(224, 224), metavar=('HEIGHT', 'WIDTH')
     )
-    parser.add_argument('--batches', nargs='+', type=int, default=[1, 8])
-    parser.add_argument('--runs', type=int, default=10)
-    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--batches', nargs='+', type=positive, default=[1, 8])
+    parser.add_argument('--runs', type=positive, default=10)
+    parser.add_argument('--threads', type=positive, default=1)
     parser.add_argument('--runtimes', nargs='+', choices=RUNTIMES, default=RUNTIMES)
     args = parser.parse_args()
     if args.checkpoint and len(args.configs) > 1:

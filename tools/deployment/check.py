@@ -13,7 +13,8 @@ import sys
 
 import numpy as np
 import torch
-from export import boxes_of, load
+from export import boxes_of, load, one_image
+from options import positive
 from PIL import Image
 
 from mmbsa.apis.inference import in_channels
@@ -61,9 +62,9 @@ def main() -> None:
     parser.add_argument('file', help='the ONNX file')
     parser.add_argument('--images', required=True, help='folder of photos')
     parser.add_argument(
-        '--size', nargs=2, type=int, default=(224, 224), metavar=('HEIGHT', 'WIDTH')
+        '--size', nargs=2, type=positive, default=(224, 224), metavar=('HEIGHT', 'WIDTH')
     )
-    parser.add_argument('--number', type=int, default=16, help='of photos')
+    parser.add_argument('--number', type=positive, default=16, help='of photos')
     parser.add_argument('--tolerance', type=float, default=1e-5)
     parser.add_argument('--boxes', action='store_true', help='the file is from export.py --boxes')
     args = parser.parse_args()
@@ -71,6 +72,7 @@ def main() -> None:
 
     try:
         model = load(args.config, args.checkpoint)
+        one_image(model, 'check.py')
         pixels = photos(args.images, args.size, args.number, in_channels(model))
         x = normalise(pixels, getattr(model, 'data_preprocessor', None))
         session = onnxruntime.InferenceSession(args.file, providers=['CPUExecutionProvider'])

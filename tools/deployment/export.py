@@ -12,8 +12,10 @@ heads.
 import argparse
 import sys
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
+from options import positive
 from torch import nn
 
 from mmbsa.apis.inference import build_model, in_channels
@@ -31,16 +33,19 @@ def load(config: str, checkpoint: str | None) -> nn.Module:
     """Build a config's model with all weights of a checkpoint, or with random ones.
 
     Raises:
-        ValueError: the checkpoint is from another model.
+        ValueError: the checkpoint is from another model, or damaged.
     """
     cfg = read_config(config)
     cfg.model.pop('auxiliary_head', None)
     model = build_model(cfg)
     if checkpoint is None:
         return model
-    saved, own = load_checkpoint_file(checkpoint, 'cpu'), model.state_dict()
     try:
-        state = fit_state(saved, own)
+        saved = load_checkpoint_file(checkpoint, 'cpu')
+    except (RuntimeError, UnpicklingError) as error:
+        raise ValueError(str(error)) from None
+    try:
+        state = fit_state(saved, model.state_dict())
         state = {
             key: value for key, value in state.items() if not key.startswith('auxiliary_head.')
         }
@@ -51,6 +56,15 @@ def load(config: str, checkpoint: str | None) -> nn.Module:
             f'checkpoint {checkpoint} is from another model than {config}: {reason[:500]}'
         ) from None
     return model
+
+
+def one_image(model: nn.Module, tool: str) -> None:
+    """Raise ValueError if a model takes more than one image."""
+    if hasattr(model, 'crops') and hasattr(model, 'track'):
+        raise ValueError(
+            f'{tool} runs models that take one image; {type(model).__name__} takes a template and '
+            'a search crop'
+        )
 
 
 def examples(
@@ -85,7 +99,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--out', required=True, help='file to write')
     parser.add_argument('--format', choices=sorted(EXPORTERS), default='onnx')
     parser.add_argument(
-        '--size', nargs=2, type=int, default=(224, 224), metavar=('HEIGHT', 'WIDTH')
+        '--size', nargs=2, type=positive, default=(224, 224), metavar=('HEIGHT', 'WIDTH')
     )
     parser.add_argument(
         '--dynamic', nargs='*', choices=sorted(AXES), default=['batch'], help='axes that may vary'

@@ -18,11 +18,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from check import normalise, photos
-from export import load
+from export import load, one_image
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
+from options import positive
 from torch.utils.data import DataLoader, Subset
 
 from mmbsa.apis.inference import in_channels
@@ -36,7 +37,7 @@ from mmbsa.deploy.integer import (
     fine_tune,
 )
 from mmbsa.models.layers import fuse
-from mmbsa.utils.files import atomic_open
+from mmbsa.utils.files import atomic_open, check_output
 from mmbsa.utils.launch import read_config
 
 
@@ -121,11 +122,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument('config')
     parser.add_argument('checkpoint')
     parser.add_argument('--data', required=True, help='folder of photos for calibration')
-    parser.add_argument('--number', type=int, default=16, help='number of photos; default 16')
+    parser.add_argument('--number', type=positive, default=16, help='number of photos; default 16')
     parser.add_argument(
         '--size',
         nargs=2,
-        type=int,
+        type=positive,
         metavar=('HEIGHT', 'WIDTH'),
         help="height and width of the network's maps; default: of the first test sample",
     )
@@ -135,9 +136,9 @@ def parse() -> argparse.Namespace:
         default='integer',
         help="int8: onnxruntime's static 8-bit graph, with float scales",
     )
-    parser.add_argument('--batch', type=int, default=4, help='maps per run')
+    parser.add_argument('--batch', type=positive, default=4, help='maps per run')
     parser.add_argument(
-        '--samples', type=int, help='number of test samples, at equal distances; default: all'
+        '--samples', type=positive, help='number of test samples, at equal distances; default: all'
     )
     parser.add_argument('--out', help='save the graph to this ONNX file')
     parser.add_argument('--report', help='write the table of layers to this Markdown file')
@@ -250,18 +251,19 @@ def size_of(path: Path) -> str:
 
 
 def run(args: argparse.Namespace) -> None:
+    for option in ('out', 'report'):
+        if getattr(args, option):
+            inputs = args.config, args.checkpoint
+            check_output(getattr(args, option), *inputs, option=f'--{option}')
     cfg = read_config(args.config)
     model = load(args.config, args.checkpoint)
+    one_image(model, 'quantize.py')
     size = args.size or next(iter(batches(cfg, 'test', 1)))['inputs'][0].shape[-2:]
     pixels = photos(args.data, tuple(size), args.number, in_channels(model))
     with tempfile.TemporaryDirectory() as folder:
         quantised, graph, lines, table = quantise(model, pixels, folder, args)
         (floats, integers), counts = compare(cfg, model, pixels.shape[1:], quantised, args)
-        if args.out:  # only now: an error above leaves no file
-            with atomic_open(args.out) as file:
-                file.write(graph())
-    if args.report:
-        Path(args.report).write_text(table + '\n')
+        content = graph()
     print('\n'.join(lines))
     print(f'| metric | float | {args.format} |\n|---|---|---|')
     for key in floats:
@@ -275,6 +277,12 @@ def run(args: argparse.Namespace) -> None:
             f'correct only as float: {lost}; only as {args.format}: {won}; standard error of the '
             f'difference of top-1: {error:.2f}'
         )
+    # only now: an error above leaves no file
+    written = dict(report=table and f'{table}\n'.encode(), out=content)
+    for option, data in written.items():
+        if getattr(args, option):
+            with atomic_open(getattr(args, option)) as file:
+                file.write(data)
 
 
 def main() -> None:
