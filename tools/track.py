@@ -4,11 +4,16 @@
         --box 120 80 30 24 --out track
 
 RECORDING is an event file of any supported format, or a folder of event frames. With --follow it
-may still grow.
+may still grow. The files are written together at the end; after an error in the recording, none of
+them is written.
 """
 
 import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -36,7 +41,16 @@ def parse_args() -> argparse.Namespace:
         '--out', required=True, metavar='DIR', help='folder for video.mp4, strip.png and the boxes'
     )
     parser.add_argument(
-        '--window', type=int, default=20_000, help='microseconds per frame of an event file'
+        '--window',
+        type=int,
+        help='microseconds per frame of an event file; default: the frame times of an annotated '
+        'file, if it has any, otherwise 20000',
+    )
+    parser.add_argument(
+        '--row-per-frame',
+        action='store_true',
+        help='draw row i of the annotation in frame i, although the recording does not show that '
+        'they belong together',
     )
     parser.add_argument(
         '--follow',
@@ -68,45 +82,97 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def check_options(args: argparse.Namespace) -> None:
+    """Raise ValueError for a number out of range."""
+    if args.max_frames is not None and args.max_frames < 1:
+        raise ValueError(f'--max-frames must be at least 1, got {args.max_frames}')
+    if args.strip < 2:
+        raise ValueError(f'--strip must be at least 2, got {args.strip}')
+    if not 0 < args.rate < float('inf'):
+        raise ValueError(f'--rate must be above 0, got {args.rate}')
+
+
+@contextmanager
+def files_together(folder: Path, names: list[str]) -> Iterator[Path]:
+    """Context that yields a temporary folder, whose files are renamed into ``folder`` at the end.
+
+    Args:
+        folder: the folder; it is created, and removed after an error if it did not exist.
+        names: names of the files.
+    """
+    created = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        for name in names:
+            if (folder / name).is_dir():
+                raise IsADirectoryError(f'{folder / name} is a folder, expected a file or nothing')
+        with TemporaryDirectory(prefix='.track.', dir=folder) as draft:
+            yield Path(draft)
+            for file in Path(draft).iterdir():
+                os.replace(file, folder / file.name)
+    except BaseException:
+        if created:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
 def track(args: argparse.Namespace) -> str:
     """Track the target, and return the line to print."""
+    check_options(args)
     model = load_tracker(args.config, args.checkpoint, args.device, args.fuse)
     source = open_source(
-        args.recording, model.num_steps, args.window, args.follow, args.sensor_size, args.repair
+        args.recording,
+        model.num_steps,
+        args.window,
+        args.follow,
+        args.sensor_size,
+        args.repair,
+        args.row_per_frame,
     )
-    if args.box is None and source.boxes is None:
+    start = args.box or source.start
+    if start is None:
         raise ValueError(
             f'{args.recording}: there is no annotation file; give the target with --box X Y W H'
         )
-    out = Path(args.out)
-    video, strip = VideoFile(out / 'video.mp4', args.rate), Strip(args.strip)
-    boxes, seconds, done = [], [], False
-    try:
-        for row, step in enumerate(track_frames(model, source.frames, args.box or source.boxes[0])):
-            true = (
-                source.boxes[row] if source.boxes is not None and row < len(source.boxes) else None
-            )
-            picture = draw_track(step.frame, step.box, true, f'{row}  {step.score:.2f}')
-            strip.add(picture)
-            if not args.no_video:
-                video.add(picture)
-            boxes.append(step.box)
-            seconds.append(step.seconds)
-            if len(boxes) == args.max_frames:
-                break
-        done = bool(boxes)
-    finally:
-        has_video = video.close(done)
-    if not done:
-        raise ValueError(f'{args.recording}: it contains no complete frame')
-    strip.write(out / 'strip.png')
-    write_result(out / f'{source.name}.txt', np.stack(boxes))
-    write_times(out / f'{source.name}_time.txt', np.array(seconds))
+    if source.note:
+        print(f'{source.note}; --row-per-frame draws row i in frame i')
+    out, result, times = Path(args.out), f'{source.name}.txt', f'{source.name}_time.txt'
+    strip, boxes, seconds = Strip(args.strip), [], []
+    with files_together(out, ['video.mp4', 'strip.png', result, times]) as draft:
+        video = VideoFile(draft / 'video.mp4', args.rate)
+        try:
+            for row, step in enumerate(track_frames(model, source.frames, start)):
+                true = (
+                    source.boxes[row]
+                    if source.boxes is not None and row < len(source.boxes)
+                    else None
+                )
+                picture = draw_track(step.frame, step.box, true, f'{row}  {step.score:.2f}')
+                strip.add(picture)
+                if not args.no_video:
+                    video.add(picture)
+                boxes.append(step.box)
+                seconds.append(step.seconds)
+                if len(boxes) == args.max_frames:
+                    break
+        except (OSError, ValueError) as error:
+            if boxes:
+                raise ValueError(
+                    f'{error}; the {len(boxes)} frames before it are not written'
+                ) from error
+            raise
+        finally:
+            has_video = video.close()
+        if not boxes:
+            raise ValueError(f'{args.recording}: it contains no complete frame')
+        strip.write(draft / 'strip.png')
+        write_result(draft / result, np.stack(boxes))
+        write_times(draft / times, np.array(seconds))
     rate = (len(boxes) - 1) / sum(seconds) if sum(seconds) else 0.0
     return (
         f'{len(boxes)} frames, {rate:.1f} frames per second on {args.device} (without reading '
-        f'and drawing); {"video.mp4, " if has_video else ""}strip.png and {source.name}.txt are '
-        f'in {out}'
+        f'and drawing); {"video.mp4, " if has_video else ""}strip.png and {result} are in {out}'
     )
 
 

@@ -56,7 +56,8 @@ class TrackingMetric(BaseMetric):
             and COESOT), ``'python'`` or ``'python_visible'`` (the code in the SDTrack repository
             without and with ``target_visible``), or a dict such as ``dict(base='toolkit',
             success_inclusive=True)``.
-        output_dir: folder for result files in the official format; None (default) writes none.
+        output_dir: folder for result files in the official format, which are written together
+            after the last sequence; None (default) writes none.
         attributes: whether to report every attribute too, as ``track/<attribute>/AUC`` and so on;
             False by default.
         collect_device, prefix: arguments of mmengine's ``BaseMetric``; keys begin with ``track/``.
@@ -83,11 +84,21 @@ class TrackingMetric(BaseMetric):
         Args:
             data_batch: not used.
             data_samples: :class:`TrackDataSample` or their dicts.
+
+        Raises:
+            ValueError: boxes and annotation do not match, or, with ``output_dir``, a predicted box
+                is not finite.
         """
         for sample in data_samples:
             sample = sample if isinstance(sample, dict) else sample.to_dict()
             name = sample['sequence']
             result, gt = (np.asarray(sample[key], np.float64) for key in ('pred_boxes', 'gt_boxes'))
+            if self.output_dir is not None and not np.isfinite(result).all():
+                row = int(np.flatnonzero(~np.isfinite(result).all(1))[0])
+                raise ValueError(
+                    f'{name}: row {row} (from 0) of the predicted boxes is not finite: '
+                    f'{result[row].tolist()}; output_dir cannot have it'
+                )
             errors = sequence_errors(result, gt, np.asarray(sample['absent']), self.rules, name)
             seconds = float(np.asarray(sample['seconds'])[1:].sum()) if 'seconds' in sample else 0.0
             self.results.append(
@@ -97,13 +108,15 @@ class TrackingMetric(BaseMetric):
                     frames=len(gt),
                     seconds=seconds,
                     attributes=tuple(sample.get('attributes') or ()),
+                    boxes=None if self.output_dir is None else result,
                 )
             )
-            if self.output_dir is not None:
-                write_result(Path(self.output_dir) / f'{name}.txt', result)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Return ``AUC``, ``PR``, ``NPR`` in percent, and ``fps`` if times are known."""
+        """Return ``AUC``, ``PR``, ``NPR`` in percent, and ``fps`` if times are known.
+
+        It also writes the files of ``output_dir``.
+        """
         if not results:
             raise ValueError('TrackingMetric: no sequence was tracked')
         found = scores(mean_curves([r['curves'] for r in results], self.rules))
@@ -112,6 +125,8 @@ class TrackingMetric(BaseMetric):
             found['fps'] = sum(result['frames'] - 1 for result in results) / seconds
         if self.attributes:
             found.update(self._by_attribute(results))
+        for result in results if self.output_dir is not None else ():
+            write_result(Path(self.output_dir) / f'{result["name"]}.txt', result['boxes'])
         print_log(
             f'{len(results)} sequences, {sum(r["frames"] for r in results)} frames', 'current'
         )

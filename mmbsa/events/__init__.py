@@ -15,7 +15,11 @@ from mmbsa.events.points import cutout, flip, resize, roll, warp
 from mmbsa.events.reading import iter_events, open_recording, read_events
 from mmbsa.events.representations import time_surface, voxel_grid
 from mmbsa.events.slicing import frame_index, iter_windows, slice_time, split_windows
-from mmbsa.events.trajectory_prompt import draw_trajectory, trajectory_prompt
+from mmbsa.events.trajectory_prompt import (
+    draw_trajectory,
+    iter_trajectory_prompt,
+    trajectory_prompt,
+)
 from mmbsa.events.windows import read_window
 
 __all__ = [
@@ -35,6 +39,7 @@ __all__ = [
     'gaussian_mask',
     'integrate',
     'iter_events',
+    'iter_trajectory_prompt',
     'iter_windows',
     'make_events',
     'mix_frames',

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mmbsa.events.array import EVENT_DTYPE, check_size, make_events, outside
+from mmbsa.events.array import EVENT_DTYPE, TIME_UNITS, check_size, make_events, outside
 from mmbsa.events.formats import OPENERS, identify
 from mmbsa.events.formats.aedat import LAYOUTS
 from mmbsa.events.formats.source import (
@@ -16,21 +16,12 @@ from mmbsa.events.formats.source import (
     RecordingError,
     Request,
     TruncatedError,
+    check_repair,
 )
 from mmbsa.events.slicing import time_order
 
-#: faults that can be repaired on request
-REPAIRS = ('empty', 'outside', 'truncated', 'unsorted')
-
-
-def check_repair(repair: str | Collection[str]) -> frozenset[str]:
-    """Return the faults to repair, or raise ValueError if one is unknown."""
-    wanted = frozenset([repair] if isinstance(repair, str) else repair)
-    if wanted == {'all'}:
-        return frozenset(REPAIRS)
-    if not wanted <= set(REPAIRS):
-        raise ValueError(f"repair must be some of {REPAIRS} or 'all', got {repair!r}")
-    return wanted
+#: formats that do not define the unit of their times
+NO_UNIT = ('mat', 'npy', 'npz')
 
 
 def open_recording(
@@ -43,7 +34,7 @@ def open_recording(
 ) -> Recording:
     """Open a recording: its format, the sensor size if the file states it, and its blocks.
 
-    Arguments and errors are those of :func:`iter_events`.
+    Arguments and errors are those of :func:`iter_events`. A file of 0 bytes is an error.
     """
     path = Path(path)
     if not path.is_file():
@@ -53,7 +44,7 @@ def open_recording(
     size = None if sensor_size is None else check_size(tuple(sensor_size))
     try:
         if not path.stat().st_size:
-            return Recording(path, 'empty', None, lambda: iter(()))
+            raise RecordingError(path, 'the file is empty: it has 0 bytes and no events')
         recording = OPENERS[identify(path)](Request(path, part, layout, size, follow))
         if part is not None and not recording.has_parts:
             raise RecordingError(path, f'part={part!r} is set, but the file holds one recording')
@@ -77,6 +68,7 @@ def iter_events(
     sensor_size: tuple[int, int] | None = None,
     repair: str | Collection[str] = (),
     follow: float = 0.0,
+    time_unit: str | None = None,
 ) -> Iterator[np.ndarray]:
     """Read a recording of any format in chunks of bounded size.
 
@@ -103,6 +95,8 @@ def iter_events(
             or ``'all'``.
         follow: seconds without growth after which a growing file counts as complete (AEDAT, .dat,
             EVT, .bin); 0 by default. Other formats are read in their present state.
+        time_unit: unit of the times in .npz, .npy and .mat files of x, y, t, p: ``'us'`` (as None,
+            the default), ``'s'``, ``'ms'`` or ``'ns'``. Other formats define their unit.
 
     Yields:
         Events (N,) of ``mmbsa.events.EVENT_DTYPE``, in the order of time, N > 0. An error may occur
@@ -116,7 +110,19 @@ def iter_events(
             truncated, out of order or empty, or has events outside of the sensor.
     """
     repairs = check_repair(repair)
+    if time_unit is not None and time_unit not in TIME_UNITS:
+        raise ValueError(f'time_unit must be one of {tuple(TIME_UNITS)} or None, got {time_unit!r}')
+    if 'empty' in repairs and os.path.isfile(path) and not os.path.getsize(path):
+        return
     recording = open_recording(path, part, layout=layout, sensor_size=sensor_size, follow=follow)
+    if time_unit is not None:
+        if recording.format not in NO_UNIT or recording.time_unit != 'us':
+            raise RecordingError(
+                recording.path,
+                f'time_unit={time_unit!r} is set, but the format {recording.format} defines the '
+                f'unit of its times; only {", ".join(NO_UNIT)} do not',
+            )
+        recording.time_unit = time_unit
     size = recording.size if sensor_size is None else check_size(tuple(sensor_size))
     chunks = _checked(recording, size, repairs)
     if 'unsorted' in repairs:
@@ -215,6 +221,7 @@ def read_events(
     layout: str | None = None,
     sensor_size: tuple[int, int] | None = None,
     repair: str | Collection[str] = (),
+    time_unit: str | None = None,
 ) -> np.ndarray:
     """Read a recording as a whole.
 
@@ -224,5 +231,7 @@ def read_events(
     Returns:
         Events (N,) of ``mmbsa.events.EVENT_DTYPE`` in the order of time.
     """
-    chunks = iter_events(path, part, layout=layout, sensor_size=sensor_size, repair=repair)
+    chunks = iter_events(
+        path, part, layout=layout, sensor_size=sensor_size, repair=repair, time_unit=time_unit
+    )
     return np.concatenate([*chunks, np.zeros(0, EVENT_DTYPE)])

@@ -10,6 +10,8 @@ from mmbsa.events.array import EVENT_DTYPE, as_events
 RULES = ('number', 'time', 'duration', 'timestamps')
 #: largest number of frames of a recording
 MAX_FRAMES = 2**24
+#: longest time without events in a stream that is divided by duration, in microseconds: 10 minutes
+MAX_GAP = 600_000_000
 #: rule -> the name of its argument
 ARGUMENTS = dict(
     number='num_frames', time='num_frames', duration='duration', timestamps='timestamps'
@@ -180,6 +182,7 @@ def iter_windows(
     number: int | None = None,
     duration: int | None = None,
     timestamps: ArrayLike | None = None,
+    max_gap: int = MAX_GAP,
 ) -> Iterator[np.ndarray]:
     """Divide a sorted stream of chunks into windows, with one window in memory at a time.
 
@@ -192,12 +195,16 @@ def iter_windows(
         duration: length of a window in microseconds, from the first event on.
         timestamps: the K + 1 borders in microseconds, two may be equal; there are exactly K
             windows, some may be empty.
+        max_gap: longest accepted time between two events in microseconds, for ``duration`` only; 10
+            minutes by default. A longer gap, which one damaged time causes, would give very many
+            empty windows.
 
     Yields:
         The events of one window, (M,).
 
     Raises:
-        ValueError: not exactly one rule is given, or events are out of order.
+        ValueError: not exactly one rule is given, events are out of order, or a gap is longer than
+            ``max_gap`` and a window.
     """
     rules = dict(number=number, duration=duration, timestamps=timestamps)
     chosen = [name for name, value in rules.items() if value is not None]
@@ -217,7 +224,7 @@ def iter_windows(
         chunk = as_events(chunk)
         if not len(chunk):
             continue
-        t = chunk['t']
+        t = np.ascontiguousarray(chunk['t'])
         before = np.append(t[0] if last is None else last, t[:-1])
         if (t < before).any():
             place = int(np.argmax(t < before))
@@ -225,18 +232,25 @@ def iter_windows(
                 'the events of a stream must be in the order of time; found '
                 f't={t[place]} after {before[place]}'
             )
+        if duration is not None and (t - before > max(max_gap, duration)).any():
+            place = int(np.argmax(t - before))
+            raise ValueError(
+                f'no event for {t[place] - before[place]} microseconds, from t={before[place]} to '
+                f't={t[place]}; expected gaps of at most max_gap={max_gap} microseconds. Remove '
+                'the events with damaged times, or set a larger max_gap'
+            )
         last = t[-1]
         if start is None:
             start, stop = int(t[0]), int(t[0]) + length
-        chunk = chunk[np.searchsorted(t, start) :]
+        begin = int(np.searchsorted(t, start))
         while stop is not None and last >= stop:
-            edge = int(np.searchsorted(chunk['t'], stop))
-            yield _joined([*held, chunk[:edge]])
-            held, chunk = [], chunk[edge:]
+            edge = begin + int(np.searchsorted(t[begin:], stop))
+            yield _joined([*held, chunk[begin:edge]])
+            held, begin = [], edge
             stop = next(borders, None) if borders else stop + length
         if stop is None:
             return
-        held.append(chunk)
+        held.append(chunk[begin:])
     if borders is None and held:
         yield _joined(held)
     while borders is not None and stop is not None:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mmbsa.events.array import (
+    EVENT_DTYPE,
     as_events,
     check_inside,
     check_size,
@@ -13,7 +14,7 @@ from mmbsa.events.array import (
     outside,
 )
 from mmbsa.events.frames import check_volume
-from mmbsa.events.slicing import check_timestamps, split_windows, time_order
+from mmbsa.events.slicing import check_timestamps, iter_windows, split_windows, time_order
 
 
 def trajectory_prompt(
@@ -61,30 +62,89 @@ def trajectory_prompt(
     """
     height, width = check_size(size)
     borders = check_timestamps(timestamps)
+    split_windows(borders, num_steps)  # checks num_steps
+    shape = (len(borders) - 1, num_steps, 3, height, width)
+    check_volume(shape, 'the trajectory prompt')
+    pictures, written = np.zeros(shape, np.uint8), np.zeros(shape[:2], bool)
+    for window, part, picture in iter_trajectory_prompt(
+        as_events(events),
+        size,
+        borders,
+        num_steps,
+        amount=amount,
+        trajectory_amount=trajectory_amount,
+        decay=decay,
+        official_quirks=official_quirks,
+    ):
+        pictures[window, part], written[window, part] = picture, True
+    return pictures, written
+
+
+def iter_trajectory_prompt(
+    events: np.ndarray | Iterable[np.ndarray],
+    size: tuple[int, int],
+    timestamps: ArrayLike,
+    num_steps: int = 1,
+    *,
+    amount: float = 30.0,
+    trajectory_amount: float = 30.0,
+    decay: float = 0.8,
+    official_quirks: bool = False,
+) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Yield the pictures of :func:`trajectory_prompt` one after the other.
+
+    It serves recordings whose pictures do not fit into memory: one picture is in memory at a time.
+
+    Args:
+        events: (N,), or a stream of such arrays in the order of time, for example from
+            ``mmbsa.events.iter_events``. A stream is read to its end, with the events of one part
+            in memory at a time; ``official_quirks`` needs all events in memory.
+        size, timestamps, num_steps, amount, trajectory_amount, decay, official_quirks: as in
+            :func:`trajectory_prompt`.
+
+    Yields:
+        The window k, its part i (both from 0) and the picture, (3, H, W) uint8. Pictures that are
+        not written are left out.
+
+    Raises:
+        ValueError: as in :func:`trajectory_prompt`; or events of a stream are out of order.
+    """
+    borders = check_timestamps(timestamps)
     parts = split_windows(borders, num_steps)
-    events = as_events(events)
+    if official_quirks and not isinstance(events, np.ndarray):
+        events = np.concatenate([*events, np.zeros(0, EVENT_DTYPE)])
+    if isinstance(events, np.ndarray):
+        steps, written = _divide(as_events(events), size, borders, parts, official_quirks)
+        rest: Iterator[np.ndarray] = iter(())
+    else:
+        rest = iter(events)
+        steps, written = iter_windows(rest, timestamps=parts), np.arange(len(parts) - 1)
+    pictures = draw_trajectory(steps, size, amount, trajectory_amount, decay)
+    for index, picture in zip(written.tolist(), pictures):
+        yield index // num_steps, index % num_steps, picture
+    for _ in rest:  # a fault after the last window is an error too
+        pass
+
+
+def _divide(
+    events: np.ndarray, size: tuple[int, int], borders: np.ndarray, parts: np.ndarray, quirks: bool
+) -> tuple[Iterator[np.ndarray], np.ndarray]:
+    """Return the events of each written part, and the numbers of these parts."""
     order = time_order(np.ascontiguousarray(events['t']))
-    if official_quirks:
+    if quirks:
         if order is not None:
             raise ValueError('official_quirks=True needs events in the order of time')
-        part, written = _official_parts(events['t'], borders, parts)
+        part, there = _official_parts(events['t'], borders, parts)
         kept = (part >= 0) & ~outside(events, size) & (events['x'] > 0) & (events['y'] > 0)
         events, part = events[kept], part[kept]  # parts increase with the events
-        edges = np.searchsorted(part, np.arange(len(written) + 1))
+        edges = np.searchsorted(part, np.arange(len(there) + 1))
+        written = np.flatnonzero(there)
     else:
         check_inside(events, size)
         events = events if order is None else events[order]
         edges = np.searchsorted(np.ascontiguousarray(events['t']), parts)
-        written = np.ones(len(edges) - 1, bool)
-    shape = (len(borders) - 1, num_steps, 3, height, width)
-    check_volume(shape, 'the trajectory prompt')
-    steps = (events[edges[index] : edges[index + 1]] for index in np.flatnonzero(written))
-    pictures = np.zeros((len(written), 3, height, width), np.uint8)
-    for index, picture in zip(
-        np.flatnonzero(written), draw_trajectory(steps, size, amount, trajectory_amount, decay)
-    ):
-        pictures[index] = picture
-    return pictures.reshape(shape), written.reshape(shape[:2])
+        written = np.arange(len(edges) - 1)
+    return (events[edges[index] : edges[index + 1]] for index in written), written
 
 
 def draw_trajectory(

@@ -69,6 +69,20 @@ def test_attributes_are_reported_apart(tmp_path):
     assert (tmp_path / 'b.txt').read_text() == '10\t10\t20\t20\n300\t10\t20\t20\n'
 
 
+def test_result_files_are_written_together(tmp_path):
+    metric = TrackingMetric(output_dir=str(tmp_path))
+    gt = [[10, 10, 20, 20], [12, 10, 20, 20]]
+    metric.process(None, [sample('a', gt, gt)])
+    with pytest.raises(ValueError, match='b: row 1 .*not finite'):
+        metric.process(None, [sample('b', gt, [gt[0], [float('nan')] * 4])])
+    with pytest.raises(ValueError, match='b: the result has 1 rows'):
+        metric.process(None, [sample('b', gt, gt[:1])])
+    assert not list(tmp_path.iterdir())
+    metric.process(None, [sample('b', gt, gt)])
+    metric.evaluate(2)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ['a.txt', 'b.txt']
+
+
 def test_rules_are_switched_by_field():
     assert get_rules(dict(base='python', repair='none')).repair == 'none'
     with pytest.raises(ValueError, match='lasot'):

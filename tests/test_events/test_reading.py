@@ -1,5 +1,6 @@
 """Reading recordings: every format by its content, in chunks, with one error or an asked repair."""
 
+import pickle
 import shutil
 import sys
 import threading
@@ -166,8 +167,10 @@ def test_an_empty_recording_is_an_error_or_accepted(tmp_path, name):
         ev.read_events(path)
     assert ev.read_events(path, repair='empty').shape == (0,)
     path.write_bytes(b'')
-    with pytest.raises(ev.RecordingError, match=f'{path}: .* no events'):
-        ev.read_events(path)
+    for read in (ev.read_events, ev.open_recording):
+        with pytest.raises(ev.RecordingError, match=f'{path}: .*the file is empty: it has 0 bytes'):
+            read(path)
+    assert ev.read_events(path, repair='empty').shape == (0,)
 
 
 def test_several_repairs_at_once(tmp_path):
@@ -346,3 +349,23 @@ def test_real_aedat4_equals_the_aedat_package(shared_path, file):
     polarity = 'on' if 'on' in theirs.dtype.names else 'p'
     for name, other in zip('xytp', ('x', 'y', 't', polarity)):
         assert np.array_equal(ours[name], theirs[other])
+
+
+@pytest.mark.parametrize('kind', [ev.RecordingError, ev.TruncatedError])
+@pytest.mark.parametrize('offset', [None, 12])
+def test_errors_are_the_same_after_a_process_boundary(kind, offset, tmp_path):
+    error = kind(tmp_path / 'a.dat', 'a reason', offset)
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is kind and str(copy) == str(error)
+    assert (copy.path, copy.offset, copy.reason) == (tmp_path / 'a.dat', offset, 'a reason')
+
+
+def test_times_in_another_unit(tmp_path):
+    np.savez(tmp_path / 'a.npz', x=[1, 2], y=[1, 2], t=[0.25, 0.5], p=[0, 1])
+    events = ev.read_events(tmp_path / 'a.npz', time_unit='s')
+    assert events['t'].tolist() == [250_000, 500_000]
+    write.write_dat(tmp_path / 'a.dat', write.some_events())
+    with pytest.raises(ev.RecordingError, match='a.dat: .*the format dat defines the unit'):
+        ev.read_events(tmp_path / 'a.dat', time_unit='s')
+    with pytest.raises(ValueError, match="time_unit must be one of .*'minutes'"):
+        ev.read_events(tmp_path / 'a.npz', time_unit='minutes')

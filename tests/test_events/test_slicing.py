@@ -119,3 +119,13 @@ def test_a_stream_out_of_order(times):
     chunks = [ev.make_events([0] * len(t), [0] * len(t), t, [1] * len(t)) for t in times]
     with pytest.raises(ValueError, match='t=3 after'):
         list(ev.iter_windows(iter(chunks), duration=10))
+
+
+def test_a_damaged_time_is_an_error_and_no_endless_stream():
+    for times in ([0, 5, 10**13], [0, 10**13, 10**13 + 5]):
+        chunks = [ev.make_events([0], [0], [t], [1]) for t in times]
+        with pytest.raises(ValueError, match='no event for .* max_gap=600000000'):
+            list(ev.iter_windows(iter(chunks), duration=20_000))
+        assert len(list(ev.iter_windows(iter(chunks), duration=10**13))) == 2
+        windows = ev.iter_windows(iter(chunks), duration=10**12, max_gap=10**13)
+        assert [len(window) for window in windows] in ([2, *[0] * 9, 1], [1, *[0] * 9, 2])

@@ -137,3 +137,26 @@ def test_bad_arguments():
         ev.trajectory_prompt(events, (8, 9), [1, 0])
     with pytest.raises(ValueError, match='official_quirks=True needs events in the order of time'):
         ev.trajectory_prompt(events[::-1], (8, 9), [0, 10**6], official_quirks=True)
+
+
+@pytest.mark.parametrize('quirks', [False, True])
+@pytest.mark.parametrize('steps', [1, 4])
+def test_pictures_one_by_one_are_those_of_the_whole(steps, quirks):
+    events = write.some_events(500, (8, 9), span=1000)
+    borders, settings = [0, 100, 102, 500, 900], dict(num_steps=steps, official_quirks=quirks)
+    whole, written = ev.trajectory_prompt(events, (8, 9), borders, **settings)
+    for source in (events, (events[first : first + 30] for first in range(0, 500, 30))):
+        seen = np.zeros_like(written)
+        for window, part, picture in ev.iter_trajectory_prompt(source, (8, 9), borders, **settings):
+            assert np.array_equal(picture, whole[window, part])
+            seen[window, part] = True
+        assert np.array_equal(seen, written)
+
+
+def test_a_fault_after_the_last_window_is_an_error():
+    def chunks():
+        yield write.some_events(500, (8, 9), span=1000)
+        raise ValueError('damaged')
+
+    with pytest.raises(ValueError, match='damaged'):
+        list(ev.iter_trajectory_prompt(chunks(), (8, 9), [0, 10, 20]))

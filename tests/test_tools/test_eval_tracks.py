@@ -101,3 +101,39 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, monkeypatch, capsys):
         run(monkeypatch, capsys, results, data)
     with pytest.raises(SystemExit, match='have no result file of the benchmark'):
         run(monkeypatch, capsys, data, data, '--layout', 'VisEvent')
+
+
+def test_wrong_options_are_said_in_one_line_before_any_output(tmp_path, monkeypatch, capsys):
+    results, data = two_trackers(tmp_path)
+    kit = tmp_path / 'annos'
+    rows = tiny_tracking.boxes(24)
+    write_toolkit(kit, {name: (rows, np.zeros(24), [1, 0]) for name in ('one', 'two')})
+    empty, file = tmp_path / 'empty.txt', tmp_path / 'file'
+    empty.touch()
+    file.write_text('old')
+    for options, message in (
+        (['--sequences', empty], 'empty.txt: the file is empty'),
+        (['--sequences', tmp_path / 'no.txt'], 'no.txt: the file does not exist'),
+        (['--out', file], '--out .*file is a file, expected a folder'),
+        (['--out', file / 'out'], 'file'),
+        (['--toolkit', kit], '--toolkit .*annos needs --layout'),
+        (['--split', 'train'], '--split train needs --layout'),
+    ):
+        with pytest.raises(SystemExit, match=f'^error: .*{message}'):
+            run(monkeypatch, capsys, results, kit, *options)
+    with pytest.raises(SystemExit, match='empty.txt: the file is empty'):
+        run(monkeypatch, capsys, results, data, '--layout', 'VisEvent', '--sequences', empty)
+    (kit / 'att' / 'two.txt').write_text('1,x')
+    with pytest.raises(SystemExit, match="two.txt: expected a 0 or 1 per attribute, found '1,x'"):
+        run(monkeypatch, capsys, results, kit)
+    assert capsys.readouterr().out == '' and file.read_text() == 'old'
+
+
+def test_meaning_of_flags_is_an_option(tmp_path, monkeypatch, capsys):
+    results, data = two_trackers(tmp_path)
+    for name in ('one', 'two'):
+        (data / 'test' / name / 'absent.txt').write_text('1\n' * 24)
+    args = [results / 'good', data, '--layout', 'VisEvent']
+    with pytest.raises(SystemExit, match='absent.txt: .*absent in 24 of 24 frames'):
+        run(monkeypatch, capsys, *args)
+    assert '| good | 2 | 95.24 |' in run(monkeypatch, capsys, *args, '--absent', 'present')

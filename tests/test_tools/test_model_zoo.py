@@ -72,6 +72,13 @@ def test_every_config_is_in_the_table_of_its_task():
                 assert result['Task'] == task and zoo.TASKS[task] in result['Metrics']
 
 
+def test_families_without_presets_are_not_for_classification():
+    for family, content in zoo.families().items():
+        if not (ROOT / 'configs' / family / 'presets.yml').is_file():
+            tasks = {zoo.task_of(model) for model in content['Models']}
+            assert 'Image Classification' not in tasks, family
+
+
 def test_check_fails_for_a_stale_page(tmp_path, monkeypatch, capsys):
     page = tmp_path / 'model_zoo.md'
     monkeypatch.setattr(zoo, 'ROOT', tmp_path)

@@ -13,7 +13,9 @@ from mmengine.config import Config
 
 from mmbsa.apis.tracking import load_tracker
 from mmbsa.events import make_events
+from mmbsa.structures import track_files
 from mmbsa.structures.track_files import read_boxes
+from mmbsa.visualization.tracks import TRUE
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'track.py'
 CONFIG = """
@@ -103,10 +105,14 @@ def test_event_file_with_two_steps_and_fused_norms(models, tmp_path, monkeypatch
     [
         (['--box', 500, 20, 10, 10], 'is outside of the frame, which has 60 x 40'),
         (['--box', 5, 20, 0, 10], 'has no area'),
+        (['--box', 0, 0, 1e9, 1e9], 'too large; expected at most twice.* 60 x 40'),
+        (['--max-frames', 0], '--max-frames must be at least 1, got 0'),
+        (['--rate', 0], '--rate must be above 0, got 0'),
+        (['--strip', 1], '--strip must be at least 2, got 1'),
         ([], 'give the target with --box'),
     ],
 )
-def test_nothing_is_written_for_a_bad_box(models, tmp_path, monkeypatch, capsys, args, message):
+def test_nothing_is_written_for_a_bad_option(models, tmp_path, monkeypatch, capsys, args, message):
     folder = tiny_tracking.write_sequence('frames', tmp_path, 'test', 'seq', length=3)
     (folder / 'groundtruth_rect.txt').unlink()
     with pytest.raises(SystemExit, match=message):
@@ -117,9 +123,56 @@ def test_nothing_is_written_for_a_bad_box(models, tmp_path, monkeypatch, capsys,
 def test_interrupted_recordings_leave_no_video(models, tmp_path, monkeypatch, capsys):
     folder = tiny_tracking.write_sequence('frames', tmp_path, 'test', 'seq', length=5)
     (folder / 'img' / '0004.png').write_bytes(b'broken')
-    with pytest.raises(SystemExit, match='0004.png'):
+    with pytest.raises(SystemExit, match='0004.png.*the 3 frames before it are not written'):
         run(monkeypatch, capsys, folder, *models[1], '--out', tmp_path / 'out')
-    assert not list((tmp_path / 'out').iterdir())
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('fault', ['folder', 'disk'])
+def test_files_are_written_together(models, tmp_path, monkeypatch, capsys, fault):
+    folder = tiny_tracking.write_sequence('frames', tmp_path, 'test', 'seq', length=3)
+    out = tmp_path / 'out'
+    out.mkdir()
+    for name in ('video.mp4', 'strip.png', 'seq.txt'):
+        (out / name).write_text('old')
+    if fault == 'folder':
+        (out / 'seq_time.txt').mkdir()
+    else:
+
+        def fail(*args):
+            raise OSError('the disk is full')
+
+        monkeypatch.setattr(track_files, 'write_times', fail)
+    with pytest.raises(SystemExit, match='seq_time.txt is a folder|disk is full'):
+        run(monkeypatch, capsys, folder, *models[1], '--out', out)
+    assert {path.name: path.read_text() for path in out.iterdir() if path.is_file()} == {
+        'video.mp4': 'old',
+        'strip.png': 'old',
+        'seq.txt': 'old',
+    }
+    assert [path.name for path in out.iterdir() if path.is_dir()] == ['seq_time.txt'] * (
+        fault == 'folder'
+    )
+
+
+def test_true_boxes_of_event_files_need_frame_times_or_the_option(
+    models, tmp_path, monkeypatch, capsys
+):
+    number = np.arange(2000)
+    np.savez(tmp_path / 'rec.npz', x=number % 60, y=number % 40, t=number * 50, p=number % 2)
+    (tmp_path / 'groundtruth.txt').write_text('40,5,15,10\n' * 5)
+    command = [tmp_path / 'rec.npz', *models[1], '--sensor-size', 40, 60, '--out', tmp_path / 'out']
+    command += ['--box', 5, 20, 15, 15, '--no-video', '--max-frames', 1]
+
+    def green():
+        return (cv2.imread(str(tmp_path / 'out' / 'strip.png'))[..., ::-1] == TRUE).all(-1).any()
+
+    monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, command), '--device', 'cpu'])
+    runpy.run_path(str(TOOL), run_name='__main__')
+    lines = [line for line in capsys.readouterr().out.splitlines() if 'true boxes' in line]
+    assert len(lines) == 1 and 'groundtruth.txt has 5 rows' in lines[0] and not green()
+    run(monkeypatch, capsys, *command, '--row-per-frame')
+    assert green()
 
 
 def test_checkpoints_and_configs_must_fit(models, tmp_path):

@@ -11,9 +11,21 @@ import argparse
 import json
 from pathlib import Path
 
-from mmbsa.datasets.tracking.layouts import LAYOUTS, listed, read_annotation, toolkit_annotations
+from mmbsa.datasets.tracking.layouts import (
+    LAYOUTS,
+    PRESENT_IS,
+    listed,
+    read_annotation,
+    read_names,
+    toolkit_annotations,
+)
 from mmbsa.evaluation import RULES, THRESHOLDS, get_rules
-from mmbsa.evaluation.tracking_results import find_trackers, judge_results, score_table
+from mmbsa.evaluation.tracking_results import (
+    TrackerResult,
+    find_trackers,
+    judge_results,
+    score_table,
+)
 from mmbsa.utils.files import atomic_open
 from mmbsa.visualization.tracking_plots import plot_tracks
 
@@ -25,9 +37,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--layout', choices=list(LAYOUTS), help='layout of DATASET; not for a toolkit folder'
     )
-    parser.add_argument('--split', default='test', help='split of DATASET')
     parser.add_argument(
-        '--toolkit', help='folder with absent/ and att/, in addition to the annotation of DATASET'
+        '--split', help='split of DATASET, needs --layout; default: test', metavar='NAME'
+    )
+    parser.add_argument(
+        '--toolkit',
+        metavar='DIR',
+        help='folder with absent/ and att/, in addition to DATASET; needs --layout',
+    )
+    parser.add_argument(
+        '--absent',
+        choices=list(PRESENT_IS),
+        help='what 1 means in the files of absent flags; default: as in the layout or toolkit',
     )
     parser.add_argument(
         '--sequences', help='text file with the sequences to evaluate, one name per line'
@@ -44,9 +65,15 @@ def parse_args() -> argparse.Namespace:
 
 def read_annotations(args: argparse.Namespace) -> dict:
     if args.layout is None:
-        found = toolkit_annotations(args.dataset)
-        if args.sequences:
-            names = Path(args.sequences).read_text().split()
+        for option in ('toolkit', 'split'):
+            if getattr(args, option) is not None:
+                raise ValueError(
+                    f'--{option} {getattr(args, option)} needs --layout; without it, DATASET '
+                    f'{args.dataset} is itself the annotation folder of a toolkit'
+                )
+        names = None if args.sequences is None else read_names(args.sequences)
+        found = toolkit_annotations(args.dataset, args.absent)
+        if names is not None:
             missing = [name for name in names if name not in found]
             if missing:
                 raise FileNotFoundError(
@@ -54,44 +81,46 @@ def read_annotations(args: argparse.Namespace) -> dict:
                 )
             found = {name: found[name] for name in names}
         return found
-    names = listed(args.sequences, args.layout, args.dataset, args.split)
+    place = (args.layout, args.dataset, args.split or 'test')
     return {
-        name: read_annotation(args.layout, args.dataset, args.split, name, args.toolkit)
-        for name in names
+        name: read_annotation(*place, name, args.toolkit, args.absent)
+        for name in listed(args.sequences, *place)
     }
+
+
+def write_files(out: Path, results: list[TrackerResult], args: argparse.Namespace, count: int):
+    curves, scores = ({r.name: getattr(r, key) for r in results} for key in ('mean', 'scores'))
+    plot_tracks(out / 'plots.png', curves, scores, THRESHOLDS, Path(args.dataset).name)
+    summary = {
+        r.name: dict(
+            scores=r.scores,
+            by_attribute=r.by_attribute,
+            curves={key: curve.tolist() for key, curve in r.mean.items()},
+        )
+        for r in results
+    }
+    text = json.dumps(dict(rules=args.rules, sequences=count, trackers=summary), indent=1)
+    with atomic_open(out / 'scores.json') as file:
+        file.write(text.encode())
 
 
 def main() -> None:
     args = parse_args()
+    out = None if args.out is None else Path(args.out)
     try:
+        if out is not None and out.exists() and not out.is_dir():
+            raise ValueError(f'--out {out} is a file, expected a folder')
         annotations = read_annotations(args)
         trackers = find_trackers(args.results, list(annotations))
         results = [
             judge_results(folder, annotations, get_rules(args.rules), args.partial)
             for folder in trackers.values()
         ]
+        if out is not None:
+            write_files(out, results, args, len(annotations))
     except (OSError, ValueError) as error:
         raise SystemExit(f'error: {error}') from None
     print(score_table(results))
-    if args.out:
-        curves, scores = ({r.name: getattr(r, key) for r in results} for key in ('mean', 'scores'))
-        plot_tracks(
-            Path(args.out) / 'plots.png', curves, scores, THRESHOLDS, Path(args.dataset).name
-        )
-        summary = {
-            r.name: dict(
-                scores=r.scores,
-                by_attribute=r.by_attribute,
-                curves={key: curve.tolist() for key, curve in r.mean.items()},
-            )
-            for r in results
-        }
-        with atomic_open(Path(args.out) / 'scores.json') as file:
-            file.write(
-                json.dumps(
-                    dict(rules=args.rules, sequences=len(annotations), trackers=summary), indent=1
-                ).encode()
-            )
 
 
 if __name__ == '__main__':

@@ -3,7 +3,11 @@
     stack_events.py FE108 data/fe108 --split train --steps 1
 
 Every sequence is written completely or not at all, and existing ones are skipped, so the tool can
-be started again after an interruption.
+be started again after an interruption. A sequence that cannot be converted does not stop the
+others; the tool lists these sequences at the end.
+
+FE108: ROOT/pair.txt states the number of camera frames to skip, and a sequence has at most as many
+frames as its folder img/ has files.
 """
 
 import argparse
@@ -14,14 +18,16 @@ from pathlib import Path
 
 from mmengine.utils import ProgressBar
 
-from mmbsa.datasets.tracking.layouts import get_layout, split_folder
+from mmbsa.datasets.tracking.layouts import split_folder
 from mmbsa.datasets.tracking.stacking import stack_sequence, start_frames
+from mmbsa.events.array import TIME_UNITS
+from mmbsa.events.reading import check_repair
 from mmbsa.utils.processes import end_with_parent
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Convert recordings of a tracking benchmark to event frames'
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('layout', choices=['FE108', 'VisEvent', 'FELT'])
     parser.add_argument('root', help='folder with train/ and test/')
@@ -33,19 +39,40 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='assign events to windows as the official script does, with its mistakes',
     )
+    parser.add_argument(
+        '--sensor-size',
+        type=int,
+        nargs=2,
+        metavar=('HEIGHT', 'WIDTH'),
+        help='height and width, for recordings that do not state them',
+    )
+    parser.add_argument(
+        '--repair', nargs='+', default=(), metavar='NAME', help='faults of recordings to repair'
+    )
+    parser.add_argument(
+        '--time-unit',
+        choices=list(TIME_UNITS),
+        help='unit of the times in .npz, .npy and .mat recordings; default: us',
+    )
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
-    get_layout(args.layout)
+def convert(args: argparse.Namespace) -> list[str]:
+    """Convert all sequences of a split, and return one message per sequence that failed."""
+    if args.steps < 1:
+        raise ValueError(f'--steps must be at least 1, got {args.steps}')
+    check_repair(args.repair)
+    if args.sensor_size is not None and min(args.sensor_size) < 1:
+        raise ValueError(f'--sensor-size must be two positive numbers, got {args.sensor_size}')
     folder = split_folder(args.layout, args.root, args.split)
     names = sorted(
         entry.name
         for entry in os.scandir(folder)
         if entry.is_dir() and entry.name[0] != '.' and entry.name != '__MACOSX'
     )
-    starts = start_frames(args.root)
+    if not names:
+        raise FileNotFoundError(f'{folder}: there are no folders of sequences')
+    starts = start_frames(args.root) if args.layout == 'FE108' else {}
     bar, failed, written = ProgressBar(len(names)), [], 0
     with ProcessPoolExecutor(max(args.workers, 1), initializer=end_with_parent) as pool:
         jobs = {
@@ -56,6 +83,9 @@ def main() -> None:
                 args.steps,
                 starts.get(name, 0),
                 args.official_quirks,
+                sensor_size=args.sensor_size,
+                repair=args.repair,
+                time_unit=args.time_unit,
             ): name
             for name in names
         }
@@ -71,8 +101,17 @@ def main() -> None:
                 ) from None
             bar.update()
     print(f'\n{written} pictures of {len(names) - len(failed)} sequences')
+    return sorted(failed)
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        failed = convert(args)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f'error: {error}') from None
     if failed:
-        raise SystemExit('error: ' + '\n'.join(failed[:10]))
+        raise SystemExit(f'error: not converted ({len(failed)} sequences):\n' + '\n'.join(failed))
 
 
 if __name__ == '__main__':

@@ -52,7 +52,10 @@ TASK_OF_DATA = {
     **dict.fromkeys(
         ('COCO', 'DrawnInstances', 'Prophesee Gen1', 'Prophesee 1Mpx'), 'Object Detection'
     ),
-    **dict.fromkeys(('FE108', 'FELT', 'VisEvent', 'Moving targets'), 'Single Object Tracking'),
+    **dict.fromkeys(
+        ('FE108', 'FELT', 'VisEvent', 'Moving targets', 'Recordings of your own'),
+        'Single Object Tracking',
+    ),
     **dict.fromkeys(
         ('ModelNet10', 'ModelNet40', 'ScanObjectNN', 'PointSolids'), 'Point Cloud Classification'
     ),

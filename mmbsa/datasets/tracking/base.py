@@ -6,15 +6,16 @@ from collections.abc import Sequence
 import numpy as np
 from mmengine.dataset import BaseDataset
 
-from mmbsa.datasets.tracking.pairs import can_train, draw_pair, visible_frames
+from mmbsa.datasets.tracking.pairs import MIN_FRAMES, can_train, draw_pair, visible_frames
 
 
 class BaseTrackingDataset(BaseDataset):
     """Sequences with a box per frame.
 
     A subclass lists its sequences in ``load_data_list``: dicts with ``sequence`` (name), ``frames``
-    (:class:`mmbsa.structures.FrameSequence`), ``gt_boxes`` (N, 4), ``absent`` (N,) and
-    ``attributes``.
+    (:class:`mmbsa.structures.FrameSequence`), ``gt_boxes`` (N, 4), ``absent`` (N,), ``attributes``,
+    and optionally ``img_shape``, the (height, width) of the frames in pixels. With ``img_shape``,
+    frames whose box is far outside of the picture are not drawn.
 
     * With ``test_mode=False`` an item is a causal pair: ``template_frame``, ``template_box``,
       ``search_frame``, ``search_box``, ``sequence``. It is drawn from numpy's global generator and
@@ -30,7 +31,8 @@ class BaseTrackingDataset(BaseDataset):
         kwargs: arguments of mmengine's ``BaseDataset``.
 
     Raises:
-        ValueError: no sequence has more than 4 visible frames and at least 20 frames.
+        ValueError: no sequence has more than 4 visible frames and at least 20 frames; or no crop of
+            ``max_refetch`` pairs in a row (200 by default) contains a target.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class BaseTrackingDataset(BaseDataset):
 
         Raises:
             ValueError: no sequence can be used for training, or, with ``test_mode``, the first box
-                of a sequence has no area.
+                of a sequence has no area or is far outside of the picture.
         """
         super().full_init()
         if self._trainable is None:
@@ -65,26 +67,31 @@ class BaseTrackingDataset(BaseDataset):
             for info in infos if self.test_mode else ():
                 self._check_first_box(info)
             self._trainable = np.array(
-                [
-                    index
-                    for index, info in enumerate(infos)
-                    if can_train(visible_frames(info['gt_boxes']))
-                ],
+                [index for index, info in enumerate(infos) if can_train(self._visible(info))],
                 int,
             )
         if not self.test_mode and not len(self._trainable):
+            counts = [
+                f'{info["sequence"]} has {self._visible(info).sum()} of {len(info["gt_boxes"])}'
+                for info in infos[:3]
+            ]
             raise ValueError(
                 f'{type(self).__name__}: none of {self.num_sequences} sequences has more than '
-                '4 visible frames and at least 20 frames, which training needs'
+                f'4 visible frames (the box has a size and is not far outside of the picture) and '
+                f'at least {MIN_FRAMES} frames, which training needs: {", ".join(counts)}'
             )
 
     @staticmethod
-    def _check_first_box(info: dict) -> None:
+    def _visible(info: dict) -> np.ndarray:
+        return visible_frames(info['gt_boxes'], info.get('img_shape'))
+
+    @classmethod
+    def _check_first_box(cls, info: dict) -> None:
         box = np.asarray(info['gt_boxes'][0])
-        if not (np.isfinite(box).all() and (box[2:] > 0).all()):
+        if not (np.isfinite(box).all() and cls._visible(info)[0]):
             raise ValueError(
-                f'{info["sequence"]}: the first box {box.tolist()} (x, y, w, h) has no area; '
-                'a tracker starts from it'
+                f'{info["sequence"]}: the first box {box.tolist()} (x, y, w, h) has no area or is '
+                'far outside of the picture; a tracker starts from it'
             )
 
     @property
@@ -106,6 +113,24 @@ class BaseTrackingDataset(BaseDataset):
             idx % max(self.num_sequences, 1) if self._fully_initialized else idx
         )
 
+    def __getitem__(self, idx: int) -> dict:
+        """Return sequence ``idx`` in test mode, else a random training pair.
+
+        Raises:
+            ValueError: the pipeline has rejected ``max_refetch`` pairs in a row.
+        """
+        try:
+            return super().__getitem__(idx)
+        except Exception as error:
+            if self.test_mode or type(error) is not Exception:  # mmengine's error is a plain one
+                raise
+            sequence, (template, search) = self._drawn
+            raise ValueError(
+                f'{type(self).__name__}: the crops of {self.max_refetch + 1} pairs in a row '
+                f'contain no target, the last ones of frames {template} and {search} (from 0) of '
+                f'sequence {sequence}; check its boxes'
+            ) from None
+
     def prepare_data(self, idx: int) -> dict | None:
         """Return one processed sample: sequence ``idx`` in test mode, else a random training pair.
 
@@ -117,7 +142,8 @@ class BaseTrackingDataset(BaseDataset):
             return super().prepare_data(idx)
         # workers and resumed runs seed numpy's global generator
         info = self.get_data_info(int(self._trainable[np.random.randint(len(self._trainable))]))
-        pair = draw_pair(visible_frames(info['gt_boxes']), self.max_gap)
+        pair = draw_pair(self._visible(info), self.max_gap)
+        self._drawn = (info['sequence'], pair)
         data = dict(sequence=info['sequence'])
         for name, frame in zip(('template', 'search'), pair):
             data[f'{name}_frame'] = (info['frames'], frame)

@@ -1,6 +1,7 @@
 """Folder layouts of tracking benchmarks: folders, lists, annotations and frame numbers."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ class Layout:
             Without a list, every folder with an annotation is used.
         indices: split -> file with row numbers of the list.
         present_is: value in ``absent.txt`` of frames that show the target.
+        more_frames: whether there may be frames after the last row of the annotation, which are
+            not used; otherwise they are an error.
     """
 
     folders: dict[str, str]
@@ -38,7 +41,11 @@ class Layout:
     lists: dict[str, tuple[str, ...]] = field(default_factory=dict)
     indices: dict[str, str] = field(default_factory=dict)
     present_is: int = 0
+    more_frames: bool = False
 
+
+#: what 1 means in a file of flags -> value of frames that show the target.
+PRESENT_IS = dict(absent=0, present=1)
 
 _SPLITS = dict(train='train', test='test')
 _STACKS = 'inter{steps}_stack_3008/{index:04d}_{step}'
@@ -51,9 +58,10 @@ LAYOUTS: dict[str, Layout] = {
         _STACKS,
         first=1,
         lists={split: (f'{split}/{split}.txt', f'{split}.txt') for split in _SPLITS},
+        more_frames=True,
     ),
-    'VisEvent': Layout(_SPLITS, ('groundtruth.txt',), _STACKS),
-    'FELT': Layout(_SPLITS, ('groundtruth.txt',), _STACKS),
+    'VisEvent': Layout(_SPLITS, ('groundtruth.txt',), _STACKS, more_frames=True),
+    'FELT': Layout(_SPLITS, ('groundtruth.txt',), _STACKS, more_frames=True),
     'COESOT': Layout(
         dict(train='train', val='train', test='test'),
         ('groundtruth.txt',),
@@ -101,11 +109,19 @@ VISEVENT_ATTRIBUTES = (
 
 @dataclass(frozen=True)
 class Annotation:
-    """Annotation of a sequence: boxes (N, 4), absent (N,) bool, and names of its attributes."""
+    """Annotation of a sequence.
+
+    Attributes:
+        boxes: (N, 4) x, y, w, h in pixels.
+        absent: (N,) bool, true where the target is absent.
+        attributes: names of the attributes of the sequence; none by default.
+        file: file of the boxes; None by default.
+    """
 
     boxes: np.ndarray
     absent: np.ndarray
     attributes: tuple[str, ...] = ()
+    file: Path | None = None
 
 
 def get_layout(name: str) -> Layout:
@@ -144,15 +160,29 @@ def split_folder(layout: str, root: str | os.PathLike, split: str) -> Path:
 
 
 def find_sequences(layout: str, root: str | os.PathLike, split: str) -> list[str]:
-    """Return the sorted names of a split's sequences, from a list or from the folders.
+    """Return the names of a split's sequences, in the order of a list, or of the sorted folders.
 
     The arguments are those of :func:`split_folder`.
+
+    Raises:
+        FileNotFoundError: no folder has an annotation, or a file is missing without which two
+            splits of one folder cannot be told apart.
+        ValueError: a list is empty, or a row is not in it.
     """
     rules, folder = get_layout(layout), split_folder(layout, root, split)
+    rows = Path(root, rules.indices[split]) if split in rules.indices else None
+    if rows is not None and (
+        split != 'train' or any(Path(root, file).is_file() for file in rules.indices.values())
+    ):
+        for file in (rows, *(Path(root, entry) for entry in rules.lists[split])):
+            if not file.is_file():
+                raise FileNotFoundError(
+                    f'{file}: the file does not exist; split={split!r} of {layout} needs it, '
+                    f'because the splits {", ".join(rules.indices)} have one folder'
+                )
     for file in (Path(root, entry) for entry in rules.lists.get(split, ())):
         if file.is_file():
-            names = file.read_text().split()
-            rows = Path(root, rules.indices[split]) if split in rules.indices else None
+            names = read_names(file)
             if rows is None or not rows.is_file():
                 return names
             chosen = read_rows(rows, 1)[:, 0].astype(int)
@@ -193,6 +223,7 @@ def read_annotation(
     split: str,
     name: str,
     toolkit: str | os.PathLike | None = None,
+    absent: str | None = None,
 ) -> Annotation:
     """Read the annotation of a sequence.
 
@@ -203,10 +234,15 @@ def read_annotation(
             ``att/NAME.txt`` (0 in the rows of attributes that do not apply), and optionally
             ``gt_rect/NAME.txt``; these files have priority over those of the benchmark. None by
             default.
+        absent: what 1 means in the file of flags, ``'absent'`` or ``'present'``; None (default) is
+            the meaning in the layout, or ``'absent'`` in a toolkit.
 
     Raises:
         FileNotFoundError: the sequence has no annotation.
         ValueError: files do not match each other.
+
+    Warns:
+        UserWarning: ``absent`` is None, and more than half of the frames would be absent.
     """
     rules, folder = get_layout(layout), split_folder(layout, root, split) / name
     toolkit = None if toolkit is None else Path(toolkit)
@@ -224,24 +260,54 @@ def read_annotation(
             f'{_looks_like(folder.parent, layout)}'
         )
     boxes = read_boxes(file)
-    absent = np.zeros(len(boxes), bool)
-    flags = [] if toolkit is None else [(toolkit / 'absent' / f'{name}.txt', 0)]
-    for flag_file, present_is in [*flags, (folder / 'absent.txt', rules.present_is)]:
-        if flag_file.is_file():
-            absent = read_absent(flag_file, present_is)
-            break
-    if len(absent) != len(boxes):
-        raise ValueError(f'{flag_file}: {len(absent)} rows, but {file} has {len(boxes)}')
-    return Annotation(boxes, absent, () if toolkit is None else _attributes(toolkit / 'att', name))
+    kit_flags = None if toolkit is None else toolkit / 'absent' / f'{name}.txt'
+    if kit_flags is not None and kit_flags.is_file():
+        flags = _read_flags(kit_flags, file, len(boxes), absent)
+    else:
+        flags = _read_flags(folder / 'absent.txt', file, len(boxes), absent, rules.present_is)
+    attributes = () if toolkit is None else _attributes(toolkit / 'att', name)
+    return Annotation(boxes, flags, attributes, file)
 
 
-def toolkit_annotations(root: str | os.PathLike) -> dict[str, Annotation]:
+def _read_flags(
+    file: Path, boxes: Path, length: int, absent: str | None, present_is: int = 0
+) -> np.ndarray:
+    """Read the flags of absence, (length,) bool; all false without a file.
+
+    Args:
+        file: the flags.
+        boxes: file of the boxes, for messages.
+        length: number of boxes.
+        absent: what 1 means in the file; None is the meaning by ``present_is``.
+        present_is: value of frames that show the target; default 0, as in a toolkit.
+    """
+    if not file.is_file():
+        return np.zeros(length, bool)
+    flags = read_absent(file, present_is if absent is None else PRESENT_IS[absent])
+    if len(flags) != length:
+        raise ValueError(f'{file}: {len(flags)} rows, but {boxes} has {length}')
+    if absent is None and flags.mean() > 0.5:
+        here, other = sorted(PRESENT_IS, key=lambda word: PRESENT_IS[word] != present_is)
+        warnings.warn(
+            f'{file}: the target would be absent in {flags.sum()} of {length} frames, because 1 is '
+            f"read as {here}; set absent='{other}' if 1 means {other}, or absent='{here}' if the "
+            'flags are right',
+            stacklevel=3,
+        )
+    return flags
+
+
+def toolkit_annotations(
+    root: str | os.PathLike, absent: str | None = None
+) -> dict[str, Annotation]:
     """Read all annotations of an evaluation toolkit.
 
     It reads ``gt_rect/NAME.txt``, and ``absent`` and ``att`` if they exist.
 
     Args:
         root: folder of the toolkit.
+        absent: what 1 means in the files of ``absent``, ``'absent'`` or ``'present'``; None
+            (default) is ``'absent'``, with a warning if more than half of a sequence is absent.
 
     Raises:
         FileNotFoundError: ``gt_rect`` has no text files.
@@ -249,11 +315,9 @@ def toolkit_annotations(root: str | os.PathLike) -> dict[str, Annotation]:
     """
     root, found = Path(root), {}
     for file in visible_files(root / 'gt_rect', ['.txt']):
-        boxes, flags = read_boxes(file), root / 'absent' / file.name
-        absent = read_absent(flags) if flags.is_file() else np.zeros(len(boxes), bool)
-        if len(absent) != len(boxes):
-            raise ValueError(f'{flags}: {len(absent)} rows, but {file} has {len(boxes)}')
-        found[file.stem] = Annotation(boxes, absent, _attributes(root / 'att', file.stem))
+        boxes = read_boxes(file)
+        flags = _read_flags(root / 'absent' / file.name, file, len(boxes), absent)
+        found[file.stem] = Annotation(boxes, flags, _attributes(root / 'att', file.stem), file)
     if not found:
         raise FileNotFoundError(
             f'{root / "gt_rect"}: there is no annotation of a toolkit (gt_rect/SEQ.txt); set the '
@@ -265,7 +329,13 @@ def toolkit_annotations(root: str | os.PathLike) -> dict[str, Annotation]:
 def _attributes(folder: Path, name: str) -> tuple[str, ...]:
     for file in (folder / f'{name}.txt', folder / f'{name}_attribute.txt'):
         if file.is_file():
-            flags = [float(word) for word in file.read_text().replace(',', ' ').split()]
+            text = file.read_text(encoding='utf-8', errors='replace')
+            try:
+                flags = [float(word) for word in text.replace(',', ' ').split()]
+            except ValueError:
+                raise ValueError(
+                    f'{file}: expected a 0 or 1 per attribute, found {text.strip()[:80]!r}'
+                ) from None
             known = VISEVENT_ATTRIBUTES if len(flags) == len(VISEVENT_ATTRIBUTES) else None
             return tuple(
                 known[i] if known else f'attribute{i + 1}'
@@ -298,16 +368,20 @@ class FrameFiles:
             row: row of the annotation, from 0.
             step: number of the sub-frame, from 1 (default).
         """
-        rules, folder = get_layout(self.layout), Path(self.folder)
+        files = [Path(self.folder, name) for name in self._names(row, step)]
+        return next((file for file in files if file.is_file()), files[0])
+
+    def _names(self, row: int, step: int = 1) -> list[str]:
+        """Return the possible names of a frame in the folder of the sequence."""
+        rules = get_layout(self.layout)
         stem = rules.frame.format(
-            name=folder.name,
+            name=os.path.basename(self.folder),
             index=row + rules.first,
             step=step,
             steps=self.steps,
             modality=self.modality,
         )
-        files = [folder / f'{stem}{ending}' for ending in rules.endings]
-        return next((file for file in files if file.is_file()), files[0])
+        return [f'{stem}{ending}' for ending in rules.endings]
 
     def read(self, row: int) -> np.ndarray:
         """Read a frame (T, H, W, 3) uint8; the channels are those of the file in RGB order.
@@ -331,17 +405,30 @@ class FrameFiles:
         return np.stack(frames)
 
     def check(self, length: int) -> tuple[int, int]:
-        """Check that the first and last of ``length`` frames exist, and return (height, width).
+        """Check that all of ``length`` frames exist, and return (height, width) of the first.
 
         Raises:
-            FileNotFoundError: one of them is missing.
+            FileNotFoundError: a frame is missing.
+            ValueError: there is a frame after the last row, and the layout does not allow it.
         """
-        for row in (0, length - 1):
-            if not self.path(row).is_file():
-                raise FileNotFoundError(
-                    f'{self.path(row)}: the frame of annotation row {row} (from 0) of '
-                    f'{length} is missing{self._hint()}'
-                )
+        folder = self.path(0).parent
+        there = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+
+        def exists(row: int) -> bool:
+            return any(os.path.basename(name) in there for name in self._names(row))
+
+        missing = [row for row in range(length) if not exists(row)]
+        if missing:
+            others = f' (with {len(missing) - 1} others)' if len(missing) > 1 else ''
+            raise FileNotFoundError(
+                f'{self.path(missing[0])}: the frame of annotation row {missing[0]} (from 0) of '
+                f'{length} is missing{others}{self._hint()}'
+            )
+        if exists(length) and not get_layout(self.layout).more_frames:
+            raise ValueError(
+                f'{self.path(length)}: the annotation has {length} rows, so there is no row for '
+                f'this frame; {self.layout} needs one row per frame'
+            )
         return self.read(0).shape[1:3]
 
     def _hint(self) -> str:
@@ -365,6 +452,24 @@ def _read_image(file: Path, strict: bool = True) -> np.ndarray | None:
     raise ValueError(f'{file}: OpenCV cannot read this file as a picture')
 
 
+def read_names(file: str | os.PathLike) -> list[str]:
+    """Read the names of sequences, one per line.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file has no names.
+    """
+    file = Path(file)
+    if not file.is_file():
+        raise FileNotFoundError(
+            f'{file}: the file does not exist; expected a file with one sequence name per line'
+        )
+    names = file.read_text(encoding='utf-8', errors='replace').split()
+    if not names:
+        raise ValueError(f'{file}: the file is empty; expected one sequence name per line')
+    return names
+
+
 def listed(
     names: Sequence[str] | str | None, layout: str, root: str | os.PathLike, split: str
 ) -> list[str]:
@@ -377,12 +482,7 @@ def listed(
     if names is None:
         return find_sequences(layout, root, split)
     if isinstance(names, str):
-        if not Path(names).is_file():
-            raise FileNotFoundError(
-                f'sequences={names!r}: the file does not exist; set a file with one '
-                'name per line, a list of names, or omit sequences'
-            )
-        names = Path(names).read_text().split()
+        return read_names(names)
     if not names:
         raise ValueError('sequences is empty')
     return list(names)

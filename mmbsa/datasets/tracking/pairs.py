@@ -1,20 +1,34 @@
 """Training pairs of tracking: a template frame and a later search frame."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 #: sequences with smaller counts give no pairs (SDTrack's sampler).
 MIN_VISIBLE, MIN_FRAMES = 5, 20
+#: a frame is not drawn if its box is farther from the picture than this many of its sides: even a
+#: jittered search crop (side 4, centre up to 1.5 away, scale exp(0.25 n)) does not reach so far.
+REACH = 8
 
 
-def visible_frames(boxes: np.ndarray) -> np.ndarray:
-    """Return (N,) bool: True for frames whose box has a size.
+def visible_frames(boxes: np.ndarray, img_shape: Sequence[int] | None = None) -> np.ndarray:
+    """Return (N,) bool: True for frames whose box has a size and is not far outside.
 
-    Official trainings do not read the flags of absence.
+    Official trainings do not read the flags of absence. They draw boxes that are far outside of the
+    picture too, and reject the pair because its crops are empty.
 
     Args:
-        boxes: (N, 4) x, y, w, h.
+        boxes: (N, 4) x, y, w, h in pixels.
+        img_shape: (height, width) of the frames in pixels; None (default) does not compare
+            positions.
     """
-    return (np.asarray(boxes)[:, 2:] > 0).all(1)
+    boxes = np.asarray(boxes, np.float64)
+    visible = (boxes[:, 2:] > 0).all(1)
+    if img_shape is not None:
+        centre, side = boxes[:, :2] + boxes[:, 2:] / 2, np.sqrt(np.maximum(boxes[:, 2:], 0).prod(1))
+        away = np.maximum(-centre, centre - np.array(img_shape[::-1])).max(1)
+        visible &= away <= REACH * side
+    return visible
 
 
 def can_train(visible: np.ndarray) -> bool:

@@ -2,7 +2,7 @@
 
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from mmbsa.events.formats.source import (
     Request,
     Source,
     TruncatedError,
+    check_repair,
     choose_stream,
 )
 
@@ -48,12 +49,17 @@ def open_aedat4(request: Request) -> Recording:
     )
 
 
-def read_frame_times(path: str | os.PathLike, part: int | None = None) -> np.ndarray:
+def read_frame_times(
+    path: str | os.PathLike, part: int | None = None, *, repair: str | Collection[str] = ()
+) -> np.ndarray:
     """Return the start times of the frames of an AEDAT 4 recording, in its own clock.
 
     Args:
         path: the file.
         part: number of the stream of frames; None (default) if there is only one.
+        repair: faults that are repaired, as in ``read_events``; none by default. ``'truncated'``
+            uses the frames before the end of a truncated file; the other faults are those of events
+            and have no effect.
 
     Returns:
         (N,) int64 in microseconds: the start of the frame, or the timestamp of the frame if the
@@ -63,7 +69,7 @@ def read_frame_times(path: str | os.PathLike, part: int | None = None) -> np.nda
         FileNotFoundError, ModuleNotFoundError, ValueError: as in ``read_events``; ValueError also
             for another format and for a recording without frames.
     """
-    path = Path(path)
+    path, repairs = Path(path), check_repair(repair)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such recording')
     with open(path, 'rb') as head:
@@ -75,7 +81,14 @@ def read_frame_times(path: str | os.PathLike, part: int | None = None) -> np.nda
     if not streams:
         raise RecordingError(path, 'it holds no stream of frames (FRME)', 18)
     chosen = choose_stream(request, streams, None)
-    return np.array(list(file.packets(chosen, _frame_time4)), np.int64)
+    times: list[int] = []
+    try:
+        for time in file.packets(chosen, _frame_time4):
+            times.append(time)
+    except TruncatedError:
+        if 'truncated' not in repairs:
+            raise
+    return np.array(times, np.int64)
 
 
 class _Stream4(NamedTuple):
@@ -103,6 +116,14 @@ class _File4:
             raise RecordingError(request.path, f'the header is damaged: {error}', 18) from error
         self.decompress = _decompressor(method, request)
 
+    def _is_index(self, data: bytes) -> bool:
+        """Return whether the bytes are the index that follows the last packet."""
+        try:
+            _table4(self.decompress(data), b'FTAB')
+        except Exception:  # each compression raises its own types
+            return False
+        return True
+
     def packets(self, stream: int, decode: Callable[[bytes, int], Any]) -> Iterator[Any]:
         """Yield the decoded packets of a stream; other streams are skipped."""
         path = self.request.path
@@ -119,6 +140,15 @@ class _File4:
                 if not head:
                     return
                 number, length = struct.unpack('<ii', head)
+                if self.end < 0 and number not in self.streams:
+                    # the header was read during the recording; the index follows the last packet
+                    if self._is_index(head + source.read(LARGEST)):
+                        return
+                    raise RecordingError(
+                        path,
+                        f'a packet of stream {number}, but the header has {list(self.streams)}',
+                        at,
+                    )
                 if not 0 <= length <= LARGEST:
                     raise RecordingError(path, f'a packet of {length} bytes', at)
                 data = source.exactly(length, 'a packet')

@@ -134,8 +134,17 @@ def open_npz(request: Request) -> Recording:
     ES-ImageNet has rows (y, x, t) for each polarity. The arrays are read in blocks and never as a
     whole, except those of ES-ImageNet, which are small.
     """
-    with zipfile.ZipFile(request.path) as archive:
-        members = [name.removesuffix('.npy') for name in archive.namelist()]
+    try:
+        with zipfile.ZipFile(request.path) as archive:
+            members = [name.removesuffix('.npy') for name in archive.namelist()]
+    except zipfile.BadZipFile as error:
+        if zipfile.is_zipfile(request.path):  # the list of arrays is there, but damaged
+            raise
+        raise TruncatedError(
+            request.path,
+            'the file is truncated: the list of its arrays, which an .npz file has at its end, is '
+            f'missing after {request.path.stat().st_size} bytes, so no array can be read',
+        ) from error
     if {'pos', 'neg'} <= set(members):
         return Recording(request.path, 'npz', None, lambda: iter([_es_imagenet(request)]))
     columns = find_columns(members)

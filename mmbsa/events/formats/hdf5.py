@@ -1,12 +1,20 @@
 """Reader of HDF5 recordings: Prophesee, DSEC, MVSEC, plain columns, and spikes of audio (SHD)."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from mmbsa.events.formats.arrays import find_columns
-from mmbsa.events.formats.source import BLOCK, Block, Recording, RecordingError, Request
+from mmbsa.events.formats.source import (
+    BLOCK,
+    Block,
+    Recording,
+    RecordingError,
+    Request,
+    TruncatedError,
+)
 
 #: filters that are not part of HDF5: number -> (name, how to install it)
 FILTERS = {
@@ -59,7 +67,18 @@ def open_hdf5(request: Request) -> Recording:
     """
     import h5py
 
-    with h5py.File(request.path, 'r') as file:
+    try:
+        opened = h5py.File(request.path, 'r')
+    except OSError as error:
+        whole = re.search(r'truncated file.*stored_eof = (\d+)', str(error))
+        if whole is None:
+            raise
+        raise TruncatedError(
+            request.path,
+            f'the file is truncated: it has {request.path.stat().st_size} of the {whole[1]} bytes '
+            'that its header states, and HDF5 opens whole files only',
+        ) from error
+    with opened as file:
         names: list[str] = []
         file.visititems(
             lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None

@@ -1,7 +1,7 @@
 """Common parts of all readers of recordings: files, blocks of events, errors."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,12 +31,30 @@ class RecordingError(ValueError):
         super().__init__(f'{path}: not a readable recording{at} ({message})')
         self.path, self.offset, self.reason = Path(path), offset, message
 
+    def __reduce__(self) -> tuple:
+        # errors of worker processes are pickled
+        return type(self), (self.path, self.reason, self.offset)
+
 
 class TruncatedError(RecordingError):
     """Error for a recording that ends in the middle of an event or a block.
 
     With ``repair='truncated'`` the complete events before that position are read instead.
     """
+
+
+#: faults that can be repaired on request
+REPAIRS = ('empty', 'outside', 'truncated', 'unsorted')
+
+
+def check_repair(repair: str | Collection[str]) -> frozenset[str]:
+    """Return the faults to repair, or raise ValueError if one is unknown."""
+    wanted = frozenset([repair] if isinstance(repair, str) else repair)
+    if wanted == {'all'}:
+        return frozenset(REPAIRS)
+    if not wanted <= set(REPAIRS):
+        raise ValueError(f"repair must be some of {REPAIRS} or 'all', got {repair!r}")
+    return wanted
 
 
 class Block(NamedTuple):

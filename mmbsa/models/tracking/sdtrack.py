@@ -146,14 +146,23 @@ class SDTrack(BaseModel):
             box: box (4,) x, y, w, h of the target in the frame, in pixels.
 
         Raises:
-            ValueError: the number of sub-frames is not T, or the box has no area or is outside of
-                the frame.
+            ValueError: the number of sub-frames is not T, or the box has no area, is outside of
+                the frame, or has a side of more than twice the frame's.
         """
+        self._check_steps(frame)
+        height, width = frame.shape[1:3]
+        if box[2] > 2 * width or box[3] > 2 * height:
+            raise ValueError(
+                f'the first box {[float(value) for value in box]} (x, y, w, h) is too large; '
+                f'expected at most twice the frame, which has {width} x {height} pixels'
+            )
+        return start_track(frame, box, self.crops)
+
+    def _check_steps(self, frame: np.ndarray) -> None:
         if len(frame) != self.num_steps:
             raise ValueError(
                 f'SDTrack: a frame must have T={self.num_steps} sub-frames, got {len(frame)}'
             )
-        return start_track(frame, box, self.crops)
 
     @torch.no_grad()
     def track(
@@ -167,7 +176,12 @@ class SDTrack(BaseModel):
 
         Returns:
             The new states, and the score of each peak, (B,) float32.
+
+        Raises:
+            ValueError: the number of sub-frames of a frame is not T.
         """
+        for frame in frames:
+            self._check_steps(frame)
         crops, factors = zip(
             *(search_crop(frame, state, self.crops) for frame, state in zip(frames, states))
         )

@@ -1,9 +1,11 @@
 """Recordings as streams of frames: folders and event files, whole and growing."""
 
+import struct
 import threading
 import time
 
 import cv2
+import event_writers as write
 import numpy as np
 import pytest
 import tiny_tracking
@@ -76,6 +78,164 @@ def test_growing_folder_is_followed(tmp_path):
     frames = list(open_source(tmp_path, follow=1.5).frames)
     writer.join()
     assert [int(frame[0, 0, 0, 0]) for frame in frames] == [0, 1, 2, 3]
+
+
+def test_a_slow_tracker_does_not_end_a_growing_folder(tmp_path):
+    cv2.imwrite(str(tmp_path / '1.png'), tiny_tracking.frame(0))
+    frames = open_source(tmp_path, follow=0.4).frames
+    next(frames)
+    time.sleep(0.5)  # one step of the tracker
+    writer = threading.Timer(
+        0.15, lambda: cv2.imwrite(str(tmp_path / '2.png'), tiny_tracking.frame(1))
+    )
+    writer.start()
+    assert int(next(frames)[0, 0, 0, 0]) == 1
+    writer.join()
+
+
+def test_sub_frames_of_a_growing_folder_are_awaited(tmp_path):
+    folder = tmp_path / 'inter2_stack_3008'
+    folder.mkdir()
+
+    def save(name, step):
+        data = cv2.imencode('.png', tiny_tracking.frame(0, step)[..., ::-1])[1].tobytes()
+        (folder / '.new').write_bytes(data)
+        (folder / '.new').rename(folder / name)
+
+    save('1_1.png', 1)
+
+    def later():
+        for name, step in (('1_2.png', 2), ('2_1.png', 1), ('3_1.png', 1), ('3_2.png', 2)):
+            time.sleep(0.15)
+            save(name, step)
+
+    writer = threading.Thread(target=later)
+    writer.start()
+    frames = list(open_source(tmp_path, 2, follow=0.8).frames)
+    writer.join()
+    assert [frame[:, 0, 0, 0].tolist() for frame in frames] == [[10, 20], [10, 10], [10, 20]]
+
+
+@pytest.mark.parametrize('follow', [0.0, 0.2])
+@pytest.mark.parametrize('name', ['x{}', '{}_1', 'frame_{}'])
+def test_numbers_in_names_are_sorted_as_numbers(tmp_path, name, follow):
+    for value, number in enumerate((2, 10, 9999, 10000)):
+        file = tmp_path / f'{name.format(number)}.png'
+        assert cv2.imwrite(str(file), tiny_tracking.frame(value)[..., ::-1])
+    frames = list(open_source(tmp_path, follow=follow).frames)
+    assert [int(frame[0, 0, 0, 2]) for frame in frames] == [0, 1, 2, 3]
+
+
+def test_true_boxes_of_a_folder_need_one_row_per_frame(tmp_path):
+    folder = tiny_tracking.write_sequence('frames', tmp_path, 'test', 'seq', length=6)
+    annotation = folder / 'groundtruth_rect.txt'
+
+    def check(note):
+        source = open_source(folder)
+        assert source.boxes is None and note in source.note
+        assert source.start.tolist() == tiny_tracking.boxes(1)[0].tolist()
+        assert open_source(folder, row_per_frame=True).boxes is not None
+
+    assert 'may still grow' in open_source(folder, follow=0.1).note
+    (folder / 'img' / '0004.png').rename(folder / 'img' / '0007.png')
+    check('no frame between 0003.png and 0005.png')
+    (folder / 'img' / '0007.png').unlink()
+    check('it has 5 frames, no frame between 0003.png and 0005.png')
+    (folder / 'img' / '0006.png').rename(folder / 'img' / '0004.png')
+    check('has 6 rows')
+    annotation.write_text(annotation.read_text().splitlines()[0])
+    source = open_source(folder)  # the first box only
+    assert len(source.boxes) == 1 and not source.note
+
+
+def test_frame_times_assign_windows_to_true_boxes(tmp_path):
+    folder = tmp_path / 'test' / 'seq'
+    folder.mkdir(parents=True)
+    stream = events()
+    file, times = save(folder / 'events.npz', stream), [5_000, 20_000, 50_000, 60_000, 90_000]
+    (folder / 'groundtruth_rect.txt').write_text('1,2,3,4\n' * 4)
+
+    def pictures(borders, steps):
+        parts = np.concatenate(
+            [np.linspace(a, b, steps + 1)[:-1] for a, b in zip(borders, borders[1:])]
+            + [borders[-1:]]
+        )
+        windows = [stream[(stream['t'] >= a) & (stream['t'] < b)] for a, b in zip(parts, parts[1:])]
+        drawn = np.stack(list(draw_trajectory(windows, (30, 40))))
+        return drawn.transpose(0, 2, 3, 1)[..., ::-1].reshape(-1, steps, 30, 40, 3)
+
+    def opened(steps=1, **kwargs):
+        return open_source(file, steps, sensor_size=(30, 40), **kwargs)
+
+    source = opened()
+    assert source.boxes is None and 'no timestamps.txt' in source.note
+    assert source.start.tolist() == [1, 2, 3, 4]
+    assert len(opened(row_per_frame=True).boxes) == 4
+    (folder / 'timestamps.txt').write_text(''.join(f'{time}\n' for time in times))
+    for steps in (1, 2):
+        source = opened(steps)
+        assert len(source.boxes) == 4 and not source.note
+        np.testing.assert_array_equal(np.stack(list(source.frames)), pictures(times, steps))
+    assert 'windows of equal length' in opened(window=20_000).note
+    assert 'may still grow' in opened(follow=0.1).note
+    (folder / 'groundtruth_rect.txt').write_text('1,2,3,4\n' * 3)
+    assert '3 rows' in opened().note and 'it has 5 frame times' in opened().note
+    (tmp_path / 'pair.txt').write_text('seq 1\n')  # one frame is skipped
+    source = opened()
+    assert len(source.boxes) == 3
+    np.testing.assert_array_equal(np.stack(list(source.frames)), pictures(times[1:], 1))
+
+
+def test_frame_times_of_the_recording_itself(tmp_path):
+    path = tmp_path / 'a.aedat4'
+    stream = write.some_events()
+    write.write_aedat4(path, stream, end=False, per_packet=1000)
+    content = path.read_bytes().rsplit(struct.pack('<ii', 1, 5) + b'frame', 1)[0]
+    times = np.linspace(stream['t'][0], stream['t'][-1], 4).astype(int) + 1
+    for value in times.tolist():
+        part = write.flatbuffer(b'FRME', [('int64', value)])
+        content += struct.pack('<ii', 1, len(part)) + part
+    path.write_bytes(content)
+    (tmp_path / 'groundtruth.txt').write_text('1,2,3,4\n' * 3)
+    source = open_source(path)
+    assert len(source.boxes) == 3 and len(list(source.frames)) == 3
+
+
+def test_frames_of_another_kind_are_refused(tmp_path):
+    folder = tiny_tracking.write_sequence('FE108', tmp_path, 'test', 'seq', length=3)
+    (folder / 'img').mkdir()
+    cv2.imwrite(str(folder / 'img' / '0001.jpg'), tiny_tracking.frame(0))
+    assert len(list(open_source(folder).frames)) == 3
+    message = 'found inter1_stack_3008, but the model needs event frames in inter2_stack_3008'
+    with pytest.raises(ValueError, match=message):
+        open_source(folder, 2)
+    with pytest.raises(ValueError, match=message):
+        open_source(folder / 'inter1_stack_3008', 2)
+    (folder / 'inter1_stack_3008').rename(folder / 'other')
+    (folder / 'events.aedat4').touch()
+    with pytest.raises(ValueError, match='found events.aedat4, but the model needs'):
+        open_source(folder)
+    cv2.imwrite(str(folder / 'other' / '0001_2.png'), tiny_tracking.frame(0))
+    with pytest.raises(ValueError, match='0001_2.png: this is sub-frame 2.*T=1'):
+        list(open_source(folder / 'other').frames)
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        dict(window=-5),
+        dict(window=0),
+        dict(follow=-1),
+        dict(follow=np.nan),
+        dict(sensor_size=(0, 5)),
+        dict(repair=['foo']),
+    ],
+    ids=str,
+)
+def test_arguments_are_checked_for_folders_too(tmp_path, wrong):
+    folder = tiny_tracking.write_sequence('frames', tmp_path, 'test', 'seq', length=3)
+    with pytest.raises(ValueError, match=f'{next(iter(wrong))} must be'):
+        open_source(folder, **wrong)
 
 
 def test_streams_are_lazy(tmp_path):

@@ -89,6 +89,9 @@ def test_pairs_widen_the_gap_until_there_is_one():
 
 def test_sequences_need_visible_frames():
     assert visible_frames([[1, 1, 0, 4], [-3, 1, 2, 2]]).tolist() == [False, True]
+    # a box outside of the picture is drawn as long as a crop around it can reach the picture
+    rows = [[-20, 1, 9, 9], [2000, 1, 9, 9], [1, -900, 9, 9], [1, 1, 9, 9], [np.nan, 1, 9, 9]]
+    assert visible_frames(rows, (40, 60)).tolist() == [True, False, False, True, False]
     assert can_train(np.arange(20) < 5)
     assert not can_train(np.arange(20) < 4) and not can_train(np.ones(19, bool))
 
@@ -117,5 +120,36 @@ def test_dataset_gives_packed_pairs(tmp_path):
 
 def test_dataset_without_anything_to_train_with_says_so(tmp_path):
     tiny_tracking.write_sequence('FE108', tmp_path, 'train', 'short', length=10)
-    with pytest.raises(ValueError, match='none of 1 sequences'):
+    with pytest.raises(ValueError, match='none of 1 sequences.*short has 10 of 10'):
         TrackingDataset('FE108', str(tmp_path), pipeline=PIPELINE)
+
+
+def training_set(root, rows):
+    folder = tiny_tracking.write_sequence('FE108', root, 'train', 'seq', length=len(rows))
+    (folder / 'groundtruth_rect.txt').write_text('\n'.join(rows))
+    return TrackingDataset('FE108', str(root), pipeline=PIPELINE, max_refetch=3)
+
+
+@pytest.mark.parametrize('row', ['nan,20,20,20', 'inf,20,20,20', '1e6,20,1e9,1e9', '5,5,5,241'])
+def test_a_box_that_stops_a_training_is_named(tmp_path, row):
+    rows = ['20,20,20,20'] * 24
+    rows[7] = row
+    with pytest.raises(
+        ValueError, match=r'groundtruth_rect.txt, row 7 .*sequence seq: .* at most 240 pixels'
+    ):
+        training_set(tmp_path, rows)
+
+
+def test_frames_without_a_usable_box_are_not_drawn(tmp_path):
+    rows = ['20,20,20,20', '20,20,0,20', '2000,20,20,20'] * 8
+    data = training_set(tmp_path, rows)
+    search = [int(data[0]['inputs']['search'][0, 2].max()) for _ in range(30)]
+    assert set(search) <= set(range(0, 24, 3)) and len(set(search)) > 3
+
+
+def test_boxes_outside_of_the_picture_are_an_error_with_a_name(tmp_path):
+    with pytest.raises(ValueError, match='none of 1 sequences.*seq has 0 of 24'):
+        training_set(tmp_path / 'far', ['2000,20,20,20'] * 24)
+    near = training_set(tmp_path / 'near', ['80,20,5,5'] * 24)  # but a template crop is empty
+    with pytest.raises(ValueError, match='crops of 4 pairs in a row.*sequence seq'):
+        near[0]

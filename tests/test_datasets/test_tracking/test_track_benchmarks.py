@@ -75,6 +75,60 @@ def test_lists_choose_the_sequences(tmp_path):
         assert len(data) == 1 and data.get_data_info(0)['sequence'] == 'b'
 
 
+def test_a_list_that_cannot_be_used_is_named(tmp_path):
+    tiny_tracking.write_sequence('COESOT', tmp_path, 'train', 'a')
+    assert len(build('COESOT', tmp_path, 'train')) == 1
+    with pytest.raises(FileNotFoundError, match="val.txt: .*split='val' of COESOT needs it"):
+        build('COESOT', tmp_path, 'val')
+    (tmp_path / 'train' / 'val.txt').write_text('0\n')
+    with pytest.raises(FileNotFoundError, match="train.txt: .*split='train' of COESOT needs it"):
+        build('COESOT', tmp_path, 'train')
+    with pytest.raises(FileNotFoundError, match="list.txt: .*split='val' of COESOT needs it"):
+        build('COESOT', tmp_path, 'val')
+    (tmp_path / 'train' / 'list.txt').write_text('a\n')
+    assert len(build('COESOT', tmp_path, 'val')) == 1
+    (tmp_path / 'train' / 'train.txt').write_text('\n')
+    for layout, options in (
+        ('FE108', {}),
+        ('FE108', dict(sequences=f'{tmp_path}/train/train.txt')),
+    ):
+        with pytest.raises(ValueError, match='train.txt: the file is empty'):
+            build(layout, tmp_path, 'train', **options)
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_rows_and_frames_must_agree(layout, tmp_path):
+    folder = tiny_tracking.write_sequence(layout, tmp_path, 'test', 'seq', length=25)
+    boxes, flags = folder / LAYOUTS[layout].boxes[0], folder / 'absent.txt'
+    flags.unlink(missing_ok=True)
+    boxes.write_text('9,9,9,9\n' * 24)
+    if layout in STACKED:  # their lists, not their folders, tell the number of frames
+        assert len(build(layout, tmp_path).get_data_info(0)['frames']) == 24
+    else:
+        with pytest.raises(ValueError, match='2[45].*the annotation has 24 rows'):
+            build(layout, tmp_path)
+    boxes.write_text('9,9,9,9\n' * 26)
+    with pytest.raises(FileNotFoundError, match='row 25 .* of 26 is missing'):
+        build(layout, tmp_path)
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_meaning_of_flags_can_be_set(layout, tmp_path):
+    folder = tiny_tracking.write_sequence(layout, tmp_path, 'test', 'seq')
+    (folder / 'absent.txt').write_text('0\n' * 4 + '1\n' * 20)
+    for absent, frames in (('absent', 20), ('present', 4)):
+        data = build(layout, tmp_path, absent=absent)
+        assert data.get_data_info(0)['absent'].sum() == frames
+    if layout in ('COESOT', 'COESOT-spike'):
+        assert build(layout, tmp_path).get_data_info(0)['absent'].sum() == 4
+    else:
+        with pytest.warns(UserWarning, match="in 20 of 24 frames.*set absent='present' if 1"):
+            data = build(layout, tmp_path)
+        assert data.get_data_info(0)['absent'].sum() == 20
+    with pytest.raises(ValueError, match="absent must be None, 'absent' or 'present'"):
+        build(layout, tmp_path, absent='hidden')
+
+
 def test_toolkit_annotations_win(tmp_path):
     tiny_tracking.write_sequence('VisEvent', tmp_path, 'test', 'seq')
     kit = tmp_path / 'annos'
@@ -87,6 +141,9 @@ def test_toolkit_annotations_win(tmp_path):
     assert np.flatnonzero(info['absent']).tolist() == [23]
     assert info['attributes'] == (VISEVENT_ATTRIBUTES[1],) == ('ROT',)
     assert info['gt_boxes'][9].tolist() == [5, 5, 5, 5]
+    (kit / 'absent' / 'seq.txt').write_text('1\n' * 23 + '0\n')
+    with pytest.warns(UserWarning, match='absent.seq.txt: .*absent in 23 of 24 frames'):
+        build('VisEvent', tmp_path, toolkit=str(kit))
     with pytest.raises(FileNotFoundError, match='toolkit=.*missing.*the folder does not exist'):
         build('VisEvent', tmp_path, toolkit=str(tmp_path / 'missing'))
 
@@ -135,6 +192,21 @@ def test_annotation_of_tests_may_mix_separators(tmp_path):
             lambda f: (f / 'groundtruth.txt').write_text('1,2,0,3\n' * 24),
             ValueError,
             'seq: the first box.*no area',
+        ),
+        (
+            lambda f: (f / 'groundtruth.txt').write_text('900,2,4,3\n' * 24),
+            ValueError,
+            'seq: the first box.*far outside',
+        ),
+        (
+            lambda f: (f / 'groundtruth.txt').write_text('1,2,4,3\n' * 23 + '1,2,inf,3\n'),
+            ValueError,
+            'groundtruth.txt, row 23 .*sequence seq.*inf.*cannot be used',
+        ),
+        (
+            lambda f: [(f / 'inter1_stack_3008' / f'00{i}_1.png').unlink() for i in (11, 15)],
+            FileNotFoundError,
+            r'0011_1.png.*row 11 .*\(with 1 others\)',
         ),
     ],
 )

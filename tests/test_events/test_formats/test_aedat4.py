@@ -1,6 +1,8 @@
 """AEDAT 4: streams, compressions, frames, damage."""
 
 import struct
+import threading
+import time
 
 import event_writers as write
 import numpy as np
@@ -21,6 +23,38 @@ def test_aedat4_without_an_index_is_read_to_its_end(tmp_path):
     events = write.some_events()
     write.write_aedat4(tmp_path / 'a.aedat4', events, end=False)
     assert np.array_equal(ev.read_events(tmp_path / 'a.aedat4'), events)
+
+
+@pytest.mark.parametrize('method, package', [(0, 'flatbuffers'), (1, 'lz4'), (3, 'zstandard')])
+def test_index_is_recognised_if_the_header_was_written_before_it(tmp_path, method, package):
+    pytest.importorskip(package)
+    path, events = tmp_path / 'a.aedat4', write.some_events()
+    write.write_aedat4(path, events, method=method, end=False)
+    content = path.read_bytes()
+    index = write.flatbuffer(b'FTAB', [('int64', 1), ('string', 'x' * 100)])
+    if method:
+        pack = {1: 'lz4.frame', 3: 'zstandard'}[method]
+        pack = __import__(pack, fromlist=['compress']).compress
+        index = pack(index)
+    path.write_bytes(content + index)
+    assert np.array_equal(ev.read_events(path), events)
+    path.write_bytes(content)
+
+    def finish():
+        for part in (index[:30], index[30:]):
+            time.sleep(0.2)
+            with open(path, 'ab') as file:
+                file.write(part)
+
+    writer = threading.Thread(target=finish)
+    writer.start()
+    assert np.array_equal(np.concatenate([*ev.iter_events(path, follow=1.0)]), events)
+    writer.join()
+    path.write_bytes(content + struct.pack('<ii', 77, 4) + b'abcd')
+    with pytest.raises(
+        ev.RecordingError, match=r'packet of stream 77, but the header has \[0, 1\]'
+    ):
+        ev.read_events(path)
 
 
 def test_aedat4_streams(tmp_path):
@@ -70,6 +104,9 @@ def test_frame_times(tmp_path):
     path.write_bytes(content[:-3])
     with pytest.raises(ev.TruncatedError, match='truncated'):
         ev.read_frame_times(path)
+    assert ev.read_frame_times(path, repair='truncated').tolist() == [900, 2000]
+    with pytest.raises(ValueError, match='repair must be some of'):
+        ev.read_frame_times(path, repair='cut')
     write.write_aedat4(path, write.some_events(), streams=((0, 'EVTS'),))
     with pytest.raises(ev.RecordingError, match='no stream of frames'):
         ev.read_frame_times(path)

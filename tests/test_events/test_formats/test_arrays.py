@@ -60,3 +60,13 @@ def test_es_imagenet(tmp_path):
     assert ours.tolist() == [(4, 3, 1, 1), (8, 7, 2, 0), (6, 5, 3, 1)]
     theirs = spikingjelly_readers().es_imagenet._load_events(tmp_path / 'a.npz')
     assert all(np.array_equal(ours[name], theirs[name]) for name in 'xytp')
+
+
+def test_a_truncated_npz_says_so(tmp_path):
+    path = tmp_path / 'a.npz'
+    write.write_npz(path, write.some_events())
+    for length in (30, path.stat().st_size // 2, path.stat().st_size - 3):
+        path.write_bytes(path.read_bytes()[:length])
+        with pytest.raises(ev.TruncatedError, match=f'a.npz: .*truncated.* after {length} bytes'):
+            ev.read_events(path)
+        write.write_npz(path, write.some_events())

@@ -54,3 +54,13 @@ def test_other_hdf5_files_are_described(tmp_path):
             file[f'events/{name}'] = np.zeros(count, int)
     with pytest.raises(ev.RecordingError, match='b.h5: .*one length'):
         ev.read_events(tmp_path / 'b.h5')
+
+
+def test_a_truncated_file_states_its_length(tmp_path):
+    path = tmp_path / 'a.h5'
+    write.write_hdf5(path, write.some_events())
+    whole = path.stat().st_size
+    path.write_bytes(path.read_bytes()[: whole // 2])
+    message = f'a.h5: .*truncated: it has {whole // 2} of the {whole} bytes'
+    with pytest.raises(ev.TruncatedError, match=message):
+        ev.read_events(path)

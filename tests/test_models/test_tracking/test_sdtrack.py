@@ -180,5 +180,11 @@ def test_wrong_arguments_are_named():
     model = build(2)
     with pytest.raises(ValueError, match='must have T=2 sub-frames, got 1'):
         model.init_state(np.zeros((1, 40, 60, 3), np.uint8), (5, 5, 9, 9))
+    frame = np.zeros((2, 40, 60, 3), np.uint8)
+    state = model.init_state(frame, (5, 5, 9, 9))
+    with pytest.raises(ValueError, match='must have T=2 sub-frames, got 1'):
+        model.track([frame[:1]], [state])
+    with pytest.raises(ValueError, match='too large; expected at most twice the frame.* 60 x 40'):
+        model.init_state(frame, (0, 0, 1e9, 1e9))
     with pytest.raises(ValueError, match="mode must be 'loss'"):
         model(model.data_preprocessor(pairs(model))['inputs'], None, 'train')
