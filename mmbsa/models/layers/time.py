@@ -149,6 +149,16 @@ def map_steps(function: Callable[[Tensor, int], Tensor], x: Tensor) -> Tensor:
     return split_time(function(merge_time(x), 1), num_steps)
 
 
+def _is_batched(x: Tensor) -> bool:
+    """Return whether ``torch.vmap`` runs over ``x``, which has no memory layout of its own then."""
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(x):
+        if functorch.is_batchedtensor(x):
+            return True
+        x = functorch.get_unwrapped(x)
+    return False
+
+
 class _GradAsLaid(torch.autograd.Function):
     """Identity whose gradient has the strides of the tensor."""
 
@@ -161,8 +171,12 @@ class _GradAsLaid(torch.autograd.Function):
         ctx.strides = output.stride()
 
     @staticmethod
+    def vmap(info, in_dims: tuple, x: Tensor) -> tuple[Tensor, int | None]:
+        return x.view_as(x), in_dims[0]
+
+    @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:
-        if grad.stride() == ctx.strides:
+        if grad.stride() == ctx.strides or _is_batched(grad):
             return grad
         return torch.empty_strided(
             grad.shape, ctx.strides, dtype=grad.dtype, device=grad.device
