@@ -6,22 +6,17 @@ import numpy as np
 import pytest
 import torch
 from family_checks import settled
+from tiny_deploy import LIF, Small
 from torch import nn
 
 import mmbsa.models  # noqa: F401  (registers everything)
 from mmbsa.deploy import export_int8, export_onnx
-from mmbsa.models.attentions import build_attention
-from mmbsa.models.layers import SpikeConv
 from mmbsa.models.neurons import build_neuron
 from mmbsa.ops import bipolar_attention
 
 onnx = pytest.importorskip('onnx')
 onnxruntime = pytest.importorskip('onnxruntime')
 
-LIF = dict(
-    type='mmbsa.LIFNode', tau=2.0, surrogate_function=dict(type='Sigmoid', alpha=4.0),
-    detach_reset=True,
-)  # fmt: skip
 TERNARY = dict(type='mmbsa.TernaryLIFNode')
 
 
@@ -129,28 +124,6 @@ def test_shiftmax_of_the_8_bit_graph_has_exact_exponents(channels, tmp_path):
     rounding = 0.5 * (exact.max() - exact.min()) / 255
     assert np.abs(found - exact).max() <= rounding + 16 * 2**-8
     assert np.abs(found - exact).mean() < 0.01 and exact.std() > 0.1
-
-
-class Small(nn.Module):
-    """One convolution of each kind of neuron and one bipolar attention, as a classifier."""
-
-    def __init__(self):
-        super().__init__()
-        norm = dict(type='BN')
-        self.stem = SpikeConv(3, 8, 3, stride=2, norm_cfg=norm)
-        self.counts = SpikeConv(
-            8, 8, 3, neuron=dict(type='mmbsa.IntegerNode', levels=4), norm_cfg=norm
-        )
-        self.q = SpikeConv(8, 8, neuron=LIF, norm_cfg=norm)
-        self.attention = build_attention(
-            dict(type='mmbsa.BipolarSelfAttention'), embed_dims=8, num_heads=2, neuron=LIF
-        )
-        self.head = nn.Linear(8, 3)
-
-    def forward(self, x):
-        x = self.counts(self.stem(x.unsqueeze(0).expand(2, *x.shape)))
-        x = x + self.attention(self.q(x), x, x)
-        return self.head(x.flatten(3).mean(3)).mean(0)
 
 
 def test_int8_of_a_network(tmp_path):
