@@ -1,7 +1,11 @@
-"""Control of the freed memory that the C library keeps in the process."""
+"""Peak memory of a call, and control of the freed memory that the C library keeps."""
 
 import ctypes
 import os
+from collections.abc import Callable
+
+import torch
+from torch.autograd.profiler import profile
 
 #: parameters of glibc's mallopt; values that keep freed memory, and the largest values that glibc
 #: sets by itself on 64 bits.
@@ -45,6 +49,34 @@ def give_back_freed_memory() -> bool:
         Whether the setting is active; see :func:`keep_freed_memory`.
     """
     return _set(_GIVEN_BACK, trim=True)
+
+
+def peak_memory(function: Callable[[], object], device: torch.device | str) -> int:
+    """Return the bytes of tensors that one call allocates at its peak.
+
+    Args:
+        function: runs once.
+        device: where it runs. On a GPU these are the allocations of PyTorch, on a CPU the
+            allocations that its profiler records. Memory that the C library keeps is not included.
+
+    Returns:
+        Bytes in addition to those that were allocated before the call.
+    """
+    if torch.device(device).type == 'cuda':
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        function()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    os.environ.setdefault('KINETO_LOG_LEVEL', '6')  # no lines about a missing GPU on stderr
+    with profile(profile_memory=True) as record:
+        function()
+    held = peak = 0
+    for event in record.kineto_results.events():
+        if event.name() == '[memory]':
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak
 
 
 def _set(values: dict[int, int], trim: bool) -> bool:

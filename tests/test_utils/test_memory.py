@@ -1,5 +1,4 @@
-"""Keeping freed memory: what a process pays for pages that it has had before, what it holds, and
-who may say otherwise."""
+"""Peak memory of a call, and freed memory: page faults, resident pages, user settings."""
 
 import json
 import os
@@ -7,6 +6,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from mmbsa.utils.memory import peak_memory
 
 #: page faults of tensors of 64 MiB, made and freed, before and after the switch is thrown (the
 #: first ones extend the heap); then the pages of the process before and after it gives back.
@@ -86,3 +88,18 @@ print(json.dumps(found))
 """
     done, before, after = run_script(script)
     assert done and before - after > 0.9 * 16 * (4 << 20) // os.sysconf('SC_PAGE_SIZE')
+
+
+def test_peak_memory_counts_the_tensors_of_one_call():
+    kept = torch.zeros(1000)  # not part of the call
+
+    def call():
+        first = torch.zeros(256 << 10)  # 1 MiB
+        second = first + 1  # 2 MiB
+        del first
+        third = torch.zeros(128 << 10)  # 1.5 MiB
+        return (second.sum() + third.sum() + kept.sum()).item()
+
+    torch.ones(8 << 20)  # a larger tensor before the call does not count
+    peak = peak_memory(call, 'cpu')
+    assert 2 << 20 <= peak <= (2 << 20) + 4096

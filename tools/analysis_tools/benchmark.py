@@ -6,12 +6,10 @@ The time includes preprocessing, the network, and postprocessing. The inputs are
 size and the number of frames of the config's test pipeline. With --data they are the first samples
 of the config's test data; tracking and point clouds need this option. --train measures steps of a
 training (forward, losses, backward, without the optimizer) on the first samples of the training
-data, and their peak memory.
+data, and the peak memory of their tensors.
 """
 
 import argparse
-import os
-import resource
 import statistics
 import sys
 import time
@@ -26,6 +24,7 @@ from torch import nn
 
 from mmbsa.apis.inference import build_model, load_model
 from mmbsa.models.layers import fuse
+from mmbsa.utils.memory import peak_memory
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -126,29 +125,31 @@ def measure_training(
     model: nn.Module, batch: dict, iters: int, warmup: int
 ) -> tuple[list[float], float, float]:
     """Return the seconds of every timed step, the mean processor time of a step in seconds, and the
-    peak memory of the steps in MiB.
+    MiB of tensors that a step allocates at its peak, in addition to the parameters.
 
-    On CPUs the memory is the growth of the process, on GPUs what PyTorch allocates at most.
+    The memory is measured in one more step.
     """
     model.train()
-    seconds, cuda = [], next(model.parameters()).is_cuda
-    with open('/proc/self/statm') as file:
-        before = int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
-    for i in range(warmup + iters):
-        if i == warmup:
-            used = time.process_time()
-        start = time.perf_counter()
+    device = next(model.parameters()).device
+
+    def step() -> None:
         data = model.data_preprocessor(dict(batch), True)
         loss, _ = model.parse_losses(model(**data, mode='loss'))
         loss.backward()
         model.zero_grad(set_to_none=True)
-        if cuda:
+        if device.type == 'cuda':
             torch.cuda.synchronize()
+
+    seconds = []
+    for i in range(warmup + iters):
+        if i == warmup:
+            used = time.process_time()
+        start = time.perf_counter()
+        step()
         if i >= warmup:
             seconds.append(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-    peak = torch.cuda.max_memory_allocated() if cuda else peak
-    return seconds, (time.process_time() - used) / iters, peak / 2**20
+    used = (time.process_time() - used) / iters
+    return seconds, used, peak_memory(step, device) / 2**20
 
 
 def measure(model: nn.Module, batch: dict, iters: int, warmup: int) -> list[float]:

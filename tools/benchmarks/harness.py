@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch.autograd.profiler import profile
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,24 +60,6 @@ def time_interleaved(
 def resident() -> int:
     """Return the bytes of this process in memory."""
     return int(Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize()
-
-
-def peak_memory(function: Callable, device: str) -> int:
-    """Return the bytes allocated at the peak of one call, in addition to those before it."""
-    if device.startswith('cuda'):
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        function()
-        sync(device)
-        return torch.cuda.max_memory_allocated() - before
-    with profile(profile_memory=True) as record:
-        function()
-    held = peak = 0
-    for event in record.kineto_results.events():
-        if event.name() == '[memory]':
-            held += event.nbytes()
-            peak = max(peak, held)
-    return peak
 
 
 def _best_seconds(function: Callable, device: str, repeats: int = 15) -> float:

@@ -37,6 +37,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from mmbsa.ops import bipolar_attention, conv_weight_grad, implementations, lif, triton_support
+from mmbsa.utils.memory import peak_memory
 
 REFERENCE_LIMIT = 4 << 30
 #: number of n_q x n_k float maps that the materialised candidates allocate at their peak: forward,
@@ -423,7 +424,7 @@ def measure(op: str, args, machine: dict) -> list[dict]:
                 if name in usable:
                     row |= harness.spread(times[name])
                     row |= dict(
-                        peak=harness.peak_memory(function, args.device),
+                        peak=peak_memory(function, args.device),
                         limit=limit / row['ms'],
                         speedup={
                             other: statistics.median(
