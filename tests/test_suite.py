@@ -43,7 +43,6 @@ TESTED_IN = {
     ),
     'apis/swap/plan.py': 'test_tools/test_swap_backbone.py',
     'datasets/tracking/base.py': 'test_datasets/test_tracking/test_moving_targets.py',
-    'engine/amp.py': 'test_utils/test_types.py',
     'engine/checkpoint_hook.py': 'test_engine/test_resume.py',
     'engine/energy_hook.py': 'test_energy/test_energy_hook.py',
     'engine/lamb.py': 'test_models/test_cls_head.py',

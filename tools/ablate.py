@@ -9,7 +9,7 @@
 
 The command may be killed at any time and started again: it skips finished trainings and resumes
 interrupted ones from their last checkpoints. All results are in --work-dir: a folder per cell, and
-table.md, results.csv, results.json, curves.png, bars.png, report.html.
+table.md, results.csv, results.json, curves.png, bars.png, costs.png, report.html.
 """
 
 import argparse

@@ -42,7 +42,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--tta', action='store_true', help='test-time augmentation (tta_pipeline and tta_model)'
     )
-    parser.add_argument('--amp', action='store_true', help='test in mixed precision (on GPUs)')
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='test in mixed precision; on CPUs bfloat16, if the processor supports it',
+    )
     parser.add_argument(
         '--no-pin-memory', action='store_true', help='do not pin the memory of batches'
     )

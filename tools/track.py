@@ -20,6 +20,7 @@ import torch
 
 from mmbsa.apis.tracking import load_tracker, open_source, track_frames
 from mmbsa.structures.track_files import write_result, write_times
+from mmbsa.utils.launch import WITHOUT_BFLOAT16, has_bfloat16
 from mmbsa.visualization.tracks import Strip, VideoFile, draw_track
 
 
@@ -79,6 +80,11 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='fold norms into convolutions: faster, but rounds differently',
     )
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='track in mixed precision; on CPUs bfloat16, if the processor supports it',
+    )
     return parser.parse_args()
 
 
@@ -120,6 +126,9 @@ def files_together(folder: Path, names: list[str]) -> Iterator[Path]:
 def track(args: argparse.Namespace) -> str:
     """Track the target, and return the line to print."""
     check_options(args)
+    if args.amp and args.device == 'cpu' and not has_bfloat16():
+        print(WITHOUT_BFLOAT16)
+        args.amp = False
     model = load_tracker(args.config, args.checkpoint, args.device, args.fuse)
     source = open_source(
         args.recording,
@@ -142,7 +151,7 @@ def track(args: argparse.Namespace) -> str:
     with files_together(out, ['video.mp4', 'strip.png', result, times]) as draft:
         video = VideoFile(draft / 'video.mp4', args.rate)
         try:
-            for row, step in enumerate(track_frames(model, source.frames, start)):
+            for row, step in enumerate(track_frames(model, source.frames, start, args.amp)):
                 true = (
                     source.boxes[row]
                     if source.boxes is not None and row < len(source.boxes)

@@ -211,7 +211,7 @@ def fit_devices(cfg: Config) -> None:
             )
         return
     (give_back_freed_memory if cfg.pop('low_memory', False) else keep_freed_memory)()
-    _fit_amp(cfg.get('optim_wrapper', {}))
+    _fit_amp(cfg)
     if cfg.launcher == 'none':
         return
     if cfg.launcher != 'pytorch':
@@ -262,6 +262,13 @@ def interface_to(address: str) -> str | None:
     return None
 
 
+#: end of a message for CPUs where mixed precision has no use.
+WITHOUT_BFLOAT16 = (
+    'the processor has no bfloat16 instructions (AVX512-BF16 or AMX): mixed precision is off, the '
+    'run computes in float32'
+)
+
+
 def has_bfloat16() -> bool:
     """Return whether the processor has bfloat16 product instructions (AVX512-BF16, AMX, or Arm's).
 
@@ -271,26 +278,29 @@ def has_bfloat16() -> bool:
     return any(value is True for name, value in found.items() if 'bf16' in name)
 
 
-def _fit_amp(wrapper: dict) -> None:
+def _fit_amp(cfg: Config) -> None:
     """Set mixed precision to bfloat16 on a CPU with such instructions, and off on other CPUs.
 
-    The config is changed in place.
+    The config is changed in place: ``optim_wrapper`` of type ``AmpOptimWrapper``, and ``fp16`` of
+    ``val_cfg`` and ``test_cfg``, for which mmengine uses bfloat16 on CPUs.
     """
-    if type_name(wrapper) != 'AmpOptimWrapper':
+    wrapper = cfg.get('optim_wrapper') or {}
+    loops = [loop for name in ('val_cfg', 'test_cfg') if (loop := cfg.get(name) or {}).get('fp16')]
+    training = type_name(wrapper) == 'AmpOptimWrapper'
+    if not training and not loops:
         return
-    for key in ('loss_scale', 'dtype', 'use_fsdp'):
-        wrapper.pop(key, None)
-    if has_bfloat16():
-        wrapper.type = 'mmbsa.CPUAmpOptimWrapper'
+    exists = has_bfloat16()
+    if training:
+        for key in ('loss_scale', 'dtype', 'use_fsdp'):
+            wrapper.pop(key, None)
+        wrapper.type = 'mmbsa.CPUAmpOptimWrapper' if exists else 'OptimWrapper'
+    for loop in loops:
+        loop.fp16 = exists
+    if exists:
+        cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='mmbsa.Float32HeadsHook')]
         print_log('there is no GPU: mixed precision is bfloat16 on the CPU', 'current')
-        return
-    wrapper.type = 'OptimWrapper'
-    print_log(
-        'there is no GPU, and the processor has no bfloat16 instructions (AVX512-BF16 or AMX): '
-        'mixed precision is off, the run computes in float32',
-        'current',
-        logging.WARNING,
-    )
+    else:
+        print_log(f'there is no GPU, and {WITHOUT_BFLOAT16}', 'current', logging.WARNING)
 
 
 def _without_sync_bn(cfg) -> bool:

@@ -156,6 +156,39 @@ def test_onnx_of_attention_counts_bits_in_windows(keys, channels, dynamic, tmp_p
     torch.testing.assert_close(found, Wide()(x), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    'attention, steps', [(None, 1), (dict(type='mmbsa.BipolarSelfAttention'), 2)]
+)
+def test_tracker_on_any_number_of_pairs(attention, steps, tmp_path):
+    torch.manual_seed(0)
+    model = MODELS.build(
+        dict(
+            type='mmbsa.SDTrack',
+            backbone=dict(
+                type='mmbsa.ESpikeFormer',
+                num_steps=steps,
+                attention=attention,
+                arch=dict(embed_dims=(8, 8, 16, 16), depths=(1, 1), num_heads=2, with_conv=False),
+            ),
+            head=dict(type='mmbsa.CentreHead', channels=8),
+            crops=dict(template_size=32, search_size=64),
+        )
+    )
+    model = settled(model).float()
+    pair = image(steps, 1, 3, 32, 32), image(steps, 1, 3, 64, 64, seed=1)
+    export_onnx(model, pair, tmp_path / 'm.onnx')
+    export_torch(model, pair, tmp_path / 'm.pt2', plain=True)
+    pair = image(steps, 3, 3, 32, 32, seed=2), image(steps, 3, 3, 64, 64, seed=3)
+    with torch.no_grad():
+        expected = model(dict(template=pair[0], search=pair[1]))
+    names = 'pred_boxes', 'score_map', 'size_map', 'offset_map'
+    loaded = torch.export.load(tmp_path / 'm.pt2').module()
+    for found in (run_onnx(tmp_path / 'm.onnx', *pair), loaded(*pair)):
+        for name, tensor in zip(names, found, strict=True):
+            torch.testing.assert_close(tensor, expected[name], rtol=0, atol=1e-5)
+    assert expected['score_map'].std() > 1e-3 and expected['backbone_feat'].std() > 1e-3
+
+
 def test_mode_of_the_model_stays(tmp_path):
     model = small().train()
     model.stem.norm.eval()

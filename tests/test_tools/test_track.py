@@ -61,6 +61,21 @@ def test_folder_of_frames(models, tmp_path, monkeypatch, capsys):
     assert cv2.imread(str(tmp_path / 'out' / 'strip.png')).shape[0] == 2 * 240
 
 
+@pytest.mark.parametrize('bf16', [True, False])
+def test_mixed_precision_needs_a_processor_with_bfloat16(
+    models, tmp_path, monkeypatch, capsys, bf16
+):
+    folder = tiny_tracking.write_sequence('frames', tmp_path, 'test', 'seq', length=4)
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: dict(avx512_bf16=bf16))
+    boxes = []
+    for flag in ([], ['--amp']):
+        out = tmp_path / f'out{len(flag)}'
+        run(monkeypatch, capsys, folder, *models[1], '--no-video', *flag, '--out', out)
+        boxes.append(read_boxes(out / 'seq.txt'))
+    assert (boxes[0] == boxes[1]).all() == (not bf16)
+    np.testing.assert_allclose(boxes[0], boxes[1], atol=0.5)
+
+
 def test_event_file_with_two_steps_and_fused_norms(models, tmp_path, monkeypatch, capsys):
     rng = np.random.default_rng(0)
     stream = make_events(

@@ -3,9 +3,10 @@
     python tools/benchmarks/tracking.py --models tiny base tiny-bsa --batch 1 8 --json tracking.json
 
 A step is one frame of every track of a batch: crops, network, box. It is measured with separate
-norms and with norms folded into the convolutions (:func:`mmbsa.models.layers.fuse`), interleaved.
+norms, with norms folded into the convolutions (:func:`mmbsa.models.layers.fuse`), and in mixed
+precision (``tools/track.py --amp``; on CPUs only if they have bfloat16 instructions), interleaved.
 The time of the network alone is also given in units of the fixed piece of work of ``models.py``,
-measured in the same process just before.
+measured in float32 in the same process just before.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from models import piece_of_work
 
 from mmbsa.models.layers import fuse
 from mmbsa.registry import MODELS
+from mmbsa.utils.launch import has_bfloat16
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = 'tests/test_models/test_tracking', 'tests/test_converters/test_sdtrack_parity.py'
@@ -78,7 +80,9 @@ def pair(model: torch.nn.Module, batch: int) -> dict[str, torch.Tensor]:
 def measure(name: str, batch: int, args: argparse.Namespace) -> dict:
     torch.manual_seed(0)
     plain = alive(build(name).to(args.device))
-    models = dict(plain=plain, folded=fuse(plain))
+    kinds = dict(plain=(plain, False), folded=(fuse(plain), False))
+    if not args.device.startswith('cpu') or has_bfloat16():
+        kinds['amp'] = plain, True
     rng = np.random.default_rng(0)
     frames = [
         (255 * (rng.random((plain.num_steps, 260, 346, 3)) < 0.05)).astype(np.uint8)
@@ -86,15 +90,23 @@ def measure(name: str, batch: int, args: argparse.Namespace) -> dict:
     ]
     states = [plain.init_state(frame, (150, 100, 40, 30)) for frame in frames]
     inputs = pair(plain, batch)
-    work = {f'{kind} step': lambda m=m: m.track(frames, states) for kind, m in models.items()}
-    work |= {f'{kind} network': lambda m=m: m(inputs) for kind, m in models.items()}
+    device = torch.device(args.device).type
+
+    def run(function, amp: bool) -> None:
+        with torch.autocast(device, enabled=amp):
+            function()
+
+    work = {}
+    for kind, (model, amp) in kinds.items():
+        work[f'{kind} step'] = lambda m=model, a=amp: run(lambda: m.track(frames, states), a)
+        work[f'{kind} network'] = lambda m=model, a=amp: run(lambda: m(inputs), a)
     unit = statistics.median(harness.time_interleaved(dict(unit=piece_of_work), 5, 'cpu')['unit'])
     times = {
         key: harness.spread(found)
         for key, found in harness.time_interleaved(work, args.repeats, args.device).items()
     }
     row = dict(model=name, batch=batch, unit_ms=unit)
-    for kind in models:
+    for kind in kinds:
         row[f'{kind}_fps'] = 1000 * batch / times[f'{kind} step']['ms']
         row[f'{kind}_units'] = times[f'{kind} network']['ms'] / batch / unit
         row[f'{kind}_ms'] = times[f'{kind} network']['ms'] / batch
@@ -108,17 +120,17 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     init_default_scope('mmbsa')
     machine = harness.machine(args.device, torch.float32)
-    print('| model | tracks | frames/s | folded | network ms | folded | units | folded |')
-    print('|---' * 8 + '|')
+    heads = 'frames/s', 'folded', 'amp', 'network ms', 'folded', 'amp', 'units', 'folded', 'amp'
+    print('| ' + ' | '.join(('model', 'tracks', *heads)) + ' |\n' + '|---' * 11 + '|')
     rows = []
     for name in args.models:
         for batch in args.batch:
             row = measure(name, batch, args)
             rows.append(row)
             cells = [
-                f'{row[f"{kind}_{what}"]:.1f}'
+                f'{row[key]:.1f}' if (key := f'{kind}_{what}') in row else '-'
                 for what in ('fps', 'ms', 'units')
-                for kind in ('plain', 'folded')
+                for kind in ('plain', 'folded', 'amp')
             ]
             print(f'| {name} | {batch} | ' + ' | '.join(cells) + ' |', flush=True)
     if args.json:

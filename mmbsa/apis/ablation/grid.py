@@ -13,7 +13,18 @@ from mmengine.config import Config
 from mmbsa.apis.ablation.overrides import GridError, apply_overrides
 
 #: keys of a grid file, at its top level and under ``budgets.<name>``.
-KEYS = ('title', 'base', 'metric', 'seeds', 'overrides', 'axes', 'exclude', 'published', 'about')
+KEYS = (
+    'title',
+    'base',
+    'metric',
+    'seeds',
+    'overrides',
+    'axes',
+    'exclude',
+    'reference',
+    'published',
+    'about',
+)
 #: key of an axis value that replaces the base config instead of overriding its entries.
 BASE = 'base'
 #: config entries that affect the place and the process of a run, but not its result.
@@ -68,6 +79,8 @@ class Grid:
         overrides: dotted key -> value for all cells; see :func:`apply_overrides`.
         axes: axis -> name of a value -> overrides.
         exclude: excluded combinations: axis -> name, or names.
+        reference: axis -> name of a value. The table compares each combination with the one that
+            has these values instead of its own; empty compares nothing.
         published: ``source`` and ``values``, a list of published results with the names of the axis
             values and ``value``.
         file: the file of the grid, for messages.
@@ -82,6 +95,7 @@ class Grid:
     about: str = ''
     overrides: list[dict] = field(default_factory=list)
     exclude: list[dict] = field(default_factory=list)
+    reference: dict = field(default_factory=dict)
     published: dict = field(default_factory=dict)
     file: str = 'grid'
 
@@ -92,6 +106,16 @@ class Grid:
         return [
             values for values in found if not any(_matches(values, rule) for rule in self.exclude)
         ]
+
+    def reference_values(self, values: dict[str, str]) -> dict[str, str] | None:
+        """Return the combination with which another one is compared; None for a reference itself,
+        and without :attr:`reference`.
+
+        Args:
+            values: axis -> name of its value.
+        """
+        found = values | {axis: str(name) for axis, name in self.reference.items()}
+        return None if found == values else found
 
     def published_value(self, values: dict[str, str]) -> float | None:
         """Return the published result of a combination; None if there is none.
@@ -362,11 +386,14 @@ def _check(grid: Grid) -> None:
         complain(f'seeds is {grid.seeds!r}', 'a list of different integers >= 0')
     if not all(isinstance(over, dict) for over in grid.overrides):
         complain(f'overrides is {grid.overrides!r}', 'dotted key -> value')
+    if not isinstance(grid.reference, dict):
+        complain(f'reference is {grid.reference!r}', 'axis -> name of a value')
     entries = [('exclude', entry) for entry in grid.exclude]
+    entries += [('reference', {key: str(name)}) for key, name in grid.reference.items()]
     entries += [('published.values', entry) for entry in grid.published.get('values', ())]
     for where, entry in entries:
         for axis, names in entry.items():
-            if axis == 'value' and where != 'exclude':
+            if axis == 'value' and where == 'published.values':
                 continue
             for name in names if isinstance(names, list) else [names]:
                 if str(name) not in grid.axes.get(axis, ()):

@@ -4,6 +4,7 @@ import html
 import io
 import json
 import textwrap
+from dataclasses import asdict
 from pathlib import Path
 
 import matplotlib
@@ -15,6 +16,7 @@ from mmbsa.apis.ablation.table import (
     collect,
     columns,
     comma_separated,
+    differences,
     markdown,
     rounded,
 )
@@ -35,8 +37,8 @@ def write_report(
 ) -> list[Row]:
     """Write the files of the report.
 
-    They are ``table.md``, ``results.csv``, ``results.json``, ``curves.png``, ``bars.png`` and
-    ``report.html``.
+    They are ``table.md``, ``results.csv``, ``results.json``, ``curves.png``, ``bars.png``,
+    ``costs.png`` and ``report.html``.
 
     Args:
         grid: the grid.
@@ -60,10 +62,12 @@ def write_report(
                     metric=metric,
                     mean=row.mean(),
                     std=row.std(),
+                    interval=row.interval(),
+                    difference=difference and asdict(difference),
                     runs=row.runs,
                     published=row.published,
                 )
-                for row in rows
+                for row, difference in zip(rows, differences(grid, rows))
             ],
             indent=1,
         ).encode(),
@@ -74,6 +78,8 @@ def write_report(
             'bars.png': bars(grid, rows, metric),
             'curves.png': curves(grid, rows, metric, folders),
         }
+    if any(row.mean('firing_rate') is not None for row in rows):
+        pictures['costs.png'] = costs(grid, rows, metric)
     files |= pictures
     files['report.html'] = page(
         grid, rows, metric, pictures, folders, failed or {}, command
@@ -170,6 +176,48 @@ def bars(grid: Grid, rows: list[Row], metric: str) -> bytes:
     return _png(fig)
 
 
+def costs(grid: Grid, rows: list[Row], metric: str) -> bytes:
+    """Draw the metric against the firing rate, and against the energy if it is known.
+
+    A small dot is a run, a large one the mean of a row with its 95 % confidence interval.
+
+    Args:
+        grid: the grid.
+        rows: rows of the table.
+        metric: name of the compared metric.
+
+    Returns:
+        The plot as PNG.
+    """
+    kinds = [('firing_rate', 100, 'firing rate, %'), ('energy_mj', 1, 'energy, mJ')]
+    kinds = [kind for kind in kinds if any(row.mean(kind[0]) is not None for row in rows)]
+    fig, axes = plt.subplots(
+        1, len(kinds), figsize=(5.5 * len(kinds), 4.2), layout='constrained', squeeze=False
+    )
+    for axis, (key, scale, label) in zip(axes[0], kinds):
+        for index, row in enumerate(rows):
+            if row.mean(key) is None:
+                continue
+            colour, marker = _point_style(grid, row, index)
+            axis.scatter([scale * x for x in row.each(key)], row.each(), s=12, color=colour)
+            axis.errorbar(
+                scale * row.mean(key),
+                row.mean(),
+                yerr=row.interval(),
+                color=colour,
+                marker=marker,
+                markersize=8,
+                capsize=4,
+                label=row.label,
+            )
+        axis.set_xlabel(label)
+        axis.set_ylabel(f'validation {metric}')
+        axis.grid(alpha=0.3)
+    axes[0, -1].legend(fontsize=8, loc='center left', bbox_to_anchor=(1.01, 0.5), frameon=False)
+    fig.suptitle('\n'.join(textwrap.wrap(grid.title or grid.name, 100)), fontsize=11)
+    return _png(fig)
+
+
 def _panel(
     axis,
     rows: list[Row],
@@ -260,7 +308,8 @@ def page(
         else '',
         '<p>Mean and sample standard deviation of the last validation, over the seeds. The best '
         'mean is bold. The firing '
-        'rate is the mean over all neurons, steps and samples of that validation.</p>',
+        'rate is the mean over all neurons, steps and samples of that validation. Intervals and '
+        'the paired test over the seeds assume normal differences (t distribution).</p>',
         *(html_image(name, content) for name, content in pictures.items()),
     ]
     if failed:
@@ -302,6 +351,14 @@ def _style(grid: Grid, row: Row) -> tuple:
     for size, index in zip(sizes, places):
         place = place * size + index
     return colours[place % len(colours)], lines[place // len(colours) % len(lines)]
+
+
+def _point_style(grid: Grid, row: Row, index: int) -> tuple:
+    """Return colour and marker of a row: its own colour, and the marker of its first value."""
+    axis, values = next(iter(grid.axes.items()))
+    colours, markers = plt.get_cmap('tab10').colors, 'osD^v<>P*X'
+    place = list(values).index(row.values[axis]) if len(grid.axes) > 1 else 0
+    return colours[index % len(colours)], markers[place % len(markers)]
 
 
 def _png(fig) -> bytes:

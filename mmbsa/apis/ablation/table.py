@@ -5,6 +5,8 @@ import io
 import statistics
 from dataclasses import dataclass
 
+from scipy import stats
+
 from mmbsa.apis.ablation.grid import Grid
 from mmbsa.apis.ablation.state import CellFolder
 
@@ -55,6 +57,35 @@ class Row:
         """
         return statistics.stdev(self.each(key)) if len(self.each(key)) > 1 else None
 
+    def interval(self, key: str = 'final') -> float | None:
+        """Return half the width of the 95 % confidence interval of the mean; None for fewer than
+        two runs.
+
+        It assumes normal differences between seeds (Student's t distribution).
+
+        Args:
+            key: name of the result, ``'final'`` by default (the last validation).
+        """
+        return half_width(self.each(key)) if len(self.each(key)) > 1 else None
+
+    def difference(self, reference: 'Row', key: str = 'final') -> 'Difference | None':
+        """Compare the runs with those of another combination that have the same seeds.
+
+        Args:
+            reference: the other combination.
+            key: name of the result, ``'final'`` by default (the last validation).
+
+        Returns:
+            The difference to the reference; None for fewer than two common seeds.
+        """
+        theirs = {run['seed']: run.get(key) for run in reference.runs}
+        pairs = [(run.get(key), theirs.get(run['seed'])) for run in self.runs]
+        each = [a - b for a, b in pairs if a is not None and b is not None]
+        if len(each) < 2:
+            return None
+        p = 1.0 if not any(each) else float(stats.ttest_1samp(each, 0.0).pvalue)
+        return Difference(statistics.fmean(each), half_width(each), p, len(each))
+
     def curve(self) -> list[tuple[int, float, float]]:
         """Return (step, mean, sample standard deviation) at the steps that all runs have.
 
@@ -70,6 +101,29 @@ class Row:
                 (step, statistics.fmean(here), statistics.stdev(here) if len(here) > 1 else 0.0)
             )
         return points
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Difference of a combination to its reference, over the seeds of both (paired t-test).
+
+    Attributes:
+        mean: mean over the seeds.
+        half: half the width of its 95 % confidence interval.
+        p: probability of a mean at least that far from 0 if there is no difference (two-sided).
+        seeds: number of common seeds.
+    """
+
+    mean: float
+    half: float
+    p: float
+    seeds: int
+
+
+def half_width(values: list[float]) -> float:
+    """Return half the width of the 95 % confidence interval of the mean of two or more values."""
+    quantile = float(stats.t.ppf(0.975, len(values) - 1))
+    return quantile * statistics.stdev(values) / len(values) ** 0.5
 
 
 def rounded(value: float, largest: float | None = None) -> str:
@@ -115,8 +169,26 @@ def columns(grid: Grid, rows: list[Row], metric: str) -> tuple[list[str], list[l
     def whole(row: Row, key: str) -> str:
         return '-' if row.mean(key) is None else f'{row.mean(key):.0f}'
 
+    def interval(row: Row) -> str:
+        mean, half = row.mean(), row.interval()
+        if half is None:
+            return '-'
+        return f'{rounded(mean - half, mean)} to {rounded(mean + half, mean)}'
+
+    compared = differences(grid, rows)
+
+    def difference(row: Row) -> str:
+        found = compared[rows.index(row)]
+        if found is None:
+            return '-'
+        mean, half = (rounded(value, row.mean()) for value in (found.mean, found.half))
+        return f'{mean if found.mean < 0 else "+" + mean} ± {half} (p = {found.p:.2g})'
+
+    reference = ', '.join(f'{axis} {name}' for axis, name in grid.reference.items())
     wanted = [
         (f'{metric}, mean ± std', True, lambda row: spread(row, 'final')),
+        ('95 % interval', any(row.std() is not None for row in rows), interval),
+        (f'difference to {reference}', any(compared), difference),
         (
             'seeds',
             True,
@@ -167,6 +239,19 @@ def columns(grid: Grid, rows: list[Row], metric: str) -> tuple[list[str], list[l
     return header, [[*row.values.values(), *(text(row) for _, text in wanted)] for row in rows]
 
 
+def differences(grid: Grid, rows: list[Row]) -> list[Difference | None]:
+    """Return the difference of every row to its reference; None where there is none.
+
+    Args:
+        grid: the grid; its :attr:`reference <Grid.reference>` names the references.
+        rows: rows of the table.
+    """
+    found = {tuple(row.values.items()): row for row in rows}
+    others = [grid.reference_values(row.values) for row in rows]
+    others = [other and found.get(tuple(other.items())) for other in others]
+    return [other and row.difference(other) for row, other in zip(rows, others)]
+
+
 def markdown(grid: Grid, rows: list[Row], metric: str) -> str:
     """Return the table in Markdown, with a line that names the source of published results.
 
@@ -188,7 +273,8 @@ def markdown(grid: Grid, rows: list[Row], metric: str) -> str:
 def comma_separated(grid: Grid, rows: list[Row], metric: str) -> str:
     """Return CSV in full precision.
 
-    Every combination has one line per run, then mean and sample standard deviation.
+    Every combination has one line per run, then mean, sample standard deviation, and half the width
+    of the 95 % confidence interval.
 
     Args:
         grid: the grid.
@@ -225,7 +311,11 @@ def comma_separated(grid: Grid, rows: list[Row], metric: str) -> str:
             writer.writerow(
                 [*names, f'seed {run["seed"]}', 1, *(run.get(key, '') for key in figures), '']
             )
-        for statistic, take in (('mean', row.mean), ('std', row.std)):
+        for statistic, take in (
+            ('mean', row.mean),
+            ('std', row.std),
+            ('interval', row.interval),
+        ):
             values = ['' if (value := take(key)) is None else value for key in figures]
             writer.writerow(
                 [

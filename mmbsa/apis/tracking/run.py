@@ -79,7 +79,7 @@ def load_tracker(
 
 @torch.no_grad()
 def track_frames(
-    model: SDTrack, frames: Iterable[np.ndarray], box: Sequence[float]
+    model: SDTrack, frames: Iterable[np.ndarray], box: Sequence[float], amp: bool = False
 ) -> Iterator[TrackedFrame]:
     """Track a target through a stream of frames, with one frame in memory at a time.
 
@@ -87,6 +87,8 @@ def track_frames(
         model: tracker from :func:`load_tracker`.
         frames: frames (T, H, W, 3) uint8.
         box: (4,) x, y, w, h of the target in the first frame, in pixels.
+        amp: whether to compute in mixed precision: float16 on GPUs, bfloat16 on CPUs; False by
+            default.
 
     Yields:
         The result of every frame, beginning with the first one.
@@ -94,12 +96,13 @@ def track_frames(
     Raises:
         ValueError: the first box has no area or is outside of the frame, or a frame has another T.
     """
-    state = None
+    state, device = None, next(model.parameters()).device.type
     for frame in frames:
         if state is None:
             state, score, seconds = model.init_state(frame, box), 1.0, 0.0
         else:
             start = time.perf_counter()
-            (state,), scores = model.track([frame], [state])
+            with torch.autocast(device, enabled=amp):
+                (state,), scores = model.track([frame], [state])
             score, seconds = float(scores[0]), time.perf_counter() - start
         yield TrackedFrame(frame, state.box, score, seconds)

@@ -79,9 +79,14 @@ class CentreBranch(nn.Module):
         self.conv = nn.Conv2d(widths[-1], out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (B, out_channels, h, w), the mean over T, for an input (T, B, C, h, w)."""
+        """Return (B, out_channels, h, w), the mean over T, for an input (T, B, C, h, w).
+
+        Under autocast the last convolution uses float32, because 16 bits are too coarse for boxes.
+        """
         x = self.units(x)
-        return read_time([split_time(self.conv(merge_time(x)), len(x))], 'mean')[0]
+        with torch.autocast(x.device.type, enabled=False):
+            maps = self.conv(merge_time(x).to(self.conv.weight.dtype))
+        return read_time([split_time(maps, len(x))], 'mean')[0]
 
 
 @MODELS.register_module()

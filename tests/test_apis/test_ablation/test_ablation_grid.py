@@ -187,6 +187,9 @@ def test_an_axis_without_effect_is_refused(write):
         (dict(axes=dict(width=[4, 8]), exclude=[], published={}), r'axes.width is \[4, 8\]'),
         (dict(axes=dict(width={4: 8}), exclude=[], published={}), r'axes.width.4 is 8'),
         (dict(exclude=[dict(width=16)]), 'exclude has width: 16'),
+        (dict(reference=dict(width=16)), 'reference has width: 16'),
+        (dict(reference=dict(size=4)), 'reference has size: 4'),
+        (dict(reference='width'), "reference is 'width'"),
         (
             dict(published=dict(source='', values=[dict(wide=8, value=1)])),
             'published.values has wide: 8',

@@ -20,7 +20,7 @@ from mmengine.config import Config
 
 from mmbsa.apis.ablation import CellFolder, LocalRunner, expand, read_grid
 from mmbsa.apis.ablation.report import write_report
-from mmbsa.apis.ablation.table import rounded
+from mmbsa.apis.ablation.table import differences, rounded
 
 ROOT = Path(__file__).resolve().parents[3]
 TOOL = ROOT / 'tools' / 'ablate.py'
@@ -104,16 +104,24 @@ def test_grid_with_a_failing_cell(grid, tmp_path):
     rows = list(csv.DictReader(open(work / 'results.csv')))
     finals = [state['final'] for state in one]
     assert [float(r['score']) for r in rows if r['gain'] == 'one'] == pytest.approx(
-        [*finals, statistics.fmean(finals), statistics.stdev(finals)]
+        [
+            *finals,
+            statistics.fmean(finals),
+            statistics.stdev(finals),
+            12.7062 * statistics.stdev(finals) / 2**0.5,
+        ]
     )
     table = (work / 'table.md').read_text()
     mean, std = statistics.fmean(finals), statistics.stdev(finals)
     assert (
-        f'| one | {rounded(mean)} ± {rounded(std, mean)} | 2 |' in table
+        re.search(
+            rf'\| one \| {rounded(mean)} ± {rounded(std, mean)} \| [0-9.-]+ to [0-9.]+ \| 2 \|',
+            table,
+        )
         and '| 50 |' in table
         and 'Published: a paper.' in table
     )
-    assert '| two | - | 0 of 2 |' in table and '| broken | - | 0 of 2 |' in table
+    assert '| two | - | - | 0 of 2 |' in table and '| broken | - | - | 0 of 2 |' in table
     assert (
         all(0 < state['core_seconds'] < 60 and state['seconds'] > 0 for state in one)
         and '| core seconds |' in table
@@ -221,6 +229,7 @@ def test_statistics_and_pictures(grid, tmp_path):
     path = grid(
         seeds=[0, 1, 2],
         title='A <title>',
+        reference=dict(gain='a'),
         axes=dict(
             width={'4': {}, '8': {'model.width': 8}}, gain={'a': {}, 'b': {'model.inner.gain': 2.0}}
         ),
@@ -259,12 +268,29 @@ def test_statistics_and_pictures(grid, tmp_path):
             assert row.std() is None and row.curve()[1] == (12, pytest.approx(runs[0, 1]), 0.0)
     table = (tmp_path / 'out/table.md').read_text()
     assert '| 1.235 M |' in table and '| published: theirs |' in table and '| 3.5 |' in table
-    for name in ('curves.png', 'bars.png'):
+    means = [np.mean([curves[w, g, s][12] for s in range(3)]) for w, g in ('4a', '4b', '8a')]
+    halves = [
+        4.302653 * np.std([curves[w, g, s][12] for s in range(3)], ddof=1) / 3**0.5
+        for w, g in ('4a', '4b', '8a')
+    ]
+    assert [row.interval() for row in rows] == [*map(pytest.approx, halves), None]
+    assert f'| {means[0] - halves[0]:.2f} to {means[0] + halves[0]:.2f} |' in table
+    each = [curves['4', 'b', s][12] - curves['4', 'a', s][12] for s in range(3)]
+    t = abs(np.mean(each)) / np.std(each, ddof=1) * 3**0.5
+    found = rows[1].difference(rows[0])
+    assert found.mean == pytest.approx(np.mean(each)) and found.seeds == 3
+    assert found.half == pytest.approx(4.302653 * np.std(each, ddof=1) / 3**0.5)
+    assert found.p == pytest.approx(1 - t / (2 + t * t) ** 0.5)  # two degrees of freedom
+    assert differences(loaded, rows) == [None, found, None, None]  # one common seed is not enough
+    assert '| difference to gain a |' in table
+    assert f'| {found.mean:+.2f} ± {found.half:.2f} (p = {found.p:.2g}) |' in table
+    for name in ('curves.png', 'bars.png', 'costs.png'):
         picture = cv2.imread(str(tmp_path / 'out' / name))
         assert picture.shape[1] > 400 and picture.std() > 5
     assert 'A &lt;title&gt;' in (tmp_path / 'out/report.html').read_text()
     again = json.loads((tmp_path / 'out/results.json').read_text())
     assert [entry['mean'] for entry in again] == [row.mean() for row in rows]
+    assert again[1]['difference']['p'] == found.p and again[0]['difference'] is None
 
 
 def test_config_file_holds_the_cell(grid, tmp_path):

@@ -102,3 +102,16 @@ def test_published_widths_have_the_published_parameters():
     )
     with pytest.raises(ValueError, match='channels=12'):
         CentreHead(16, 12)
+
+
+def test_maps_under_autocast_are_not_rounded_to_16_bits():
+    torch.manual_seed(0)
+    head = CentreHead(16, channels=8).eval()
+    x = 3 * torch.rand(1, 2, 16, 8, 8)
+    with torch.no_grad():
+        expected = head(x)
+        with torch.autocast('cpu', torch.bfloat16):
+            found = head(x.bfloat16())
+    for name, low, high in zip(CentreMaps._fields, found, expected):
+        assert low.dtype == torch.float32 and (low != low.bfloat16().float()).any(), name
+        torch.testing.assert_close(low, high, rtol=0, atol=0.02)
