@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from mmbsa.deploy.export import quiet
@@ -165,13 +166,19 @@ def export_int8(graph: str | Path, batches: Sequence[Sequence[Tensor]], path: st
     activations; the other operations use float32. Spikes are exact in uint8. The graph is fast, but
     it is not an integer network: membrane potentials are rounded with scales that are real numbers.
 
+    Values outside of the measured ranges saturate. Calibrate a graph of any size with the largest
+    size that it will run on.
+
     Args:
         graph: the float file.
-        batches: inputs on which the ranges of activations are measured.
+        batches: inputs on which the ranges of activations are measured; for each run of the graph
+            all of its inputs, float32.
         path: the file to write; it is written completely or not at all.
 
     Raises:
-        ValueError: there are no batches.
+        FileNotFoundError: ``graph`` does not exist.
+        ValueError: there are no batches, ``graph`` is not an ONNX file, or it cannot run on the
+            batches.
         ImportError: onnxruntime is missing (the extra ``deploy``).
     """
     try:
@@ -184,9 +191,21 @@ def export_int8(graph: str | Path, batches: Sequence[Sequence[Tensor]], path: st
         ) from None
     if not batches:
         raise ValueError('export_int8: there are no batches for calibration')
+    if not Path(graph).is_file():
+        raise FileNotFoundError(f'export_int8: {graph} does not exist')
+    try:
+        names = [entry.name for entry in onnx.load(graph).graph.input]
+    except Exception as error:  # protobuf raises its own type
+        raise ValueError(f'export_int8: {graph} is not an ONNX file ({error})') from None
+    for index, batch in enumerate(batches):
+        if len(batch) != len(names) or any(x.dtype != torch.float32 for x in batch):
+            raise ValueError(
+                f'export_int8: {graph} has {len(names)} float32 inputs, but batch {index} has '
+                f'{[(tuple(x.shape), x.dtype) for x in batch]}'
+            )
 
     class Reader(quantization.CalibrationDataReader):
-        feeds = iter([{f'input_{i}': x.numpy() for i, x in enumerate(b)} for b in batches])
+        feeds = iter([{name: x.numpy() for name, x in zip(names, b)} for b in batches])
 
         def get_next(self):
             return next(self.feeds, None)
@@ -195,17 +214,25 @@ def export_int8(graph: str | Path, batches: Sequence[Sequence[Tensor]], path: st
     with tempfile.TemporaryDirectory() as folder, quiet():
         ready, draft = Path(folder) / 'ready.onnx', Path(folder) / 'draft.onnx'
         quant_pre_process(str(graph), str(ready), skip_symbolic_shape=True)
-        quantization.quantize_static(
-            str(ready),
-            str(draft),
-            Reader(),
-            quant_format=quantization.QuantFormat.QDQ,
-            per_channel=True,
-            op_types_to_quantize=kinds,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            extra_options=dict(TensorQuantOverrides=_exact(onnx.load(ready), kinds)),
-        )
+        exact = _exact(onnx.load(ready), kinds)
+        try:
+            quantization.quantize_static(
+                str(ready),
+                str(draft),
+                Reader(),
+                quant_format=quantization.QuantFormat.QDQ,
+                per_channel=True,
+                op_types_to_quantize=kinds,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                extra_options=dict(TensorQuantOverrides=exact),
+            )
+        except Exception as error:  # onnxruntime raises many types
+            shapes = [tuple(x.shape) for x in batches[0]]
+            raise ValueError(
+                f'export_int8: {graph} cannot be calibrated with inputs of shapes {shapes}: '
+                f'{str(error).splitlines()[0]}'
+            ) from error
         model = onnx.load(draft)
         _join_rounding(model)
         with atomic_open(path) as file:

@@ -132,6 +132,16 @@ def test_int8_of_a_network(tmp_path):
     exact, found, graph = graphs(model, x, tmp_path)
     assert 0 < np.abs(found - exact).max() < 0.5 * np.abs(exact).max()
     assert kinds(graph).count('QuantizeLinear') >= 8
-    with pytest.raises(ValueError, match='there are no batches'):
-        export_int8(tmp_path / 'float.onnx', [], tmp_path / 'never.onnx')
+    (tmp_path / 'text.onnx').write_text('text')
+    for name, batches, message in (
+        ('float', [], 'there are no batches'),
+        ('text', [(x,)], 'text.onnx is not an ONNX file'),
+        ('float', [(x, x)], 'has 1 float32 inputs, but batch 0 has'),
+        ('float', [(x,), (x.double(),)], 'batch 1 has .*float64'),
+        ('float', [(x[..., :15],)], r'cannot be calibrated with inputs of shapes .*16, 15\)'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            export_int8(tmp_path / f'{name}.onnx', batches, tmp_path / 'never.onnx')
+    with pytest.raises(FileNotFoundError, match='none.onnx does not exist'):
+        export_int8(tmp_path / 'none.onnx', [(x,)], tmp_path / 'never.onnx')
     assert not (tmp_path / 'never.onnx').exists()
