@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from mmbsa.apis.tracking import load_tracker, open_source, track_frames
+from mmbsa.events.formats.source import REPAIR_HELP
 from mmbsa.structures.track_files import write_result, write_times
 from mmbsa.utils.launch import WITHOUT_BFLOAT16, has_bfloat16
 from mmbsa.visualization.tracks import Strip, VideoFile, draw_track
@@ -39,13 +40,16 @@ def parse_args() -> argparse.Namespace:
         help='target in the first frame; default: first row of the annotation file, if present',
     )
     parser.add_argument(
-        '--out', required=True, metavar='DIR', help='folder for video.mp4, strip.png and the boxes'
+        '--out',
+        required=True,
+        metavar='DIR',
+        help='folder for video.mp4, strip.png, boxes and times',
     )
     parser.add_argument(
         '--window',
         type=int,
-        help='microseconds per frame of an event file; default: the frame times of an annotated '
-        'file, if it has any, otherwise 20000',
+        help='microseconds per frame of an event file; default: an annotated file with frame times '
+        'is cut at these times, other files every 20000',
     )
     parser.add_argument(
         '--row-per-frame',
@@ -67,7 +71,7 @@ def parse_args() -> argparse.Namespace:
         metavar=('HEIGHT', 'WIDTH'),
         help='height and width, for event files that do not state them',
     )
-    parser.add_argument('--repair', nargs='+', default=(), help='faults of an event file to repair')
+    parser.add_argument('--repair', nargs='+', default=(), metavar='NAME', help=REPAIR_HELP)
     parser.add_argument('--max-frames', type=int, help='stop after this number of frames')
     parser.add_argument('--strip', type=int, default=8, metavar='N', help='number of strip frames')
     parser.add_argument('--rate', type=float, default=25.0, help='pictures per second of the video')
@@ -168,7 +172,8 @@ def track(args: argparse.Namespace) -> str:
         except (OSError, ValueError) as error:
             if boxes:
                 raise ValueError(
-                    f'{error}; the {len(boxes)} frames before it are not written'
+                    f'{error}; the results of the {len(boxes)} frames before the error are not '
+                    'written'
                 ) from error
             raise
         finally:

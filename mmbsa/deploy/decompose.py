@@ -21,7 +21,7 @@ from mmbsa.ops.registration import working_dtype
 
 #: number of bits for the number of keys of a row whose length is unknown before the graph runs.
 _ROW_BITS = 24
-#: largest whole gap for which float32 represents all powers of two of a row.
+#: largest difference of two scores of a row for which float32 represents all their powers of two.
 _WIDEST = 230
 
 
@@ -186,11 +186,11 @@ def _exponent(gap: Tensor) -> Tensor:
 def _spiking_shiftmax(
     q: Tensor, k: Tensor, v: Tensor, widest: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return output, exponent and sum of the weights for spikes q, k: the gaps are whole numbers.
+    """Return output, exponent and sum of the weights for spikes q, k, whose scores are integers.
 
-    Every operation on all scores reads and writes as much memory as a large part of the network, so
-    there are few of them. For many channels the powers of two share a factor 2^``scaling``, which
-    keeps them in the range of the dtype.
+    An operation on all scores needs as much memory traffic as a large part of the network.
+    Therefore this function uses few of them. For many channels the powers of two share a factor
+    2^``scaling``, which keeps them in the range of the dtype.
 
     Args:
         q, k, v: (..., n, d), (..., n, d), (..., n, d_v) of one floating-point dtype.
@@ -209,9 +209,10 @@ def _spiking_shiftmax(
     keys = torch.ones_like(exact[..., :1, :]).sum(-1, keepdim=True)
 
     def window_sum(w: int) -> Tensor:
-        # A window holds the part of every power between two edges. The graph must survive the
-        # exporter to ONNX: it stores numbers as float32, and onnxscript's rewriter drops
-        # differences with numbers below 1e-8 and mixes up the bounds of two clamps of one tensor.
+        # Window w sums the part of every power between its lower and its upper edge. This form
+        # avoids faults of the export to ONNX: the exporter stores numbers as float32; onnxscript's
+        # rewriter removes differences with numbers below 1e-8, and confuses the bounds of two
+        # clamps of one tensor.
         part = exact.clamp(max=2.0 ** (scaling + 1 - w * width)) if w else exact
         places = w * width - scaling
         if w == windows - 1:
@@ -230,11 +231,12 @@ def _spiking_shiftmax(
 
 
 def _powers(ln: Tensor, shift: Tensor | float) -> Tensor:
-    """Return the powers of two nearest to exp(ln + shift), exactly; the logarithms are approximate.
+    """Return exp(ln + shift), rounded to the nearest power of two.
 
-    ``exp`` is the only function of powers that is fast in every runtime, and its result is not
-    exact. Adding a number whose last bit has the value of the power, and subtracting it, rounds the
-    power. A fused multiply-add gives the same result.
+    The input may be approximate; the result is an exact power. ``exp`` is the only function of
+    powers that is fast in every runtime, and its result is not exact. Adding a number whose last
+    bit has the value of the power, and subtracting it, rounds the power. A fused multiply-add gives
+    the same result.
     """
     bits = 52 if ln.dtype == torch.float64 else 23
     large = torch.exp(ln + (shift + math.log(1.5 * 2.0**bits)))

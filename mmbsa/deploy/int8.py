@@ -1,8 +1,9 @@
 """Static 8-bit graphs of onnxruntime, with exact spikes.
 
 ``export_onnx`` writes the float graph; :func:`export_int8` calibrates it. Spikes, their products
-q k^T and the powers of Shiftmax are few whole multiples of a step, which the graph shows
-(:class:`Grid`), so 8 bits represent them exactly. Every other tensor gets the scale of its measured
+q k^T (if they fit into 8 bits) and the powers of Shiftmax down to 2^-7 are integer multiples of a
+known step. :class:`KnownLevels` finds this step in the graph, and 8 bits represent these values
+exactly. Every other tensor gets the scale of its measured
 range. Rounding in an integer neuron and conversion to 8 bits are then one operation.
 """
 
@@ -30,7 +31,7 @@ _COMPARISONS = frozenset('Greater GreaterOrEqual Less LessOrEqual Equal And Or N
 
 @dataclass(frozen=True)
 class Levels:
-    """Values ``step * i`` with whole numbers ``low <= i <= high``."""
+    """Values ``step * i`` with integers ``low <= i <= high``."""
 
     step: float
     low: int
@@ -48,8 +49,8 @@ class Levels:
         return dict(scale=np.array(self.step, np.float32), zero_point=np.array(zero, np.uint8))
 
 
-class Grid:
-    """The tensors of an ONNX graph whose values are known to be few multiples of a step.
+class KnownLevels:
+    """The tensors of an ONNX graph whose values are known to be integer multiples of a step.
 
     Args:
         model: ``onnx.ModelProto`` with inferred shapes.
@@ -78,7 +79,7 @@ class Grid:
         return float(value.reshape(-1)[0]) if value.size == 1 else None
 
     def clip(self, name: str) -> tuple[float, float] | None:
-        """Return the whole bounds of a Clip that computes the tensor, or None."""
+        """Return the integer bounds of a Clip that computes the tensor, or None."""
         node = self.producers.get(name)
         if node is None or node.op_type != 'Clip' or len(node.input) != 3:
             return None
@@ -163,16 +164,17 @@ def export_int8(graph: str | Path, batches: Sequence[Sequence[Tensor]], path: st
     """Write onnxruntime's static 8-bit version of a file of :func:`mmbsa.deploy.export_onnx`.
 
     Convolutions and matrix products have int8 weights (one scale per channel) and uint8
-    activations; the other operations use float32. Spikes are exact in uint8. The graph is fast, but
-    it is not an integer network: membrane potentials are rounded with scales that are real numbers.
+    activations; the other operations use floating point. Spikes are exact in uint8. The graph is
+    fast, but it is not an integer network: membrane potentials are rounded with scales that are
+    real numbers.
 
-    Values outside of the measured ranges saturate. Calibrate a graph of any size with the largest
-    size that it will run on.
+    Values outside of the measured ranges saturate. If height and width of the graph are dynamic,
+    calibrate with the largest size that will be used.
 
     Args:
         graph: the float file.
-        batches: inputs on which the ranges of activations are measured; for each run of the graph
-            all of its inputs, float32.
+        batches: inputs on which the ranges of activations are measured; each is a sequence of all
+            inputs of the graph, float32.
         path: the file to write; it is written completely or not at all.
 
     Raises:
@@ -241,11 +243,11 @@ def export_int8(graph: str | Path, batches: Sequence[Sequence[Tensor]], path: st
 
 def _exact(model, kinds: Sequence[str]) -> dict[str, list[dict]]:
     """Return tensor -> scale and zero point, for inputs and outputs of products with levels."""
-    grid, found = Grid(model), {}
+    known, found = KnownLevels(model), {}
     for node in model.graph.node:
         if node.op_type in kinds:
             for name in (*node.input[:2], *node.output):
-                levels = grid.levels(name)
+                levels = known.levels(name)
                 parameters = levels and levels.quantisation()
                 if parameters:
                     found[name] = [parameters]
@@ -260,7 +262,7 @@ def _join_rounding(model) -> None:
     import onnx
 
     graph = model.graph
-    grid = Grid(model)
+    known = KnownLevels(model)
     readers: dict[str, int] = {x.name: 1 for x in graph.output}
     for node in graph.node:
         for name in node.input:
@@ -270,15 +272,15 @@ def _join_rounding(model) -> None:
         if node.op_type != 'QuantizeLinear':
             continue
         path, name = [], node.input[0]
-        while readers.get(name) == 1 and name in grid.producers:
-            path.append(grid.producers[name])
+        while readers.get(name) == 1 and name in known.producers:
+            path.append(known.producers[name])
             if path[-1].op_type not in (*_MOVES, 'Mul', 'Div'):
                 break
             name = path[-1].input[0]
-        if not path or path[-1].op_type != 'Round' or grid.levels(node.input[0]) is None:
+        if not path or path[-1].op_type != 'Round' or known.levels(node.input[0]) is None:
             continue
         if not math.isclose(
-            grid.scalar(node.input[1]) or 0.0, grid.levels(node.input[0]).step, rel_tol=1e-6
+            known.scalar(node.input[1]) or 0.0, known.levels(node.input[0]).step, rel_tol=1e-6
         ):
             continue  # the levels did not fit into 8 bits
         arithmetic = [x for x in path if x.op_type not in _MOVES]

@@ -97,7 +97,7 @@ class TrackingMetric(BaseMetric):
                 row = int(np.flatnonzero(~np.isfinite(result).all(1))[0])
                 raise ValueError(
                     f'{name}: row {row} (from 0) of the predicted boxes is not finite: '
-                    f'{result[row].tolist()}; output_dir cannot have it'
+                    f'{result[row].tolist()}; a result file cannot contain it'
                 )
             errors = sequence_errors(result, gt, np.asarray(sample['absent']), self.rules, name)
             seconds = float(np.asarray(sample['seconds'])[1:].sum()) if 'seconds' in sample else 0.0

@@ -95,8 +95,9 @@ def iter_events(
             or ``'all'``.
         follow: seconds without growth after which a growing file counts as complete (AEDAT, .dat,
             EVT, .bin); 0 by default. Other formats are read in their present state.
-        time_unit: unit of the times in .npz, .npy and .mat files of x, y, t, p: ``'us'`` (as None,
-            the default), ``'s'``, ``'ms'`` or ``'ns'``. Other formats define their unit.
+        time_unit: unit of the times in .npz, .npy and .mat files with columns x, y, t, p:
+            ``'us'``, ``'s'``, ``'ms'`` or ``'ns'``; None (default) means ``'us'``. Other formats
+            define their unit.
 
     Yields:
         Events (N,) of ``mmbsa.events.EVENT_DTYPE``, in the order of time, N > 0. An error may occur

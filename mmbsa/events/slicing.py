@@ -204,7 +204,7 @@ def iter_windows(
 
     Raises:
         ValueError: not exactly one rule is given, events are out of order, or a gap is longer than
-            ``max_gap`` and a window.
+            both ``max_gap`` and one window.
     """
     rules = dict(number=number, duration=duration, timestamps=timestamps)
     chosen = [name for name, value in rules.items() if value is not None]

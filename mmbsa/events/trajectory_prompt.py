@@ -93,7 +93,7 @@ def iter_trajectory_prompt(
 ) -> Iterator[tuple[int, int, np.ndarray]]:
     """Yield the pictures of :func:`trajectory_prompt` one after the other.
 
-    It serves recordings whose pictures do not fit into memory: one picture is in memory at a time.
+    Use it for recordings whose pictures do not fit into memory: one picture is in memory at a time.
 
     Args:
         events: (N,), or a stream of such arrays in the order of time, for example from

@@ -264,8 +264,8 @@ def interface_to(address: str) -> str | None:
 
 #: end of a message for CPUs where mixed precision has no use.
 WITHOUT_BFLOAT16 = (
-    'the processor has no bfloat16 instructions (AVX512-BF16 or AMX): mixed precision is off, the '
-    'run computes in float32'
+    "the processor has no bfloat16 instructions (AVX512-BF16, AMX or Arm's): mixed precision is "
+    'off, and the run computes in float32'
 )
 
 

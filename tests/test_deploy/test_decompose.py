@@ -111,7 +111,7 @@ def test_powers_of_approximate_logarithms_are_exact(dtype, lowest):
         assert torch.equal(_powers(ln - 1.0, 1.0), expected)
 
 
-def test_shiftmax_attention_of_far_keys():
+def test_shiftmax_attention_of_very_different_scores():
     """Every pair of the gaps 0 to 2 d: half of the powers of two, one key alone, and a carry."""
     for d in (64, 100, 115, 120):
         gaps = [*range(2 * d + 1), 2 * d]  # the sum is exactly 2 if the last gap stands twice

@@ -121,7 +121,7 @@ def test_a_stream_out_of_order(times):
         list(ev.iter_windows(iter(chunks), duration=10))
 
 
-def test_a_damaged_time_is_an_error_and_no_endless_stream():
+def test_a_damaged_time_is_an_error_instead_of_an_endless_stream():
     for times in ([0, 5, 10**13], [0, 10**13, 10**13 + 5]):
         chunks = [ev.make_events([0], [0], [t], [1]) for t in times]
         with pytest.raises(ValueError, match='no event for .* max_gap=600000000'):

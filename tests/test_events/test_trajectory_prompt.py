@@ -141,7 +141,7 @@ def test_bad_arguments():
 
 @pytest.mark.parametrize('quirks', [False, True])
 @pytest.mark.parametrize('steps', [1, 4])
-def test_pictures_one_by_one_are_those_of_the_whole(steps, quirks):
+def test_the_iterator_gives_the_pictures_of_the_array(steps, quirks):
     events = write.some_events(500, (8, 9), span=1000)
     borders, settings = [0, 100, 102, 500, 900], dict(num_steps=steps, official_quirks=quirks)
     whole, written = ev.trajectory_prompt(events, (8, 9), borders, **settings)

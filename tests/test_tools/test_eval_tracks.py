@@ -103,7 +103,7 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, monkeypatch, capsys):
         run(monkeypatch, capsys, data, data, '--layout', 'VisEvent')
 
 
-def test_wrong_options_are_said_in_one_line_before_any_output(tmp_path, monkeypatch, capsys):
+def test_wrong_options_give_a_one_line_error_and_no_output(tmp_path, monkeypatch, capsys):
     results, data = two_trackers(tmp_path)
     kit = tmp_path / 'annos'
     rows = tiny_tracking.boxes(24)

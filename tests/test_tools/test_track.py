@@ -138,7 +138,7 @@ def test_nothing_is_written_for_a_bad_option(models, tmp_path, monkeypatch, caps
 def test_interrupted_recordings_leave_no_video(models, tmp_path, monkeypatch, capsys):
     folder = tiny_tracking.write_sequence('frames', tmp_path, 'test', 'seq', length=5)
     (folder / 'img' / '0004.png').write_bytes(b'broken')
-    with pytest.raises(SystemExit, match='0004.png.*the 3 frames before it are not written'):
+    with pytest.raises(SystemExit, match='0004.png.*results of the 3 frames before the error are'):
         run(monkeypatch, capsys, folder, *models[1], '--out', tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
 

@@ -48,7 +48,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--absent',
         choices=list(PRESENT_IS),
-        help='what 1 means in the files of absent flags; default: as in the layout or toolkit',
+        help='what 1 means in absent.txt or absent/NAME.txt; default: present for COESOT, '
+        'otherwise absent',
     )
     parser.add_argument(
         '--sequences', help='text file with the sequences to evaluate, one name per line'

@@ -6,8 +6,8 @@ Every sequence is written completely or not at all, and existing ones are skippe
 be started again after an interruption. A sequence that cannot be converted does not stop the
 others; the tool lists these sequences at the end.
 
-FE108: ROOT/pair.txt states the number of camera frames to skip, and a sequence has at most as many
-frames as its folder img/ has files.
+If a sequence has a folder img/, it gets at most as many frames as this folder has files. FE108:
+ROOT/pair.txt gives the number of camera frames to skip.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from mmengine.utils import ProgressBar
 from mmbsa.datasets.tracking.layouts import split_folder
 from mmbsa.datasets.tracking.stacking import stack_sequence, start_frames
 from mmbsa.events.array import TIME_UNITS
-from mmbsa.events.reading import check_repair
+from mmbsa.events.formats.source import REPAIR_HELP, check_repair
 from mmbsa.utils.processes import end_with_parent
 
 
@@ -46,9 +46,7 @@ def parse_args() -> argparse.Namespace:
         metavar=('HEIGHT', 'WIDTH'),
         help='height and width, for recordings that do not state them',
     )
-    parser.add_argument(
-        '--repair', nargs='+', default=(), metavar='NAME', help='faults of recordings to repair'
-    )
+    parser.add_argument('--repair', nargs='+', default=(), metavar='NAME', help=REPAIR_HELP)
     parser.add_argument(
         '--time-unit',
         choices=list(TIME_UNITS),

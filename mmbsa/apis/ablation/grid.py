@@ -80,7 +80,7 @@ class Grid:
         axes: axis -> name of a value -> overrides.
         exclude: excluded combinations: axis -> name, or names.
         reference: axis -> name of a value. The table compares each combination with the one that
-            has these values instead of its own; empty compares nothing.
+            has these values instead of its own; without any, nothing is compared.
         published: ``source`` and ``values``, a list of published results with the names of the axis
             values and ``value``.
         file: the file of the grid, for messages.

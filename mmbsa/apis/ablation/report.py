@@ -308,8 +308,9 @@ def page(
         else '',
         '<p>Mean and sample standard deviation of the last validation, over the seeds. The best '
         'mean is bold. The firing '
-        'rate is the mean over all neurons, steps and samples of that validation. Intervals and '
-        'the paired test over the seeds assume normal differences (t distribution).</p>',
+        'rate is the mean over all neurons, steps and samples of that validation. The intervals '
+        'and the paired test assume that results and differences over the seeds are normally '
+        'distributed (t distribution).</p>',
         *(html_image(name, content) for name, content in pictures.items()),
     ]
     if failed:

@@ -61,7 +61,7 @@ class Row:
         """Return half the width of the 95 % confidence interval of the mean; None for fewer than
         two runs.
 
-        It assumes normal differences between seeds (Student's t distribution).
+        It assumes that the results are normally distributed over the seeds (t distribution).
 
         Args:
             key: name of the result, ``'final'`` by default (the last validation).
@@ -105,7 +105,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Difference:
-    """Difference of a combination to its reference, over the seeds of both (paired t-test).
+    """Difference between a combination and its reference, over the seeds of both (paired t-test).
 
     Attributes:
         mean: mean over the seeds.
@@ -184,11 +184,11 @@ def columns(grid: Grid, rows: list[Row], metric: str) -> tuple[list[str], list[l
         mean, half = (rounded(value, row.mean()) for value in (found.mean, found.half))
         return f'{mean if found.mean < 0 else "+" + mean} ± {half} (p = {found.p:.2g})'
 
-    reference = ', '.join(f'{axis} {name}' for axis, name in grid.reference.items())
+    reference = ', '.join(f'{axis} = {name}' for axis, name in grid.reference.items())
     wanted = [
         (f'{metric}, mean ± std', True, lambda row: spread(row, 'final')),
         ('95 % interval', any(row.std() is not None for row in rows), interval),
-        (f'difference to {reference}', any(compared), difference),
+        (f'difference to the reference ({reference})', any(compared), difference),
         (
             'seeds',
             True,

@@ -65,6 +65,7 @@ def open_source(
 
     Row i of the annotation belongs to frame i if
 
+    * the annotation has only one row, which belongs to the first frame; or
     * the recording is a folder with as many frames as rows and without missing frame numbers; or
     * it is an event file that is cut at its frame times, from ``timestamps.txt`` beside it or from
       its own frames. FE108's ``pair.txt`` gives the number of times that are skipped; without it
@@ -77,7 +78,8 @@ def open_source(
         window: microseconds per frame, for event files only. None (default) cuts an annotated file
             at its frame times if it has any, and other files every 20,000 microseconds.
         follow: seconds without growth after which a growing file or folder counts as complete; 0 by
-            default. Which frames the annotation belongs to is not checked then.
+            default. Above 0, the annotation is not compared with the frames: true boxes need
+            ``row_per_frame``, or an annotation of one row.
         sensor_size: (height, width) for event files that do not state it; None by default.
         repair: faults of event files that are repaired, see ``mmbsa.events.iter_events``; none by
             default.
@@ -170,8 +172,8 @@ def _source(
     if not reason or len(rows) == 1:
         return Source(frames, rows, name, rows[0])
     note = (
-        f'true boxes are not drawn: {file} has {len(rows)} rows, but their frames in {path} are '
-        f'unknown ({reason})'
+        f'true boxes are not drawn: {file} has {len(rows)} rows, but it is not known to '
+        f'which frames of {path} they belong: {reason}'
     )
     return Source(frames, None, name, rows[0], note)
 
@@ -269,7 +271,7 @@ def _missing(names: list[str]) -> str:
         return ''
     numbers = [int(number) for (number,) in found]
     steps = [after - before for before, after in zip(numbers, numbers[1:])]
-    if sorted(steps)[len(steps) // 2] != 1 or max(steps) == 1:  # not counted one by one, or whole
+    if sorted(steps)[len(steps) // 2] != 1 or max(steps) == 1:  # not by 1, or none is missing
         return ''
     place = next(index for index, step in enumerate(steps) if step > 1)
     return f'no frame between {names[place]} and {names[place + 1]}'
@@ -324,7 +326,8 @@ def _read(
 ) -> np.ndarray | None:
     """Read a picture as RGB; wait until ``deadline`` for a file that is still being written.
 
-    Return None if it cannot be read, or does not exist although ``skipped`` returns True.
+    Return None after ``deadline``, or if the file does not exist and ``skipped`` returns True (a
+    later frame exists).
     """
     while True:
         late = time.monotonic() >= deadline

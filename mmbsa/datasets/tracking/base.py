@@ -15,7 +15,7 @@ class BaseTrackingDataset(BaseDataset):
     A subclass lists its sequences in ``load_data_list``: dicts with ``sequence`` (name), ``frames``
     (:class:`mmbsa.structures.FrameSequence`), ``gt_boxes`` (N, 4), ``absent`` (N,), ``attributes``,
     and optionally ``img_shape``, the (height, width) of the frames in pixels. With ``img_shape``,
-    frames whose box is far outside of the picture are not drawn.
+    frames whose box is far outside of the picture are not sampled.
 
     * With ``test_mode=False`` an item is a causal pair: ``template_frame``, ``template_box``,
       ``search_frame``, ``search_box``, ``sequence``. It is drawn from numpy's global generator and
@@ -32,7 +32,7 @@ class BaseTrackingDataset(BaseDataset):
 
     Raises:
         ValueError: no sequence has more than 4 visible frames and at least 20 frames; or no crop of
-            ``max_refetch`` pairs in a row (200 by default) contains a target.
+            ``max_refetch`` consecutive pairs (200 by default) contains a target.
     """
 
     def __init__(
@@ -72,7 +72,8 @@ class BaseTrackingDataset(BaseDataset):
             )
         if not self.test_mode and not len(self._trainable):
             counts = [
-                f'{info["sequence"]} has {self._visible(info).sum()} of {len(info["gt_boxes"])}'
+                f'{info["sequence"]} has {self._visible(info).sum()} visible frames of '
+                f'{len(info["gt_boxes"])}'
                 for info in infos[:3]
             ]
             raise ValueError(
@@ -117,7 +118,7 @@ class BaseTrackingDataset(BaseDataset):
         """Return sequence ``idx`` in test mode, else a random training pair.
 
         Raises:
-            ValueError: the pipeline has rejected ``max_refetch`` pairs in a row.
+            ValueError: the pipeline has rejected ``max_refetch`` consecutive pairs.
         """
         try:
             return super().__getitem__(idx)
@@ -126,9 +127,9 @@ class BaseTrackingDataset(BaseDataset):
                 raise
             sequence, (template, search) = self._drawn
             raise ValueError(
-                f'{type(self).__name__}: the crops of {self.max_refetch + 1} pairs in a row '
-                f'contain no target, the last ones of frames {template} and {search} (from 0) of '
-                f'sequence {sequence}; check its boxes'
+                f'{type(self).__name__}: none of the crops of {self.max_refetch + 1} consecutive '
+                f'pairs contains a target; the last pair has frames {template} and {search} (from '
+                f'0) of sequence {sequence}; check its boxes'
             ) from None
 
     def prepare_data(self, idx: int) -> dict | None:

@@ -54,16 +54,17 @@ class TrackingDataset(BaseTrackingDataset):
             ``gt_rect/``); None by default.
         img_shape: required (height, width) of the frames in pixels; None (default) accepts any.
         modality: ``'dvs'`` (default) or ``'aps'``, for COESOT only.
-        absent: what 1 means in the files of flags, ``'absent'`` or ``'present'``. None (default) is
-            ``'present'`` for ``absent.txt`` of COESOT, otherwise ``'absent'``; then a sequence with
-            more than half of its frames absent gives a warning.
+        absent: what 1 means in ``absent.txt`` (``absent/NAME.txt`` of a toolkit), ``'absent'`` or
+            ``'present'``. None (default) is ``'present'`` for ``absent.txt`` of COESOT, otherwise
+            ``'absent'``; then a sequence with more than half of its frames absent gives a warning.
         kwargs: arguments of :class:`BaseTrackingDataset`.
 
     Raises:
         FileNotFoundError: a folder, annotation, list or frame is missing; the message names it.
         ValueError: files do not match each other, a list is empty, frames have another size, or a
-            box cannot be used: infinite, larger than 4 times the picture, or NaN (in training; in
-            tests the rules of the metric define such rows).
+            box cannot be used: a value is infinite, a side is longer than 4 times the longer side
+            of the picture, or, in training, a value is NaN (in tests the rules of the metric decide
+            about NaN).
     """
 
     METAINFO = dict(classes=('target',))
@@ -129,7 +130,7 @@ class TrackingDataset(BaseTrackingDataset):
         return infos
 
     def _check_boxes(self, found: Annotation, name: str, size: tuple[int, int]) -> None:
-        """Check that no box can stop a run; ``size`` is (height, width) of the frames."""
+        """Raise ValueError for a box that cannot be used; ``size`` is (height, width) of frames."""
         allowed, boxes = LARGEST_BOX * max(size), found.boxes
         bad = np.isinf(boxes).any(1) | (boxes[:, 2:] > allowed).any(1)
         if not self.test_mode:

@@ -44,7 +44,7 @@ class Layout:
     more_frames: bool = False
 
 
-#: what 1 means in a file of flags -> value of frames that show the target.
+#: what 1 means in ``absent.txt`` -> value of frames that show the target.
 PRESENT_IS = dict(absent=0, present=1)
 
 _SPLITS = dict(train='train', test='test')
@@ -165,9 +165,9 @@ def find_sequences(layout: str, root: str | os.PathLike, split: str) -> list[str
     The arguments are those of :func:`split_folder`.
 
     Raises:
-        FileNotFoundError: no folder has an annotation, or a file is missing without which two
-            splits of one folder cannot be told apart.
-        ValueError: a list is empty, or a row is not in it.
+        FileNotFoundError: no folder has an annotation, or a file is missing that says which
+            sequences of a shared folder belong to the split.
+        ValueError: a list is empty, or a row number does not exist in it.
     """
     rules, folder = get_layout(layout), split_folder(layout, root, split)
     rows = Path(root, rules.indices[split]) if split in rules.indices else None
@@ -178,7 +178,7 @@ def find_sequences(layout: str, root: str | os.PathLike, split: str) -> list[str
             if not file.is_file():
                 raise FileNotFoundError(
                     f'{file}: the file does not exist; split={split!r} of {layout} needs it, '
-                    f'because the splits {", ".join(rules.indices)} have one folder'
+                    f'because the splits {", ".join(rules.indices)} are in the same folder'
                 )
     for file in (Path(root, entry) for entry in rules.lists.get(split, ())):
         if file.is_file():
@@ -234,8 +234,9 @@ def read_annotation(
             ``att/NAME.txt`` (0 in the rows of attributes that do not apply), and optionally
             ``gt_rect/NAME.txt``; these files have priority over those of the benchmark. None by
             default.
-        absent: what 1 means in the file of flags, ``'absent'`` or ``'present'``; None (default) is
-            the meaning in the layout, or ``'absent'`` in a toolkit.
+        absent: what 1 means in ``absent.txt`` or ``absent/NAME.txt``, ``'absent'`` or
+            ``'present'``; None (default) is the meaning in the layout, or ``'absent'`` in a
+            toolkit.
 
     Raises:
         FileNotFoundError: the sequence has no annotation.
@@ -272,13 +273,13 @@ def read_annotation(
 def _read_flags(
     file: Path, boxes: Path, length: int, absent: str | None, present_is: int = 0
 ) -> np.ndarray:
-    """Read the flags of absence, (length,) bool; all false without a file.
+    """Read which frames lack the target, (length,) bool; all false without a file.
 
     Args:
-        file: the flags.
+        file: ``absent.txt``, or ``absent/NAME.txt`` of a toolkit.
         boxes: file of the boxes, for messages.
         length: number of boxes.
-        absent: what 1 means in the file; None is the meaning by ``present_is``.
+        absent: what 1 means in the file; None uses ``present_is``.
         present_is: value of frames that show the target; default 0, as in a toolkit.
     """
     if not file.is_file():
@@ -419,7 +420,7 @@ class FrameFiles:
 
         missing = [row for row in range(length) if not exists(row)]
         if missing:
-            others = f' (with {len(missing) - 1} others)' if len(missing) > 1 else ''
+            others = f'; {len(missing) - 1} other frames too' if len(missing) > 1 else ''
             raise FileNotFoundError(
                 f'{self.path(missing[0])}: the frame of annotation row {missing[0]} (from 0) of '
                 f'{length} is missing{others}{self._hint()}'

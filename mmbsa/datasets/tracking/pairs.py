@@ -6,16 +6,17 @@ import numpy as np
 
 #: sequences with smaller counts give no pairs (SDTrack's sampler).
 MIN_VISIBLE, MIN_FRAMES = 5, 20
-#: a frame is not drawn if its box is farther from the picture than this many of its sides: even a
-#: jittered search crop (side 4, centre up to 1.5 away, scale exp(0.25 n)) does not reach so far.
+#: a frame is not sampled if the centre of its box is farther outside of the picture than this
+#: factor times sqrt(w h): even a jittered search crop (side 4, centre up to 1.5 away, scale
+#: exp(0.25 n)) does not reach so far.
 REACH = 8
 
 
 def visible_frames(boxes: np.ndarray, img_shape: Sequence[int] | None = None) -> np.ndarray:
     """Return (N,) bool: True for frames whose box has a size and is not far outside.
 
-    Official trainings do not read the flags of absence. They draw boxes that are far outside of the
-    picture too, and reject the pair because its crops are empty.
+    Official trainings do not read the flags of absence. They sample frames whose box is far outside
+    of the picture too, and then reject the pair, because its crops contain no target.
 
     Args:
         boxes: (N, 4) x, y, w, h in pixels.

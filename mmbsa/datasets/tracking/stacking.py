@@ -149,8 +149,8 @@ def stack_sequence(
 def start_frames(root: str | os.PathLike) -> dict[str, int]:
     """Read FE108's ``pair.txt``: sequence -> number of camera frames that are skipped.
 
-    The official script adds 1 to the number in the file, and counts frames from 1: the number in
-    the file is the number of skipped frames.
+    The official script adds 1 to the number in the file, and counts frames from 1. Therefore the
+    number in the file is the number of skipped frames.
 
     Args:
         root: folder of FE108. Without a ``pair.txt``, the result is empty.

@@ -141,12 +141,14 @@ class _File4:
                     return
                 number, length = struct.unpack('<ii', head)
                 if self.end < 0 and number not in self.streams:
-                    # the header was read during the recording; the index follows the last packet
+                    # The header was written before the end of the recording, so it does not give
+                    # the position of the index, which follows the last packet.
                     if self._is_index(head + source.read(LARGEST)):
                         return
                     raise RecordingError(
                         path,
-                        f'a packet of stream {number}, but the header has {list(self.streams)}',
+                        f'a packet of stream {number}, but the header lists the streams '
+                        f'{list(self.streams)}',
                         at,
                     )
                 if not 0 <= length <= LARGEST:

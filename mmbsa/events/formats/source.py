@@ -45,6 +45,12 @@ class TruncatedError(RecordingError):
 
 #: faults that can be repaired on request
 REPAIRS = ('empty', 'outside', 'truncated', 'unsorted')
+#: help text of options for them
+REPAIR_HELP = (
+    'faults to repair: truncated (use the events before the end of a truncated file), unsorted '
+    '(sort the events by time), outside (remove events outside of the sensor), empty (accept files '
+    'without events), or all'
+)
 
 
 def check_repair(repair: str | Collection[str]) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from mmbsa.models.layers import FiringRate, grad_as_laid
+from mmbsa.models.layers import FiringRate, keep_grad_layout
 from mmbsa.models.layers.products import matmul
 from mmbsa.models.neurons import build_neuron
 from mmbsa.registry import MODELS
@@ -74,7 +74,7 @@ class DualSpikeSelfAttention(AttentionKind):
         height, width = q.shape[-2:]
         q, k = (
             carry(x.flatten(3).unflatten(2, (self.num_heads, -1)), x)
-            for x in (grad_as_laid(q), grad_as_laid(k))
+            for x in (keep_grad_layout(q), keep_grad_layout(k))
         )  # (T, B, heads, d or 2 d, N or M)
         k, v = k.chunk(2, dim=3)
         dims, patches = k.shape[-2:]

@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmbsa.models.backbones.recipes import Recipe
 from mmbsa.models.backbones.time_major import mark_time_major
 from mmbsa.models.encoders import Encoder
-from mmbsa.models.layers import TIME_MODES, checkpointed, grad_as_laid, read_time
+from mmbsa.models.layers import TIME_MODES, checkpointed, keep_grad_layout, read_time
 from mmbsa.models.neurons import bind_steps, readout_neuron
 from mmbsa.registry import MODELS, build_checked
 from mmbsa.utils.checkpoint import fit_state
@@ -401,7 +401,7 @@ class BaseSpikingBackbone(BaseModule):
             for block in stage:
                 x = checkpointed(block, x) if self.with_cp and torch.is_grad_enabled() else block(x)
             if index in out_indices:
-                outs.append(grad_as_laid(x))
+                outs.append(keep_grad_layout(x))
         return (
             tuple(map(mark_time_major, outs))
             if self.readout is None

@@ -150,7 +150,7 @@ def map_steps(function: Callable[[Tensor, int], Tensor], x: Tensor) -> Tensor:
 
 
 def _is_batched(x: Tensor) -> bool:
-    """Return whether ``torch.vmap`` runs over ``x``, which has no memory layout of its own then."""
+    """Return whether ``torch.vmap`` runs over ``x``; it then has no memory layout of its own."""
     functorch = torch._C._functorch
     while functorch.is_functorch_wrapped_tensor(x):
         if functorch.is_batchedtensor(x):
@@ -159,7 +159,7 @@ def _is_batched(x: Tensor) -> bool:
     return False
 
 
-class _GradAsLaid(torch.autograd.Function):
+class _KeepGradLayout(torch.autograd.Function):
     """Identity whose gradient has the strides of the tensor."""
 
     @staticmethod
@@ -183,17 +183,17 @@ class _GradAsLaid(torch.autograd.Function):
         ).copy_(grad)
 
 
-def grad_as_laid(x: Tensor) -> Tensor:
-    """Return a view of ``x`` whose gradient gets the strides of ``x``.
+def keep_grad_layout(x: Tensor) -> Tensor:
+    """Return a view of ``x`` (any shape) whose gradient gets the strides of ``x``.
 
-    The gradient of a mean over positions, or of a layer of an mm package, is contiguous. In a
-    channels-last network it would stay so on every residual path, and PyTorch's batch norm on CPUs
-    is 10 times slower for two layouts than for one. The view keeps the mark of ``x``. Compiled
-    graphs, tensors without gradient and expanded tensors are returned unchanged.
+    The gradient of a mean over positions, or of a layer of an mm package, is contiguous, and
+    residual paths keep this layout. In a channels-last network, PyTorch's batch norm on CPUs is 10
+    times slower if its input and the gradient have different layouts. The view keeps the mark of
+    ``x``. Compiled graphs, tensors without gradient and expanded tensors are returned unchanged.
     """
     if torch.compiler.is_compiling() or not x.requires_grad or 0 in x.stride():
         return x
-    return carry(_GradAsLaid.apply(x), x)
+    return carry(_KeepGradLayout.apply(x), x)
 
 
 def normalise(norm: nn.Module, x: Tensor) -> Tensor:
@@ -209,7 +209,7 @@ def normalise(norm: nn.Module, x: Tensor) -> Tensor:
         and out.dim() == 4
         and 1 in (len(out), *out.shape[2:])
     )
-    return grad_as_laid(out) if ambiguous else out
+    return keep_grad_layout(out) if ambiguous else out
 
 
 def norm_of_copies(norm: nn.Module, x: Tensor, copies: int) -> Tensor:

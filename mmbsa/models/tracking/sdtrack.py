@@ -147,7 +147,7 @@ class SDTrack(BaseModel):
 
         Raises:
             ValueError: the number of sub-frames is not T, or the box has no area, is outside of
-                the frame, or has a side of more than twice the frame's.
+                the frame, or has a side more than twice as long as that side of the frame.
         """
         self._check_steps(frame)
         height, width = frame.shape[1:3]

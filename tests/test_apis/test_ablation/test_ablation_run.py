@@ -282,7 +282,7 @@ def test_statistics_and_pictures(grid, tmp_path):
     assert found.half == pytest.approx(4.302653 * np.std(each, ddof=1) / 3**0.5)
     assert found.p == pytest.approx(1 - t / (2 + t * t) ** 0.5)  # two degrees of freedom
     assert differences(loaded, rows) == [None, found, None, None]  # one common seed is not enough
-    assert '| difference to gain a |' in table
+    assert '| difference to the reference (gain = a) |' in table
     assert f'| {found.mean:+.2f} ± {found.half:.2f} (p = {found.p:.2g}) |' in table
     for name in ('curves.png', 'bars.png', 'costs.png'):
         picture = cv2.imread(str(tmp_path / 'out' / name))

@@ -131,7 +131,7 @@ def training_set(root, rows):
 
 
 @pytest.mark.parametrize('row', ['nan,20,20,20', 'inf,20,20,20', '1e6,20,1e9,1e9', '5,5,5,241'])
-def test_a_box_that_stops_a_training_is_named(tmp_path, row):
+def test_the_error_names_a_box_that_cannot_be_used(tmp_path, row):
     rows = ['20,20,20,20'] * 24
     rows[7] = row
     with pytest.raises(
@@ -151,5 +151,5 @@ def test_boxes_outside_of_the_picture_are_an_error_with_a_name(tmp_path):
     with pytest.raises(ValueError, match='none of 1 sequences.*seq has 0 of 24'):
         training_set(tmp_path / 'far', ['2000,20,20,20'] * 24)
     near = training_set(tmp_path / 'near', ['80,20,5,5'] * 24)  # but a template crop is empty
-    with pytest.raises(ValueError, match='crops of 4 pairs in a row.*sequence seq'):
+    with pytest.raises(ValueError, match='crops of 4 consecutive pairs.*sequence seq'):
         near[0]
