@@ -19,6 +19,8 @@ import numpy as np
 import torch
 
 from mmbsa.apis.tracking import load_tracker, open_source, track_frames
+from mmbsa.events.array import TIME_UNITS
+from mmbsa.events.formats.aedat import LAYOUTS
 from mmbsa.events.formats.source import REPAIR_HELP
 from mmbsa.structures.track_files import write_result, write_times
 from mmbsa.utils.launch import WITHOUT_BFLOAT16, has_bfloat16
@@ -72,6 +74,17 @@ def parse_args() -> argparse.Namespace:
         help='height and width, for event files that do not state them',
     )
     parser.add_argument('--repair', nargs='+', default=(), metavar='NAME', help=REPAIR_HELP)
+    parser.add_argument(
+        '--part', help='stream, camera or recording, for event files that have several'
+    )
+    parser.add_argument(
+        '--layout', choices=list(LAYOUTS), help='address layout of AEDAT 1 and 2 files'
+    )
+    parser.add_argument(
+        '--time-unit',
+        choices=list(TIME_UNITS),
+        help='unit of the times in .npz, .npy and .mat files; default: us',
+    )
     parser.add_argument('--max-frames', type=int, help='stop after this number of frames')
     parser.add_argument('--strip', type=int, default=8, metavar='N', help='number of strip frames')
     parser.add_argument('--rate', type=float, default=25.0, help='pictures per second of the video')
@@ -142,6 +155,9 @@ def track(args: argparse.Namespace) -> str:
         args.sensor_size,
         args.repair,
         args.row_per_frame,
+        int(args.part) if args.part and args.part.isdecimal() else args.part,
+        args.layout,
+        args.time_unit,
     )
     start = args.box or source.start
     if start is None:
@@ -149,7 +165,7 @@ def track(args: argparse.Namespace) -> str:
             f'{args.recording}: there is no annotation file; give the target with --box X Y W H'
         )
     if source.note:
-        print(f'{source.note}; --row-per-frame draws row i in frame i')
+        print(source.note)
     out, result, times = Path(args.out), f'{source.name}.txt', f'{source.name}_time.txt'
     strip, boxes, seconds = Strip(args.strip), [], []
     with files_together(out, ['video.mp4', 'strip.png', result, times]) as draft:

@@ -1,4 +1,8 @@
-"""Official SDTrack (SDTrack-Event): tiny and base, and tiny with two and four time steps."""
+"""Official SDTrack (SDTrack-Event): tiny and base, and tiny with two and four time steps.
+
+The sources ``sdtrack_*_backbone`` are for the official ImageNet checkpoints, which have no tracking
+head. The converted file is for ``model.backbone.init_cfg``.
+"""
 
 from collections.abc import Mapping
 from functools import partial
@@ -24,23 +28,49 @@ NEURONS = {
 }
 
 
-def _config(state: Mapping[str, Tensor], args: dict, num_steps: int) -> dict:
-    """Return the config: sizes from shapes, the number of heads from ``args``."""
-    backbone, head = args.get('backbone', {}), args.get('head', {})
-    part = {
-        key.removeprefix('backbone.'): value
-        for key, value in state.items()
-        if key.startswith('backbone.')
-    }
+def _backbone(part: Mapping[str, Tensor], args: dict, num_steps: int) -> dict:
+    """Return the config of the backbone: sizes from shapes, the number of heads from ``args``."""
     names = ('1_2', '2', '3', '4')
     dims = tuple(
         len(tensor_of(part, f'downsample{name}.encode_conv.weight', 'SDTrack')) for name in names
     )
     check_args(
         'SDTrack',
-        {key: tuple(value) for key, value in backbone.items() if key == 'embed_dim'},
+        {key: tuple(value) for key, value in args.items() if key == 'embed_dim'},
         embed_dim=dims,
     )
+    values = (
+        'block3.0.attn.v_conv.0.weight'
+        if 'block3.0.attn.v_conv.0.weight' in part
+        else 'block3.0.attn.v_conv.weight'
+    )
+    arch = dict(
+        embed_dims=dims,
+        depths=tuple(depth_of(part, f'block{stage}') for stage in (3, 4)),
+        num_heads=args.get('num_heads', 16 if dims[-1] == 768 else 8),
+        mlp_ratio=len(tensor_of(part, 'block3.0.mlp.fc1_conv.weight', 'SDTrack')) // dims[2],
+        value_ratio=len(tensor_of(part, values, 'SDTrack')) // dims[2],
+        with_conv=False,
+    )
+    in_pixels = tensor_of(part, 'downsample1_1.encode_conv.weight', 'SDTrack').shape[1]
+    return dict(
+        type='mmbsa.ESpikeFormer',
+        arch=arch,
+        num_steps=num_steps,
+        in_channels=in_pixels,
+        neuron=NEURONS[num_steps],
+    )
+
+
+def _config(state: Mapping[str, Tensor], args: dict, num_steps: int) -> dict:
+    """Return the config of the tracker."""
+    head = args.get('head', {})
+    part = {
+        key.removeprefix('backbone.'): value
+        for key, value in state.items()
+        if key.startswith('backbone.')
+    }
+    backbone = _backbone(part, args.get('backbone', {}), num_steps)
     first = (
         'box_head.conv1_ctr.1.weight'
         if 'box_head.conv1_ctr.1.weight' in state
@@ -53,36 +83,16 @@ def _config(state: Mapping[str, Tensor], args: dict, num_steps: int) -> dict:
         inplanes=in_channels,
         channel=channels,
     )
-    values = (
-        'block3.0.attn.v_conv.0.weight'
-        if 'block3.0.attn.v_conv.0.weight' in part
-        else 'block3.0.attn.v_conv.weight'
-    )
-    arch = dict(
-        embed_dims=dims,
-        depths=tuple(depth_of(part, f'block{stage}') for stage in (3, 4)),
-        num_heads=backbone.get('num_heads', 16 if dims[-1] == 768 else 8),
-        mlp_ratio=len(tensor_of(part, 'block3.0.mlp.fc1_conv.weight', 'SDTrack')) // dims[2],
-        value_ratio=len(tensor_of(part, values, 'SDTrack')) // dims[2],
-        with_conv=False,
-    )
-    in_pixels = tensor_of(part, 'downsample1_1.encode_conv.weight', 'SDTrack').shape[1]
     return dict(
         type='mmbsa.SDTrack',
         crops=dict(official_quirks=True),
-        backbone=dict(
-            type='mmbsa.ESpikeFormer',
-            arch=arch,
-            num_steps=num_steps,
-            in_channels=in_pixels,
-            neuron=NEURONS[num_steps],
-        ),
+        backbone=backbone,
         head=dict(type='mmbsa.CentreHead', channels=channels),
     )
 
 
-_RULES = [
-    *((rf'(?<=^backbone\.){pattern}', new) for pattern, new in STAGES),
+#: rules for the layers of the backbone, after those for the names of its stages.
+_LAYERS = [
     *DOWN_RULES,
     # separable convolutions of the conv blocks, as sequences (T = 1) or with separate norms
     *(
@@ -116,7 +126,9 @@ _RULES = [
         for n in (0, 1)
         for name, kind in (('conv', 'conv'), ('bn', 'norm'))
     ),
-    # the head: unit j of a branch is (neuron, conv, norm) by number or by name
+]
+_HEAD = [
+    # unit j of a branch is (neuron, conv, norm) by number or by name
     *(
         (
             rf'^box_head\.conv{j + 1}_{old}\.(?:{i}|{name})\.',
@@ -139,5 +151,18 @@ for _name, _steps in (
     ('sdtrack_tiny_T4D1', 4),
 ):
     register(
-        _name, Recipe(partial(_config, num_steps=_steps), _RULES, unused=[r'^backbone\.head\.'])
+        _name,
+        Recipe(
+            partial(_config, num_steps=_steps),
+            [*((rf'(?<=^backbone\.){old}', new) for old, new in STAGES), *_LAYERS, *_HEAD],
+            unused=[r'^backbone\.head\.'],
+        ),
+    )
+    register(
+        f'{_name}_backbone',
+        Recipe(
+            partial(_backbone, num_steps=_steps),
+            [*((rf'^{old}', new) for old, new in STAGES), *_LAYERS],
+            unused=[r'^head\.'],
+        ),
     )

@@ -17,7 +17,7 @@ from mmbsa.evaluation.tracking_rules import (
     sequence_errors,
 )
 from mmbsa.registry import METRICS
-from mmbsa.structures.track_files import write_result
+from mmbsa.structures.track_files import write_result, write_times
 
 
 def get_rules(rules: str | Mapping = 'toolkit') -> TrackingRules:
@@ -56,8 +56,11 @@ class TrackingMetric(BaseMetric):
             and COESOT), ``'python'`` or ``'python_visible'`` (the code in the SDTrack repository
             without and with ``target_visible``), or a dict such as ``dict(base='toolkit',
             success_inclusive=True)``.
-        output_dir: folder for result files in the official format, which are written together
-            after the last sequence; None (default) writes none.
+        truncate: whether the boxes are truncated to integers before they are compared, as in the
+            official result files; False by default. The configs of the published protocol set it.
+        output_dir: folder for result files in the official format, ``SEQ.txt`` with boxes and
+            ``SEQ_time.txt`` with seconds per frame, which are written together after the last
+            sequence; None (default) writes none.
         attributes: whether to report every attribute too, as ``track/<attribute>/AUC`` and so on;
             False by default.
         collect_device, prefix: arguments of mmengine's ``BaseMetric``; keys begin with ``track/``.
@@ -68,6 +71,7 @@ class TrackingMetric(BaseMetric):
     def __init__(
         self,
         rules: str | dict = 'toolkit',
+        truncate: bool = False,
         output_dir: str | None = None,
         attributes: bool = False,
         collect_device: str = 'cpu',
@@ -75,7 +79,7 @@ class TrackingMetric(BaseMetric):
     ):
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.rules = get_rules(rules)
-        self.output_dir = output_dir
+        self.truncate, self.output_dir = truncate, output_dir
         self.attributes = attributes
 
     def process(self, data_batch, data_samples: Sequence) -> None:
@@ -99,16 +103,17 @@ class TrackingMetric(BaseMetric):
                     f'{name}: row {row} (from 0) of the predicted boxes is not finite: '
                     f'{result[row].tolist()}; a result file cannot contain it'
                 )
+            result = np.trunc(result) if self.truncate else result
             errors = sequence_errors(result, gt, np.asarray(sample['absent']), self.rules, name)
-            seconds = float(np.asarray(sample['seconds'])[1:].sum()) if 'seconds' in sample else 0.0
+            seconds = np.asarray(sample['seconds'] if 'seconds' in sample else [], np.float64)
             self.results.append(
                 dict(
                     name=name,
                     curves=curves(errors, self.rules),
                     frames=len(gt),
-                    seconds=seconds,
+                    seconds=float(seconds[1:].sum()),
                     attributes=tuple(sample.get('attributes') or ()),
-                    boxes=None if self.output_dir is None else result,
+                    files=None if self.output_dir is None else (result, seconds),
                 )
             )
 
@@ -126,7 +131,10 @@ class TrackingMetric(BaseMetric):
         if self.attributes:
             found.update(self._by_attribute(results))
         for result in results if self.output_dir is not None else ():
-            write_result(Path(self.output_dir) / f'{result["name"]}.txt', result['boxes'])
+            boxes, seconds = result['files']
+            write_result(Path(self.output_dir) / f'{result["name"]}.txt', boxes)
+            if len(seconds):
+                write_times(Path(self.output_dir) / f'{result["name"]}_time.txt', seconds)
         print_log(
             f'{len(results)} sequences, {sum(r["frames"] for r in results)} frames', 'current'
         )

@@ -51,36 +51,40 @@ def find_trackers(
 ) -> dict[str, Path]:
     """Return tracker name -> folder with its result files ``SEQ.txt``.
 
+    A tracker has the name of its folder, after the names of the folders above it if two folders
+    have the same name.
+
     Args:
-        folders: folders of single trackers, or folders that contain such folders.
+        folders: folders of single trackers, or folders that contain such folders at any depth, for
+            example the official ``RESULTS/TRACKER/CONFIG``.
         sequences: names of the sequences of the benchmark.
 
     Raises:
         FileNotFoundError: a folder has no result files.
-        ValueError: two trackers have the same name.
+        ValueError: a folder is given twice.
     """
-    found: dict[str, Path] = {}
+    found: list[Path] = []
     wanted = {f'{name}.txt' for name in sequences}
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise FileNotFoundError(f'{folder}: the folder of results does not exist')
-        inside = sorted(entry for entry in folder.iterdir() if entry.is_dir())
-        some = [
-            place
-            for place in (folder, *inside)
-            if wanted & {entry.name for entry in place.iterdir()}
-        ]
+        some = sorted(Path(place) for place, _, files in os.walk(folder) if wanted & set(files))
         if not some:
             there = sorted(entry.name for entry in folder.iterdir())[:5]
             raise FileNotFoundError(
                 f'{folder}: the folder and its subfolders have no result file of the benchmark; '
                 f'expected names such as {sorted(wanted)[0]}, found {there}'
             )
-        for place in some[:1] if some[0] == folder else some:
-            if place.name in found:
-                raise ValueError(f'{place} and {found[place.name]}: two trackers have one name')
-            found[place.name] = place
-    return found
+        found += some[:1] if some[0] == folder else some
+    places = [place.resolve() for place in found]
+    if len(set(places)) < len(places):
+        twice = next(place for place in places if places.count(place) > 1)
+        raise ValueError(f'{twice}: this folder of results is given twice')
+    for depth in range(1, max(len(place.parts) for place in places) + 1):
+        names = ['/'.join(place.parts[-depth:]) for place in places]
+        if len(set(names)) == len(names):
+            break
+    return dict(zip(names, found))
 
 
 def judge_results(
@@ -88,6 +92,7 @@ def judge_results(
     annotations: Mapping[str, Annotated],
     rules: TrackingRules = RULES['toolkit'],
     partial: bool = False,
+    tracker: str | None = None,
 ) -> TrackerResult:
     """Read the result files of one tracker and compare them with the annotation.
 
@@ -98,6 +103,7 @@ def judge_results(
         rules: rules of the benchmark; ``'toolkit'`` by default.
         partial: whether to evaluate only the sequences that have a file; False (default) raises an
             error if files are missing.
+        tracker: name of the tracker; None (default) takes the name of the folder.
 
     Raises:
         FileNotFoundError: files are missing.
@@ -128,7 +134,7 @@ def judge_results(
         )
         for attribute in attributes
     }
-    return TrackerResult(folder.name, found, mean, scores(mean), by_attribute)
+    return TrackerResult(tracker or folder.name, found, mean, scores(mean), by_attribute)
 
 
 def score_table(results: Sequence[TrackerResult]) -> str:

@@ -1,5 +1,6 @@
 """Global Trajectory Prompt: the event picture of SDTrack (arXiv 2503.08703, section 3.2)."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -119,7 +120,12 @@ def iter_trajectory_prompt(
     else:
         rest = iter(events)
         steps, written = iter_windows(rest, timestamps=parts), np.arange(len(parts) - 1)
+    single = official_quirks and len(written) == 1
+    if single:  # the official script updates the trajectory of its last picture in any case
+        steps = itertools.chain([np.zeros(0, EVENT_DTYPE)], steps)
     pictures = draw_trajectory(steps, size, amount, trajectory_amount, decay)
+    if single:
+        next(pictures)
     for index, picture in zip(written.tolist(), pictures):
         yield index // num_steps, index % num_steps, picture
     for _ in rest:  # a fault after the last window is an error too

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mmbsa.events.array import EVENT_DTYPE, check_inside, make_events
-from mmbsa.events.formats.source import RecordingError, Request, header_lines
+from mmbsa.events.formats.source import RecordingError, Request, TruncatedError, header_lines
 from mmbsa.events.reading import iter_events
 from mmbsa.events.slicing import slice_time
 
@@ -34,8 +34,8 @@ def read_window(
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is damaged, or events are outside of the sensor; the message names the
-            file.
+        ValueError: the file is damaged, truncated or empty, events in or beside the window are not
+            in the order of time, or events are outside of the sensor; the message names the file.
     """
     path = Path(path)
     if not path.is_file():
@@ -48,6 +48,13 @@ def read_window(
         for time in (max(start, 0), max(stop, 0))
     )
     t, address = np.array(words[first:last]).T
+    around = np.array(words[max(first - 1, 0) : last + 1, 0], np.int64)
+    if (np.diff(around) < 0).any() or not ((t >= start) & (t < stop)).all():
+        raise RecordingError(
+            path,
+            f'the events near {start} to {stop} us are not in the order of time; '
+            "read_events(..., repair='unsorted') sorts them",
+        )
     events = make_events(address & 0x3FFF, address >> 14 & 0x3FFF, t, address >> 28 & 1)
     try:
         check_inside(events, size)
@@ -66,15 +73,17 @@ def _dat_words(path: Path) -> np.ndarray | None:
         file.seek(start)
         kind = file.read(2)
     text = '\n'.join(lines).lower()
-    number = (path.stat().st_size - start - 2) // _EVENT
+    number, rest = divmod(path.stat().st_size - start - 2, _EVENT)
     if 'version 2' not in text or len(kind) < 2 or kind[1] != _EVENT or number < 1:
         return None
+    if rest:
+        raise TruncatedError(path, 'the last event is not complete', start + 2 + number * _EVENT)
     return np.memmap(path, '<u4', 'r', start + 2, (number, 2))
 
 
 def _streamed(path: Path, start: int, stop: int, size: tuple[int, int]) -> np.ndarray:
     parts = [np.zeros(0, EVENT_DTYPE)]
-    for chunk in iter_events(path, sensor_size=size, repair='empty'):
+    for chunk in iter_events(path, sensor_size=size):
         parts.append(slice_time(chunk, start, stop))
         if chunk['t'][-1] >= stop:
             break

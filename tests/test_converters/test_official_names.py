@@ -67,6 +67,25 @@ def test_official_names_become_ours(source):
 
 
 @pytest.mark.seg
+@pytest.mark.parametrize('source', [s for s in SOURCES if s.startswith('sdtrack')])
+def test_backbones_of_trackers_are_converted_alone(source):
+    """The ImageNet checkpoints, from which the published trainings start, have no tracking head."""
+    pytest.importorskip('mmseg')
+    stored = json.loads(gzip.decompress(STORED.read_bytes()))[source]
+    backbone = {
+        name.removeprefix('backbone.'): entry
+        for name, entry in stored['names'].items()
+        if name.startswith('backbone.')
+    }
+    shapes = {name: shape for name, (shape, _) in backbone.items()}
+    found = convert(f'{source}_backbone', stored['args'].get('backbone', {}), shapes)
+    assert len(found) > 100
+    assert found == {
+        name: ours and ours.removeprefix('backbone.') for name, (_, ours) in backbone.items()
+    }
+
+
+@pytest.mark.seg
 @pytest.mark.parametrize(
     'wrong', [dict(backbone=dict(embed_dim=[1, 2, 3, 4])), dict(head=dict(channel=7))]
 )
@@ -87,6 +106,7 @@ def test_sources_are_those_of_the_documentation():
     layouts = {
         *('qkformer_dvs', 'qkformer_dvs_sepT', 'sdt_v3_171m', 'sdt_v3_83m'),
         *('sglformer_imagenet2_sepT', 'spikformer_dvs', 'spikingformer_dvs'),
+        *(f'{source}_backbone' for source in RECIPES if f'{source}_backbone' in RECIPES),
     }
     others = {'gtp_events', 'sdtrack_preproc', 'tracking_metrics'}  # no model
     assert set(RECIPES) == (fixtures - others) | set(SOURCES) | layouts

@@ -8,6 +8,7 @@ from mmengine.evaluator import Evaluator
 
 from mmbsa.evaluation import TrackingMetric, get_rules
 from mmbsa.structures import TrackDataSample
+from mmbsa.structures.track_files import read_boxes
 
 FIXTURES = tracking_fixtures.find('tracking_metrics', '.npz')
 
@@ -81,6 +82,26 @@ def test_result_files_are_written_together(tmp_path):
     metric.process(None, [sample('b', gt, gt)])
     metric.evaluate(2)
     assert sorted(file.name for file in tmp_path.iterdir()) == ['a.txt', 'b.txt']
+    timed = sample('a', gt, gt)
+    timed.seconds = torch.tensor([0.0, 0.25])
+    metric.process(None, [timed])
+    assert metric.evaluate(1)['track/fps'] == pytest.approx(4)
+    assert (tmp_path / 'a_time.txt').read_text().split() == ['0.000000', '0.250000']
+
+
+@pytest.mark.parametrize('truncate', [False, True])
+def test_boxes_can_be_truncated_as_in_the_official_files(tmp_path, truncate):
+    gt = [[10, 10, 20, 20]] * 3
+    predicted = [[10, 10, 20, 20], [10.9, 10, 20.9, 20], [-0.9, 10, 40, 20]]
+    metric = TrackingMetric(truncate=truncate, output_dir=str(tmp_path))
+    metric.process(None, [sample('a', gt, predicted)])
+    found = metric.evaluate(1)
+    exact = TrackingMetric()
+    exact.process(
+        None, [sample('a', gt, read_boxes(tmp_path / 'a.txt') if truncate else predicted)]
+    )
+    assert found == exact.evaluate(1)
+    assert (tmp_path / 'a.txt').read_text().splitlines()[1:] == ['10\t10\t20\t20', '0\t10\t40\t20']
 
 
 def test_rules_are_switched_by_field():

@@ -52,7 +52,18 @@ def test_pictures_are_those_of_the_fixture(path, quirks):
 
 
 def official_loop(events, size, borders, steps):
-    """Follow the script's rules event by event; return {(window, part): picture}."""
+    """Follow the script's rules event by event; return {(window, part): picture}.
+
+    The first picture has no trajectory, but the last one has an update in any case.
+    """
+    pictures = all_but_last_update(events, size, borders, steps)
+    if len(pictures) == 1:
+        (picture,) = pictures.values()
+        picture[2] = np.minimum(30 * (picture[:2] != 0).sum(0), 255)
+    return pictures
+
+
+def all_but_last_update(events, size, borders, steps):
     pictures, state = {}, dict(window=0, part=0, before=None, trajectory=np.zeros(size))
     counts = np.zeros((2, *size))
 

@@ -39,3 +39,19 @@ def test_faults_name_the_file(tmp_path, events):
     write_dat(tmp_path / 'a.dat', events)
     with pytest.raises(ValueError, match='a.dat.*between 0 and 90000 us'):
         read_window(tmp_path / 'a.dat', 0, 90_000, (2, 2))
+    whole = (tmp_path / 'a.dat').read_bytes()
+    (tmp_path / 'cut.dat').write_bytes(whole[:-3])
+    with pytest.raises(ValueError, match='cut.dat.*the last event is not complete'):
+        read_window(tmp_path / 'cut.dat', 0, 10, SIZE)
+    (tmp_path / 'empty.dat').write_bytes(b'')
+    with pytest.raises(ValueError, match='empty.dat'):
+        read_window(tmp_path / 'empty.dat', 0, 10, SIZE)
+
+
+def test_unsorted_events_are_an_error(tmp_path, events):
+    t = events['t'].copy()
+    events['t'][200:300] = t[200:300][::-1]
+    write_dat(tmp_path / 'a.dat', events)
+    for start, stop in ((int(t[230]), int(t[270])), (0, 10**6)):
+        with pytest.raises(ValueError, match='a.dat.*are not in the order of time'):
+            read_window(tmp_path / 'a.dat', start, stop, SIZE)

@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -82,6 +83,12 @@ def test_trackers_stand_side_by_side(tmp_path, monkeypatch, capsys):
         monkeypatch, capsys, results / 'late', results / 'good', data, '--layout', 'VisEvent'
     )
     assert alone == out
+    for tracker in ('first', 'second'):  # as the official RESULTS/TRACKER/CONFIG
+        shutil.copytree(results / 'good', tmp_path / 'deep' / tracker / 'base')
+    out = run(monkeypatch, capsys, tmp_path / 'deep', data, '--layout', 'VisEvent')
+    assert '| first/base |' in out and '| second/base |' in out
+    with pytest.raises(SystemExit, match='good: this folder of results is given twice'):
+        run(monkeypatch, capsys, results, results / 'good', data, '--layout', 'VisEvent')
 
 
 def test_what_is_wrong_is_said_in_one_line(tmp_path, monkeypatch, capsys):

@@ -114,8 +114,8 @@ def main() -> None:
         annotations = read_annotations(args)
         trackers = find_trackers(args.results, list(annotations))
         results = [
-            judge_results(folder, annotations, get_rules(args.rules), args.partial)
-            for folder in trackers.values()
+            judge_results(folder, annotations, get_rules(args.rules), args.partial, name)
+            for name, folder in trackers.items()
         ]
         if out is not None:
             write_files(out, results, args, len(annotations))

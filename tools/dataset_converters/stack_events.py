@@ -7,7 +7,8 @@ be started again after an interruption. A sequence that cannot be converted does
 others; the tool lists these sequences at the end.
 
 If a sequence has a folder img/, it gets at most as many frames as this folder has files. FE108:
-ROOT/pair.txt gives the number of camera frames to skip.
+ROOT/pair.txt gives the number of camera frames to skip; --skip is for sequences that it does not
+list.
 """
 
 import argparse
@@ -33,6 +34,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('root', help='folder with train/ and test/')
     parser.add_argument('--split', default='train')
     parser.add_argument('--steps', type=int, default=1, help='sub-frames per frame, T; default 1')
+    parser.add_argument(
+        '--skip',
+        type=int,
+        metavar='N',
+        help='FE108: camera frames to skip in sequences that pair.txt does not list',
+    )
     parser.add_argument('--workers', type=int, default=os.cpu_count())
     parser.add_argument(
         '--official-quirks',
@@ -59,6 +66,8 @@ def convert(args: argparse.Namespace) -> list[str]:
     """Convert all sequences of a split, and return one message per sequence that failed."""
     if args.steps < 1:
         raise ValueError(f'--steps must be at least 1, got {args.steps}')
+    if args.skip is not None and (args.skip < 0 or args.layout != 'FE108'):
+        raise ValueError(f'--skip must be 0 or more, and is for FE108 only, got {args.skip}')
     check_repair(args.repair)
     if args.sensor_size is not None and min(args.sensor_size) < 1:
         raise ValueError(f'--sensor-size must be two positive numbers, got {args.sensor_size}')
@@ -70,8 +79,19 @@ def convert(args: argparse.Namespace) -> list[str]:
     )
     if not names:
         raise FileNotFoundError(f'{folder}: there are no folders of sequences')
-    starts = start_frames(args.root) if args.layout == 'FE108' else {}
-    bar, failed, written = ProgressBar(len(names)), [], 0
+    skipped, pairs = dict.fromkeys(names, args.skip or 0), Path(args.root, 'pair.txt')
+    if args.layout == 'FE108' and pairs.is_file():
+        skipped = dict.fromkeys(names, args.skip) | start_frames(args.root)
+    elif args.layout == 'FE108' and args.skip is None:
+        print(f'{pairs} does not exist: no camera frames are skipped; --skip sets their number')
+    unknown = [name for name in names if skipped[name] is None]
+    failed = [
+        f'{Path(folder, name)}: {pairs} does not list it, so the number of camera frames to skip '
+        'is unknown; set --skip (0: none)'
+        for name in unknown
+    ]
+    names = [name for name in names if skipped[name] is not None]
+    bar, written, done = ProgressBar(len(names)), 0, 0
     with ProcessPoolExecutor(max(args.workers, 1), initializer=end_with_parent) as pool:
         jobs = {
             pool.submit(
@@ -79,7 +99,7 @@ def convert(args: argparse.Namespace) -> list[str]:
                 Path(folder, name),
                 args.layout,
                 args.steps,
-                starts.get(name, 0),
+                skipped[name],
                 args.official_quirks,
                 sensor_size=args.sensor_size,
                 repair=args.repair,
@@ -89,7 +109,8 @@ def convert(args: argparse.Namespace) -> list[str]:
         }
         for job in as_completed(jobs):
             try:
-                written += job.result()
+                pictures = job.result()
+                written, done = written + pictures, done + (not pictures)
             except (OSError, ValueError, ModuleNotFoundError) as error:
                 failed.append(str(error))
             except BrokenProcessPool:
@@ -98,7 +119,9 @@ def convert(args: argparse.Namespace) -> list[str]:
                     'near it. Finished sequences are kept: start again, with fewer --workers'
                 ) from None
             bar.update()
-    print(f'\n{written} pictures of {len(names) - len(failed)} sequences')
+    made = len(names) + len(unknown) - len(failed) - done
+    kept = f'; {done} had frames already, which were not changed' if done else ''
+    print(f'\n{written} pictures of {made} sequences{kept}')
     return sorted(failed)
 
 

@@ -8,6 +8,10 @@ data_root = '{{$FE108_ROOT:data/fe108}}'
 # folder of the evaluation toolkit's annotations, for attributes (the target is never absent)
 toolkit = None
 num_steps = 1
+# Text files with the names of the sequences, one per line; None: all annotated folders, or the list
+# of the benchmark. The published results use 75 and 32 sequences.
+train_sequences = None
+test_sequences = None
 train_pipeline = [
     dict(type='LoadTrackPair'),
     dict(
@@ -32,6 +36,7 @@ train_dataloader = dict(
         layout=layout,
         data_root=data_root,
         split='train',
+        sequences=train_sequences,
         num_steps=num_steps,
         samples_per_epoch=60000,
         max_gap=200,
@@ -47,6 +52,7 @@ test_dataloader = dict(
         layout=layout,
         data_root=data_root,
         split='test',
+        sequences=test_sequences,
         num_steps=num_steps,
         toolkit=toolkit,
         test_mode=True,
@@ -54,5 +60,5 @@ test_dataloader = dict(
     ),
 )
 val_dataloader = test_dataloader  # official trainings have no validation
-val_evaluator = dict(type='TrackingMetric', rules='toolkit')
+val_evaluator = dict(type='TrackingMetric', rules='toolkit', truncate=True)
 test_evaluator = val_evaluator

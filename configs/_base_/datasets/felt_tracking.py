@@ -7,6 +7,10 @@ layout = 'FELT'
 data_root = '{{$FELT_ROOT:data/felt}}'
 toolkit = None  # folder of the evaluation toolkit's annotation, for attributes
 num_steps = 1
+# Text files with the names of the sequences, one per line; None: all annotated folders, or the list
+# of the benchmark. The published results use 520 and 222 sequences.
+train_sequences = None
+test_sequences = None
 train_pipeline = [
     dict(type='LoadTrackPair'),
     dict(
@@ -31,6 +35,7 @@ train_dataloader = dict(
         layout=layout,
         data_root=data_root,
         split='train',
+        sequences=train_sequences,
         num_steps=num_steps,
         samples_per_epoch=60000,
         max_gap=200,
@@ -46,6 +51,7 @@ test_dataloader = dict(
         layout=layout,
         data_root=data_root,
         split='test',
+        sequences=test_sequences,
         num_steps=num_steps,
         toolkit=toolkit,
         test_mode=True,
@@ -53,5 +59,5 @@ test_dataloader = dict(
     ),
 )
 val_dataloader = test_dataloader  # official trainings have no validation
-val_evaluator = dict(type='TrackingMetric', rules='toolkit')
+val_evaluator = dict(type='TrackingMetric', rules='toolkit', truncate=True)
 test_evaluator = val_evaluator

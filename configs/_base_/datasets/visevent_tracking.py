@@ -9,6 +9,10 @@ data_root = '{{$VISEVENT_ROOT:data/visevent}}'
 # its flags of absent targets are part of the evaluation
 toolkit = '{{$VISEVENT_TOOLKIT:data/visevent/annos}}'
 num_steps = 1
+# Text files with the names of the sequences, one per line; None: all annotated folders, or the list
+# of the benchmark. The published results use 205 and 172 sequences.
+train_sequences = None
+test_sequences = None
 train_pipeline = [
     dict(type='LoadTrackPair'),
     dict(
@@ -33,6 +37,7 @@ train_dataloader = dict(
         layout=layout,
         data_root=data_root,
         split='train',
+        sequences=train_sequences,
         num_steps=num_steps,
         samples_per_epoch=30000,
         max_gap=200,
@@ -48,6 +53,7 @@ test_dataloader = dict(
         layout=layout,
         data_root=data_root,
         split='test',
+        sequences=test_sequences,
         num_steps=num_steps,
         toolkit=toolkit,
         test_mode=True,
@@ -55,5 +61,5 @@ test_dataloader = dict(
     ),
 )
 val_dataloader = test_dataloader  # official trainings have no validation
-val_evaluator = dict(type='TrackingMetric', rules='toolkit')
+val_evaluator = dict(type='TrackingMetric', rules='toolkit', truncate=True)
 test_evaluator = val_evaluator

@@ -2,7 +2,8 @@
 transformer stages.
 
 Official trainings start from ImageNet weights: ``model.backbone.init_cfg=dict(type='Pretrained',
-    checkpoint=...)``.
+checkpoint=...)`` with a file that ``tools/model_converters/convert.py`` made with the source
+``sdtrack_tiny_backbone``.
 """
 
 model = dict(

@@ -4,7 +4,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -42,7 +42,8 @@ class Source:
             annotation or if it is unknown which frames its rows belong to.
         name: name of the recording.
         start: first row (4,) of the annotation, or None.
-        note: why there is an annotation but no ``boxes``; otherwise empty.
+        note: what the user must know: why there is an annotation but no ``boxes``, or that a frame
+            is missing; otherwise empty.
     """
 
     frames: Iterator[np.ndarray]
@@ -60,6 +61,9 @@ def open_source(
     sensor_size: Sequence[int] | None = None,
     repair: str | Sequence[str] = (),
     row_per_frame: bool = False,
+    part: int | str | None = None,
+    layout: str | None = None,
+    time_unit: str | None = None,
 ) -> Source:
     """Open a recording as a stream of frames.
 
@@ -85,12 +89,13 @@ def open_source(
             default.
         row_per_frame: states that row i of the annotation belongs to frame i, without a check;
             False by default.
+        part, layout, time_unit: for event files, see ``mmbsa.events.iter_events``; None by default.
 
     Raises:
         FileNotFoundError: the path does not exist, or the folder has no frames.
         ValueError: the file is not a recording, the size of the sensor is unknown, the window
-            cannot be divided by T, the folder has no event frames of T sub-frames, or ``window``,
-            ``follow``, ``sensor_size`` or ``repair`` is invalid.
+            cannot be divided by T, the folder has no event frames of T sub-frames, an argument is
+            invalid, or an argument for event files is given with a folder.
     """
     path = Path(path)
     if window is not None and window < 1:
@@ -103,10 +108,21 @@ def open_source(
         )
     check_repair(repair)
     if path.is_dir():
+        for_files = dict(
+            window=window,
+            sensor_size=sensor_size,
+            repair=repair or None,
+            part=part,
+            layout=layout,
+            time_unit=time_unit,
+        )
+        given = [name for name, value in for_files.items() if value is not None]
+        if given:
+            raise ValueError(f'{path} is a folder of frames; {given[0]} is for event files only')
         return _open_folder(path, num_steps, follow, row_per_frame)
     if not path.exists():
         raise FileNotFoundError(f'{path}: no such recording')
-    size = sensor_size or open_recording(path, follow=follow).size
+    size = sensor_size or open_recording(path, part, layout=layout, follow=follow).size
     if size is None:
         raise ValueError(
             f'{path}: the file does not state the size of the sensor; give sensor_size'
@@ -127,7 +143,15 @@ def open_source(
         rule: dict = dict(duration=window // num_steps)
     else:
         rule = dict(timestamps=split_windows(borders, num_steps))
-    events = iter_events(path, sensor_size=size, repair=repair, follow=follow)
+    events = iter_events(
+        path,
+        part,
+        layout=layout,
+        sensor_size=size,
+        repair=repair,
+        follow=follow,
+        time_unit=time_unit,
+    )
     frames = _group(draw_trajectory(iter_windows(events, **rule), size), num_steps)
     return _source(path, frames, path.stem, file, rows, '' if row_per_frame else reason)
 
@@ -173,7 +197,7 @@ def _source(
         return Source(frames, rows, name, rows[0])
     note = (
         f'true boxes are not drawn: {file} has {len(rows)} rows, but it is not known to '
-        f'which frames of {path} they belong: {reason}'
+        f'which frames of {path} they belong: {reason}; --row-per-frame draws row i in frame i'
     )
     return Source(frames, None, name, rows[0], note)
 
@@ -199,16 +223,15 @@ def _open_folder(path: Path, num_steps: int, follow: float, row_per_frame: bool)
     if folder.name != stack:
         _check_event_frames(path, folder, stack)
     file, rows = _read_annotation(path, path.parent)
-    reason = ''
-    if follow:
-        reason = 'it may still grow'
-    elif file is not None and not row_per_frame:
+    gap, reason = '', 'it may still grow'
+    if not follow:
         names = _frames(folder, num_steps)
-        reason = _missing(names)
+        gap = reason = _missing(names)
         if len(names) != len(rows):
-            reason = f'it has {len(names)} frames' + (f', {reason}' if reason else '')
+            reason = f'it has {len(names)} frames' + (f', {gap}' if gap else '')
     frames = _read_folder(folder, num_steps, follow)
-    return _source(folder, frames, path.name, file, rows, '' if row_per_frame else reason)
+    found = _source(folder, frames, path.name, file, rows, '' if row_per_frame else reason)
+    return replace(found, note=f'{folder}: {gap}') if gap and not found.note else found
 
 
 def _check_event_frames(path: Path, folder: Path, stack: str) -> None:

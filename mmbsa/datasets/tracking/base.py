@@ -14,8 +14,9 @@ class BaseTrackingDataset(BaseDataset):
 
     A subclass lists its sequences in ``load_data_list``: dicts with ``sequence`` (name), ``frames``
     (:class:`mmbsa.structures.FrameSequence`), ``gt_boxes`` (N, 4), ``absent`` (N,), ``attributes``,
-    and optionally ``img_shape``, the (height, width) of the frames in pixels. With ``img_shape``,
-    frames whose box is far outside of the picture are not sampled.
+    and optionally ``img_shape``, the (height, width) of the frames in pixels, and ``late_start``,
+    whether the first box with an area may be in a later row. With ``img_shape``, frames whose box
+    is far outside of the picture are not sampled.
 
     * With ``test_mode=False`` an item is a causal pair: ``template_frame``, ``template_box``,
       ``search_frame``, ``search_box``, ``sequence``. It is drawn from numpy's global generator and
@@ -88,8 +89,10 @@ class BaseTrackingDataset(BaseDataset):
 
     @classmethod
     def _check_first_box(cls, info: dict) -> None:
-        box = np.asarray(info['gt_boxes'][0])
-        if not (np.isfinite(box).all() and cls._visible(info)[0]):
+        visible = cls._visible(info)
+        first = int(visible.argmax()) if info.get('late_start') else 0
+        box = np.asarray(info['gt_boxes'][first])
+        if not (np.isfinite(box).all() and visible[first]):
             raise ValueError(
                 f'{info["sequence"]}: the first box {box.tolist()} (x, y, w, h) has no area or is '
                 'far outside of the picture; a tracker starts from it'

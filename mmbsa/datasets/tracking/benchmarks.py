@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -120,8 +121,11 @@ class TrackingDataset(BaseTrackingDataset):
             infos.append(
                 dict(
                     sequence=name,
-                    frames=FrameSequence(FrameFiles.read, files, len(found.boxes)),
+                    frames=FrameSequence(
+                        FrameFiles.read, replace(files, size=size), len(found.boxes)
+                    ),
                     img_shape=size,
+                    late_start=get_layout(self.layout).late_start,
                     gt_boxes=found.boxes,
                     absent=found.absent,
                     attributes=found.attributes,

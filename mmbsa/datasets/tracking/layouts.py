@@ -29,6 +29,8 @@ class Layout:
             Without a list, every folder with an annotation is used.
         indices: split -> file with row numbers of the list.
         present_is: value in ``absent.txt`` of frames that show the target.
+        late_start: whether a target may appear after the first frame, where the track then starts;
+            otherwise a first box without area is an error.
         more_frames: whether there may be frames after the last row of the annotation, which are
             not used; otherwise they are an error.
     """
@@ -42,6 +44,7 @@ class Layout:
     indices: dict[str, str] = field(default_factory=dict)
     present_is: int = 0
     more_frames: bool = False
+    late_start: bool = False
 
 
 #: what 1 means in ``absent.txt`` -> value of frames that show the target.
@@ -57,7 +60,11 @@ LAYOUTS: dict[str, Layout] = {
         ('groundtruth_rect.txt',),
         _STACKS,
         first=1,
-        lists={split: (f'{split}/{split}.txt', f'{split}.txt') for split in _SPLITS},
+        # the official list of training sequences is train/test.txt
+        lists={
+            split: (f'{split}/test.txt', f'{split}/{split}.txt', f'{split}.txt')
+            for split in _SPLITS
+        },
         more_frames=True,
     ),
     'VisEvent': Layout(_SPLITS, ('groundtruth.txt',), _STACKS, more_frames=True),
@@ -70,12 +77,14 @@ LAYOUTS: dict[str, Layout] = {
         lists=dict(train=('train/list.txt',), val=('train/list.txt',), test=('test/list.txt',)),
         indices=dict(train='train/train.txt', val='train/val.txt'),
         present_is=1,
+        late_start=True,
     ),
     'COESOT-spike': Layout(
         dict(train='training_subset', test='testing_subset'),
         ('groundtruth_rect.txt', 'groundtruth.txt'),
         'spike_thresh_2.5_decay_0.25/{index:04d}',
         present_is=1,
+        late_start=True,
     ),
     'frames': Layout(
         dict(train='.', test='.'),
@@ -355,12 +364,14 @@ class FrameFiles:
         folder: folder of the sequence.
         steps: number of sub-frames T per frame.
         modality: ``'dvs'`` (event frames) or ``'aps'`` (intensity frames); for COESOT only.
+        size: required (height, width) of the frames in pixels; None accepts any.
     """
 
     layout: str
     folder: str
     steps: int = 1
     modality: str = 'dvs'
+    size: tuple[int, int] | None = None
 
     def path(self, row: int, step: int = 1) -> Path:
         """Return the file of the frame of an annotation row; the first ending if no file exists.
@@ -395,9 +406,14 @@ class FrameFiles:
 
         Raises:
             FileNotFoundError: the first sub-frame is missing.
-            ValueError: the file is not a picture.
+            ValueError: the file is not a picture, or it has another size.
         """
         first = _read_image(self.path(row))
+        if self.size is not None and first.shape[:2] != self.size:
+            raise ValueError(
+                f'{self.path(row)}: the frame is {first.shape[0]} x {first.shape[1]} (height x '
+                f'width), expected {self.size} as in the first frame of the sequence'
+            )
         frames = [first]
         for step in range(2, self.steps + 1):
             file = self.path(row, step)

@@ -91,8 +91,9 @@ def stack_sequence(
     """Write the Global Trajectory Prompts of a sequence for the loaders of a benchmark.
 
     All frames appear together under ``inter{T}_stack_3008``, or none of them. A sequence that has
-    this folder is not changed. One picture is in memory at a time; the events are read in blocks,
-    except with ``official_quirks`` or ``repair='unsorted'``, which need all of them in memory.
+    files in this folder is not changed. One picture is in memory at a time; the events are read in
+    blocks, except with ``official_quirks`` or ``repair='unsorted'``, which need all of them in
+    memory.
 
     Args:
         folder: folder of the sequence, with its recording.
@@ -110,7 +111,7 @@ def stack_sequence(
             ``mmbsa.events.iter_events``; None (microseconds) by default.
 
     Returns:
-        Number of written pictures; 0 if the folder exists.
+        Number of written pictures; 0 if the folder has files already.
 
     Raises:
         FileNotFoundError: there is no recording, or there are several.
@@ -121,7 +122,7 @@ def stack_sequence(
     if '/' not in rules.frame or '{step}' not in rules.frame:
         raise ValueError(f'layout={layout!r} has no stacked frames; FE108, VisEvent and FELT have')
     target = (folder / rules.frame.format(index=0, step=1, steps=num_steps)).parent
-    if target.is_dir():
+    if target.is_dir() and any(os.scandir(target)):
         return 0
     recording = find_recording(folder)
     size = open_recording(recording).size if sensor_size is None else tuple(sensor_size)

@@ -178,7 +178,8 @@ class SDTrack(BaseModel):
             The new states, and the score of each peak, (B,) float32.
 
         Raises:
-            ValueError: the number of sub-frames of a frame is not T.
+            ValueError: the number of sub-frames of a frame is not T, or a predicted box is not
+                finite.
         """
         for frame in frames:
             self._check_steps(frame)
@@ -192,6 +193,11 @@ class SDTrack(BaseModel):
         maps = self.maps(self.features(template, search), self.crops.search_size // self.stride)
         boxes, scores = decode_boxes(maps, self.window)
         boxes = boxes.float().cpu()
+        if not boxes.isfinite().all():
+            raise ValueError(
+                f'SDTrack: the network predicts {boxes[~boxes.isfinite().all(1)][0].tolist()} as '
+                'centre and size of a box; the weights are not trained or not finite'
+            )
         moved = [
             advance(state, box, factor, frame.shape[1:3], self.crops)
             for state, box, factor, frame in zip(states, boxes, factors, frames)
@@ -203,7 +209,8 @@ class SDTrack(BaseModel):
     ) -> list[TrackDataSample]:
         """Track the target in whole sequences, starting from the first annotated box.
 
-        All sequences of the batch are tracked at the same time.
+        All sequences of the batch are tracked at the same time. A track starts at the first row
+        whose box has an area; rows before it get the box of this row.
 
         Args:
             inputs: dict with ``frames``, a list with the frames of every sequence.
@@ -215,12 +222,15 @@ class SDTrack(BaseModel):
             divided by the number of sequences in the batch.
         """
         sequences = inputs['frames']
-        tracks = [
-            _Track(self.init_state(frames[0], _first_box(sample)), len(frames))
-            for frames, sample in zip(sequences, data_samples)
-        ]
+        tracks = [self._start(frames, sample) for frames, sample in zip(sequences, data_samples)]
         for row in range(1, max(map(len, sequences))):
-            active = [index for index, frames in enumerate(sequences) if row < len(frames)]
+            active = [
+                index
+                for index, frames in enumerate(sequences)
+                if tracks[index].start < row < len(frames)
+            ]
+            if not active:
+                continue
             frames = [sequences[index][row] for index in active]
             start = time.perf_counter()
             states, scores = self.track(frames, [tracks[index].state for index in active])
@@ -235,19 +245,20 @@ class SDTrack(BaseModel):
             )
         return list(data_samples)
 
+    def _start(self, frames: Sequence[np.ndarray], sample: TrackDataSample) -> '_Track':
+        boxes = np.asarray(sample.gt_boxes, np.float64)
+        row = int((boxes[:, 2:] > 0).all(1).argmax())  # 0 without any, which init_state names
+        return _Track(self.init_state(frames[row], boxes[row]), len(frames), row)
+
 
 class _Track:
-    """The boxes of a sequence during tracking."""
+    """The boxes of a sequence during tracking, which starts at row ``start``."""
 
-    def __init__(self, state: TrackState, length: int):
-        self.state, self.boxes = state, np.zeros((length, 4))
+    def __init__(self, state: TrackState, length: int, start: int):
+        self.state, self.start, self.boxes = state, start, np.zeros((length, 4))
         self.scores, self.seconds = np.ones(length, np.float32), np.zeros(length)
-        self.boxes[0] = state.box
+        self.boxes[: start + 1] = state.box
 
     def note(self, row: int, state: TrackState, score: float, seconds: float) -> None:
         self.state, self.boxes[row] = state, state.box
         self.scores[row], self.seconds[row] = score, seconds
-
-
-def _first_box(sample: TrackDataSample) -> np.ndarray:
-    return np.asarray(sample.gt_boxes[0], np.float64)

@@ -146,6 +146,38 @@ def test_true_boxes_of_a_folder_need_one_row_per_frame(tmp_path):
     annotation.write_text(annotation.read_text().splitlines()[0])
     source = open_source(folder)  # the first box only
     assert len(source.boxes) == 1 and not source.note
+    (folder / 'img' / '0003.png').unlink()
+    for _ in range(2):  # also without an annotation
+        assert 'no frame between 0002.png and 0004.png' in open_source(folder).note
+        annotation.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    'option',
+    [
+        dict(window=100),
+        dict(sensor_size=(4, 4)),
+        dict(repair='all'),
+        dict(part=0),
+        dict(layout='dvs128'),
+        dict(time_unit='s'),
+    ],
+)
+def test_arguments_of_event_files_are_not_for_folders(tmp_path, option):
+    folder = tiny_tracking.write_sequence('frames', tmp_path, 'test', 'seq', length=6)
+    with pytest.raises(ValueError, match=f'folder of frames; {next(iter(option))} is for event'):
+        open_source(folder, **option)
+
+
+def test_unit_of_time_of_an_event_file(tmp_path):
+    stream = events()
+    columns = {key: stream[key] for key in 'xyp'}
+    np.savez(tmp_path / 'a.npz', t=stream['t'] / 1e6, **columns)
+    np.savez(tmp_path / 'b.npz', t=stream['t'], **columns)
+    a = open_source(tmp_path / 'a.npz', sensor_size=(30, 40), time_unit='s', window=10_000)
+    b = open_source(tmp_path / 'b.npz', sensor_size=(30, 40), window=10_000)
+    assert len(frames := list(a.frames)) > 3
+    np.testing.assert_array_equal(frames, list(b.frames))
 
 
 def test_frame_times_assign_windows_to_true_boxes(tmp_path):

@@ -120,7 +120,7 @@ def test_dataset_gives_packed_pairs(tmp_path):
 
 def test_dataset_without_anything_to_train_with_says_so(tmp_path):
     tiny_tracking.write_sequence('FE108', tmp_path, 'train', 'short', length=10)
-    with pytest.raises(ValueError, match='none of 1 sequences.*short has 10 of 10'):
+    with pytest.raises(ValueError, match='none of 1 sequences.*short has 10 visible frames of 10'):
         TrackingDataset('FE108', str(tmp_path), pipeline=PIPELINE)
 
 
@@ -148,7 +148,7 @@ def test_frames_without_a_usable_box_are_not_drawn(tmp_path):
 
 
 def test_boxes_outside_of_the_picture_are_an_error_with_a_name(tmp_path):
-    with pytest.raises(ValueError, match='none of 1 sequences.*seq has 0 of 24'):
+    with pytest.raises(ValueError, match='none of 1 sequences.*seq has 0 visible frames of 24'):
         training_set(tmp_path / 'far', ['2000,20,20,20'] * 24)
     near = training_set(tmp_path / 'near', ['80,20,5,5'] * 24)  # but a template crop is empty
     with pytest.raises(ValueError, match='crops of 4 consecutive pairs.*sequence seq'):

@@ -46,18 +46,28 @@ def test_frames_are_what_the_dataset_reads(tmp_path, steps):
 def test_tool_converts_a_split_and_can_be_started_again(tmp_path, monkeypatch, capsys):
     for name in ('a', 'b'):
         sequence(tmp_path, name)
-    (tmp_path / 'pair.txt').write_text('a 0\nb 4\n')
+    (tmp_path / 'pair.txt').write_text('a 0\nb 4\nc 0\n')
     (tmp_path / 'train' / 'c').mkdir()
     for name in ('.Trash', '__MACOSX'):
         (tmp_path / 'train' / name).mkdir()
-    monkeypatch.setattr(sys, 'argv', [str(TOOL), 'FE108', str(tmp_path), '--workers', '1'])
+    command = [str(TOOL), 'FE108', str(tmp_path), '--workers', '1']
+    monkeypatch.setattr(sys, 'argv', command)
     with pytest.raises(SystemExit, match='c: expected one recording'):
         runpy.run_path(str(TOOL), run_name='__main__')
     assert '56 pictures of 2 sequences' in capsys.readouterr().out
     assert len(list((tmp_path / 'train' / 'b' / 'inter1_stack_3008').iterdir())) == 26
     (tmp_path / 'train' / 'c').rmdir()
     runpy.run_path(str(TOOL), run_name='__main__')
-    assert '0 pictures of 2 sequences' in capsys.readouterr().out
+    assert '0 pictures of 0 sequences; 2 had frames already' in capsys.readouterr().out
+    for file in (tmp_path / 'train' / 'a' / 'inter1_stack_3008').iterdir():
+        file.unlink()  # an empty folder is not a converted sequence
+    sequence(tmp_path, 'd')
+    with pytest.raises(SystemExit, match='d: .*pair.txt does not list it.*set --skip'):
+        runpy.run_path(str(TOOL), run_name='__main__')
+    assert '30 pictures of 1 sequences; 1 had frames already' in capsys.readouterr().out
+    assert not list((tmp_path / 'train' / 'd').glob('*stack*'))
+    run(monkeypatch, 'FE108', tmp_path, '--skip', 3)
+    assert '27 pictures of 1 sequences; 2 had frames already' in capsys.readouterr().out
 
 
 def test_nothing_half_written_stays(tmp_path, monkeypatch):
@@ -132,12 +142,13 @@ def test_damaged_sequences_do_not_stop_the_others(tmp_path, monkeypatch, capsys)
     (tmp_path / 'train' / 'empty' / 'events.dat').write_bytes(b'')
     with pytest.raises(SystemExit) as error:
         run(monkeypatch, 'FE108', tmp_path)
+    assert 'pair.txt does not exist: no camera frames' in (out := capsys.readouterr().out)
     lines = error.value.code.splitlines()  # a text: exit status 1
     assert lines[0] == 'error: not converted (2 sequences):' and len(lines) == 3
     at = cut.stat().st_size - 5
     assert f'{cut}: not a readable recording at byte {at} (5 bytes are not a whole' in lines[1]
     assert 'the file is empty: it has 0 bytes' in lines[2]
-    assert '30 pictures of 1 sequences' in capsys.readouterr().out
+    assert '30 pictures of 1 sequences' in out
     assert not list(tmp_path.glob('train/cut/*stack*'))
     with pytest.raises(SystemExit, match=r'\(1 sequences\)'):
         run(monkeypatch, 'FE108', tmp_path, '--repair', 'truncated')

@@ -2,6 +2,7 @@
 
 import pickle
 
+import cv2
 import numpy as np
 import pytest
 import tiny_tracking
@@ -58,11 +59,11 @@ def test_lists_choose_the_sequences(tmp_path):
     for name in 'abc':
         tiny_tracking.write_sequence('FE108', tmp_path, 'test', name)
         tiny_tracking.write_sequence('COESOT', tmp_path, 'train', name)
+        tiny_tracking.write_sequence('FE108', tmp_path / 'official', 'train', name)
     (tmp_path / 'test' / 'test.txt').write_text('c\na\n')
-    assert [i['sequence'] for i in map(build('FE108', tmp_path).get_data_info, range(2))] == [
-        'c',
-        'a',
-    ]
+    (tmp_path / 'official' / 'train' / 'test.txt').write_text('c\na\n')  # so it is called
+    for data in (build('FE108', tmp_path), build('FE108', tmp_path / 'official', 'train')):
+        assert [data.get_data_info(i)['sequence'] for i in range(len(data))] == ['c', 'a']
     (tmp_path / 'train' / 'list.txt').write_text('a\nb\nc\n')
     (tmp_path / 'train' / 'train.txt').write_text('0\n2\n')
     (tmp_path / 'train' / 'val.txt').write_text('1\n')
@@ -206,7 +207,7 @@ def test_annotation_of_tests_may_mix_separators(tmp_path):
         (
             lambda f: [(f / 'inter1_stack_3008' / f'00{i}_1.png').unlink() for i in (11, 15)],
             FileNotFoundError,
-            r'0011_1.png.*row 11 .*\(with 1 others\)',
+            r'0011_1.png.*row 11 .* is missing; 1 other frames too',
         ),
     ],
 )
@@ -235,6 +236,24 @@ def test_another_frame_size_is_refused(tmp_path):
     assert len(build('FELT', tmp_path, img_shape=tiny_tracking.SIZE)) == 1
     with pytest.raises(ValueError, match='40 x 60.*260, 346'):
         build('FELT', tmp_path, img_shape=(260, 346))
+    file = tmp_path / 'test' / 'seq' / 'inter1_stack_3008' / '0007_1.png'
+    cv2.imwrite(str(file), tiny_tracking.frame(7, size=(40, 61)))
+    frames = build('FELT', tmp_path).get_data_info(0)['frames']
+    assert frames[6].shape == (1, 40, 60, 3)
+    with pytest.raises(ValueError, match='0007_1.png: the frame is 40 x 61 .*expected .40, 60'):
+        frames[7]
+
+
+def test_a_target_of_coesot_may_appear_later(tmp_path):
+    for layout in ('COESOT', 'FELT'):
+        folder = tiny_tracking.write_sequence(layout, tmp_path / layout, 'test', 'seq')
+        file = folder / 'groundtruth.txt'
+        rows = file.read_text().splitlines()
+        file.write_text('\n'.join(['0,0,0,0'] * 3 + rows[3:]))
+    with pytest.raises(ValueError, match='seq: the first box .* has no area'):
+        build('FELT', tmp_path / 'FELT').full_init()
+    info = build('COESOT', tmp_path / 'COESOT').get_data_info(0)
+    assert info['late_start'] and info['gt_boxes'][2:4, 2].tolist() == [0, 12]
 
 
 @pytest.mark.shared

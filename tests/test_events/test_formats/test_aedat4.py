@@ -52,7 +52,7 @@ def test_index_is_recognised_if_the_header_was_written_before_it(tmp_path, metho
     writer.join()
     path.write_bytes(content + struct.pack('<ii', 77, 4) + b'abcd')
     with pytest.raises(
-        ev.RecordingError, match=r'packet of stream 77, but the header has \[0, 1\]'
+        ev.RecordingError, match=r'packet of stream 77, but the header lists the streams \[0, 1\]'
     ):
         ev.read_events(path)
 

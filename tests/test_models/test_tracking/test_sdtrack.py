@@ -105,6 +105,30 @@ def test_batches_of_sequences_equal_sequences_alone():
         torch.testing.assert_close(joint.pred_boxes, alone.pred_boxes, rtol=1e-5, atol=1e-3)
 
 
+def test_a_track_starts_at_the_first_box_with_an_area():
+    model = build().eval()
+    (frames, late), (_, other) = sequence(6), sequence(6)
+    late.gt_boxes[:2] = 0
+    found, _ = model.predict(dict(frames=[frames, frames]), [late, other])
+    shorter = [frames[row] for row in range(2, 6)]
+    alone = TrackDataSample()
+    alone.gt_boxes = late.gt_boxes[2:]
+    (expected,) = model.predict(dict(frames=[shorter]), [alone])
+    assert found.pred_boxes[:3].tolist() == [late.gt_boxes[2].tolist()] * 3
+    torch.testing.assert_close(found.pred_boxes[2:], expected.pred_boxes, rtol=1e-5, atol=1e-3)
+    late.gt_boxes[:] = 0
+    with pytest.raises(ValueError, match='has no area'):
+        model.predict(dict(frames=[frames]), [late])
+
+
+def test_a_box_that_is_not_finite_is_an_error():
+    model = build().eval()
+    model.head.branches['size'].conv.bias.data.fill_(float('nan'))
+    frames, sample = sequence()
+    with pytest.raises(ValueError, match='predicts .*nan.* as centre and size'):
+        model.predict(dict(frames=[frames]), [sample])
+
+
 def test_state_is_passed_in_and_returned():
     model = build().eval()
     frames, sample = sequence()
