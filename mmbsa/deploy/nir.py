@@ -3,9 +3,10 @@
 NIR: Pedersen et al., Nature Communications 2024.
 """
 
+import math
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,10 +42,21 @@ _VIEWS = (
 
 @dataclass(frozen=True)
 class _Value:
-    """A tensor of the graph: the NIR nodes that sum to it, and whether it has binary spikes."""
+    """A tensor that depends on the input.
 
-    sources: tuple[str, ...]
+    Attributes:
+        sources: the NIR nodes that sum to it; none after an operation that NIR does not support.
+        features: numbers of one step of one sample, which follow the axes of time and batch.
+        binary: whether it has binary spikes.
+        averaged: whether it is a mean over time.
+        constant: whether it is the same at every step, as before the first neuron.
+    """
+
+    sources: tuple[str, ...] = ()
+    features: int = 0
     binary: bool = False
+    averaged: bool = False
+    constant: bool = False
 
 
 class _Writer:
@@ -65,7 +77,13 @@ class _Writer:
         }
 
     def insert(
-        self, node: Node, nir_node, inputs: _Value, suffix: str = '', binary: bool = False
+        self,
+        node: Node,
+        nir_node,
+        inputs: _Value,
+        features: int,
+        suffix: str = '',
+        binary: bool = False,
     ) -> _Value:
         """Add a NIR node after ``inputs``; its name is that of the module, without dots.
 
@@ -73,6 +91,7 @@ class _Writer:
             node: node of the exported graph.
             nir_node: the NIR node.
             inputs: value that the node reads.
+            features: numbers of its output for one step of one sample.
             suffix: text added to the name; empty by default.
             binary: whether the output has binary spikes; False by default.
         """
@@ -83,7 +102,7 @@ class _Writer:
             name += '_'
         self.nodes[name] = nir_node
         self.edges += [(source, name) for source in inputs.sources]
-        return _Value((name,), binary)
+        return _Value((name,), features, binary, inputs.averaged, inputs.constant)
 
     def refuse(self, node: Node, why: str) -> _Value:
         """Record an operation that NIR does not support, and continue to find all of them."""
@@ -94,7 +113,7 @@ class _Writer:
         if 'IntegerNode' in kind:
             why = 'an integer neuron: NIR has binary spikes'
         self.unsaid.append(f'{name} ({why})')
-        return _Value(())
+        return _Value()
 
     def array(self, node: Node | None, size: int = 0) -> np.ndarray:
         """Return the numbers of a weight; zeros without one.
@@ -128,12 +147,15 @@ class _Writer:
             node,
             self.nir.Conv2d(sizes, numbers, *pairs, groups, self.array(bias, len(numbers))),
             values[x],
+            math.prod(node.meta['val'].shape[-3:]),
         )
 
     def linear(self, node, values, x, weight, bias=None):
         numbers = self.array(weight)
+        if values[x].sources and values[x].features != numbers.shape[1]:
+            return self.refuse(node, 'a linear layer at every position')
         return self.insert(
-            node, self.nir.Affine(numbers, self.array(bias, len(numbers))), values[x]
+            node, self.nir.Affine(numbers, self.array(bias, len(numbers))), values[x], len(numbers)
         )
 
     def lif(
@@ -161,6 +183,8 @@ class _Writer:
                 else 'an initial membrane'
             )
             return self.refuse(node, f'{why}: NIR has binary spikes and hard resets from rest')
+        if values[x].averaged:
+            return self.refuse(node, 'a neuron after a mean over time')
         shape = tuple(x.meta['val'].shape[2:])
         shape = shape[:1] if shape[1:] == (1, 1) else shape
 
@@ -179,56 +203,94 @@ class _Writer:
                 full(v_reset),
                 **metadata,
             )
-        return self.insert(node, neuron, values[x], binary=True)
+        return self.insert(
+            node, neuron, replace(values[x], constant=False), values[x].features, binary=True
+        )
 
-    def max_pool(self, node, values, x, kernel, stride=(), padding=(0, 0), *rest):
-        if not values[x].binary:
+    def max_pool(
+        self,
+        node,
+        values,
+        x,
+        kernel,
+        stride=(),
+        padding=(0, 0),
+        dilation=(1, 1),
+        ceil_mode=False,
+    ):
+        if values[x].sources and (not values[x].binary or values[x].averaged):
             return self.refuse(node, 'the largest of values that are not binary')
+        if set(dilation) != {1} or ceil_mode:
+            return self.refuse(node, 'dilation and ceil_mode')
         sizes = [
             np.array(tuple(value) * (2 // len(value)))
             for value in (kernel, stride or kernel, padding)
         ]
-        total = self.insert(node, self.nir.SumPool2d(*sizes), values[x], '_sum')
         shape = tuple(node.meta['val'].shape[1:])  # one spike in the window exceeds 1/2
-        return self.insert(
-            node, self.nir.Threshold(np.full(shape, 0.5, np.float32)), total, '_any', binary=True
-        )
+        size = math.prod(shape)
+        total = self.insert(node, self.nir.SumPool2d(*sizes), values[x], size, '_sum')
+        threshold = self.nir.Threshold(np.full(shape, 0.5, np.float32))
+        return self.insert(node, threshold, total, size, '_any', binary=True)
 
     def add(self, node, values, a, b, alpha=1):
         if alpha != 1 or not all(isinstance(x, Node) and x in values for x in (a, b)):
             return self.refuse(node, 'a sum with a constant or a factor')
-        return _Value(values[a].sources + values[b].sources)
+        a, b = values[a], values[b]
+        if not a.sources or not b.sources:  # refused before
+            return _Value()
+        if set(a.sources) & set(b.sources):
+            return self.refuse(node, 'a value is added to itself')
+        if a.averaged != b.averaged or a.features != b.features:
+            return self.refuse(node, 'a sum of values of different shapes or times')
+        return _Value(
+            a.sources + b.sources, a.features, False, a.averaged, a.constant and b.constant
+        )
 
     def mean(self, node, values, x, dims, keepdim=False, dtype=None):
         shape = x.meta['val'].shape
-        dims = sorted(dim % len(shape) for dim in dims)
-        if dims == [0]:
-            return values[x]  # time: the graph has every step, see the metadata of the output
+        dims, value = sorted(dim % len(shape) for dim in dims), values[x]
+        if not value.sources:
+            return _Value()
+        if dims == [0] and math.prod(shape[2:]) == value.features:
+            # time: the graph has every step, see the metadata of the output
+            return replace(value, binary=False, averaged=True)
         if dims == [3] and len(shape) == 4:  # positions of (T, B, C, N)
             source = next(n for n in _ancestors(x) if n.meta['val'].dim() == 5)
             size = np.array(source.meta['val'].shape[-2:])
-            pooled = self.insert(
-                node, self.nir.AvgPool2d(size, size, np.zeros(2, int)), values[x], '_mean'
-            )
             channels = int(shape[2])
+            pool = self.nir.AvgPool2d(size, size, np.zeros(2, int))
+            pooled = self.insert(node, pool, value, channels, '_mean')
             flat = self.nir.Flatten(dict(input=np.array([channels, 1, 1])), 0, -1)
-            return self.insert(node, flat, pooled, '_flat')
+            return self.insert(node, flat, pooled, channels, '_flat')
         return self.refuse(node, f'a mean over axes {dims}')
 
-    def visit(self, node: Node, values: dict[Node, _Value]) -> _Value:
-        """Return the value of one call."""
+    def view(self, node: Node, value: _Value) -> _Value:
+        """Return the value of a view; it must keep the steps and the order of the features."""
+        x = node.args[0].meta['val']
+        if not value.sources or 'val' not in node.meta:
+            return value
+        kept = torch.arange(value.features)
+        ids = kept.repeat(x.numel() // value.features).reshape(x.shape)
+        others = [torch.empty(a.meta['val'].shape) if isinstance(a, Node) else a for a in node.args]
+        out = node.target(ids, *others[1:], **node.kwargs).flatten()
+        rows = len(out) // value.features
+        if len(out) < x.numel() and not value.constant or not torch.equal(out, kept.repeat(rows)):
+            what = str(node.target).removeprefix('aten.').removesuffix('.default')
+            return self.refuse(node, f'{what} selects or reorders steps, channels or positions')
+        return value
+
+    def visit(self, node: Node, values: dict[Node, _Value]) -> _Value | None:
+        """Return the value of one call; None if it does not depend on the input."""
         name = str(node.target)
+        if not any(values.get(arg) is not None for arg in node.all_input_nodes):
+            return None
         if name in self.handlers:
             return self.handlers[name](node, values, *node.args, **node.kwargs)
-        short = name.removeprefix('aten.').removesuffix('.default')
-        if name == '<built-in function getitem>' or short in _VIEWS:
-            return values.get(node.args[0], _Value(()))
-        if any(
-            isinstance(arg, Node) and arg in values and values[arg].sources
-            for arg in node.all_input_nodes
-        ):
-            return self.refuse(node, name.removesuffix('.default'))
-        return _Value(())
+        if name == '<built-in function getitem>':
+            return values[node.args[0]]
+        if name.removeprefix('aten.').removesuffix('.default') in _VIEWS:
+            return self.view(node, values[node.args[0]])
+        return self.refuse(node, name.removesuffix('.default'))
 
 
 def _ancestors(node: Node):
@@ -244,7 +306,8 @@ def export_nir(
 
     NIR has neither batch nor T: the graph describes one step of one sample. Sums are several edges
     to one node, pooled binary spikes are ``SumPool2d`` and ``Threshold`` at 1/2, and the reader
-    must compute a mean over time (metadata of the output). LIF neurons follow SpikingJelly's
+    must compute a mean over time if the metadata of the output say so. Views must keep the order of
+    channels and positions. LIF neurons follow SpikingJelly's
     conventions: ``tau = tau * dt``, ``r = 1`` if the input decays, else ``r = tau``. NIR's neurons
     fire at v > threshold, those of mmbsa at v >= threshold; metadata of the neuron states this.
     Grouped convolutions keep their groups. The type check of nir 1.0.8 expects C / groups input
@@ -281,9 +344,13 @@ def export_nir(
     for node in graph.nodes:
         if node.op == 'placeholder' and node.name in signature.user_inputs:
             shape = np.array(node.meta['val'].shape[1:])
-            values[node] = writer.insert(node, nir.Input(dict(input=shape)), _Value(()), 'input')
+            entry = nir.Input(dict(input=shape))
+            start = _Value(constant=True)
+            values[node] = writer.insert(node, entry, start, math.prod(shape), 'input')
         elif node.op == 'call_function' and '_assert' not in str(node.target):
-            values[node] = writer.visit(node, values)
+            value = writer.visit(node, values)
+            if value is not None:
+                values[node] = value
         elif node.op == 'output':
             outputs = node.args[0]
     if writer.unsaid:
@@ -293,8 +360,9 @@ def export_nir(
         )
     for index, node in enumerate(outputs):
         sizes = np.array(node.meta['val'].shape[1:])
-        out = nir.Output(dict(output=sizes), metadata=dict(time='mean over steps'))
-        writer.insert(node, out, values[node], f'output_{index}')
+        time = 'mean over steps' if values[node].averaged else 'every step'
+        out = nir.Output(dict(output=sizes), metadata=dict(time=time))
+        writer.insert(node, out, values[node], values[node].features, f'output_{index}')
     result = nir.NIRGraph(writer.nodes, writer.edges, type_check=False)
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         draft = Path(folder) / 'graph.nir'

@@ -20,6 +20,7 @@ def test_shift_rounds_halves_up():
         shift(x, 3) == [int((Fraction(int(v), 8) + Fraction(1, 2)).__floor__()) for v in x]
     ).all()
     assert (shift(x, -3) == 8 * x).all()
+    assert not shift(x, 63).any() and not shift(x, np.array([98])).any()
 
 
 def test_round_half_even_is_torchs():
@@ -84,16 +85,13 @@ def test_integer_convolution_is_exact(stride, padding, dilation, groups):
 @pytest.mark.parametrize('signed', [False, True])
 @pytest.mark.parametrize('tau', [2.0, 4.0, 4 / 3, 3.0])
 def test_lif_in_big_integers(tau, signed, reset, decay_input):
-    """One neuron at a time with Python's integers, written as the equations are, each leak
-    floored."""
+    """One neuron at a time with Python's integers, written as the equations are; every membrane is
+    rounded down."""
     x = draw(-400, 400, 6, 20)
-    part = {2.0: Fraction(1, 2), 4.0: Fraction(1, 4)}.get(tau)
     m, places = as_ratio(1 / tau, 16)
-
-    def leak(v):
-        if part is not None:
-            return (v * part).__floor__()
-        return v - (v * Fraction(1, 4)).__floor__() if tau == 4 / 3 else (v * m) >> places
+    part = {2.0: Fraction(1, 2), 4.0: Fraction(1, 4), 4 / 3: Fraction(3, 4)}.get(
+        tau, Fraction(m, 1 << places)
+    )
 
     found = layers.lif(
         x, layers.Leak('n', tau, Rules(multiply=True)), decay_input, 128, reset, signed, 'n', 24
@@ -102,7 +100,8 @@ def test_lif_in_big_integers(tau, signed, reset, decay_input):
         v = rest = reset or 0
         for t in range(len(x)):
             current = int(x[t, column])
-            h = v + leak(current - (v - rest)) if decay_input else v - leak(v - rest) + current
+            moved = current - (v - rest) if decay_input else rest - v
+            h = (v + moved * part + (0 if decay_input else current)).__floor__()
             s = (h >= 128) - (signed and h <= -128)
             assert found[t, column] == s
             v = h - 128 * s if reset is None else reset if s else h
@@ -121,6 +120,13 @@ def test_lif_is_the_fused_one_where_nothing_is_lost():
 def test_a_leak_that_is_no_shift_is_refused():
     with pytest.raises(ValueError, match='neuron: the leak 1 / tau = 0.333333 is not a shift'):
         layers.Leak('neuron', 3.0, Rules())
+
+
+def test_a_leak_that_leaves_64_bits_is_refused():
+    rules = Rules(multiply=True, potential_bits=48, multiplier_bits=24, accumulator_bits=62)
+    with pytest.raises(OverflowError, match='neuron: membranes of 48 bits times multiplier'):
+        layers.Leak('neuron', 3.0, rules)
+    layers.Leak('neuron', 2.0, rules)  # a shift
 
 
 @pytest.mark.parametrize('n, d', [(1, 3), (64, 4), (256, 8), (49, 64), (7, 130)])

@@ -1,13 +1,19 @@
+import inspect
+
 import numpy as np
 import pytest
 import torch
 from family_checks import settled
+from tiny_deploy import LIF
+from torch import nn
 
 import mmbsa.models  # noqa: F401  (registers everything)
 from mmbsa.deploy.integer import Fixed, IntegerNetwork, Rules
+from mmbsa.deploy.integer.fixed import bits_of
 from mmbsa.deploy.integer.handlers.pointwise import times
 from mmbsa.deploy.integer.handlers.products import distinct
 from mmbsa.models.layers import fuse
+from mmbsa.models.neurons import build_neuron
 from mmbsa.registry import MODELS
 
 BSA = dict(type='mmbsa.BipolarSelfAttention')
@@ -121,6 +127,126 @@ def test_distinct_biases_are_counted_once():
     biases[..., -1] += 8
     assert distinct(biases).shape == (1, 2, 3, 3)
     assert distinct(biases[:, :, 1:-1, 1:-1]).shape == (1, 2, 1, 1)
+
+
+class Net(nn.Module):
+    """A function of modules."""
+
+    def __init__(self, function, **modules):
+        super().__init__()
+        self.function, self.parts = function, nn.ModuleDict(modules)
+
+    def forward(self, x):
+        return self.function(x, **self.parts)
+
+
+def integer(net, x, rules=None):
+    return IntegerNetwork(net, x, MEAN, STD, rules)
+
+
+def conv(*args, **kwargs):
+    torch.manual_seed(0)
+    return nn.Conv2d(*args, **kwargs)
+
+
+@pytest.mark.parametrize('size', [1e-6, 1e-12, 1e-30, 0.0])
+def test_a_channel_of_tiny_weights_is_its_bias(size):
+    layer = conv(3, 2, 3)
+    layer.weight.data[1] *= size
+    layer.bias.data[:] = 1.0
+    found = integer(nn.Sequential(layer), pixels()).run(pixels())[0].real()
+    np.testing.assert_allclose(found[:, 1], 1.0, atol=1e-2)
+    with torch.no_grad():
+        np.testing.assert_allclose(found, layer(normalised(pixels())), atol=0.05)
+
+
+def test_weights_that_are_not_finite_are_named():
+    layer = conv(3, 2, 3)
+    layer.weight.data[0, 0] = float('nan')
+    with pytest.raises(ValueError, match='0: its weights or biases are not finite'):
+        integer(nn.Sequential(layer), pixels())
+
+
+def test_a_first_layer_may_have_groups_or_read_a_flat_picture():
+    x, flat = pixels(), nn.Linear(3 * 8 * 8, 5)
+    for net, image in (
+        (nn.Sequential(conv(3, 6, 3, padding=1, groups=3)), x),
+        (nn.Sequential(nn.Flatten(), flat), x[:, :, :8, :8]),
+    ):
+        with torch.no_grad():
+            expected = net(normalised(image)).numpy()
+        found = integer(net, image, FINE).run(image)[0].real()
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    'function, message',
+    [
+        (lambda x, lif: lif(x[None])[0], 'lif.* it reads pixels before a convolution'),
+        (lambda x, conv: conv(x * 0.5), 'mul.* it reads pixels before a convolution'),
+        (lambda x, conv: conv(x + 1), 'add.* it reads pixels before a convolution'),
+        (lambda x: torch.einsum('bchw,dc->bdhw', x, torch.ones(2, 3)), 'it is real-valued'),
+        (lambda x, conv: conv(x).clamp(min=0), 'it has one bound'),
+        (lambda x, conv: interpolate(conv(x), 1.07), 'does not give a whole number of pixels'),
+    ],
+)
+def test_what_has_no_integer_form_is_named(function, message):
+    parts = dict(lif=build_neuron(LIF), conv=conv(3, 2, 3))
+    names = inspect.signature(function).parameters
+    net = Net(function, **{name: part for name, part in parts.items() if name in names})
+    with pytest.raises(ValueError, match=message):
+        integer(net, pixels())
+
+
+def interpolate(x, factor):
+    return nn.functional.interpolate(x, scale_factor=factor, mode='bilinear')
+
+
+def test_sums_of_a_resize_need_bits():
+    net = Net(lambda x, conv: interpolate(conv(x), 2), conv=conv(3, 2, 3))
+    with pytest.raises(OverflowError, match='its sums need 32 bits, accumulator_bits=31'):
+        integer(net, pixels(), Rules(accumulator_bits=31))
+
+
+@pytest.mark.parametrize('rounding', ['half_even', 'half_up'])
+@pytest.mark.parametrize('fraction', [0, 8])
+def test_limits_of_counts_hold_them(rounding, fraction):
+    """The accumulator of the next layer is checked with these limits."""
+    neuron = build_neuron(dict(type='mmbsa.IntegerNode', levels=4, norm=1, rounding=rounding))
+    first = conv(3, 4, 3)
+    first.weight.data *= 30
+    net = Net(lambda x, a, n, b: b(n(a(x)[None])[0]), a=first, n=neuron, b=conv(4, 2, 1))
+    network = integer(net, pixels(), Rules(fraction=fraction))
+    last = [layer for layer in network.report if layer.kind == 'conv'][-1]
+    assert last.bits['input'] == bits_of(-4, 4) and last.operations['adds'] % 4 == 0
+
+
+@pytest.mark.parametrize('rounding', ['half_even', 'half_up'])
+def test_ties_of_a_norm_of_three_follow_the_neuron(rounding):
+    """Potentials n + 1/2 times 3 lie on the thresholds of a neuron with norm 3."""
+    first = conv(3, 1, 1)
+    first.weight.data.zero_()
+    neuron = build_neuron(dict(type='mmbsa.IntegerNode', levels=4, norm=3, rounding=rounding))
+    second = conv(1, 1, 1, bias=False)
+    second.weight.data.fill_(1.0)
+    for value in (0.5, 1.5, 2.5, 3.5):
+        first.bias.data.fill_(value)
+        net = Net(lambda x, a, n, b: b(n(a(x)[None])[0]), a=first, n=neuron, b=second)
+        with torch.no_grad():
+            expected = net(normalised(pixels(1)))
+        found = integer(net, pixels(1), Rules(fraction=3)).run(pixels(1))[0].real()
+        np.testing.assert_allclose(found, expected, atol=0.1)
+
+
+def test_products_of_counts_are_reported_as_multiplications():
+    network = IntegerNetwork(
+        classifier('ESpikeFormer', num_steps=1), pixels(1), MEAN, STD, Rules(multiply=True)
+    )
+    kinds = {layer.kind: layer for layer in network.report}
+    assert kinds['attention, none'].operations.keys() == {'multiplications'}
+    network = IntegerNetwork(classifier('Spikformer', num_steps=2), pixels(1), MEAN, STD)
+    kinds = {layer.kind: layer for layer in network.report}
+    assert kinds['attention, none'].operations.keys() == {'adds'}
 
 
 @pytest.mark.parametrize('factor', [0.125, 4, 0.3])

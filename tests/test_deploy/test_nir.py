@@ -173,3 +173,66 @@ def test_neurons_without_a_word_in_nir(neuron, words, tmp_path):
     with pytest.raises(ValueError, match=words):
         export_nir(net, (torch.zeros(2, 1, 3, 4, 4),), tmp_path / 'm.nir')
     assert not list(tmp_path.iterdir())
+
+
+class Views(nn.Module):
+    """A function between two convolutions and a neuron."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1)
+        self.neuron, self.function = build_neuron(LIF), function
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+def shuffle(x):
+    return x.unflatten(1, (2, 4)).transpose(1, 2).flatten(1, 2)
+
+
+@pytest.mark.parametrize(
+    'function, words',
+    [
+        (lambda m, x: m.second(shuffle(m.first(x))), 'transpose.int selects or reorders'),
+        (lambda m, x: m.second(m.first(x)[..., 2:]), 'slice.Tensor selects or reorders'),
+        (lambda m, x: m.neuron(m.first(x).expand(3, *x.shape[:1], 8, 6, 6))[-1], 'select.int'),
+        (lambda m, x: m.first(x) + m.first(x).clone() * 2, 'aten.mul.Tensor'),
+        (lambda m, x: (y := m.first(x)) + y, 'a value is added to itself'),
+        (
+            lambda m, x: nn.functional.max_pool2d(
+                m.neuron(m.first(x)[None])[0], 2, ceil_mode=True, padding=1
+            ),
+            'dilation and ceil_mode',
+        ),
+        (
+            lambda m, x: m.neuron(m.neuron(m.first(x).expand(3, 1, 8, 6, 6)).mean(0)[None]),
+            'a neuron after a mean over time',
+        ),
+        (lambda m, x: m.first(x).mean(0), 'a mean over axes'),
+    ],
+)
+def test_what_would_change_the_network_is_refused(function, words, tmp_path):
+    with pytest.raises(ValueError, match=words):
+        export_nir(Views(function), (torch.zeros(1, 3, 8, 8),), tmp_path / 'm.nir')
+    assert not list(tmp_path.iterdir())
+
+
+def test_time_of_the_output_is_stated(tmp_path):
+    def steps(m, x):
+        return m.neuron(m.first(x).expand(3, 1, 8, 6, 6))
+
+    for function, time in (
+        (lambda m, x: m.second(steps(m, x).flatten(0, 1)), 'every step'),
+        (lambda m, x: m.second(steps(m, x).mean(0)), 'mean over steps'),
+    ):
+        graph = export_nir(Views(function), (torch.zeros(1, 3, 8, 8),), tmp_path / 'm.nir')
+        (out,) = (node for node in graph.nodes.values() if isinstance(node, nir.Output))
+        assert out.metadata['time'] == time
+
+
+def test_attention_of_integer_neurons_is_listed(tmp_path):
+    cls = MODELS.get('mmbsa.ESpikeFormer')
+    model = MODELS.build(cls.classifier_cfg(cls.small_arch, 10, num_steps=1))
+    with pytest.raises(ValueError, match='bipolar_attention'):
+        export_nir(model, (torch.zeros(1, 3, 32, 32),), tmp_path / 'm.nir')

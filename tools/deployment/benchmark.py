@@ -151,7 +151,10 @@ def main() -> None:
     with multiprocessing.get_context('spawn').Pool(1, maxtasksperchild=1) as pool:
         for config in args.configs:
             with tempfile.TemporaryDirectory() as folder:
-                wrong = pool.apply(write_files, (args, config, folder))
+                try:
+                    wrong = pool.apply(write_files, (args, config, folder))
+                except (OSError, ValueError) as error:  # of the config or the checkpoint
+                    sys.exit(f'error: {error}')
                 for batch in args.batches:
                     for runtime in args.runtimes:
                         cells = [wrong[runtime]] if runtime in wrong else None

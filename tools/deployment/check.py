@@ -99,7 +99,8 @@ def main() -> None:
         if args.boxes and not a.is_floating_point():
             equal.append((a == b).double().mean())
             continue
-        worst = max(worst, float((a - b).abs().max()))
+        difference = float((a - b).abs().max()) if a.numel() else 0.0
+        worst = max(worst, difference if difference == difference else float('inf'))
         if args.boxes:
             continue
         channels = -3 if a.dim() > 3 else 1  # spiking heads have (T, B, C, H, W)

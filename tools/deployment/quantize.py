@@ -181,8 +181,7 @@ def integer_logits(network: IntegerNetwork, pixels: np.ndarray, folder: str, arg
     session = open_graph(path)
 
     def run(x: np.ndarray) -> np.ndarray:
-        filled = np.zeros((args.batch, *x.shape[1:]), np.uint8)
-        filled[: len(x)] = x
+        filled = np.concatenate([x, np.repeat(x[-1:], args.batch - len(x), 0)])
         found, fits = session.run(['output_0', 'fits'], dict(pixels=filled))
         if not fits:
             raise OverflowError(

@@ -6,6 +6,8 @@ Rounding rules, everywhere in the integer network:
 * leaks of membranes round down: ``x >> n`` (arithmetic, towards minus infinity). A membrane that
   is rounded down reaches a whole threshold exactly when the membrane before the shift does; one
   that is rounded to nearest fires up to half a step too early;
+* Shiftmax shifts every V, extended by ``guard`` bits, down (``x >> n``); the sum of a row is then
+  rounded to nearest, halves up;
 * integer neurons round halves to even, as ``torch.round`` does, or up, as their config specifies.
 """
 
@@ -30,7 +32,7 @@ class Rules:
         spare: number of the highest of ``potential_bits`` that potentials must not use.
         guard: additional bits of V before it is shifted by Shiftmax's weights.
         multiplier_bits: bits of the multipliers that ``multiply`` allows; their relative error is
-            at most 2^-multiplier_bits.
+            at most 2^(1 - multiplier_bits).
         multiply: whether factors other than powers of two may become a multiplication and a shift:
             scales of weights, leaks, layer scales, means. Without it, scales of weights are powers
             of two, and other such factors raise ValueError.
@@ -98,13 +100,13 @@ def shift(x: np.ndarray, places: int | np.ndarray) -> np.ndarray:
     """Return x * 2^-places: rounded to nearest, halves up; shifts to the left are exact.
 
     Args:
-        x: int64.
+        x: int64, with magnitudes below 2^61.
         places: one number, or an array that broadcasts against x.
 
     Raises:
         OverflowError: the result of a shift to the left does not fit 64 bits.
     """
-    places = np.asarray(places)
+    places = np.minimum(np.asarray(places), 62)  # all results of a longer shift are 0
     left, right = np.maximum(-places, 0), np.maximum(places, 0)
     if left.any():
         check_width('shift to the left', x, 64 - int(left.max()))
@@ -152,14 +154,22 @@ def as_ratio(value: float, bits: int) -> tuple[int, int]:
     return int(round(value * 2.0**places)), places
 
 
-def quantize_weight(weight: np.ndarray, bits: int, multiply: bool) -> tuple[np.ndarray, np.ndarray]:
+def quantize_weight(
+    weight: np.ndarray, bits: int, multiply: bool, least: np.ndarray | float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Quantise weights (O, ...) to integers of ``bits`` bits, with a scale per output channel (O,).
 
     weight ~ integers * scale. Scales are powers of two unless ``multiply``.
+
+    Args:
+        weight: real weights.
+        bits: width of the integers.
+        multiply: whether scales may be other numbers than powers of two.
+        least: smallest scale, one number or (O,); 0 by default.
     """
     most = (1 << (bits - 1)) - 1
     largest = np.abs(weight.reshape(len(weight), -1)).max(1)
-    scale = np.where(largest > 0, largest / most, 2.0**-bits)
+    scale = np.maximum(np.where(largest > 0, largest / most, 2.0**-bits), least)
     if not multiply:
         scale = 2.0 ** np.ceil(np.log2(scale))
     integers = np.rint(weight / scale.reshape(-1, *[1] * (weight.ndim - 1)))

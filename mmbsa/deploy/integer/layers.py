@@ -67,6 +67,11 @@ class Leak:
         self.kept = None if kept is None else -kept
         self.ratio = as_ratio(1 / tau, rules.multiplier_bits)
         self.multiplies = self.part is None and self.kept is None
+        if self.multiplies and rules.room + 1 + rules.multiplier_bits > 63:
+            raise OverflowError(
+                f'{name}: membranes of {rules.room} bits times multiplier_bits='
+                f'{rules.multiplier_bits} leave 64 bits'
+            )
         if self.multiplies and not rules.multiply:
             raise ValueError(
                 f'{name}: the leak 1 / tau = {1 / tau:g} is not a shift: neither 1 / tau nor '
@@ -74,11 +79,11 @@ class Leak:
             )
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Return the share 1 / tau of x."""
+        """Return the share 1 / tau of x, rounded down."""
         if self.part is not None:
             return x >> self.part
         if self.kept is not None:
-            return x - (x >> self.kept)
+            return x + (-x >> self.kept)
         return (x * self.ratio[0]) >> self.ratio[1]
 
 
@@ -117,7 +122,7 @@ def lif(
         elif decay_input:
             h = v + leak(current - (v - rest))
         else:
-            h = v - leak(v - rest) + current
+            h = v + leak(rest - v) + current  # rounded down, as all leaks are
         check_width(f'{name}: membrane', h, bits)
         s = np.where(h >= threshold, 1, np.where(h > -threshold, 0, -1) if signed else 0)
         v = h - threshold * s if reset is None else np.where(s != 0, reset, h)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from mmbsa.deploy.integer import layers
-from mmbsa.deploy.integer.handlers.registry import handles, plain, refuse
+from mmbsa.deploy.integer.handlers.registry import handles, module_of, plain, refuse
 
 
 def _view(function: Callable) -> Callable:
@@ -62,25 +62,25 @@ for _names, _function in (
         lambda x, *_: x,
     ),
 ):
-    handles(*_names)(_view(_function))
+    handles(*_names, pixels=True)(_view(_function))
 
 
-@handles('aten.expand_as')
+@handles('aten.expand_as', pixels=True)
 def _expand_as(network, node, x, other):
     return replace(x, data=np.broadcast_to(x.data, other.data.shape))
 
 
-@handles('aten.unbind.int')
+@handles('aten.unbind.int', pixels=True)
 def _unbind(network, node, x, dim=0):
     return [replace(x, data=part) for part in np.moveaxis(x.data, dim, 0)]
 
 
-@handles('aten.sym_size.int')
+@handles('aten.sym_size.int', pixels=True)
 def _size(network, node, x, dim):
     return x.data.shape[dim]
 
 
-@handles('aten.stack', 'aten.cat')
+@handles('aten.stack', 'aten.cat', pixels=True)
 def _join(network, node, parts, dim=0):
     if len({(part.fraction, part.unit) for part in parts}) > 1:
         parts = [plain(network, node, part) for part in parts]
@@ -93,7 +93,7 @@ def _join(network, node, parts, dim=0):
     )
 
 
-@handles('aten.max_pool2d')
+@handles('aten.max_pool2d', pixels=True)
 def _max_pool(
     network, node, x, kernel, stride=(), padding=(0, 0), dilation=(1, 1), ceil_mode=False
 ):
@@ -103,22 +103,37 @@ def _max_pool(
     return replace(x, data=layers.max_pool2d(x.data, *pairs))
 
 
+def _target(node, x, size, scales) -> tuple[int, ...]:
+    """Return the size of a resized map; a factor must give a whole number of pixels."""
+    if size:
+        return tuple(size)
+    real = [n * s for n, s in zip(x.data.shape[-2:], scales)]
+    if any(value != round(value) for value in real):
+        raise refuse(node, f'scale_factor={tuple(scales)} does not give a whole number of pixels')
+    return tuple(round(value) for value in real)
+
+
 @handles('aten.upsample_bilinear2d.vec')
 def _bilinear(network, node, x, size, align_corners, scales):
     x = plain(network, node, x)
-    size = tuple(size) if size else tuple(int(n * s) for n, s in zip(x.data.shape[-2:], scales))
+    size, width = _target(node, x, size, scales), network.rules.potential_bits + 8
+    if width > network.rules.accumulator_bits:
+        raise OverflowError(
+            f'{module_of(node)}: its sums need {width} bits, '
+            f'accumulator_bits={network.rules.accumulator_bits}'
+        )
     data = layers.bilinear(x.data, size, align_corners)
     network.note(
         node,
         'bilinear',
         dict(adds=8 * data.size, shifts=data.size),
-        dict(weight=5, accumulator=(network.rules.potential_bits + 8)),
+        dict(weight=5, accumulator=width),
     )
     return replace(x, data=data)
 
 
-@handles('aten.upsample_nearest2d.vec')
+@handles('aten.upsample_nearest2d.vec', pixels=True)
 def _nearest(network, node, x, size, scales):
-    size = tuple(size) if size else tuple(int(n * s) for n, s in zip(x.data.shape[-2:], scales))
+    size = _target(node, x, size, scales)
     rows, columns = (np.arange(target) * n // target for n, target in zip(x.data.shape[-2:], size))
     return replace(x, data=np.take(np.take(x.data, rows, -2), columns, -1))

@@ -1,12 +1,26 @@
 """Handlers of element-wise operations: neurons, sums, means, products with numbers and masks."""
 
+import math
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 
 from mmbsa.deploy.integer import layers
-from mmbsa.deploy.integer.fixed import Fixed, bits_of, check_width, power_of_two
-from mmbsa.deploy.integer.handlers.registry import Real, handles, plain, refuse
+from mmbsa.deploy.integer.fixed import Fixed, as_ratio, bits_of, check_width, power_of_two
+from mmbsa.deploy.integer.handlers.registry import (
+    Pixels,
+    Real,
+    handles,
+    module_of,
+    plain,
+    refuse,
+)
+
+
+def multiplies(x: Fixed, most: int = 1) -> bool:
+    """Return whether products with x multiply: pixels, potentials, or counts > ``most``."""
+    return isinstance(x, Pixels) or x.limit is None or x.limit > most
 
 
 @handles('mmbsa.lif')
@@ -25,7 +39,7 @@ def _lif(
     signed,
     impl,
 ):
-    rules, name = network.rules, str(node.name)
+    rules, name = network.rules, module_of(node)
     if v0 is not None:
         raise refuse(node, 'it continues from a membrane')
     x = plain(network, node, x)
@@ -43,6 +57,8 @@ def _lif(
 
 @handles('aten.clamp')
 def _clamp(network, node, x, low=None, high=None):
+    if low is None or high is None:
+        raise refuse(node, 'it has one bound; an integer neuron has two')
     if x.unit != 1 and not network.rules.multiply and float(low).is_integer():
         return _counted(network, node, x, int(low), int(high))
     if x.limit is None or x.unit != 1:
@@ -60,11 +76,16 @@ def _clamp(network, node, x, low=None, high=None):
 def _counted(network, node, x: Fixed, low: int, high: int) -> Fixed:
     """Clip and round potentials with a factor that is not a power of two.
 
-    The factor is part of the thresholds (n - 1/2) / factor. Ties of integers are rare; they round
-    up.
+    The factor is part of the thresholds (n - 1/2) / factor. A potential on a threshold rounds up,
+    or to the even neighbour if ``aten.round`` follows.
     """
-    step = 2.0**x.fraction / x.unit
-    thresholds = [int(np.ceil((n - 0.5) * step)) for n in range(low + 1, high + 1)]
+    near = Fraction(x.unit).limit_denominator(1 << 16)  # the unit of a norm is one of few fractions
+    unit = near if abs(near - x.unit) <= 1e-12 * x.unit else Fraction(x.unit)
+    to_even, thresholds = any('round' in str(user.target) for user in node.users), []
+    for n in range(low + 1, high + 1):
+        threshold = (n - Fraction(1, 2)) * Fraction(2) ** x.fraction / unit
+        tie = threshold.denominator == 1
+        thresholds.append(math.ceil(threshold) + (to_even and tie and n % 2 == 1))
     network.note(
         node,
         'integer neuron',
@@ -117,28 +138,36 @@ def _constant(network, node, x: Real, fraction: int) -> Fixed:
     return Fixed(data, fraction)
 
 
+def _multiplied(network, node, x: Fixed, factor: float) -> tuple[Fixed, int, int]:
+    """Return x, a multiplier and a shift for a factor that is not a power of two."""
+    bits = network.rules.multiplier_bits
+    if not network.rules.multiply:
+        raise refuse(node, f'the factor {factor:g} is not a power of two; set multiply=True')
+    check_width(f'{module_of(node)}: product', x.data, 63 - bits)
+    network.note(node, 'factor', dict(multiplications=x.data.size, shifts=x.data.size), {})
+    return x, *as_ratio(factor, bits)
+
+
 @handles('aten.add.Tensor', 'aten.sub.Tensor')
 def _add(network, node, a, b, alpha=1):
     sign = -1 if 'sub' in str(node.target) else 1
     if isinstance(b, int | float):
-        unit = 1 << max(a.fraction, 1)
-        a = a if a.fraction else replace(a, data=a.data << 1, fraction=1)
-        return replace(
-            a,
-            data=a.data + sign * int(round(alpha * b * unit)),
-            limit=None if a.limit is None else a.limit + unit,
-        )
+        places = max(1 - a.fraction, 0)  # at least halves
+        limit, fraction = a.limit, a.fraction + places
+        constant = sign * round(alpha * b / a.unit * 2**fraction)
+        limit = None if limit is None else (limit << places) + abs(constant)
+        return replace(a, data=(a.data << places) + constant, fraction=fraction, limit=limit)
     a, b = (
         _constant(network, node, x, network.rules.fraction) if isinstance(x, Real) else x
         for x in (a, b)
     )
     if alpha != 1:
         k = power_of_two(alpha)
-        if k is not None and k < 0:
-            b = plain(network, node, b)
-            b = replace(
-                b, data=b.data >> -k
-            )  # the leak of an integer neuron: floored, as all leaks are
+        if 0 < alpha < 1:  # the leak of an integer neuron: rounded down, as all leaks are
+            b, factor, places = plain(network, node, b), 1, None if k is None else -k
+            if places is None:
+                b, factor, places = _multiplied(network, node, b, alpha)
+            b = replace(b, data=(b.data * factor if factor != 1 else b.data) >> places)
         else:
             b = times(network, node, b, alpha)
             b = b if b.unit == 1 else plain(network, node, b)
@@ -150,7 +179,7 @@ def _add(network, node, a, b, alpha=1):
     if a.limit is not None:
         limit = (a.limit << fraction - a.fraction) + (b.limit << fraction - b.fraction)
     else:
-        check_width(f'{node.name}: sum', data, network.rules.room)
+        check_width(f'{module_of(node)}: sum', data, network.rules.room)
     return Fixed(data, fraction, a.unit, limit)
 
 
@@ -166,10 +195,11 @@ def _multiply(network, node, a, b):
         )
     if a.limit is None or b.limit is None:
         raise refuse(node, 'it is a product of potentials')
+    products = 'multiplications' if multiplies(a) and multiplies(b) else 'ands'
     network.note(
         node,
         'mask',
-        dict(ands=max(a.data.size, b.data.size)),
+        {products: max(a.data.size, b.data.size)},
         dict(output=bits_of(0, a.limit * b.limit)),
     )
     return Fixed(a.data * b.data, a.fraction + b.fraction, a.unit * b.unit, a.limit * b.limit)
@@ -179,7 +209,7 @@ def _multiply(network, node, a, b):
 def _sum(network, node, x, dims, keepdim=False, dtype=None):
     data = x.data.sum(tuple(dims), keepdims=keepdim)
     count = x.data.size // max(data.size, 1)
-    check_width(f'{node.name}: sum', data, network.rules.accumulator_bits)
+    check_width(f'{module_of(node)}: sum', data, network.rules.accumulator_bits)
     return replace(x, data=data, limit=None if x.limit is None else x.limit * count)
 
 

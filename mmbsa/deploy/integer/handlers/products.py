@@ -15,8 +15,15 @@ from mmbsa.deploy.integer.fixed import (
     quantize_weight,
     shift,
 )
-from mmbsa.deploy.integer.handlers.pointwise import times
-from mmbsa.deploy.integer.handlers.registry import Pixels, Real, handles, plain, refuse
+from mmbsa.deploy.integer.handlers.pointwise import multiplies, times
+from mmbsa.deploy.integer.handlers.registry import (
+    Pixels,
+    Real,
+    handles,
+    module_of,
+    plain,
+    refuse,
+)
 
 #: most bits below the point of potentials that a linear head multiplies; no neuron compares them.
 _HEAD_FRACTION = 8
@@ -46,23 +53,30 @@ def _quantized(
     ]
     real_bias = np.zeros(len(weights)) if bias is None else bias.numpy()
     real_bias = real_bias.reshape(channels)
+    if not (np.isfinite(weights).all() and np.isfinite(real_bias).all()):
+        raise ValueError(f'{module_of(node)}: its weights or biases are not finite')
+    folded = real_bias
     if isinstance(x, Pixels):
-        weights = weights / network.std.reshape(1, -1, *[1] * (weights.ndim - 2))
-    integers, scale = quantize_weight(weights, _weight_bits(rules, x), rules.multiply)
+        mean, std = _statistics(network, node, x, weights)
+        weights = weights / std
+        folded = real_bias - product(mean, weights)
+    # a bias takes at most half of the accumulator, also beside very small weights
+    others = tuple(i for i in range(folded.ndim) if i != folded.ndim - len(channels))
+    least = np.abs(folded).max(others) * 2.0 ** (x.fraction + 2 - rules.accumulator_bits)
+    integers, scale = quantize_weight(weights, _weight_bits(rules, x), rules.multiply, least)
     if isinstance(x, Pixels):
-        mean = network.mean.reshape(1, *channels)
-        inside = np.broadcast_to(mean, (1, *x.data.shape[1:]))
         # with the rounded weights: their errors then meet pixel - mean, not the pixel
         rounded = integers * scale.reshape(-1, *[1] * (weights.ndim - 1))
-        real_bias = real_bias - product(np.ascontiguousarray(inside), rounded)
+        folded = real_bias - product(mean, rounded)
     step = scale * 2.0**-x.fraction
-    biases = np.rint(real_bias / step.reshape(channels)).astype(np.int64)
+    biases = np.rint(folded / step.reshape(channels)).astype(np.int64)
     bound = int(np.abs(integers).reshape(len(integers), -1).sum(1).max() * x.limit)
     bound += int(np.abs(biases).max())
     width = bits_of(-bound, bound)
     if width > rules.accumulator_bits:
         raise OverflowError(
-            f'{node.name}: its sums need {width} bits, accumulator_bits={rules.accumulator_bits}'
+            f'{module_of(node)}: its sums need {width} bits, '
+            f'accumulator_bits={rules.accumulator_bits}'
         )
     factors, places = np.ones(len(step), np.int64), -np.log2(step).astype(np.int64)
     places -= rules.fraction
@@ -71,12 +85,26 @@ def _quantized(
         factors, places = (np.array(column, np.int64) for column in zip(*ratios))
         if width + rules.multiplier_bits > 63:
             raise OverflowError(
-                f'{node.name}: sums of {width} bits times multiplier_bits={rules.multiplier_bits} '
-                'leave 64 bits'
+                f'{module_of(node)}: sums of {width} bits times '
+                f'multiplier_bits={rules.multiplier_bits} leave 64 bits'
             )
     factors, places = factors.reshape(channels), places.reshape(channels)
     network.integers[node.name] = integers, biases, factors, places, width
     return network.integers[node.name]
+
+
+def _statistics(network, node, x: Pixels, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a map of the means, as the input of a layer, and the deviations, as its weights."""
+    channels, (outputs, inputs) = len(network.std), weights.shape[:2]
+    if weights.ndim == 2:  # a linear layer on a flat picture
+        if x.data.ndim != 2 or inputs % channels:
+            raise refuse(node, 'its pixels are not a flat picture (B, C H W)')
+        mean, std = (np.repeat(v, inputs // channels)[None] for v in (network.mean, network.std))
+        return mean, std
+    mean = np.broadcast_to(network.mean.reshape(1, -1, 1, 1), (1, *x.data.shape[1:]))
+    groups = channels // inputs
+    std = np.repeat(network.std.reshape(groups, inputs), outputs // groups, 0)
+    return np.ascontiguousarray(mean), std[..., None, None]
 
 
 def distinct(biases: np.ndarray) -> np.ndarray:
@@ -102,7 +130,7 @@ def _weighted(
         rules, terms = network.rules, bits_of(0, x.data.shape[-1])
         x = plain(network, node, x, min(rules.fraction, _HEAD_FRACTION))
         room = rules.accumulator_bits - rules.weight_bits - terms
-        check_width(f'{node.name}: input', x.data, room - rules.spare)
+        check_width(f'{module_of(node)}: input', x.data, room - rules.spare)
         x = replace(x, limit=1 << (room - 1))
     if x.limit is None:
         raise refuse(
@@ -114,10 +142,11 @@ def _weighted(
         network, node, x, weight, bias, product, axis
     )
     out = shift((product(x.data, integers) + biases) * factors, places)
-    check_width(f'{node.name}: output', out, network.rules.room)
+    check_width(f'{module_of(node)}: output', out, network.rules.room)
     uses, bits = integers[0].size * out.size, _weight_bits(network.rules, x)
-    counted = isinstance(x, Pixels) or x.limit > 255
-    operations = {'multiplications' if counted else 'adds': uses, 'shifts': out.size}
+    # a count of at most D is added D times
+    operations = {'multiplications': uses} if multiplies(x, 255) else {'adds': uses * x.limit}
+    operations['shifts'] = out.size
     if network.rules.multiply:
         operations['multiplications'] = operations.get('multiplications', 0) + out.size
     network.note(
@@ -135,7 +164,7 @@ def _weighted(
     return Fixed(out, network.rules.fraction)
 
 
-@handles('aten.conv2d', 'aten.conv2d.padding')
+@handles('aten.conv2d', 'aten.conv2d.padding', pixels=True)
 def _conv2d(
     network, node, x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1
 ):
@@ -154,7 +183,7 @@ def _conv2d(
     )
 
 
-@handles('aten.linear')
+@handles('aten.linear', pixels=True)
 def _linear(network, node, x, weight, bias=None):
     def product(data, w):
         return layers.matmul(data, w.T)
@@ -172,7 +201,7 @@ def _attention(network, node, q, k, v, product, normalizer, scale, grad, impl, u
     limit = q.limit * k.limit * q.data.shape[-1]
     if normalizer == 'shiftmax':
         if scale != 1 or q.fraction or k.fraction or q.unit != 1 or k.unit != 1:
-            raise refuse(node, 'Shiftmax of scores that are not whole: use norm=1 and scale=1')
+            raise refuse(node, 'Shiftmax of scores that are not integers: use norm=1 and scale=1')
         values = plain(network, node, v)
         out = Fixed(
             layers.shiftmax_attention(q.data, k.data, values.data, rules.guard), rules.fraction
@@ -180,7 +209,8 @@ def _attention(network, node, q, k, v, product, normalizer, scale, grad, impl, u
         width = rules.potential_bits + rules.guard
         if width > rules.accumulator_bits:
             raise OverflowError(
-                f'{node.name}: values of {width} bits, accumulator_bits={rules.accumulator_bits}'
+                f'{module_of(node)}: values of {width} bits, '
+                f'accumulator_bits={rules.accumulator_bits}'
             )
     else:
         data = layers.unnormalised_attention(q.data, k.data, v.data)
@@ -189,7 +219,7 @@ def _attention(network, node, q, k, v, product, normalizer, scale, grad, impl, u
         width = bits_of(-bound, bound)
         if width > rules.accumulator_bits:
             raise OverflowError(
-                f'{node.name}: its sums need {width} bits, '
+                f'{module_of(node)}: its sums need {width} bits, '
                 f'accumulator_bits={rules.accumulator_bits}'
             )
         out = Fixed(
@@ -200,14 +230,18 @@ def _attention(network, node, q, k, v, product, normalizer, scale, grad, impl, u
         )
         out = times(network, node, out, scale)
     pairs = q.data[..., 0].size * k.data.shape[-2]
-    mixing = pairs * v.data.shape[-1]
+    scores, mixing = pairs * q.data.shape[-1], pairs * v.data.shape[-1]
+    operations = dict(adds=scores + mixing)
+    if normalizer == 'shiftmax':
+        operations['shifts'] = mixing
+    elif multiplies(q) and (multiplies(k) or multiplies(v)) or multiplies(k) and multiplies(v):
+        operations = dict(multiplications=scores + mixing)
+    if normalizer == 'shiftmax' and multiplies(q) and multiplies(k):
+        operations |= dict(adds=mixing, multiplications=scores)
     network.note(
         node,
         f'attention, {normalizer}',
-        {
-            'adds': pairs * q.data.shape[-1] + mixing,
-            **({'shifts': mixing} if normalizer == 'shiftmax' else {}),
-        },
+        operations,
         dict(score=bits_of(-limit, limit), accumulator=width),
     )
     return out, None, None

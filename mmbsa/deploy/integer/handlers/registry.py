@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 from torch.fx import Node
+from torch.utils._pytree import tree_leaves
 
 from mmbsa.deploy.integer.fixed import Fixed, as_ratio, check_width, shift
 
@@ -29,6 +30,8 @@ class Real:
 
 
 _HANDLERS: dict[str, Callable] = {}
+#: operations that may read pixels: layers that take in mean and deviation, and moves of values.
+_TAKE_PIXELS: set[str] = set()
 
 
 def module_of(node: Node) -> str:
@@ -38,14 +41,19 @@ def module_of(node: Node) -> str:
     return name.removeprefix('model.') or node.name
 
 
-def handles(*names: str):
+def handles(*names: str, pixels: bool = False):
     """Return a decorator that registers the handler of ``aten`` or ``mmbsa`` operations.
 
     The handler is a function ``(network, node, *args, **kwargs)``.
+
+    Args:
+        names: names of the operations.
+        pixels: whether they may read pixels that are not normalised; False by default.
     """
 
     def decorate(function: Callable) -> Callable:
         _HANDLERS.update(dict.fromkeys(names, function))
+        _TAKE_PIXELS.update(names if pixels else ())
         return function
 
     return decorate
@@ -72,9 +80,15 @@ def apply(network, node: Node, args: tuple, kwargs: dict):
     name = str(node.target).removesuffix('.default')
     if node.target is operator.getitem:
         return args[0][args[1]]
+    leaves = tree_leaves((args, kwargs))
     if name in _HANDLERS:
-        return _HANDLERS[name](network, node, *args, **kwargs)
-    if not any(isinstance(x, Fixed | Real) for x in args):
+        if name not in _TAKE_PIXELS and any(isinstance(x, Pixels) for x in leaves):
+            raise refuse(node, 'it reads pixels before a convolution or a linear layer')
+        try:
+            return _HANDLERS[name](network, node, *args, **kwargs)
+        except (AttributeError, IndexError, TypeError) as error:
+            raise refuse(node, f'its arguments are not supported ({error})') from error
+    if not any(isinstance(x, Fixed | Real) for x in leaves):
         return node.target(*args, **kwargs)  # arithmetic on sizes
     raise refuse(node, 'it is real-valued')
 
@@ -94,8 +108,9 @@ def plain(network, node: Node, x: Fixed, fraction: int | None = None) -> Fixed:
         if not network.rules.multiply:
             raise refuse(node, f'the factor {x.unit:g} is not a power of two; set multiply=True')
         factor, more = as_ratio(x.unit, network.rules.multiplier_bits)
-        check_width(f'{node.name}: product', data, 63 - network.rules.multiplier_bits)
+        check_width(f'{module_of(node)}: product', data, 63 - network.rules.multiplier_bits)
+        network.note(node, 'factor', dict(multiplications=data.size, shifts=data.size), {})
         data, places = data * factor, places + more
     data = shift(data, places)
-    check_width(f'{node.name}: potential', data, network.rules.room)
+    check_width(f'{module_of(node)}: potential', data, network.rules.room)
     return Fixed(data, fraction)
