@@ -22,6 +22,7 @@ KEYS = (
     'axes',
     'exclude',
     'reference',
+    'rates',
     'published',
     'about',
 )
@@ -81,6 +82,7 @@ class Grid:
         exclude: excluded combinations: axis -> name, or names.
         reference: axis -> name of a value. The table compares each combination with the one that
             has these values instead of its own; without any, nothing is compared.
+        rates: label -> part of the names of layers, whose mean firing rate the table shows.
         published: ``source`` and ``values``, a list of published results with the names of the axis
             values and ``value``.
         file: the file of the grid, for messages.
@@ -96,6 +98,7 @@ class Grid:
     overrides: list[dict] = field(default_factory=list)
     exclude: list[dict] = field(default_factory=list)
     reference: dict = field(default_factory=dict)
+    rates: dict = field(default_factory=dict)
     published: dict = field(default_factory=dict)
     file: str = 'grid'
 
@@ -388,6 +391,10 @@ def _check(grid: Grid) -> None:
         complain(f'overrides is {grid.overrides!r}', 'dotted key -> value')
     if not isinstance(grid.reference, dict):
         complain(f'reference is {grid.reference!r}', 'axis -> name of a value')
+    if not isinstance(grid.rates, dict) or not all(
+        isinstance(part, str) for part in grid.rates.values()
+    ):
+        complain(f'rates is {grid.rates!r}', 'label -> part of the names of layers')
     entries = [('exclude', entry) for entry in grid.exclude]
     entries += [('reference', {key: str(name)}) for key, name in grid.reference.items()]
     entries += [('published.values', entry) for entry in grid.published.get('values', ())]

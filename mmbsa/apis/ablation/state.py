@@ -142,6 +142,16 @@ class CellFolder:
             pass
         return found
 
+    def layer_rate(self, part: str) -> float | None:
+        """Return the mean firing rate of the layers whose name contains ``part``; None without
+        any."""
+        try:
+            layers = json.loads((self.path / RATES).read_text()).get('layers', {})
+        except FileNotFoundError:
+            return None
+        rates = [rate for name, rate in layers.items() if part in name]
+        return sum(rates) / len(rates) if rates else None
+
     def is_done(self) -> bool:
         """Return whether the run reached its last validation, and record its results once.
 

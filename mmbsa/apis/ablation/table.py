@@ -4,6 +4,7 @@ import csv
 import io
 import statistics
 from dataclasses import dataclass
+from functools import partial
 
 from scipy import stats
 
@@ -147,8 +148,14 @@ def collect(grid: Grid, folders: list[CellFolder]) -> list[Row]:
         row.total += 1
         result = folder.result()
         if result is not None:
-            row.runs.append(result)
+            rates = {rate_key(label): folder.layer_rate(part) for label, part in grid.rates.items()}
+            row.runs.append(result | rates)
     return list(rows.values())
+
+
+def rate_key(label: str) -> str:
+    """Return the name of a result of :attr:`Grid.rates <mmbsa.apis.ablation.grid.Grid.rates>`."""
+    return f'firing rate, {label}'
 
 
 def columns(grid: Grid, rows: list[Row], metric: str) -> tuple[list[str], list[list[str]]]:
@@ -174,6 +181,9 @@ def columns(grid: Grid, rows: list[Row], metric: str) -> tuple[list[str], list[l
         if half is None:
             return '-'
         return f'{rounded(mean - half, mean)} to {rounded(mean + half, mean)}'
+
+    def percent(row: Row, key: str) -> str:
+        return '-' if row.mean(key) is None else f'{100 * row.mean(key):.1f} %'
 
     compared = differences(grid, rows)
 
@@ -211,12 +221,12 @@ def columns(grid: Grid, rows: list[Row], metric: str) -> tuple[list[str], list[l
                 '-' if row.mean('parameters') is None else f'{row.mean("parameters") / 1e6:.3f} M'
             ),
         ),
-        (
-            'firing rate',
-            any(row.each('firing_rate') for row in rows),
-            lambda row: (
-                '-' if row.mean('firing_rate') is None else f'{100 * row.mean("firing_rate"):.1f} %'
-            ),
+        *(
+            (name, any(row.each(key) for row in rows), partial(percent, key=key))
+            for name, key in (
+                ('firing rate', 'firing_rate'),
+                *((rate_key(label), rate_key(label)) for label in grid.rates),
+            )
         ),
         (
             'energy, mJ',
@@ -290,6 +300,7 @@ def comma_separated(grid: Grid, rows: list[Row], metric: str) -> str:
             'test',
             'parameters',
             'firing_rate',
+            *map(rate_key, grid.rates),
             'energy_mj',
             'seconds',
             'core_seconds',

@@ -190,6 +190,7 @@ def test_an_axis_without_effect_is_refused(write):
         (dict(reference=dict(width=16)), 'reference has width: 16'),
         (dict(reference=dict(size=4)), 'reference has size: 4'),
         (dict(reference='width'), "reference is 'width'"),
+        (dict(rates=dict(q=1)), "rates is {'q': 1}"),
         (
             dict(published=dict(source='', values=[dict(wide=8, value=1)])),
             'published.values has wide: 8',

@@ -217,7 +217,13 @@ def fake_results(grid, work, curves: dict) -> list[CellFolder]:
         ]
         (data / 'scalars.json').write_text('\n'.join(map(json.dumps, lines)) + '\n{"score": 1')
         (folder.path / 'firing_rates.json').write_text(
-            json.dumps(dict(firing_rate=curve[12] / 1000, parameters=1234567))
+            json.dumps(
+                dict(
+                    firing_rate=curve[12] / 1000,
+                    parameters=1234567,
+                    layers={'a.out': 0.25, 'b.out': 0.5, 'b.q': 1.0},
+                )
+            )
         )
     return folders
 
@@ -230,6 +236,7 @@ def test_statistics_and_pictures(grid, tmp_path):
         seeds=[0, 1, 2],
         title='A <title>',
         reference=dict(gain='a'),
+        rates={'outputs': '.out', 'nothing': 'none'},
         axes=dict(
             width={'4': {}, '8': {'model.width': 8}}, gain={'a': {}, 'b': {'model.inner.gain': 2.0}}
         ),
@@ -267,6 +274,7 @@ def test_statistics_and_pictures(grid, tmp_path):
         else:
             assert row.std() is None and row.curve()[1] == (12, pytest.approx(runs[0, 1]), 0.0)
     table = (tmp_path / 'out/table.md').read_text()
+    assert '| firing rate, outputs |' in table and '| 37.5 % |' in table and 'nothing' not in table
     assert '| 1.235 M |' in table and '| published: theirs |' in table and '| 3.5 |' in table
     means = [np.mean([curves[w, g, s][12] for s in range(3)]) for w, g in ('4a', '4b', '8a')]
     halves = [
