@@ -233,7 +233,7 @@ def export_int8(graph: str | Path, batches: Sequence[Sequence[Tensor]], path: st
             shapes = [tuple(x.shape) for x in batches[0]]
             raise ValueError(
                 f'export_int8: {graph} cannot be calibrated with inputs of shapes {shapes}: '
-                f'{str(error).splitlines()[0]}'
+                f'{(str(error).splitlines() or [type(error).__name__])[0]}'
             ) from error
         model = onnx.load(draft)
         _join_rounding(model)

@@ -46,17 +46,22 @@ class _Value:
 
     Attributes:
         sources: the NIR nodes that sum to it; none after an operation that NIR does not support.
-        features: numbers of one step of one sample, which follow the axes of time and batch.
+        shape: shape of one step of one sample: (C, H, W), or (C,).
         binary: whether it has binary spikes.
         averaged: whether it is a mean over time.
         constant: whether it is the same at every step, as before the first neuron.
     """
 
     sources: tuple[str, ...] = ()
-    features: int = 0
+    shape: tuple[int, ...] = ()
     binary: bool = False
     averaged: bool = False
     constant: bool = False
+
+    @property
+    def features(self) -> int:
+        """Numbers of one step of one sample, which follow the axes of time and batch."""
+        return math.prod(self.shape)
 
 
 class _Writer:
@@ -81,7 +86,7 @@ class _Writer:
         node: Node,
         nir_node,
         inputs: _Value,
-        features: int,
+        shape: Sequence[int],
         suffix: str = '',
         binary: bool = False,
     ) -> _Value:
@@ -91,7 +96,7 @@ class _Writer:
             node: node of the exported graph.
             nir_node: the NIR node.
             inputs: value that the node reads.
-            features: numbers of its output for one step of one sample.
+            shape: shape of its output for one step of one sample.
             suffix: text added to the name; empty by default.
             binary: whether the output has binary spikes; False by default.
         """
@@ -102,7 +107,7 @@ class _Writer:
             name += '_'
         self.nodes[name] = nir_node
         self.edges += [(source, name) for source in inputs.sources]
-        return _Value((name,), features, binary, inputs.averaged, inputs.constant)
+        return _Value((name,), tuple(map(int, shape)), binary, inputs.averaged, inputs.constant)
 
     def refuse(self, node: Node, why: str) -> _Value:
         """Record an operation that NIR does not support, and continue to find all of them."""
@@ -147,16 +152,19 @@ class _Writer:
             node,
             self.nir.Conv2d(sizes, numbers, *pairs, groups, self.array(bias, len(numbers))),
             values[x],
-            math.prod(node.meta['val'].shape[-3:]),
+            node.meta['val'].shape[-3:],
         )
 
     def linear(self, node, values, x, weight, bias=None):
         numbers = self.array(weight)
         if values[x].sources and values[x].features != numbers.shape[1]:
             return self.refuse(node, 'a linear layer at every position')
-        return self.insert(
-            node, self.nir.Affine(numbers, self.array(bias, len(numbers))), values[x], len(numbers)
-        )
+        value = values[x]
+        if len(value.shape) > 1:
+            flat = self.nir.Flatten(dict(input=np.array(value.shape)), 0, -1)
+            value = self.insert(node, flat, value, (value.features,), '_flat')
+        affine = self.nir.Affine(numbers, self.array(bias, len(numbers)))
+        return self.insert(node, affine, value, (len(numbers),))
 
     def lif(
         self,
@@ -204,7 +212,7 @@ class _Writer:
                 **metadata,
             )
         return self.insert(
-            node, neuron, replace(values[x], constant=False), values[x].features, binary=True
+            node, neuron, replace(values[x], constant=False), values[x].shape, binary=True
         )
 
     def max_pool(
@@ -227,10 +235,9 @@ class _Writer:
             for value in (kernel, stride or kernel, padding)
         ]
         shape = tuple(node.meta['val'].shape[1:])  # one spike in the window exceeds 1/2
-        size = math.prod(shape)
-        total = self.insert(node, self.nir.SumPool2d(*sizes), values[x], size, '_sum')
+        total = self.insert(node, self.nir.SumPool2d(*sizes), values[x], shape, '_sum')
         threshold = self.nir.Threshold(np.full(shape, 0.5, np.float32))
-        return self.insert(node, threshold, total, size, '_any', binary=True)
+        return self.insert(node, threshold, total, shape, '_any', binary=True)
 
     def add(self, node, values, a, b, alpha=1):
         if alpha != 1 or not all(isinstance(x, Node) and x in values for x in (a, b)):
@@ -242,9 +249,7 @@ class _Writer:
             return self.refuse(node, 'a value is added to itself')
         if a.averaged != b.averaged or a.features != b.features:
             return self.refuse(node, 'a sum of values of different shapes or times')
-        return _Value(
-            a.sources + b.sources, a.features, False, a.averaged, a.constant and b.constant
-        )
+        return _Value(a.sources + b.sources, a.shape, False, a.averaged, a.constant and b.constant)
 
     def mean(self, node, values, x, dims, keepdim=False, dtype=None):
         shape = x.meta['val'].shape
@@ -259,9 +264,9 @@ class _Writer:
             size = np.array(source.meta['val'].shape[-2:])
             channels = int(shape[2])
             pool = self.nir.AvgPool2d(size, size, np.zeros(2, int))
-            pooled = self.insert(node, pool, value, channels, '_mean')
+            pooled = self.insert(node, pool, value, (channels, 1, 1), '_mean')
             flat = self.nir.Flatten(dict(input=np.array([channels, 1, 1])), 0, -1)
-            return self.insert(node, flat, pooled, channels, '_flat')
+            return self.insert(node, flat, pooled, (channels,), '_flat')
         return self.refuse(node, f'a mean over axes {dims}')
 
     def view(self, node: Node, value: _Value) -> _Value:
@@ -284,6 +289,8 @@ class _Writer:
         name = str(node.target)
         if not any(values.get(arg) is not None for arg in node.all_input_nodes):
             return None
+        if values.get(node.args[0]) is None:
+            return self.refuse(node, 'an operation on a constant and the input')
         if name in self.handlers:
             return self.handlers[name](node, values, *node.args, **node.kwargs)
         if name == '<built-in function getitem>':
@@ -332,6 +339,9 @@ def export_nir(
         import nir
     except ImportError as error:
         raise ImportError(f'export_nir needs nir ({error}): pip install "mmbsa[deploy]"') from None
+    shapes = [tuple(x.shape) for x in example_inputs]
+    if len(shapes) != 1 or len(shapes[0]) != 4:
+        raise ValueError(f'export_nir needs one input (B, C, H, W), got {shapes}')
     program = trace(fuse(model, merge=True), example_inputs, ())
     graph, signature = program.graph_module.graph, program.graph_signature
     graph.eliminate_dead_code()
@@ -346,7 +356,7 @@ def export_nir(
             shape = np.array(node.meta['val'].shape[1:])
             entry = nir.Input(dict(input=shape))
             start = _Value(constant=True)
-            values[node] = writer.insert(node, entry, start, math.prod(shape), 'input')
+            values[node] = writer.insert(node, entry, start, shape, 'input')
         elif node.op == 'call_function' and '_assert' not in str(node.target):
             value = writer.visit(node, values)
             if value is not None:
@@ -362,7 +372,7 @@ def export_nir(
         sizes = np.array(node.meta['val'].shape[1:])
         time = 'mean over steps' if values[node].averaged else 'every step'
         out = nir.Output(dict(output=sizes), metadata=dict(time=time))
-        writer.insert(node, out, values[node], values[node].features, f'output_{index}')
+        writer.insert(node, out, values[node], values[node].shape, f'output_{index}')
     result = nir.NIRGraph(writer.nodes, writer.edges, type_check=False)
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         draft = Path(folder) / 'graph.nir'

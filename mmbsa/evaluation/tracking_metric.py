@@ -111,6 +111,7 @@ class TrackingMetric(BaseMetric):
                     name=name,
                     curves=curves(errors, self.rules),
                     frames=len(gt),
+                    steps=int((seconds[1:] > 0).sum()),
                     seconds=float(seconds[1:].sum()),
                     attributes=tuple(sample.get('attributes') or ()),
                     files=None if self.output_dir is None else (result, seconds),
@@ -127,7 +128,7 @@ class TrackingMetric(BaseMetric):
         found = scores(mean_curves([r['curves'] for r in results], self.rules))
         seconds = sum(result['seconds'] for result in results)
         if seconds:
-            found['fps'] = sum(result['frames'] - 1 for result in results) / seconds
+            found['fps'] = sum(result['steps'] for result in results) / seconds
         if self.attributes:
             found.update(self._by_attribute(results))
         for result in results if self.output_dir is not None else ():

@@ -68,7 +68,11 @@ def find_trackers(
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise FileNotFoundError(f'{folder}: the folder of results does not exist')
-        some = sorted(Path(place) for place, _, files in os.walk(folder) if wanted & set(files))
+        some = sorted(
+            Path(place)
+            for place, _, files in os.walk(folder, followlinks=True)
+            if wanted & set(files)
+        )
         if not some:
             there = sorted(entry.name for entry in folder.iterdir())[:5]
             raise FileNotFoundError(
@@ -76,10 +80,11 @@ def find_trackers(
                 f'expected names such as {sorted(wanted)[0]}, found {there}'
             )
         found += some[:1] if some[0] == folder else some
-    places = [place.resolve() for place in found]
-    if len(set(places)) < len(places):
-        twice = next(place for place in places if places.count(place) > 1)
+    real = [place.resolve() for place in found]
+    if len(set(real)) < len(real):
+        twice = next(place for place in real if real.count(place) > 1)
         raise ValueError(f'{twice}: this folder of results is given twice')
+    places = [Path(os.path.abspath(place)) for place in found]
     for depth in range(1, max(len(place.parts) for place in places) + 1):
         names = ['/'.join(place.parts[-depth:]) for place in places]
         if len(set(names)) == len(names):

@@ -7,6 +7,7 @@ from mmbsa.structures.boxes import (
     image_to_crop,
     jitter_box,
     prediction_to_image,
+    usable_boxes,
 )
 from mmbsa.structures.crops import Crop, crop_side, crop_target, hann_window, hidden_at_stride
 from mmbsa.structures.frames import FrameSequence
@@ -26,4 +27,5 @@ __all__ = [
     'image_to_crop',
     'jitter_box',
     'prediction_to_image',
+    'usable_boxes',
 ]

@@ -24,6 +24,23 @@ def corners_from_centre(boxes: Tensor) -> Tensor:
     return torch.cat([boxes[..., :2] - half, boxes[..., :2] + half], -1)
 
 
+def usable_boxes(boxes: np.ndarray, size: Sequence[int] | None = None) -> np.ndarray:
+    """Return (N,) bool: True for boxes from which a track can start.
+
+    They are finite, have an area, and are not completely outside of the picture.
+
+    Args:
+        boxes: (N, 4) x, y, w, h in pixels.
+        size: (height, width) of the picture in pixels; None (default) does not compare positions.
+    """
+    boxes = np.asarray(boxes, np.float64)
+    usable = np.isfinite(boxes).all(1) & (boxes[:, 2:] > 0).all(1)
+    if size is not None:
+        usable &= (boxes[:, :2] + boxes[:, 2:] > 0).all(1)
+        usable &= (boxes[:, :2] < np.array(size[::-1])).all(1)
+    return usable
+
+
 def jitter_box(
     box: np.ndarray, normal: np.ndarray, uniform: np.ndarray, centre: float, scale: float
 ) -> np.ndarray:

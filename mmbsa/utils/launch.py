@@ -297,7 +297,7 @@ def _fit_amp(cfg: Config) -> None:
     for loop in loops:
         loop.fp16 = exists
     if exists:
-        cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='mmbsa.Float32HeadsHook')]
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='mmbsa.Float32HeadsHook')]
         print_log('there is no GPU: mixed precision is bfloat16 on the CPU', 'current')
     else:
         print_log(f'there is no GPU, and {WITHOUT_BFLOAT16}', 'current', logging.WARNING)

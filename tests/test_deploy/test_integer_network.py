@@ -11,7 +11,7 @@ import mmbsa.models  # noqa: F401  (registers everything)
 from mmbsa.deploy.integer import Fixed, IntegerNetwork, Rules
 from mmbsa.deploy.integer.fixed import bits_of
 from mmbsa.deploy.integer.handlers.pointwise import times
-from mmbsa.deploy.integer.handlers.products import distinct
+from mmbsa.deploy.integer.handlers.products import _attention_operations, distinct
 from mmbsa.models.layers import fuse
 from mmbsa.models.neurons import build_neuron
 from mmbsa.registry import MODELS
@@ -187,11 +187,19 @@ def test_a_first_layer_may_have_groups_or_read_a_flat_picture():
         (lambda x, conv: conv(x + 1), 'add.* it reads pixels before a convolution'),
         (lambda x: torch.einsum('bchw,dc->bdhw', x, torch.ones(2, 3)), 'it is real-valued'),
         (lambda x, conv: conv(x).clamp(min=0), 'it has one bound'),
+        (lambda x, flat: flat(x[..., :2, :2].permute(0, 2, 3, 1).flatten(1)), 'were moved'),
+        (lambda x, conv: conv(x.flip(1)), 'it is real-valued'),
+        (
+            lambda x, conv, wide: wide(torch.cat([conv(x), x[..., 1:-1, 1:-1]], 1)),
+            'it joins pixels',
+        ),
         (lambda x, conv: interpolate(conv(x), 1.07), 'does not give a whole number of pixels'),
     ],
 )
 def test_what_has_no_integer_form_is_named(function, message):
-    parts = dict(lif=build_neuron(LIF), conv=conv(3, 2, 3))
+    parts = dict(
+        lif=build_neuron(LIF), conv=conv(3, 2, 3), wide=conv(5, 2, 1), flat=nn.Linear(12, 2)
+    )
     names = inspect.signature(function).parameters
     net = Net(function, **{name: part for name, part in parts.items() if name in names})
     with pytest.raises(ValueError, match=message):
@@ -219,6 +227,48 @@ def test_limits_of_counts_hold_them(rounding, fraction):
     network = integer(net, pixels(), Rules(fraction=fraction))
     last = [layer for layer in network.report if layer.kind == 'conv'][-1]
     assert last.bits['input'] == bits_of(-4, 4) and last.operations['adds'] % 4 == 0
+
+
+@pytest.mark.parametrize('rounding', ['half_even', 'half_up'])
+def test_counts_may_be_scaled_up_before_a_neuron(rounding):
+    first = build_neuron(dict(type='mmbsa.IntegerNode', levels=4, norm=1, rounding=rounding))
+    again = build_neuron(dict(type='mmbsa.IntegerNode', levels=3, norm=1, rounding=rounding))
+    net = Net(
+        lambda x, a, n, m, b: b(m(4 * n(a(x)[None]))[0]),
+        a=conv(3, 4, 3),
+        n=first,
+        m=again,
+        b=conv(4, 2, 1),
+    )
+    with torch.no_grad():
+        expected = net(normalised(pixels()))
+    found = integer(net, pixels(), FINE).run(pixels())[0].real()
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    'limits, keys, expected',
+    [
+        ((1, 1, 1), 4, dict(adds=4 * 4 * 8 + 4 * 4 * 8)),  # (q k^T) v
+        ((4, 1, 1), 4, dict(adds=256)),
+        ((1, 1, 4), 4, dict(adds=128, multiplications=128)),
+        ((1, 1, None), 4, dict(adds=128, multiplications=128)),
+        ((4, 4, 1), 4, dict(adds=128, multiplications=128)),
+        ((4, 1, 1), 16, dict(adds=16 * 8 * 8, multiplications=4 * 8 * 8)),  # q (k^T v)
+        ((1, 4, 4), 16, dict(adds=4 * 8 * 8, multiplications=16 * 8 * 8)),
+        ((1, 4, 1), 16, dict(adds=20 * 8 * 8)),
+    ],
+)
+def test_operations_of_an_attention(limits, keys, expected):
+    q, k, v = (
+        Fixed(np.zeros((1, n, 8), np.int64), limit=limit)
+        for n, limit in zip((4, keys, keys), limits)
+    )
+    assert _attention_operations(q, k, v, 'none') == expected
+    found = _attention_operations(q, k, v, 'shiftmax')
+    assert found['shifts'] == 4 * keys * 8 and ('multiplications' in found) == (
+        limits[:2] == (4, 4)
+    )
 
 
 @pytest.mark.parametrize('rounding', ['half_even', 'half_up'])

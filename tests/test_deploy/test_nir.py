@@ -169,9 +169,10 @@ def test_what_nir_cannot_say_is_listed(tmp_path):
     ],
 )
 def test_neurons_without_a_word_in_nir(neuron, words, tmp_path):
-    net = nn.Sequential(build_neuron(neuron))
-    with pytest.raises(ValueError, match=words):
-        export_nir(net, (torch.zeros(2, 1, 3, 4, 4),), tmp_path / 'm.nir')
+    net = Views(lambda m, x: m.neuron(m.first(x)[None]))
+    net.neuron = build_neuron(neuron)
+    with pytest.raises(ValueError, match=words.replace('0 .', 'neuron .')):
+        export_nir(net, (torch.zeros(1, 3, 8, 8),), tmp_path / 'm.nir')
     assert not list(tmp_path.iterdir())
 
 
@@ -210,6 +211,10 @@ def shuffle(x):
             'a neuron after a mean over time',
         ),
         (lambda m, x: m.first(x).mean(0), 'a mean over axes'),
+        (
+            lambda m, x: m.first.bias[:, None, None].expand_as(m.first(x)),
+            'a constant and the input',
+        ),
     ],
 )
 def test_what_would_change_the_network_is_refused(function, words, tmp_path):
@@ -229,6 +234,22 @@ def test_time_of_the_output_is_stated(tmp_path):
         graph = export_nir(Views(function), (torch.zeros(1, 3, 8, 8),), tmp_path / 'm.nir')
         (out,) = (node for node in graph.nodes.values() if isinstance(node, nir.Output))
         assert out.metadata['time'] == time
+
+
+def test_maps_are_flattened_before_a_linear_layer(tmp_path):
+    torch.manual_seed(0)
+    net = Views(lambda m, x: m.second(m.neuron(m.first(x)[None])[0].flatten(1)))
+    net.second = nn.Linear(8 * 6 * 6, 5)
+    export_nir(net, (torch.zeros(1, 3, 8, 8),), tmp_path / 'm.nir')
+    nir.read(tmp_path / 'm.nir', type_check=True)
+    x = 3 * torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(Simulator(tmp_path / 'm.nir').step(x), net(x))
+
+
+def test_inputs_with_a_time_axis_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r'one input \(B, C, H, W\), got .*2, 3, 8, 8'):
+        export_nir(Views(lambda m, x: x), (torch.zeros(1, 2, 3, 8, 8),), tmp_path / 'm.nir')
 
 
 def test_attention_of_integer_neurons_is_listed(tmp_path):

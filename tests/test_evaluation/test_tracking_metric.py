@@ -89,6 +89,15 @@ def test_result_files_are_written_together(tmp_path):
     assert (tmp_path / 'a_time.txt').read_text().split() == ['0.000000', '0.250000']
 
 
+def test_frames_before_the_track_do_not_count_as_fast():
+    gt = [[0, 0, 0, 0]] * 5 + [[10, 10, 20, 20]] * 3
+    late = sample('a', gt, [[10, 10, 20, 20]] * 8)
+    late.seconds = torch.tensor([0.0] * 6 + [0.5, 0.5])
+    metric = TrackingMetric()
+    metric.process(None, [late])
+    assert metric.evaluate(1)['track/fps'] == pytest.approx(2)
+
+
 @pytest.mark.parametrize('truncate', [False, True])
 def test_boxes_can_be_truncated_as_in_the_official_files(tmp_path, truncate):
     gt = [[10, 10, 20, 20]] * 3

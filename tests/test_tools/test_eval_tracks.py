@@ -87,6 +87,11 @@ def test_trackers_stand_side_by_side(tmp_path, monkeypatch, capsys):
         shutil.copytree(results / 'good', tmp_path / 'deep' / tracker / 'base')
     out = run(monkeypatch, capsys, tmp_path / 'deep', data, '--layout', 'VisEvent')
     assert '| first/base |' in out and '| second/base |' in out
+    (tmp_path / 'links').mkdir()
+    (tmp_path / 'links' / 'ours').symlink_to(results / 'good')
+    for given in (tmp_path / 'links', tmp_path / 'links' / 'ours'):
+        out = run(monkeypatch, capsys, given, data, '--layout', 'VisEvent')
+        assert '| ours |' in out
     with pytest.raises(SystemExit, match='good: this folder of results is given twice'):
         run(monkeypatch, capsys, results, results / 'good', data, '--layout', 'VisEvent')
 

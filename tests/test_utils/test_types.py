@@ -51,13 +51,14 @@ def test_launch_replaces_what_needs_a_gpu(as_class, bfloat16, monkeypatch):
                 loss_scale='dynamic',
                 optimizer=dict(type='SGD'),
             ),
-            val_cfg=dict(type='ValLoop'),
+            custom_hooks=None,
+            val_cfg=None,
             test_cfg=dict(type='TestLoop', fp16=True),
         )
     )
     launch.fit_devices(cfg)
-    assert cfg.test_cfg.fp16 == bfloat16 and 'fp16' not in cfg.val_cfg
-    assert cfg.get('custom_hooks', []) == [dict(type='mmbsa.Float32HeadsHook')] * bfloat16
+    assert cfg.test_cfg.fp16 == bfloat16 and cfg.val_cfg is None
+    assert (cfg.custom_hooks or []) == [dict(type='mmbsa.Float32HeadsHook')] * bfloat16
     wrapper = 'mmbsa.CPUAmpOptimWrapper' if bfloat16 else 'OptimWrapper'
     assert cfg.optim_wrapper.to_dict() == dict(type=wrapper, optimizer=dict(type='SGD'))
     assert launch._without_sync_bn(cfg.model) and cfg.model.norm_cfg.type == 'BN'

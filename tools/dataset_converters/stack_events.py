@@ -84,13 +84,18 @@ def convert(args: argparse.Namespace) -> list[str]:
         skipped = dict.fromkeys(names, args.skip) | start_frames(args.root)
     elif args.layout == 'FE108' and args.skip is None:
         print(f'{pairs} does not exist: no camera frames are skipped; --skip sets their number')
-    unknown = [name for name in names if skipped[name] is None]
+    stack = f'inter{args.steps}_stack_3008'
+    unknown = [
+        name
+        for name in names
+        if skipped[name] is None and not any(Path(folder, name, stack).glob('*'))
+    ]
     failed = [
         f'{Path(folder, name)}: {pairs} does not list it, so the number of camera frames to skip '
         'is unknown; set --skip (0: none)'
         for name in unknown
     ]
-    names = [name for name in names if skipped[name] is not None]
+    names = [name for name in names if name not in unknown]
     bar, written, done = ProgressBar(len(names)), 0, 0
     with ProcessPoolExecutor(max(args.workers, 1), initializer=end_with_parent) as pool:
         jobs = {
@@ -99,7 +104,7 @@ def convert(args: argparse.Namespace) -> list[str]:
                 Path(folder, name),
                 args.layout,
                 args.steps,
-                skipped[name],
+                skipped[name] or 0,
                 args.official_quirks,
                 sensor_size=args.sensor_size,
                 repair=args.repair,

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import statistics
 from dataclasses import dataclass
 from functools import partial
@@ -56,7 +57,7 @@ class Row:
         Args:
             key: name of the result, ``'final'`` by default (the last validation).
         """
-        return statistics.stdev(self.each(key)) if len(self.each(key)) > 1 else None
+        return deviation(self.each(key)) if len(self.each(key)) > 1 else None
 
     def interval(self, key: str = 'final') -> float | None:
         """Return half the width of the 95 % confidence interval of the mean; None for fewer than
@@ -84,8 +85,11 @@ class Row:
         each = [a - b for a, b in pairs if a is not None and b is not None]
         if len(each) < 2:
             return None
-        p = 1.0 if not any(each) else float(stats.ttest_1samp(each, 0.0).pvalue)
-        return Difference(statistics.fmean(each), half_width(each), p, len(each))
+        mean, half = statistics.fmean(each), half_width(each)
+        # differences of rounded metrics may be equal by chance: no spread, no test
+        equal = half <= 1e-9 * max(1.0, *(abs(value) for pair in pairs for value in pair if value))
+        p = None if equal else float(stats.ttest_1samp(each, 0.0).pvalue)
+        return Difference(mean, half, p, len(each))
 
     def curve(self) -> list[tuple[int, float, float]]:
         """Return (step, mean, sample standard deviation) at the steps that all runs have.
@@ -98,9 +102,7 @@ class Row:
         points = []
         for step in sorted(set.intersection(*map(set, curves))):
             here = [curve[step] for curve in curves]
-            points.append(
-                (step, statistics.fmean(here), statistics.stdev(here) if len(here) > 1 else 0.0)
-            )
+            points.append((step, statistics.fmean(here), deviation(here) if len(here) > 1 else 0.0))
         return points
 
 
@@ -111,20 +113,26 @@ class Difference:
     Attributes:
         mean: mean over the seeds.
         half: half the width of its 95 % confidence interval.
-        p: probability of a mean at least that far from 0 if there is no difference (two-sided).
+        p: probability of a mean at least that far from 0 if there is no difference (two-sided);
+            None if all differences are equal.
         seeds: number of common seeds.
     """
 
     mean: float
     half: float
-    p: float
+    p: float | None
     seeds: int
 
 
 def half_width(values: list[float]) -> float:
     """Return half the width of the 95 % confidence interval of the mean of two or more values."""
     quantile = float(stats.t.ppf(0.975, len(values) - 1))
-    return quantile * statistics.stdev(values) / len(values) ** 0.5
+    return quantile * deviation(values) / len(values) ** 0.5
+
+
+def deviation(values: list[float]) -> float:
+    """Return the sample standard deviation (n - 1); NaN if a value is not finite."""
+    return statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
 
 
 def rounded(value: float, largest: float | None = None) -> str:
@@ -192,7 +200,8 @@ def columns(grid: Grid, rows: list[Row], metric: str) -> tuple[list[str], list[l
         if found is None:
             return '-'
         mean, half = (rounded(value, row.mean()) for value in (found.mean, found.half))
-        return f'{mean if found.mean < 0 else "+" + mean} ± {half} (p = {found.p:.2g})'
+        p = '' if found.p is None else f' (p = {found.p:.2g})'
+        return f'{mean if found.mean < 0 else "+" + mean} ± {half}{p}'
 
     reference = ', '.join(f'{axis} = {name}' for axis, name in grid.reference.items())
     wanted = [

@@ -7,6 +7,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 
 from mmbsa.datasets.tracking.pairs import MIN_FRAMES, can_train, draw_pair, visible_frames
+from mmbsa.structures import usable_boxes
 
 
 class BaseTrackingDataset(BaseDataset):
@@ -60,7 +61,7 @@ class BaseTrackingDataset(BaseDataset):
 
         Raises:
             ValueError: no sequence can be used for training, or, with ``test_mode``, the first box
-                of a sequence has no area or is far outside of the picture.
+                of a sequence has no area or is outside of the picture.
         """
         super().full_init()
         if self._trainable is None:
@@ -87,15 +88,14 @@ class BaseTrackingDataset(BaseDataset):
     def _visible(info: dict) -> np.ndarray:
         return visible_frames(info['gt_boxes'], info.get('img_shape'))
 
-    @classmethod
-    def _check_first_box(cls, info: dict) -> None:
-        visible = cls._visible(info)
-        first = int(visible.argmax()) if info.get('late_start') else 0
-        box = np.asarray(info['gt_boxes'][first])
-        if not (np.isfinite(box).all() and visible[first]):
+    @staticmethod
+    def _check_first_box(info: dict) -> None:
+        usable = usable_boxes(info['gt_boxes'], info.get('img_shape'))
+        first = int(usable.argmax()) if info.get('late_start') else 0
+        if not usable[first]:
             raise ValueError(
-                f'{info["sequence"]}: the first box {box.tolist()} (x, y, w, h) has no area or is '
-                'far outside of the picture; a tracker starts from it'
+                f'{info["sequence"]}: the first box {np.asarray(info["gt_boxes"][first]).tolist()} '
+                '(x, y, w, h) has no area or is outside of the picture; a tracker starts from it'
             )
 
     @property

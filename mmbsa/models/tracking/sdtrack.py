@@ -15,7 +15,7 @@ from mmbsa.models.tracking.head import CentreMaps, decode_boxes
 from mmbsa.models.tracking.losses import tracking_losses
 from mmbsa.models.tracking.state import CropRules, TrackState, advance, search_crop, start_track
 from mmbsa.registry import MODELS, build_checked
-from mmbsa.structures import TrackDataSample, hann_window
+from mmbsa.structures import TrackDataSample, hann_window, usable_boxes
 
 
 @MODELS.register_module()
@@ -210,7 +210,7 @@ class SDTrack(BaseModel):
         """Track the target in whole sequences, starting from the first annotated box.
 
         All sequences of the batch are tracked at the same time. A track starts at the first row
-        whose box has an area; rows before it get the box of this row.
+        whose box can be used (:func:`mmbsa.structures.usable_boxes`); rows before it get its box.
 
         Args:
             inputs: dict with ``frames``, a list with the frames of every sequence.
@@ -247,7 +247,8 @@ class SDTrack(BaseModel):
 
     def _start(self, frames: Sequence[np.ndarray], sample: TrackDataSample) -> '_Track':
         boxes = np.asarray(sample.gt_boxes, np.float64)
-        row = int((boxes[:, 2:] > 0).all(1).argmax())  # 0 without any, which init_state names
+        usable = usable_boxes(boxes, frames[0].shape[1:3])
+        row = int(usable.argmax())  # 0 without any; init_state says why
         return _Track(self.init_state(frames[row], boxes[row]), len(frames), row)
 
 

@@ -3,6 +3,7 @@ told."""
 
 import csv
 import json
+import math
 import os
 import re
 import signal
@@ -20,7 +21,7 @@ from mmengine.config import Config
 
 from mmbsa.apis.ablation import CellFolder, LocalRunner, expand, read_grid
 from mmbsa.apis.ablation.report import write_report
-from mmbsa.apis.ablation.table import differences, rounded
+from mmbsa.apis.ablation.table import Row, differences, rounded
 
 ROOT = Path(__file__).resolve().parents[3]
 TOOL = ROOT / 'tools' / 'ablate.py'
@@ -299,6 +300,20 @@ def test_statistics_and_pictures(grid, tmp_path):
     again = json.loads((tmp_path / 'out/results.json').read_text())
     assert [entry['mean'] for entry in again] == [row.mean() for row in rows]
     assert again[1]['difference']['p'] == found.p and again[0]['difference'] is None
+
+
+def test_statistics_of_equal_and_of_broken_results():
+    def row(*finals):
+        runs = [dict(seed=seed, final=value, curve={1: value}) for seed, value in enumerate(finals)]
+        return Row({}, len(runs), runs)
+
+    equal = row(30.1, 32.1).difference(row(30.0, 32.0))  # of rounded metrics
+    assert equal.mean == pytest.approx(0.1) and equal.p is None and equal.half < 1e-9
+    same = row(30.1, 32.1).difference(row(30.1, 32.1))
+    assert (same.mean, same.half, same.p) == (0, 0, None)
+    broken = row(float('nan'), 30.0)
+    assert all(map(math.isnan, (broken.std(), broken.interval(), broken.curve()[0][2])))
+    assert math.isnan(broken.difference(row(29.0, 31.0)).mean)
 
 
 def test_config_file_holds_the_cell(grid, tmp_path):

@@ -66,6 +66,10 @@ def test_tool_converts_a_split_and_can_be_started_again(tmp_path, monkeypatch, c
         runpy.run_path(str(TOOL), run_name='__main__')
     assert '30 pictures of 1 sequences; 1 had frames already' in capsys.readouterr().out
     assert not list((tmp_path / 'train' / 'd').glob('*stack*'))
+    (tmp_path / 'pair.txt').write_text('a 0\n')  # b has its frames
+    with pytest.raises(SystemExit, match=r'not converted \(1 sequences\):\n.*d: '):
+        runpy.run_path(str(TOOL), run_name='__main__')
+    capsys.readouterr()
     run(monkeypatch, 'FE108', tmp_path, '--skip', 3)
     assert '27 pictures of 1 sequences; 2 had frames already' in capsys.readouterr().out
 

@@ -197,7 +197,7 @@ def test_annotation_of_tests_may_mix_separators(tmp_path):
         (
             lambda f: (f / 'groundtruth.txt').write_text('900,2,4,3\n' * 24),
             ValueError,
-            'seq: the first box.*far outside',
+            'seq: the first box.*outside of the picture',
         ),
         (
             lambda f: (f / 'groundtruth.txt').write_text('1,2,4,3\n' * 23 + '1,2,inf,3\n'),

@@ -108,7 +108,7 @@ def test_batches_of_sequences_equal_sequences_alone():
 def test_a_track_starts_at_the_first_box_with_an_area():
     model = build().eval()
     (frames, late), (_, other) = sequence(6), sequence(6)
-    late.gt_boxes[:2] = 0
+    late.gt_boxes[0], late.gt_boxes[1] = torch.tensor([200.0, 20, 14, 12]), 0  # outside, empty
     found, _ = model.predict(dict(frames=[frames, frames]), [late, other])
     shorter = [frames[row] for row in range(2, 6)]
     alone = TrackDataSample()

@@ -6,12 +6,31 @@ from dataclasses import replace
 import numpy as np
 
 from mmbsa.deploy.integer import layers
-from mmbsa.deploy.integer.handlers.registry import handles, module_of, plain, refuse
+from mmbsa.deploy.integer.handlers.registry import Pixels, handles, module_of, plain, refuse
+
+
+def _channels(network, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return the channel of every pixel: of maps (..., C, H, W), or of flat pictures (B, C H W);
+    None if the shape is not one of them."""
+    channels = np.arange(len(network.mean))
+    if len(shape) == 2 and shape[1] % len(channels) == 0:
+        return np.broadcast_to(np.repeat(channels, shape[1] // len(channels)), shape)
+    if len(shape) > 2 and shape[-3] == len(channels):
+        return np.broadcast_to(channels[:, None, None], shape)
+    return None
 
 
 def _view(function: Callable) -> Callable:
     def handler(network, node, x, *args, **kwargs):
-        return replace(x, data=function(x.data, *args))
+        data = function(x.data, *args)
+        if not isinstance(x, Pixels):
+            return replace(x, data=data)
+        # the first layer must know the mean of every input
+        channels = _channels(network, x.data.shape) if x.channels is None else x.channels
+        channels = function(channels, *args)
+        usual = _channels(network, channels.shape)
+        moved = usual is None or not np.array_equal(channels, usual)
+        return replace(x, data=data, channels=channels if moved else None)
 
     return handler
 
@@ -72,6 +91,8 @@ def _expand_as(network, node, x, other):
 
 @handles('aten.unbind.int', pixels=True)
 def _unbind(network, node, x, dim=0):
+    if isinstance(x, Pixels) and dim % x.data.ndim >= x.data.ndim - 3:
+        raise refuse(node, 'it divides pixels along channels or positions')
     return [replace(x, data=part) for part in np.moveaxis(x.data, dim, 0)]
 
 
@@ -82,6 +103,8 @@ def _size(network, node, x, dim):
 
 @handles('aten.stack', 'aten.cat', pixels=True)
 def _join(network, node, parts, dim=0):
+    if any(isinstance(part, Pixels) for part in parts):
+        raise refuse(node, 'it joins pixels with other maps before a convolution')
     if len({(part.fraction, part.unit) for part in parts}) > 1:
         parts = [plain(network, node, part) for part in parts]
     limits = [part.limit for part in parts]

@@ -63,6 +63,7 @@ def _clamp(network, node, x, low=None, high=None):
         return _counted(network, node, x, int(low), int(high))
     if x.limit is None or x.unit != 1:
         x = plain(network, node, x)
+    x = _whole(x)
     bounds = [int(np.floor(bound * 2**x.fraction)) for bound in (low, high)]
     network.note(
         node,
@@ -71,6 +72,14 @@ def _clamp(network, node, x, low=None, high=None):
         dict(membrane=network.rules.potential_bits, output=bits_of(int(low), int(high))),
     )
     return Fixed(np.clip(x.data, *bounds), x.fraction, limit=max(map(abs, bounds)))
+
+
+def _whole(x: Fixed) -> Fixed:
+    """Return x with a fraction of at least 0, as after a factor that is a power of two."""
+    if x.fraction >= 0:
+        return x
+    limit = None if x.limit is None else x.limit << -x.fraction
+    return replace(x, data=x.data << -x.fraction, fraction=0, limit=limit)
 
 
 def _counted(network, node, x: Fixed, low: int, high: int) -> Fixed:
@@ -97,12 +106,14 @@ def _counted(network, node, x: Fixed, low: int, high: int) -> Fixed:
 
 @handles('aten.round')
 def _round(network, node, x):
+    x = _whole(x)
     limit = None if x.limit is None else -(-x.limit >> x.fraction)
     return Fixed(layers.round_half_even(x.data, x.fraction), limit=limit and max(limit, 1))
 
 
 @handles('aten.floor')
 def _floor(network, node, x):
+    x = _whole(x)
     return Fixed(
         x.data >> x.fraction, limit=None if x.limit is None else max(x.limit >> x.fraction, 1)
     )

@@ -95,6 +95,8 @@ def _quantized(
 
 def _statistics(network, node, x: Pixels, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return a map of the means, as the input of a layer, and the deviations, as its weights."""
+    if x.channels is not None:
+        raise refuse(node, 'the channels of its pixels were moved')
     channels, (outputs, inputs) = len(network.std), weights.shape[:2]
     if weights.ndim == 2:  # a linear layer on a flat picture
         if x.data.ndim != 2 or inputs % channels:
@@ -229,15 +231,7 @@ def _attention(network, node, q, k, v, product, normalizer, scale, grad, impl, u
             None if v.limit is None else bound,
         )
         out = times(network, node, out, scale)
-    pairs = q.data[..., 0].size * k.data.shape[-2]
-    scores, mixing = pairs * q.data.shape[-1], pairs * v.data.shape[-1]
-    operations = dict(adds=scores + mixing)
-    if normalizer == 'shiftmax':
-        operations['shifts'] = mixing
-    elif multiplies(q) and (multiplies(k) or multiplies(v)) or multiplies(k) and multiplies(v):
-        operations = dict(multiplications=scores + mixing)
-    if normalizer == 'shiftmax' and multiplies(q) and multiplies(k):
-        operations |= dict(adds=mixing, multiplications=scores)
+    operations = _attention_operations(q, k, v, normalizer)
     network.note(
         node,
         f'attention, {normalizer}',
@@ -245,3 +239,25 @@ def _attention(network, node, q, k, v, product, normalizer, scale, grad, impl, u
         dict(score=bits_of(-limit, limit), accumulator=width),
     )
     return out, None, None
+
+
+def _attention_operations(q: Fixed, k: Fixed, v: Fixed, normalizer: str) -> dict[str, int]:
+    """Count the operations of an attention, in the order of ``layers.unnormalised_attention``."""
+    width, values, keys = q.data.shape[-1], v.data.shape[-1], k.data.shape[-2]
+    queries, heads = q.data[..., 0].size, k.data[..., 0, 0].size
+    if normalizer == 'none' and keys > width:  # q (k^T v)
+        parts = (
+            (heads * keys * width * values, multiplies(k) and multiplies(v)),
+            (queries * width * values, multiplies(q)),
+        )
+    else:  # (q k^T) v
+        parts = (
+            (queries * keys * width, multiplies(q) and multiplies(k)),
+            (queries * keys * values, normalizer == 'none' and multiplies(v)),
+        )
+    found = dict(
+        adds=sum(number for number, real in parts if not real),
+        multiplications=sum(number for number, real in parts if real),
+        shifts=parts[1][0] if normalizer == 'shiftmax' else 0,
+    )
+    return {name: number for name, number in found.items() if number}

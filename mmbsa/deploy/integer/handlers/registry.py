@@ -14,7 +14,14 @@ from mmbsa.deploy.integer.fixed import Fixed, as_ratio, check_width, shift
 
 @dataclass(frozen=True)
 class Pixels(Fixed):
-    """Raw pixels; the first convolution absorbs the normalisation."""
+    """Raw pixels; the first convolution absorbs the normalisation.
+
+    Args:
+        channels: channel of every pixel, if they are not maps (..., C, H, W) or flat pictures
+            (B, C H W); None otherwise.
+    """
+
+    channels: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
