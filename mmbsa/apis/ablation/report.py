@@ -210,6 +210,7 @@ def costs(grid: Grid, rows: list[Row], metric: str) -> bytes:
                 capsize=4,
                 label=row.label,
             )
+        axis.locator_params(axis='x', nbins=6)
         axis.set_xlabel(label)
         axis.set_ylabel(f'validation {metric}')
         axis.grid(alpha=0.3)
