@@ -13,6 +13,7 @@ from mmengine.model import BaseModel, MMDistributedDataParallel
 from nets import lif_net
 from torch import nn
 
+from mmbsa.apis.ablation.grid import Grid
 from mmbsa.apis.ablation.table import Row, columns, comma_separated
 from mmbsa.energy import Report, count_operations
 from mmbsa.energy.account import energy
@@ -193,7 +194,7 @@ def test_it_is_registered_and_runs_before_the_logger():
 
 
 def test_ablation_tables_have_an_energy_column():
-    grid = SimpleNamespace(axes={'a': {}}, published={})
+    grid = Grid('grid', Path('base.py'), {'a': {'x': {}}}, [0, 1])
     runs = [
         dict(seed=seed, final=1.0, curve={}, energy_mj=value)
         for seed, value in ((0, 0.25), (1, 0.75))

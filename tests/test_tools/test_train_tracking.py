@@ -73,6 +73,6 @@ def test_train_and_test(tmp_path, monkeypatch, attention):
         *native,
     )
     files = sorted(path.name for path in (tmp_path / 'results').iterdir())
-    assert files == ['test0000.txt', 'test0001.txt', 'test0002.txt']
+    assert files == [f'test000{i}{end}.txt' for i in range(3) for end in ('', '_time')]
     assert read_boxes(tmp_path / 'results' / files[0]).shape == (6, 4)
     assert Config.fromfile(config).test_evaluator.type == 'TrackingMetric'

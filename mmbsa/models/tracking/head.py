@@ -1,5 +1,6 @@
 """The centre head: it predicts the centre and the size of the target."""
 
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -84,7 +85,13 @@ class CentreBranch(nn.Module):
         Under autocast the last convolution uses float32, because 16 bits are too coarse for boxes.
         """
         x = self.units(x)
-        with torch.autocast(x.device.type, enabled=False):
+        device = x.device.type
+        exact = (
+            torch.autocast(device, enabled=False)
+            if torch.amp.is_autocast_available(device)  # not on the meta device
+            else nullcontext()
+        )
+        with exact:
             maps = self.conv(merge_time(x).to(self.conv.weight.dtype))
         return read_time([split_time(maps, len(x))], 'mean')[0]
 
