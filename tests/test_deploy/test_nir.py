@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from family_checks import settled
+from tiny_deploy import LIF
 from torch import nn
 
 import mmbsa.models  # noqa: F401  (registers everything)
@@ -12,12 +13,6 @@ from mmbsa.registry import MODELS
 from mmbsa.spiking import SpikingNeuron
 
 nir = pytest.importorskip('nir')
-LIF = dict(
-    type='mmbsa.LIFNode',
-    tau=2.0,
-    surrogate_function=dict(type='Sigmoid', alpha=4.0),
-    detach_reset=True,
-)
 
 
 class ConvNet(nn.Module):

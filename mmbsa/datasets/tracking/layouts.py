@@ -95,25 +95,7 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 #: the 17 columns of VisEvent's attribute files.
-VISEVENT_ATTRIBUTES = (
-    'CM',
-    'ROT',
-    'DEF',
-    'FOC',
-    'LI',
-    'OV',
-    'POC',
-    'VC',
-    'SV',
-    'BC',
-    'MB',
-    'ARC',
-    'FM',
-    'NMO',
-    'IV',
-    'OE',
-    'BOM',
-)
+VISEVENT_ATTRIBUTES = tuple('CM ROT DEF FOC LI OV POC VC SV BC MB ARC FM NMO IV OE BOM'.split())
 
 
 @dataclass(frozen=True)
