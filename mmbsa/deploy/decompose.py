@@ -37,19 +37,31 @@ def lif(x: Tensor, v0: Tensor | None, *parameters) -> tuple[Tensor, Tensor]:
 
 
 def integer_spike(
-    u: Tensor, low: float, high: float, norm: float, half_up: bool, inclusive: bool, impl: str
-) -> tuple[Tensor, Tensor]:
-    """Compute ``mmbsa::integer_spike``: counts over ``norm``, and the gradient's mask (uint8).
+    u: Tensor,
+    low: float,
+    high: float,
+    norm: float,
+    half_up: bool,
+    inclusive: bool,
+    impl: str,
+    keep: int = 1,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute ``mmbsa::integer_spike``: counts over ``norm``, the gradient's mask (uint8), and the
+    counts (int8).
 
     The arguments are those of the op, see :mod:`mmbsa.ops`.
     """
     count = u.clamp(low, high)
-    passing = count.eq(u) if inclusive else (u > low).logical_and(u < high)
-    count = (count + 0.5).floor() if half_up else count.round()
+    passing = u.new_empty(0, dtype=torch.uint8)
+    if keep:
+        inside = count.eq(u) if inclusive else (u > low).logical_and(u < high)
+        passing = inside.to(torch.uint8)
+    count = whole = (count + 0.5).floor() if half_up else count.round()
     if norm != 1:
         # a product with a power of two is exact, and faster than a quotient
-        count = count * (1 / norm) if math.frexp(norm)[0] == 0.5 else count / norm
-    return count, passing.to(torch.uint8)
+        count = whole * (1 / norm) if math.frexp(norm)[0] == 0.5 else whole / norm
+    whole = whole if keep == 2 else u.new_empty(0)
+    return count, passing, whole.to(torch.int8)
 
 
 def bipolar_attention(

@@ -121,8 +121,9 @@ def resolve(op: str, impl: str, *call) -> str:
         RuntimeError: the named implementation cannot run on this machine or does not support this
             call; the message gives the reason.
     """
-    check_name(op, impl)
     entries = _entries(op)
+    if impl not in entries:
+        check_name(op, impl)
     asked_by = 'impl'
     if impl == 'auto':
         wish = os.environ.get(ENV, '')

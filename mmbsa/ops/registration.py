@@ -1,7 +1,6 @@
 """The ``mmbsa`` namespace of ``torch.library``, and the common code of all ops in it."""
 
 import functools
-import inspect
 from collections.abc import Callable
 
 import torch
@@ -54,6 +53,38 @@ def batch_first(info, in_dims: tuple, *tensors: Tensor | None) -> list[Tensor | 
     ]
 
 
+class Differentiable:
+    """Call an autograd function that has ``setup_context``, without its costs in eager mode.
+
+    Such a function works in function transforms (``torch.func``), but torch reads and binds the
+    signature of its forward at every call, which takes as long as a small kernel. Outside of
+    transforms and compilation this object therefore calls an equal function whose forward gets the
+    context.
+
+    Args:
+        function: the autograd function; its forward has no default arguments.
+    """
+
+    def __init__(self, function: type[torch.autograd.Function]):
+        self.function = function
+
+        def forward(ctx, *args):
+            output = function.forward(*args)
+            function.setup_context(ctx, args, output)
+            return output
+
+        self.eager = type(
+            function.__name__,
+            (torch.autograd.Function,),
+            dict(forward=staticmethod(forward), backward=staticmethod(function.backward)),
+        )
+
+    def __call__(self, *args):
+        """Return the output of the function."""
+        general = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+        return (self.function if general else self.eager).apply(*args)
+
+
 class CustomOp:
     """An op of ``torch.ops.mmbsa``: its kernel, shapes, gradient and rule for ``torch.vmap``.
 
@@ -101,17 +132,17 @@ class CustomOp:
         def forward(*args):
             return self.registered(*args)
 
-        # torch reads the signature at every call
-        setattr(forward, '__signature__', inspect.signature(forward))  # noqa: B010
-        self._function = type(
-            name,
-            (torch.autograd.Function,),
-            dict(
-                forward=staticmethod(forward),
-                backward=staticmethod(backward),
-                setup_context=staticmethod(setup_context),
-                generate_vmap_rule=True,
-            ),
+        self._function = Differentiable(
+            type(
+                name,
+                (torch.autograd.Function,),
+                dict(
+                    forward=staticmethod(forward),
+                    backward=staticmethod(backward),
+                    setup_context=staticmethod(setup_context),
+                    generate_vmap_rule=True,
+                ),
+            )
         )
 
     def __call__(self, *args):
@@ -121,7 +152,7 @@ class CustomOp:
         traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
         if traced or not torch.is_grad_enabled():
             return self.registered(*args)
-        return self._function.apply(*args)
+        return self._function(*args)
 
 
 def _save_nothing(ctx, inputs, output) -> None:

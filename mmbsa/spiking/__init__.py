@@ -14,7 +14,7 @@ from mmbsa.spiking.domain import (
     domain_of,
     measure_domain,
 )
-from mmbsa.spiking.marks import add, bytes_of, carry, mark, marked
+from mmbsa.spiking.marks import add, bytes_of, carry, mark, marked, may_be_marked
 from mmbsa.spiking.neuron import SpikingNeuron, Stateful, spiking_neurons
 from mmbsa.spiking.stream import State, is_streaming, stream
 
@@ -35,6 +35,7 @@ __all__ = [
     'is_streaming',
     'mark',
     'marked',
+    'may_be_marked',
     'measure_domain',
     'spiking_neurons',
     'stream',

@@ -25,34 +25,41 @@ def wanted() -> bool:
     return os.environ.get(BYTES_ENV) != '0'
 
 
-def mark(x: Tensor, domain: SpikeDomain | None) -> Tensor:
+def may_be_marked(x: Tensor, domain: SpikeDomain | None) -> bool:
+    """Return whether :func:`mark` marks spikes of a domain with the dtype of ``x``; it does not if
+    no layer would keep their values, for example without gradients."""
+    return (
+        domain is not None
+        and torch.is_grad_enabled()
+        and x.is_floating_point()
+        and not torch.compiler.is_exporting()
+        and wanted()
+        and fits(domain.low, domain.high, domain.unit)
+        and (torch.compiler.is_compiling() or not x.is_inference())
+    )
+
+
+def mark(x: Tensor, domain: SpikeDomain | None, kept: Tensor | None = None) -> Tensor:
     """Return ``x`` with a mark that it holds spikes of a domain.
 
     Args:
-        x: a spike tensor of any shape.
+        x: a spike tensor of any shape; a mark that it has is not changed.
         domain: the values that ``x`` holds; None (real-valued) sets no mark.
+        kept: counts of ``x`` as int8, dense and in the memory layout of ``x``, which is not a view;
+            None (default) means that the first layer that needs them computes them.
 
     Returns:
-        ``x`` itself, or a view of it during compilation. It has no mark if no layer would keep its
-        values, for example without gradients.
+        ``x`` itself, or a view of it during compilation. It has no mark if
+        :func:`may_be_marked` is False.
     """
-    if (
-        domain is None
-        or not torch.is_grad_enabled()
-        or not x.is_floating_point()
-        or torch.compiler.is_exporting()
-        or not wanted()
-        or not fits(domain.low, domain.high, domain.unit)
-    ):
+    if not may_be_marked(x, domain) or marked(x) == domain:
         return x
     eager = not torch.compiler.is_compiling()
-    if eager and x.is_inference():
-        return x
     if not eager:  # Dynamo sets no attribute of a result that comes in a tuple
         x = x.view_as(x)
     # An in-place change of x makes the mark invalid, so the version is stored. The dict holds the
     # bytes of x and of its views: q, k and v share them.
-    found: tuple = (domain, x._version, {}) if eager else (domain, None, None)
+    found: tuple = (domain, x._version, {}, kept) if eager else (domain, None, None, None)
     x._mmbsa_spikes = found  # type: ignore[attr-defined]
     return x
 
@@ -67,8 +74,8 @@ def carry(view: Tensor, x: Tensor) -> Tensor:
     domain = marked(x)
     if domain is None or view is x:
         return view
-    if torch.compiler.is_compiling() or view._base is None:
-        return mark(view, domain)
+    if torch.compiler.is_compiling() or view._base is not (x if x._base is None else x._base):
+        return mark(view, domain)  # another memory
     view._mmbsa_spikes = x._mmbsa_spikes  # type: ignore[attr-defined]
     return view
 
@@ -90,10 +97,12 @@ def bytes_of(x: Tensor) -> tuple[Tensor, float] | None:
         return None
     if torch.compiler.is_compiling():  # the compiler removes equal operations itself
         return to_bytes(x.detach(), domain.unit), domain.unit
-    kept = x._mmbsa_spikes[2]  # type: ignore[attr-defined]
+    _, _, kept, counts = x._mmbsa_spikes  # type: ignore[attr-defined]
     place = x.shape, x.stride(), x.storage_offset()
     if place not in kept:
-        kept[place] = to_bytes(x.detach(), domain.unit)
+        kept[place] = (
+            to_bytes(x.detach(), domain.unit) if counts is None else counts.as_strided(*place)
+        )
     return kept[place], domain.unit
 
 

@@ -73,7 +73,9 @@ def test_integer_spike(half_up, inclusive, norm):
     )
     for low in (0.0, -4.0):
         args = (u[None], low, 4.0, norm, half_up, inclusive)
-        same(TABLE[OPS.integer_spike.default](*args, 'auto'), OPS.integer_spike(*args, 'auto'))
+        for keep in ([], [0], [2]):
+            found = TABLE[OPS.integer_spike.default](*args, 'auto', *keep)
+            same(found, OPS.integer_spike(*args, 'auto', *keep))
 
 
 def rows(kind, n, d, seed=0):

@@ -10,6 +10,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmbsa.ops import dispatch, implementations, integer_spike
+from mmbsa.ops.bytes import to_bytes
+from mmbsa.ops.integer_spike import spikes_and_counts
 
 IMPLS = implementations('integer_spike')
 RULES = [
@@ -119,7 +121,9 @@ def test_integer_spike_keeps_layouts(impl):
 def test_integer_spike_passes_opcheck(impl):
     u = torch.randn(3, 4, 5).requires_grad_()
     rest = 0.0, 4.0, 4.0, False, True, impl
-    torch.library.opcheck(torch.ops.mmbsa.integer_spike.default, (u, *rest))
+    for keep in (1, 2):
+        torch.library.opcheck(torch.ops.mmbsa.integer_spike.default, (u, *rest, keep))
+    torch.library.opcheck(torch.ops.mmbsa.integer_spike.default, (u.detach(), *rest, 0))
     torch.library.opcheck(
         torch.ops.mmbsa.integer_spike_bwd.default,
         (u.detach(), torch.ones_like(u, dtype=torch.uint8), 4.0, impl),
@@ -138,6 +142,31 @@ def test_one_byte_is_kept_for_the_backward():
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
         integer_spike(u, 4)
     assert [(t.dtype, t.numel()) for t in saved] == [(torch.uint8, 100)]
+
+
+@pytest.mark.parametrize('impl', IMPLS)
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('rule', RULES, ids=str)
+def test_counts_come_with_the_spikes(impl, dtype, rule, monkeypatch):
+    monkeypatch.setenv(dispatch.ENV, impl)
+    rule = dict(rule)
+    base = potentials(dtype)[:150].view(1, 5, 6, 5)
+    for u in (base, base.permute(0, 1, 3, 2), base[..., ::2], base[:, :1].expand(2, 3, 6, 5)):
+        u = u.detach().requires_grad_()
+        spikes, counts = spikes_and_counts(u, 4, **rule)
+        assert torch.equal(spikes, integer_spike(u, 4, impl='reference', **rule))
+        assert counts.dtype == torch.int8 and counts.stride() == spikes.stride()
+        assert torch.equal(counts, to_bytes(spikes.detach(), 1 / rule['norm']))
+        first, second = (
+            torch.autograd.grad(x.sum(), u)[0] for x in (spikes, integer_spike(u, 4, **rule))
+        )
+        assert torch.equal(first, second)
+    with torch.no_grad():  # nothing is kept
+        options = -4.0 if rule['signed'] else 0.0, 4.0, rule['norm'], rule['half_up']
+        op = torch.ops.mmbsa.integer_spike
+        spikes, *rest = op(base, *options, rule['inclusive'], impl, 0)
+        assert torch.equal(spikes, integer_spike(base, 4, **rule))
+        assert [(x.dtype, x.numel()) for x in rest] == [(torch.uint8, 0), (torch.int8, 0)]
 
 
 def test_integer_spike_refuses_bad_arguments():

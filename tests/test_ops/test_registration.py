@@ -15,6 +15,7 @@ from torch.profiler import profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmbsa.ops import bipolar_attention, implementations, integer_spike, lif, shiftmax
+from mmbsa.ops.registration import Differentiable
 
 
 def attention(x, **kwargs):
@@ -73,6 +74,37 @@ def maps(channels_last: bool = True) -> torch.Tensor:
 def run(op, x):
     out = op(x)
     return out, torch.autograd.grad(out.square().sum(), x)[0]
+
+
+def test_functions_are_called_without_their_signature_in_eager_mode(monkeypatch):
+    class Scale(torch.autograd.Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(x, factor):
+            return x * factor, x.sum()
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.mark_non_differentiable(output[1])
+            ctx.save_for_backward(inputs[0], output[0])
+
+        @staticmethod
+        def backward(ctx, grad, unused):
+            x, out = ctx.saved_tensors
+            return grad * (out / x), None
+
+    scale = Differentiable(Scale)
+    x = torch.arange(1.0, 7.0).view(2, 3).requires_grad_()
+    with monkeypatch.context() as patch:
+        patch.setattr(Scale, 'apply', None)
+        out, total = scale(x, 3.0)
+    assert torch.equal(out, 3 * x) and total == 21 and not total.requires_grad
+    assert torch.equal(torch.autograd.grad(out.sum(), x)[0], torch.full((2, 3), 3.0))
+    single = torch.vmap(grad(lambda row: scale(row, 3.0)[0].sum()))(x.detach())
+    assert torch.equal(single, torch.full((2, 3), 3.0))
+    compiled = torch.compile(lambda x: scale(x, 3.0)[0].sum(), backend='aot_eager', fullgraph=True)
+    assert torch.equal(torch.autograd.grad(compiled(x), x)[0], torch.full((2, 3), 3.0))
 
 
 def test_op_is_seen_once_by_modes_and_profilers(name):

@@ -194,6 +194,44 @@ def test_models_benchmark_writes_figures(tmp_path):
     assert 'unknown model' in run('models.py', '--no-tests', '--models', 'vit').stderr
 
 
+def test_models_run_beside_other_code(harness, tmp_path):
+    import models
+
+    other = tmp_path / 'published.py'
+    other.write_text(
+        'from helper import size\n'
+        'from spikingjelly.activation_based.neuron import LIFNode\n'
+        'from torch import nn\n'
+        'def small():\n'
+        '    return nn.Sequential(nn.Conv2d(3, size, 1), LIFNode())\n'
+        'def text():\n'
+        '    return "small"\n'
+    )
+    (tmp_path / 'helper.py').write_text('size = 4\n')
+    report = tmp_path / 'models.json'
+    model = 'espikeformer-t'
+    options = '--beside', f'{model}={other}:small', '--repeats', 1, '--inference', '--json', report
+    done = run('models.py', '--no-tests', '--models', model, '--size', 32, *options)
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(report.read_text())['results']
+    ours, beside = result['ours'], result['beside']
+    ratio = f'{beside["both"]["ms"] / ours["both"]["ms"]:.2f}'
+    assert beside['both']['ms'] > 0 and 'both' not in result['beside eval']
+    assert 'forward units (x the code of --beside; limit)' in done.stdout and ratio in done.stdout
+    assert f'({beside["mib"]:.0f}) |' in done.stdout and 'beside eval' in done.stdout
+    for text, message in (
+        (f'{model}={other}', 'expected MODEL=FILE.py:FUNCTION'),
+        (f'vit={other}:small', "'vit' is not in --models"),
+        (f'{model}={tmp_path}/no.py:small', 'there is no file'),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            models.besides([text], [model])
+    for function, message in (('large', "no function 'large'"), ('text', 'expected a module')):
+        args = argparse.Namespace(beside=models.besides([f'{model}={other}:{function}'], [model]))
+        with pytest.raises(SystemExit, match=message):
+            models.build_beside(model, args)
+
+
 def test_models_in_16_bits(harness):
     import models
 
@@ -205,6 +243,7 @@ def test_models_in_16_bits(harness):
         twin=False,
         inference=False,
         no_spikingjelly=True,
+        beside={},
     )
     x = models.images('spikingformer-8-384-bsa', args)
     candidate = models.candidates('spikingformer-8-384-bsa', args, x)['ours']

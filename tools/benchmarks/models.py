@@ -5,6 +5,8 @@
     python tools/benchmarks/models.py --models spikingformer-8-512 spikingformer-8-512-bsa \\
         --profile --inference
     python tools/benchmarks/models.py --device cuda --dtype bfloat16 --batch 32 --inference
+    python tools/benchmarks/models.py --models espikeformer-m --inference \\
+        --beside espikeformer-m=CLONE/models.py:Efficient_Spiking_Transformer_m
     python tools/benchmarks/models.py --compare before.json models.json
 
 Milliseconds on a shared machine are not comparable, so every time is also given in units of a fixed
@@ -13,6 +15,10 @@ leaky update and a threshold. SpikingJelly's models run in the same process, int
 of mmbsa; ratios are printed only for models that ran in this process. Memory is the peak resident
 size of a separate process minus its size before the model ran, for forward + backward at the given
 batch.
+
+``--beside MODEL=FILE.py:FUNCTION`` runs other code in turns with a model, for example the official
+one: ``FUNCTION()`` of a file returns a module that takes images. The states of SpikingJelly's nodes
+are reset after each run.
 
 ``limit`` is the time that the model's multiplications need at the rate of a matrix product measured
 in the same process, divided by the measured time. The rest is memory traffic (norms, neurons,
@@ -31,6 +37,7 @@ float32.
 
 import argparse
 import collections
+import importlib.util
 import json
 import os
 import resource
@@ -43,6 +50,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import harness
+import model_tables
 import saved
 import torch
 
@@ -140,8 +148,6 @@ def build(name: str) -> torch.nn.Module:
 
 def build_spikingjelly(name: str):
     """Build SpikingJelly's model, and the function that resets its state between runs."""
-    import importlib
-
     from spikingjelly.activation_based import functional
 
     module, factory, kwargs = SPIKINGJELLY[name.removesuffix('-bsa')]
@@ -150,6 +156,41 @@ def build_spikingjelly(name: str):
     )(**kwargs)
     functional.set_step_mode(model, 'm')
     return model.train(), functional.reset_net
+
+
+def build_beside(name: str, args):
+    """Build the module of ``--beside`` of a model, and the function that resets its state."""
+    from spikingjelly.activation_based import functional
+
+    path, function = args.beside[name]
+    spec = importlib.util.spec_from_file_location(f'beside_{path.stem}', path)
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent))
+    spec.loader.exec_module(module)
+    if not hasattr(module, function):
+        raise SystemExit(f'--beside: {path} has no function {function!r}')
+    model = getattr(module, function)()
+    if not isinstance(model, torch.nn.Module):
+        raise SystemExit(
+            f'--beside: {function}() of {path} returned {type(model).__name__}, expected a module'
+        )
+    return model.train(), functional.reset_net
+
+
+def besides(texts: list[str], models: list[str]) -> dict[str, tuple[Path, str]]:
+    """Return file and function by model from the texts ``MODEL=FILE.py:FUNCTION``."""
+    found = {}
+    for text in texts:
+        name, _, rest = text.partition('=')
+        path, _, function = rest.rpartition(':')
+        if not path or not function.isidentifier():
+            raise SystemExit(f'--beside {text}: expected MODEL=FILE.py:FUNCTION')
+        if name not in models:
+            raise SystemExit(f'--beside {text}: {name!r} is not in --models {" ".join(models)}')
+        if not Path(path).is_file():
+            raise SystemExit(f'--beside {text}: there is no file {path}')
+        found[name] = Path(path), function
+    return found
 
 
 def piece_of_work(device: str = 'cpu') -> None:
@@ -186,12 +227,18 @@ def candidates(name: str, args, x: torch.Tensor) -> dict[str, Candidate]:
     if base in SPIKINGJELLY and not args.no_spikingjelly:
         model, reset = build_spikingjelly(name)
         found['spikingjelly'] = Candidate(model.to(args.device), reset=reset)
+    if name in args.beside:
+        model, reset = build_beside(name, args)
+        found['beside'] = Candidate(model.to(args.device), reset=reset)
     if args.inference:
         from mmbsa.models.layers import fuse
 
         found['eval'] = Candidate(build(name).to(args.device).eval(), ('forward',))
         folded = fuse(build(name)).to(args.device)
         found['fused'] = Candidate(folded, ('forward',))
+        if name in args.beside:
+            model, reset = build_beside(name, args)
+            found['beside eval'] = Candidate(model.to(args.device).eval(), ('forward',), reset)
         if args.device.startswith('cuda'):
             with (
                 torch.no_grad(),
@@ -332,7 +379,12 @@ def memory(name: str, args) -> dict:
         from mmbsa.utils.memory import keep_freed_memory
 
         keep_freed_memory()
-    model, reset = (build(name), None) if args.worker == 'memory' else build_spikingjelly(name)
+    if args.worker == 'memory':
+        model, reset = build(name), None
+    elif args.worker == 'memory-beside':
+        model, reset = build_beside(name, args)
+    else:
+        model, reset = build_spikingjelly(name)
     if args.worker == 'memory-memopt':
         from spikingjelly.activation_based import memopt
 
@@ -422,127 +474,14 @@ def run_worker(kind: str, name: str, args, keep_memory: bool = False, **env) -> 
         for key in ('twin', 'inference', 'no_spikingjelly')
         if getattr(args, key)
     ]
+    if name in args.beside:
+        path, function = args.beside[name]
+        command += ['--beside', f'{name}={path}:{function}']
     command += ['--keep-memory'] * keep_memory
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **env})
     if done.returncode:
         raise SystemExit(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def table(results: list[dict]) -> str:
-    """Return a Markdown table; ratios are times of the other models over those of mmbsa.
-
-    A ratio above 1 means that mmbsa is faster.
-    """
-    head = 'x SpikingJelly, x dense twin; limit'
-    lines = [
-        f'| model | params | input | forward units ({head}) | forward + backward units ({head}) | '
-        'MiB '
-        '(SpikingJelly) |',
-        '|---|---|---|---|---|---|',
-    ]
-    for r in results:
-        cells = []
-        for mode in ('forward', 'both'):
-            ours = r['ours'][mode]
-            ratios = [
-                f'{r[other][mode]["ms"] / ours["ms"]:.2f}' if other in r else '-'
-                for other in ('spikingjelly', 'ann')
-            ]
-            cells.append(f'{ours["units"]:.2f} ({", ".join(ratios)}; {ours["limit"]:.0%})')
-        other = f'{r["spikingjelly"]["mib"]:.0f}' if 'spikingjelly' in r else '-'
-        lines.append(
-            f'| {r["name"]} | {r["parameters"]:,} | {r["batch"]}x3x{r["size"]} | '
-            f'{" | ".join(cells)} | '
-            f'{r["ours"]["mib"]:.0f} ({other}) |'
-        )
-    return '\n'.join(lines)
-
-
-def kept_table(results: list[dict]) -> str:
-    """Return a Markdown table of the speed-up of a step by keeping freed memory."""
-    lines = [
-        '| model | forward: x given back | forward + backward: x given back | MiB |',
-        '|---|---|---|---|',
-    ]
-    for r in results:
-        cells = [
-            f'{r["given back"][mode]["ms"] / r["kept"][mode]["ms"]:.2f}'
-            for mode in ('forward', 'both')
-        ]
-        lines.append(f'| {r["name"]} | {" | ".join(cells)} | {r["kept"]["mib"]:.0f} |')
-    return '\n'.join(lines)
-
-
-def inference_table(results: list[dict]) -> str:
-    """Return a Markdown table: units of a forward, and the speed-up over training mode.
-
-    Both are without gradients.
-    """
-    codes = ('eval', 'fused', 'graph')
-    lines = [f'| model | training mode | {" | ".join(codes)} |', '|---|---|---|---|---|']
-    for r in results:
-        train = r['ours']['forward']
-        cells = [
-            f'{r[code]["forward"]["units"]:.2f} ({train["ms"] / r[code]["forward"]["ms"]:.2f}x)'
-            if code in r
-            else '-'
-            for code in codes
-        ]
-        lines.append(f'| {r["name"]} | {train["units"]:.2f} | {" | ".join(cells)} |')
-    return '\n'.join(lines)
-
-
-def profile_table(results: list[dict]) -> str:
-    """Return a Markdown table with the shares of a training step."""
-    parts = [*PARTS, 'sums, products, copies']
-    lines = [f'| model | {" | ".join(parts)} |', '|---' * (len(parts) + 1) + '|']
-    for r in results:
-        total = sum(r['profile'].values())
-        lines.append(
-            f'| {r["name"]} | '
-            + ' | '.join(f'{r["profile"].get(part, 0) / total:.0%}' for part in parts)
-            + ' |'
-        )
-    return '\n'.join(lines)
-
-
-def rows(results: list[dict]) -> list[dict]:
-    """Return one row per model, code and pass, for ``--compare``."""
-    return [
-        dict(name=r['name'], code=code, mode=mode, **r[code][mode])
-        for r in results
-        for code in ('ours', 'given back', 'kept', 'spikingjelly', 'ann', 'eval', 'fused', 'graph')
-        if code in r
-        for mode in ('forward', 'both')
-        if mode in r[code]
-    ]
-
-
-def plot(results: list[dict], path: Path) -> None:
-    """Plot forward + backward in units, and memory, as bars."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 2, figsize=(12, 0.6 * len(results) + 2), sharey=True)
-    for offset, code in enumerate(('ours', 'spikingjelly', 'ann')):
-        for axis, value in zip(axes, (lambda r: r['both']['units'], lambda r: r.get('mib'))):
-            bars = [value(r[code]) if code in r else None for r in results]
-            axis.barh(
-                [i + 0.2 * offset for i in range(len(bars))],
-                [bar or 0 for bar in bars],
-                height=0.2,
-                label=code,
-            )
-    axes[0].set_yticks([i + 0.3 for i in range(len(results))], [r['name'] for r in results])
-    axes[0].set_xlabel('forward + backward per image, units of a fixed piece of work')
-    axes[1].set_xlabel('peak memory, MiB')
-    axes[0].legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    print(f'drawn: {path}')
 
 
 def main():
@@ -593,11 +532,21 @@ def main():
     )
     parser.add_argument('--no-spikingjelly', action='store_true')
     parser.add_argument(
+        '--beside',
+        nargs='+',
+        default=[],
+        metavar='MODEL=FILE.py:FUNCTION',
+        help='run the module that the function returns in turns with the model',
+    )
+    parser.add_argument(
         '--no-tests', action='store_true', help='skip the tests, e.g. if they have just passed'
     )
     parser.add_argument(
         '--worker',
-        choices=['speed', 'memory', 'memory-spikingjelly', 'memory-memopt', 'held', 'profile'],
+        choices=[
+            *('speed', 'memory', 'memory-spikingjelly', 'memory-memopt', 'memory-beside'),
+            *('held', 'profile'),
+        ],
         help=argparse.SUPPRESS,
     )
     args = parser.parse_args()
@@ -609,6 +558,7 @@ def main():
         )
         return
     args.dtype = getattr(torch, args.dtype)
+    args.beside = besides(args.beside, args.models)
     torch.set_num_threads(args.threads)
     if args.worker:
         workers = dict(speed=measure, profile=profile, held=kept_until_backward)
@@ -622,8 +572,8 @@ def main():
     for name in args.models:
         result = run_worker('speed', name, args, args.keep_memory)
         result['ours']['mib'] = run_worker('memory', name, args)['mib']
-        if 'spikingjelly' in result:
-            result['spikingjelly']['mib'] = run_worker('memory-spikingjelly', name, args)['mib']
+        for other in {'spikingjelly', 'beside'} & result.keys():
+            result[other]['mib'] = run_worker(f'memory-{other}', name, args)['mib']
         if args.keep_memory:
             result['kept']['mib'] = run_worker('memory', name, args, True)['mib']
         if args.memory:
@@ -635,23 +585,25 @@ def main():
         if args.profile:
             result['profile'] = run_worker('profile', name, args)
         results.append(result)
-        print(table([result]).splitlines()[-1], flush=True)
+        print(model_tables.table([result]).splitlines()[-1], flush=True)
     unit = statistics.median(r['unit_ms'] for r in results)
     tables = [
-        table,
-        *[kept_table] * args.keep_memory,
+        model_tables.table,
+        *[model_tables.kept_table] * args.keep_memory,
         *[saved.table] * args.memory,
-        *[inference_table] * args.inference,
-        *[profile_table] * args.profile,
+        *[model_tables.inference_table] * args.inference,
+        *[model_tables.profile_table] * args.profile,
     ]
     print(
         f'\n{machine["dtype"]}, unit {unit:.2f} ms\n\n'
         + '\n\n'.join(draw(results) for draw in tables)
     )
     if args.json:
-        harness.write(args.json, dict(machine=machine, results=results, rows=rows(results)))
+        harness.write(
+            args.json, dict(machine=machine, results=results, rows=model_tables.rows(results))
+        )
     if args.plot:
-        plot(results, args.plot)
+        model_tables.plot(results, args.plot)
 
 
 if __name__ == '__main__':

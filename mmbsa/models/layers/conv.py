@@ -16,6 +16,7 @@ from mmbsa.models.layers.products import (
 from mmbsa.ops import conv_weight_grad
 from mmbsa.ops.bytes import is_power_of_two
 from mmbsa.ops.conv_weight_grad import preferred
+from mmbsa.ops.registration import Differentiable
 from mmbsa.spiking import carry
 
 HALVES = torch.bfloat16, torch.float16
@@ -91,6 +92,9 @@ class _Convolution(torch.autograd.Function):
         if needed[2] and not theirs[2]:  # oneDNN would also compute the weight's gradient
             grads[2] = grad.sum((0, 2, 3))
         return *grads, *[None] * 7
+
+
+_CONVOLUTION = Differentiable(_Convolution)
 
 
 def layout(weight: Tensor) -> torch.memory_format:
@@ -205,7 +209,7 @@ def conv2d(
         return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
     counts, unit = (None, None) if kept is None else (kept[0], (kept[1], x.dtype))
     options = stride, padding, dilation, groups, unit, ours
-    return without_autocast(_Convolution.apply, x, weight, bias, options=(counts, *options))
+    return without_autocast(_CONVOLUTION, x, weight, bias, options=(counts, *options))
 
 
 class Conv2d(nn.Conv2d):

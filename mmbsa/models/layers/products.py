@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from mmbsa.ops.bytes import from_bytes
+from mmbsa.ops.registration import Differentiable
 from mmbsa.spiking import bytes_of
 
 
@@ -113,6 +114,9 @@ class _Product(torch.autograd.Function):
         return *grads, None, None, None, None, None
 
 
+_PRODUCT = Differentiable(_Product)
+
+
 def multiply(a: Tensor, b: Tensor) -> Tensor:
     """Return a * b with torch's broadcasting; spikes are kept as bytes for the backward."""
     return _product(a, b, False)
@@ -135,5 +139,5 @@ def _product(a: Tensor, b: Tensor, matrices: bool) -> Tensor:
     units = [None if k is None else (k[1], x.dtype) for k, x in zip(kept, (a, b))]
     options = (*counts, matrices, *units)
     if matrices:
-        return without_autocast(_Product.apply, a, b, options=options)
-    return _Product.apply(a, b, *options)
+        return without_autocast(_PRODUCT, a, b, options=options)
+    return _PRODUCT(a, b, *options)

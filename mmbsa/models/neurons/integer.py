@@ -5,9 +5,10 @@ import torch
 from torch import Tensor
 
 from mmbsa.ops import integer_spike
+from mmbsa.ops.integer_spike import spikes_and_counts
 from mmbsa.ops.registration import working_dtype
 from mmbsa.registry import MODELS
-from mmbsa.spiking import SpikeDomain, SpikingNeuron, counts
+from mmbsa.spiking import SpikeDomain, SpikingNeuron, counts, mark, may_be_marked
 
 
 class _TracedSpike(torch.autograd.Function):
@@ -93,9 +94,13 @@ class IntegerNode(SpikingNeuron):
         if torch.compiler.is_compiling():
             low, high = -float(self.levels) if self.signed else 0.0, float(self.levels)
             return _TracedSpike.apply(u, low, high, self.norm, half_up, inclusive)
-        return integer_spike(
-            u, self.levels, signed=self.signed, norm=self.norm, half_up=half_up, inclusive=inclusive
-        )
+        rule = dict(signed=self.signed, norm=self.norm, half_up=half_up, inclusive=inclusive)
+        domain = self.domain
+        if not may_be_marked(u, domain):
+            return integer_spike(u, self.levels, **rule)
+        # The next layer keeps the counts for its backward.
+        spikes, bytes_of_spikes = spikes_and_counts(u, self.levels, **rule)
+        return mark(spikes, domain, bytes_of_spikes)
 
     @property
     def domain(self) -> SpikeDomain:

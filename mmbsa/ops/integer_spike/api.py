@@ -64,12 +64,36 @@ def integer_spike(
         )
     low = -float(levels) if signed else 0.0
     dispatch.check_name(NAME, impl)
-    return _OP(u, low, float(levels), float(norm), half_up, inclusive, impl)[0]
+    keep = int(torch.is_grad_enabled())
+    return _OP(u, low, float(levels), float(norm), half_up, inclusive, impl, keep)[0]
 
 
-def _fake_forward(u: Tensor, *_) -> tuple[Tensor, Tensor]:
+def spikes_and_counts(
+    u: Tensor, levels: int, *, signed: bool, norm: float, half_up: bool, inclusive: bool
+) -> tuple[Tensor, Tensor]:
+    """Return the result of :func:`integer_spike` and its counts as int8, from one pass over ``u``.
+
+    Args:
+        u: as in :func:`integer_spike`; its arguments are not checked here.
+        levels: D, at most 127.
+        signed: as in :func:`integer_spike`.
+        norm: as in :func:`integer_spike`.
+        half_up: as in :func:`integer_spike`.
+        inclusive: as in :func:`integer_spike`.
+    """
+    low = -float(levels) if signed else 0.0
+    spikes, _, counts = _OP(u, low, float(levels), norm, half_up, inclusive, 'auto', 2)
+    return spikes, counts
+
+
+def _fake_forward(u: Tensor, *rest) -> tuple[Tensor, Tensor, Tensor]:
+    keep = rest[6] if len(rest) > 6 else 1
     layout = layout_of(u)
-    return layout.empty(u), layout.empty(u, torch.uint8)
+    return (
+        layout.empty(u),
+        layout.empty(u, torch.uint8) if keep else u.new_empty(0, dtype=torch.uint8),
+        layout.empty(u, torch.int8) if keep == 2 else u.new_empty(0, dtype=torch.int8),
+    )
 
 
 def _fake_backward(grad: Tensor, passing: Tensor, *_) -> Tensor:
@@ -77,39 +101,54 @@ def _fake_backward(grad: Tensor, passing: Tensor, *_) -> Tensor:
 
 
 def _forward(
-    u: Tensor, low: float, high: float, norm: float, half_up: bool, inclusive: bool, impl: str
+    u: Tensor,
+    low: float,
+    high: float,
+    norm: float,
+    half_up: bool,
+    inclusive: bool,
+    impl: str,
+    keep: int = 1,
 ):
     entry = dispatch.choose(NAME, impl, u)
-    layout, results = layout_of(u), _fake_forward(u)
-    entry.forward(*(layout.rows(x) for x in (u, *results)), low, high, norm, half_up, inclusive)
+    options = low, high, norm, half_up, inclusive
+    layout, results = layout_of(u), _fake_forward(u, *options, impl, keep)
+    tensors: tuple[Tensor, ...] = (u, *results[: 1 + keep])
+    if u.stride() != layout.strides:  # otherwise all have the same dense memory
+        tensors = tuple(map(layout.rows, tensors))
+    entry.forward(*tensors, *results[1 + keep :], *options, keep)
     return results
 
 
 def _backward(grad: Tensor, passing: Tensor, norm: float, impl: str) -> Tensor:
     entry = dispatch.choose(NAME, impl, grad)
     layout, grad_u = layout_of(passing), _fake_backward(grad, passing)
-    rows = layout.rows(grad)
-    entry.backward(rows, layout.rows(passing), layout.rows(grad_u), norm)
+    tensors: tuple[Tensor, ...] = (grad, passing, grad_u)
+    if not grad.stride() == passing.stride() == layout.strides:
+        tensors = tuple(map(layout.rows, tensors))
+    entry.backward(*tensors, norm)
     return grad_u
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    _, passing = output
-    _, _, _, ctx.norm, _, _, ctx.impl = inputs
-    ctx.mark_non_differentiable(passing)
+    _, passing, counts = output
+    ctx.norm, ctx.impl = inputs[3], inputs[6]
+    ctx.mark_non_differentiable(passing, counts)
     ctx.set_materialize_grads(False)  # otherwise torch creates zeros for ``passing``
     ctx.save_for_backward(passing)
 
 
-def _autograd_backward(ctx, grad: Tensor, unused):
+def _autograd_backward(ctx, grad: Tensor, *unused):
     (passing,) = ctx.saved_tensors
     if grad is None:
-        return (None,) * 7
-    return _BACKWARD(grad, passing, ctx.norm, ctx.impl), *[None] * 6
+        return (None,) * 8
+    return _BACKWARD(grad, passing, ctx.norm, ctx.impl), *[None] * 7
 
 
 def _vmap_forward(info, in_dims, u: Tensor, *rest):
-    return _OP.registered(*batch_first(info, in_dims, u), *rest), (0, 0)
+    keep = rest[6] if len(rest) > 6 else 1
+    dims = 0, 0 if keep else None, 0 if keep == 2 else None
+    return _OP.registered(*batch_first(info, in_dims, u), *rest), dims
 
 
 def _vmap_backward(info, in_dims, grad: Tensor, passing: Tensor, *rest):
@@ -118,7 +157,7 @@ def _vmap_backward(info, in_dims, grad: Tensor, passing: Tensor, *rest):
 
 _OP = CustomOp(
     'integer_spike(Tensor u, float low, float high, float norm, bool half_up, bool inclusive, '
-    'str impl) -> (Tensor spikes, Tensor passing)',
+    'str impl, int keep=1) -> (Tensor spikes, Tensor passing, Tensor counts)',
     _forward,
     _fake_forward,
     _vmap_forward,

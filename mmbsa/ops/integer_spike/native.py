@@ -16,18 +16,21 @@ def forward(
     u: Tensor,
     spikes: Tensor,
     passing: Tensor,
+    counts: Tensor,
     low: float,
     high: float,
     norm: float,
     half_up: bool,
     inclusive: bool,
+    keep: int,
 ) -> None:
     """Compute the forward in C++; arguments as in ``reference``."""
     LIBRARY.call(
         'integer_spike_forward',
-        u.contiguous(),
+        _like(u, spikes),
         spikes,
         passing,
+        counts,
         u.numel(),
         u.dtype == torch.bfloat16,
         low,
@@ -35,15 +38,21 @@ def forward(
         norm,
         half_up,
         inclusive,
+        keep,
     )
+
+
+def _like(x: Tensor, out: Tensor) -> Tensor:
+    """Return ``x`` with the strides of the dense tensor ``out``, or a contiguous copy."""
+    return x if x.stride() == out.stride() else x.contiguous()
 
 
 def backward(grad: Tensor, passing: Tensor, grad_u: Tensor, norm: float) -> None:
     """Compute the backward in C++; arguments as in ``reference``."""
     LIBRARY.call(
         'integer_spike_backward',
-        grad.contiguous(),
-        passing.contiguous(),
+        _like(grad, grad_u),
+        _like(passing, grad_u),
         grad_u,
         grad.numel(),
         grad.dtype == torch.bfloat16,

@@ -12,8 +12,9 @@ from mmbsa.models.layers import Conv2d, SpikeConv
 from mmbsa.models.layers.pool import MaxPool2d
 from mmbsa.models.layers.products import matmul, multiply
 from mmbsa.models.layers.time import merge_time
+from mmbsa.models.neurons import build_neuron
 from mmbsa.registry import MODELS
-from mmbsa.spiking import BINARY, TERNARY, SpikeDomain, SpikingNeuron, bytes_of, mark, marks
+from mmbsa.spiking import BINARY, TERNARY, SpikeDomain, SpikingNeuron, bytes_of, carry, mark, marks
 
 BSA = dict(type='mmbsa.BipolarSelfAttention')
 CASES = [
@@ -114,6 +115,36 @@ def test_projections_share_bytes():
     _, kept = saved_by(lambda: [layer(merge_time(x)) for layer in layers])
     kept = [t for t, _ in kept if t.dtype == torch.int8]
     assert len(kept) == 3 and len({t.data_ptr() for t in kept}) == 1
+
+
+@pytest.mark.parametrize('kind', ['IntegerNode', 'SignedIntegerNode'])
+def test_integer_neurons_count_in_the_same_pass(kind, monkeypatch):
+    neuron = build_neuron(dict(type=f'mmbsa.{kind}'))
+    x = (torch.randn(1, 2, 6, 5, 4) * 3).permute(0, 1, 4, 2, 3).requires_grad_()
+    with monkeypatch.context() as patch:
+        patch.setattr(marks, 'to_bytes', None)  # a conversion would fail
+        spikes = neuron(x)
+        views = spikes, merge_time(spikes), carry(spikes[0, :, 1:], spikes)
+        views += (carry(views[2].transpose(1, 2), views[2]),)
+        for view in views:
+            counts, unit = bytes_of(view)
+            assert counts.stride() == view.stride() and unit == 0.25
+            assert torch.equal(counts * unit, view)
+    assert bytes_of(merge_time(spikes))[0] is bytes_of(merge_time(spikes))[0]
+    assert bytes_of(neuron(torch.cat([x, x]).detach().requires_grad_()))[1] == 0.25  # two steps
+    with torch.no_grad():
+        assert bytes_of(neuron(x)) is None
+    spikes.data.add_(0)
+    with torch.no_grad():
+        spikes.mul_(2)
+    assert bytes_of(spikes) is None
+
+
+def test_a_copy_in_another_order_has_its_own_bytes():
+    x = mark(torch.tensor([[0.0, 1.0, 1.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]), BINARY)
+    bytes_of(x)
+    turned = x.t().contiguous().view(3, 3)  # a view of another memory, with the strides of x
+    assert torch.equal(bytes_of(carry(turned, x))[0], x.t())
 
 
 def test_a_change_in_place_ends_the_mark():
