@@ -167,7 +167,8 @@ def test_models_benchmark_writes_figures(tmp_path):
     )
     saved = result['held']['saved']
     assert saved['products of spikes, int8'] > saved.get('products of spikes, float32', 0) > 0
-    assert saved['norms: their inputs, float32'] > 0 and result['held']['given back'] > 0
+    assert saved['norms: their inputs, float32'] > 0 and result['held']['given back']['mib'] > 0
+    assert 0 < result['ours']['tensors'] and '| peak of tensors | ' in done.stdout
     assert '| products of spikes, int8 |' in done.stdout
     assert {
         'attention',
@@ -210,7 +211,8 @@ def test_models_run_beside_other_code(harness, tmp_path):
     (tmp_path / 'helper.py').write_text('size = 4\n')
     report = tmp_path / 'models.json'
     model = 'espikeformer-t'
-    options = '--beside', f'{model}={other}:small', '--repeats', 1, '--inference', '--json', report
+    options = '--beside', f'{model}={other}:small', '--repeats', 1, '--json', report
+    options += '--inference', '--memory'
     done = run('models.py', '--no-tests', '--models', model, '--size', 32, *options)
     assert done.returncode == 0, done.stderr
     (result,) = json.loads(report.read_text())['results']
@@ -219,6 +221,8 @@ def test_models_run_beside_other_code(harness, tmp_path):
     assert beside['both']['ms'] > 0 and 'both' not in result['beside eval']
     assert 'forward units (x the code of --beside; limit)' in done.stdout and ratio in done.stdout
     assert f'({beside["mib"]:.0f}) |' in done.stdout and 'beside eval' in done.stdout
+    assert beside['tensors'] < ours['tensors'] and result['held']['beside given back']['mib'] > 0
+    assert f'| peak of tensors, the code of --beside | {beside["tensors"]:.0f} |' in done.stdout
     for text, message in (
         (f'{model}={other}', 'expected MODEL=FILE.py:FUNCTION'),
         (f'vit={other}:small', "'vit' is not in --models"),

@@ -27,12 +27,12 @@ ReLU, one step and softmax attention (for SpikingResformer its own attention, be
 softmax twin of the same width). ``--keep-memory`` measures the effect of keeping freed memory, as
 ``tools/train.py`` does on CPUs (:func:`mmbsa.utils.memory.keep_freed_memory`): steps with and
 without it, in turns. ``--memory`` measures the tensors between forward and backward by dtype, the
-peak if the C library returns every freed block of 1 MiB at once (the difference to the other peak
-is memory that it keeps for later), and the peak of SpikingJelly's model with its ``memopt``
-(convolutions and linear layers keep bits, level 1). ``--inference`` adds the model in eval mode,
-with folded norms (:func:`mmbsa.models.layers.fuse`), and on CUDA replayed from a CUDA graph.
-``--profile`` splits the time of a training step. 16 bits use autocast; the unit of time uses
-float32.
+peak of all tensors of a step, the peak of the process if the C library returns every freed block of
+1 MiB at once (the difference to the other peak is memory that it keeps for later), and the peak of
+SpikingJelly's model with its ``memopt`` (convolutions and linear layers keep bits, level 1).
+``--inference`` adds the model in eval mode, with folded norms
+(:func:`mmbsa.models.layers.fuse`), and on CUDA replayed from a CUDA graph. ``--profile`` splits the
+time of a training step. 16 bits use autocast; the unit of time uses float32.
 """
 
 import argparse
@@ -370,10 +370,13 @@ def operations(candidate: Candidate, x: torch.Tensor) -> int:
 
 
 def memory(name: str, args) -> dict:
-    """Return the peak MiB of one model in addition to the memory before it ran.
+    """Return the peak MiB of one model in addition to the memory before it ran, and the peak of
+    the tensors of one step.
 
-    On a CPU this is resident memory of this process; on CUDA, allocated memory.
+    On a CPU the first is resident memory of this process; on CUDA, allocated memory.
     """
+    from mmbsa.utils.memory import peak_memory
+
     x = images(name, args)
     if args.keep_memory:
         from mmbsa.utils.memory import keep_freed_memory
@@ -401,7 +404,8 @@ def memory(name: str, args) -> dict:
         if cuda
         else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     )
-    return dict(mib=(peak - before) / 2**20)
+    tensors = peak_memory(lambda: step(candidate, x, True, args.dtype), args.device)
+    return dict(mib=(peak - before) / 2**20, tensors=tensors / 2**20)
 
 
 def kept_until_backward(name: str, args) -> dict:
@@ -571,17 +575,20 @@ def main():
     results = []
     for name in args.models:
         result = run_worker('speed', name, args, args.keep_memory)
-        result['ours']['mib'] = run_worker('memory', name, args)['mib']
+        result['ours'] |= run_worker('memory', name, args)
         for other in {'spikingjelly', 'beside'} & result.keys():
-            result[other]['mib'] = run_worker(f'memory-{other}', name, args)['mib']
+            result[other] |= run_worker(f'memory-{other}', name, args)
         if args.keep_memory:
             result['kept']['mib'] = run_worker('memory', name, args, True)['mib']
         if args.memory:
             result['held'] = run_worker('held', name, args)
-            given_back = run_worker('memory', name, args, MALLOC_MMAP_THRESHOLD_='1048576')
-            result['held']['given back'] = given_back['mib']
+            give_back = dict(MALLOC_MMAP_THRESHOLD_='1048576')
+            result['held']['given back'] = run_worker('memory', name, args, **give_back)
             if 'spikingjelly' in result:
-                result['held']['memopt'] = run_worker('memory-memopt', name, args)['mib']
+                result['held']['memopt'] = run_worker('memory-memopt', name, args)
+            if 'beside' in result:
+                other = run_worker('memory-beside', name, args, **give_back)
+                result['held']['beside given back'] = other
         if args.profile:
             result['profile'] = run_worker('profile', name, args)
         results.append(result)

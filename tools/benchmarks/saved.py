@@ -59,11 +59,23 @@ def table(results: list[dict]) -> str:
     rows = {
         'sum': [sum(r['held']['saved'].values()) / mib for r in results],
         'parameters and gradients': [r['held']['parameters'] / mib for r in results],
-        'peak, freed memory given back': [r['held']['given back'] for r in results],
-        'peak': [r['ours']['mib'] for r in results],
-        "peak, SpikingJelly's": [r.get('spikingjelly', {}).get('mib') for r in results],
-        "peak, SpikingJelly's with its memopt": [r['held'].get('memopt') for r in results],
     }
+    for name, found in (
+        ('', [r['ours'] for r in results]),
+        (', freed memory given back', [r['held']['given back'] for r in results]),
+        (", SpikingJelly's", [r.get('spikingjelly', {}) for r in results]),
+        (", SpikingJelly's with its memopt", [r['held'].get('memopt', {}) for r in results]),
+        (', the code of --beside', [r.get('beside', {}) for r in results]),
+        (
+            ', the code of --beside, freed memory given back',
+            [r['held'].get('beside given back', {}) for r in results],
+        ),
+    ):
+        if not any(found):
+            continue
+        rows[f'peak{name}'] = [x.get('mib') for x in found]
+        if 'given back' not in name:
+            rows[f'peak of tensors{name}'] = [x.get('tensors') for x in found]
     for name, values in rows.items():
         cells = ['-' if value is None else f'{value:.0f}' for value in values]
         lines.append(f'| {name} | {" | ".join(cells)} |')
