@@ -164,7 +164,9 @@ class _KeepGradLayout(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
-        return x.view_as(x)
+        # x.view_as(x) would set other strides of sides of 1, and the next layers would not see that
+        # a single map is channels-last.
+        return torch.ops.aten.alias(x)
 
     @staticmethod
     def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
@@ -172,7 +174,7 @@ class _KeepGradLayout(torch.autograd.Function):
 
     @staticmethod
     def vmap(info, in_dims: tuple, x: Tensor) -> tuple[Tensor, int | None]:
-        return x.view_as(x), in_dims[0]
+        return torch.ops.aten.alias(x), in_dims[0]
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:

@@ -154,6 +154,26 @@ def test_one_image_keeps_its_channels_last(neuron):
     assert merge_time(torch.randn(1, 1, 4, 5, 6)).is_contiguous()
 
 
+@pytest.mark.parametrize('neuron', ['LIFNode', 'IntegerNode'])
+def test_one_image_has_one_layout_in_forward_and_backward(neuron):
+    """Batch norm is 30 times slower if the first strides of one map and its gradient differ."""
+    unit = dict(neuron=dict(type=f'mmbsa.{neuron}'), norm_cfg=dict(type='BN'))
+    net = nn.Sequential(SpikeConv(8, 16, 3, **unit), SpikeConv(16, 8, 1, **unit))
+    x = torch.randn(1, 8, 6, 5).contiguous(memory_format=torch.channels_last).requires_grad_()
+    seen = []
+
+    def watch(module, inputs, out):
+        seen.extend((inputs[0].stride(), out.stride()))
+        out.register_hook(lambda grad: seen.append(grad.stride()))
+
+    for layer in net:
+        layer.norm.register_forward_hook(watch)
+    out = net(x[None])
+    (out * torch.randn(out.shape)).sum().backward()  # its gradient is contiguous
+    wide, narrow = (480, 1, 80, 16), (240, 1, 40, 8)
+    assert seen == [wide, wide, narrow, narrow, narrow, wide]
+
+
 @pytest.mark.parametrize(
     'shape, contiguous, channels_last',
     [
