@@ -75,7 +75,7 @@ def carry(view: Tensor, x: Tensor) -> Tensor:
     if domain is None or view is x:
         return view
     if torch.compiler.is_compiling() or view._base is not (x if x._base is None else x._base):
-        return mark(view, domain)  # another memory
+        return mark(view, domain)  # it has its own memory
     view._mmbsa_spikes = x._mmbsa_spikes  # type: ignore[attr-defined]
     return view
 

@@ -143,7 +143,7 @@ def test_integer_neurons_count_in_the_same_pass(kind, monkeypatch):
 def test_a_copy_in_another_order_has_its_own_bytes():
     x = mark(torch.tensor([[0.0, 1.0, 1.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]), BINARY)
     bytes_of(x)
-    turned = x.t().contiguous().view(3, 3)  # a view of another memory, with the strides of x
+    turned = x.t().contiguous().view(3, 3)  # it has its own memory, and the strides of x
     assert torch.equal(bytes_of(carry(turned, x))[0], x.t())
 
 
